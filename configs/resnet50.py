@@ -1,0 +1,35 @@
+"""ResNet-50 v1.5 on ImageNet: the main recipe.
+
+Command:   python main.py --config=configs/resnet50.py
+Data:      TFDS imagenet2012 as ArrayRecord (docs/data.md)
+Hardware:  8 TPU v3 cores or 8 GPUs with 16 GB; the batch is global, so any number of devices that divides it
+Expected:  76.3 to 76.8 % top-1. The flax (76.3 to 76.7 %) and haiku (76.2 to 76.8 %) ImageNet examples report
+           this for 90 to 100 epochs of this family: SGD with Nesterov momentum, rate 0.1 per 256 images,
+           5 epochs of warm-up, cosine.
+Status:    not yet reproduced with this code
+
+Sources: rate, warm-up and zero-initialised residual branches from Goyal et al. 2017 (arXiv 1706.02677); cosine
+from Loshchilov and Hutter 2017; label smoothing from Szegedy et al. 2016; groups of 128 images for batch norm,
+which also keep the result independent of the number of devices, from the large-batch runs of MLPerf (64 to 400).
+"""
+
+from configs import default
+
+
+def get_config():
+    config = default.get_config()
+    config.data.name = "imagenet2012"
+    config.data.batch_size = 1024
+    config.data.image_size = 224
+    config.model.name = "resnet"
+    config.model.depth = 50
+    config.model.dtype = "bfloat16"
+    config.model.bn_group_size = 128
+    config.loss.label_smoothing = 0.1
+    config.optimizer.momentum = 0.9
+    config.optimizer.nesterov = True
+    config.optimizer.weight_decay = 1e-4
+    config.schedule.base_lr = 0.1
+    config.schedule.warmup_epochs = 5.0
+    config.train.epochs = 90.0
+    return config

@@ -1,0 +1,63 @@
+"""Trains a ResNet.
+
+python main.py --config=configs/resnet50.py [--workdir=DIR] [--config.section.key=value ...]
+"""
+
+import errno
+import sys
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from resnet_jax import command_line
+from resnet_jax.errors import UsageError
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where the run is kept; default: runs/<name of the config file>.")
+_MODE = flags.DEFINE_enum("mode", "train", ["train"], "What to do.")
+
+_FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EROFS: "read-only disk"}
+
+
+def main(argv: list[str]) -> None:
+    """Runs one mode and exits with its status."""
+    if not any(arg.startswith("--verbosity") for arg in sys.argv):
+        logging.set_verbosity(logging.WARNING)  # absl's own default shows what every library does
+    try:
+        if len(argv) > 1:
+            raise UsageError(f"{argv[1]!r} is no flag: flags begin with --, as --config.data.batch_size=256")
+        if _CONFIG.value is None:
+            raise UsageError("--config is missing, as --config=configs/resnet50.py")
+        status = {"train": train}[_MODE.value]()
+    except UsageError as error:
+        command_line.fail(str(error))
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        command_line.fail(f"{_FULL[error.errno]}: make room and run the same command again to continue")
+    sys.exit(status)
+
+
+def train() -> int:
+    """Trains, or says that there is nothing left to do; returns the exit status."""
+    # Imported once the command line is known to be good: they take seconds.
+    from resnet_jax import experiment, progress, summary  # noqa: PLC0415
+    from resnet_jax.train import train as run  # noqa: PLC0415
+    from resnet_jax.workdir import Workdir  # noqa: PLC0415
+
+    name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
+    settings = experiment.resolve(_CONFIG.value)
+    workdir = Workdir(_WORKDIR.value or Path("runs", name))
+    workdir.check(settings, may_change=experiment.MAY_CHANGE)
+    progress.show_log(visible=True)
+    result = workdir.read_result()
+    if result is not None and result["stop_reason"] == "completed":
+        print(f"Nothing to do: this run is finished, step {result['step']} of {result['total_steps']}.")
+        print(*summary.summary(result, workdir), sep="\n")
+        return 0
+    return run(experiment.build(_CONFIG.value), workdir, settings)
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=command_line.parse)

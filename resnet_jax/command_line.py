@@ -1,0 +1,65 @@
+"""Flags whose mistakes are one line: absl and ml_collections answer some with a traceback."""
+
+import re
+import runpy
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from resnet_jax.errors import UsageError
+
+# What ml_collections raises for a key that is not there or a value of the wrong type.
+_MISTAKES = (AttributeError, KeyError, TypeError)
+
+
+def parse(argv: list[str]) -> list[str]:
+    """Parses the flags and returns the rest; for `absl.app.run(flags_parser=...)`.
+
+    A mistake in them, or in the file that --config names, is printed and ends the process with status 2.
+    """
+    files = [arg.removeprefix("--config=") for arg in argv if arg.startswith("--config=")]
+    if files:
+        path, *argument = files[-1].split(":", 1)
+        _check_overrides(argv, path, _load(path, *argument))
+    try:
+        return flags.FLAGS(argv)
+    except (flags.Error, *_MISTAKES) as error:
+        fail(_one_line(error))
+
+
+def fail(message: str, status: int = UsageError.exit_status) -> NoReturn:
+    """Prints one line and exits."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _load(path: str, *argument: str) -> ConfigDict:
+    if not Path(path).is_file():
+        fail(f"config file {path} does not exist")
+    try:
+        return runpy.run_path(path)["get_config"](*argument)
+    except _MISTAKES as error:
+        fail(f"config file {path}: {_one_line(error)}")
+
+
+def _check_overrides(argv: list[str], path: str, settings: ConfigDict) -> None:
+    """Fails on an override of a key that is not there, with a list of those that are."""
+    for arg in argv:
+        if not arg.startswith("--config."):
+            continue
+        section, key = settings, arg.removeprefix("--").split("=", 1)[0]
+        for name in key.split(".")[1:]:
+            if not isinstance(section, ConfigDict):
+                fail(f"--{key} is no key of {path}: there are no keys below a value")
+            if name not in section:
+                fail(f"--{key} is no key of {path}: there is no {name!r} among {', '.join(section)}")
+            section = section[name]
+
+
+def _one_line(error: Exception) -> str:
+    """The message without ml_collections' dump of all fields, on one line."""
+    message = str(error.args[0]) if error.args else str(error)
+    return " ".join(re.sub(r'Other fields present: ".*"\s', "", message, flags=re.DOTALL).split())

@@ -1,0 +1,1 @@
+"""TFDS builders of data sets that TFDS does not have or cannot prepare here."""

@@ -1,0 +1,64 @@
+"""Batches ahead of time: Grain decodes them in threads or processes, then they are copied to the devices."""
+
+import collections
+import os
+from collections.abc import Iterator
+
+import grain
+import jax
+from absl import flags
+from jax.sharding import Mesh
+
+from resnet_jax.batch import Batch, DeviceBatch, HostBatch
+from resnet_jax.data.loader import Loader
+from resnet_jax.sharding import over_batch
+
+_MOST_THREADS = 16  # each holds a whole batch; more decode no faster than the GIL lets them read
+
+
+def host_batches(
+    loader: Loader, *, start: int, stop: int, num_threads: int | None, num_workers: int
+) -> Iterator[HostBatch]:
+    """Yields the batches start, ..., stop - 1 in order, made ahead; who makes them does not change them.
+
+    Args:
+      loader: makes one batch.
+      start: first step.
+      stop: one past the last step.
+      num_threads: threads (in each worker process); 0: when asked for; None: one a core, at most 16.
+      num_workers: worker processes; 0: threads of this process.
+    """
+    if num_threads is None:
+        num_threads = min(os.cpu_count() or 1, _MOST_THREADS)
+    dataset = grain.MapDataset.range(start, stop).map(loader.batch)
+    ahead = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=max(2, num_threads))
+    batches = dataset.to_iter_dataset(ahead)
+    if num_workers:
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()  # Grain's workers read absl flags
+        batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=2))
+    yield from _exactly(batches, stop - start)
+
+
+def device_batches(batches: Iterator[HostBatch], *, mesh: Mesh, ahead: int = 2) -> Iterator[DeviceBatch]:
+    """Copies batches to the devices, `ahead` of them before they are asked for.
+
+    Each process gives its rows; the result is the global batch, split over the mesh.
+    """
+    sharding = over_batch(mesh)
+    queue: collections.deque[DeviceBatch] = collections.deque()
+    for batch in batches:
+        queue.append(Batch(*(jax.make_array_from_process_local_data(sharding, rows) for rows in batch)))
+        if len(queue) > ahead:
+            yield queue.popleft()
+    yield from queue
+
+
+def _exactly(dataset: grain.IterDataset, count: int) -> Iterator[HostBatch]:
+    """Passes on `count` batches; fewer is an error, for a broken worker looks like the end of the data."""
+    got = 0
+    for batch in dataset:
+        yield batch
+        got += 1
+    if got != count:
+        raise RuntimeError(f"the input pipeline ended after {got} of {count} batches")

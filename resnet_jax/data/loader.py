@@ -1,0 +1,73 @@
+"""From a step to its batch: a pure function of the loader's fields and the step."""
+
+import dataclasses
+
+import numpy as np
+
+from resnet_jax.batch import Batch, HostBatch
+from resnet_jax.data.crops import UNIFORMS_PER_CROP, Crop
+from resnet_jax.data.hashing import combine, uniforms
+from resnet_jax.data.images import crop_and_resize, decode
+from resnet_jax.data.order import Order
+from resnet_jax.data.sources import Source
+from resnet_jax.errors import UsageError
+
+_CROP_STREAM = 2  # keeps the crops independent of the order, which hashes the same seed
+
+
+@dataclasses.dataclass(frozen=True)
+class Loader:
+    """Makes the rows of this process in any batch, in any order, as often as asked.
+
+    Attributes:
+      source: examples by index.
+      order: which of them stand in a batch.
+      crop: box of an image of a given size, from uniform numbers.
+      image_size: side of the square result in pixels.
+      seed: of the crops; a crop depends on the seed and the example's position in the run alone.
+      process_index: of this process.
+      process_count: divides the batch size; process p has the p-th of so many equal runs of rows.
+    """
+
+    source: Source
+    order: Order
+    crop: Crop
+    image_size: int
+    seed: int
+    process_index: int = 0
+    process_count: int = 1
+
+    @property
+    def num_batches(self) -> int:
+        """Batches in one pass over the source, the last one padded or running on into the next pass."""
+        return -(-len(self.source) // self.order.batch_size)
+
+    def batch(self, step: int) -> HostBatch:
+        """Decodes the rows of this process in batch `step`.
+
+        Raises:
+          UsageError: an image cannot be decoded.
+        """
+        rows = self.order.rows(step)
+        size = len(rows.indices) // self.process_count
+        own = slice(self.process_index * size, (self.process_index + 1) * size)
+        draws = uniforms(int(combine(_CROP_STREAM, self.seed)[0]), rows.positions[own], UNIFORMS_PER_CROP)
+        images = np.zeros((size, self.image_size, self.image_size, 3), np.uint8)
+        labels = np.zeros(size, np.int32)
+        for row in np.flatnonzero(rows.mask[own]):
+            labels[row] = self._read(int(rows.indices[own][row]), draws[row].tolist(), images[row])
+        return Batch(images, labels, rows.mask[own])
+
+    def _read(self, index: int, draws: list[float], out: np.ndarray) -> int:
+        """Decodes, crops and resizes one example into `out`; returns its label."""
+        example = self.source[index]
+        image = example.image
+        if isinstance(image, bytes):
+            try:
+                image = decode(image)
+            except ValueError as error:
+                raise UsageError(
+                    f"example {index} of {self.source.name} cannot be decoded ({error}): repair or remove it"
+                ) from None
+        crop_and_resize(image, self.crop(image.shape[0], image.shape[1], draws), out)
+        return example.label

@@ -1,0 +1,25 @@
+"""Where examples come from: one file a source, imported when it is asked for."""
+
+import importlib
+from typing import Any
+
+from resnet_jax.data.sources.source import Example, Source
+from resnet_jax.errors import UsageError
+
+__all__ = ["SOURCES", "Example", "Source", "open_source"]
+
+SOURCES = {
+    "synthetic": "resnet_jax.data.sources.synthetic",
+    "tfds": "resnet_jax.data.sources.tfds",
+}
+
+
+def open_source(kind: str, *, training: bool, **options: Any) -> Source:
+    """Opens the training or the evaluation part of a source with the options of its own `open_source`.
+
+    Raises:
+      UsageError: no such source, or its data are missing or unfit; the message names the cure.
+    """
+    if kind not in SOURCES:
+        raise UsageError(f"data.source={kind!r} is not one of {', '.join(SOURCES)}")
+    return importlib.import_module(SOURCES[kind]).open_source(training=training, **options)

@@ -1,0 +1,44 @@
+"""Evaluation: every example exactly once, in sums."""
+
+from collections.abc import Callable
+
+import jax
+
+from resnet_jax import metrics
+from resnet_jax.batch import abstract_batch
+from resnet_jax.data.feed import device_batches, host_batches
+from resnet_jax.experiment import Experiment
+from resnet_jax.metrics import Totals
+from resnet_jax.sharding import over_batch, replicated
+from resnet_jax.state import TrainState, abstract_state
+
+
+class Evaluator:
+    """Evaluates states of one experiment; the step is compiled when this is made."""
+
+    def __init__(self, experiment: Experiment):
+        self._experiment = experiment
+        loader, whole, rows = experiment.eval_loader, replicated(experiment.mesh), over_batch(experiment.mesh)
+        jitted = jax.jit(experiment.eval_step, in_shardings=(whole, rows), out_shardings=whole)
+        batch = abstract_batch(batch_size=loader.order.batch_size, image_size=loader.image_size, sharding=rows)
+        self._step = jitted.lower(abstract_state(experiment.init, whole), batch).compile()
+
+    def __call__(self, state: TrainState, *, interrupted: Callable[[], bool] = lambda: False) -> Totals | None:
+        """Sums over the whole evaluation set, in Python numbers; None if `interrupted` came to be true."""
+        experiment, loader = self._experiment, self._experiment.eval_loader
+        batches = host_batches(
+            loader,
+            start=0,
+            stop=loader.num_batches,
+            num_threads=experiment.num_threads,
+            num_workers=experiment.num_workers,
+        )
+        sums, pending = metrics.zero(), None
+        for batch in device_batches(batches, mesh=experiment.mesh):
+            totals = self._step(state, batch)
+            if pending is not None:  # fetched one batch late: the device has work while the host waits
+                sums = metrics.merge(sums, jax.device_get(pending))
+            pending = totals
+            if interrupted():
+                return None
+        return metrics.merge(sums, jax.device_get(pending))

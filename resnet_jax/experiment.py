@@ -1,0 +1,260 @@
+"""From a config to the parts of a run: the only place that reads a config."""
+
+import dataclasses
+import functools
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from resnet_jax import schedules, sharding, steps
+from resnet_jax.data import crops
+from resnet_jax.data.loader import Loader
+from resnet_jax.data.order import EvalOrder, TrainOrder
+from resnet_jax.data.sources import Source, open_source
+from resnet_jax.errors import UsageError
+from resnet_jax.models import create_model
+from resnet_jax.normalization import normalize
+from resnet_jax.optimizers import create_optimizer
+from resnet_jax.state import TrainState, make_init, parameter_count
+
+# In words, the keys, the test.
+_RANGES: list[tuple[str, str, Callable[[Any], bool]]] = [
+    (
+        "at least 1",
+        "data.batch_size data.image_size data.synthetic.num_train data.synthetic.num_eval data.synthetic.num_classes "
+        "model.features model.num_classes model.bn_group_size schedule.base_batch_size train.total_steps "
+        "eval.every_steps eval.batch_size checkpoint.every_steps checkpoint.keep_latest log.every_steps",
+        lambda value: value >= 1,
+    ),
+    (
+        "at least 0",
+        "seed data.num_threads data.num_workers optimizer.weight_decay schedule.base_lr schedule.warmup_epochs "
+        "checkpoint.keep_best",
+        lambda value: value >= 0,
+    ),
+    ("above 0", "train.epochs eval.every_epochs model.bn_epsilon", lambda value: value > 0),
+    ("above 0, at most 1", "data.eval_crop_fraction", lambda value: 0 < value <= 1),
+    ("at least 0, below 1", "loss.label_smoothing optimizer.momentum model.bn_momentum", lambda value: 0 <= value < 1),
+    ("two numbers, 0 < low <= high <= 1", "data.crop_area", lambda v: len(v) == 2 and 0 < v[0] <= v[1] <= 1),
+    ("two numbers, 0 < low <= high", "data.crop_aspect", lambda v: len(v) == 2 and 0 < v[0] <= v[1]),
+    ("three numbers", "input.mean", lambda v: len(v) == 3),
+    ("three numbers above 0", "input.std", lambda v: len(v) == 3 and min(v) > 0),
+]
+
+# What a continued run may change: it decides where and how fast a run goes, not what it computes.
+MAY_CHANGE = (
+    "data.data_dir",
+    "data.num_threads",
+    "data.num_workers",
+    "eval.batch_size",
+    "checkpoint",
+    "log",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """When things happen, in steps."""
+
+    total_steps: int
+    steps_per_epoch: float
+    eval_every_steps: float  # evaluation k comes at the whole step nearest to k times this
+    checkpoint_every_steps: int | None  # None: only with an evaluation
+    log_every_steps: int
+
+    def evaluation_due(self, step: int) -> bool:
+        """Whether the state after `step` updates is to be evaluated; the last one always is."""
+        nearest = round(round(step / self.eval_every_steps) * self.eval_every_steps)
+        return step == self.total_steps or (step > 0 and step == nearest)
+
+    def checkpoint_due(self, step: int) -> bool:
+        """Whether the state after `step` updates is to be saved even if it is not evaluated."""
+        return step > 0 and self.checkpoint_every_steps is not None and step % self.checkpoint_every_steps == 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """Everything a program needs to train: pure functions, loaders and numbers."""
+
+    description: dict[str, str]  # what a person wants to read at the start: name of a part -> one line
+    mesh: Mesh
+    init: Callable[[], TrainState]
+    train_step: steps.TrainStep
+    eval_step: steps.EvalStep
+    train_loader: Loader
+    eval_loader: Loader
+    num_threads: int | None
+    num_workers: int
+    plan: Plan
+    keep_latest: int
+    keep_best: int
+    tensorboard: bool
+
+
+def resolve(config: ConfigDict) -> dict[str, Any]:
+    """The config as nested dicts of JSON values, as `config.json` holds it."""
+    return json.loads(config.to_json())
+
+
+def build(config: ConfigDict) -> Experiment:
+    """Checks a config and makes the parts of its run; nothing is compiled and no image is read.
+
+    Raises:
+      UsageError: a value is out of range, an unknown name, or the data are missing.
+    """
+    _check_ranges(config)
+    mesh = sharding.make_mesh()
+    _check_batch_size(config.data.batch_size, mesh.size, config.model.bn_group_size)
+    train_source, eval_source = (_open(config, training=training) for training in (True, False))
+    model = _model(config, train_source.num_classes)
+    optimizer = create_optimizer(**config.optimizer)
+    plan = _plan(config, len(train_source))
+    schedule = schedules.create_schedule(**_schedule_options(config, plan))
+    preprocess = functools.partial(
+        normalize, mean=tuple(config.input.mean), std=tuple(config.input.std), dtype=model.dtype
+    )
+    init = make_init(model=model, optimizer=optimizer, image_size=config.data.image_size, seed=config.seed)
+    abstract = jax.eval_shape(init)  # finds what does not fit together, as a decay pattern without a parameter
+    return Experiment(
+        description=_describe(config, mesh, train_source, eval_source, plan, abstract),
+        mesh=mesh,
+        init=init,
+        train_step=steps.make_train_step(
+            model=model,
+            optimizer=optimizer,
+            schedule=schedule,
+            flip=config.input.flip,
+            seed=config.seed,
+            preprocess=preprocess,
+            **config.loss,
+        ),
+        eval_step=steps.make_eval_step(model=model, preprocess=preprocess),
+        train_loader=_train_loader(config, train_source),
+        eval_loader=_eval_loader(config, eval_source, mesh.size),
+        num_threads=config.data.num_threads,
+        num_workers=config.data.num_workers,
+        plan=plan,
+        keep_latest=config.checkpoint.keep_latest,
+        keep_best=config.checkpoint.keep_best,
+        tensorboard=config.log.tensorboard,
+    )
+
+
+def _check_ranges(config: ConfigDict) -> None:
+    """Raises UsageError for numbers that can mean nothing. None, where allowed, passes."""
+    for wanted, keys, holds in _RANGES:
+        for key in keys.split():
+            value = config
+            for name in key.split("."):
+                value = value[name]
+            if value is not None and not holds(value):
+                raise UsageError(f"config.{key}={value!r} is out of range: it must be {wanted}")
+
+
+def _check_batch_size(batch_size: int, devices: int, bn_group_size: int | None) -> None:
+    grouped = bn_group_size is not None and batch_size > bn_group_size
+    unit = math.lcm(devices, bn_group_size) if grouped and bn_group_size else devices
+    if batch_size % unit == 0:
+        return
+    why = f"{devices} device{'s' * (devices > 1)}" + (
+        f" and batch norm groups of {bn_group_size} images" if grouped else ""
+    )
+    below, above = batch_size // unit * unit, -(-batch_size // unit) * unit
+    sizes = f"{below} or {above}" if below else f"{above}"
+    raise UsageError(f"config.data.batch_size={batch_size} cannot be divided over {why}: take {sizes}")
+
+
+def _open(config: ConfigDict, *, training: bool) -> Source:
+    data = config.data
+    options = {
+        "synthetic": {**data.synthetic, "image_size": data.image_size},
+        "tfds": {key: data[key] for key in ("name", "data_dir", "train_split", "eval_split")},
+    }
+    return open_source(data.source, training=training, **options.get(data.source, {}))
+
+
+def _model(config: ConfigDict, num_classes: int):
+    options = dict(config.model)
+    if options["num_classes"] is None:
+        options["num_classes"] = num_classes
+    elif options["num_classes"] < num_classes:
+        raise UsageError(
+            f"config.model.num_classes={options['num_classes']} is less than the {num_classes} classes of the data"
+        )
+    return create_model(**options)
+
+
+def _plan(config: ConfigDict, num_examples: int) -> Plan:
+    steps_per_epoch = num_examples / config.data.batch_size
+    total_steps = config.train.total_steps or max(1, round(config.train.epochs * steps_per_epoch))
+    return Plan(
+        total_steps=total_steps,
+        steps_per_epoch=steps_per_epoch,
+        eval_every_steps=config.eval.every_steps or max(1.0, config.eval.every_epochs * steps_per_epoch),
+        checkpoint_every_steps=config.checkpoint.every_steps,
+        log_every_steps=config.log.every_steps,
+    )
+
+
+def _schedule_options(config: ConfigDict, plan: Plan) -> dict[str, Any]:
+    return {
+        "name": config.schedule.name,
+        "peak_lr": config.schedule.base_lr * config.data.batch_size / config.schedule.base_batch_size,
+        "warmup_steps": round(config.schedule.warmup_epochs * plan.steps_per_epoch),
+        "total_steps": plan.total_steps,
+    }
+
+
+def _train_loader(config: ConfigDict, source: Source) -> Loader:
+    data = config.data
+    return Loader(
+        source=source,
+        order=TrainOrder(num_examples=len(source), batch_size=data.batch_size, seed=config.seed),
+        crop=functools.partial(crops.random_resized, area=tuple(data.crop_area), aspect=tuple(data.crop_aspect)),
+        image_size=data.image_size,
+        seed=config.seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+
+
+def _eval_loader(config: ConfigDict, source: Source, devices: int) -> Loader:
+    wanted = min(config.eval.batch_size or config.data.batch_size, len(source))
+    batch_size = -(-wanted // devices) * devices  # padded rows are masked
+    return Loader(
+        source=source,
+        order=EvalOrder(num_examples=len(source), batch_size=batch_size),
+        crop=functools.partial(crops.central, fraction=config.data.eval_crop_fraction),
+        image_size=config.data.image_size,
+        seed=config.seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+
+
+def _describe(
+    config: ConfigDict, mesh: Mesh, train_source: Source, eval_source: Source, plan: Plan, abstract: TrainState
+) -> dict[str, str]:
+    batch_size, group_size, model = config.data.batch_size, config.model.bn_group_size, config.model
+    if group_size is None:
+        batch_norm = f"over the whole batch of {batch_size}"
+    elif batch_size <= group_size:
+        batch_norm = f"over the whole batch of {batch_size}, which is no larger than a group of {group_size}"
+    else:
+        batch_norm = f"in {batch_size // group_size} groups of {group_size}"
+    kind, processes = mesh.devices.flat[0].device_kind, jax.process_count()
+    return {
+        "devices": f"{mesh.size} x {kind}" + (f" on {processes} hosts" if processes > 1 else ""),
+        "data": f"{train_source.name} {len(train_source):,} images, {eval_source.name} {len(eval_source):,}, "
+        f"{train_source.num_classes:,} classes, {config.data.image_size} px",
+        "model": f"{model.name}-{model.depth}, {parameter_count(abstract.params):,} parameters, {model.dtype}, "
+        f"batch norm {batch_norm}",
+        "training": f"{plan.total_steps:,} steps of {batch_size:,} images = "
+        f"{plan.total_steps / plan.steps_per_epoch:.4g} epochs of {plan.steps_per_epoch:,.5g} steps",
+        "evaluation": f"every {plan.eval_every_steps:,.5g} steps and at the end",
+    }

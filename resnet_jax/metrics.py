@@ -1,0 +1,82 @@
+"""Classification metrics as sums and counts, divided once on the host."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Totals:
+    """Sums over examples: arrays on the devices, Python numbers on the host. `merge` adds them up."""
+
+    count: Any  # int32, like the next two
+    top1: Any
+    top5: Any
+    loss: Any  # float32, in nats
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class StepTotals:
+    """What one training step reports: sums over its batch, and two numbers of the step itself."""
+
+    examples: Totals
+    grad_norm: Any  # global L2 norm of the loss gradient, before weight decay
+    lr: Any
+
+
+def label_rank(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """How many classes are predicted before the true one: 0 is a top-1 hit. [B, K], [B] -> [B] int32.
+
+    Equal logits are ordered by class index, as `argmax` and `top_k` order them. Against a NaN every class
+    loses, so that a broken model scores nothing.
+    """
+    own = jnp.take_along_axis(logits, labels[:, None], axis=-1)
+    later = jnp.arange(logits.shape[-1])[None, :] >= labels[:, None]
+    behind = (logits < own) | ((logits == own) & later)
+    return logits.shape[-1] - jnp.sum(behind, axis=-1, dtype=jnp.int32)
+
+
+def count_examples(logits: jax.Array, labels: jax.Array, mask: jax.Array, losses: jax.Array) -> Totals:
+    """Sums a batch; rows where `mask` [B] is False count for nothing.
+
+    Args:
+      logits: [B, K].
+      labels: [B] integers.
+      mask: [B] bool.
+      losses: [B] float32.
+    """
+    rank = label_rank(logits, labels)
+    return Totals(
+        count=jnp.sum(mask, dtype=jnp.int32),
+        top1=jnp.sum(mask & (rank < 1), dtype=jnp.int32),
+        top5=jnp.sum(mask & (rank < 5), dtype=jnp.int32),
+        loss=jnp.sum(jnp.where(mask, losses, 0.0)),
+    )
+
+
+def zero() -> Totals:
+    """The sum over no examples."""
+    return Totals(count=0, top1=0, top5=0, loss=0.0)
+
+
+def merge(totals: Totals, fetched: Totals) -> Totals:
+    """Adds fetched device sums to host sums, in Python's unbounded integers and float64."""
+    return Totals(
+        count=totals.count + int(fetched.count),
+        top1=totals.top1 + int(fetched.top1),
+        top5=totals.top5 + int(fetched.top5),
+        loss=totals.loss + float(fetched.loss),
+    )
+
+
+def scalars(totals: Totals) -> dict[str, float]:
+    """Means per example: `loss` in nats, `top1` and `top5` in 0..1. Raises ZeroDivisionError for no examples."""
+    return {
+        "loss": totals.loss / totals.count,
+        "top1": totals.top1 / totals.count,
+        "top5": totals.top5 / totals.count,
+    }

@@ -1,0 +1,5 @@
+"""Networks."""
+
+from resnet_jax.models.variants import create_model
+
+__all__ = ["create_model"]

@@ -1,0 +1,93 @@
+"""What a person sees of a run: a live bar on a terminal, plain lines in a log."""
+
+import logging
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+from tqdm import tqdm
+
+logger = logging.getLogger(__name__)
+
+
+class Progress:
+    """Shows how far training is. A context manager: leaving it removes the bar."""
+
+    def __init__(self, *, start: int, total_steps: int, visible: bool):
+        """Starts at step `start` of `total_steps`; `visible` only on process 0."""
+        self._total_steps = total_steps
+        self._bar = tqdm(
+            total=total_steps, initial=start, unit=" step", dynamic_ncols=True, disable=None if visible else True
+        )  # None: no bar where stderr is no terminal
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.close()
+
+    def advance(self) -> None:
+        """One step was made."""
+        self._bar.update()
+
+    def train(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Shows the scalars of the steps up to `step`: on the bar if there is one, else as a line."""
+        rate = f"{scalars['images_per_second']:,.0f} images/s"
+        if not self._bar.disable:
+            self._bar.set_postfix_str(f"loss {scalars['loss']:.4g}, {rate}")
+        logger.log(
+            logging.INFO if self._bar.disable else logging.DEBUG,
+            "step %7d/%d  epoch %6.2f  loss %.4f  top-1 %6.2f %%  lr %.5f  %s  %s left",
+            step,
+            self._total_steps,
+            scalars["epoch"],
+            scalars["loss"],
+            100 * scalars["top1"],
+            scalars["lr"],
+            rate,
+            duration(scalars["seconds_left"]),
+        )
+
+    def evaluation(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Shows the result of an evaluation."""
+        logger.info(
+            "eval %7d/%d  loss %.4f  top-1 %.2f %%  top-5 %.2f %%  n=%d",
+            step,
+            self._total_steps,
+            scalars["loss"],
+            100 * scalars["top1"],
+            100 * scalars["top5"],
+            scalars["count"],
+        )
+
+
+def duration(seconds: float) -> str:
+    """3725 -> '1:02:05'."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def show_log(*, visible: bool) -> None:
+    """Prints what this package logs, one line a record; `visible` only on process 0."""
+    package = logging.getLogger("resnet_jax")
+    package.setLevel(logging.DEBUG)
+    package.propagate = False
+    package.handlers = [_BarHandler(logging.INFO if visible else logging.ERROR)]
+
+
+def keep_log(path: Path) -> logging.Handler:
+    """Adds what this package logs, tables included, to a file; the handler is to be closed at the end."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
+    logging.getLogger("resnet_jax").addHandler(handler)
+    return handler
+
+
+class _BarHandler(logging.Handler):
+    """Prints above the bar instead of through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stdout)
+        sys.stdout.flush()

@@ -1,0 +1,108 @@
+"""The record of a training run: sums of steps become scalars, scalars go to the writers and the screen."""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+from clu import platform
+
+from resnet_jax import metrics
+from resnet_jax.errors import NonFiniteError
+from resnet_jax.metrics import StepTotals, Totals
+from resnet_jax.progress import Progress
+from resnet_jax.timings import Timings
+from resnet_jax.writers import Writers
+
+
+@dataclasses.dataclass
+class _Window:
+    """The steps since the last report."""
+
+    start: float  # seconds of training before it
+    steps: int = 0
+    grad_norm: float = 0.0  # sum over the steps
+    totals: Totals = dataclasses.field(default_factory=metrics.zero)
+
+
+class RunLog:
+    """Collects the totals of training steps and reports a window of them every so many steps."""
+
+    def __init__(
+        self,
+        *,
+        writers: Writers | None,
+        progress: Progress,
+        timings: Timings,
+        every_steps: int,
+        total_steps: int,
+        steps_per_epoch: float,
+    ):
+        """Opens an empty window; `writers` only on process 0."""
+        self._writers = writers
+        self._progress = progress
+        self._timings = timings
+        self._every_steps = every_steps
+        self._total_steps = total_steps
+        self._steps_per_epoch = steps_per_epoch
+        self._images = 0
+        self._step = 0
+        self._lr = 0.0
+        self._window = _Window(timings.training)
+
+    def add(self, step: int, totals: StepTotals) -> None:
+        """Waits for the totals of the update that led to `step` and takes them in.
+
+        Args:
+          step: updates done.
+          totals: on the devices.
+
+        Raises:
+          NonFiniteError: the loss or the gradient norm is.
+        """
+        fetched = jax.device_get(totals)
+        loss, grad_norm = float(fetched.examples.loss), float(fetched.grad_norm)
+        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
+            raise NonFiniteError(f"step {step}: loss {loss / int(fetched.examples.count)}, gradient norm {grad_norm}")
+        self._step, self._lr = step, float(fetched.lr)
+        self._window.steps += 1
+        self._window.grad_norm += grad_norm
+        self._window.totals = metrics.merge(self._window.totals, fetched.examples)
+        self._progress.advance()
+        if step % self._every_steps == 0 or step == self._total_steps:
+            self._report()
+
+    def finish(self) -> None:
+        """Reports a last window that is not full."""
+        if self._window.steps:
+            self._report()
+
+    def evaluation(self, step: int, totals: Totals) -> dict[str, Any]:
+        """Reports an evaluation; returns its scalars and `count`."""
+        scalars = metrics.scalars(totals) | {"count": totals.count}
+        self._progress.evaluation(step, scalars)
+        if self._writers:
+            self._writers.scalars(step, "eval", scalars)
+        return scalars
+
+    @property
+    def images_per_second(self) -> float:
+        """Of this process's whole run, without the parts that `Timings` measures apart."""
+        return self._images / self._timings.training
+
+    def _report(self) -> None:
+        window, now = self._window, self._timings.training
+        self._window = _Window(now)
+        self._images += window.totals.count
+        seconds_a_step = (now - window.start) / window.steps
+        scalars = metrics.scalars(window.totals) | {
+            "grad_norm": window.grad_norm / window.steps,
+            "lr": self._lr,
+            "epoch": self._step / self._steps_per_epoch,
+            "images_per_second": window.totals.count / (now - window.start),
+        }
+        if self._writers:
+            self._writers.scalars(self._step, "train", scalars)
+        seconds_left = (self._total_steps - self._step) * seconds_a_step
+        self._progress.train(self._step, scalars | {"seconds_left": seconds_left})
+        platform.work_unit().set_task_status(f"step {self._step} of {self._total_steps}, loss {scalars['loss']:.4f}")

@@ -1,0 +1,37 @@
+"""The last lines of a run."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from resnet_jax.progress import duration
+from resnet_jax.workdir import Workdir
+
+
+def summary(result: dict[str, Any], workdir: Workdir) -> list[str]:
+    """Says in words what `result.json` says, where things are, and how to look at them."""
+    seconds = result["seconds"]
+    parts = ", ".join(f"{name} {duration(value)}" for name, value in seconds.items() if name != "total")
+    lines = [f"time         {duration(seconds['total'])} ({parts})"]
+    if result["images_per_second"]:
+        lines.append(f"rate         {result['images_per_second']:,.0f} images/s while training")
+    if result["eval"]:
+        lines.insert(0, f"accuracy     {_accuracy(result['eval'])}")
+    if result["best"]:
+        best = result["best"]
+        lines.insert(1, f"best         top-1 {100 * best['top1']:.2f} % at step {best['step']:,}")
+    return [
+        *lines,
+        f"results      {_short(workdir.result)}, {workdir.metrics.name}, {workdir.log.name}",
+        f"checkpoints  {_short(workdir.checkpoints)}",
+        f"TensorBoard  {_short(Path(sys.executable).parent / 'tensorboard')} --logdir {_short(workdir.path)}",
+    ]
+
+
+def _accuracy(scalars: dict[str, Any]) -> str:
+    return f"top-1 {100 * scalars['top1']:.2f} %, top-5 {100 * scalars['top5']:.2f} %, n = {scalars['count']:,}"
+
+
+def _short(path: Path) -> str:
+    """The path from here if it is below, else in full."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

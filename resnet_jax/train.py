@@ -1,0 +1,244 @@
+"""Training: the loop, and what goes on around it."""
+
+import contextlib
+import logging
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from clu import parameter_overview, platform
+from jax.stages import Compiled
+
+from resnet_jax import provenance
+from resnet_jax.batch import DeviceBatch, abstract_batch
+from resnet_jax.checkpoint import Checkpoints
+from resnet_jax.data.feed import device_batches, host_batches
+from resnet_jax.errors import NonFiniteError
+from resnet_jax.evaluate import Evaluator
+from resnet_jax.experiment import Experiment
+from resnet_jax.metrics import StepTotals
+from resnet_jax.progress import Progress, keep_log
+from resnet_jax.run_log import RunLog
+from resnet_jax.sharding import over_batch, replicated
+from resnet_jax.signals import StopRequest
+from resnet_jax.state import TrainState, abstract_state
+from resnet_jax.summary import summary
+from resnet_jax.timings import Timings
+from resnet_jax.workdir import Workdir, flatten
+from resnet_jax.writers import Writers
+
+logger = logging.getLogger(__name__)
+
+STOPPED = 75  # EX_TEMPFAIL of sysexits.h: run again to continue
+
+
+class Position(NamedTuple):
+    """Where the loop is."""
+
+    step: int  # updates done
+    evaluation: dict[str, Any] | None = None  # scalars of an evaluation at this very step
+    pending: StepTotals | None = None  # totals, on the devices, of the update that led here
+
+
+def train(experiment: Experiment, workdir: Workdir, settings: dict[str, Any]) -> int:
+    """Trains to the end, continuing what is in the work directory.
+
+    Args:
+      experiment: what to train.
+      workdir: checked to be that of this experiment.
+      settings: the resolved config, to be written down.
+
+    Returns:
+      The exit status: 0 done, 75 stopped by a signal after saving, 3 not finite.
+
+    Raises:
+      UsageError: the data or the disk failed; what could be saved is.
+    """
+    with contextlib.ExitStack() as stack:
+        run = _Run(experiment, workdir, settings, stack)
+        try:
+            position = run.loop()
+        except NonFiniteError as error:
+            return run.end_non_finite(error)
+        return run.end(position)
+
+
+class _Run:
+    """One process's part in a run."""
+
+    def __init__(self, experiment: Experiment, workdir: Workdir, settings: dict[str, Any], stack: contextlib.ExitStack):
+        """Compiles, restores or makes the state and opens everything, to be closed by `stack`."""
+        self.experiment, self.workdir, self.plan = experiment, workdir, experiment.plan
+        self.timings = Timings()
+        self.stop = stack.enter_context(StopRequest())
+        self.is_main = jax.process_index() == 0
+        if self.is_main:
+            stack.callback(keep_log(workdir.log).close)
+        for part, line in experiment.description.items():
+            logger.info("%-12s %s", part, line)
+        self.checkpoints = stack.enter_context(
+            Checkpoints(workdir.checkpoints, keep_latest=experiment.keep_latest, keep_best=experiment.keep_best)
+        )
+        with self.timings.measure("start"):
+            self.state, self.start = self._first_state()
+            self.writers = self._open_writers(settings, stack) if self.is_main else None
+        with self.timings.measure("compilation"):
+            self.train_step = _compile_train_step(experiment)
+            self.evaluator = Evaluator(experiment)
+        logger.info("compiled     in %.1f s", self.timings.as_dict()["compilation"])
+        self.log = self._open_log(stack)
+        self.last_evaluation = self.start.evaluation
+
+    def loop(self) -> Position:
+        """Evaluates, saves, then makes a step, until the last step or a signal.
+
+        The totals of a step are fetched after the next one was dispatched: the devices never wait for the host.
+        Only an evaluation or a save waits for them first, for a state is good only if its last step was finite.
+        """
+        state, at = self.state, self.start
+        del self.state  # the first step takes its memory
+        batches = self._batches(at.step)
+        while True:
+            if self.plan.evaluation_due(at.step) and at.evaluation is None and not self.stop.requested():
+                at = self._evaluate(self._settle(at), state)
+            finished = at.step == self.plan.total_steps
+            if finished or self.stop.requested() or at.evaluation or self.plan.checkpoint_due(at.step):
+                at = self._settle(at)
+                self._save(at, state)
+            if finished or self.stop.requested():
+                return at
+            try:
+                batch = next(batches)
+            except Exception:
+                if self.stop.requested():  # the signal went to the whole group and ended the input workers too
+                    continue
+                self._save(self._settle(at), state)
+                raise
+            state, totals = self.train_step(state, batch)
+            at = Position(self._settle(at).step + 1, pending=totals)
+
+    def end(self, position: Position) -> int:
+        """Writes and prints how it ended; returns the exit status."""
+        self.log.finish()
+        self.checkpoints.wait()
+        completed = position.step == self.plan.total_steps and position.evaluation is not None
+        self._write_result(position.step, "completed" if completed else "signal")
+        if completed:
+            return 0
+        logger.info("Stopped after step %d, which is saved: run the same command again to continue.", position.step)
+        return STOPPED
+
+    def end_non_finite(self, error: NonFiniteError) -> int:
+        """Writes and prints how it failed; returns the exit status."""
+        self.checkpoints.wait()
+        step = self.checkpoints.latest_step
+        self._write_result(step or 0, "non_finite")
+        good = f"the last good checkpoint is {self.checkpoints.directory / str(step)}" if step else "nothing was saved"
+        logger.error(
+            "error: %s; %s. Run again, it would fail at the same step: change the recipe (a lower schedule.base_lr, "
+            "a longer schedule.warmup_epochs) in a new --workdir.",
+            error,
+            good,
+        )
+        return error.exit_status
+
+    def _first_state(self) -> tuple[TrainState, Position]:
+        """The newest checkpoint, or the state of step 0."""
+        sharding = replicated(self.experiment.mesh)
+        restored = self.checkpoints.restore(abstract_state(self.experiment.init, sharding))
+        if restored is not None:
+            state, meta = restored
+            logger.info("continuing   from step %d of %d", meta["step"], self.plan.total_steps)
+            return state, Position(meta["step"], evaluation=meta["evaluation"])
+        # XLA:CPU takes 10 s over the random numbers at its usual level; the values are the same at level 1.
+        on_cpu = jax.default_backend() == "cpu"
+        options = {"xla_backend_optimization_level": 1} if on_cpu else None
+        state = jax.jit(self.experiment.init, out_shardings=sharding, compiler_options=options)()
+        logger.debug("parameters\n%s", parameter_overview.get_parameter_overview(state.params, include_stats=False))
+        return state, Position(0)
+
+    def _open_writers(self, settings: dict[str, Any], stack: contextlib.ExitStack) -> Writers:
+        """Opens the metrics and writes down what is known before the first step."""
+        self.workdir.forget_metrics_after(self.start.step)
+        self.workdir.record_start(settings, provenance.describe_start(self.start.step))
+        platform.work_unit().create_artifact(platform.ArtifactType.DIRECTORY, str(self.workdir.path), "workdir")
+        tensorboard_dir = self.workdir.path if self.experiment.tensorboard else None
+        writers = stack.enter_context(Writers(self.workdir.metrics, tensorboard_dir=tensorboard_dir))
+        if self.start.step == 0:
+            writers.hyperparameters(flatten(settings))
+            images = self.experiment.train_loader.batch(0).image
+            writers.images(0, "train/images", np.asarray(images[:16]))
+        return writers
+
+    def _open_log(self, stack: contextlib.ExitStack) -> RunLog:
+        total_steps = self.plan.total_steps
+        progress = Progress(start=self.start.step, total_steps=total_steps, visible=self.is_main)
+        return RunLog(
+            writers=self.writers,
+            progress=stack.enter_context(progress),
+            timings=self.timings,
+            every_steps=self.plan.log_every_steps,
+            total_steps=total_steps,
+            steps_per_epoch=self.plan.steps_per_epoch,
+        )
+
+    def _batches(self, start: int) -> Iterator[DeviceBatch]:
+        experiment = self.experiment
+        batches = host_batches(
+            experiment.train_loader,
+            start=start,
+            stop=self.plan.total_steps,
+            num_threads=experiment.num_threads,
+            num_workers=experiment.num_workers,
+        )
+        return device_batches(batches, mesh=experiment.mesh)
+
+    def _settle(self, at: Position) -> Position:
+        """Takes the pending totals into the log. Raises NonFiniteError if the state is spoilt."""
+        if at.pending is not None:
+            self.log.add(at.step, at.pending)
+        return at._replace(pending=None)
+
+    def _evaluate(self, at: Position, state: TrainState) -> Position:
+        with self.timings.measure("evaluation"):
+            totals = self.evaluator(state, interrupted=self.stop.requested)
+        if totals is None:
+            return at
+        self.last_evaluation = self.log.evaluation(at.step, totals)
+        return at._replace(evaluation=self.last_evaluation)
+
+    def _save(self, at: Position, state: TrainState) -> None:
+        images = at.step * self.experiment.train_loader.order.batch_size
+        meta = {"step": at.step, "images_seen": images, "evaluation": at.evaluation}
+        top1 = at.evaluation["top1"] if at.evaluation else None
+        with self.timings.measure("checkpoints"):
+            self.checkpoints.save(at.step, state, meta=meta, top1=top1)
+
+    def _write_result(self, step: int, stop_reason: str) -> None:
+        if not self.is_main:
+            return
+        rate, best = self.log.images_per_second, self.checkpoints.best()
+        result = {
+            "step": step,
+            "total_steps": self.plan.total_steps,
+            "stop_reason": stop_reason,
+            "eval": self.last_evaluation,
+            "best": best and {"step": best[0], "top1": best[1]},
+            "images_per_second": rate if math.isfinite(rate) else None,
+            "seconds": {part: round(seconds, 3) for part, seconds in self.timings.as_dict().items()},
+        }
+        self.workdir.write_result(result)
+        if stop_reason == "completed":
+            logger.info("\nFinished     step %d of %d", step, self.plan.total_steps)
+            for line in summary(result, self.workdir):
+                logger.info(line)
+
+
+def _compile_train_step(experiment: Experiment) -> Compiled:
+    """Compiles ahead of the first batch; the state of one step is the memory of the next."""
+    loader, whole, rows = experiment.train_loader, replicated(experiment.mesh), over_batch(experiment.mesh)
+    jitted = jax.jit(experiment.train_step, donate_argnums=0, in_shardings=(whole, rows), out_shardings=(whole, whole))
+    batch = abstract_batch(batch_size=loader.order.batch_size, image_size=loader.image_size, sharding=rows)
+    return jitted.lower(abstract_state(experiment.init, whole), batch).compile()

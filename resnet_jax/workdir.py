@@ -1,0 +1,115 @@
+"""The work directory: what a run leaves behind, and the check that it is the same run that goes on."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from resnet_jax.errors import UsageError
+
+
+class Workdir:
+    """Paths and JSON files of one run. Writing is for process 0 alone."""
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path).expanduser().resolve()
+        self.checkpoints = self.path / "checkpoints"
+        self.metrics = self.path / "metrics.jsonl"
+        self.log = self.path / "train.log"
+        self.result = self.path / "result.json"
+        self._config = self.path / "config.json"
+        self._run = self.path / "run.json"
+
+    def check(self, settings: dict[str, Any], *, may_change: tuple[str, ...]) -> None:
+        """Makes the directory and makes sure that a run of `settings` can be started or continued in it.
+
+        Args:
+          settings: the resolved config, nested dicts of JSON values.
+          may_change: dotted keys, or beginnings of them, in which a continued run may differ.
+
+        Raises:
+          UsageError: not writable, or it holds a run of another config.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path):
+                pass
+        except OSError as error:
+            raise UsageError(
+                f"work directory {self.path} cannot be written ({error.strerror}): name another with --workdir=DIR"
+            ) from None
+        if self._config.exists():
+            there = _read_json(self._config, cure="name another --workdir")
+            changes = difference(there, settings, ignore=may_change)
+            if changes:
+                raise UsageError(
+                    f"work directory {self.path} holds a run of another config ({'; '.join(changes)}): "
+                    "name another with --workdir=DIR, or remove it"
+                )
+
+    def record_start(self, settings: dict[str, Any], start: dict[str, Any]) -> None:
+        """Writes `config.json` and adds `start` (versions, devices, command) to `run.json`."""
+        self._write(self._config, settings)
+        starts = _read_json(self._run, cure="remove it")["starts"] if self._run.exists() else []
+        self._write(self._run, {"starts": [*starts, start]})
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """Writes `result.json`."""
+        self._write(self.result, result)
+
+    def read_result(self) -> dict[str, Any] | None:
+        """The result of a run that ended here, if one did."""
+        return _read_json(self.result, cure="remove it and run again") if self.result.exists() else None
+
+    def forget_metrics_after(self, step: int) -> None:
+        """Drops the lines of `metrics.jsonl` past `step`: the continued run writes them anew."""
+        if not self.metrics.exists():
+            return
+        lines = self.metrics.read_text().splitlines()
+        kept = [line for line in lines if (record := _parse(line)) is not None and record["step"] <= step]
+        if len(kept) < len(lines):
+            self._replace(self.metrics, "".join(line + "\n" for line in kept))
+
+    def _write(self, path: Path, content: dict[str, Any]) -> None:
+        self._replace(path, json.dumps(content, indent=2) + "\n")
+
+    def _replace(self, path: Path, text: str) -> None:
+        """Writes a file so that a reader, or a kill, finds the old or the new one, never half of it."""
+        part = path.with_name(path.name + ".part")
+        part.write_text(text)
+        part.replace(path)
+
+
+def difference(old: dict[str, Any], new: dict[str, Any], *, ignore: tuple[str, ...] = ()) -> list[str]:
+    """Says in which dotted keys two nested dicts differ, as 'model.depth: 50 there, 18 here'."""
+    there, here = flatten(old), flatten(new)
+    keys = sorted(key for key in there.keys() | here.keys() if there.get(key) != here.get(key))
+    return [
+        f"{key}: {there.get(key, 'absent')} there, {here.get(key, 'absent')} here"
+        for key in keys
+        if not any(key == prefix or key.startswith(prefix + ".") for prefix in ignore)
+    ]
+
+
+def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{'model': {'depth': 50}} -> {'model.depth': 50}."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def _parse(line: str) -> dict[str, Any] | None:
+    """A line of metrics, or None if a kill cut it short."""
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError:
+        return None
+
+
+def _read_json(path: Path, *, cure: str) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise UsageError(f"{path} cannot be read ({error}): {cure}") from None
