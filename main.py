@@ -23,7 +23,7 @@ _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used
 def main(argv: list[str]) -> None:
     """Runs one mode and exits with its status."""
     if not any(arg.startswith("--verbosity") for arg in sys.argv):
-        logging.set_verbosity(logging.WARNING)  # absl's own default shows what every library does
+        logging.set_verbosity(logging.FATAL)  # libraries log what they also raise, and much more
     try:
         if len(argv) > 1:
             raise UsageError(f"{argv[1]!r} is no flag: flags begin with --, as --config.data.batch_size=256")

@@ -20,47 +20,48 @@ def get_config() -> ConfigDict:
     data.crop_area = (0.08, 1.0)  # share of the image's area in a training crop
     data.crop_aspect = (3 / 4, 4 / 3)  # width / height of a training crop
     data.eval_crop_fraction = 224 / 256  # side of the central evaluation crop over the image's shorter side
+    data.enlarge_to = placeholder(int)  # shorter side to which smaller images are enlarged before they are cropped
     data.num_threads = placeholder(int)  # decoding threads (of each worker); None: one a core, at most 16
     data.num_workers = 0  # decoding processes; 0: threads of the main process
     data.synthetic = ConfigDict()  # what source='synthetic' pretends to have
-    data.synthetic.num_train = 1_281_167
-    data.synthetic.num_eval = 250
-    data.synthetic.num_classes = 1000
+    data.synthetic.num_train = 1_281_167  # training images
+    data.synthetic.num_eval = 250  # evaluation images
+    data.synthetic.num_classes = 1000  # classes
 
     config.input = ConfigDict()  # on device
     config.input.mean = (123.675, 116.28, 103.53)  # of R, G, B in 0..255
-    config.input.std = (58.395, 57.12, 57.375)
+    config.input.std = (58.395, 57.12, 57.375)  # likewise
     config.input.flip = True  # mirror training images at random
 
     config.model = model = ConfigDict()
     model.name = "resnet"  # 'resnet' (v1.5; depth 18, 34, 50, 101, 152, 200) or 'resnet_cifar' (depth 6n+2)
-    model.depth = 50
+    model.depth = 50  # weighted layers
     model.features = 64  # channels of the first stage: 64, or 16 for 'resnet_cifar'
     model.num_classes = placeholder(int)  # None: as many as the data set has
     model.dtype = "bfloat16"  # of the activations, or 'float32'; parameters and statistics are float32
     model.bn_group_size = placeholder(int)  # images that share batch norm statistics; None: the global batch
     model.bn_momentum = 0.9  # weight of the old running statistics
-    model.bn_epsilon = 1e-5
+    model.bn_epsilon = 1e-5  # added to variances
     model.zero_init_last_bn = True  # residual branches start at zero
 
     config.loss = ConfigDict()
     config.loss.label_smoothing = 0.0  # of the training loss
 
     config.optimizer = ConfigDict()
-    config.optimizer.name = "sgd"
-    config.optimizer.momentum = 0.9
-    config.optimizer.nesterov = True
+    config.optimizer.name = "sgd"  # the only one so far
+    config.optimizer.momentum = 0.9  # decay of the velocity
+    config.optimizer.nesterov = True  # look ahead along the velocity
     config.optimizer.weight_decay = 1e-4  # L2: this times the weight is added to its gradient
     config.optimizer.decay_pattern = "kernel$"  # regular expression: which parameters are decayed
 
     config.schedule = ConfigDict()
-    config.schedule.name = "warmup_cosine"
+    config.schedule.name = "warmup_cosine"  # the only one so far
     config.schedule.base_lr = 0.1  # peak rate of a batch of base_batch_size; it grows in proportion to the batch
-    config.schedule.base_batch_size = 256
-    config.schedule.warmup_epochs = 5.0
+    config.schedule.base_batch_size = 256  # images
+    config.schedule.warmup_epochs = 5.0  # linear from 0
 
     config.train = ConfigDict()
-    config.train.epochs = 90.0
+    config.train.epochs = 90.0  # passes over the training images
     config.train.total_steps = placeholder(int)  # overrides epochs
 
     config.eval = ConfigDict()
@@ -70,10 +71,10 @@ def get_config() -> ConfigDict:
 
     config.checkpoint = ConfigDict()
     config.checkpoint.every_steps = placeholder(int)  # besides those after each evaluation
-    config.checkpoint.keep_latest = 2
-    config.checkpoint.keep_best = 1  # by evaluation top-1
+    config.checkpoint.keep_latest = 2  # how many of the newest
+    config.checkpoint.keep_best = 1  # how many of the best by evaluation top-1, besides
 
     config.log = ConfigDict()
-    config.log.every_steps = 100
+    config.log.every_steps = 100  # a line of metrics
     config.log.tensorboard = True  # event files, where TensorFlow is installed
     return config.lock()

@@ -14,7 +14,8 @@ def get_config():
     config.data.image_size = 20
     config.data.crop_area = (0.6, 1.0)
     config.data.crop_aspect = (0.8, 1.25)
-    config.data.eval_crop_fraction = 1.0
+    config.data.enlarge_to = 40  # crops of 8 pixels could move in steps of a whole pixel only
+    config.data.eval_crop_fraction = 0.9  # the mean training crop has 0.8 of the area
     config.data.num_threads = 1
     config.input.mean = (78.0, 78.0, 78.0)
     config.input.std = (96.0, 96.0, 96.0)
@@ -23,10 +24,11 @@ def get_config():
     config.model.depth = 8
     config.model.features = 16
     config.model.dtype = "float32"
+    config.loss.label_smoothing = 0.1
     config.schedule.base_lr = 0.1
     config.schedule.base_batch_size = 64
     config.schedule.warmup_epochs = 2.0
-    config.train.epochs = 30.0
+    config.train.epochs = 40.0
     config.eval.every_epochs = 5.0
-    config.log.every_steps = 50
+    config.log.every_steps = 100
     return config

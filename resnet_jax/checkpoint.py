@@ -107,7 +107,7 @@ class Checkpoints:
             restored = self._manager.restore(step, args=items)
         except Exception as error:  # TensorStore raises plain Exception for a damaged file
             raise UsageError(
-                f"checkpoint {self.directory / str(step)} cannot be read ({_first_line(error)}): "
+                f"checkpoint {self.directory / str(step)} cannot be read ({_cause(error)}): "
                 "remove that directory to go on from the one before it"
             ) from error
         return restored.state, restored.meta
@@ -120,7 +120,7 @@ def _write_errors(directory: Path) -> Iterator[None]:
         yield
     except Exception as error:  # TensorStore raises plain Exception for a full disk
         raise UsageError(
-            f"a checkpoint could not be written to {directory} ({_first_line(error)}): "
+            f"a checkpoint could not be written to {directory} ({_cause(error)}): "
             "make room or mend it, and run again; the checkpoints before it are whole"
         ) from error
 
@@ -130,5 +130,7 @@ def _top1(metrics: dict[str, float]) -> float:
     return -math.inf if math.isnan(metrics["top1"]) else metrics["top1"]
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0][:200]
+def _cause(error: Exception) -> str:
+    """The end of the first line: TensorStore names the paths first and the cause last."""
+    line = str(error).strip().split("\n", 1)[0]
+    return line if len(line) <= 160 else "..." + line[-160:]

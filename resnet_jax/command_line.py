@@ -61,5 +61,7 @@ def _check_overrides(argv: list[str], path: str, settings: ConfigDict) -> None:
 
 def _one_line(error: Exception) -> str:
     """The message without ml_collections' dump of all fields, on one line."""
+    while error.args and isinstance(error.args[0], Exception):
+        error = error.args[0]  # an AttributeError around a KeyError, whose text is quoted twice
     message = str(error.args[0]) if error.args else str(error)
-    return " ".join(re.sub(r'Other fields present: ".*"\s', "", message, flags=re.DOTALL).split())
+    return " ".join(re.sub(r'Other fields present: ".*"(?=\n|$)', "", message, flags=re.DOTALL).split())

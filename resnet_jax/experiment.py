@@ -26,7 +26,8 @@ from resnet_jax.state import TrainState, make_init, parameter_count
 _RANGES: list[tuple[str, str, Callable[[Any], bool]]] = [
     (
         "at least 1",
-        "data.batch_size data.image_size data.synthetic.num_train data.synthetic.num_eval data.synthetic.num_classes "
+        "data.batch_size data.image_size data.enlarge_to "
+        "data.synthetic.num_train data.synthetic.num_eval data.synthetic.num_classes "
         "model.features model.num_classes model.bn_group_size schedule.base_batch_size train.total_steps "
         "eval.every_steps eval.batch_size checkpoint.every_steps checkpoint.keep_latest log.every_steps",
         lambda value: value >= 1,
@@ -216,6 +217,7 @@ def _train_loader(config: ConfigDict, source: Source) -> Loader:
         source=source,
         order=TrainOrder(num_examples=len(source), batch_size=data.batch_size, seed=config.seed),
         crop=functools.partial(crops.random_resized, area=tuple(data.crop_area), aspect=tuple(data.crop_aspect)),
+        enlarge_to=data.enlarge_to,
         image_size=data.image_size,
         seed=config.seed,
         process_index=jax.process_index(),
@@ -230,6 +232,7 @@ def _eval_loader(config: ConfigDict, source: Source, devices: int) -> Loader:
         source=source,
         order=EvalOrder(num_examples=len(source), batch_size=batch_size),
         crop=functools.partial(crops.central, fraction=config.data.eval_crop_fraction),
+        enlarge_to=config.data.enlarge_to,
         image_size=config.data.image_size,
         seed=config.seed,
         process_index=jax.process_index(),

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import jax
-import optax
+import jax.numpy as jnp
 
 from resnet_jax.errors import UsageError
 
@@ -16,10 +16,15 @@ def warmup_cosine(*, peak_lr: float, warmup_steps: int, total_steps: int) -> Sch
     Warm-up is Goyal et al. 2017 (section 2.2), the cosine Loshchilov and Hutter 2017. A run no longer than its
     warm-up never leaves it.
     """
-    cosine = optax.cosine_decay_schedule(peak_lr, decay_steps=max(1, total_steps - warmup_steps))
-    if warmup_steps == 0:
-        return cosine
-    return optax.join_schedules([optax.linear_schedule(0.0, peak_lr, warmup_steps), cosine], [warmup_steps])
+
+    def schedule(step: jax.Array | int) -> jax.Array:
+        step = jnp.asarray(step, jnp.float32)  # exact up to 2^24 steps
+        warmup = peak_lr * step / max(1, warmup_steps)
+        progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+        cosine = peak_lr * 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.clip(progress, 0.0, 1.0)))
+        return jnp.where(step < warmup_steps, warmup, cosine)
+
+    return schedule
 
 
 def create_schedule(name: str, **options: float) -> Schedule:

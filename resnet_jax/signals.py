@@ -25,6 +25,10 @@ class StopRequest:
         """Whether a signal has come."""
         return self._requested.is_set()
 
+    def wait(self, seconds: float) -> bool:
+        """Waits for a signal at most so long; returns whether one has come."""
+        return self._requested.wait(seconds)
+
     def __enter__(self) -> "StopRequest":
         self._read_end, self._write_end = os.pipe()
         os.set_blocking(self._write_end, False)

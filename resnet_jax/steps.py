@@ -57,7 +57,7 @@ def make_train_step(
         params = jax.tree.map(lambda param, direction: param - lr * direction, state.params, directions)
         totals = StepTotals(
             examples=count_examples(logits, batch.label, batch.mask, losses),
-            grad_norm=optax.global_norm(grads),
+            grad_norm=optax.tree.norm(grads),
             lr=lr,
         )
         return TrainState(step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state), totals

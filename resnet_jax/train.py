@@ -85,7 +85,7 @@ class _Run:
             self.state, self.start = self._first_state()
             self.writers = self._open_writers(settings, stack) if self.is_main else None
         with self.timings.measure("compilation"):
-            self.train_step = _compile_train_step(experiment)
+            self.train_step = compile_train_step(experiment)
             self.evaluator = Evaluator(experiment)
         logger.info("compiled     in %.1f s", self.timings.as_dict()["compilation"])
         self.log = self._open_log(stack)
@@ -103,16 +103,16 @@ class _Run:
         while True:
             if self.plan.evaluation_due(at.step) and at.evaluation is None and not self.stop.requested():
                 at = self._evaluate(self._settle(at), state)
-            finished = at.step == self.plan.total_steps
-            if finished or self.stop.requested() or at.evaluation or self.plan.checkpoint_due(at.step):
+            last = at.step == self.plan.total_steps or self.stop.requested()
+            if last or at.evaluation or self.plan.checkpoint_due(at.step):
                 at = self._settle(at)
                 self._save(at, state)
-            if finished or self.stop.requested():
+            if last:
                 return at
             try:
                 batch = next(batches)
             except Exception:
-                if self.stop.requested():  # the signal went to the whole group and ended the input workers too
+                if self.stop.requested():  # the signal ended the input workers too
                     continue
                 self._save(self._settle(at), state)
                 raise
@@ -152,10 +152,7 @@ class _Run:
             state, meta = restored
             logger.info("continuing   from step %d of %d", meta["step"], self.plan.total_steps)
             return state, Position(meta["step"], evaluation=meta["evaluation"])
-        # XLA:CPU takes 10 s over the random numbers at its usual level; the values are the same at level 1.
-        on_cpu = jax.default_backend() == "cpu"
-        options = {"xla_backend_optimization_level": 1} if on_cpu else None
-        state = jax.jit(self.experiment.init, out_shardings=sharding, compiler_options=options)()
+        state = initial_state(self.experiment)
         logger.debug("parameters\n%s", parameter_overview.get_parameter_overview(state.params, include_stats=False))
         return state, Position(0)
 
@@ -203,7 +200,12 @@ class _Run:
 
     def _evaluate(self, at: Position, state: TrainState) -> Position:
         with self.timings.measure("evaluation"):
-            totals = self.evaluator(state, interrupted=self.stop.requested)
+            try:
+                totals = self.evaluator(state, interrupted=self.stop.requested)
+            except Exception:
+                if not self.stop.requested():  # else the signal ended the input workers too
+                    raise
+                totals = None
         if totals is None:
             return at
         self.last_evaluation = self.log.evaluation(at.step, totals)
@@ -236,7 +238,15 @@ class _Run:
                 logger.info(line)
 
 
-def _compile_train_step(experiment: Experiment) -> Compiled:
+def initial_state(experiment: Experiment) -> TrainState:
+    """The state of step 0, on all devices."""
+    # XLA:CPU takes 10 s over the random numbers at its usual level; the values are the same at level 1.
+    on_cpu = jax.default_backend() == "cpu"
+    options = {"xla_backend_optimization_level": 1} if on_cpu else None
+    return jax.jit(experiment.init, out_shardings=replicated(experiment.mesh), compiler_options=options)()
+
+
+def compile_train_step(experiment: Experiment) -> Compiled:
     """Compiles ahead of the first batch; the state of one step is the memory of the next."""
     loader, whole, rows = experiment.train_loader, replicated(experiment.mesh), over_batch(experiment.mesh)
     jitted = jax.jit(experiment.train_step, donate_argnums=0, in_shardings=(whole, rows), out_shardings=(whole, whole))

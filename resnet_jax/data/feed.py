@@ -1,8 +1,11 @@
 """Batches ahead of time: Grain decodes them in threads or processes, then they are copied to the devices."""
 
 import collections
+import contextlib
 import os
+import signal
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 
 import grain
 import jax
@@ -36,6 +39,7 @@ def host_batches(
     if num_workers:
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()  # Grain's workers read absl flags
+        resource_tracker.ensure_running()  # its start, else by the first worker, would unblock the signals blocked below
         batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=2))
     yield from _exactly(batches, stop - start)
 
@@ -56,9 +60,28 @@ def device_batches(batches: Iterator[HostBatch], *, mesh: Mesh, ahead: int = 2) 
 
 def _exactly(dataset: grain.IterDataset, count: int) -> Iterator[HostBatch]:
     """Passes on `count` batches; fewer is an error, for a broken worker looks like the end of the data."""
-    got = 0
-    for batch in dataset:
-        yield batch
-        got += 1
-    if got != count:
-        raise RuntimeError(f"the input pipeline ended after {got} of {count} batches")
+    with _interrupts_blocked():
+        iterator = iter(dataset)
+    try:
+        for got in range(count):
+            try:
+                with _interrupts_blocked():
+                    batch = next(iterator)
+            except StopIteration:
+                raise RuntimeError(f"the input pipeline ended after {got} of {count} batches") from None
+            yield batch
+    finally:
+        iterator.close()
+
+
+@contextlib.contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Worker processes started in here never get SIGINT: Ctrl-C goes to all of them, and is for this one.
+
+    Another thread of this process still takes it.
+    """
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)

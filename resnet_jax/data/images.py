@@ -42,6 +42,15 @@ def crop_and_resize(image: np.ndarray, box: Box, out: np.ndarray) -> None:
     cv2.resize(part, out.shape[1::-1], dst=out, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
+def enlarge(image: np.ndarray, short_side: int) -> np.ndarray:
+    """Enlarges [H, W, 3] uint8 until its shorter side is `short_side` (bilinear); a larger image is returned as is."""
+    height, width = image.shape[:2]
+    factor = short_side / min(height, width)
+    if factor <= 1:
+        return image
+    return cv2.resize(image, (round(width * factor), round(height * factor)), interpolation=cv2.INTER_LINEAR)
+
+
 def _decode_with_pillow(encoded: bytes) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(encoded)) as image:

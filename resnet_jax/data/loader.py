@@ -7,7 +7,7 @@ import numpy as np
 from resnet_jax.batch import Batch, HostBatch
 from resnet_jax.data.crops import UNIFORMS_PER_CROP, Crop
 from resnet_jax.data.hashing import combine, uniforms
-from resnet_jax.data.images import crop_and_resize, decode
+from resnet_jax.data.images import crop_and_resize, decode, enlarge
 from resnet_jax.data.order import Order
 from resnet_jax.data.sources import Source
 from resnet_jax.errors import UsageError
@@ -23,6 +23,7 @@ class Loader:
       source: examples by index.
       order: which of them stand in a batch.
       crop: box of an image of a given size, from uniform numbers.
+      enlarge_to: see `enlarge`; None: not at all.
       image_size: side of the square result in pixels.
       seed: of the crops; a crop depends on the seed and the example's position in the run alone.
       process_index: of this process.
@@ -32,6 +33,7 @@ class Loader:
     source: Source
     order: Order
     crop: Crop
+    enlarge_to: int | None
     image_size: int
     seed: int
     process_index: int = 0
@@ -69,5 +71,7 @@ class Loader:
                 raise UsageError(
                     f"example {index} of {self.source.name} cannot be decoded ({error}): repair or remove it"
                 ) from None
+        if self.enlarge_to is not None:
+            image = enlarge(image, self.enlarge_to)
         crop_and_resize(image, self.crop(image.shape[0], image.shape[1], draws), out)
         return example.label

@@ -1,0 +1,61 @@
+import itertools
+
+import jax
+import numpy as np
+import pytest
+
+from resnet_jax.data.feed import device_batches, host_batches
+from resnet_jax.data.loader import Loader
+from resnet_jax.data.order import TrainOrder
+from resnet_jax.data.sources import open_source
+from resnet_jax.sharding import make_mesh
+from tests.data.test_loader import Smooth, train_loader
+
+
+@pytest.mark.parametrize(("threads", "workers"), [(0, 0), (1, 0), (2, 0), (4, 0), (None, 0), (0, 1), (1, 2)])
+def test_who_decodes_does_not_change_the_batches(threads, workers):
+    loader = train_loader()
+    batches = host_batches(loader, start=5, stop=12, num_threads=threads, num_workers=workers)
+    for step, batch in zip(range(5, 12), batches, strict=True):
+        for array, expected in zip(batch, loader.batch(step), strict=True):
+            np.testing.assert_array_equal(array, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", [0, 4])
+def test_four_processes_do_not_change_the_batches(threads):
+    test_who_decodes_does_not_change_the_batches(threads, 4)
+
+
+@pytest.mark.parametrize(("threads", "workers"), [(0, 0), (2, 0), (0, 1)])
+def test_an_error_while_decoding_reaches_the_caller(threads, workers):
+    loader = train_loader(source=Smooth(broken=2))
+    with pytest.raises(Exception, match="example 2 of smooth/train cannot be decoded"):
+        list(host_batches(loader, start=0, stop=10, num_threads=threads, num_workers=workers))
+
+
+def test_a_late_start_takes_no_time_for_what_came_before():
+    source = open_source("synthetic", training=True, num_train=1_281_167, num_eval=1, num_classes=9, image_size=4)
+    crop = train_loader().crop
+    loader = Loader(source, TrainOrder(len(source), 2, 0), crop, enlarge_to=None, image_size=4, seed=0)
+    start = 10**9  # 10^9 batches could not be skipped one by one in a lifetime
+    first = next(host_batches(loader, start=start, stop=start + 5, num_threads=1, num_workers=0))
+    np.testing.assert_array_equal(first.image, loader.batch(start).image)
+
+
+@pytest.mark.parametrize("devices", [1, 2, 8])
+def test_batches_arrive_on_the_devices_in_order_two_ahead(devices):
+    mesh = make_mesh(jax.devices()[:devices])
+    asked = []
+
+    def batches():
+        for step in itertools.count():
+            asked.append(step)
+            yield train_loader(batch_size=8).batch(step)
+
+    feed = device_batches(batches(), mesh=mesh)
+    for step in range(3):
+        batch = next(feed)
+        assert asked[-1] == step + 2
+        assert batch.image.sharding.num_devices == devices
+        np.testing.assert_array_equal(batch.image, train_loader(batch_size=8).batch(step).image)

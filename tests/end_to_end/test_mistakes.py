@@ -1,0 +1,77 @@
+"""Every mistake is one line that names the cure, exit status 2, soon and without a traceback."""
+
+import time
+
+import pytest
+
+from tests.end_to_end import processes
+
+
+def mistake(config, workdir, data_dir, changes=None):
+    begin = time.monotonic()
+    done = processes.run(config, workdir, data_dir, changes)
+    lines = [line for line in done.stderr.splitlines() if line]
+    assert done.returncode == 2, done.stderr
+    assert len(lines) == 1 and lines[0].startswith("error: "), done.stderr
+    assert time.monotonic() - begin < 60  # 10 s on a quiet machine; a hang or a compilation takes longer
+    return lines[0]
+
+
+def test_no_imagenet(tmp_path, data_dir):
+    line = mistake("configs/resnet50.py", tmp_path / "run", data_dir)
+    assert f"data set 'imagenet2012' is not prepared in {data_dir}" in line
+    assert "docs/data.md" in line and "--config.data.data_dir=DIR" in line and "--config.data.source=synthetic" in line
+    assert not (tmp_path / "run" / "config.json").exists()  # the next try may have another config
+
+
+@pytest.mark.parametrize(
+    ("config", "changes", "message"),
+    [
+        ("configs/digits.py", {"data.bacth_size": 3}, "there is no 'bacth_size' among batch_size, crop_area"),
+        ("configs/digits.py", {"dtaa.batch_size": 3}, "there is no 'dtaa' among checkpoint, data"),
+        ("configs/digits.py", {"data.batch_size": "many"}, "--config.data.batch_size=many: invalid literal"),
+        ("configs/digits.py", {"input.flip": "maybe"}, "--config.input.flip=maybe"),
+        ("configs/digits.py", {"model.bn_group_size": 48}, "groups of 48 images: take 48 or 96"),
+        ("configs/nothing.py", {}, "config file configs/nothing.py does not exist"),
+    ],
+)
+def test_wrong_configs(tmp_path, data_dir, config, changes, message):
+    assert message in mistake(config, tmp_path, data_dir, changes)
+
+
+def test_a_batch_that_the_devices_do_not_divide(tmp_path, data_dir):
+    done = processes.run("configs/digits.py", tmp_path, data_dir, devices=7)
+    assert done.returncode == 2
+    assert "config.data.batch_size=64 cannot be divided over 7 devices: take 63 or 70" in done.stderr
+
+
+@pytest.mark.parametrize("setting", ["data.no_such = 3", "data.batch_size = 'many'"])
+def test_mistakes_in_a_config_file(tmp_path, data_dir, setting):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        f"from configs import default\ndef get_config():\n    c = default.get_config()\n    c.{setting}\n    return c\n"
+    )
+    line = mistake(file, tmp_path / "run", data_dir)
+    assert f"config file {file}: " in line
+    assert len(line) < 300
+
+
+def test_a_work_directory_that_cannot_be_written(data_dir):
+    line = mistake("configs/digits.py", "/proc/none", data_dir)
+    assert "work directory /proc/none cannot be written" in line and "--workdir=DIR" in line
+
+
+def test_a_work_directory_of_another_config(tmp_path, data_dir):
+    changes = processes.SMALL | {"train.total_steps": 1}
+    assert processes.run("configs/digits.py", tmp_path, data_dir, changes).returncode == 0
+    line = mistake("configs/digits.py", tmp_path, data_dir, changes | {"schedule.base_lr": 0.7})
+    assert "holds a run of another config (schedule.base_lr: 0.1 there, 0.7 here)" in line
+    assert processes.read_result(tmp_path)["step"] == 1
+
+
+def test_no_flags_at_all(data_dir):
+    done = processes.subprocess.run(
+        [processes.sys.executable, "main.py"], cwd=processes.ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == "error: --config is missing, as --config=configs/resnet50.py\n"

@@ -1,0 +1,130 @@
+"""Killed anywhere and started again, a run ends bit for bit where the undisturbed one ends."""
+
+import os
+import signal
+import time
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from tests.end_to_end import processes
+
+CONFIG = "configs/digits.py"
+
+
+def final_arrays(workdir):
+    path, handler = workdir / "checkpoints" / "60" / "state", ocp.PyTreeCheckpointHandler()
+    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), handler.metadata(path).tree)
+    return ocp.Checkpointer(handler).restore(path, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, data_dir):
+    workdir = tmp_path_factory.mktemp("undisturbed")
+    done = processes.run(CONFIG, workdir, data_dir, processes.SMALL)
+    assert done.returncode == 0, done.stderr
+    return workdir
+
+
+def assert_ends_like(workdir, undisturbed):
+    got, expected = final_arrays(workdir), final_arrays(undisturbed)
+    assert jax.tree.structure(got) == jax.tree.structure(expected)
+    for leaf, other in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        assert np.asarray(leaf).tobytes() == np.asarray(other).tobytes()
+    assert processes.read_result(workdir)["eval"] == processes.read_result(undisturbed)["eval"]
+    steps = [(line["step"], line["split"]) for line in processes.read_metrics(workdir)]
+    assert steps == sorted(set(steps), key=lambda line: (line[0], line[1] == "eval"))  # none twice
+
+
+def wait_for(condition, process):
+    """Looks again and again until the condition holds; fails when the process ends first."""
+    while not condition():
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.0005)
+
+
+def kill_when(condition, workdir, data_dir, number=signal.SIGKILL):
+    """Starts a run and signals its process group as soon as the condition holds; returns status and output."""
+    with processes.start(CONFIG, workdir, data_dir, processes.SMALL) as process:
+        wait_for(lambda: condition(workdir), process)
+        os.killpg(process.pid, number)
+        output, _ = process.communicate(timeout=120)
+    return process.returncode, output
+
+
+def starting(workdir):
+    """The state is being made: the directory of checkpoints is there, no checkpoint is."""
+    return (workdir / "checkpoints").is_dir()
+
+
+def between_checkpoints(workdir):
+    """Step 20 is on disk and nothing is being written."""
+    return (workdir / "checkpoints" / "20").is_dir() and not saving(workdir)
+
+
+def saving(workdir):
+    """A checkpoint later than the first is half written."""
+    directory = workdir / "checkpoints"
+    return (directory / "10").is_dir() and any(directory.glob("*.orbax-checkpoint-tmp"))
+
+
+@pytest.mark.parametrize("moment", [starting, between_checkpoints, saving], ids=lambda moment: moment.__name__)
+def test_killed_and_continued(moment, tmp_path, data_dir, undisturbed):
+    status, _ = kill_when(moment, tmp_path, data_dir)
+    assert status == -signal.SIGKILL
+    assert not (tmp_path / "result.json").exists()
+    if moment is saving:
+        assert list((tmp_path / "checkpoints").glob("*.orbax-checkpoint-tmp"))
+    done = processes.run(CONFIG, tmp_path, data_dir, processes.SMALL)
+    assert done.returncode == 0, done.stderr
+    assert ("continuing" in done.stdout) == (moment is not starting)
+    assert_ends_like(tmp_path, undisturbed)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_and_continued_without_losing_a_step(number, tmp_path, data_dir, undisturbed):
+    status, output = kill_when(between_checkpoints, tmp_path, data_dir, number)
+    assert status == 75, output
+    result = processes.read_result(tmp_path)
+    assert result["stop_reason"] == "signal"
+    assert (tmp_path / "checkpoints" / str(result["step"])).is_dir()
+    assert f"Stopped after step {result['step']}, which is saved" in output
+    done = processes.run(CONFIG, tmp_path, data_dir, processes.SMALL)
+    assert done.returncode == 0, done.stderr
+    assert f"from step {result['step']} of 60" in done.stdout
+    assert_ends_like(tmp_path, undisturbed)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_group_does_not_lose_the_run_to_its_workers(number, tmp_path, data_dir, undisturbed):
+    changes = processes.SMALL | {"data.num_workers": 1}
+    with processes.start(CONFIG, tmp_path, data_dir, changes) as process:
+        wait_for(lambda: between_checkpoints(tmp_path), process)
+        os.killpg(process.pid, number)  # as Ctrl-C and Slurm do
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 75, output
+    assert "Traceback" not in output
+    done = processes.run(CONFIG, tmp_path, data_dir, processes.SMALL)  # the workers are free to change
+    assert done.returncode == 0, done.stderr
+    assert_ends_like(tmp_path, undisturbed)
+
+
+def test_a_finished_run_has_nothing_to_do(data_dir, undisturbed):
+    before = {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*")}
+    done = processes.run(CONFIG, undisturbed, data_dir, processes.SMALL)
+    assert done.returncode == 0
+    assert "Nothing to do: this run is finished, step 60 of 60." in done.stdout
+    assert {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*")} == before
+
+
+def test_a_run_killed_after_its_last_save_only_writes_its_result(tmp_path, data_dir, undisturbed):
+    done = processes.run(CONFIG, tmp_path, data_dir, processes.SMALL)
+    assert done.returncode == 0, done.stderr
+    expected = processes.read_result(tmp_path)["eval"]
+    (tmp_path / "result.json").unlink()
+    done = processes.run(CONFIG, tmp_path, data_dir, processes.SMALL)
+    assert done.returncode == 0, done.stderr
+    assert processes.read_result(tmp_path)["eval"] == expected
+    assert_ends_like(tmp_path, undisturbed)

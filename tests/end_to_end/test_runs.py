@@ -1,0 +1,108 @@
+"""Whole runs, from the command line to the files they leave."""
+
+import json
+import resource
+
+import pytest
+
+from tests.end_to_end import processes
+
+CONFIG = "configs/digits.py"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, data_dir):
+    workdir = tmp_path_factory.mktemp("finished")
+    return workdir, processes.run(CONFIG, workdir, data_dir, processes.SMALL)
+
+
+def test_the_work_directory(finished):
+    workdir, done = finished
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    names = {path.name for path in workdir.iterdir()}
+    assert names == {"config.json", "run.json", "metrics.jsonl", "train.log", "checkpoints", "result.json"}
+    result = processes.read_result(workdir)
+    assert (result["step"], result["total_steps"], result["stop_reason"]) == (60, 60, "completed")
+    assert result["eval"]["count"] == 360
+    assert 0 <= result["eval"]["top1"] <= result["eval"]["top5"] <= 1
+    assert result["best"]["step"] in (30, 60)
+    assert result["seconds"]["total"] >= result["seconds"]["training"] > 0
+    (started,) = json.loads((workdir / "run.json").read_text())["starts"]
+    assert started["start_step"] == 0 and started["versions"]["jax"] and started["devices"]
+    assert json.loads((workdir / "config.json").read_text())["model"]["features"] == 4
+    assert "stage1_block1/conv1/kernel" in (workdir / "train.log").read_text()
+
+
+def test_metrics(finished):
+    lines = processes.read_metrics(finished[0])
+    train = [line for line in lines if line["split"] == "train"]
+    assert [line["step"] for line in train] == [10, 20, 30, 40, 50, 60]
+    assert set(train[0]) >= {"loss", "top1", "top5", "grad_norm", "lr", "images_per_second", "epoch"}
+    assert [line["step"] for line in lines if line["split"] == "eval"] == [30, 60]
+    assert train[-1]["loss"] < train[0]["loss"]
+
+
+def test_what_is_printed(finished):
+    output = finished[1].stdout
+    for part in (
+        "digits/train 1,437 images, digits/test 360",
+        "n=360",
+        "step      10/60",
+        "Finished     step 60 of 60",
+        "accuracy     top-1",
+        "TensorBoard  ",
+        "--logdir ",
+    ):
+        assert part in output
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, data_dir):
+    changes = processes.SMALL | {"schedule.base_lr": 1e30, "schedule.warmup_epochs": 1.0, "checkpoint.every_steps": 1}
+    done = processes.run(CONFIG, tmp_path, data_dir, changes)
+    assert done.returncode == 3, done.stdout + done.stderr
+    result = processes.read_result(tmp_path)
+    assert result["stop_reason"] == "non_finite"
+    (line,) = [line for line in done.stdout.splitlines() + done.stderr.splitlines() if "error: step " in line]
+    assert f"the last good checkpoint is {tmp_path / 'checkpoints' / str(result['step'])}" in line
+    assert (tmp_path / "checkpoints" / str(result["step"])).is_dir()
+
+
+def test_a_full_disk_is_one_line(tmp_path, data_dir, monkeypatch):
+    # A limit on the size of files stands for a full disk: the write fails at the same place.
+    processes.run(CONFIG, tmp_path / "first", data_dir, processes.SMALL | {"train.total_steps": 1})  # the data exist
+    program = processes.command(CONFIG, tmp_path / "run", processes.SMALL)
+    done = processes.subprocess.run(
+        program,
+        cwd=processes.ROOT,
+        env=processes.environment(data_dir),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith("error: a checkpoint could not be written to ") and "File too large" in line
+
+
+@pytest.mark.slow
+def test_the_demo_reaches_its_accuracy(tmp_path, data_dir):
+    done = processes.run(CONFIG, tmp_path, data_dir)
+    assert done.returncode == 0, done.stderr
+    result = processes.read_result(tmp_path)
+    assert result["eval"]["count"] == 360
+    assert result["eval"]["top1"] >= 0.985
+    assert list(tmp_path.glob("events.out.tfevents.*"))
+
+
+@pytest.mark.slow
+def test_the_main_recipe_runs_at_full_size_on_synthetic_images(tmp_path, data_dir):
+    changes = {"data.source": "synthetic", "train.total_steps": 2, "data.batch_size": 8}
+    done = processes.run("configs/resnet50.py", tmp_path, data_dir, changes, timeout=900)
+    assert done.returncode == 0, done.stderr
+    result = processes.read_result(tmp_path)
+    assert (result["step"], result["eval"]["count"]) == (2, 250)
+    assert (tmp_path / "checkpoints" / "2").is_dir()
+    assert "25,557,032 parameters, bfloat16" in done.stdout
+    assert "over the whole batch of 8, which is no larger than a group of 128" in done.stdout

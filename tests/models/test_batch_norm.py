@@ -1,0 +1,65 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from resnet_jax.models.batch_norm import BatchNorm, group_count
+
+
+def batch_norm(*, train=True, group_size=None, dtype=jnp.float32):
+    return BatchNorm(train=train, group_size=group_size, momentum=0.9, epsilon=1e-5, dtype=dtype)
+
+
+def variables(channels):
+    rng = np.random.default_rng(1)
+    draw = lambda: jnp.asarray(rng.uniform(0.5, 1.5, channels), jnp.float32)  # noqa: E731
+    return {"params": {"scale": draw(), "bias": draw()}, "batch_stats": {"mean": draw(), "var": draw()}}
+
+
+def images(batch, channels=3):
+    return jnp.asarray(np.random.default_rng(0).normal(2.0, 3.0, (batch, 4, 5, channels)), jnp.float32)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_one_group_is_flax_batch_norm(train):
+    x, given = images(8), variables(3)
+    flax = nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5)
+    expected, expected_stats = flax.apply(given, x, mutable=["batch_stats"])
+    got, stats = batch_norm(train=train).apply(given, x, mutable=["batch_stats"])
+    np.testing.assert_allclose(got, expected, atol=2e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), stats, expected_stats)
+
+
+def test_groups_are_runs_of_rows_normalised_apart_and_running_statistics_are_their_mean():
+    x, given = images(12), variables(3)
+    got, stats = batch_norm(group_size=4).apply(given, x, mutable=["batch_stats"])
+    parts = [batch_norm().apply(given, x[i : i + 4], mutable=["batch_stats"]) for i in (0, 4, 8)]
+    np.testing.assert_allclose(got, np.concatenate([part for part, _ in parts]), atol=1e-6)
+    mean_of_parts = jax.tree.map(lambda *leaves: sum(leaves) / 3, *[part_stats for _, part_stats in parts])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), stats, mean_of_parts)
+
+
+def test_statistics_of_bfloat16_activations_are_float32():
+    x = images(64).astype(jnp.bfloat16)
+    got, stats = batch_norm(dtype=jnp.bfloat16).apply(variables(3), x, mutable=["batch_stats"])
+    assert got.dtype == jnp.bfloat16
+    exact = 0.9 * np.asarray(variables(3)["batch_stats"]["mean"]) + 0.1 * np.asarray(x, np.float64).mean((0, 1, 2))
+    np.testing.assert_allclose(stats["batch_stats"]["mean"], exact, rtol=1e-5)
+
+
+def test_a_large_mean_never_makes_a_negative_variance():
+    x = jnp.full((8, 4, 4, 1), 3000.7) + images(8, 1)[:, :4, :4] * 1e-4
+    got, stats = batch_norm().apply(variables(1), x, mutable=["batch_stats"])
+    assert np.isfinite(got).all()
+    assert stats["batch_stats"]["var"] >= 0.9 * variables(1)["batch_stats"]["var"]
+
+
+@pytest.mark.parametrize(("batch", "group", "expected"), [(8, None, 1), (8, 128, 1), (128, 128, 1), (1024, 128, 8)])
+def test_group_count(batch, group, expected):
+    assert group_count(batch, group) == expected
+
+
+def test_a_group_that_does_not_divide_the_batch_is_an_error():
+    with pytest.raises(ValueError, match="groups of 48 images do not divide a batch of 64"):
+        group_count(64, 48)

@@ -1,0 +1,135 @@
+"""The rules of the structure, as tests: who may import whom, how long things may be, what loads what."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path("resnet_jax")
+FILES = sorted(path for path in PACKAGE.rglob("*.py"))
+
+# A module may import from its own layer's group and from the layers before it.
+LAYERS = [
+    {"errors"},
+    {
+        "batch",
+        "command_line",
+        "losses",
+        "metrics",
+        "schedules",
+        "normalization",
+        "augmentations",
+        "sharding",
+        "signals",
+    },
+    {"state", "timings", "workdir", "writers", "provenance"},
+    {"checkpoint", "progress", "optimizers", "models", "data"},
+    {"steps", "run_log", "summary"},
+    {"experiment"},
+    {"evaluate"},
+    {"train"},
+]
+
+# Heavy packages, and the files that may import them at module level.
+HEAVY = {
+    "tensorflow": set(),
+    "tensorboard": set(),
+    "tensorflow_datasets": {"data/sources/tfds.py", "data/datasets/digits/builder.py"},
+    "grain": {"data/feed.py"},
+    "clu": {"train.py", "run_log.py"},
+    "orbax": {"checkpoint.py"},
+    "cv2": {"data/images.py"},
+    "simplejpeg": {"data/images.py"},
+    "PIL": {"data/images.py", "data/datasets/digits/builder.py"},
+    "ml_collections": {"experiment.py", "command_line.py"},
+}
+
+
+def layer(module: str) -> int:
+    name = module.split(".")[1]
+    return next(number for number, names in enumerate(LAYERS) if name in names)
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(tree: ast.AST, *, module_level: bool = False):
+    nodes = tree.body if module_level else ast.walk(tree)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            if node.module == "resnet_jax":
+                yield from (f"resnet_jax.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_imports_point_one_way(path):
+    if path == PACKAGE / "__init__.py":
+        return
+    own = module_name(path)
+    for imported in imports(ast.parse(path.read_text())):
+        if not imported.startswith("resnet_jax."):
+            continue
+        same_part = imported.split(".")[1] == own.split(".")[1]
+        assert same_part or layer(imported) < layer(own), f"{own} imports {imported}"
+
+
+def test_every_module_has_a_layer():
+    names = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in FILES} - {"__init__"}
+    assert names == set().union(*LAYERS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_heavy_packages_are_imported_only_where_they_are_needed(path):
+    found = {name.split(".")[0] for name in imports(ast.parse(path.read_text()), module_level=True)} & set(HEAVY)
+    own = str(path.relative_to(PACKAGE))
+    assert {name for name in found if own not in HEAVY[name]} == set()
+
+
+@pytest.mark.parametrize("path", [*FILES, Path("main.py"), *Path("configs").glob("*.py")], ids=str)
+def test_files_and_functions_are_short(path):
+    text = path.read_text()
+    assert text.count("\n") <= 300
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef) and path.parts[0] != "configs":
+            documented = isinstance(node.body[0], ast.Expr) and isinstance(node.body[0].value, ast.Constant)
+            body = node.body[1:] if documented else node.body
+            length = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+            parameters = len(node.args.args) + len(node.args.kwonlyargs)
+            assert length <= 40, f"{node.name} has {length} lines"
+            assert parameters <= 8, f"{node.name} has {parameters} parameters"  # self and 7
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_only_experiment_takes_a_config(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef) and path.name != "experiment.py":
+            names = {argument.arg for argument in [*node.args.args, *node.args.kwonlyargs]}
+            assert not names & {"config", "cfg", "args", "flags"}, node.name
+
+
+def test_no_defaults_are_read_from_a_config_by_get():
+    assert "config.get(" not in (PACKAGE / "experiment.py").read_text()
+
+
+def run(program: str) -> str:
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, env=os.environ)
+    return done.stdout
+
+
+def test_importing_the_package_costs_nothing():
+    program = "import sys, time; start = time.perf_counter(); import resnet_jax; print(time.perf_counter() - start)"
+    assert min(float(run(program)) for _ in range(3)) < 0.1
+    assert run("import sys, resnet_jax; print({'jax', 'numpy'} & set(sys.modules))") == "set()\n"
+
+
+def test_training_loads_no_tensorflow_until_the_writer_asks():
+    program = "import sys, resnet_jax.train, resnet_jax.data.sources.tfds; print('tensorflow' in sys.modules)"
+    assert run(program) == "False\n"

@@ -1,0 +1,95 @@
+import json
+import math
+
+import numpy as np
+import pytest
+
+from resnet_jax.errors import NonFiniteError
+from resnet_jax.metrics import StepTotals, Totals
+from resnet_jax.progress import Progress, duration
+from resnet_jax.run_log import RunLog
+from resnet_jax.timings import Timings
+from resnet_jax.writers import Writers
+
+
+def totals(loss=1.0, grad_norm=2.0, top1=3):
+    examples = Totals(count=np.int32(8), top1=np.int32(top1), top5=np.int32(4), loss=np.float32(8 * loss))
+    return StepTotals(examples=examples, grad_norm=np.float32(grad_norm), lr=np.float32(0.1))
+
+
+@pytest.fixture
+def open_log(tmp_path):
+    def opened(total_steps=7):
+        writers = Writers(tmp_path / "metrics.jsonl", tensorboard_dir=None).__enter__()
+        progress = Progress(start=0, total_steps=total_steps, visible=False)
+        log = RunLog(
+            writers=writers,
+            progress=progress,
+            timings=Timings(),
+            every_steps=3,
+            total_steps=total_steps,
+            steps_per_epoch=2.0,
+        )
+        opened.writers, opened.path = writers, tmp_path / "metrics.jsonl"
+        return log
+
+    yield opened
+    opened.writers.__exit__(None, None, None)
+
+
+def lines(opened):
+    return [json.loads(line) for line in opened.path.read_text().splitlines()]
+
+
+def test_a_window_is_the_mean_over_its_examples(open_log):
+    log = open_log()
+    for step, loss in enumerate([1.0, 2.0, 6.0, 5.0], start=1):
+        log.add(step, totals(loss=loss, grad_norm=loss))
+    (line,) = lines(open_log)
+    assert (line["step"], line["split"], line["loss"], line["grad_norm"]) == (3, "train", 3.0, 3.0)
+    assert (line["top1"], line["top5"], line["lr"], line["epoch"]) == (0.375, 0.5, pytest.approx(0.1), 1.5)
+    assert line["images_per_second"] > 0
+
+
+def test_the_last_window_is_reported_full_or_not(open_log):
+    log = open_log()
+    for step in range(1, 8):
+        log.add(step, totals())
+    assert [line["step"] for line in lines(open_log)] == [3, 6, 7]
+    log.finish()
+    assert len(lines(open_log)) == 3
+
+
+def test_a_stopped_run_reports_what_it_has(open_log):
+    log = open_log()
+    log.add(1, totals(loss=4.0))
+    log.finish()
+    assert [(line["step"], line["loss"]) for line in lines(open_log)] == [(1, 4.0)]
+
+
+@pytest.mark.parametrize(
+    "bad", [{"loss": math.nan}, {"loss": math.inf}, {"grad_norm": math.nan}, {"grad_norm": math.inf}]
+)
+def test_what_is_not_finite_names_the_step(open_log, bad):
+    with pytest.raises(NonFiniteError, match="^step 5: loss "):
+        open_log().add(5, totals(**bad))
+
+
+def test_evaluations_are_written_with_their_count(open_log):
+    scalars = open_log().evaluation(3, Totals(count=21, top1=7, top5=14, loss=42.0))
+    assert scalars == {"loss": 2.0, "top1": 1 / 3, "top5": 2 / 3, "count": 21}
+    assert lines(open_log) == [{"step": 3, "split": "eval", **scalars}]
+
+
+def test_parts_and_training_add_up_to_the_total():
+    timings = Timings()
+    with timings.measure("evaluation"):
+        math.factorial(20_000)
+    parts = timings.as_dict()
+    assert parts["evaluation"] > 0
+    assert parts["evaluation"] + parts["training"] == pytest.approx(parts["total"], abs=1e-3)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0:00"), (59.6, "1:00"), (3599, "59:59"), (3725, "1:02:05")])
+def test_duration(seconds, text):
+    assert duration(seconds) == text

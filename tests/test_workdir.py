@@ -1,0 +1,74 @@
+import json
+
+import pytest
+
+from resnet_jax.errors import UsageError
+from resnet_jax.workdir import Workdir, difference, flatten
+
+SETTINGS = {"seed": 0, "model": {"depth": 50}, "log": {"every_steps": 100}}
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    made = Workdir(tmp_path / "a" / "b")
+    made.check(SETTINGS, may_change=("log",))
+    return made
+
+
+def test_a_start_is_recorded_and_the_next_one_added(workdir):
+    workdir.record_start(SETTINGS, {"start_step": 0})
+    workdir.record_start(SETTINGS, {"start_step": 7})
+    assert json.loads((workdir.path / "config.json").read_text()) == SETTINGS
+    assert json.loads((workdir.path / "run.json").read_text()) == {"starts": [{"start_step": 0}, {"start_step": 7}]}
+
+
+def test_checking_writes_nothing(workdir):
+    assert list(workdir.path.iterdir()) == []
+
+
+def test_another_config_is_an_error_that_shows_the_difference(workdir):
+    workdir.record_start(SETTINGS, {})
+    workdir.check(SETTINGS, may_change=())
+    other = {"seed": 1, "model": {"depth": 18}, "log": {"every_steps": 10}}
+    with pytest.raises(UsageError, match=r"\(model.depth: 50 there, 18 here; seed: 0 there, 1 here\): name another"):
+        workdir.check(other, may_change=("log",))
+
+
+def test_some_keys_may_change(workdir):
+    workdir.record_start(SETTINGS, {})
+    workdir.check(SETTINGS | {"log": {"every_steps": 7}}, may_change=("log",))
+    with pytest.raises(UsageError, match="log.every_steps"):
+        workdir.check(SETTINGS | {"log": {"every_steps": 7}}, may_change=("lo", "log.every"))
+
+
+@pytest.mark.parametrize("path", ["/proc/none/x", "/dev/null/x"])
+def test_a_place_that_cannot_be_written(path):
+    with pytest.raises(UsageError, match=f"work directory {path} cannot be written .*: name another with --workdir"):
+        Workdir(path).check(SETTINGS, may_change=())
+
+
+def test_a_broken_file_is_named(workdir):
+    (workdir.path / "config.json").write_text("{")
+    with pytest.raises(UsageError, match=r"config.json cannot be read"):
+        workdir.check(SETTINGS, may_change=())
+
+
+def test_results(workdir):
+    assert workdir.read_result() is None
+    workdir.write_result({"step": 3})
+    assert workdir.read_result() == {"step": 3}
+
+
+def test_metrics_past_a_step_are_forgotten_and_so_is_half_a_line(workdir):
+    workdir.forget_metrics_after(5)  # no file yet
+    workdir.metrics.write_text('{"step": 5, "a": 1}\n{"step": 6}\n{"step": 5, "b": 2}\n{"st')
+    workdir.forget_metrics_after(5)
+    assert workdir.metrics.read_text() == '{"step": 5, "a": 1}\n{"step": 5, "b": 2}\n'
+
+
+def test_flatten_and_difference():
+    assert flatten({"a": {"b": {"c": 1}}, "d": 2}) == {"a.b.c": 1, "d": 2}
+    assert difference({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"d": 3}}) == [
+        "b.c: 2 there, absent here",
+        "b.d: absent there, 3 here",
+    ]

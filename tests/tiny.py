@@ -1,0 +1,31 @@
+"""A small experiment for the tests: random 12-pixel images, a ResNet-8 of four features, float32."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def tiny_config(changes: dict[str, Any] | None = None) -> ConfigDict:
+    """The config, with `changes` by dotted key."""
+    config = default.get_config()
+    settings = {
+        "data.source": "synthetic",
+        "data.synthetic.num_train": 100,
+        "data.synthetic.num_eval": 21,
+        "data.synthetic.num_classes": 10,
+        "data.batch_size": 48,
+        "data.image_size": 12,
+        "data.num_threads": 1,
+        "model.name": "resnet_cifar",
+        "model.depth": 8,
+        "model.features": 4,
+        "model.dtype": "float32",
+        "model.bn_group_size": 6,
+        "schedule.warmup_epochs": 1.0,
+        "train.epochs": 10.0,
+        "log.tensorboard": False,
+    }
+    config.update_from_flattened_dict(settings | (changes or {}))
+    return config
