@@ -1,0 +1,63 @@
+# make demo     train on the bundled digits and say how it went
+# make test     the tests, in under five minutes on two cores
+# make test-slow  the slow ones too
+# make check    what CI runs: lint, types, tests
+# PYTHON=python3.12 chooses the interpreter, EXTRAS=cuda13 adds extras of pyproject.toml.
+
+SHELL := /bin/bash
+VENV ?= .venv
+EXTRAS ?=
+BIN := $(VENV)/bin
+
+# The interpreter that the environment was made with; before that, the first of these that runs and is supported.
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell $(BIN)/python -c 'import sys; print(sys._base_executable)' 2>/dev/null || \
+	for name in python3 python3.12 python3.13 python3.11 python; do \
+	$$name -c '$(SUPPORTED)' 2>/dev/null && echo $$name && break; done)
+WANTED := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+STAMP := $(VENV)/.installed-$(WANTED)$(if $(EXTRAS),-$(EXTRAS))
+
+.PHONY: help demo test test-slow lint types check install lock clean
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+demo: $(STAMP)
+	@$(BIN)/python main.py --config=configs/digits.py
+	@echo "next         $(BIN)/python main.py --config=configs/resnet50.py   (docs/data.md says how to get ImageNet)"
+
+test: $(STAMP)
+	@$(BIN)/python -m pytest -q -n 2
+
+test-slow: $(STAMP)
+	@$(BIN)/python -m pytest -q -m "slow or not slow"
+
+lint: $(STAMP)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	@$(BIN)/mypy
+
+check: lint types test
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml requirements.lock
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 to 3.13 found: install one, or say PYTHON=/path/to/python3.12"; exit 2; }
+	@$(PYTHON) -c '$(SUPPORTED)' || { echo "error: $(PYTHON) is not Python 3.11 to 3.13: say PYTHON=python3.12"; exit 2; }
+	@echo "installing into $(VENV) (Python $(WANTED); about 2.5 GB, most of it TensorFlow for TensorBoard files)"
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(if $(EXTRAS),$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$(EXTRAS)]" -c requirements.lock)
+	@touch $@
+
+# Needs uv (pip install uv).
+lock:
+	uv pip compile pyproject.toml --universal --python-version 3.11 --extra tensorboard --extra dev \
+		--no-annotate --no-emit-index-url --custom-compile-command "make lock" --quiet --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache *.egg-info
