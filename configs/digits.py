@@ -11,7 +11,7 @@ def get_config():
     config = default.get_config()
     config.data.name = "digits"
     config.data.batch_size = 64
-    config.data.image_size = 20
+    config.data.image_size = 16
     config.data.crop_area = (0.6, 1.0)
     config.data.crop_aspect = (0.8, 1.25)
     config.data.enlarge_to = 40  # crops of 8 pixels could move in steps of a whole pixel only
@@ -22,13 +22,13 @@ def get_config():
     config.input.flip = False  # a mirrored digit is another sign
     config.model.name = "resnet_cifar"
     config.model.depth = 8
-    config.model.features = 16
+    config.model.features = 24
     config.model.dtype = "float32"
     config.loss.label_smoothing = 0.1
     config.schedule.base_lr = 0.1
     config.schedule.base_batch_size = 64
     config.schedule.warmup_epochs = 2.0
-    config.train.epochs = 40.0
-    config.eval.every_epochs = 5.0
+    config.train.epochs = 36.0
+    config.eval.every_epochs = 6.0
     config.log.every_steps = 100
     return config
