@@ -15,7 +15,8 @@ PYTHON ?= $(shell $(BIN)/python -c 'import sys; print(sys._base_executable)' 2>/
 	for name in python3 python3.12 python3.13 python3.11 python; do \
 	$$name -c '$(SUPPORTED)' 2>/dev/null && echo $$name && break; done)
 WANTED := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
-STAMP := $(VENV)/.installed-$(WANTED)$(if $(EXTRAS),-$(EXTRAS))
+BASE := $(VENV)/.installed-$(WANTED)
+STAMP := $(BASE)$(if $(EXTRAS),-$(EXTRAS))
 
 .PHONY: help demo test test-slow lint types check install lock clean
 
@@ -43,16 +44,21 @@ check: lint types test
 
 install: $(STAMP)
 
-$(STAMP): pyproject.toml requirements.lock
+$(BASE): pyproject.toml requirements.lock
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 to 3.13 found: install one, or say PYTHON=/path/to/python3.12"; exit 2; }
 	@$(PYTHON) -c '$(SUPPORTED)' || { echo "error: $(PYTHON) is not Python 3.11 to 3.13: say PYTHON=python3.12"; exit 2; }
-	@echo "installing into $(VENV) (Python $(WANTED); about 2.5 GB, most of it TensorFlow for TensorBoard files)"
+	@echo "installing into $(VENV) (Python $(WANTED); 2.7 GB, half of it TensorFlow for TensorBoard files; a minute or two)"
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@$(if $(EXTRAS),$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$(EXTRAS)]" -c requirements.lock)
 	@touch $@
+
+ifneq ($(STAMP),$(BASE))
+$(STAMP): $(BASE)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$(EXTRAS)]" -c requirements.lock
+	@touch $@
+endif
 
 # Needs uv (pip install uv).
 lock:

@@ -4,6 +4,7 @@ python main.py --config=configs/resnet50.py [--workdir=DIR] [--config.section.ke
 """
 
 import errno
+import logging as stdlib_logging
 import sys
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from ml_collections import config_flags
 
 from resnet_jax import command_line
 from resnet_jax.errors import UsageError
+from resnet_jax.progress import show_log
+from resnet_jax.signals import StopRequest
+from resnet_jax.summary import summary
+from resnet_jax.workdir import Workdir
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run is kept; default: runs/<name of the config file>.")
@@ -23,7 +28,8 @@ _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used
 def main(argv: list[str]) -> None:
     """Runs one mode and exits with its status."""
     if not any(arg.startswith("--verbosity") for arg in sys.argv):
-        logging.set_verbosity(logging.FATAL)  # libraries log what they also raise, and much more
+        logging.set_verbosity(logging.FATAL)  # Orbax logs what it also raises, and much more
+        stdlib_logging.getLogger("jax").setLevel(stdlib_logging.WARNING)  # as that a GPU cannot be used
     try:
         if len(argv) > 1:
             raise UsageError(f"{argv[1]!r} is no flag: flags begin with --, as --config.data.batch_size=256")
@@ -41,22 +47,22 @@ def main(argv: list[str]) -> None:
 
 def train() -> int:
     """Trains, or says that there is nothing left to do; returns the exit status."""
-    # Imported once the command line is known to be good: they take seconds.
-    from resnet_jax import experiment, progress, summary  # noqa: PLC0415
-    from resnet_jax.train import train as run  # noqa: PLC0415
-    from resnet_jax.workdir import Workdir  # noqa: PLC0415
-
+    show_log()
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
-    settings = experiment.resolve(_CONFIG.value)
     workdir = Workdir(_WORKDIR.value or Path("runs", name))
-    workdir.check(settings, may_change=experiment.MAY_CHANGE)
-    progress.show_log(visible=True)
-    result = workdir.read_result()
-    if result is not None and result["stop_reason"] == "completed":
-        print(f"Nothing to do: this run is finished, step {result['step']} of {result['total_steps']}.")
-        print(*summary.summary(result, workdir), sep="\n")
-        return 0
-    return run(experiment.build(_CONFIG.value), workdir, settings)
+    with StopRequest() as stop, workdir.lock():
+        # Imported once the command line is known to be good: they take seconds.
+        from resnet_jax import experiment  # noqa: PLC0415
+        from resnet_jax.train import train as run  # noqa: PLC0415
+
+        settings = experiment.resolve(_CONFIG.value)
+        workdir.check(settings, may_change=experiment.MAY_CHANGE)
+        result = workdir.read_result()
+        if result is not None and result["stop_reason"] == "completed":
+            print(f"Nothing to do: this run is finished, step {result['step']} of {result['total_steps']}.")
+            print(*summary(result, workdir), sep="\n")
+            return 0
+        return run(experiment.build(_CONFIG.value), workdir, settings, stop)
 
 
 if __name__ == "__main__":

@@ -55,15 +55,19 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def best(self) -> tuple[int, float] | None:
-        """The step with the highest evaluation top-1, and that top-1; None if none was evaluated."""
+        """The step with the highest evaluation top-1, and that top-1; None if none was evaluated.
+
+        Waits for a save under way.
+        """
+        self.wait()
         step = self._manager.best_step()
-        if step is None:
-            return None
-        metrics = self._manager.metrics(step)
-        return None if metrics is None else (step, metrics["top1"])
+        return None if step is None else (step, self._manager.metrics(step)["top1"])
 
     def save(self, step: int, state: TrainState, *, meta: dict[str, Any], top1: float | None) -> None:
-        """Copies the state and returns; it is written in the background. A step that is saved is left alone.
+        """Copies the state and returns; it is written in the background.
+
+        A step that is saved is left alone, unless it was saved before its evaluation (a signal came between them)
+        and now has one: then it is written anew, so that it can be the best.
 
         Args:
           step: names the checkpoint.
@@ -75,7 +79,10 @@ class Checkpoints:
           UsageError: this or the save before could not be written.
         """
         if step in self._manager.all_steps():
-            return
+            self.wait()  # for the metrics to be on disk
+            if top1 is None or self._manager.metrics(step) is not None:
+                return
+            self._manager.delete(step)
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
         metrics = None if top1 is None else {"top1": top1}
         with _write_errors(self.directory):

@@ -20,7 +20,8 @@ def parse(argv: list[str]) -> list[str]:
 
     A mistake in them, or in the file that --config names, is printed and ends the process with status 2.
     """
-    files = [arg.removeprefix("--config=") for arg in argv if arg.startswith("--config=")]
+    pairs = zip(argv, [*argv[1:], ""], strict=True)
+    files = [_value(arg, after) for arg, after in pairs if re.fullmatch("--?config(=.*)?", arg)]
     if files:
         path, *argument = files[-1].split(":", 1)
         _check_overrides(argv, path, _load(path, *argument))
@@ -36,21 +37,26 @@ def fail(message: str, status: int = UsageError.exit_status) -> NoReturn:
     sys.exit(status)
 
 
+def _value(arg: str, after: str) -> str:
+    """The value of a flag given as '--config=value' or as '--config value'."""
+    return arg.split("=", 1)[1] if "=" in arg else after
+
+
 def _load(path: str, *argument: str) -> ConfigDict:
     if not Path(path).is_file():
         fail(f"config file {path} does not exist")
     try:
         return runpy.run_path(path)["get_config"](*argument)
-    except _MISTAKES as error:
+    except (SyntaxError, *_MISTAKES) as error:
         fail(f"config file {path}: {_one_line(error)}")
 
 
 def _check_overrides(argv: list[str], path: str, settings: ConfigDict) -> None:
     """Fails on an override of a key that is not there, with a list of those that are."""
     for arg in argv:
-        if not arg.startswith("--config."):
+        if not re.match(r"--?config\.", arg):
             continue
-        section, key = settings, arg.removeprefix("--").split("=", 1)[0]
+        section, key = settings, arg.lstrip("-").split("=", 1)[0]
         for name in key.split(".")[1:]:
             if not isinstance(section, ConfigDict):
                 fail(f"--{key} is no key of {path}: there are no keys below a value")

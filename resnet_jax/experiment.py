@@ -34,10 +34,11 @@ _RANGES: list[tuple[str, str, Callable[[Any], bool]]] = [
     ),
     (
         "at least 0",
-        "seed data.num_threads data.num_workers optimizer.weight_decay schedule.base_lr schedule.warmup_epochs "
+        "data.num_threads data.num_workers optimizer.weight_decay schedule.base_lr schedule.warmup_epochs "
         "checkpoint.keep_best",
         lambda value: value >= 0,
     ),
+    ("at least 0, below 2^32", "seed", lambda value: 0 <= value < 2**32),
     ("above 0", "train.epochs eval.every_epochs model.bn_epsilon", lambda value: value > 0),
     ("above 0, at most 1", "data.eval_crop_fraction", lambda value: 0 < value <= 1),
     ("at least 0, below 1", "loss.label_smoothing optimizer.momentum model.bn_momentum", lambda value: 0 <= value < 1),
@@ -108,6 +109,8 @@ def build(config: ConfigDict) -> Experiment:
     Raises:
       UsageError: a value is out of range, an unknown name, or the data are missing.
     """
+    if jax.process_count() > 1:
+        raise UsageError(f"{jax.process_count()} processes: this version trains on the devices of one process alone")
     _check_ranges(config)
     mesh = sharding.make_mesh()
     _check_batch_size(config.data.batch_size, mesh.size, config.model.bn_group_size)
@@ -153,8 +156,14 @@ def _check_ranges(config: ConfigDict) -> None:
             value = config
             for name in key.split("."):
                 value = value[name]
-            if value is not None and not holds(value):
+            if value is not None and not (_finite(value) and holds(value)):
                 raise UsageError(f"config.{key}={value!r} is out of range: it must be {wanted}")
+
+
+def _finite(value: Any) -> bool:
+    """Whether a number, or every element of a sequence, is a finite number."""
+    values = value if isinstance(value, tuple | list) else [value]
+    return all(isinstance(number, int | float) and math.isfinite(number) for number in values)
 
 
 def _check_batch_size(batch_size: int, devices: int, bn_group_size: int | None) -> None:

@@ -1,6 +1,8 @@
 """Classification metrics as sums and counts, divided once on the host."""
 
 import dataclasses
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -71,6 +73,11 @@ def merge(totals: Totals, fetched: Totals) -> Totals:
         top5=totals.top5 + int(fetched.top5),
         loss=totals.loss + float(fetched.loss),
     )
+
+
+def finite(scalars: Mapping[str, float]) -> dict[str, float | None]:
+    """Numbers that JSON can hold: what is not finite becomes None."""
+    return {name: value if math.isfinite(value) else None for name, value in scalars.items()}
 
 
 def scalars(totals: Totals) -> dict[str, float]:

@@ -1,8 +1,9 @@
 """What a person sees of a run: a live bar on a terminal, plain lines in a log."""
 
+import contextlib
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -12,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 class Progress:
-    """Shows how far training is. A context manager: leaving it removes the bar."""
+    """Shows how far training is. A context manager: leaving it ends the bar."""
 
     def __init__(self, *, start: int, total_steps: int, visible: bool):
         """Starts at step `start` of `total_steps`; `visible` only on process 0."""
@@ -25,6 +26,10 @@ class Progress:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leaves the bar as it is; what is printed next comes below it."""
         self._bar.close()
 
     def advance(self) -> None:
@@ -69,20 +74,26 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def show_log(*, visible: bool) -> None:
-    """Prints what this package logs, one line a record; `visible` only on process 0."""
+def show_log() -> None:
+    """Prints what this package logs, one line a record."""
     package = logging.getLogger("resnet_jax")
     package.setLevel(logging.DEBUG)
     package.propagate = False
-    package.handlers = [_BarHandler(logging.INFO if visible else logging.ERROR)]
+    package.handlers = [_BarHandler(logging.INFO)]
 
 
-def keep_log(path: Path) -> logging.Handler:
-    """Adds what this package logs, tables included, to a file; the handler is to be closed at the end."""
+@contextlib.contextmanager
+def keep_log(path: Path) -> Iterator[None]:
+    """Adds what this package logs meanwhile, tables included, to a file."""
     handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
-    logging.getLogger("resnet_jax").addHandler(handler)
-    return handler
+    package = logging.getLogger("resnet_jax")
+    package.addHandler(handler)
+    try:
+        yield
+    finally:
+        package.removeHandler(handler)
+        handler.close()
 
 
 class _BarHandler(logging.Handler):
@@ -90,5 +101,8 @@ class _BarHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         stream = sys.stderr if record.levelno >= logging.ERROR else sys.stdout
-        tqdm.write(self.format(record), file=stream)
-        stream.flush()
+        try:
+            tqdm.write(self.format(record), file=stream)
+            stream.flush()
+        except OSError:  # nobody reads any more: training goes on
+            pass

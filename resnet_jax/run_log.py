@@ -73,17 +73,18 @@ class RunLog:
             self._report()
 
     def finish(self) -> None:
-        """Reports a last window that is not full."""
+        """Reports a last window that is not full, and ends the display."""
         if self._window.steps:
             self._report()
+        self._progress.close()
 
     def evaluation(self, step: int, totals: Totals) -> dict[str, Any]:
-        """Reports an evaluation; returns its scalars and `count`."""
+        """Reports an evaluation; returns its step, its scalars and `count` as JSON values."""
         scalars = metrics.scalars(totals) | {"count": totals.count}
         self._progress.evaluation(step, scalars)
         if self._writers:
             self._writers.scalars(step, "eval", scalars)
-        return scalars
+        return {"step": step, **metrics.finite(scalars)}
 
     @property
     def images_per_second(self) -> float:

@@ -20,12 +20,12 @@ def summary(result: dict[str, Any], workdir: Workdir) -> list[str]:
     if result["best"]:
         best = result["best"]
         lines.insert(1, f"best         top-1 {100 * best['top1']:.2f} % at step {best['step']:,}")
-    return [
-        *lines,
-        f"results      {_short(workdir.result)}, {workdir.metrics.name}, {workdir.log.name}",
-        f"checkpoints  {_short(workdir.checkpoints)}",
-        f"TensorBoard  {_short(Path(sys.executable).parent / 'tensorboard')} --logdir {_short(workdir.path)}",
-    ]
+    lines.append(f"results      {_short(workdir.result)}, {workdir.metrics.name}, {workdir.log.name}")
+    lines.append(f"checkpoints  {_short(workdir.checkpoints)}")
+    if list(workdir.path.glob("events.out.tfevents.*")):
+        program = Path(sys.executable).parent / "tensorboard"
+        lines.append(f"TensorBoard  {_short(program)} --logdir {_short(workdir.path)}")
+    return lines
 
 
 def _accuracy(scalars: dict[str, Any]) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from clu import parameter_overview, platform
 from jax.stages import Compiled
 
@@ -42,13 +41,14 @@ class Position(NamedTuple):
     pending: StepTotals | None = None  # totals, on the devices, of the update that led here
 
 
-def train(experiment: Experiment, workdir: Workdir, settings: dict[str, Any]) -> int:
+def train(experiment: Experiment, workdir: Workdir, settings: dict[str, Any], stop: StopRequest) -> int:
     """Trains to the end, continuing what is in the work directory.
 
     Args:
       experiment: what to train.
       workdir: checked to be that of this experiment.
       settings: the resolved config, to be written down.
+      stop: entered; looked at once a step.
 
     Returns:
       The exit status: 0 done, 75 stopped by a signal after saving, 3 not finite.
@@ -56,8 +56,11 @@ def train(experiment: Experiment, workdir: Workdir, settings: dict[str, Any]) ->
     Raises:
       UsageError: the data or the disk failed; what could be saved is.
     """
+    if stop.requested():
+        return STOPPED
     with contextlib.ExitStack() as stack:
-        run = _Run(experiment, workdir, settings, stack)
+        run = _Run(experiment, workdir, stop, stack)
+        run.open(settings, stack)
         try:
             position = run.loop()
         except NonFiniteError as error:
@@ -68,14 +71,13 @@ def train(experiment: Experiment, workdir: Workdir, settings: dict[str, Any]) ->
 class _Run:
     """One process's part in a run."""
 
-    def __init__(self, experiment: Experiment, workdir: Workdir, settings: dict[str, Any], stack: contextlib.ExitStack):
-        """Compiles, restores or makes the state and opens everything, to be closed by `stack`."""
-        self.experiment, self.workdir, self.plan = experiment, workdir, experiment.plan
+    def __init__(self, experiment: Experiment, workdir: Workdir, stop: StopRequest, stack: contextlib.ExitStack):
+        """Restores or makes the state and compiles; what is opened is to be closed by `stack`."""
+        self.experiment, self.workdir, self.plan, self.stop = experiment, workdir, experiment.plan, stop
         self.timings = Timings()
-        self.stop = stack.enter_context(StopRequest())
         self.is_main = jax.process_index() == 0
         if self.is_main:
-            stack.callback(keep_log(workdir.log).close)
+            stack.enter_context(keep_log(workdir.log))
         for part, line in experiment.description.items():
             logger.info("%-12s %s", part, line)
         self.checkpoints = stack.enter_context(
@@ -83,13 +85,17 @@ class _Run:
         )
         with self.timings.measure("start"):
             self.state, self.start = self._first_state()
-            self.writers = self._open_writers(settings, stack) if self.is_main else None
-        with self.timings.measure("compilation"):
-            self.train_step = compile_train_step(experiment)
-            self.evaluator = Evaluator(experiment)
-        logger.info("compiled     in %.1f s", self.timings.as_dict()["compilation"])
-        self.log = self._open_log(stack)
         self.last_evaluation = self.start.evaluation
+
+    def open(self, settings: dict[str, Any], stack: contextlib.ExitStack) -> None:
+        """Opens the writers, which load TensorFlow meanwhile, and compiles."""
+        with self.timings.measure("start"):
+            writers = self._open_writers(settings, stack) if self.is_main else None
+        with self.timings.measure("compilation"):
+            self.train_step = compile_train_step(self.experiment)
+            self.evaluator = Evaluator(self.experiment)
+        logger.info("compiled     in %.1f s", self.timings.as_dict()["compilation"])
+        self.log = self._open_log(writers, stack)
 
     def loop(self) -> Position:
         """Evaluates, saves, then makes a step, until the last step or a signal.
@@ -109,13 +115,9 @@ class _Run:
                 self._save(at, state)
             if last:
                 return at
-            try:
-                batch = next(batches)
-            except Exception:
-                if self.stop.requested():  # the signal ended the input workers too
-                    continue
-                self._save(self._settle(at), state)
-                raise
+            batch = self._next(batches, at, state)
+            if batch is None:
+                continue  # to save and stop
             state, totals = self.train_step(state, batch)
             at = Position(self._settle(at).step + 1, pending=totals)
 
@@ -132,10 +134,15 @@ class _Run:
 
     def end_non_finite(self, error: NonFiniteError) -> int:
         """Writes and prints how it failed; returns the exit status."""
+        self.log.finish()
         self.checkpoints.wait()
         step = self.checkpoints.latest_step
         self._write_result(step or 0, "non_finite")
-        good = f"the last good checkpoint is {self.checkpoints.directory / str(step)}" if step else "nothing was saved"
+        good = (
+            f"the last good checkpoint is {self.checkpoints.directory / str(step)}"
+            if step is not None
+            else "none was saved"
+        )
         logger.error(
             "error: %s; %s. Run again, it would fail at the same step: change the recipe (a lower schedule.base_lr, "
             "a longer schedule.warmup_epochs) in a new --workdir.",
@@ -165,15 +172,15 @@ class _Run:
         writers = stack.enter_context(Writers(self.workdir.metrics, tensorboard_dir=tensorboard_dir))
         if self.start.step == 0:
             writers.hyperparameters(flatten(settings))
-            images = self.experiment.train_loader.batch(0).image
-            writers.images(0, "train/images", np.asarray(images[:16]))
+            if writers.shows_images:
+                writers.images(0, "train/images", self.experiment.train_loader.first_images(16))
         return writers
 
-    def _open_log(self, stack: contextlib.ExitStack) -> RunLog:
+    def _open_log(self, writers: Writers | None, stack: contextlib.ExitStack) -> RunLog:
         total_steps = self.plan.total_steps
         progress = Progress(start=self.start.step, total_steps=total_steps, visible=self.is_main)
         return RunLog(
-            writers=self.writers,
+            writers=writers,
             progress=stack.enter_context(progress),
             timings=self.timings,
             every_steps=self.plan.log_every_steps,
@@ -199,13 +206,13 @@ class _Run:
         return at._replace(pending=None)
 
     def _evaluate(self, at: Position, state: TrainState) -> Position:
-        with self.timings.measure("evaluation"):
-            try:
+        try:
+            with self.timings.measure("evaluation"):
                 totals = self.evaluator(state, interrupted=self.stop.requested)
-            except Exception:
-                if not self.stop.requested():  # else the signal ended the input workers too
-                    raise
-                totals = None
+        except Exception:
+            if not self._lost_to_a_signal(at, state):
+                raise
+            totals = None
         if totals is None:
             return at
         self.last_evaluation = self.log.evaluation(at.step, totals)
@@ -217,6 +224,22 @@ class _Run:
         top1 = at.evaluation["top1"] if at.evaluation else None
         with self.timings.measure("checkpoints"):
             self.checkpoints.save(at.step, state, meta=meta, top1=top1)
+
+    def _next(self, batches: Iterator[DeviceBatch], at: Position, state: TrainState) -> DeviceBatch | None:
+        """The next batch; None if a signal has ended those who make it."""
+        try:
+            return next(batches)
+        except Exception:
+            if not self._lost_to_a_signal(at, state):
+                raise
+            return None
+
+    def _lost_to_a_signal(self, at: Position, state: TrainState) -> bool:
+        """Whether a failing input is the work of a signal to the whole process group; if not, saves the state."""
+        if self.stop.requested():
+            return True
+        self._save(self._settle(at), state)
+        return False
 
     def _write_result(self, step: int, stop_reason: str) -> None:
         if not self.is_main:

@@ -1,8 +1,10 @@
 """The work directory: what a run leaves behind, and the check that it is the same run that goes on."""
 
+import contextlib
+import fcntl
 import json
 import os
-import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ class Workdir:
     """Paths and JSON files of one run. Writing is for process 0 alone."""
 
     def __init__(self, path: str | os.PathLike):
+        if "://" in str(path):
+            raise UsageError(f"work directory {path} is no local path: mount the bucket, and name the mount")
         self.path = Path(path).expanduser().resolve()
         self.checkpoints = self.path / "checkpoints"
         self.metrics = self.path / "metrics.jsonl"
@@ -21,24 +25,41 @@ class Workdir:
         self._config = self.path / "config.json"
         self._run = self.path / "run.json"
 
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Makes the directory and keeps other processes out of it meanwhile.
+
+        Raises:
+          UsageError: it cannot be written, or another process is at work in it.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = (self.path / ".lock").open("a")
+        except OSError as error:
+            raise UsageError(
+                f"work directory {self.path} cannot be written ({error.strerror}): name another with --workdir=DIR"
+            ) from None
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UsageError(
+                    f"another process is at work in {self.path}: wait for it, or name another place with --workdir=DIR"
+                ) from None
+            except OSError:
+                pass  # a file system without locks: as good as it gets
+            yield
+
     def check(self, settings: dict[str, Any], *, may_change: tuple[str, ...]) -> None:
-        """Makes the directory and makes sure that a run of `settings` can be started or continued in it.
+        """Makes sure that a run of `settings` can be started or continued here; writes nothing.
 
         Args:
           settings: the resolved config, nested dicts of JSON values.
           may_change: dotted keys, or beginnings of them, in which a continued run may differ.
 
         Raises:
-          UsageError: not writable, or it holds a run of another config.
+          UsageError: it holds a run of another config.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.path):
-                pass
-        except OSError as error:
-            raise UsageError(
-                f"work directory {self.path} cannot be written ({error.strerror}): name another with --workdir=DIR"
-            ) from None
         if self._config.exists():
             there = _read_json(self._config, cure="name another --workdir")
             changes = difference(there, settings, ignore=may_change)

@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import logging
-import math
 import os
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,21 +12,28 @@ from typing import Any
 
 import numpy as np
 
+from resnet_jax import metrics
+
 logger = logging.getLogger(__name__)
 
 
 class Writers:
     """Writes the metrics of a run. A context manager: leaving it flushes. For process 0 alone."""
 
-    def __init__(self, metrics: Path, *, tensorboard_dir: Path | None):
+    def __init__(self, lines: Path, *, tensorboard_dir: Path | None):
         """Opens the files.
 
         Args:
-          metrics: JSON lines are added to it.
+          lines: the file that JSON lines are added to.
           tensorboard_dir: where event files go; None: none are written.
         """
-        self._lines = metrics.open("a", buffering=1)
+        self._lines = lines.open("a", buffering=1)
         self._tensorboard = _TensorBoard(tensorboard_dir) if tensorboard_dir and _tensorboard_installed() else None
+
+    @property
+    def shows_images(self) -> bool:
+        """Whether `images` does anything."""
+        return self._tensorboard is not None
 
     def __enter__(self) -> "Writers":
         return self
@@ -39,8 +45,7 @@ class Writers:
 
     def scalars(self, step: int, split: str, scalars: Mapping[str, float]) -> None:
         """Writes one line; a number that is not finite becomes null, for JSON has no NaN."""
-        finite = {name: value if math.isfinite(value) else None for name, value in scalars.items()}
-        self._lines.write(json.dumps({"step": step, "split": split, **finite}) + "\n")
+        self._lines.write(json.dumps({"step": step, "split": split, **metrics.finite(scalars)}) + "\n")
         if self._tensorboard:
             self._tensorboard.write("write_scalars", step, {f"{split}/{name}": v for name, v in scalars.items()})
 
@@ -88,7 +93,7 @@ class _TensorBoard:
 def _tensorboard_installed() -> bool:
     missing = [name for name in ("tensorflow", "tensorboard") if importlib.util.find_spec(name) is None]
     if missing:
-        logger.info("tensorboard  no event files: %s not installed (pip install 'resnet_jax[tensorboard]')", missing[0])
+        logger.info("tensorboard  no event files: %s not installed (pip install -e '.[tensorboard]')", missing[0])
     return not missing
 
 

@@ -89,6 +89,17 @@ def test_donating_the_state_after_save_does_not_spoil_it(open_checkpoints):
     jax.tree.map(np.testing.assert_array_equal, restored, state(5, size=2_000_000))
 
 
+def test_a_step_saved_before_its_evaluation_is_written_anew_with_it(open_checkpoints):
+    with open_checkpoints() as checkpoints:
+        fill(checkpoints, {1: 0.5, 2: None})
+    with open_checkpoints() as checkpoints:
+        fill(checkpoints, {2: 0.75})
+        assert checkpoints.best() == (2, 0.75)
+    assert steps_on_disk(checkpoints) == [1, 2]
+    with open_checkpoints() as checkpoints:
+        assert int(checkpoints.restore(abstract())[0].step) == 2
+
+
 @pytest.mark.parametrize(("before", "after"), [(1, 8), (8, 1), (4, 2)])
 def test_the_number_of_devices_may_change(open_checkpoints, before, after):
     sharding = replicated(make_mesh(jax.devices()[:before]))
@@ -103,8 +114,8 @@ def test_the_number_of_devices_may_change(open_checkpoints, before, after):
 def test_what_a_killed_save_left_is_cleared_and_ignored(open_checkpoints):
     with open_checkpoints() as checkpoints:
         fill(checkpoints, {1: None})
-    left = checkpoints.directory / "2.orbax-checkpoint-tmp"
-    shutil.copytree(checkpoints.directory / "1", left)
+    for step in (2, 9):
+        shutil.copytree(checkpoints.directory / "1", checkpoints.directory / f"{step}.orbax-checkpoint-tmp")
     with open_checkpoints() as checkpoints:
         assert checkpoints.latest_step == 1
         fill(checkpoints, {2: None})

@@ -58,7 +58,7 @@ def test_the_default_config_is_locked_and_commented():
         default.get_config().data.no_such_key = 1
     lines = Path("configs/default.py").read_text().splitlines()
     settings = [line for line in lines if " = " in line and "ConfigDict()" not in line]
-    assert len(settings) > 50
+    assert len(settings) > 45
     assert [line for line in settings if "  # " not in line] == []
 
 
@@ -82,12 +82,22 @@ def test_the_default_config_is_locked_and_commented():
         ({"optimizer.decay_pattern": "weights"}, r"matches no parameter"),
         ({"data.source": "imagenet"}, r"data.source='imagenet' is not one of"),
         ({"train.total_steps": 0}, r"train.total_steps=0 is out of range"),
+        ({"train.epochs": float("inf")}, r"train.epochs=inf is out of range"),
+        ({"eval.every_epochs": float("nan")}, r"eval.every_epochs=nan is out of range"),
+        ({"data.crop_area": ("a", "b")}, r"crop_area=\('a', 'b'\) is out of range"),
+        ({"seed": 2**32}, r"seed=4294967296 is out of range"),
     ],
 )
 def test_what_cannot_work_is_said_before_anything_is_compiled(changes, message):
     with pytest.raises(UsageError, match=message) as error:
         experiment.build(tiny_config(changes))
     assert "\n" not in str(error.value)
+
+
+def test_several_processes_are_refused(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(UsageError, match="2 processes: this version trains on the devices of one process alone"):
+        experiment.build(tiny_config())
 
 
 def test_more_classes_than_the_data_have_are_allowed():

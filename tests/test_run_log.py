@@ -77,8 +77,8 @@ def test_what_is_not_finite_names_the_step(open_log, bad):
 
 def test_evaluations_are_written_with_their_count(open_log):
     scalars = open_log().evaluation(3, Totals(count=21, top1=7, top5=14, loss=42.0))
-    assert scalars == {"loss": 2.0, "top1": 1 / 3, "top5": 2 / 3, "count": 21}
-    assert lines(open_log) == [{"step": 3, "split": "eval", **scalars}]
+    assert scalars == {"step": 3, "loss": 2.0, "top1": 1 / 3, "top5": 2 / 3, "count": 21}
+    assert lines(open_log) == [{"split": "eval", **scalars}]
 
 
 def test_parts_and_training_add_up_to_the_total():

@@ -11,8 +11,9 @@ SETTINGS = {"seed": 0, "model": {"depth": 50}, "log": {"every_steps": 100}}
 @pytest.fixture
 def workdir(tmp_path):
     made = Workdir(tmp_path / "a" / "b")
-    made.check(SETTINGS, may_change=("log",))
-    return made
+    with made.lock():
+        made.check(SETTINGS, may_change=("log",))
+        yield made
 
 
 def test_a_start_is_recorded_and_the_next_one_added(workdir):
@@ -23,7 +24,23 @@ def test_a_start_is_recorded_and_the_next_one_added(workdir):
 
 
 def test_checking_writes_nothing(workdir):
-    assert list(workdir.path.iterdir()) == []
+    assert [path.name for path in workdir.path.iterdir()] == [".lock"]
+
+
+def test_two_processes_cannot_share_it(workdir):
+    with pytest.raises(UsageError, match=f"another process is at work in {workdir.path}"), Workdir(workdir.path).lock():
+        pass
+
+
+def test_a_lock_is_free_again_after_use(tmp_path):
+    for _ in range(2):
+        with Workdir(tmp_path).lock():
+            pass
+
+
+def test_a_bucket_is_not_taken_for_a_directory():
+    with pytest.raises(UsageError, match="work directory gs://bucket/run is no local path"):
+        Workdir("gs://bucket/run")
 
 
 def test_another_config_is_an_error_that_shows_the_difference(workdir):
@@ -43,8 +60,11 @@ def test_some_keys_may_change(workdir):
 
 @pytest.mark.parametrize("path", ["/proc/none/x", "/dev/null/x"])
 def test_a_place_that_cannot_be_written(path):
-    with pytest.raises(UsageError, match=f"work directory {path} cannot be written .*: name another with --workdir"):
-        Workdir(path).check(SETTINGS, may_change=())
+    with (
+        pytest.raises(UsageError, match=f"work directory {path} cannot be written .*: name another with --workdir"),
+        Workdir(path).lock(),
+    ):
+        pass
 
 
 def test_a_broken_file_is_named(workdir):

@@ -62,7 +62,7 @@ def test_without_tensorflow_it_says_so_and_goes_on(tmp_path, monkeypatch, caplog
     with caplog.at_level("INFO", logger="resnet_jax"), Writers(tmp_path / "m.jsonl", tensorboard_dir=tmp_path) as out:
         out.scalars(1, "train", {"loss": 0.5})
         out.images(1, "train/images", np.zeros((1, 2, 2, 3), np.uint8))
-    assert "no event files: tensorflow not installed (pip install 'resnet_jax[tensorboard]')" in caplog.text
+    assert "no event files: tensorflow not installed (pip install -e '.[tensorboard]')" in caplog.text
     assert len(lines(tmp_path / "m.jsonl")) == 1
 
 

@@ -39,7 +39,7 @@ def host_batches(
     if num_workers:
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()  # Grain's workers read absl flags
-        resource_tracker.ensure_running()  # its start, else by the first worker, would unblock the signals blocked below
+        resource_tracker.ensure_running()  # started later, it would unblock what is blocked below
         batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=2))
     yield from _exactly(batches, stop - start)
 

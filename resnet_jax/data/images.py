@@ -5,11 +5,12 @@ import io
 import cv2
 import numpy as np
 import simplejpeg
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from resnet_jax.data.crops import Box
 
 cv2.setNumThreads(0)  # the loader runs whole batches in parallel; threads inside a resize only get in their way
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what it cannot decode is an error here
 
 _JPEG, _PNG = b"\xff\xd8", b"\x89PNG"
 
@@ -55,5 +56,7 @@ def _decode_with_pillow(encoded: bytes) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(encoded)) as image:
             return np.asarray(image.convert("RGB"))
+    except UnidentifiedImageError:
+        raise ValueError("no image, or the beginning of one is missing") from None
     except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError for broken PNG chunks
         raise ValueError(str(error)) from None

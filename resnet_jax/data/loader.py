@@ -8,7 +8,7 @@ from resnet_jax.batch import Batch, HostBatch
 from resnet_jax.data.crops import UNIFORMS_PER_CROP, Crop
 from resnet_jax.data.hashing import combine, uniforms
 from resnet_jax.data.images import crop_and_resize, decode, enlarge
-from resnet_jax.data.order import Order
+from resnet_jax.data.order import Order, Rows
 from resnet_jax.data.sources import Source
 from resnet_jax.errors import UsageError
 
@@ -52,13 +52,20 @@ class Loader:
         """
         rows = self.order.rows(step)
         size = len(rows.indices) // self.process_count
-        own = slice(self.process_index * size, (self.process_index + 1) * size)
-        draws = uniforms(int(combine(_CROP_STREAM, self.seed)[0]), rows.positions[own], UNIFORMS_PER_CROP)
-        images = np.zeros((size, self.image_size, self.image_size, 3), np.uint8)
-        labels = np.zeros(size, np.int32)
-        for row in np.flatnonzero(rows.mask[own]):
-            labels[row] = self._read(int(rows.indices[own][row]), draws[row].tolist(), images[row])
-        return Batch(images, labels, rows.mask[own])
+        return self._decode(rows, slice(self.process_index * size, (self.process_index + 1) * size))
+
+    def first_images(self, count: int) -> np.ndarray:
+        """The first images of batch 0, at most `count`: [N, image_size, image_size, 3] uint8."""
+        return self._decode(self.order.rows(0), slice(0, count)).image
+
+    def _decode(self, rows: Rows, part: slice) -> HostBatch:
+        indices, mask = rows.indices[part], rows.mask[part]
+        draws = uniforms(int(combine(_CROP_STREAM, self.seed)[0]), rows.positions[part], UNIFORMS_PER_CROP)
+        images = np.zeros((len(indices), self.image_size, self.image_size, 3), np.uint8)
+        labels = np.zeros(len(indices), np.int32)
+        for row in np.flatnonzero(mask):
+            labels[row] = self._read(int(indices[row]), draws[row].tolist(), images[row])
+        return Batch(images, labels, mask)
 
     def _read(self, index: int, draws: list[float], out: np.ndarray) -> int:
         """Decodes, crops and resizes one example into `out`; returns its label."""

@@ -1,6 +1,4 @@
-"""Every mistake is one line that names the cure, exit status 2, soon and without a traceback."""
-
-import time
+"""Every mistake is one line that names the cure, exit status 2 and no traceback."""
 
 import pytest
 
@@ -8,12 +6,10 @@ from tests.end_to_end import processes
 
 
 def mistake(config, workdir, data_dir, changes=None):
-    begin = time.monotonic()
     done = processes.run(config, workdir, data_dir, changes)
     lines = [line for line in done.stderr.splitlines() if line]
     assert done.returncode == 2, done.stderr
     assert len(lines) == 1 and lines[0].startswith("error: "), done.stderr
-    assert time.monotonic() - begin < 60  # 10 s on a quiet machine; a hang or a compilation takes longer
     return lines[0]
 
 

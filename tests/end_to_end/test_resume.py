@@ -33,30 +33,40 @@ def assert_ends_like(workdir, undisturbed):
     assert jax.tree.structure(got) == jax.tree.structure(expected)
     for leaf, other in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
         assert np.asarray(leaf).tobytes() == np.asarray(other).tobytes()
-    assert processes.read_result(workdir)["eval"] == processes.read_result(undisturbed)["eval"]
+    for part in ("eval", "best"):
+        assert processes.read_result(workdir)[part] == processes.read_result(undisturbed)[part]
     steps = [(line["step"], line["split"]) for line in processes.read_metrics(workdir)]
     assert steps == sorted(set(steps), key=lambda line: (line[0], line[1] == "eval"))  # none twice
 
 
-def wait_for(condition, process):
-    """Looks again and again until the condition holds; fails when the process ends first."""
-    while not condition():
-        assert process.poll() is None, "the run ended before it could be killed"
-        time.sleep(0.0005)
+def freeze_when(condition, workdir, process):
+    """Stops the process at a moment at which the condition holds, and still holds once it stands still.
+
+    It looks again and again, sleeping between the looks: the moment lies in another process.
+    """
+    while True:
+        while not condition(workdir):
+            assert process.poll() is None, "the run ended before it could be stopped"
+            time.sleep(0.0005)
+        os.kill(process.pid, signal.SIGSTOP)
+        if condition(workdir):
+            return
+        os.kill(process.pid, signal.SIGCONT)
 
 
-def kill_when(condition, workdir, data_dir, number=signal.SIGKILL):
+def end_when(condition, workdir, data_dir, number, changes=None):
     """Starts a run and signals its process group as soon as the condition holds; returns status and output."""
-    with processes.start(CONFIG, workdir, data_dir, processes.SMALL) as process:
-        wait_for(lambda: condition(workdir), process)
+    with processes.start(CONFIG, workdir, data_dir, processes.SMALL | (changes or {})) as process:
+        freeze_when(condition, workdir, process)
         os.killpg(process.pid, number)
+        os.killpg(process.pid, signal.SIGCONT)
         output, _ = process.communicate(timeout=120)
     return process.returncode, output
 
 
 def starting(workdir):
     """The state is being made: the directory of checkpoints is there, no checkpoint is."""
-    return (workdir / "checkpoints").is_dir()
+    return (workdir / "checkpoints").is_dir() and not any((workdir / "checkpoints").iterdir())
 
 
 def between_checkpoints(workdir):
@@ -72,7 +82,7 @@ def saving(workdir):
 
 @pytest.mark.parametrize("moment", [starting, between_checkpoints, saving], ids=lambda moment: moment.__name__)
 def test_killed_and_continued(moment, tmp_path, data_dir, undisturbed):
-    status, _ = kill_when(moment, tmp_path, data_dir)
+    status, _ = end_when(moment, tmp_path, data_dir, signal.SIGKILL)
     assert status == -signal.SIGKILL
     assert not (tmp_path / "result.json").exists()
     if moment is saving:
@@ -85,7 +95,7 @@ def test_killed_and_continued(moment, tmp_path, data_dir, undisturbed):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stopped_and_continued_without_losing_a_step(number, tmp_path, data_dir, undisturbed):
-    status, output = kill_when(between_checkpoints, tmp_path, data_dir, number)
+    status, output = end_when(between_checkpoints, tmp_path, data_dir, number)
     assert status == 75, output
     result = processes.read_result(tmp_path)
     assert result["stop_reason"] == "signal"
@@ -99,12 +109,9 @@ def test_stopped_and_continued_without_losing_a_step(number, tmp_path, data_dir,
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_the_group_does_not_lose_the_run_to_its_workers(number, tmp_path, data_dir, undisturbed):
-    changes = processes.SMALL | {"data.num_workers": 1}
-    with processes.start(CONFIG, tmp_path, data_dir, changes) as process:
-        wait_for(lambda: between_checkpoints(tmp_path), process)
-        os.killpg(process.pid, number)  # as Ctrl-C and Slurm do
-        output, _ = process.communicate(timeout=120)
-    assert process.returncode == 75, output
+    # Ctrl-C and Slurm signal the whole group.
+    status, output = end_when(between_checkpoints, tmp_path, data_dir, number, {"data.num_workers": 1})
+    assert status == 75, output
     assert "Traceback" not in output
     done = processes.run(CONFIG, tmp_path, data_dir, processes.SMALL)  # the workers are free to change
     assert done.returncode == 0, done.stderr
@@ -127,4 +134,22 @@ def test_a_run_killed_after_its_last_save_only_writes_its_result(tmp_path, data_
     done = processes.run(CONFIG, tmp_path, data_dir, processes.SMALL)
     assert done.returncode == 0, done.stderr
     assert processes.read_result(tmp_path)["eval"] == expected
+    assert_ends_like(tmp_path, undisturbed)
+
+
+def evaluating(workdir):
+    """Step 30, at which an evaluation is due, has been reached, and is not yet saved."""
+    log = workdir / "train.log"
+    reached = log.exists() and "step      30/60" in log.read_text()
+    return reached and not (workdir / "checkpoints" / "30").exists() and not saving(workdir)
+
+
+def test_stopped_in_an_evaluation_the_best_is_found_all_the_same(tmp_path, data_dir, undisturbed):
+    # One image a batch: the evaluation lasts long enough to be hit.
+    status, output = end_when(evaluating, tmp_path, data_dir, signal.SIGTERM, {"eval.batch_size": 1})
+    assert status == 75, output
+    assert processes.read_result(tmp_path)["step"] == 30
+    assert not [line for line in processes.read_metrics(tmp_path) if line["split"] == "eval"]
+    done = processes.run(CONFIG, tmp_path, data_dir, processes.SMALL)
+    assert done.returncode == 0, done.stderr
     assert_ends_like(tmp_path, undisturbed)

@@ -21,7 +21,7 @@ def test_the_work_directory(finished):
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     names = {path.name for path in workdir.iterdir()}
-    assert names == {"config.json", "run.json", "metrics.jsonl", "train.log", "checkpoints", "result.json"}
+    assert names == {".lock", "config.json", "run.json", "metrics.jsonl", "train.log", "checkpoints", "result.json"}
     result = processes.read_result(workdir)
     assert (result["step"], result["total_steps"], result["stop_reason"]) == (60, 60, "completed")
     assert result["eval"]["count"] == 360
@@ -86,7 +86,6 @@ def test_a_full_disk_is_one_line(tmp_path, data_dir, monkeypatch):
     assert line.startswith("error: a checkpoint could not be written to ") and "File too large" in line
 
 
-@pytest.mark.slow
 def test_the_demo_reaches_its_accuracy(tmp_path, data_dir):
     done = processes.run(CONFIG, tmp_path, data_dir)
     assert done.returncode == 0, done.stderr

@@ -49,6 +49,8 @@ def open_source(
     Raises:
       UsageError: not prepared, not ArrayRecord, no such split, no image classification, files missing.
     """
+    if "://" in (data_dir or ""):
+        raise UsageError(f"config.data.data_dir={data_dir} is no local path: mount the bucket, and name the mount")
     directory = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR).expanduser()
     builder = _find(name, directory)
     split = train_split if training else eval_split
@@ -62,14 +64,17 @@ def _find(name: str, directory: Path) -> tfds.core.DatasetBuilder:
     bundled = _BUNDLED.get(re.split("[:/]", name)[0])
     if bundled is not None:
         importlib.import_module(bundled)  # registers the builder with TFDS
-        return _prepare(name, directory)
     try:
+        if bundled is not None:
+            return _prepare(name, directory)
         return tfds.core.read_only_builder.builder_from_files(name, data_dir=directory)
     except tfds.core.DatasetNotFoundError:
         raise UsageError(
             f"data set {name!r} is not prepared in {directory}: prepare it (docs/data.md says how), say where it is "
             "with --config.data.data_dir=DIR or TFDS_DATA_DIR=DIR, or run without data: --config.data.source=synthetic"
         ) from None
+    except (ValueError, AssertionError) as error:  # what TFDS raises for names, configs and versions it cannot have
+        raise UsageError(f"data set {name!r} cannot be had: {' '.join(str(error).split())[:200]}") from None
 
 
 def _prepare(name: str, directory: Path) -> tfds.core.DatasetBuilder:
@@ -101,6 +106,8 @@ def _check_split(builder: tfds.core.DatasetBuilder, split: str) -> None:
     except (KeyError, ValueError, AssertionError):
         splits = ", ".join(builder.info.splits)
         raise UsageError(f"data set {builder.name!r} has no split {split!r}, it has: {splits}") from None
+    if not paths:
+        raise UsageError(f"split {split!r} of data set {builder.name!r} selects no example")
     missing = [path for path in paths if not path.exists()]
     if missing:
         raise UsageError(

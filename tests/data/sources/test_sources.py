@@ -74,6 +74,11 @@ def test_slices_of_splits(data_dir):
     [
         ({"name": "imagenet2012"}, "data set 'imagenet2012' is not prepared in .*data.source=synthetic"),
         ({"name": "no_such_set"}, "data set 'no_such_set' is not prepared in "),
+        ({"name": "digits/large"}, "data set 'digits/large' cannot be had: "),
+        ({"name": "digits:9.9.9"}, "data set 'digits:9.9.9' cannot be had: "),
+        ({"name": "a name"}, "data set 'a name' cannot be had: "),
+        ({"train_split": "train[:0%]"}, r"split 'train\[:0%\]' of data set 'digits' selects no example"),
+        ({"data_dir": "gs://bucket"}, "config.data.data_dir=gs://bucket is no local path"),
         ({"train_split": "trian"}, "data set 'digits' has no split 'trian', it has: train, test"),
         ({"data_dir": "/proc/none"}, "cannot be prepared in /proc/none .*: name a directory that can be written"),
     ],

@@ -1,0 +1,122 @@
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from resnet_jax import experiment
+from resnet_jax import train as training
+from resnet_jax.checkpoint import Checkpoints
+from resnet_jax.data.feed import device_batches, host_batches
+from resnet_jax.train import STOPPED, compile_train_step, initial_state, train
+from resnet_jax.workdir import Workdir
+from tests.tiny import tiny_config
+
+
+class Never:
+    """A stop request that does not come."""
+
+    def requested(self):
+        return False
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    made = Workdir(tmp_path / "run")
+    with made.lock():
+        yield made
+
+
+def build(changes):
+    return experiment.build(
+        tiny_config({"train.total_steps": 6, "eval.every_steps": 4, "log.every_steps": 1} | changes)
+    )
+
+
+def lines(workdir, split):
+    records = [json.loads(line) for line in workdir.metrics.read_text().splitlines()]
+    return {record["step"]: record for record in records if record["split"] == split}
+
+
+def restore(workdir, built):
+    with Checkpoints(workdir.checkpoints, keep_latest=2, keep_best=1) as checkpoints:
+        abstract = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), jax.eval_shape(built.init))
+        with jax.default_device(jax.devices()[0]):
+            return checkpoints.restore(abstract)
+
+
+def test_every_step_is_logged_once_and_the_run_is_a_plain_loop(workdir):
+    built = build({})
+    assert train(built, workdir, {"seed": 0}, Never()) == 0
+    state, step_fn, losses = initial_state(built), compile_train_step(built), {}
+    batches = host_batches(built.train_loader, start=0, stop=6, num_threads=0, num_workers=0)
+    for step, batch in enumerate(device_batches(batches, mesh=built.mesh), start=1):
+        state, totals = step_fn(state, batch)
+        losses[step] = float(totals.examples.loss) / 48
+    assert {step: line["loss"] for step, line in lines(workdir, "train").items()} == pytest.approx(losses)
+    assert sorted(lines(workdir, "eval")) == [4, 6]
+    restored, meta = restore(workdir, built)
+    assert (meta["step"], meta["images_seen"], meta["evaluation"]["count"]) == (6, 6 * 48, 21)
+    jax.tree.map(np.testing.assert_array_equal, restored, state)
+
+
+def test_a_stop_request_saves_the_very_step(workdir):
+    class AfterSomeSteps:
+        def requested(self):
+            return workdir.metrics.exists() and len(lines(workdir, "train")) >= 2
+
+    built = build({})
+    assert train(built, workdir, {}, AfterSomeSteps()) == STOPPED
+    restored, meta = restore(workdir, built)
+    assert meta["step"] == int(restored.step) == max(lines(workdir, "train"))
+    assert workdir.read_result()["stop_reason"] == "signal"
+
+
+def test_a_stop_request_before_the_start_starts_nothing(workdir):
+    class AtOnce:
+        def requested(self):
+            return True
+
+    assert train(build({}), workdir, {}, AtOnce()) == STOPPED
+    assert [path.name for path in workdir.path.iterdir()] == [".lock"]
+
+
+def broken_batches(good, then=lambda: None):
+    """Makes so many good batches and then fails, after calling `then`."""
+
+    def batches(loader, *, start, stop, **how):
+        yield from host_batches(loader, start=start, stop=start + good, num_threads=0, num_workers=0)
+        then()
+        raise RuntimeError("Worker process was terminated unexpectedly")
+
+    return batches
+
+
+def test_input_workers_that_a_signal_ended_are_no_error(workdir, monkeypatch):
+    class Asked:
+        asked = False
+
+        def requested(self):
+            return self.asked
+
+    stop = Asked()
+    monkeypatch.setattr(training, "host_batches", broken_batches(3, then=lambda: setattr(stop, "asked", True)))
+    built = build({"eval.every_steps": 100})
+    assert train(built, workdir, {}, stop) == STOPPED
+    assert restore(workdir, built)[1]["step"] in (1, 2, 3)
+
+
+def test_input_workers_that_fail_by_themselves_are_an_error_after_saving(workdir, monkeypatch):
+    monkeypatch.setattr(training, "host_batches", broken_batches(3))
+    built = build({"eval.every_steps": 100})
+    with pytest.raises(RuntimeError, match="terminated unexpectedly"):
+        train(built, workdir, {}, Never())
+    assert restore(workdir, built)[1]["step"] in (1, 2, 3)
+
+
+def test_a_state_that_is_not_finite_is_never_saved(workdir, capsys):
+    built = build({"schedule.base_lr": 1e30, "schedule.warmup_epochs": 0.0, "checkpoint.every_steps": 1})
+    assert train(built, workdir, {}, Never()) == 3
+    restored, _ = restore(workdir, built)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(restored))
+    assert workdir.read_result()["stop_reason"] == "non_finite"
