@@ -27,6 +27,7 @@ LAYERS = [
         "augmentations",
         "sharding",
         "signals",
+        "data.hashing",
     },
     {"state", "timings", "workdir", "writers", "provenance"},
     {"checkpoint", "progress", "optimizers", "models", "data.crops", "data.sources", "data.datasets"},
