@@ -11,6 +11,7 @@ Status:    not yet reproduced with this code
 Sources: rate, warm-up and zero-initialised residual branches from Goyal et al. 2017 (arXiv 1706.02677); cosine
 from Loshchilov and Hutter 2017; label smoothing from Szegedy et al. 2016; groups of 128 images for batch norm,
 which also keep the result independent of the number of devices, from the large-batch runs of MLPerf (64 to 400).
+Values that equal the defaults are spelled out: a recipe does not change when they do.
 """
 
 from configs import default

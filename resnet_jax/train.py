@@ -72,7 +72,7 @@ class _Run:
     """One process's part in a run."""
 
     def __init__(self, experiment: Experiment, workdir: Workdir, stop: StopRequest, stack: contextlib.ExitStack):
-        """Restores or makes the state and compiles; what is opened is to be closed by `stack`."""
+        """Restores or makes the state; what is opened is to be closed by `stack`."""
         self.experiment, self.workdir, self.plan, self.stop = experiment, workdir, experiment.plan, stop
         self.timings = Timings()
         self.is_main = jax.process_index() == 0
