@@ -1,0 +1,42 @@
+import pytest
+
+from resnet_jax.summary import summary
+from resnet_jax.workdir import Workdir
+
+RESULT = {
+    "step": 60,
+    "total_steps": 60,
+    "stop_reason": "completed",
+    "eval": {"step": 60, "loss": 0.1, "top1": 0.9875, "top5": 1.0, "count": 1360},
+    "best": {"step": 1030, "top1": 0.99},
+    "images_per_second": 1234.5,
+    "seconds": {"compilation": 3.2, "training": 61.0, "total": 64.2},
+}
+
+
+@pytest.fixture
+def workdir(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    return Workdir("runs/mine")
+
+
+def test_says_everything_with_paths_from_here(workdir):
+    assert summary(RESULT, workdir) == [
+        "accuracy     top-1 98.75 %, top-5 100.00 %, n = 1,360",
+        "best         top-1 99.00 % at step 1,030",
+        "time         1:04 (compilation 0:03, training 1:01)",
+        "rate         1,234 images/s while training",
+        "results      runs/mine/result.json, metrics.jsonl, train.log",
+        "checkpoints  runs/mine/checkpoints",
+    ]
+
+
+def test_names_tensorboard_where_there_are_event_files(workdir):
+    (workdir.path / "events.out.tfevents.1.host").touch()
+    assert summary(RESULT, workdir)[-1].endswith("tensorboard --logdir runs/mine")
+
+
+def test_leaves_out_what_was_not_measured(workdir):
+    lines = summary(RESULT | {"eval": None, "best": None, "images_per_second": None}, workdir)
+    assert [line.split()[0] for line in lines] == ["time", "results", "checkpoints"]
