@@ -10,11 +10,11 @@ def get_config() -> ConfigDict:
     config.seed = 0  # of the initial weights, the order, the crops and everything random on device
 
     config.data = data = ConfigDict()
-    data.source = "tfds"  # 'tfds' or 'synthetic' (random images)
+    data.source = "tfds"  # 'tfds', 'folder' (<data_dir>/<split>/<class>/<image>) or 'synthetic' (random images)
     data.name = "imagenet2012"  # any TFDS image classification: 'cifar10', 'imagenette/320px-v2', 'digits' (bundled)
-    data.data_dir = placeholder(str)  # where TFDS data are prepared; None: TFDS_DATA_DIR, else TFDS's default
-    data.train_split = "train"  # a TFDS split or slice, as 'train[:99%]'
-    data.eval_split = placeholder(str)  # None: 'validation' where the data set has it, else 'test'
+    data.data_dir = placeholder(str)  # where TFDS data are prepared (None: TFDS_DATA_DIR, else TFDS's default)
+    data.train_split = "train"  # a folder, or a TFDS split or slice, as 'train[:99%]'
+    data.eval_split = placeholder(str)  # None: the one of 'validation' ('val' as a folder) and 'test' that there is
     data.batch_size = 1024  # global, whatever the number of devices and hosts
     data.image_size = 224  # pixels, square
     data.crop_area = (0.08, 1.0)  # share of the image's area in a training crop

@@ -183,6 +183,7 @@ def _open(config: ConfigDict, *, training: bool) -> Source:
     data = config.data
     options = {
         "synthetic": {**data.synthetic, "image_size": data.image_size},
+        "folder": {key: data[key] for key in ("data_dir", "train_split", "eval_split")},
         "tfds": {key: data[key] for key in ("name", "data_dir", "train_split", "eval_split")},
     }
     return open_source(data.source, training=training, **options.get(data.source, {}))

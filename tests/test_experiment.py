@@ -80,7 +80,7 @@ def test_the_default_config_is_locked_and_commented():
         ({"schedule.name": "step"}, r"schedule.name='step' is not one of"),
         ({"optimizer.name": "lion"}, r"optimizer.name='lion' is not one of"),
         ({"optimizer.decay_pattern": "weights"}, r"matches no parameter"),
-        ({"data.source": "imagenet"}, r"data.source='imagenet' is not one of"),
+        ({"data.source": "imagenet"}, r"data.source='imagenet' is not one of folder, synthetic, tfds"),
         ({"train.total_steps": 0}, r"train.total_steps=0 is out of range"),
         ({"train.epochs": float("inf")}, r"train.epochs=inf is out of range"),
         ({"eval.every_epochs": float("nan")}, r"eval.every_epochs=nan is out of range"),

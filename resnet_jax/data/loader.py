@@ -48,7 +48,7 @@ class Loader:
         """Decodes the rows of this process in batch `step`.
 
         Raises:
-          UsageError: an image cannot be decoded.
+          UsageError: an image cannot be read.
         """
         rows = self.order.rows(step)
         size = len(rows.indices) // self.process_count
@@ -69,15 +69,13 @@ class Loader:
 
     def _read(self, index: int, draws: list[float], out: np.ndarray) -> int:
         """Decodes, crops and resizes one example into `out`; returns its label."""
-        example = self.source[index]
-        image = example.image
-        if isinstance(image, bytes):
-            try:
-                image = decode(image)
-            except ValueError as error:
-                raise UsageError(
-                    f"example {index} of {self.source.name} cannot be decoded ({error}): repair or remove it"
-                ) from None
+        try:
+            example = self.source[index]
+            image = decode(example.image) if isinstance(example.image, bytes) else example.image
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"example {index} of {self.source.name} cannot be read ({error}): repair or remove it"
+            ) from None
         if self.enlarge_to is not None:
             image = enlarge(image, self.enlarge_to)
         crop_and_resize(image, self.crop(image.shape[0], image.shape[1], draws), out)

@@ -24,7 +24,7 @@ def test_who_decodes_does_not_change_the_batches(threads, workers):
 @pytest.mark.parametrize(("threads", "workers"), [(0, 0), (2, 0), (0, 1)])
 def test_an_error_while_decoding_reaches_the_caller(threads, workers):
     loader = train_loader(source=Smooth(broken=2))
-    with pytest.raises(Exception, match="example 2 of smooth/train cannot be decoded"):
+    with pytest.raises(Exception, match="example 2 of smooth/train cannot be read"):
         list(host_batches(loader, start=0, stop=10, num_threads=threads, num_workers=workers))
 
 

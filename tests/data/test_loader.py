@@ -93,7 +93,16 @@ def test_images_keep_their_labels():
     assert batch.image.dtype == np.uint8 and batch.label.dtype == np.int32 and batch.mask.dtype == bool
 
 
+def test_a_file_that_has_gone_is_named():
+    class Gone(Smooth):
+        def __getitem__(self, index):
+            raise FileNotFoundError(2, "No such file or directory", "/data/7.jpg")
+
+    with pytest.raises(UsageError, match=r"example \d of smooth/train cannot be read \(.*No such file.*7.jpg"):
+        train_loader(source=Gone()).batch(0)
+
+
 def test_a_broken_image_is_named():
     loader = train_loader(batch_size=10, source=Smooth(broken=3))
-    with pytest.raises(UsageError, match="example 3 of smooth/train cannot be decoded"):
+    with pytest.raises(UsageError, match="example 3 of smooth/train cannot be read"):
         loader.batch(0)

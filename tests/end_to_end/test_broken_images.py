@@ -1,4 +1,4 @@
-"""An image that cannot be decoded ends the run with its number, and no step that was made is lost."""
+"""An image that cannot be read ends the run with its number, and no step that was made is lost."""
 
 import json
 
@@ -61,7 +61,7 @@ def test_training_and_evaluation_save_before_they_fail(tmp_path):
 
     done = processes.run("configs/digits.py", tmp_path / "train", tmp_path, CHANGES)
     assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith(f"error: example {rows[0]} of spotted/train cannot be decoded (")
+    assert done.stderr.startswith(f"error: example {rows[0]} of spotted/train cannot be read (")
     assert done.stderr.count("\n") == 1
     (step,) = (int(path.name) for path in (tmp_path / "train" / "checkpoints").iterdir())
     assert 0 <= step <= 3
@@ -70,6 +70,6 @@ def test_training_and_evaluation_save_before_they_fail(tmp_path):
         "configs/digits.py", tmp_path / "eval", tmp_path, CHANGES | {"data.train_split": "train[:0]+test[8:]"}
     )
     assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith("error: example 7 of spotted/test cannot be decoded (")
+    assert done.stderr.startswith("error: example 7 of spotted/test cannot be read (")
     assert (tmp_path / "eval" / "checkpoints" / "5").is_dir()
     assert json.loads((tmp_path / "eval" / "config.json").read_text())["data"]["name"] == "spotted"

@@ -9,6 +9,7 @@ from resnet_jax.errors import UsageError
 __all__ = ["SOURCES", "Example", "Source", "open_source"]
 
 SOURCES = {
+    "folder": "resnet_jax.data.sources.folder",
     "synthetic": "resnet_jax.data.sources.synthetic",
     "tfds": "resnet_jax.data.sources.tfds",
 }

@@ -10,6 +10,7 @@ import pytest
 from resnet_jax.data.images import decode
 from resnet_jax.data.sources import SOURCES, open_source
 from resnet_jax.errors import UsageError
+from tests.data.encoded import encode
 
 SYNTHETIC = {"num_train": 50, "num_eval": 7, "num_classes": 5, "image_size": 6}
 DIGITS = {"name": "digits", "train_split": "train", "eval_split": None}
@@ -20,9 +21,31 @@ def data_dir(tmp_path_factory):
     return str(tmp_path_factory.mktemp("tfds"))
 
 
+FOLDER = {"train_split": "train", "eval_split": None}
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """Three classes with 5, 6 and 7 training images and 2 for evaluation each; file k of class c has colour (c, k)."""
+    root = tmp_path_factory.mktemp("flowers")
+    for split, counts in {"train": (5, 6, 7), "val": (2, 2, 2)}.items():
+        for label, (name, count) in enumerate(zip(("aster", "lily", "Rose"), counts, strict=True)):
+            directory = root / split / name
+            directory.mkdir(parents=True)
+            (directory / "notes.txt").write_text("no image")
+            for number in range(count):
+                pixels = np.full((4, 5, 3), 80 * label + 10 * number + 5 * (split == "val"), np.uint8)
+                (directory / f"{number}.PNG").write_bytes(encode(pixels, "PNG"))
+    return root
+
+
 @pytest.fixture(params=SOURCES)
-def open_part(request, data_dir):
-    options = {"synthetic": SYNTHETIC, "tfds": {**DIGITS, "data_dir": data_dir}}[request.param]
+def open_part(request, data_dir, folder):
+    options = {
+        "folder": {**FOLDER, "data_dir": str(folder)},
+        "synthetic": SYNTHETIC,
+        "tfds": {**DIGITS, "data_dir": data_dir},
+    }[request.param]
     return lambda *, training: open_source(request.param, training=training, **options)
 
 
@@ -53,8 +76,34 @@ def test_contract(open_part):
 
 
 def test_unknown_source():
-    with pytest.raises(UsageError, match="data.source='webdataset' is not one of synthetic, tfds"):
+    with pytest.raises(UsageError, match="data.source='webdataset' is not one of folder, synthetic, tfds"):
         open_source("webdataset", training=True)
+
+
+def test_classes_of_a_folder_are_numbered_by_sorted_name(folder):
+    train, evaluation = (open_source("folder", training=t, **FOLDER, data_dir=str(folder)) for t in (True, False))
+    assert (len(train), len(evaluation), train.num_classes) == (18, 6, 3)
+    assert train.name.endswith("/train") and evaluation.name.endswith("/val")
+    # 'Rose' sorts before 'aster' and 'lily', as Python and PyTorch sort: capitals first.
+    assert [train[index].label for index in range(18)] == [0] * 7 + [1] * 5 + [2] * 6
+    assert pixels(train[0])[0, 0, 0] == 160 and pixels(train[8])[0, 0, 0] == 10
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data_dir": None}, "source=folder needs --config.data.data_dir=DIR with DIR/train/<class>/<image>"),
+        ({"train_split": "training"}, "there is no folder .*/training: name its parent with --config.data.data_dir"),
+        ({"eval_split": "train/lily"}, "train/lily has no folders of classes"),
+        ({"eval_split": "odd"}, "the classes of train and odd differ in Rose, daisy, lily"),
+        ({"train_split": "empty", "eval_split": "empty"}, "no image below .*/empty "),
+    ],
+)
+def test_what_is_wrong_with_a_folder_is_said(folder, change, message):
+    for path in ("odd/aster", "odd/daisy", "empty/aster"):
+        (folder / path).mkdir(parents=True, exist_ok=True)
+    with pytest.raises(UsageError, match=message):
+        open_source("folder", training=False, **{**FOLDER, "data_dir": str(folder), **change})
 
 
 def test_digits_prepare_themselves(data_dir):

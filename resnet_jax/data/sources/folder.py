@@ -1,0 +1,70 @@
+"""A folder of image files: <data_dir>/<split>/<class>/<file>, as PyTorch users have ImageNet."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from resnet_jax.data.sources.source import Example
+from resnet_jax.errors import UsageError
+
+_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".ppm", ".tif", ".tiff")
+
+
+class FolderSource:
+    """The files of one split, ordered by class and name; class k is the k-th of the sorted class folders."""
+
+    def __init__(self, root: Path, class_names: list[str]):
+        """Lists the files below `root`; reads none."""
+        self.name = f"{root.parent.name}/{root.name}"
+        self.num_classes = len(class_names)
+        self._root = root
+        files, labels = [], []
+        for label, class_name in enumerate(class_names):
+            names = os.listdir(root / class_name)  # noqa: PTH208  a million Path objects would take a minute
+            found = sorted(name for name in names if name.lower().endswith(_ENDINGS))
+            files += [f"{class_name}/{name}" for name in found]
+            labels += [label] * len(found)
+        self._files, self._labels = files, np.array(labels, np.int32)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> Example:
+        return Example((self._root / self._files[index]).read_bytes(), int(self._labels[index]))
+
+
+def open_source(*, training: bool, data_dir: str | None, train_split: str, eval_split: str | None) -> FolderSource:
+    """Opens a split.
+
+    Args:
+      training: the training split, else the evaluation split.
+      data_dir: the folder that holds the splits.
+      train_split: name of the training folder.
+      eval_split: name of the evaluation folder; None: 'val', 'validation' or 'test', the first there is.
+
+    Raises:
+      UsageError: a folder is missing or empty, or the splits have not the same classes.
+    """
+    if data_dir is None:
+        raise UsageError("config.data.source=folder needs --config.data.data_dir=DIR with DIR/train/<class>/<image>")
+    root = Path(data_dir).expanduser()
+    if eval_split is None:
+        eval_split = next((name for name in ("val", "validation", "test") if (root / name).is_dir()), "val")
+    classes, own = _classes(root / train_split), _classes(root / (train_split if training else eval_split))
+    if own != classes:
+        odd = sorted(set(own) ^ set(classes))
+        raise UsageError(f"{root}: the classes of {train_split} and {eval_split} differ in {', '.join(odd[:5])}")
+    source = FolderSource(root / (train_split if training else eval_split), classes)
+    if not len(source):
+        raise UsageError(f"no image below {root / (train_split if training else eval_split)} ({', '.join(_ENDINGS)})")
+    return source
+
+
+def _classes(split: Path) -> list[str]:
+    if not split.is_dir():
+        raise UsageError(f"there is no folder {split}: name its parent with --config.data.data_dir=DIR")
+    classes = sorted(entry.name for entry in os.scandir(split) if entry.is_dir())
+    if not classes:
+        raise UsageError(f"{split} has no folders of classes: the images of class k belong in {split}/<name of k>/")
+    return classes
