@@ -1,6 +1,6 @@
 # make demo     train on the bundled digits and say how it went
 # make test     the tests, in under five minutes on two cores
-# make test-slow  the slow ones too
+# make test-slow  the slow ones too, which take a minute more
 # make check    what CI runs: lint, types, tests
 # PYTHON=python3.12 chooses the interpreter, EXTRAS=cuda13 adds extras of pyproject.toml.
 
@@ -31,7 +31,7 @@ test: $(STAMP)
 	@$(BIN)/python -m pytest -q -n 2
 
 test-slow: $(STAMP)
-	@$(BIN)/python -m pytest -q -m "slow or not slow"
+	@$(BIN)/python -m pytest -q -n 2 -m "slow or not slow"
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .
