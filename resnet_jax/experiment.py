@@ -115,7 +115,7 @@ def build(config: ConfigDict) -> Experiment:
     mesh = sharding.make_mesh()
     _check_batch_size(config.data.batch_size, mesh.size, config.model.bn_group_size)
     train_source, eval_source = (_open(config, training=training) for training in (True, False))
-    model = _model(config, train_source.num_classes)
+    model = _model(config, len(train_source.class_names))
     optimizer = create_optimizer(**config.optimizer)
     plan = _plan(config, len(train_source))
     schedule = schedules.create_schedule(**_schedule_options(config, plan))
@@ -264,7 +264,7 @@ def _describe(
     return {
         "devices": f"{mesh.size} x {kind}" + (f" on {processes} hosts" if processes > 1 else ""),
         "data": f"{train_source.name} {len(train_source):,} images, {eval_source.name} {len(eval_source):,}, "
-        f"{train_source.num_classes:,} classes, {config.data.image_size} px",
+        f"{len(train_source.class_names):,} classes, {config.data.image_size} px",
         "model": f"{model.name}-{model.depth}, {parameter_count(abstract.params):,} parameters, {model.dtype}, "
         f"batch norm {batch_norm}",
         "training": f"{plan.total_steps:,} steps of {batch_size:,} images = "

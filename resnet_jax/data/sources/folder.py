@@ -17,7 +17,7 @@ class FolderSource:
     def __init__(self, root: Path, class_names: list[str]):
         """Lists the files below `root`; reads none."""
         self.name = f"{root.parent.name}/{root.name}"
-        self.num_classes = len(class_names)
+        self.class_names = tuple(class_names)
         self._root = root
         files, labels = [], []
         for label, class_name in enumerate(class_names):
@@ -32,6 +32,9 @@ class FolderSource:
 
     def __getitem__(self, index: int) -> Example:
         return Example((self._root / self._files[index]).read_bytes(), int(self._labels[index]))
+
+    def where(self, index: int) -> str:
+        return str(self._root / self._files[index])
 
 
 def open_source(*, training: bool, data_dir: str | None, train_split: str, eval_split: str | None) -> FolderSource:

@@ -4,20 +4,30 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+NO_BOXES = np.zeros((0, 4), np.float32)
+
 
 class Example(NamedTuple):
     """One labelled image."""
 
     image: bytes | np.ndarray  # an encoded file, or [H, W, 3] uint8
-    label: int  # 0..num_classes-1
+    label: int  # its class, as an index of `class_names`
+    boxes: np.ndarray = NO_BOXES  # [N, 4] float32 around its objects: ymin, xmin, ymax, xmax in 0..1
 
 
 class Source(Protocol):
-    """Random access to labelled images, safe in threads and picklable for worker processes."""
+    """Random access to labelled images, safe in threads and picklable for worker processes.
+
+    What cannot be read raises OSError or ValueError: the loader decides what becomes of it.
+    """
 
     name: str  # for messages: 'imagenet2012/train'
-    num_classes: int
+    class_names: tuple[str, ...]  # class k is the k-th
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Example: ...
+
+    def where(self, index: int) -> str:
+        """The file that holds an example, for messages."""
+        ...

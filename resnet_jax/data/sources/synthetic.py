@@ -14,7 +14,7 @@ class SyntheticSource:
 
     name: str
     num_examples: int
-    num_classes: int
+    class_names: tuple[str, ...]
     image_size: int
 
     def __len__(self) -> int:
@@ -24,7 +24,10 @@ class SyntheticSource:
         key = int(combine(index)[0])
         shape = (self.image_size, self.image_size, 3)
         pixels = np.random.Generator(np.random.SFC64(key)).integers(256, size=shape, dtype=np.uint8)
-        return Example(pixels, key % self.num_classes)
+        return Example(pixels, key % len(self.class_names))
+
+    def where(self, index: int) -> str:
+        return f"{self.name}[{index}], made when asked for"
 
 
 def open_source(*, training: bool, num_train: int, num_eval: int, num_classes: int, image_size: int) -> SyntheticSource:
@@ -32,6 +35,6 @@ def open_source(*, training: bool, num_train: int, num_eval: int, num_classes: i
     return SyntheticSource(
         name="synthetic/train" if training else "synthetic/eval",
         num_examples=num_train if training else num_eval,
-        num_classes=num_classes,
+        class_names=tuple(str(label) for label in range(num_classes)),
         image_size=image_size,
     )

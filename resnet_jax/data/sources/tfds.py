@@ -21,7 +21,7 @@ class TfdsSource:
     """One split of a prepared data set; images stay encoded."""
 
     def __init__(self, builder: tfds.core.DatasetBuilder, split: str):
-        image_key, label_key, self.num_classes = _classification_keys(builder)
+        image_key, label_key, self.class_names = _classification_keys(builder)
         self.name = f"{builder.name}/{split}"
         self._image_key, self._label_key = image_key, label_key
         self._records = builder.as_data_source(split=split, decoders={image_key: tfds.decode.SkipDecoding()})
@@ -32,6 +32,9 @@ class TfdsSource:
     def __getitem__(self, index: int) -> Example:
         record = self._records[index]
         return Example(record[self._image_key], int(record[self._label_key]))
+
+    def where(self, index: int) -> str:
+        return f"{self.name}[{index}]"
 
 
 def open_source(
@@ -116,11 +119,11 @@ def _check_split(builder: tfds.core.DatasetBuilder, split: str) -> None:
         )
 
 
-def _classification_keys(builder: tfds.core.DatasetBuilder) -> tuple[str, str, int]:
-    """The names of the image and of the label among the features, and the number of classes."""
+def _classification_keys(builder: tfds.core.DatasetBuilder) -> tuple[str, str, tuple[str, ...]]:
+    """The names of the image and of the label among the features, and the names of the classes."""
     keys: Any = builder.info.supervised_keys
     if keys is not None and len(keys) == 2 and all(isinstance(key, str) for key in keys):
         image, label = (builder.info.features[key] for key in keys)
         if isinstance(image, tfds.features.Image) and isinstance(label, tfds.features.ClassLabel):
-            return keys[0], keys[1], label.num_classes
+            return keys[0], keys[1], tuple(label.names)
     raise UsageError(f"data set {builder.name!r} is no image classification: its supervised_keys are {keys}")
