@@ -34,6 +34,7 @@ class FolderSource:
         return Example((self._root / self._files[index]).read_bytes(), int(self._labels[index]))
 
     def where(self, index: int) -> str:
+        """See `Source`."""
         return str(self._root / self._files[index])
 
 

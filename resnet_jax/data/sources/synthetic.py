@@ -27,6 +27,7 @@ class SyntheticSource:
         return Example(pixels, key % len(self.class_names))
 
     def where(self, index: int) -> str:
+        """See `Source`."""
         return f"{self.name}[{index}], made when asked for"
 
 

@@ -34,6 +34,7 @@ class TfdsSource:
         return Example(record[self._image_key], int(record[self._label_key]))
 
     def where(self, index: int) -> str:
+        """See `Source`."""
         return f"{self.name}[{index}]"
 
 
