@@ -10,23 +10,34 @@ def get_config() -> ConfigDict:
     config.seed = 0  # of the initial weights, the order, the crops and everything random on device
 
     config.data = data = ConfigDict()
-    data.source = "tfds"  # 'tfds', 'folder' (<data_dir>/<split>/<class>/<image>) or 'synthetic' (random images)
+    data.source = "tfds"  # or 'tfrecord' (r1's shards), 'folder', 'synthetic' (no data), 'synthetic_jpeg' (no data)
     data.name = "imagenet2012"  # any TFDS image classification: 'cifar10', 'imagenette/320px-v2', 'digits' (bundled)
     data.data_dir = placeholder(str)  # where TFDS data are prepared (None: TFDS_DATA_DIR, else TFDS's default)
     data.train_split = "train"  # a folder, or a TFDS split or slice, as 'train[:99%]'
     data.eval_split = placeholder(str)  # None: the one of 'validation' ('val' as a folder) and 'test' that there is
     data.batch_size = 1024  # global, whatever the number of devices and hosts
     data.image_size = 224  # pixels, square
-    data.crop_area = (0.08, 1.0)  # share of the image's area in a training crop
-    data.crop_aspect = (3 / 4, 4 / 3)  # width / height of a training crop
-    data.eval_crop_fraction = 224 / 256  # side of the central evaluation crop over the image's shorter side
+    data.train_crop = ConfigDict()
+    data.train_crop.name = "random_resized"  # or 'box_guided' (around the objects, as r1), 'pad' (pad and cut, CIFAR)
+    data.train_crop.area = (0.08, 1.0)  # share of the image's area (random_resized, box_guided)
+    data.train_crop.aspect = (3 / 4, 4 / 3)  # width / height (random_resized, box_guided)
+    data.train_crop.min_object_covered = 0.1  # share of an object's area that lies inside (box_guided)
+    data.train_crop.padding = 4  # black pixels added to each side (pad)
+    data.eval_crop = ConfigDict()
+    data.eval_crop.name = "central"  # a square cut and resized in one go; or 'resize' (shorter side), then cut
+    data.eval_crop.padding = 32  # the square's side is image_size / (image_size + padding) of the shorter side
+    data.resize = "area"  # or 'bilinear', 'bicubic', 'bilinear_antialias', 'bicubic_antialias', 'bilinear_tf1'
     data.enlarge_to = placeholder(int)  # shorter side to which smaller images are enlarged before they are cropped
     data.num_threads = placeholder(int)  # decoding threads (of each worker); None: one a core, at most 16
     data.num_workers = 0  # decoding processes; 0: threads of the main process
-    data.synthetic = ConfigDict()  # what source='synthetic' pretends to have
+    data.max_bad_examples = 50  # images that may turn out unreadable before the run stops
+    data.label_offset = 1  # source='tfrecord': the label of class 0 (1 for r1's shards; 0: 1,001 classes as in r1)
+    data.synthetic = ConfigDict()  # what the synthetic sources pretend to have
     data.synthetic.num_train = 1_281_167  # training images
     data.synthetic.num_eval = 250  # evaluation images
     data.synthetic.num_classes = 1000  # classes
+    data.synthetic.image_height = 375  # pixels, before any crop (synthetic_jpeg)
+    data.synthetic.image_width = 500  # likewise
 
     config.input = ConfigDict()  # on device
     config.input.mean = (123.675, 116.28, 103.53)  # of R, G, B in 0..255

@@ -17,10 +17,10 @@ def get_config():
     config.data.name = "digits"
     config.data.batch_size = 64
     config.data.image_size = 16
-    config.data.crop_area = (0.6, 1.0)
-    config.data.crop_aspect = (0.8, 1.25)
+    config.data.train_crop.area = (0.6, 1.0)
+    config.data.train_crop.aspect = (0.8, 1.25)
     config.data.enlarge_to = 40  # crops of 8 pixels could move in steps of a whole pixel only
-    config.data.eval_crop_fraction = 0.9  # the mean training crop has 0.8 of the area
+    config.data.eval_crop.padding = 2  # 16/18 of the side: the mean training crop has 0.8 of the area
     config.data.num_threads = 1
     config.input.mean = (78.0, 78.0, 78.0)
     config.input.std = (96.0, 96.0, 96.0)

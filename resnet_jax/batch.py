@@ -8,12 +8,14 @@ from jax.sharding import Sharding
 
 A = TypeVar("A")
 
+UNREADABLE = -1  # label of an evaluation image that cannot be read: it counts, and every answer is wrong
+
 
 class Batch(NamedTuple, Generic[A]):
     """One batch: on the host numpy arrays with the rows of this process, on the devices global arrays."""
 
     image: A  # [B, H, W, 3] uint8
-    label: A  # [B] int32
+    label: A  # [B] int32; in evaluation `UNREADABLE` for an image that cannot be read
     mask: A  # [B] bool; False marks the padding rows of a last evaluation batch
 
 

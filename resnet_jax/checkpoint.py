@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from resnet_jax.class_list import fingerprint
 from resnet_jax.errors import UsageError
 from resnet_jax.state import TrainState
 
@@ -118,6 +119,15 @@ class Checkpoints:
                 "remove that directory to go on from the one before it"
             ) from error
         return restored.state, restored.meta
+
+    def check_class_list(self, meta: dict[str, Any], class_names: Sequence[str]) -> None:
+        """Raises UsageError if the JSON of a checkpoint names another list of classes than that of the data."""
+        saved, own = meta.get("class_list"), fingerprint(class_names)
+        if saved not in (own, None):
+            raise UsageError(
+                f"checkpoint {self.directory / str(meta['step'])} has another list of classes ({saved}) than the data "
+                f"({own}): its outputs would mean other things; give it the data it was trained on"
+            )
 
 
 @contextlib.contextmanager

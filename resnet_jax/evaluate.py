@@ -6,6 +6,7 @@ import jax
 
 from resnet_jax import metrics
 from resnet_jax.batch import abstract_batch
+from resnet_jax.data.bad_examples import BadExamples
 from resnet_jax.data.feed import device_batches, host_batches
 from resnet_jax.experiment import Experiment
 from resnet_jax.metrics import Totals
@@ -16,8 +17,8 @@ from resnet_jax.state import TrainState, abstract_state
 class Evaluator:
     """Evaluates states of one experiment; the step is compiled when this is made."""
 
-    def __init__(self, experiment: Experiment):
-        self._experiment = experiment
+    def __init__(self, experiment: Experiment, bad_examples: BadExamples):
+        self._experiment, self._bad_examples = experiment, bad_examples
         loader, whole, rows = experiment.eval_loader, replicated(experiment.mesh), over_batch(experiment.mesh)
         jitted = jax.jit(experiment.eval_step, in_shardings=(whole, rows), out_shardings=whole)
         batch = abstract_batch(batch_size=loader.order.batch_size, image_size=loader.image_size, sharding=rows)
@@ -26,7 +27,7 @@ class Evaluator:
     def __call__(self, state: TrainState, *, interrupted: Callable[[], bool] = lambda: False) -> Totals | None:
         """Sums over the whole evaluation set, in Python numbers; None if `interrupted` came to be true."""
         experiment, loader = self._experiment, self._experiment.eval_loader
-        batches = host_batches(
+        loaded = host_batches(
             loader,
             start=0,
             stop=loader.num_batches,
@@ -34,6 +35,7 @@ class Evaluator:
             num_workers=experiment.num_workers,
         )
         sums, pending = metrics.zero(), None
+        batches = self._bad_examples.watch(loaded, loader, start=0)
         for batch in device_batches(batches, mesh=experiment.mesh):
             totals = self._step(state, batch)
             if pending is not None:  # fetched one batch late: the device has work while the host waits

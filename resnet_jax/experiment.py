@@ -12,47 +12,25 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from resnet_jax import schedules, sharding, steps
-from resnet_jax.data import crops
+from resnet_jax.class_list import check_same
+from resnet_jax.data.crops import create_eval_crop, create_train_crop
 from resnet_jax.data.loader import Loader
 from resnet_jax.data.order import EvalOrder, TrainOrder
+from resnet_jax.data.resize import create_resize
 from resnet_jax.data.sources import Source, open_source
 from resnet_jax.errors import UsageError
+from resnet_jax.limits import LIMITS
 from resnet_jax.models import create_model
 from resnet_jax.normalization import normalize
 from resnet_jax.optimizers import create_optimizer
 from resnet_jax.state import TrainState, make_init, parameter_count
-
-# In words, the keys, the test.
-_RANGES: list[tuple[str, str, Callable[[Any], bool]]] = [
-    (
-        "at least 1",
-        "data.batch_size data.image_size data.enlarge_to "
-        "data.synthetic.num_train data.synthetic.num_eval data.synthetic.num_classes "
-        "model.features model.num_classes model.bn_group_size schedule.base_batch_size train.total_steps "
-        "eval.every_steps eval.batch_size checkpoint.every_steps checkpoint.keep_latest log.every_steps",
-        lambda value: value >= 1,
-    ),
-    (
-        "at least 0",
-        "data.num_threads data.num_workers optimizer.weight_decay schedule.base_lr schedule.warmup_epochs "
-        "checkpoint.keep_best",
-        lambda value: value >= 0,
-    ),
-    ("at least 0, below 2^32", "seed", lambda value: 0 <= value < 2**32),
-    ("above 0", "train.epochs eval.every_epochs model.bn_epsilon", lambda value: value > 0),
-    ("above 0, at most 1", "data.eval_crop_fraction", lambda value: 0 < value <= 1),
-    ("at least 0, below 1", "loss.label_smoothing optimizer.momentum model.bn_momentum", lambda value: 0 <= value < 1),
-    ("two numbers, 0 < low <= high <= 1", "data.crop_area", lambda v: len(v) == 2 and 0 < v[0] <= v[1] <= 1),
-    ("two numbers, 0 < low <= high", "data.crop_aspect", lambda v: len(v) == 2 and 0 < v[0] <= v[1]),
-    ("three numbers", "input.mean", lambda v: len(v) == 3),
-    ("three numbers above 0", "input.std", lambda v: len(v) == 3 and min(v) > 0),
-]
 
 # What a continued run may change: it decides where and how fast a run goes, not what it computes.
 MAY_CHANGE = (
     "data.data_dir",
     "data.num_threads",
     "data.num_workers",
+    "data.max_bad_examples",
     "eval.batch_size",
     "checkpoint",
     "log",
@@ -88,8 +66,10 @@ class Experiment:
     init: Callable[[], TrainState]
     train_step: steps.TrainStep
     eval_step: steps.EvalStep
+    class_names: tuple[str, ...]
     train_loader: Loader
     eval_loader: Loader
+    max_bad_examples: int
     num_threads: int | None
     num_workers: int
     plan: Plan
@@ -115,13 +95,14 @@ def build(config: ConfigDict) -> Experiment:
     mesh = sharding.make_mesh()
     _check_batch_size(config.data.batch_size, mesh.size, config.model.bn_group_size)
     train_source, eval_source = (_open(config, training=training) for training in (True, False))
+    check_same(train_source.class_names, eval_source.class_names, owner=train_source.name)
     model = _model(config, len(train_source.class_names))
     optimizer = create_optimizer(**config.optimizer)
     plan = _plan(config, len(train_source))
-    schedule = schedules.create_schedule(**_schedule_options(config, plan))
     preprocess = functools.partial(
         normalize, mean=tuple(config.input.mean), std=tuple(config.input.std), dtype=model.dtype
     )
+    network = {"model": model, "preprocess": preprocess}
     init = make_init(model=model, optimizer=optimizer, image_size=config.data.image_size, seed=config.seed)
     abstract = jax.eval_shape(init)  # finds what does not fit together, as a decay pattern without a parameter
     return Experiment(
@@ -129,17 +110,18 @@ def build(config: ConfigDict) -> Experiment:
         mesh=mesh,
         init=init,
         train_step=steps.make_train_step(
-            model=model,
+            **network,
             optimizer=optimizer,
-            schedule=schedule,
+            schedule=schedules.create_schedule(**_schedule_options(config, plan)),
             flip=config.input.flip,
             seed=config.seed,
-            preprocess=preprocess,
             **config.loss,
         ),
-        eval_step=steps.make_eval_step(model=model, preprocess=preprocess),
+        eval_step=steps.make_eval_step(**network),
+        class_names=train_source.class_names,
         train_loader=_train_loader(config, train_source),
         eval_loader=_eval_loader(config, eval_source, mesh.size),
+        max_bad_examples=config.data.max_bad_examples,
         num_threads=config.data.num_threads,
         num_workers=config.data.num_workers,
         plan=plan,
@@ -151,7 +133,7 @@ def build(config: ConfigDict) -> Experiment:
 
 def _check_ranges(config: ConfigDict) -> None:
     """Raises UsageError for numbers that can mean nothing. None, where allowed, passes."""
-    for wanted, keys, holds in _RANGES:
+    for wanted, keys, holds in LIMITS:
         for key in keys.split():
             value = config
             for name in key.split("."):
@@ -180,11 +162,15 @@ def _check_batch_size(batch_size: int, devices: int, bn_group_size: int | None) 
 
 
 def _open(config: ConfigDict, *, training: bool) -> Source:
-    data = config.data
+    data, synthetic = config.data, dict(config.data.synthetic)
+    picture = {key: synthetic.pop(key) for key in ("image_height", "image_width")}
+    place = {key: data[key] for key in ("data_dir", "train_split", "eval_split")}
     options = {
-        "synthetic": {**data.synthetic, "image_size": data.image_size},
-        "folder": {key: data[key] for key in ("data_dir", "train_split", "eval_split")},
-        "tfds": {key: data[key] for key in ("name", "data_dir", "train_split", "eval_split")},
+        "synthetic": {**synthetic, "image_size": data.image_size},
+        "synthetic_jpeg": {**synthetic, **picture},
+        "folder": place,
+        "tfds": {**place, "name": data.name},
+        "tfrecord": {**place, "label_offset": data.label_offset},
     }
     return open_source(data.source, training=training, **options.get(data.source, {}))
 
@@ -226,12 +212,9 @@ def _train_loader(config: ConfigDict, source: Source) -> Loader:
     return Loader(
         source=source,
         order=TrainOrder(num_examples=len(source), batch_size=data.batch_size, seed=config.seed),
-        crop=functools.partial(crops.random_resized, area=tuple(data.crop_area), aspect=tuple(data.crop_aspect)),
-        enlarge_to=data.enlarge_to,
-        image_size=data.image_size,
-        seed=config.seed,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        crop=create_train_crop(size=data.image_size, **data.train_crop),
+        replaces=True,
+        **_loader_options(config),
     )
 
 
@@ -241,13 +224,20 @@ def _eval_loader(config: ConfigDict, source: Source, devices: int) -> Loader:
     return Loader(
         source=source,
         order=EvalOrder(num_examples=len(source), batch_size=batch_size),
-        crop=functools.partial(crops.central, fraction=config.data.eval_crop_fraction),
-        enlarge_to=config.data.enlarge_to,
-        image_size=config.data.image_size,
-        seed=config.seed,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        crop=create_eval_crop(size=config.data.image_size, **config.data.eval_crop),
+        replaces=False,
+        **_loader_options(config),
     )
+
+
+def _loader_options(config: ConfigDict) -> dict[str, Any]:
+    return {
+        "resize": create_resize(config.data.resize),
+        "enlarge_to": config.data.enlarge_to,
+        "seed": config.seed,
+        "process_index": jax.process_index(),
+        "process_count": jax.process_count(),
+    }
 
 
 def _describe(

@@ -8,6 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from resnet_jax.batch import UNREADABLE
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -34,12 +36,13 @@ def label_rank(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """How many classes are predicted before the true one: 0 is a top-1 hit. [B, K], [B] -> [B] int32.
 
     Equal logits are ordered by class index, as `argmax` and `top_k` order them. Against a NaN every class
-    loses, so that a broken model scores nothing.
+    loses, so that a broken model scores nothing; and so does every class against the label `UNREADABLE`.
     """
     own = jnp.take_along_axis(logits, labels[:, None], axis=-1)
     later = jnp.arange(logits.shape[-1])[None, :] >= labels[:, None]
     behind = (logits < own) | ((logits == own) & later)
-    return logits.shape[-1] - jnp.sum(behind, axis=-1, dtype=jnp.int32)
+    rank = logits.shape[-1] - jnp.sum(behind, axis=-1, dtype=jnp.int32)
+    return jnp.where(labels == UNREADABLE, jnp.iinfo(jnp.int32).max, rank)
 
 
 def count_examples(logits: jax.Array, labels: jax.Array, mask: jax.Array, losses: jax.Array) -> Totals:

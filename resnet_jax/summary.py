@@ -20,6 +20,8 @@ def summary(result: dict[str, Any], workdir: Workdir) -> list[str]:
     if result["best"]:
         best = result["best"]
         lines.insert(1, f"best         top-1 {100 * best['top1']:.2f} % at step {best['step']:,}")
+    if result["bad_examples"]:
+        lines.append(f"unreadable   {result['bad_examples']:,} images: {_short(workdir.bad_examples)}")
     lines.append(f"results      {_short(workdir.result)}, {workdir.metrics.name}, {workdir.log.name}")
     lines.append(f"checkpoints  {_short(workdir.checkpoints)}")
     if list(workdir.path.glob("events.out.tfevents.*")):

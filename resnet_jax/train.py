@@ -13,6 +13,8 @@ from jax.stages import Compiled
 from resnet_jax import provenance
 from resnet_jax.batch import DeviceBatch, abstract_batch
 from resnet_jax.checkpoint import Checkpoints
+from resnet_jax.class_list import fingerprint
+from resnet_jax.data.bad_examples import BadExamples
 from resnet_jax.data.feed import device_batches, host_batches
 from resnet_jax.errors import NonFiniteError
 from resnet_jax.evaluate import Evaluator
@@ -58,6 +60,7 @@ def train(experiment: Experiment, workdir: Workdir, settings: dict[str, Any], st
     """
     if stop.requested():
         return STOPPED
+    workdir.check_classes(experiment.class_names)
     with contextlib.ExitStack() as stack:
         run = _Run(experiment, workdir, stop, stack)
         run.open(settings, stack)
@@ -83,6 +86,7 @@ class _Run:
         self.checkpoints = stack.enter_context(
             Checkpoints(workdir.checkpoints, keep_latest=experiment.keep_latest, keep_best=experiment.keep_best)
         )
+        self.bad_examples = BadExamples(workdir.bad_examples, at_most=experiment.max_bad_examples)
         with self.timings.measure("start"):
             self.state, self.start = self._first_state()
         self.last_evaluation = self.start.evaluation
@@ -93,7 +97,7 @@ class _Run:
             writers = self._open_writers(settings, stack) if self.is_main else None
         with self.timings.measure("compilation"):
             self.train_step = compile_train_step(self.experiment)
-            self.evaluator = Evaluator(self.experiment)
+            self.evaluator = Evaluator(self.experiment, self.bad_examples)
         logger.info("compiled     in %.1f s", self.timings.as_dict()["compilation"])
         self.log = self._open_log(writers, stack)
 
@@ -157,6 +161,7 @@ class _Run:
         restored = self.checkpoints.restore(abstract_state(self.experiment.init, sharding))
         if restored is not None:
             state, meta = restored
+            self.checkpoints.check_class_list(meta, self.experiment.class_names)
             logger.info("continuing   from step %d of %d", meta["step"], self.plan.total_steps)
             return state, Position(meta["step"], evaluation=meta["evaluation"])
         state = initial_state(self.experiment)
@@ -166,7 +171,9 @@ class _Run:
     def _open_writers(self, settings: dict[str, Any], stack: contextlib.ExitStack) -> Writers:
         """Opens the metrics and writes down what is known before the first step."""
         self.workdir.forget_metrics_after(self.start.step)
-        self.workdir.record_start(settings, provenance.describe_start(self.start.step))
+        names = self.experiment.class_names
+        start = provenance.describe_start(self.start.step) | {"class_list": fingerprint(names)}
+        self.workdir.record_start(settings, start, class_names=names)
         platform.work_unit().create_artifact(platform.ArtifactType.DIRECTORY, str(self.workdir.path), "workdir")
         tensorboard_dir = self.workdir.path if self.experiment.tensorboard else None
         writers = stack.enter_context(Writers(self.workdir.metrics, tensorboard_dir=tensorboard_dir))
@@ -190,13 +197,14 @@ class _Run:
 
     def _batches(self, start: int) -> Iterator[DeviceBatch]:
         experiment = self.experiment
-        batches = host_batches(
+        loaded = host_batches(
             experiment.train_loader,
             start=start,
             stop=self.plan.total_steps,
             num_threads=experiment.num_threads,
             num_workers=experiment.num_workers,
         )
+        batches = self.bad_examples.watch(loaded, experiment.train_loader, start=start)
         return device_batches(batches, mesh=experiment.mesh)
 
     def _settle(self, at: Position) -> Position:
@@ -220,7 +228,12 @@ class _Run:
 
     def _save(self, at: Position, state: TrainState) -> None:
         images = at.step * self.experiment.train_loader.order.batch_size
-        meta = {"step": at.step, "images_seen": images, "evaluation": at.evaluation}
+        meta = {
+            "step": at.step,
+            "images_seen": images,
+            "evaluation": at.evaluation,
+            "class_list": fingerprint(self.experiment.class_names),
+        }
         top1 = at.evaluation["top1"] if at.evaluation else None
         with self.timings.measure("checkpoints"):
             self.checkpoints.save(at.step, state, meta=meta, top1=top1)
@@ -251,6 +264,7 @@ class _Run:
             "stop_reason": stop_reason,
             "eval": self.last_evaluation,
             "best": best and {"step": best[0], "top1": best[1]},
+            "bad_examples": len(self.bad_examples),
             "images_per_second": rate if math.isfinite(rate) else None,
             "seconds": {part: round(seconds, 3) for part, seconds in self.timings.as_dict().items()},
         }

@@ -4,10 +4,11 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from resnet_jax.class_list import check_same
 from resnet_jax.errors import UsageError
 
 
@@ -23,7 +24,9 @@ class Workdir:
         self.log = self.path / "train.log"
         self.result = self.path / "result.json"
         self._config = self.path / "config.json"
+        self.bad_examples = self.path / "bad_examples.jsonl"
         self._run = self.path / "run.json"
+        self._classes = self.path / "classes.json"
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -69,9 +72,16 @@ class Workdir:
                     "name another with --workdir=DIR, or remove it"
                 )
 
-    def record_start(self, settings: dict[str, Any], start: dict[str, Any]) -> None:
-        """Writes `config.json` and adds `start` (versions, devices, command) to `run.json`."""
+    def check_classes(self, class_names: Sequence[str]) -> None:
+        """Raises UsageError if the run here has other classes than `class_names`, those of the data."""
+        if self._classes.exists():
+            there = _read_json(self._classes, cure="name another --workdir")
+            check_same(there, class_names, owner=f"the run in {self.path}")
+
+    def record_start(self, settings: dict[str, Any], start: dict[str, Any], *, class_names: Sequence[str]) -> None:
+        """Writes `config.json` and `classes.json`, and adds `start` (versions, devices, command) to `run.json`."""
         self._write(self._config, settings)
+        self._write(self._classes, list(class_names))
         starts = _read_json(self._run, cure="remove it")["starts"] if self._run.exists() else []
         self._write(self._run, {"starts": [*starts, start]})
 
@@ -92,7 +102,7 @@ class Workdir:
         if len(kept) < len(lines):
             self._replace(self.metrics, "".join(line + "\n" for line in kept))
 
-    def _write(self, path: Path, content: dict[str, Any]) -> None:
+    def _write(self, path: Path, content: dict[str, Any] | list[str]) -> None:
         self._replace(path, json.dumps(content, indent=2) + "\n")
 
     def _replace(self, path: Path, text: str) -> None:
@@ -129,7 +139,7 @@ def _parse(line: str) -> dict[str, Any] | None:
         return None
 
 
-def _read_json(path: Path, *, cure: str) -> dict[str, Any]:
+def _read_json(path: Path, *, cure: str) -> Any:
     try:
         return json.loads(path.read_text())
     except (OSError, json.JSONDecodeError) as error:

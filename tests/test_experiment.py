@@ -72,7 +72,10 @@ def test_the_default_config_is_locked_and_commented():
         ({"data.batch_size": 5}, r"batch_size=5 cannot be divided over 8 devices: take 8$"),
         ({"data.batch_size": 0}, r"config.data.batch_size=0 is out of range: it must be at least 1"),
         ({"data.batch_size": -8}, r"out of range"),
-        ({"data.crop_area": (0.5, 0.2)}, r"config.data.crop_area=\(0.5, 0.2\) is out of range: .*low <= high <= 1"),
+        (
+            {"data.train_crop.area": (0.5, 0.2)},
+            r"train_crop.area=\(0.5, 0.2\) is out of range: .*low <= high <= 1",
+        ),
         ({"input.std": (1.0, 0.0, 1.0)}, r"config.input.std.* three numbers above 0"),
         ({"loss.label_smoothing": 1.0}, r"label_smoothing=1.0 is out of range: it must be at least 0, below 1"),
         ({"model.num_classes": 9}, r"model.num_classes=9 is less than the 10 classes of the data"),
@@ -80,11 +83,17 @@ def test_the_default_config_is_locked_and_commented():
         ({"schedule.name": "step"}, r"schedule.name='step' is not one of"),
         ({"optimizer.name": "lion"}, r"optimizer.name='lion' is not one of"),
         ({"optimizer.decay_pattern": "weights"}, r"matches no parameter"),
-        ({"data.source": "imagenet"}, r"data.source='imagenet' is not one of folder, synthetic, tfds"),
+        ({"data.source": "imagenet"}, r"data.source='imagenet' is not one of folder, synthetic"),
+        ({"data.train_crop.name": "random"}, r"data.train_crop.name='random' is not one of random_resized, box_guided"),
+        ({"data.eval_crop.name": "ten"}, r"data.eval_crop.name='ten' is not one of central, resize"),
+        ({"data.resize": "nearest"}, r"data.resize='nearest' is not one of bilinear, bicubic, area"),
+        ({"data.train_crop.padding": -1}, r"data.train_crop.padding=-1 is out of range"),
+        ({"data.max_bad_examples": -1}, r"data.max_bad_examples=-1 is out of range"),
+        ({"data.train_crop.min_object_covered": 2.0}, r"min_object_covered=2.0 is out of range"),
         ({"train.total_steps": 0}, r"train.total_steps=0 is out of range"),
         ({"train.epochs": float("inf")}, r"train.epochs=inf is out of range"),
         ({"eval.every_epochs": float("nan")}, r"eval.every_epochs=nan is out of range"),
-        ({"data.crop_area": ("a", "b")}, r"crop_area=\('a', 'b'\) is out of range"),
+        ({"data.train_crop.area": ("a", "b")}, r"train_crop.area=\('a', 'b'\) is out of range"),
         ({"seed": 2**32}, r"seed=4294967296 is out of range"),
     ],
 )
@@ -115,7 +124,7 @@ def test_evaluations_come_at_every_epoch_and_at_the_end_without_drift():
 
 def test_the_learning_rate_is_in_proportion_to_the_batch():
     built = experiment.build(tiny_config({"schedule.warmup_epochs": 0.0}))
-    _, totals = jax.jit(built.train_step)(built.init(), built.train_loader.batch(0))
+    _, totals = jax.jit(built.train_step)(built.init(), built.train_loader.batch(0).batch)
     assert float(totals.lr) == pytest.approx(0.1 * 48 / 256)
 
 
@@ -126,5 +135,21 @@ def test_evaluation_batches_are_no_larger_than_needed():
 
 def test_settings_are_plain_json_values():
     settings = experiment.resolve(tiny_config())
-    assert settings["data"]["crop_area"] == [0.08, 1.0]
+    assert settings["data"]["train_crop"]["area"] == [0.08, 1.0]
     assert settings["data"]["data_dir"] is None
+
+
+def test_training_replaces_what_cannot_be_read_and_evaluation_counts_it():
+    built = experiment.build(tiny_config())
+    assert (built.train_loader.replaces, built.eval_loader.replaces) == (True, False)
+    assert built.class_names == tuple("0123456789")
+
+
+def test_two_splits_of_other_classes_are_refused(monkeypatch):
+    def open_part(kind, *, training, num_classes, **options):
+        return real(kind, training=training, num_classes=num_classes + training, **options)
+
+    real = experiment.open_source
+    monkeypatch.setattr(experiment, "open_source", open_part)
+    with pytest.raises(UsageError, match="synthetic/train has another list of classes than the data"):
+        experiment.build(tiny_config())

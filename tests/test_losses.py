@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from resnet_jax.batch import UNREADABLE
 from resnet_jax.losses import cross_entropy
 
 
@@ -27,3 +28,9 @@ def test_half_precision_logits_are_summed_in_float32():
     losses = cross_entropy(jnp.zeros((1, 1000), jnp.bfloat16), jnp.array([0]))
     assert losses.dtype == jnp.float32
     np.testing.assert_allclose(losses, math.log(1000), rtol=1e-6)
+
+
+def test_an_unreadable_image_costs_what_a_guess_costs():
+    losses = cross_entropy(10 * jnp.eye(4), jnp.array([UNREADABLE, 1, UNREADABLE, 0]))
+    np.testing.assert_allclose(losses[jnp.array([0, 2])], math.log(4), rtol=1e-6)
+    assert losses[1] < 0.01 and losses[3] > 9

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from resnet_jax import metrics
+from resnet_jax.batch import UNREADABLE
 
 
 def test_rank_agrees_with_a_stable_sort():
@@ -33,6 +34,14 @@ def test_padding_counts_for_nothing_even_with_a_bad_loss():
     losses = jnp.array([1.0, 2.0, jnp.nan, jnp.inf])
     totals = metrics.count_examples(logits, jnp.array([0, 3, 2, 3]), mask, losses)
     assert (int(totals.count), int(totals.top1), float(totals.loss)) == (2, 1, 3.0)
+
+
+@pytest.mark.parametrize("num_classes", [3, 10])
+def test_no_answer_is_right_where_the_image_could_not_be_read(num_classes):
+    logits = jnp.eye(num_classes)
+    labels = jnp.full(num_classes, UNREADABLE)
+    totals = metrics.count_examples(logits, labels, jnp.ones(num_classes, bool), jnp.ones(num_classes))
+    assert (int(totals.count), int(totals.top1), int(totals.top5)) == (num_classes, 0, 0)
 
 
 def test_merging_is_exact_beyond_int32_and_divides_once():

@@ -1,4 +1,6 @@
 import functools
+import os
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +8,7 @@ import numpy as np
 import pytest
 
 from resnet_jax import experiment, metrics
+from resnet_jax.data.bad_examples import BadExamples
 from resnet_jax.data.feed import device_batches, host_batches
 from resnet_jax.evaluate import Evaluator
 from resnet_jax.models import create_model
@@ -25,9 +28,13 @@ def run(built, steps):
     """The state after some steps, and what the last one reported."""
     state, train_step = initial_state(built), compile_train_step(built)
     batches = host_batches(built.train_loader, start=0, stop=steps, num_threads=0, num_workers=0)
-    for batch in device_batches(batches, mesh=built.mesh):
+    for batch in device_batches((loaded.batch for loaded in batches), mesh=built.mesh):
         state, totals = train_step(state, batch)
     return jax.device_get(state), jax.device_get(totals)
+
+
+def evaluate(built, state, **options):
+    return Evaluator(built, BadExamples(Path(os.devnull), at_most=0))(state, **options)
 
 
 @functools.cache
@@ -53,7 +60,7 @@ def test_batch_norm_groups_matter_where_the_devices_do_not():
 
 def test_evaluation_counts_are_the_same_integers_on_any_number_of_devices():
     state = on_one_device()[0]
-    sums = [Evaluator(build(devices))(state) for devices in (1, 2, 3, 8)]
+    sums = [evaluate(build(devices), state) for devices in (1, 2, 3, 8)]
     assert {total.count for total in sums} == {21}
     assert len({(total.top1, total.top5) for total in sums}) == 1
     np.testing.assert_allclose([total.loss for total in sums], sums[0].loss, rtol=1e-5)
@@ -63,8 +70,8 @@ def test_evaluation_counts_are_the_same_integers_on_any_number_of_devices():
 def test_evaluation_counts_do_not_depend_on_the_batch_size(batch_size):
     state = on_one_device()[0]
     built = build(2, {"eval.batch_size": batch_size})
-    expected = Evaluator(build(1))(state)
-    got = Evaluator(built)(state)
+    expected = evaluate(build(1), state)
+    got = evaluate(built, state)
     assert (got.count, got.top1, got.top5) == (expected.count, expected.top1, expected.top5)
 
 
@@ -72,22 +79,22 @@ def test_evaluation_agrees_with_a_plain_loop_over_the_examples():
     state, built = on_one_device()[0], build(1)
     expected = metrics.zero()
     for index in range(21):
-        rows = jax.tree.map(lambda a, i=index: a[i : i + 1], built.eval_loader.batch(0))
+        rows = jax.tree.map(lambda a, i=index: a[i : i + 1], built.eval_loader.batch(0).batch)
         expected = metrics.merge(expected, jax.device_get(built.eval_step(state, rows)))
-    got = Evaluator(built)(state)
+    got = evaluate(built, state)
     assert (got.count, got.top1, got.top5) == (21, expected.top1, expected.top5)
     assert got.loss == pytest.approx(expected.loss, rel=1e-5)
 
 
 def test_an_interrupted_evaluation_has_no_result():
-    assert Evaluator(build(1, {"eval.batch_size": 4}))(on_one_device()[0], interrupted=lambda: True) is None
+    assert evaluate(build(1, {"eval.batch_size": 4}), on_one_device()[0], interrupted=lambda: True) is None
 
 
 def test_one_step_is_the_gradient_of_the_smoothed_loss_with_decayed_kernels():
     changes = {"input.flip": False, "loss.label_smoothing": 0.1, "optimizer.weight_decay": 0.01}
     changes |= {"schedule.warmup_epochs": 0.0}
     built, model = build(1, changes), create_model(**{**tiny_config(changes).model, "num_classes": 10})
-    state, batch = built.init(), built.train_loader.batch(0)
+    state, batch = built.init(), built.train_loader.batch(0).batch
     mean, std = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
     images = jnp.asarray((batch.image - mean) / std, jnp.float32)
 
@@ -112,7 +119,7 @@ def test_one_step_is_the_gradient_of_the_smoothed_loss_with_decayed_kernels():
 
 def test_flips_depend_on_the_step_alone():
     flipped, plain = build(1), build(1, {"input.flip": False})
-    state, batch = flipped.init(), flipped.train_loader.batch(0)
+    state, batch = flipped.init(), flipped.train_loader.batch(0).batch
     step = jax.jit(flipped.train_step)
     losses = [float(step(state.replace(step=jnp.int32(s)), batch)[1].grad_norm) for s in (0, 0, 1)]
     assert losses[0] == losses[1] != losses[2]
@@ -123,7 +130,7 @@ def test_the_state_is_donated():
     built = build(8)
     state, train_step = initial_state(built), compile_train_step(built)
     batches = host_batches(built.train_loader, start=0, stop=1, num_threads=0, num_workers=0)
-    train_step(state, next(device_batches(batches, mesh=built.mesh)))
+    train_step(state, next(device_batches((loaded.batch for loaded in batches), mesh=built.mesh)))
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
 
 

@@ -9,6 +9,7 @@ RESULT = {
     "stop_reason": "completed",
     "eval": {"step": 60, "loss": 0.1, "top1": 0.9875, "top5": 1.0, "count": 1360},
     "best": {"step": 1030, "top1": 0.99},
+    "bad_examples": 0,
     "images_per_second": 1234.5,
     "seconds": {"compilation": 3.2, "training": 61.0, "total": 64.2},
 }
@@ -40,3 +41,8 @@ def test_names_tensorboard_where_there_are_event_files(workdir):
 def test_leaves_out_what_was_not_measured(workdir):
     lines = summary(RESULT | {"eval": None, "best": None, "images_per_second": None}, workdir)
     assert [line.split()[0] for line in lines] == ["time", "results", "checkpoints"]
+
+
+def test_counts_what_could_not_be_read(workdir):
+    lines = summary(RESULT | {"bad_examples": 1234}, workdir)
+    assert "unreadable   1,234 images: runs/mine/bad_examples.jsonl" in lines

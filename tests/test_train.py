@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import jax
@@ -7,7 +8,9 @@ import pytest
 from resnet_jax import experiment
 from resnet_jax import train as training
 from resnet_jax.checkpoint import Checkpoints
+from resnet_jax.class_list import fingerprint
 from resnet_jax.data.feed import device_batches, host_batches
+from resnet_jax.errors import UsageError
 from resnet_jax.train import STOPPED, compile_train_step, initial_state, train
 from resnet_jax.workdir import Workdir
 from tests.tiny import tiny_config
@@ -50,7 +53,7 @@ def test_every_step_is_logged_once_and_the_run_is_a_plain_loop(workdir):
     assert train(built, workdir, {"seed": 0}, Never()) == 0
     state, step_fn, losses = initial_state(built), compile_train_step(built), {}
     batches = host_batches(built.train_loader, start=0, stop=6, num_threads=0, num_workers=0)
-    for step, batch in enumerate(device_batches(batches, mesh=built.mesh), start=1):
+    for step, batch in enumerate(device_batches((b.batch for b in batches), mesh=built.mesh), start=1):
         state, totals = step_fn(state, batch)
         losses[step] = float(totals.examples.loss) / 48
     assert {step: line["loss"] for step, line in lines(workdir, "train").items()} == pytest.approx(losses)
@@ -120,3 +123,47 @@ def test_a_state_that_is_not_finite_is_never_saved(workdir, capsys):
     restored, _ = restore(workdir, built)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(restored))
     assert workdir.read_result()["stop_reason"] == "non_finite"
+
+
+def test_another_list_of_classes_is_refused_before_anything_is_touched(workdir):
+    built = build({"train.total_steps": 1})
+    assert train(built, workdir, {}, Never()) == 0
+    classes = json.loads((workdir.path / "classes.json").read_text())
+    assert classes == [str(label) for label in range(10)]
+    start = json.loads((workdir.path / "run.json").read_text())["starts"][0]
+    assert start["class_list"] == restore(workdir, built)[1]["class_list"] == fingerprint(classes)
+    other = dataclasses.replace(built, class_names=(*built.class_names[:9], "daisy"))
+    with pytest.raises(UsageError, match="class 9 is '9' there and 'daisy' here"):
+        train(other, workdir, {}, Never())
+    (workdir.path / "classes.json").unlink()  # the checkpoint itself knows, too
+    with pytest.raises(UsageError, match="checkpoint .*checkpoints/1 has another list of classes"):
+        train(other, workdir, {}, Never())
+
+
+def test_bad_examples_are_listed_and_the_run_goes_on(workdir):
+    built = build({})
+    train_loader = dataclasses.replace(built.train_loader, source=Spotted(built.train_loader.source))
+    eval_loader = dataclasses.replace(built.eval_loader, source=Spotted(built.eval_loader.source))
+    built = dataclasses.replace(built, train_loader=train_loader, eval_loader=eval_loader)
+    assert train(built, workdir, {}, Never()) == 0
+    lines = [json.loads(line) for line in (workdir.path / "bad_examples.jsonl").read_text().splitlines()]
+    assert sorted((line["source"], line["index"]) for line in lines) == [("synthetic/eval", 7), ("synthetic/train", 7)]
+    assert workdir.read_result()["eval"]["count"] == 21
+
+
+class Spotted:
+    """A source of which example 7 cannot be read."""
+
+    def __init__(self, source):
+        self.source, self.name = source, source.name
+
+    def __len__(self):
+        return len(self.source)
+
+    def __getitem__(self, index):
+        if index == 7:
+            raise ValueError("no image")
+        return self.source[index]
+
+    def where(self, index):
+        return f"file {index}"

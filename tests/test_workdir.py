@@ -17,10 +17,18 @@ def workdir(tmp_path):
 
 
 def test_a_start_is_recorded_and_the_next_one_added(workdir):
-    workdir.record_start(SETTINGS, {"start_step": 0})
-    workdir.record_start(SETTINGS, {"start_step": 7})
+    workdir.record_start(SETTINGS, {"start_step": 0}, class_names=["a"])
+    workdir.record_start(SETTINGS, {"start_step": 7}, class_names=["a"])
     assert json.loads((workdir.path / "config.json").read_text()) == SETTINGS
     assert json.loads((workdir.path / "run.json").read_text()) == {"starts": [{"start_step": 0}, {"start_step": 7}]}
+
+
+def test_the_classes_are_written_down_and_checked(workdir):
+    workdir.check_classes(["b"])  # nothing here yet
+    workdir.record_start(SETTINGS, {}, class_names=("a", "c"))
+    workdir.check_classes(("a", "c"))
+    with pytest.raises(UsageError, match=f"the run in {workdir.path} has another list of classes than the data"):
+        workdir.check_classes(["a", "b"])
 
 
 def test_checking_writes_nothing(workdir):
@@ -44,7 +52,7 @@ def test_a_bucket_is_not_taken_for_a_directory():
 
 
 def test_another_config_is_an_error_that_shows_the_difference(workdir):
-    workdir.record_start(SETTINGS, {})
+    workdir.record_start(SETTINGS, {}, class_names=["a"])
     workdir.check(SETTINGS, may_change=())
     other = {"seed": 1, "model": {"depth": 18}, "log": {"every_steps": 10}}
     with pytest.raises(UsageError, match=r"\(model.depth: 50 there, 18 here; seed: 0 there, 1 here\): name another"):
@@ -52,7 +60,7 @@ def test_another_config_is_an_error_that_shows_the_difference(workdir):
 
 
 def test_some_keys_may_change(workdir):
-    workdir.record_start(SETTINGS, {})
+    workdir.record_start(SETTINGS, {}, class_names=["a"])
     workdir.check(SETTINGS | {"log": {"every_steps": 7}}, may_change=("log",))
     with pytest.raises(UsageError, match="log.every_steps"):
         workdir.check(SETTINGS | {"log": {"every_steps": 7}}, may_change=("lo", "log.every"))

@@ -13,7 +13,7 @@ from absl import flags
 from jax.sharding import Mesh
 
 from resnet_jax.batch import Batch, DeviceBatch, HostBatch
-from resnet_jax.data.loader import Loader
+from resnet_jax.data.loader import Loaded, Loader
 from resnet_jax.sharding import over_batch
 
 _MOST_THREADS = 16  # each holds a whole batch; more decode no faster than the GIL lets them read
@@ -21,7 +21,7 @@ _MOST_THREADS = 16  # each holds a whole batch; more decode no faster than the G
 
 def host_batches(
     loader: Loader, *, start: int, stop: int, num_threads: int | None, num_workers: int
-) -> Iterator[HostBatch]:
+) -> Iterator[Loaded]:
     """Yields the batches start, ..., stop - 1 in order, made ahead; who makes them does not change them.
 
     Args:
@@ -58,7 +58,7 @@ def device_batches(batches: Iterator[HostBatch], *, mesh: Mesh, ahead: int = 2) 
     yield from queue
 
 
-def _exactly(dataset: grain.IterDataset, count: int) -> Iterator[HostBatch]:
+def _exactly(dataset: grain.IterDataset, count: int) -> Iterator[Loaded]:
     """Passes on `count` batches; fewer is an error, for a broken worker looks like the end of the data."""
     with _interrupts_blocked():
         iterator = iter(dataset)

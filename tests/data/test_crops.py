@@ -4,25 +4,38 @@ import numpy as np
 import pytest
 
 from resnet_jax.data import crops
+from resnet_jax.data.crops import BoxGuided, Central, PadAndCrop, RandomResized, ResizeThenCentral
 from resnet_jax.data.hashing import uniforms
+from resnet_jax.errors import UsageError
+
+NONE = np.zeros((0, 4), np.float32)
+RESIZED = RandomResized(224, area=(0.08, 1.0), aspect=(3 / 4, 4 / 3))
+GUIDED = BoxGuided(224, area=(0.05, 1.0), aspect=(0.75, 1.33), min_object_covered=0.1)
 
 
-def draw(height, width, number=4000, area=(0.08, 1.0), aspect=(3 / 4, 4 / 3)):
-    draws = uniforms(0, np.arange(number), crops.UNIFORMS_PER_CROP)
-    return [crops.random_resized(height, width, row, area=area, aspect=aspect) for row in draws]
+def draw(crop, height, width, number=4000, boxes=NONE):
+    draws = uniforms(0, np.arange(number), crop.num_uniforms)
+    return [crop(height, width, boxes, row.tolist()) for row in draws]
+
+
+def boxes_of(views):
+    return np.array([view.box for view in views])
 
 
 @pytest.mark.parametrize(("height", "width"), [(500, 375), (10, 10), (1, 1), (3, 900), (900, 3)])
-def test_boxes_lie_inside(height, width):
-    for box in draw(height, width, 500):
+@pytest.mark.parametrize("crop", [RESIZED, GUIDED, Central(224, 32), Central(8, 0)], ids=repr)
+def test_boxes_lie_inside_and_are_resized_to_the_size(crop, height, width):
+    for view in draw(crop, height, width, 500):
+        box = view.box
         assert box.height >= 1 and box.width >= 1
         assert 0 <= box.top <= height - box.height
         assert 0 <= box.left <= width - box.width
+        assert view[1:] == (crop.size, crop.size, 0, 0)
 
 
 def test_area_is_uniform_and_aspect_log_uniform():
     # In so narrow ranges every first attempt fits, so that the distributions are those of the definition.
-    boxes = np.array(draw(4000, 4000, area=(0.1, 0.5)))
+    boxes = boxes_of(draw(RandomResized(9, (0.1, 0.5), (3 / 4, 4 / 3)), 4000, 4000))
     area = boxes[:, 2] * boxes[:, 3] / 4000**2
     log_ratio = np.log(boxes[:, 3] / boxes[:, 2])
     assert area.min() > 0.0999 and area.max() < 0.5001
@@ -32,11 +45,18 @@ def test_area_is_uniform_and_aspect_log_uniform():
 
 
 def test_the_place_is_uniform():
-    boxes = np.array(draw(1000, 1000, area=(0.25, 0.25), aspect=(1.0, 1.0)))
+    boxes = boxes_of(draw(RandomResized(9, (0.25, 0.25), (1.0, 1.0)), 1000, 1000))
     assert set(boxes[:, 2]) == {500}
     for start in (boxes[:, 0], boxes[:, 1]):
         assert start.min() < 5 and start.max() > 495
         np.testing.assert_allclose(np.quantile(start, [0.25, 0.5, 0.75]), [125, 250, 375], atol=18)
+
+
+def test_a_later_attempt_is_taken_when_the_first_do_not_fit():
+    # In a wide image a square of the whole area does not fit; one of a tenth of it does.
+    crop, one = RandomResized(9, (0.1, 1.0), (1.0, 1.0)), [0.99, 0.5, 0.0, 0.0]
+    view = crop(100, 1000, NONE, [*one, *one, 0.0, 0.5, 0.0, 0.25, *one * 7])
+    assert view.box == (0, 225, 100, 100)
 
 
 @pytest.mark.parametrize(
@@ -44,12 +64,91 @@ def test_the_place_is_uniform():
 )
 def test_falls_back_to_the_largest_central_box(height, width, expected):
     # No box of the whole image's area has an allowed aspect ratio: torchvision's fallback.
-    assert draw(height, width, 1, area=(1.0, 1.0))[0][2:] == expected[2:]
-    box = draw(height, width, 1, area=(1.0, 1.0))[0]
+    box = draw(RandomResized(9, (1.0, 1.0), (3 / 4, 4 / 3)), height, width, 1)[0].box
+    assert box[2:] == expected[2:]
     assert abs(box.top - expected[0]) <= 1 and abs(box.left - expected[1]) <= 1
 
 
-def test_central_is_resize_256_and_crop_224_in_one():
-    assert crops.central(256, 256, [], fraction=224 / 256) == (16, 16, 224, 224)
-    assert crops.central(512, 1024, [], fraction=224 / 256) == (32, 288, 448, 448)
-    assert crops.central(1, 1, [], fraction=0.1) == (0, 0, 1, 1)
+def coverage(box, corners):
+    top, left, bottom, right = corners
+    rows = min(box.top + box.height, bottom) - max(box.top, top)
+    columns = min(box.left + box.width, right) - max(box.left, left)
+    return max(rows, 0) * max(columns, 0) / ((bottom - top) * (right - left))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
+def test_box_guided_crops_cover_an_object(share):
+    boxes = np.array([[0.1, 0.7, 0.3, 0.9], [0.75, 0.1, 0.95, 0.4]], np.float32)
+    crop = BoxGuided(224, (0.05, 1.0), (0.75, 1.33), share)
+    covered = [
+        max(coverage(view.box, (40, 350, 120, 450)), coverage(view.box, (300, 50, 380, 200)))
+        for view in draw(crop, 400, 500, 500, boxes)
+    ]
+    assert min(covered) >= share
+    assert min(covered) < share + 0.1 or share == 1.0
+
+
+def test_box_guided_keeps_to_area_and_aspect():
+    boxes = boxes_of(draw(BoxGuided(224, (0.2, 0.4), (0.75, 1.33), 0.1), 375, 500))
+    area, ratio = boxes[:, 2] * boxes[:, 3] / (375 * 500), boxes[:, 3] / boxes[:, 2]
+    assert area.min() >= 0.2 and area.max() <= 0.4
+    assert 0.745 < ratio.min() < 0.78 and 1.3 < ratio.max() < 1.336
+
+
+def test_box_guided_shows_the_whole_image_where_nothing_fits():
+    # A whole image of two to one has no box of its area that is nearly square; and no box covers a speck.
+    assert draw(BoxGuided(224, (1.0, 1.0), (0.75, 1.33), 0.1), 200, 400, 1)[0].box == (0, 0, 200, 400)
+    speck = np.array([[0.5, 0.5, 0.5, 0.5]], np.float32)
+    assert {view.box for view in draw(GUIDED, 200, 400, 20, speck)} == {(0, 0, 200, 400)}
+
+
+def test_pad_and_crop_moves_by_the_padding_in_every_direction():
+    views = draw(PadAndCrop(32, padding=4), 32, 32, 3000)
+    assert {view[:3] for view in views} == {((0, 0, 32, 32), 32, 32)}
+    tops, counts = np.unique([view.top for view in views], return_counts=True)
+    assert tops.tolist() == list(range(-4, 5)) and counts.min() > 250
+    assert len({(view.top, view.left) for view in views}) == 81
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "padding", "expected"),
+    [
+        (256, 256, 32, (16, 16, 224, 224)),
+        (512, 1024, 32, (32, 288, 448, 448)),
+        (375, 500, 32, (24, 86, 328, 328)),  # int(0.875 * 375) = 328; (375 - 328 + 1) // 2 = 24
+        (375, 500, 0, (0, 63, 375, 375)),
+        (1, 1, 32, (0, 0, 1, 1)),
+    ],
+)
+def test_central_is_that_of_the_flax_example(height, width, padding, expected):
+    assert Central(224, padding)(height, width, NONE, []).box == expected
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "expected"),
+    [(375, 500, (256, 341, 16, 58)), (500, 375, (341, 256, 58, 16)), (100, 100, (256, 256, 16, 16))],
+)
+def test_resize_then_central_is_r1s(height, width, expected):
+    # 500 * (256 / 375) = 341.33, cut off; (341 - 224) // 2 = 58
+    view = ResizeThenCentral(224, 32)(height, width, NONE, [])
+    assert view == ((0, 0, height, width), *expected)
+
+
+@pytest.mark.parametrize("height", range(224, 1500, 7))
+def test_resize_then_central_never_falls_short(height):
+    view = ResizeThenCentral(224, 32)(height, 900, NONE, [])
+    assert min(view.height, view.width) in (255, 256)  # float32 may cut 255.99998 off
+    assert view.top + 224 <= view.height and view.left + 224 <= view.width
+
+
+def test_crops_are_chosen_by_name():
+    options = {"size": 8, "area": (0.1, 1), "aspect": (1, 1), "min_object_covered": 0.3, "padding": 4}
+    assert crops.create_train_crop("random_resized", **options) == RandomResized(8, (0.1, 1), (1, 1))
+    assert crops.create_train_crop("box_guided", **options) == BoxGuided(8, (0.1, 1), (1, 1), 0.3)
+    assert crops.create_train_crop("pad", **options) == PadAndCrop(8, 4)
+    assert crops.create_eval_crop("central", size=8, padding=2) == Central(8, 2)
+    assert crops.create_eval_crop("resize", size=8, padding=2) == ResizeThenCentral(8, 2)
+    with pytest.raises(UsageError, match="data.train_crop.name='rrc' is not one of random_resized, box_guided, pad"):
+        crops.create_train_crop("rrc", **options)
+    with pytest.raises(UsageError, match="data.eval_crop.name='rrc' is not one of central, resize"):
+        crops.create_eval_crop("rrc", size=8, padding=2)

@@ -1,12 +1,13 @@
 import dataclasses
-import functools
 
 import numpy as np
 import pytest
 
-from resnet_jax.data import crops
+from resnet_jax.batch import UNREADABLE
+from resnet_jax.data.crops import Central, RandomResized
 from resnet_jax.data.loader import Loader
 from resnet_jax.data.order import EvalOrder, TrainOrder
+from resnet_jax.data.resize import area
 from resnet_jax.data.sources import Example
 from resnet_jax.errors import UsageError
 from tests.data.encoded import encode, smooth
@@ -17,36 +18,38 @@ class Smooth:
     """Encoded images of different sizes; the label is the index."""
 
     name: str = "smooth/train"
-    class_names: tuple = ()
-    broken: int | None = None
+    class_names: tuple = tuple("abcdefghij")
+    broken: tuple = ()
 
     def __len__(self):
         return 10
 
     def __getitem__(self, index):
         encoded = encode(smooth(20 + index, 30, seed=index), "PNG" if index % 2 else "JPEG")
-        return Example(encoded[:200] if index == self.broken else encoded, index)
+        return Example(encoded[:200] if index in self.broken else encoded, index)
+
+    def where(self, index):
+        return f"smooth-{index}.jpg"
+
+
+OPTIONS = {"resize": area, "enlarge_to": None}
 
 
 def train_loader(*, batch_size=6, seed=0, source=None, **fields):
-    return Loader(
-        source=source or Smooth(),
-        order=TrainOrder(10, batch_size, seed),
-        crop=functools.partial(crops.random_resized, area=(0.3, 1.0), aspect=(0.75, 1.333)),
-        enlarge_to=None,
-        image_size=12,
-        seed=seed,
-        **fields,
-    )
+    order, crop = TrainOrder(10, batch_size, seed), RandomResized(12, (0.3, 1.0), (0.75, 1.333))
+    return Loader(source or Smooth(), order, crop, seed=seed, replaces=True, **OPTIONS, **fields)
 
 
-def eval_loader(**fields):
-    crop = functools.partial(crops.central, fraction=0.875)
-    return Loader(Smooth(), EvalOrder(10, 4), crop, enlarge_to=None, image_size=12, seed=0, **fields)
+def eval_loader(source=None, **fields):
+    return Loader(source or Smooth(), EvalOrder(10, 4), Central(12, 2), seed=0, replaces=False, **OPTIONS, **fields)
 
 
-def assert_equal(batch, other):
-    for array, expected in zip(batch, other, strict=True):
+def arrays(loaded):
+    return [*loaded.batch, loaded.unreadable]
+
+
+def assert_equal(loaded, other):
+    for array, expected in zip(arrays(loaded), arrays(other), strict=True):
         np.testing.assert_array_equal(array, expected)
 
 
@@ -55,12 +58,12 @@ def test_a_batch_is_a_function_of_the_step():
     first = [loader.batch(step) for step in (0, 7)]
     assert_equal(train_loader().batch(7), first[1])  # another loader, another order of asking
     assert_equal(train_loader().batch(0), first[0])
-    assert (train_loader(seed=1).batch(0).image != first[0].image).any()
+    assert (train_loader(seed=1).batch(0).batch.image != first[0].batch.image).any()
 
 
 def test_the_same_example_is_cropped_anew_in_each_epoch():
     loader = train_loader(batch_size=10)
-    first, second = loader.batch(0), loader.batch(1)
+    first, second = loader.batch(0).batch, loader.batch(1).batch
     images = {int(label): image for label, image in zip(first.label, first.image, strict=True)}
     differs = [(images[int(label)] != image).any() for label, image in zip(second.label, second.image, strict=True)]
     assert all(differs)
@@ -69,7 +72,9 @@ def test_the_same_example_is_cropped_anew_in_each_epoch():
 @pytest.mark.parametrize("processes", [1, 2, 3, 6])
 def test_the_rows_of_all_processes_put_together_are_the_batch(processes):
     parts = [train_loader(process_index=p, process_count=processes).batch(3) for p in range(processes)]
-    assert_equal([np.concatenate(arrays) for arrays in zip(*parts, strict=True)], train_loader().batch(3))
+    whole = [np.concatenate(rows) for rows in zip(*(arrays(part) for part in parts), strict=True)]
+    for array, expected in zip(whole, arrays(train_loader().batch(3)), strict=True):
+        np.testing.assert_array_equal(array, expected)
 
 
 @pytest.mark.parametrize("processes", [1, 2, 4])
@@ -79,30 +84,82 @@ def test_evaluation_sees_every_example_once_whatever_the_processes(processes):
         loader = eval_loader(process_index=process, process_count=processes)
         assert loader.num_batches == 3
         for step in range(3):
-            batch = loader.batch(step)
+            batch = loader.batch(step).batch
             assert not batch.image[~batch.mask].any()
             labels += batch.label[batch.mask].tolist()
     assert sorted(labels) == list(range(10))
 
 
 def test_images_keep_their_labels():
-    batch = eval_loader().batch(1)
+    batch = eval_loader().batch(1).batch
     for image, label in zip(batch.image, batch.label, strict=True):
         colour = smooth(20 + label, 30, seed=label).mean((0, 1))
         assert abs(image.mean((0, 1)) - colour).max() < 40
     assert batch.image.dtype == np.uint8 and batch.label.dtype == np.int32 and batch.mask.dtype == bool
 
 
-def test_a_file_that_has_gone_is_named():
+def test_in_training_another_example_stands_in_for_one_that_cannot_be_read():
+    whole, loader = train_loader(batch_size=10), train_loader(batch_size=10, source=Smooth(broken=(3, 5)))
+    for step in range(3):
+        expected, (batch, unreadable) = whole.batch(step).batch, loader.batch(step)
+        assert sorted(expected.label[unreadable]) == [3, 5]  # the rows are where they were
+        assert not {3, 5} & set(batch.label.tolist())
+        np.testing.assert_array_equal(batch.image[~unreadable], expected.image[~unreadable])
+        assert batch.mask.all() and batch.image.any((1, 2, 3)).all()
+        assert_equal(loader.batch(step), train_loader(batch_size=10, source=Smooth(broken=(3, 5))).batch(step))
+    replacements = [int(loader.batch(step).batch.label[loader.batch(step).unreadable][0]) for step in range(20)]
+    assert len(set(replacements)) > 4  # not always the same one
+
+
+def test_the_replacement_does_not_depend_on_the_processes():
+    broken = {"source": Smooth(broken=(0, 1, 2, 3))}
+    parts = [train_loader(process_index=p, process_count=3, **broken).batch(2).batch for p in range(3)]
+    assert (
+        np.concatenate([part.label for part in parts]).tolist() == train_loader(**broken).batch(2).batch.label.tolist()
+    )
+
+
+def test_in_evaluation_what_cannot_be_read_counts_with_a_label_that_no_answer_hits():
+    loader = eval_loader(Smooth(broken=(1, 9)))
+    first, last = loader.batch(0), loader.batch(2)
+    assert first.batch.label.tolist() == [0, UNREADABLE, 2, 3]
+    assert first.unreadable.tolist() == [False, True, False, False] and first.batch.mask.all()
+    assert not first.batch.image[1].any()
+    assert last.unreadable.tolist() == [False, True, False, False]  # padding is not unreadable
+    assert last.batch.mask.tolist() == [True, True, False, False]
+
+
+def test_a_disk_that_has_gone_is_said():
     class Gone(Smooth):
         def __getitem__(self, index):
-            raise FileNotFoundError(2, "No such file or directory", "/data/7.jpg")
+            raise FileNotFoundError(2, "No such file or directory", f"/data/{index}.jpg")
 
-    with pytest.raises(UsageError, match=r"example \d of smooth/train cannot be read \(.*No such file.*7.jpg"):
+    with pytest.raises(UsageError, match=r"smooth-\d.jpg cannot be read \(.*No such file.*, nor can 10 others of"):
         train_loader(source=Gone()).batch(0)
 
 
-def test_a_broken_image_is_named():
-    loader = train_loader(batch_size=10, source=Smooth(broken=3))
-    with pytest.raises(UsageError, match="example 3 of smooth/train cannot be read"):
-        loader.batch(0)
+def test_the_problem_of_an_example():
+    loader = train_loader(source=Smooth(broken=(3, 4)))
+    assert "runcated" in loader.problem(4)
+    assert loader.problem(5) == "it could not be read at first, and can be now"
+
+
+def test_boxes_reach_the_crop():
+    @dataclasses.dataclass(frozen=True)
+    class Noted:
+        size: int = 12
+        num_uniforms: int = 3
+        seen: list = dataclasses.field(default_factory=list)
+
+        def __call__(self, height, width, boxes, draws):
+            self.seen.append((height, width, boxes, draws))
+            return Central(12, 0)(height, width, boxes, draws)
+
+    class Boxed(Smooth):
+        def __getitem__(self, index):
+            return super().__getitem__(index)._replace(boxes=np.full((1, 4), index, np.float32))
+
+    loader = dataclasses.replace(train_loader(source=Boxed()), crop=Noted())
+    labels = loader.batch(0).batch.label
+    for label, (height, width, boxes, draws) in zip(labels, loader.crop.seen, strict=True):
+        assert (height, width, boxes[0, 0], len(draws)) == (20 + label, 30, label, 3)

@@ -1,6 +1,7 @@
-"""An image that cannot be read ends the run with its number, and no step that was made is lost."""
+"""Images that cannot be read are listed; too many of them end the run, and no step that was made is lost."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -49,27 +50,48 @@ CHANGES = processes.SMALL | {
     "checkpoint.every_steps": 100,
     "data.num_threads": 0,
 }
+# The broken training image comes in the fourth batch, two of which are made ahead.
+TRAIN, TEST = int(TrainOrder(40, 8, seed=0).rows(3).indices[0]), 7
 
 
-@pytest.mark.filterwarnings("ignore")  # those of TFDS for a builder inside a test
-def test_training_and_evaluation_save_before_they_fail(tmp_path):
-    # The broken training image comes in the fourth batch, two of which are made ahead.
-    rows = TrainOrder(40, 8, seed=0).rows(3).indices
-    Spotted.broken = int(rows[0])
+@pytest.fixture(scope="module")
+def spotted(tmp_path_factory):
+    """A directory with the data set."""
+    directory = tmp_path_factory.mktemp("spotted")
+    Spotted.broken = TRAIN
     tfds.disable_progress_bar()
-    Spotted(data_dir=tmp_path, file_format="array_record").download_and_prepare()
+    with warnings.catch_warnings(action="ignore"):  # those of TFDS for a builder inside a test
+        Spotted(data_dir=directory, file_format="array_record").download_and_prepare()
+    return directory
 
-    done = processes.run("configs/digits.py", tmp_path / "train", tmp_path, CHANGES)
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith(f"error: example {rows[0]} of spotted/train cannot be read (")
-    assert done.stderr.count("\n") == 1
-    (step,) = (int(path.name) for path in (tmp_path / "train" / "checkpoints").iterdir())
-    assert 0 <= step <= 3
 
-    done = processes.run(
-        "configs/digits.py", tmp_path / "eval", tmp_path, CHANGES | {"data.train_split": "train[:0]+test[8:]"}
-    )
+def test_a_run_goes_on_and_lists_what_it_could_not_read(tmp_path, spotted):
+    done = processes.run("configs/digits.py", tmp_path, spotted, CHANGES)
+    assert done.returncode == 0, done.stderr
+    records = [json.loads(line) for line in (tmp_path / "bad_examples.jsonl").read_text().splitlines()]
+    assert [(line["source"], line["index"]) for line in records] == [("spotted/train", TRAIN), ("spotted/test", TEST)]
+    assert "another stands in for it" in done.stdout and "it counts as wrong" in done.stdout
+    assert f"unreadable   2 images: {tmp_path / 'bad_examples.jsonl'}" in done.stdout
+    result = processes.read_result(tmp_path)
+    assert (result["eval"]["count"], result["bad_examples"]) == (40, 2)
+
+
+def test_with_worker_processes_the_list_is_the_same(tmp_path, spotted):
+    changes = CHANGES | {"data.num_workers": 2}
+    assert processes.run("configs/digits.py", tmp_path / "workers", spotted, changes).returncode == 0
+    assert processes.run("configs/digits.py", tmp_path / "threads", spotted, CHANGES).returncode == 0
+    lists = [(tmp_path / name / "bad_examples.jsonl").read_text() for name in ("workers", "threads")]
+    assert lists[0] == lists[1]
+    evals = [processes.read_result(tmp_path / name)["eval"] for name in ("workers", "threads")]
+    assert evals[0] == evals[1]
+
+
+@pytest.mark.parametrize(("split", "at_step"), [("train", range(4)), ("test", [5])])
+def test_too_many_end_the_run_after_saving(tmp_path, spotted, split, at_step):
+    slices = {} if split == "train" else {"data.train_split": f"train[:{TRAIN}]+train[{TRAIN + 1}:]"}
+    done = processes.run("configs/digits.py", tmp_path, spotted, CHANGES | slices | {"data.max_bad_examples": 0})
     assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith("error: example 7 of spotted/test cannot be read (")
-    assert (tmp_path / "eval" / "checkpoints" / "5").is_dir()
-    assert json.loads((tmp_path / "eval" / "config.json").read_text())["data"]["name"] == "spotted"
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: 1 examples cannot be read, more than config.data.max_bad_examples=0: repair")
+    (step,) = (int(path.name) for path in (tmp_path / "checkpoints").iterdir())
+    assert step in at_step

@@ -15,27 +15,34 @@ class FolderSource:
     """The files of one split, ordered by class and name; class k is the k-th of the sorted class folders."""
 
     def __init__(self, root: Path, class_names: list[str]):
-        """Lists the files below `root`; reads none."""
+        """Lists the files below `root`; reads none. Raises UsageError for a class without images."""
         self.name = f"{root.parent.name}/{root.name}"
         self.class_names = tuple(class_names)
-        self._root = root
+        self._root = os.fsencode(root)
         files, labels = [], []
         for label, class_name in enumerate(class_names):
-            names = os.listdir(root / class_name)  # noqa: PTH208  a million Path objects would take a minute
-            found = sorted(name for name in names if name.lower().endswith(_ENDINGS))
-            files += [f"{class_name}/{name}" for name in found]
+            found = _images(root / class_name)
+            files += [os.fsencode(f"{class_name}/{name}") for name in found]
             labels += [label] * len(found)
-        self._files, self._labels = files, np.array(labels, np.int32)
+        # One string and where each name ends: a million Python strings would take 100 MB in every worker process.
+        self._files = b"".join(files)
+        self._ends = np.cumsum([len(name) for name in files], dtype=np.int64)
+        self._labels = np.array(labels, np.int32)
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self._labels)
 
     def __getitem__(self, index: int) -> Example:
-        return Example((self._root / self._files[index]).read_bytes(), int(self._labels[index]))
+        with open(self._path(index), "rb") as file:  # noqa: PTH123  a bytes path
+            return Example(file.read(), int(self._labels[index]))
 
     def where(self, index: int) -> str:
         """See `Source`."""
-        return str(self._root / self._files[index])
+        return os.fsdecode(self._path(index))
+
+    def _path(self, index: int) -> bytes:
+        start = self._ends[index - 1] if index else 0
+        return os.path.join(self._root, self._files[start : self._ends[index]])  # noqa: PTH118  bytes
 
 
 def open_source(*, training: bool, data_dir: str | None, train_split: str, eval_split: str | None) -> FolderSource:
@@ -48,7 +55,7 @@ def open_source(*, training: bool, data_dir: str | None, train_split: str, eval_
       eval_split: name of the evaluation folder; None: 'val', 'validation' or 'test', the first there is.
 
     Raises:
-      UsageError: a folder is missing or empty, or the splits have not the same classes.
+      UsageError: a folder is missing, a class has no images, or the splits have not the same classes.
     """
     if data_dir is None:
         raise UsageError("config.data.source=folder needs --config.data.data_dir=DIR with DIR/train/<class>/<image>")
@@ -59,10 +66,7 @@ def open_source(*, training: bool, data_dir: str | None, train_split: str, eval_
     if own != classes:
         odd = sorted(set(own) ^ set(classes))
         raise UsageError(f"{root}: the classes of {train_split} and {eval_split} differ in {', '.join(odd[:5])}")
-    source = FolderSource(root / (train_split if training else eval_split), classes)
-    if not len(source):
-        raise UsageError(f"no image below {root / (train_split if training else eval_split)} ({', '.join(_ENDINGS)})")
-    return source
+    return FolderSource(root / (train_split if training else eval_split), classes)
 
 
 def _classes(split: Path) -> list[str]:
@@ -72,3 +76,11 @@ def _classes(split: Path) -> list[str]:
     if not classes:
         raise UsageError(f"{split} has no folders of classes: the images of class k belong in {split}/<name of k>/")
     return classes
+
+
+def _images(folder: Path) -> list[str]:
+    names = os.listdir(folder)  # noqa: PTH208  a million Path objects would take a minute
+    found = sorted(name for name in names if name.lower().endswith(_ENDINGS))
+    if not found:
+        raise UsageError(f"no image in {folder} ({', '.join(_ENDINGS)}): every class needs some, in each split")
+    return found

@@ -38,5 +38,5 @@ def test_contract(open_part):
 
 
 def test_unknown_source():
-    with pytest.raises(UsageError, match="data.source='webdataset' is not one of folder, synthetic, tfds"):
+    with pytest.raises(UsageError, match="data.source='webdataset' is not one of folder, "):
         open_source("webdataset", training=True)

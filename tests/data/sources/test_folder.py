@@ -22,7 +22,7 @@ def test_classes_of_a_folder_are_numbered_by_sorted_name(folder):
         ({"train_split": "training"}, "there is no folder .*/training: name its parent with --config.data.data_dir"),
         ({"eval_split": "train/lily"}, "train/lily has no folders of classes"),
         ({"eval_split": "odd"}, "the classes of train and odd differ in Rose, daisy, lily"),
-        ({"train_split": "empty", "eval_split": "empty"}, "no image below .*/empty "),
+        ({"train_split": "empty", "eval_split": "empty"}, "no image in .*/empty/aster .*: every class needs some"),
     ],
 )
 def test_what_is_wrong_with_a_folder_is_said(folder, change, message):

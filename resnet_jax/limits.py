@@ -1,0 +1,31 @@
+"""What numbers a config may hold."""
+
+from collections.abc import Callable
+from typing import Any
+
+# In words, the keys, the test. None, where a key allows it, passes.
+LIMITS: list[tuple[str, str, Callable[[Any], bool]]] = [
+    (
+        "at least 1",
+        "data.batch_size data.image_size data.enlarge_to data.synthetic.image_height data.synthetic.image_width "
+        "data.synthetic.num_train data.synthetic.num_eval data.synthetic.num_classes "
+        "model.features model.num_classes model.bn_group_size schedule.base_batch_size train.total_steps "
+        "eval.every_steps eval.batch_size checkpoint.every_steps checkpoint.keep_latest log.every_steps",
+        lambda value: value >= 1,
+    ),
+    (
+        "at least 0",
+        "data.num_threads data.num_workers data.max_bad_examples data.label_offset data.train_crop.padding "
+        "data.eval_crop.padding optimizer.weight_decay schedule.base_lr schedule.warmup_epochs "
+        "checkpoint.keep_best",
+        lambda value: value >= 0,
+    ),
+    ("at least 0, below 2^32", "seed", lambda value: 0 <= value < 2**32),
+    ("above 0", "train.epochs eval.every_epochs model.bn_epsilon", lambda value: value > 0),
+    ("at least 0, at most 1", "data.train_crop.min_object_covered", lambda value: 0 <= value <= 1),
+    ("at least 0, below 1", "loss.label_smoothing optimizer.momentum model.bn_momentum", lambda value: 0 <= value < 1),
+    ("two numbers, 0 < low <= high <= 1", "data.train_crop.area", lambda v: len(v) == 2 and 0 < v[0] <= v[1] <= 1),
+    ("two numbers, 0 < low <= high", "data.train_crop.aspect", lambda v: len(v) == 2 and 0 < v[0] <= v[1]),
+    ("three numbers", "input.mean", lambda v: len(v) == 3),
+    ("three numbers above 0", "input.std", lambda v: len(v) == 3 and min(v) > 0),
+]

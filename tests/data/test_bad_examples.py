@@ -1,0 +1,68 @@
+import json
+
+import numpy as np
+import pytest
+
+from resnet_jax.data.bad_examples import BadExamples
+from resnet_jax.errors import UsageError
+from tests.data.test_loader import Smooth, eval_loader, train_loader
+
+
+def watched(bad_examples, loader, *, start=0, stop=4):
+    return list(bad_examples.watch((loader.batch(step) for step in range(start, stop)), loader, start=start))
+
+
+def records(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_each_bad_example_is_listed_once(tmp_path, caplog):
+    path = tmp_path / "bad.jsonl"
+    bad, loader = BadExamples(path, at_most=2), train_loader(batch_size=10, source=Smooth(broken=(3, 7)))
+    batches = watched(bad, loader)
+    assert len(batches) == 4 and len(bad) == 2
+    np.testing.assert_array_equal(batches[2].image, loader.batch(2).batch.image)
+    assert sorted((record["index"], record["where"], record["source"]) for record in records(path)) == [
+        (3, "smooth-3.jpg", "smooth/train"),
+        (7, "smooth-7.jpg", "smooth/train"),
+    ]
+    assert all("runcated" in record["error"] for record in records(path))
+    assert sum("another stands in for it" in message for message in caplog.messages) == 2
+
+
+def test_the_same_index_of_another_source_is_another_example(tmp_path, caplog):
+    path = tmp_path / "bad.jsonl"
+    bad = BadExamples(path, at_most=2)
+    watched(bad, train_loader(batch_size=10, source=Smooth(broken=(3,))))
+    watched(bad, eval_loader(Smooth(name="smooth/val", broken=(3,))), stop=3)
+    assert [record["source"] for record in records(path)] == ["smooth/train", "smooth/val"]
+    assert "it counts as wrong" in caplog.messages[-1]
+
+
+def test_too_many_end_the_run_and_go_on_ending_it(tmp_path):
+    path, loader = tmp_path / "bad.jsonl", train_loader(batch_size=10, source=Smooth(broken=(3, 7)))
+    with pytest.raises(UsageError, match="2 examples cannot be read, more than config.data.max_bad_examples=1: repair"):
+        watched(BadExamples(path, at_most=1), loader)
+    with pytest.raises(UsageError, match="bad.jsonl lists, or allow more"):
+        watched(BadExamples(path, at_most=1), loader)
+    assert len(records(path)) == 2
+    assert len(watched(BadExamples(path, at_most=2), loader)) == 4
+
+
+def test_a_list_cut_short_by_a_kill_is_gone_on_with(tmp_path):
+    path, loader = tmp_path / "bad.jsonl", train_loader(batch_size=10, source=Smooth(broken=(3, 7)))
+    watched(BadExamples(path, at_most=2), loader, stop=1)
+    whole = path.read_text()
+    path.write_text(whole[:-9])
+    assert len(BadExamples(path, at_most=2)) == 1
+    watched(BadExamples(path, at_most=2), loader, stop=1)
+    assert path.read_text().splitlines()[-1] == whole.splitlines()[-1]
+    assert len(BadExamples(path, at_most=2)) == 2
+
+
+def test_the_rows_of_this_process_are_looked_up(tmp_path):
+    parts = [train_loader(process_index=p, process_count=2, source=Smooth(broken=(3, 7))) for p in range(2)]
+    bad = BadExamples(tmp_path / "bad.jsonl", at_most=9)
+    for part in parts:
+        watched(bad, part, start=5, stop=10)  # five batches of six: three epochs of ten
+    assert {record["index"] for record in records(tmp_path / "bad.jsonl")} == {3, 7}

@@ -1,0 +1,25 @@
+import pytest
+
+from resnet_jax.class_list import check_same, fingerprint
+from resnet_jax.errors import UsageError
+
+
+def test_the_fingerprint_tells_lists_apart():
+    lists = [["a", "b"], ["b", "a"], ["a"], ["a,b"], ["ab"], ['a", "b'], []]
+    assert len({fingerprint(names) for names in lists}) == len(lists)
+    assert fingerprint(("a", "b")) == fingerprint(["a", "b"])
+    assert fingerprint(["a", "b"]) == "3554d2b8a1e34099"  # it is in every checkpoint: never to change
+
+
+@pytest.mark.parametrize(
+    ("here", "why"),
+    [
+        (["a", "c", "b"], "class 1 is 'b' there and 'c' here"),
+        (["a", "b"], "3 classes there, 2 here"),
+        (["a", "b", "c", "d"], "3 classes there, 4 here"),
+    ],
+)
+def test_another_list_is_an_error_that_shows_the_difference(here, why):
+    check_same(("a", "b", "c"), ["a", "b", "c"], owner="the run")
+    with pytest.raises(UsageError, match=rf"^the run has another list of classes than the data \({why}\)"):
+        check_same(["a", "b", "c"], here, owner="the run")
