@@ -17,3 +17,21 @@ def encode(image: np.ndarray, kind: str, mode: str = "RGB", **options) -> bytes:
     file = io.BytesIO()
     Image.fromarray(image).convert(mode).save(file, kind, **options)
     return file.getvalue()
+
+
+def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """A photo-like [H, W, 3] uint8 image: a spectrum of 1/f as natural scenes have (Field 1987), and sharp edges."""
+    rng = np.random.default_rng(seed)
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
+    frequency[0, 0] = np.inf
+    planes = []
+    for _ in range(3):
+        spectrum = np.fft.rfft2(rng.normal(size=(height, width))) / frequency
+        planes.append(np.fft.irfft2(spectrum, s=(height, width)))
+    image = np.stack(planes, -1) @ np.array([[1, 1, 1], [0.3, 0, -0.3], [0.1, -0.2, 0.1]])  # colours go together
+    rows, columns = np.mgrid[:height, :width]
+    for _ in range(6):  # surfaces that hide what is behind them
+        slope, offset = rng.normal(size=2), rng.uniform(-0.5, 0.5)
+        inside = slope[0] * (rows / height - 0.5) + slope[1] * (columns / width - 0.5) > offset
+        image = image + inside[:, :, None] * rng.normal(0, 0.5, 3) * image.std()
+    return np.clip(118 + 55 * (image - image.mean()) / image.std(), 0, 255).astype(np.uint8)

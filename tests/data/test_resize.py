@@ -5,7 +5,7 @@ from PIL import Image
 from resnet_jax.data.crops import Box, View
 from resnet_jax.data.resize import RESIZES, create_resize, enlarge, show
 from resnet_jax.errors import UsageError
-from tests.data.encoded import smooth
+from tests.data.encoded import photo, smooth
 
 NOISE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)  # every pixel counts
 
@@ -77,6 +77,12 @@ def test_shrinks_by_the_definition(name, height, width):
 def test_grows_by_the_definition(name):
     expected = convolved(NOISE, 131, 99, DEFINITIONS[name])
     assert abs(resized(name, NOISE, 131, 99) - expected).max() < 1.6
+
+
+@pytest.mark.parametrize("name", DEFINITIONS)
+def test_an_evaluation_crop_of_a_photo_is_that_of_the_definition(name):
+    image = photo(328, 328)
+    assert abs(resized(name, image, 224, 224) - convolved(image, 224, 224, DEFINITIONS[name])).mean() < 0.3
 
 
 def test_area_grows_bilinearly():
