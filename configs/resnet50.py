@@ -5,7 +5,7 @@ Data:      TFDS imagenet2012 as ArrayRecord (docs/data.md)
 Hardware:  8 TPU v3 cores or 8 GPUs with 16 GB; the batch is global, so any number of devices that divides it
 Expected:  76.3 to 76.8 % top-1. The flax (76.3 to 76.7 %) and haiku (76.2 to 76.8 %) ImageNet examples report
            this for 90 to 100 epochs of this family: SGD with Nesterov momentum, rate 0.1 per 256 images,
-           5 epochs of warm-up, cosine.
+           5 epochs of warm-up, cosine, crops of 8 to 100 % of the area, bicubic resize.
 Status:    not yet reproduced with this code
 
 Sources: rate, warm-up and zero-initialised residual branches from Goyal et al. 2017 (arXiv 1706.02677); cosine
@@ -22,6 +22,13 @@ def get_config():
     config.data.name = "imagenet2012"
     config.data.batch_size = 1024
     config.data.image_size = 224
+    config.data.train_crop.name = "random_resized"
+    config.data.train_crop.area = (0.08, 1.0)
+    config.data.train_crop.aspect = (3 / 4, 4 / 3)
+    config.data.eval_crop.name = "central"
+    config.data.eval_crop.padding = 32
+    config.data.resize = "bicubic"
+    config.input.flip = True
     config.model.name = "resnet"
     config.model.depth = 50
     config.model.dtype = "bfloat16"

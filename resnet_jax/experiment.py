@@ -5,6 +5,7 @@ import functools
 import json
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -83,8 +84,12 @@ def resolve(config: ConfigDict) -> dict[str, Any]:
     return json.loads(config.to_json())
 
 
-def build(config: ConfigDict) -> Experiment:
-    """Checks a config and makes the parts of its run; nothing is compiled and no image is read.
+def build(config: ConfigDict, *, cache_dir: Path | None = None) -> Experiment:
+    """Checks a config and its data and makes the parts of the run; nothing is compiled.
+
+    Args:
+      config: as `configs/default.py` has it.
+      cache_dir: where an index of the data is kept if it cannot be beside them.
 
     Raises:
       UsageError: a value is out of range, an unknown name, or the data are missing.
@@ -94,7 +99,7 @@ def build(config: ConfigDict) -> Experiment:
     _check_ranges(config)
     mesh = sharding.make_mesh()
     _check_batch_size(config.data.batch_size, mesh.size, config.model.bn_group_size)
-    train_source, eval_source = (_open(config, training=training) for training in (True, False))
+    train_source, eval_source = (_open(config, training, cache_dir) for training in (True, False))
     check_same(train_source.class_names, eval_source.class_names, owner=train_source.name)
     model = _model(config, len(train_source.class_names))
     optimizer = create_optimizer(**config.optimizer)
@@ -161,7 +166,7 @@ def _check_batch_size(batch_size: int, devices: int, bn_group_size: int | None) 
     raise UsageError(f"config.data.batch_size={batch_size} cannot be divided over {why}: take {sizes}")
 
 
-def _open(config: ConfigDict, *, training: bool) -> Source:
+def _open(config: ConfigDict, training: bool, cache_dir: Path | None) -> Source:
     data, synthetic = config.data, dict(config.data.synthetic)
     picture = {key: synthetic.pop(key) for key in ("image_height", "image_width")}
     place = {key: data[key] for key in ("data_dir", "train_split", "eval_split")}
@@ -169,8 +174,13 @@ def _open(config: ConfigDict, *, training: bool) -> Source:
         "synthetic": {**synthetic, "image_size": data.image_size},
         "synthetic_jpeg": {**synthetic, **picture},
         "folder": place,
-        "tfds": {**place, "name": data.name},
-        "tfrecord": {**place, "label_offset": data.label_offset},
+        "tfds": {**place, "name": data.name, "cache_dir": cache_dir},
+        "tfrecord": {
+            **place,
+            "label_offset": data.label_offset,
+            "num_classes": config.model.num_classes,
+            "cache_dir": cache_dir,
+        },
     }
     return open_source(data.source, training=training, **options.get(data.source, {}))
 
