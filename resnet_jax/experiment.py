@@ -99,7 +99,7 @@ def build(config: ConfigDict, *, cache_dir: Path | None = None) -> Experiment:
     _check_ranges(config)
     mesh = sharding.make_mesh()
     _check_batch_size(config.data.batch_size, mesh.size, config.model.bn_group_size)
-    train_source, eval_source = (_open(config, training, cache_dir) for training in (True, False))
+    train_source, eval_source = (_open(config, training=training, cache_dir=cache_dir) for training in (True, False))
     check_same(train_source.class_names, eval_source.class_names, owner=train_source.name)
     model = _model(config, len(train_source.class_names))
     optimizer = create_optimizer(**config.optimizer)
@@ -166,7 +166,7 @@ def _check_batch_size(batch_size: int, devices: int, bn_group_size: int | None) 
     raise UsageError(f"config.data.batch_size={batch_size} cannot be divided over {why}: take {sizes}")
 
 
-def _open(config: ConfigDict, training: bool, cache_dir: Path | None) -> Source:
+def _open(config: ConfigDict, *, training: bool, cache_dir: Path | None) -> Source:
     data, synthetic = config.data, dict(config.data.synthetic)
     picture = {key: synthetic.pop(key) for key in ("image_height", "image_width")}
     place = {key: data[key] for key in ("data_dir", "train_split", "eval_split")}
