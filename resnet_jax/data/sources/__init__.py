@@ -11,7 +11,9 @@ __all__ = ["SOURCES", "Example", "Source", "open_source"]
 SOURCES = {
     "folder": "resnet_jax.data.sources.folder",
     "synthetic": "resnet_jax.data.sources.synthetic",
+    "synthetic_jpeg": "resnet_jax.data.sources.synthetic_jpeg",
     "tfds": "resnet_jax.data.sources.tfds",
+    "tfrecord": "resnet_jax.data.sources.tfrecord",
 }
 
 

@@ -1,4 +1,4 @@
-"""TensorFlow Datasets prepared as ArrayRecord, read at random without TensorFlow."""
+"""TensorFlow Datasets prepared as ArrayRecord or TFRecord, read at random without TensorFlow."""
 
 import contextlib
 import importlib
@@ -6,40 +6,63 @@ import io
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow_datasets as tfds
 
-from resnet_jax.data.sources.source import Example
+from resnet_jax.data.array_records import open_array_records
+from resnet_jax.data.records import Part, RecordFiles, Records
+from resnet_jax.data.sources.source import NO_BOXES, Example
+from resnet_jax.data.sources.tf_example import floats, one_bytes, one_integer, parse
+from resnet_jax.data.tfrecords import open_tfrecords
 from resnet_jax.errors import UsageError
 
 # Data sets that come with this package: name -> module of the builder. They prepare themselves on first use.
 _BUNDLED = {"digits": "resnet_jax.data.datasets.digits"}
 
 
+class _Keys(NamedTuple):
+    """The names of the features that are read."""
+
+    image: str
+    label: str
+    boxes: str | None  # None: there are none
+
+
 class TfdsSource:
     """One split of a prepared data set; images stay encoded."""
 
-    def __init__(self, builder: tfds.core.DatasetBuilder, split: str):
-        image_key, label_key, self.class_names = _classification_keys(builder)
-        self.name = f"{builder.name}/{split}"
-        self._image_key, self._label_key = image_key, label_key
-        self._records = builder.as_data_source(split=split, decoders={image_key: tfds.decode.SkipDecoding()})
+    def __init__(self, name: str, records: Records, keys: _Keys, class_names: tuple[str, ...]):
+        self.name, self.class_names = name, class_names
+        self._records, self._keys = records, keys
 
     def __len__(self) -> int:
         return len(self._records)
 
     def __getitem__(self, index: int) -> Example:
-        record = self._records[index]
-        return Example(record[self._image_key], int(record[self._label_key]))
+        features = parse(self._records[index])  # a quarter of the time that TFDS's own deserialisation takes
+        label = one_integer(features, self._keys.label)
+        if not 0 <= label < len(self.class_names):
+            raise UsageError(
+                f"{self.where(index)} has label {label}, outside 0..{len(self.class_names) - 1}: "
+                f"does {self.name} have labels at all? name another split"
+            )
+        boxes = NO_BOXES if self._keys.boxes is None else floats(features, self._keys.boxes).reshape(-1, 4)
+        return Example(one_bytes(features, self._keys.image), label, boxes)
 
     def where(self, index: int) -> str:
         """See `Source`."""
-        return f"{self.name}[{index}]"
+        return self._records.where(index)
 
 
 def open_source(
-    *, training: bool, name: str, data_dir: str | None, train_split: str, eval_split: str | None
+    *,
+    training: bool,
+    name: str,
+    data_dir: str | None,
+    train_split: str,
+    eval_split: str | None,
+    cache_dir: Path | None,
 ) -> TfdsSource:
     """Opens a split of a data set.
 
@@ -49,9 +72,10 @@ def open_source(
       data_dir: where data sets are prepared; None: `TFDS_DATA_DIR`, else TFDS's own default.
       train_split: a TFDS split or slice, as 'train[:99%]'.
       eval_split: likewise; None: 'validation' where the data set has it, else 'test'.
+      cache_dir: where the index of TFRecord data is kept if it cannot be beside them; None: nowhere else.
 
     Raises:
-      UsageError: not prepared, not ArrayRecord, no such split, no image classification, files missing.
+      UsageError: not prepared, in another format, no such split, no image classification, files missing or damaged.
     """
     if "://" in (data_dir or ""):
         raise UsageError(f"config.data.data_dir={data_dir} is no local path: mount the bucket, and name the mount")
@@ -60,8 +84,8 @@ def open_source(
     split = train_split if training else eval_split
     if split is None:
         split = "validation" if "validation" in builder.info.splits else "test"
-    _check_split(builder, split)
-    return TfdsSource(builder, split)
+    keys, class_names = _classification(builder)
+    return TfdsSource(f"{builder.name}/{split}", _open_records(builder, split, cache_dir), keys, class_names)
 
 
 def _find(name: str, directory: Path) -> tfds.core.DatasetBuilder:
@@ -82,10 +106,11 @@ def _find(name: str, directory: Path) -> tfds.core.DatasetBuilder:
 
 
 def _prepare(name: str, directory: Path) -> tfds.core.DatasetBuilder:
-    builder = tfds.builder(name, data_dir=directory, file_format="array_record")
+    builder = tfds.builder(name, data_dir=directory)
     marker = builder.data_path / "dataset_info.json"  # TFDS renames a finished directory into place
     if marker.exists():
         return builder
+    builder = tfds.builder(name, data_dir=directory, file_format="array_record")
     tfds.disable_progress_bar()
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download; there is none
@@ -99,32 +124,57 @@ def _prepare(name: str, directory: Path) -> tfds.core.DatasetBuilder:
     return tfds.builder(name, data_dir=directory)
 
 
-def _check_split(builder: tfds.core.DatasetBuilder, split: str) -> None:
-    if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
-        raise UsageError(
-            f"data set {builder.name!r} in {builder.data_dir} is stored as {builder.info.file_format.value}, "
-            "which has no random access: prepare it with file_format='array_record' (docs/data.md says how)"
-        )
-    try:
-        paths = builder.info.splits[split].filepaths
-    except (KeyError, ValueError, AssertionError):
-        splits = ", ".join(builder.info.splits)
-        raise UsageError(f"data set {builder.name!r} has no split {split!r}, it has: {splits}") from None
-    if not paths:
-        raise UsageError(f"split {split!r} of data set {builder.name!r} selects no example")
-    missing = [path for path in paths if not path.exists()]
+def _open_records(builder: tfds.core.DatasetBuilder, split: str, cache_dir: Path | None) -> Records:
+    parts = _parts(builder, split)
+    totals = {part.filename: part.examples_in_shard for part in parts}
+    paths = list(totals)
+    missing = [path for path in paths if not Path(path).exists()]
     if missing:
         raise UsageError(
             f"data set {builder.name!r} lacks {len(missing)} of {len(paths)} files of split {split!r}, "
             f"{missing[0]} for one: prepare it again"
         )
+    tfrecord = builder.info.file_format == tfds.core.FileFormat.TFRECORD
+    files: RecordFiles = open_tfrecords(paths, cache_dir=cache_dir) if tfrecord else open_array_records(paths)
+    for path, total in totals.items():
+        if files.count(path) != total:
+            raise UsageError(
+                f"{path} holds {files.count(path)} records, and {total} by the dataset_info.json beside it: "
+                "copy or prepare it again"
+            )
+    return Records(files, [Part(part.filename, part.skip, part.take) for part in parts])
 
 
-def _classification_keys(builder: tfds.core.DatasetBuilder) -> tuple[str, str, tuple[str, ...]]:
-    """The names of the image and of the label among the features, and the names of the classes."""
+def _parts(builder: tfds.core.DatasetBuilder, split: str) -> list[Any]:
+    """TFDS's `FileInstruction`s of a split: filename, skip, take, examples_in_shard."""
+    if builder.info.file_format not in (tfds.core.FileFormat.ARRAY_RECORD, tfds.core.FileFormat.TFRECORD):
+        raise UsageError(
+            f"data set {builder.name!r} in {builder.data_dir} is stored as {builder.info.file_format.value}: "
+            "prepare it with file_format='array_record' (docs/data.md says how)"
+        )
+    try:
+        parts = builder.info.splits[split].file_instructions
+    except (KeyError, ValueError, AssertionError):
+        splits = ", ".join(builder.info.splits)
+        raise UsageError(f"data set {builder.name!r} has no split {split!r}, it has: {splits}") from None
+    if not parts:
+        raise UsageError(f"split {split!r} of data set {builder.name!r} selects no example")
+    return parts
+
+
+def _classification(builder: tfds.core.DatasetBuilder) -> tuple[_Keys, tuple[str, ...]]:
+    """The names of the features, and of the classes."""
     keys: Any = builder.info.supervised_keys
     if keys is not None and len(keys) == 2 and all(isinstance(key, str) for key in keys):
         image, label = (builder.info.features[key] for key in keys)
         if isinstance(image, tfds.features.Image) and isinstance(label, tfds.features.ClassLabel):
-            return keys[0], keys[1], tuple(label.names)
+            boxes = next((key for key, feature in builder.info.features.items() if _are_boxes(feature)), None)
+            return _Keys(keys[0], keys[1], boxes), tuple(label.names)
     raise UsageError(f"data set {builder.name!r} is no image classification: its supervised_keys are {keys}")
+
+
+def _are_boxes(feature: tfds.features.FeatureConnector) -> bool:
+    """Whether a feature is a list of boxes as ymin, xmin, ymax, xmax in 0..1."""
+    one = feature.feature if isinstance(feature, tfds.features.Sequence) else None
+    relative = tfds.core.features.bounding_boxes_utils.BBoxFormat.REL_YXYX
+    return isinstance(one, tfds.features.BBoxFeature) and one.bbox_format == relative

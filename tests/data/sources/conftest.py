@@ -5,10 +5,13 @@ import pytest
 
 from resnet_jax.data.sources import SOURCES, open_source
 from tests.data.encoded import encode
+from tests.data.records import serialised, write_tfrecord
 
 SYNTHETIC = {"num_train": 50, "num_eval": 7, "num_classes": 5, "image_size": 6}
-DIGITS = {"name": "digits", "train_split": "train", "eval_split": None}
+SYNTHETIC_JPEG = {"num_train": 50, "num_eval": 7, "num_classes": 5, "image_height": 12, "image_width": 16}
+DIGITS = {"name": "digits", "train_split": "train", "eval_split": None, "cache_dir": None}
 FOLDER = {"train_split": "train", "eval_split": None}
+TFRECORD = {"train_split": "train", "eval_split": None, "label_offset": 1, "num_classes": 5, "cache_dir": None}
 
 
 @pytest.fixture(scope="session")
@@ -31,11 +34,31 @@ def folder(tmp_path_factory):
     return root
 
 
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory):
+    """21 training images in 3 shards and 6 for evaluation in 2, of 5 classes; the colour is the number."""
+    root = tmp_path_factory.mktemp("r1")
+    for split, of_shard in {"train": (10, 8, 3), "validation": (1, 5)}.items():
+        for shard, count in enumerate(of_shard):
+            numbers = range(sum(of_shard[:shard]), sum(of_shard[: shard + 1]))
+            records = [r1_example(number, 1 + number % 5) for number in numbers]
+            assert len(records) == count
+            write_tfrecord(root / f"{split}-{shard:05d}-of-{len(of_shard):05d}", records)
+    return root
+
+
+def r1_example(colour, label, **features):
+    image = encode(np.full((4, 5, 3), colour, np.uint8), "PNG")
+    return serialised({"image/encoded": image, "image/class/label": label, **features})
+
+
 @pytest.fixture(params=SOURCES)
-def open_part(request, data_dir, folder):
+def open_part(request, data_dir, folder, shards):
     options = {
         "folder": {**FOLDER, "data_dir": str(folder)},
         "synthetic": SYNTHETIC,
+        "synthetic_jpeg": SYNTHETIC_JPEG,
         "tfds": {**DIGITS, "data_dir": data_dir},
+        "tfrecord": {**TFRECORD, "data_dir": str(shards)},
     }[request.param]
     return lambda *, training: open_source(request.param, training=training, **options)

@@ -5,7 +5,12 @@ import pickle
 import numpy as np
 import pytest
 
+from resnet_jax.data.crops import BoxGuided, Central
+from resnet_jax.data.feed import host_batches
 from resnet_jax.data.images import decode
+from resnet_jax.data.loader import Loader
+from resnet_jax.data.order import EvalOrder, TrainOrder
+from resnet_jax.data.resize import area
 from resnet_jax.data.sources import open_source
 from resnet_jax.errors import UsageError
 
@@ -35,6 +40,44 @@ def test_contract(open_part):
         assert same(unpickled[index], example)
     labels = {train[index].label for index in range(0, len(train), 7 if len(train) > 100 else 1)}
     assert labels == set(range(len(train.class_names)))
+
+
+def loaders(source, **fields):
+    """A training and an evaluation loader over a source."""
+    options = {"resize": area, "enlarge_to": None, "seed": 3, **fields}
+    order, crop = TrainOrder(len(source), 8, 3), BoxGuided(16, (0.2, 1.0), (0.75, 1.33), 0.1)
+    return (
+        Loader(source, order, crop, replaces=True, **options),
+        Loader(source, EvalOrder(len(source), 8), Central(16, 2), replaces=False, **options),
+    )
+
+
+def arrays(loaded):
+    return [*loaded.batch, loaded.unreadable]
+
+
+def assert_equal(got, expected):
+    for array, other in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(array, other)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_the_rows_of_all_processes_put_together_are_the_batch(open_part, processes):
+    source = open_part(training=True)
+    parts = [loaders(source, process_index=p, process_count=processes) for p in range(processes)]
+    for step, whole in ((0, loaders(source)[0]), (10**8, loaders(source)[0]), (1, loaders(source)[1])):
+        kind = 0 if whole.replaces else 1
+        rows = [arrays(part[kind].batch(step)) for part in parts]
+        assert_equal([np.concatenate(array) for array in zip(*rows, strict=True)], arrays(whole.batch(step)))
+
+
+@pytest.mark.parametrize(("threads", "workers"), [(3, 0), (1, 1)])
+def test_who_reads_does_not_matter_nor_where_a_run_starts(open_part, threads, workers):
+    loader = loaders(open_part(training=True))[0]
+    start = 10**8  # as many batches could not be skipped one by one
+    batches = host_batches(loader, start=start, stop=start + 3, num_threads=threads, num_workers=workers)
+    for step, loaded in enumerate(batches, start):
+        assert_equal(arrays(loaded), arrays(loader.batch(step)))
 
 
 def test_unknown_source():
