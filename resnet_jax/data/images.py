@@ -1,15 +1,38 @@
 """Decoding on the host."""
 
+import dataclasses
+import functools
 import io
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
+from resnet_jax.data.jpeg import Frame, decode_top, find_frame
+
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what it cannot decode is an error here
 
 _JPEG, _PNG = b"\xff\xd8", b"\x89PNG"
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """An image whose pixels are decoded when they are needed, and no more of them than that."""
+
+    height: int
+    width: int
+    top: Callable[[int], np.ndarray]  # the first rows, at least so many: [R, width, 3] RGB uint8; raises as `decode`
+
+
+def open_picture(image: bytes | np.ndarray) -> Picture:
+    """Opens an encoded file, or pixels [H, W, 3] uint8. Raises ValueError as `decode`."""
+    frame = find_frame(image) if isinstance(image, bytes) else None
+    if isinstance(image, bytes) and frame is not None:
+        return Picture(frame.height, frame.width, functools.partial(_top, image, frame))
+    pixels = decode(image) if isinstance(image, bytes) else image
+    return Picture(pixels.shape[0], pixels.shape[1], lambda _rows: pixels)
 
 
 def decode(encoded: bytes) -> np.ndarray:
@@ -28,6 +51,13 @@ def decode(encoded: bytes) -> np.ndarray:
     except (ValueError, cv2.error):
         pass  # CMYK, for one: Pillow decides
     return _decode_with_pillow(encoded)
+
+
+def _top(encoded: bytes, frame: Frame, rows: int) -> np.ndarray:
+    try:
+        return decode_top(encoded, frame, rows)
+    except ValueError:
+        return decode(encoded)  # another decoder may do
 
 
 def _decode_with_pillow(encoded: bytes) -> np.ndarray:

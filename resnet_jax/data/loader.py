@@ -9,7 +9,7 @@ import numpy as np
 from resnet_jax.batch import UNREADABLE, Batch, HostBatch
 from resnet_jax.data.crops import Crop
 from resnet_jax.data.hashing import combine, uniforms
-from resnet_jax.data.images import decode
+from resnet_jax.data.images import open_picture
 from resnet_jax.data.order import Order, Rows
 from resnet_jax.data.resize import Resize, enlarge, show
 from resnet_jax.data.sources import Source
@@ -85,7 +85,8 @@ class Loader:
     def problem(self, index: int) -> str:
         """Why an example cannot be read."""
         try:
-            self._read(index)
+            picture = open_picture(self.source[index].image)
+            picture.top(picture.height)
         except (OSError, ValueError) as error:
             return str(error)
         return "it could not be read at first, and can be now"
@@ -123,15 +124,16 @@ class Loader:
     def _fill(self, index: int, draws: list[float], out: np.ndarray) -> int:
         """Decodes, crops and resizes one example into `out`; returns its label, or UNREADABLE."""
         try:
-            image, label, boxes = self._read(index)
+            return self._read(index, draws, out)
         except (OSError, ValueError):
             return UNREADABLE
-        if self.enlarge_to is not None:
-            image = enlarge(image, self.enlarge_to)
-        show(image, self.crop(image.shape[0], image.shape[1], boxes, draws), self.resize, out)
-        return label
 
-    def _read(self, index: int) -> tuple[np.ndarray, int, np.ndarray]:
+    def _read(self, index: int, draws: list[float], out: np.ndarray) -> int:
+        """Does the work of `_fill`. Raises OSError or ValueError for an example that cannot be read."""
         example = self.source[index]
-        image = decode(example.image) if isinstance(example.image, bytes) else example.image
-        return image, example.label, example.boxes
+        picture = open_picture(example.image)
+        if self.enlarge_to is not None:
+            picture = open_picture(enlarge(picture.top(picture.height), self.enlarge_to))
+        view = self.crop(picture.height, picture.width, example.boxes, draws)
+        show(picture.top(view.box.top + view.box.height), view, self.resize, out)
+        return example.label

@@ -33,7 +33,7 @@ class FolderSource:
         return len(self._labels)
 
     def __getitem__(self, index: int) -> Example:
-        with open(self._path(index), "rb") as file:  # noqa: PTH123  a bytes path
+        with open(self._path(index), "rb", buffering=0) as file:  # noqa: PTH123  a bytes path
             return Example(file.read(), int(self._labels[index]))
 
     def where(self, index: int) -> str:

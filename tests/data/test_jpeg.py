@@ -1,0 +1,95 @@
+import io
+
+import numpy as np
+import pytest
+import simplejpeg
+from PIL import Image
+
+from resnet_jax.data.images import open_picture
+from resnet_jax.data.jpeg import Frame, decode_top, find_frame
+from tests.data.encoded import encode, photo
+
+SUBSAMPLINGS = ("444", "422", "420", "440", "411")
+
+
+def sampled(subsampling, height=75, width=101, seed=0):
+    return simplejpeg.encode_jpeg(photo(height, width, seed), 85, colorsubsampling=subsampling)
+
+
+@pytest.mark.parametrize("subsampling", SUBSAMPLINGS)
+def test_the_top_is_bit_for_bit_that_of_the_whole(subsampling):
+    encoded = sampled(subsampling)
+    frame, whole = find_frame(encoded), simplejpeg.decode_jpeg(encoded, "RGB")
+    assert (frame.height, frame.width) == (75, 101)
+    for rows in range(1, 76):
+        top = decode_top(encoded, frame, rows)
+        assert rows <= len(top) <= rows + 4
+        np.testing.assert_array_equal(top[:rows], whole[:rows], err_msg=f"{rows} rows")
+
+
+@pytest.mark.parametrize(
+    "options", [{"mode": "L"}, {"restart_marker_blocks": 3}, {"optimize": True}, {"comment": "x" * 900}]
+)
+def test_other_files_of_one_scan(options):
+    encoded = encode(photo(64, 80), "JPEG", **options)
+    frame, whole = find_frame(encoded), np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
+    for rows in (1, 15, 16, 17, 40, 63, 64):
+        np.testing.assert_array_equal(decode_top(encoded, frame, rows)[:rows], whole[:rows])
+
+
+def test_work_is_saved():
+    encoded = sampled("420", 800, 600)
+    assert len(open_picture(encoded).top(100)) == 104
+    assert len(open_picture(encoded).top(800)) == 800
+
+
+def test_where_the_height_stands():
+    encoded = sampled("420")
+    frame = find_frame(encoded)
+    assert encoded[frame.offset : frame.offset + 4] == (75).to_bytes(2, "big") + (101).to_bytes(2, "big")
+    assert frame == Frame(frame.offset, 75, 101)
+
+
+def test_what_cannot_be_decoded_in_part_is_left_alone():
+    image, encoded = photo(40, 48), sampled("420")
+    assert find_frame(encode(image, "JPEG", progressive=True)) is None
+    assert find_frame(encode(image, "JPEG", "CMYK")) is None
+    assert find_frame(encode(image, "PNG")) is None
+    assert find_frame(encoded[:-1]) is None  # the end is missing
+    assert find_frame(encoded[:2] + b"\x00" + encoded[3:]) is None
+
+
+def test_any_beginning_of_a_file_is_refused_or_understood():
+    encoded = sampled("420", 30, 40)
+    for length in range(len(encoded)):
+        assert find_frame(encoded[:length] + b"\xff\xd9") in (None, find_frame(encoded))
+
+
+def test_a_damaged_file_is_read_as_pillow_reads_it():
+    encoded = encode(photo(120, 160), "JPEG", quality=90)
+    for seed in range(30):
+        damaged = bytearray(encoded)
+        place = np.random.default_rng(seed).integers(700, len(encoded) - 2)
+        damaged[place] ^= 0x5A
+        try:
+            expected = np.asarray(Image.open(io.BytesIO(damaged)).convert("RGB"))
+        except OSError:
+            continue
+        got = open_picture(bytes(damaged)).top(120)
+        np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("subsampling", SUBSAMPLINGS)
+def test_a_picture_does_not_depend_on_how_much_of_it_is_read(subsampling, seed):
+    picture = open_picture(sampled(subsampling, 90 + seed, 64, seed))
+    whole = picture.top(picture.height)
+    assert whole.shape == (picture.height, picture.width, 3)
+    for rows in (1, 33, 64, picture.height):
+        np.testing.assert_array_equal(picture.top(rows)[:rows], whole[:rows])
+
+
+def test_pixels_are_a_picture_too():
+    image = photo(20, 30)
+    picture = open_picture(image)
+    assert (picture.height, picture.width) == (20, 30) and picture.top(1) is image
