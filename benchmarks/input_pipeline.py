@@ -1,0 +1,207 @@
+"""Measures our input pipeline beside tf.data, torchvision and NVIDIA DALI on the same JPEG files.
+
+    python benchmarks/input_pipeline.py [--images DIR] [--ours KEY=VALUE ...] [--json FILE]
+
+Our loader alone needs nothing but this package. The rivals are measured where they are installed, best in the same
+environment (Linux, Python 3.12; a few gigabytes, no GPU needed):
+
+    pip install tensorflow-cpu torch torchvision nvidia-dali-cuda130 psutil
+
+Each measurement is a fresh process with one pipeline: it makes some batches to warm up, then a window of them is
+timed. The contenders take turns, round after round, so that what else the machine does meets them alike; the files
+are in the page cache. A figure is the median over the rounds; "ours is" is the median of the ratios within a round.
+
+The work is the same: decode, random crop (8 to 100 % of the area, aspect 3/4 to 4/3), resize to a square. What comes
+out is what each hands to the device: ours uint8, tf.data and torchvision normalised float32, DALI both ways.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, it finds its siblings too
+
+from benchmarks import photos
+from benchmarks.measurement import NOT_INSTALLED, Measurement, Settings
+from benchmarks.pipelines import RIVALS, Contender, ours
+from benchmarks.table import render, summarize
+from resnet_jax.command_line import fail
+from resnet_jax.errors import UsageError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measures, prints the table and writes the JSON file."""
+    options = _parse(argv)
+    try:
+        contenders = [*map(ours, options.ours or [{}]), *_rivals(options.rivals)]
+        if len({contender.name for contender in contenders}) < len(contenders):
+            raise UsageError("the same pipeline is asked for twice: give each --ours other keys, and each rival once")
+        with _linked_photos(options.images, options.count) as (folder, statistics):
+            settings = Settings(
+                folder=str(folder),
+                batch_size=options.batch_size,
+                image_size=options.image_size,
+                cores=options.cores,
+                warmup_batches=options.warmup,
+                batches=options.batches,
+            )
+            report = describe(settings, statistics, options.repeats)
+            print(*(f"{key:9} {value}" for key, value in report.items()), "", sep="\n", flush=True)
+            rounds = measure_rounds(contenders, settings, options.repeats)
+    except UsageError as error:
+        fail(str(error))
+    if contenders[0].name not in rounds:
+        fail("our own pipeline could not be measured, so there is nothing to hold the others to", status=1)
+    print("", render(summarize(rounds)), sep="\n")
+    if options.json:
+        options.json.write_text(json.dumps(_record(report, settings, statistics, rounds), indent=1) + "\n")
+
+
+def measure_rounds(contenders: Sequence[Contender], settings: Settings, repeats: int) -> dict[str, list[Measurement]]:
+    """Measures each contender once a round; one that fails is named, with the reason, and left out."""
+    rounds: dict[str, list[Measurement]] = {contender.name: [] for contender in contenders}
+    for number in range(repeats):
+        for contender in contenders:
+            if contender.name not in rounds:
+                continue
+            result = run(contender, settings)
+            if isinstance(result, str):
+                print(f"{contender.name}: left out: {result}", flush=True)
+                del rounds[contender.name]
+                continue
+            rounds[contender.name].append(result)
+            rates = f"{result.images / result.cpu_seconds:7,.0f} / CPU-s {result.images / result.seconds:7,.0f} / s"
+            print(f"round {number + 1} of {repeats}  {rates}  {contender.name} ({result.version})", flush=True)
+    return rounds
+
+
+def run(contender: Contender, settings: Settings) -> Measurement | str:
+    """Measures in a new process; returns why that was not possible, if it was not."""
+    request = {"contender": dataclasses.asdict(contender), "settings": dataclasses.asdict(settings)}
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    command = [sys.executable, "-m", "benchmarks.measurement", json.dumps(request)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return Measurement(**json.loads(done.stdout.splitlines()[-1]))
+    last_line = (done.stderr.strip() or "it said nothing").splitlines()[-1]
+    if done.returncode == UsageError.exit_status:
+        raise UsageError(last_line)
+    if done.returncode == NOT_INSTALLED:
+        return f"it is not installed ({last_line})"
+    return f"it failed with status {done.returncode} ({last_line})"
+
+
+def describe(settings: Settings, photo: photos.Statistics, repeats: int) -> dict[str, str]:
+    """What a reader of the figures has to know: machine, files, method."""
+    load = f", load {os.getloadavg()[0]:.1f} before" if hasattr(os, "getloadavg") else ""
+    return {
+        "machine": f"{_processor()}, {settings.cores} of {os.cpu_count()} cores{load}",
+        "software": f"Python {platform.python_version()}, {platform.platform(terse=True)}",
+        "commit": _commit(),
+        "photos": f"{photo.count:,} JPEG, mean {photo.mean_kilobytes:.0f} kB, "
+        f"{photo.mean_width:.0f} x {photo.mean_height:.0f} pixels, {photo.share_420:.0%} of them 4:2:0",
+        "method": f"{repeats} rounds; windows of {settings.batches} batches of {settings.batch_size} at "
+        f"{settings.image_size} pixels after {settings.warmup_batches} to warm up",
+    }
+
+
+@contextlib.contextmanager
+def _linked_photos(images: Path | None, count: int) -> Iterator[tuple[Path, photos.Statistics]]:
+    """Finds or generates the photos, links them into the folders of one class, and reads them once."""
+    with tempfile.TemporaryDirectory(prefix="input_pipeline-") as scratch:
+        source = images or Path(scratch, "photos")
+        if not source.exists() or (source.is_dir() and not any(source.iterdir())):
+            print(f"generating {count:,} photos in {source}", flush=True)
+            photos.write(source, count=count, seed=0)
+        files = photos.find(source, count=count)
+        photos.link(files, Path(scratch, "linked"))
+        yield Path(scratch, "linked"), photos.statistics(files)
+
+
+def _record(
+    report: dict[str, str], settings: Settings, statistics: photos.Statistics, rounds: dict[str, list[Measurement]]
+) -> dict[str, Any]:
+    return {
+        **report,
+        "command": sys.argv,
+        "settings": {key: value for key, value in dataclasses.asdict(settings).items() if key != "folder"},
+        "statistics": statistics._asdict(),
+        "measurements": {name: [measurement._asdict() for measurement in own] for name, own in rounds.items()},
+        "table": [row._asdict() for row in summarize(rounds)],
+    }
+
+
+def _rivals(names: Sequence[str] | None) -> list[Contender]:
+    known = {rival.name: rival for rival in RIVALS}
+    unknown = [name for name in names or () if name not in known]
+    if unknown:
+        raise UsageError(f"--rivals {unknown[0]!r} is not one of {', '.join(known)}")
+    return list(RIVALS) if names is None else [known[name] for name in names]
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+def _processor() -> str:
+    """The model of the CPU, which Python knows on some systems only."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--images", type=Path, help="folder of JPEG files; an empty or new one is filled with generated photos")
+    add("--count", type=int, default=2048, help="photos to use, or to generate (%(default)s)")
+    add(
+        "--ours",
+        action="append",
+        nargs="*",
+        type=_override,
+        metavar="KEY=VALUE",
+        help="measure ours with these keys "
+        "of the config set; may be given several times, the first is what the others are held to",
+    )
+    add("--rivals", nargs="*", help=f"of {', '.join(rival.name for rival in RIVALS)} (all)")
+    add("--repeats", type=int, default=5, help="rounds (%(default)s)")
+    add("--batches", type=int, default=32, help="batches of a window (%(default)s)")
+    add("--warmup", type=int, default=16, help="batches before it (%(default)s)")
+    add("--batch-size", type=int, default=128, help="images of a batch (%(default)s)")
+    add("--image-size", type=int, default=224, help="pixels (%(default)s)")
+    add("--cores", type=int, default=_cores(), help="threads or workers of a pipeline (all: %(default)s)")
+    add("--json", type=Path, metavar="FILE", help="write everything measured")
+    options = parser.parse_args(argv)
+    options.ours = [dict(overrides) for overrides in options.ours or ()]
+    return options
+
+
+def _override(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is no KEY=VALUE, as data.resize=bicubic")
+    return key, value
+
+
+if __name__ == "__main__":
+    main()

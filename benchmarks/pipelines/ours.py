@@ -1,0 +1,48 @@
+"""The loader of this package with `configs/resnet50.py`, as `train` gets its batches: uint8, in host memory."""
+
+import ast
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import resnet_jax
+from configs import resnet50
+from resnet_jax import experiment
+from resnet_jax.data import feed
+from resnet_jax.errors import UsageError
+
+_ENDLESS = 10**7  # batches
+
+
+def version() -> str:
+    """Name and version."""
+    return f"resnet_jax {resnet_jax.__version__}"
+
+
+def batches(
+    *, folder: Path, batch_size: int, image_size: int, cores: int, overrides: Mapping[str, str]
+) -> Iterator[int]:
+    """See the package; `overrides` are keys of the config ('data.resize') and their values as text."""
+    config = resnet50.get_config()
+    config.data.source = "folder"
+    config.data.data_dir = str(folder)
+    config.data.batch_size = batch_size
+    config.data.image_size = image_size
+    config.data.num_threads = cores
+    try:
+        config.update_from_flattened_dict({key: _value(text) for key, text in overrides.items()})
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UsageError(f"--ours {overrides}: no such key of configs/resnet50.py or no such value ({error})") from None
+    run = experiment.build(config)
+    loaded = feed.host_batches(
+        run.train_loader, start=0, stop=_ENDLESS, num_threads=run.num_threads, num_workers=run.num_workers
+    )
+    for _ in loaded:
+        yield run.train_loader.order.batch_size
+
+
+def _value(text: str) -> object:
+    """What the text means as Python, else the text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

@@ -1,0 +1,231 @@
+"""The programs of `benchmarks/`: their arithmetic, their photos, and one small run of our own pipeline."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import simplejpeg
+
+from benchmarks import input_pipeline, measurement, photos
+from benchmarks.measurement import Measurement, ProcessTree, Settings
+from benchmarks.pipelines import RIVALS, Contender, load, ours
+from benchmarks.table import render, summarize
+from resnet_jax.errors import UsageError
+
+ROOT = Path(__file__).parent.parent
+
+
+def measured(*, images=100, seconds=1.0, cpu_seconds=1.0, start_rss=10, peak_rss=10) -> Measurement:
+    return Measurement("1.0", images, seconds, cpu_seconds, start_rss, peak_rss)
+
+
+@pytest.fixture(scope="module")
+def encoded() -> list[bytes]:
+    return [photos.photo(index, seed=0) for index in range(48)]
+
+
+def test_a_figure_is_the_median_over_the_rounds():
+    rounds = [measured(seconds=2.0, cpu_seconds=c, peak_rss=peak) for c, peak in ((1, 15), (4, 30), (2, 12))]
+    (row,) = summarize({"ours": rounds})
+    assert row.per_cpu_second == (50, 25, 100)
+    assert row.per_second == (50, 50, 50)
+    assert (row.peak_rss, row.growth) == (30, 5)
+
+
+def test_ratios_are_taken_within_a_round():
+    # The machine slows down from round to round: in each but the second ours is three times as fast.
+    own = [measured(seconds=seconds, cpu_seconds=2 * seconds) for seconds in (1, 2, 3)]
+    rival = [measured(seconds=seconds, cpu_seconds=4 * seconds) for seconds in (3, 2, 9)]
+    first, second = summarize({"ours": own, "rival": rival})
+    assert (first.ours_per_cpu_second, first.ours_per_second) == (1, 1)
+    assert (second.ours_per_cpu_second, second.ours_per_second) == (6, 3)
+
+
+def test_the_table_has_a_line_a_contender_and_equal_columns():
+    lines = render(summarize({"ours": [measured()], "a rival": [measured(images=50)]})).splitlines()
+    assert len(lines) == 4
+    assert len({len(line) for line in lines}) == 1
+    assert [cell.strip() for cell in lines[3].split("|")[1:5]] == ["a rival", "50", "50 - 50", "2.00 x"]
+
+
+def test_photos_are_those_of_their_seed_and_index(encoded):
+    assert photos.photo(3, seed=0) == encoded[3]
+    assert photos.photo(3, seed=1) != encoded[3]
+    assert len(set(encoded)) == len(encoded)
+
+
+def test_photos_have_the_sizes_and_bytes_of_imagenet(encoded):
+    heights, widths, _, sampling = zip(*map(simplejpeg.decode_jpeg_header, encoded), strict=True)
+    assert set(sampling) == {"420"}
+    assert 90_000 < np.mean([len(data) for data in encoded]) < 135_000
+    assert np.mean([max(size) == 500 for size in zip(heights, widths, strict=True)]) > 0.5
+    assert any(height > width for height, width in zip(heights, widths, strict=True))
+
+
+def test_photos_have_the_spectrum_of_photographs(encoded):
+    """Power falls as frequency^-a; real ones at this size have a of 2.1 to 3.6, noise has 0."""
+    slopes = []
+    for data in encoded[:16]:
+        grey = simplejpeg.decode_jpeg(data, colorspace="GRAY")[..., 0].astype(float)
+        power = np.abs(np.fft.fft2(grey - grey.mean())) ** 2
+        frequency = np.hypot(np.fft.fftfreq(grey.shape[0])[:, None], np.fft.fftfreq(grey.shape[1])[None])
+        band = (frequency > 0.01) & (frequency < 0.4)
+        slopes.append(np.polyfit(np.log(frequency[band]), np.log(power[band] + 1), 1)[0])
+    assert -3.6 < np.mean(slopes) < -2.1
+
+
+def test_a_folder_of_photos_appears_whole(tmp_path, monkeypatch):
+    def fails(index, *, seed):
+        raise KeyboardInterrupt
+
+    (tmp_path / "photos").mkdir()
+    photos.write(tmp_path / "photos", count=3, seed=0)
+    assert sorted(path.name for path in (tmp_path / "photos").iterdir()) == ["000000.jpg", "000001.jpg", "000002.jpg"]
+    monkeypatch.setattr(photos, "photo", fails)
+    with pytest.raises(KeyboardInterrupt):
+        photos.write(tmp_path / "half", count=3, seed=0)
+    assert not (tmp_path / "half").exists()
+
+
+def test_files_are_taken_evenly_and_linked_as_one_class(tmp_path):
+    for number in range(10):
+        name = tmp_path / "given" / f"class{number // 5}" / f"{number}.JPEG"
+        name.parent.mkdir(parents=True, exist_ok=True)
+        name.write_bytes(bytes([number]))
+    (tmp_path / "given" / "list.txt").write_text("no photo")
+    files = photos.find(tmp_path / "given", count=5)
+    assert [path.stem for path in files] == ["0", "2", "4", "6", "8"]
+    assert len(photos.find(tmp_path / "given", count=99)) == 10
+    photos.link(files, tmp_path / "linked")
+    linked = sorted((tmp_path / "linked" / "train" / "photos").iterdir())
+    assert [path.read_bytes()[0] for path in linked] == [0, 2, 4, 6, 8]
+    assert len(list((tmp_path / "linked" / "val" / "photos").iterdir())) == 1
+
+
+def test_a_folder_without_photos_is_an_error(tmp_path):
+    with pytest.raises(UsageError, match="no .jpg or .jpeg file"):
+        photos.find(tmp_path, count=1)
+
+
+def test_statistics_are_those_of_the_files(tmp_path):
+    for number, (height, width) in enumerate([(10, 20), (30, 60)]):
+        pixels = np.zeros((height, width, 3), np.uint8)
+        sampling = ("420", "444")[number]
+        (tmp_path / f"{number}.jpg").write_bytes(simplejpeg.encode_jpeg(pixels, colorsubsampling=sampling))
+    found = photos.statistics(photos.find(tmp_path, count=2))
+    assert found[0] == 2 and found[2:] == (40, 20, 0.5)
+    assert found.mean_kilobytes == sum(path.stat().st_size for path in tmp_path.iterdir()) / 2000
+
+
+BUSY = """
+import sys, time
+def work():
+    while time.process_time() < 0.3:
+        pass
+"""
+
+
+def test_a_living_childs_cpu_seconds_and_memory_count():
+    program = BUSY + "work(); print('done', flush=True); sys.stdin.read()"
+    tree = ProcessTree()
+    before, alone = tree.cpu_seconds(), tree.rss()
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout.readline() == b"done\n"
+        assert tree.cpu_seconds() - before >= 0.25
+        assert tree.rss() > alone + 2**20
+        child.stdin.close()
+
+
+def test_a_dead_childs_cpu_seconds_count():
+    tree = ProcessTree()
+    before = tree.cpu_seconds()
+    subprocess.run([sys.executable, "-c", BUSY + "work()"], check=True)
+    assert tree.cpu_seconds() - before >= 0.25
+
+
+def test_the_window_comes_after_the_warm_up(monkeypatch):
+    steps = []
+
+    class Pipeline:
+        @staticmethod
+        def version():
+            return "fake 1.0"
+
+        @staticmethod
+        def batches(*, folder, batch_size, image_size, cores):
+            try:
+                while True:
+                    end = time.process_time() + 0.02  # two ticks of the clock that the tree is read with
+                    while time.process_time() < end:
+                        pass
+                    steps.append(batch_size)
+                    yield batch_size
+            finally:
+                steps.append("closed")
+
+    monkeypatch.setattr(measurement, "load", lambda contender: Pipeline)
+    settings = Settings("nowhere", batch_size=8, image_size=32, cores=1, warmup_batches=2, batches=5)
+    result = measurement.measure(Contender("fake", "fake"), settings)
+    assert steps == [8] * 7 + ["closed"]
+    assert (result.version, result.images) == ("fake 1.0", 40)
+    assert result.cpu_seconds >= 0.05
+
+
+def test_what_is_not_installed_is_named(capsys):
+    settings = Settings("nowhere", batch_size=8, image_size=32, cores=1, warmup_batches=1, batches=1)
+    assert input_pipeline.measure_rounds([Contender("absent", "absent")], settings, repeats=2) == {}
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 1 and printed[0].startswith("absent: left out: it is not installed (No module named")
+
+
+def test_unknown_names_are_errors_that_list_the_known(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        input_pipeline.main(["--rivals", "tf"])
+    assert stopped.value.code == 2
+    message = capsys.readouterr().err
+    assert all(rival.name in message for rival in RIVALS)
+
+
+def test_the_same_pipeline_twice_is_an_error(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        input_pipeline.main(["--rivals", "--ours", "seed=1", "--ours", "seed=1"])
+    assert stopped.value.code == 2
+    assert "twice" in capsys.readouterr().err
+
+
+def test_without_our_own_figures_there_is_no_table(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(input_pipeline, "run", lambda contender, settings: "it failed")
+    with pytest.raises(SystemExit) as stopped:
+        input_pipeline.main(["--rivals", "--images", str(tmp_path / "photos"), "--count", "1", "--repeats", "1"])
+    assert stopped.value.code == 1
+    assert "ours: left out: it failed" in capsys.readouterr().out
+
+
+def test_an_unknown_key_of_the_config_is_an_error(tmp_path):
+    pipeline = load(ours({}))
+    batches = pipeline.batches(folder=tmp_path, batch_size=8, image_size=32, cores=1, overrides={"data.no_key": "1"})
+    with pytest.raises(UsageError, match=r"data\.no_key"):
+        next(batches)
+
+
+def test_a_small_run_of_ours(tmp_path):
+    """As a file, from another directory: the table, and all of it as JSON."""
+    command = [sys.executable, ROOT / "benchmarks" / "input_pipeline.py", "--images", tmp_path / "photos", "--count"]
+    command += ["12", "--repeats", "1", "--batches", "10", "--warmup", "1", "--batch-size", "8", "--image-size", "32"]
+    command += ["--cores", "1", "--rivals", "--ours", "seed=1", "data.num_threads=2", "--json", "all.json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "12 JPEG" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("| ours seed=1 data.num_threads=2 ")
+    assert len(list((tmp_path / "photos").iterdir())) == 12
+    record = json.loads((tmp_path / "all.json").read_text())
+    ((result,),) = record["measurements"].values()
+    assert result["images"] == 80
+    assert result["seconds"] > 0 and result["cpu_seconds"] > 0
+    assert result["peak_rss"] >= result["start_rss"] > 2**20
+    assert result["version"].startswith("resnet_jax")
+    assert [row["name"] for row in record["table"]] == ["ours seed=1 data.num_threads=2"]
