@@ -1,4 +1,4 @@
-"""Trains a ResNet.
+"""Trains a ResNet, or prepares ImageNet for it (--mode=prepare).
 
 python main.py --config=configs/resnet50.py [--workdir=DIR] [--config.section.key=value ...]
 """
@@ -20,7 +20,7 @@ from resnet_jax.workdir import Workdir
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run is kept; default: runs/<name of the config file>.")
-_MODE = flags.DEFINE_enum("mode", "train", ["train"], "What to do.")
+_MODE = flags.DEFINE_enum("mode", "train", ["train", "prepare"], "What to do.")
 
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EROFS: "read-only disk"}
 
@@ -35,7 +35,7 @@ def main(argv: list[str]) -> None:
             raise UsageError(f"{argv[1]!r} is no flag: flags begin with --, as --config.data.batch_size=256")
         if _CONFIG.value is None:
             raise UsageError("--config is missing, as --config=configs/resnet50.py")
-        status = {"train": train}[_MODE.value]()
+        status = {"train": train, "prepare": prepare}[_MODE.value]()
     except UsageError as error:
         command_line.fail(str(error))
     except OSError as error:
@@ -62,7 +62,15 @@ def train() -> int:
             print(f"Nothing to do: this run is finished, step {result['step']} of {result['total_steps']}.")
             print(*summary(result, workdir), sep="\n")
             return 0
-        return run(experiment.build(_CONFIG.value), workdir, settings, stop)
+        return run(experiment.build(_CONFIG.value, cache_dir=workdir.path), workdir, settings, stop)
+
+
+def prepare() -> int:
+    """Prepares ImageNet from its archives, or says that it is prepared; returns the exit status."""
+    show_log()
+    from resnet_jax.prepare import prepare as run  # noqa: PLC0415
+
+    return run(data_dir=_CONFIG.value.data.data_dir, **_CONFIG.value.prepare)
 
 
 if __name__ == "__main__":

@@ -88,4 +88,12 @@ def get_config() -> ConfigDict:
     config.log = ConfigDict()
     config.log.every_steps = 100  # a line of metrics
     config.log.tensorboard = True  # event files, where TensorFlow is installed
+
+    config.prepare = prepare = ConfigDict()  # --mode=prepare: ImageNet from its archives (docs/data.md)
+    prepare.archives = placeholder(str)  # directory that holds ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar
+    prepare.allow_partial = False  # take archives that are not the whole of ILSVRC2012
+    prepare.resize_short_side = placeholder(int)  # pixels; larger images are re-encoded that small; None: none is
+    prepare.quality = 90  # of the JPEGs that are re-encoded, 1 to 100
+    prepare.shuffle = True  # store in random order; False: in that of the archives, read front to back
+    prepare.num_threads = placeholder(int)  # that read and re-encode; None: two a core, at least 8
     return config.lock()

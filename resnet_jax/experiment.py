@@ -35,6 +35,7 @@ MAY_CHANGE = (
     "eval.batch_size",
     "checkpoint",
     "log",
+    "prepare",
 )
 
 

@@ -54,7 +54,7 @@ class StopRequest:
             if self.requested():
                 os._exit(128 + number)  # at once: what is not saved is lost, what is saved stays
             self._requested.set()
-            logger.info("%s: saving, then stopping; a second signal stops at once", signal.Signals(number).name)
+            logger.info("%s: stopping; a second signal stops at once", signal.Signals(number).name)
 
 
 def _noted_by_the_pipe(number: int, frame: object) -> None:

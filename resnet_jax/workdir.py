@@ -1,15 +1,15 @@
 """The work directory: what a run leaves behind, and the check that it is the same run that goes on."""
 
 import contextlib
-import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from resnet_jax.class_list import check_same
 from resnet_jax.errors import UsageError
+from resnet_jax.locks import locked
 
 
 class Workdir:
@@ -28,30 +28,10 @@ class Workdir:
         self._run = self.path / "run.json"
         self._classes = self.path / "classes.json"
 
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Makes the directory and keeps other processes out of it meanwhile.
-
-        Raises:
-          UsageError: it cannot be written, or another process is at work in it.
-        """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            file = (self.path / ".lock").open("a")
-        except OSError as error:
-            raise UsageError(
-                f"work directory {self.path} cannot be written ({error.strerror}): name another with --workdir=DIR"
-            ) from None
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UsageError(
-                    f"another process is at work in {self.path}: wait for it, or name another place with --workdir=DIR"
-                ) from None
-            except OSError:
-                pass  # a file system without locks: as good as it gets
-            yield
+    def lock(self) -> contextlib.AbstractContextManager[None]:
+        """Makes the directory and keeps other processes out of it meanwhile; raises UsageError as `locked`."""
+        what = f"work directory {self.path}"
+        return locked(self.path / ".lock", what=what, cure="name another with --workdir=DIR")
 
     def check(self, settings: dict[str, Any], *, may_change: tuple[str, ...]) -> None:
         """Makes sure that a run of `settings` can be started or continued here; writes nothing.

@@ -36,7 +36,10 @@ def test_checking_writes_nothing(workdir):
 
 
 def test_two_processes_cannot_share_it(workdir):
-    with pytest.raises(UsageError, match=f"another process is at work in {workdir.path}"), Workdir(workdir.path).lock():
+    with (
+        pytest.raises(UsageError, match=f"another process is at work in work directory {workdir.path}"),
+        Workdir(workdir.path).lock(),
+    ):
         pass
 
 

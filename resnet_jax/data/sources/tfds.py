@@ -77,15 +77,19 @@ def open_source(
     Raises:
       UsageError: not prepared, in another format, no such split, no image classification, files missing or damaged.
     """
-    if "://" in (data_dir or ""):
-        raise UsageError(f"config.data.data_dir={data_dir} is no local path: mount the bucket, and name the mount")
-    directory = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR).expanduser()
-    builder = _find(name, directory)
+    builder = _find(name, data_root(data_dir))
     split = train_split if training else eval_split
     if split is None:
         split = "validation" if "validation" in builder.info.splits else "test"
     keys, class_names = _classification(builder)
     return TfdsSource(f"{builder.name}/{split}", _open_records(builder, split, cache_dir), keys, class_names)
+
+
+def data_root(data_dir: str | None) -> Path:
+    """Where data sets are prepared: `data_dir`, `TFDS_DATA_DIR` or TFDS's default. UsageError: no local path."""
+    if "://" in (data_dir or ""):
+        raise UsageError(f"config.data.data_dir={data_dir} is no local path: mount the bucket, and name the mount")
+    return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR).expanduser().resolve()
 
 
 def _find(name: str, directory: Path) -> tfds.core.DatasetBuilder:

@@ -1,11 +1,11 @@
 """ImageNet as r1 had it: shards of `tf.train.Example`, made by its `build_imagenet_data.py`."""
 
-import importlib.resources
 import re
 from pathlib import Path
 
 import numpy as np
 
+from resnet_jax.data.datasets.imagenet.census import synsets
 from resnet_jax.data.records import Part, Records
 from resnet_jax.data.scan import scan
 from resnet_jax.data.sources.source import NO_BOXES, Example
@@ -44,8 +44,8 @@ class TFRecordSource:
             raise UsageError(
                 f"{self.where(index)} is no image with a label as r1 stores them ({error}): see docs/data.md"
             ) from None
-        synsets = features["image/class/synset"].bytes_list.value if "image/class/synset" in features else ()
-        synset = synsets[0].decode(errors="replace") if synsets else None
+        stored = features["image/class/synset"].bytes_list.value if "image/class/synset" in features else ()
+        synset = stored[0].decode(errors="replace") if stored else None
         if synset is not None and _are_synsets(self.class_names) and synset != self.class_names[label]:
             raise UsageError(
                 f"{self.where(index)} shows a {synset}, but its label {label + self._label_offset} means "
@@ -134,9 +134,7 @@ def _class_names(label_offset: int, num_classes: int | None) -> tuple[str, ...]:
         num_classes = 1001 if label_offset == 0 else 1000
     if num_classes not in (1000, 1001):
         return tuple(str(label) for label in range(num_classes))
-    file = importlib.resources.files("tensorflow_datasets") / "datasets/imagenet2012/labels.txt"
-    synsets = file.read_text().split()
-    return ("background", *synsets) if num_classes == 1001 else tuple(synsets)
+    return ("background", *synsets()) if num_classes == 1001 else synsets()
 
 
 def _are_synsets(class_names: tuple[str, ...]) -> bool:

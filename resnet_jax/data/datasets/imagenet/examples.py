@@ -1,0 +1,51 @@
+"""From the rows of an archive to the examples of a data set, in threads, in the order asked for."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from resnet_jax.data.datasets.imagenet.archives import Images, opened
+from resnet_jax.data.datasets.imagenet.boxes import Boxes
+from resnet_jax.data.datasets.imagenet.in_order import in_order
+from resnet_jax.data.datasets.imagenet.shrinking import Shrink
+
+_ROWS_PER_TASK = 16  # a thread's hand-over costs as much as reading an image that is in memory
+
+Example = tuple[str, dict[str, Any]]  # key and features
+
+
+@dataclasses.dataclass(frozen=True)
+class Maker:
+    """Makes the examples of a split."""
+
+    images: Images
+    boxes: Boxes
+    shrink: Shrink | None
+    num_threads: int
+    not_shrunk: list[str] = dataclasses.field(default_factory=list)  # grows: names of images that do not decode
+
+    def examples(self, rows: np.ndarray) -> Iterator[Example]:
+        """Yields the examples of these rows of the archive; a few hundred images are in memory at a time."""
+        tasks = (rows[start : start + _ROWS_PER_TASK] for start in range(0, len(rows), _ROWS_PER_TASK))
+        with opened(self.images.path, sequential=bool((np.diff(rows) == 1).all())) as descriptor:
+            make = functools.partial(self._make, descriptor)
+            for made in in_order(make, tasks, num_threads=self.num_threads, ahead=2 * self.num_threads):
+                yield from made
+
+    def _make(self, descriptor: int, rows: np.ndarray) -> list[Example]:
+        return [self._example(descriptor, int(row)) for row in rows]
+
+    def _example(self, descriptor: int, row: int) -> Example:
+        name = self.images.name(row)
+        encoded = self.images.read(descriptor, row)
+        if self.shrink is not None:
+            try:
+                encoded = self.shrink(encoded)
+            except ValueError:
+                self.not_shrunk.append(name)
+        boxes = [tfds.features.BBox(*map(float, box)) for box in self.boxes.of(name)]
+        return name, {"image": encoded, "label": int(self.images.labels[row]), "file_name": name, "bboxes": boxes}

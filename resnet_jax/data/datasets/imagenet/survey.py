@@ -1,0 +1,109 @@
+"""What a directory of archives holds, and whether it is the whole of ILSVRC2012."""
+
+import dataclasses
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from resnet_jax.data.datasets.imagenet import archives, boxes, census
+from resnet_jax.data.datasets.imagenet.archives import Images
+from resnet_jax.data.datasets.imagenet.boxes import Boxes
+from resnet_jax.data.datasets.imagenet.counter import Counter
+from resnet_jax.errors import UsageError
+from resnet_jax.signals import StopRequest
+
+logger = logging.getLogger(__name__)
+
+_SCANS = {"train": (archives.TRAIN, archives.scan_train), "validation": (archives.VALIDATION, archives.scan_validation)}
+# Archive, how many XML files it holds: the former by r1's `process_bounding_boxes.py`, the latter one an image.
+_BOXES = {"train": (boxes.TRAIN, 544_546), "validation": (boxes.VALIDATION, census.WHOLE["validation"])}
+
+
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """What the archives hold."""
+
+    images: dict[str, Images]  # by split; each has some
+    boxes: Boxes
+    files: list[Path]  # the archives
+    missing: list[str]  # what it lacks of the whole, in words
+
+    def described(self) -> dict[str, object]:
+        """For the metadata of the data set: JSON."""
+        return {
+            "archives": [{"name": file.name, "bytes": file.stat().st_size} for file in self.files],
+            "whole": not self.missing,
+            "missing": self.missing,
+            "images": {split: len(images) for split, images in self.images.items()},
+            "images_with_boxes": {split: self.with_boxes(split) for split in self.images},
+        }
+
+    def with_boxes(self, split: str) -> int:
+        """How many images of a split have boxes."""
+        images = self.images[split]
+        return sum(len(self.boxes.of(images.name(row))) > 0 for row in range(len(images)))
+
+
+def survey(directory: Path, stop: StopRequest, *, allow_partial: bool, sequential: bool) -> Contents:
+    """Reads the headers of the tars and all bounding boxes.
+
+    Args:
+      directory: that of the archives.
+      stop: ends it with a StoppedError.
+      allow_partial: takes less than the whole, even one of the two archives of images.
+      sequential: see `archives.scan_train`.
+
+    Raises:
+      UsageError: an archive is missing, damaged, or not the whole of its split.
+    """
+    _check_names(directory, allow_partial=allow_partial)
+    images: dict[str, Images] = {}
+    missing: list[str] = []
+    for split, (name, scan) in _SCANS.items():
+        if (directory / name).is_file():
+            with Counter(f"{split}: found", total=census.WHOLE[split], stop=stop) as counter:
+                images[split] = scan(directory / name, counter.add, sequential=sequential)
+        labels = images[split].labels if split in images else np.zeros(0, np.int64)
+        logger.info("%s: images of %d of %d classes", split, len(np.unique(labels)), len(census.synsets()))
+        missing += filter(None, [census.lacks(split, labels)])
+    _check_whole(directory, images, missing, allow_partial=allow_partial)
+    return Contents(
+        images={split: found for split, found in images.items() if len(found)},
+        boxes=_read_boxes(directory, stop),
+        files=_present(directory),
+        missing=missing,
+    )
+
+
+def _read_boxes(directory: Path, stop: StopRequest) -> Boxes:
+    found = Boxes()
+    for split, (name, total) in _BOXES.items():
+        if (directory / name).is_file():
+            with Counter(f"{split}: read boxes of", total=total, stop=stop) as counter:
+                found.add_archive(directory / name, counter.add)
+    return found
+
+
+def _check_names(directory: Path, *, allow_partial: bool) -> None:
+    absent = [name for name, _ in _SCANS.values() if not (directory / name).is_file()]
+    if absent and (not allow_partial or len(absent) == len(_SCANS)):
+        raise UsageError(
+            f"there is no {' and no '.join(absent)} in {directory}: get it from image-net.org (docs/data.md), "
+            "or say where it is with --config.prepare.archives=DIR"
+        )
+
+
+def _check_whole(directory: Path, images: dict[str, Images], missing: list[str], *, allow_partial: bool) -> None:
+    if not any(len(found) for found in images.values()):
+        raise UsageError(f"the archives in {directory} hold no image: get them again")
+    if missing and not allow_partial:
+        raise UsageError(
+            f"the archives in {directory} are not the whole of ILSVRC2012: {'; '.join(missing)}. Get them again, or "
+            "prepare what there is with --config.prepare.allow_partial=True"
+        )
+
+
+def _present(directory: Path) -> list[Path]:
+    names = [name for name, _ in [*_SCANS.values(), *_BOXES.values()]]
+    return [directory / name for name in names if (directory / name).is_file()]

@@ -1,0 +1,131 @@
+import io
+import tarfile
+
+import numpy as np
+import pytest
+
+from resnet_jax.data.datasets.imagenet import census
+from resnet_jax.data.datasets.imagenet.archives import opened, scan_train, scan_validation
+from resnet_jax.data.datasets.imagenet.in_order import in_order
+from resnet_jax.errors import UsageError
+from tests.data import ilsvrc
+
+IMAGE = {"n01440764_1.JPEG": b"tench"}
+
+
+def scanned(scan, path, *, sequential=False):
+    """What a scan finds: names, labels and bytes in the order of the archive, and the counts it told."""
+    told = []
+    images = scan(path, told.append, sequential=sequential)
+    with opened(path, sequential=sequential) as descriptor:
+        files = {images.name(row): images.read(descriptor, row) for row in range(len(images))}
+    return files, images.labels.tolist(), sum(told)
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+def test_images_are_found_and_labelled_by_name_in_whatever_order(tmp_path, sequential):
+    files = ilsvrc.make_files(num_classes=5, per_class=4, num_validation=9)
+    ilsvrc.write(tmp_path, files, seed=3)
+    train, labels, told = scanned(scan_train, tmp_path / "ILSVRC2012_img_train.tar", sequential=sequential)
+    assert train == files.train and told == len(files.train) == 23
+    assert list(train) != sorted(train)
+    assert [census.synsets()[label] for label in labels] == [name.split("_")[0] for name in train]
+    validation, labels, told = scanned(scan_validation, tmp_path / "ILSVRC2012_img_val.tar", sequential=sequential)
+    assert validation == files.validation and told == 9
+    by_name = dict(zip(validation, labels, strict=True))
+    # As the file val.txt of Caffe's ImageNet example has them.
+    assert [by_name[f"ILSVRC2012_val_{number:08d}.JPEG"] for number in (1, 2, 3)] == [65, 970, 230]
+
+
+def test_the_lists_of_classes():
+    assert len(census.synsets()) == 1000 and list(census.synsets()) == sorted(set(census.synsets()))
+    counts = np.bincount([census.labels()[synset] for synset in census.validation_synsets()])
+    assert counts.tolist() == [50] * 1000
+
+
+def test_what_is_whole_and_what_is_not():
+    whole = np.repeat(np.arange(1000), 50)
+    assert census.lacks("validation", whole) == ""
+    assert census.lacks("validation", whole[:-1]) == (
+        "validation has 49,999 images instead of 50,000, less than 50 of 1 classes (n15075141)"
+    )
+    moved = np.append(whole[1:], 3)
+    assert census.lacks("validation", moved) == (
+        "validation has less than 50 of 1 classes (n01440764), more than 50 of 1 classes (n01491361)"
+    )
+    train = np.repeat(np.arange(1000), 1281)
+    assert census.lacks("train", np.append(train, range(167))) == ""
+    assert "none of 1 classes (n01440764)" in census.lacks("train", train[1281:])
+
+
+@pytest.mark.parametrize(
+    ("tars", "message"),
+    [
+        ({"n00000001.tar": b""}, r"n00000001.tar does not belong in .*img_train.tar \(n00000001 is none of the 1,000"),
+        ({"notes.txt": b""}, r"notes.txt does not belong in .*\(it is not named as n01440764.tar\)"),
+        ({"n01443537.tar": ilsvrc.pack(IMAGE)}, r"n01440764_1.JPEG does not belong in n01443537.tar in .*of n01440764"),
+        ({"n01440764.tar": ilsvrc.pack({"a.JPEG": b""})}, r"a.JPEG does not belong in n01440764.tar in .*_10026.JPEG"),
+        ({"n01440764.tar": b"no tar" * 200}, "n01440764.tar in .* is cut short or damaged"),
+        ({"n01440764.tar": ilsvrc.pack(IMAGE)[:512]}, "n01440764.tar in .* is cut short or damaged .*get it again"),
+        ({"n01440764.tar": ilsvrc.pack(IMAGE)[:1024]}, "n01440764.tar in .* is cut short or damaged .*byte 1,024"),
+        ({"n01440764.tar": ilsvrc.pack(IMAGE)[:1024] + b"x" * 512}, "n01440764.tar in .* is cut short or damaged"),
+    ],
+)
+def test_what_does_not_belong_in_the_training_archive_is_said(tmp_path, tars, message):
+    path = tmp_path / "ILSVRC2012_img_train.tar"
+    path.write_bytes(ilsvrc.pack(tars))
+    with pytest.raises(UsageError, match=message):
+        scan_train(path, lambda count: None, sequential=False)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"ILSVRC2012_val_00050001.JPEG": b""}, r"ILSVRC2012_val_00050001.JPEG does not .* is not one of 1 to 50,000"),
+        ({"ILSVRC2012_val_00000000.JPEG": b""}, "its number is not one of 1 to 50,000"),
+        ({"ILSVRC2012_val_1.JPEG": b""}, "it is not named as ILSVRC2012_val_00000001.JPEG"),
+        ({f"{folder}/ILSVRC2012_val_00000001.JPEG": b"" for folder in "ab"}, "it is in there twice"),
+    ],
+)
+def test_what_does_not_belong_in_the_validation_archive_is_said(tmp_path, files, message):
+    path = tmp_path / "ILSVRC2012_img_val.tar"
+    path.write_bytes(ilsvrc.pack(files))
+    with pytest.raises(UsageError, match=message):
+        scan_validation(path, lambda count: None, sequential=False)
+
+
+def test_links_are_refused(tmp_path):
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        link = tarfile.TarInfo("n01440764.tar")
+        link.type, link.linkname = tarfile.SYMTYPE, "elsewhere"
+        tar.addfile(link)
+    path = tmp_path / "ILSVRC2012_img_train.tar"
+    path.write_bytes(packed.getvalue())
+    with pytest.raises(UsageError, match="n01440764.tar in .* is no plain file"):
+        scan_train(path, lambda count: None, sequential=False)
+
+
+@pytest.mark.parametrize("kept", [100, 5_000, 20_480])
+def test_a_truncated_archive_is_said(tmp_path, kept):
+    ilsvrc.write(tmp_path, ilsvrc.make_files(num_classes=3, per_class=4, num_validation=20))
+    for name, scan in {"ILSVRC2012_img_train.tar": scan_train, "ILSVRC2012_img_val.tar": scan_validation}.items():
+        (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:kept])
+        with pytest.raises(UsageError, match=rf"{name} is cut short or damaged .*: get it again"):
+            scan(tmp_path / name, lambda count: None, sequential=False)
+
+
+def test_work_in_threads_comes_in_order_and_an_error_at_its_place():
+    begun = []
+
+    def work(item):
+        begun.append(item)
+        if item == 40:
+            raise OSError("forty")
+        return item * item
+
+    results = in_order(work, range(10_000), num_threads=4, ahead=6)
+    assert [next(results) for _ in range(40)] == [item * item for item in range(40)]
+    with pytest.raises(OSError, match="forty"):
+        next(results)
+    assert max(begun) <= 40 + 6

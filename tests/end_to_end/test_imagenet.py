@@ -1,0 +1,136 @@
+"""ImageNet by every road: the same images from the archives, from r1's shards and from a folder."""
+
+import collections
+import json
+
+import numpy as np
+import pytest
+
+from resnet_jax.data.crops import Central
+from resnet_jax.data.datasets.imagenet import census
+from resnet_jax.data.loader import Loader
+from resnet_jax.data.order import EvalOrder
+from resnet_jax.data.resize import bilinear
+from resnet_jax.data.sources import open_source
+from tests.data import ilsvrc
+from tests.data.records import serialised, write_tfrecord
+from tests.end_to_end import processes
+
+SPLITS = {"train_split": "train", "eval_split": None, "cache_dir": None}
+
+
+@pytest.fixture(scope="module")
+def files():
+    """Two training images of each of the 1,000 synsets and three odd ones, 50 for validation."""
+    return ilsvrc.make_files(num_classes=1000, per_class=2, num_validation=50)
+
+
+@pytest.fixture(scope="module")
+def prepared(files, tmp_path_factory):
+    """The data directory that --mode=prepare makes of the archives, whose members are in no order."""
+    root = tmp_path_factory.mktemp("prepared")
+    ilsvrc.write(root / "archives", files, seed=0)
+    changes = {"prepare.archives": root / "archives", "prepare.allow_partial": True}
+    command = processes.command("configs/resnet50.py", root / "run", changes)
+    done = processes.subprocess.run(
+        [*command, "--mode=prepare"],
+        cwd=processes.ROOT,
+        env=processes.environment(root / "data"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return root / "data"
+
+
+@pytest.fixture(scope="module")
+def shards(files, tmp_path_factory):
+    """The training images as r1's shards."""
+    root = tmp_path_factory.mktemp("shards")
+    synsets = {name: label for label, name in enumerate(census.synsets(), start=1)}
+    records = []
+    for name, encoded in files.train.items():
+        synset = name.split("_")[0]
+        features = {
+            "image/encoded": encoded,
+            "image/class/label": synsets[synset],
+            "image/class/synset": synset.encode(),
+        }
+        if name == f"{ilsvrc.BOXED}.JPEG":
+            columns = np.array(ilsvrc.BOXES).T.tolist()
+            features |= dict(
+                zip(("image/object/bbox/" + s for s in ("ymin", "xmin", "ymax", "xmax")), columns, strict=True)
+            )
+        records.append(serialised(features))
+    for number in range(4):
+        write_tfrecord(root / f"train-{number:05}-of-00004", records[number::4])
+    return root
+
+
+@pytest.fixture(scope="module")
+def folder(files, tmp_path_factory):
+    """The training images as a folder of class folders."""
+    root = tmp_path_factory.mktemp("folder")
+    for name, encoded in files.train.items():
+        directory = root / "train" / name.split("_")[0]
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_bytes(encoded)
+    return root
+
+
+@pytest.fixture
+def sources(prepared, shards, folder):
+    return {
+        "tfds": open_source("tfds", training=True, name="imagenet2012", data_dir=str(prepared), **SPLITS),
+        "tfrecord": open_source(
+            "tfrecord", training=True, data_dir=str(shards), label_offset=1, num_classes=None, **SPLITS
+        ),
+        "folder": open_source("folder", training=True, data_dir=str(folder), train_split="train", eval_split="train"),
+    }
+
+
+def test_the_same_bytes_labels_and_classes(files, sources):
+    expected = collections.Counter(
+        (encoded, census.synsets().index(name.split("_")[0])) for name, encoded in files.train.items()
+    )
+    for source in sources.values():
+        examples = [source[index] for index in range(len(source))]
+        assert collections.Counter((example.image, example.label) for example in examples) == expected
+        assert source.class_names == tuple(census.synsets())
+
+
+def test_the_same_boxes(files, sources):
+    for name in ("tfds", "tfrecord"):
+        examples = (sources[name][index] for index in range(len(sources[name])))
+        boxed = {example.image: example.boxes for example in examples if len(example.boxes)}
+        assert list(boxed) == [files.train[f"{ilsvrc.BOXED}.JPEG"]]
+        np.testing.assert_allclose(boxed.popitem()[1], ilsvrc.BOXES, rtol=1e-6)
+
+
+def test_the_same_pixels_and_one_bad_example(sources):
+    seen = []
+    for source in sources.values():
+        order = EvalOrder(len(source), len(source))
+        loader = Loader(source, order, Central(24, 3), bilinear, enlarge_to=None, seed=0, replaces=False)
+        batch, unreadable = loader.batch(0)
+        assert unreadable.sum() == 1 and batch.mask.all()
+        pixels = zip(batch.label.tolist(), map(bytes, batch.image), strict=True)
+        seen.append(collections.Counter(pixels))
+    assert seen[0] == seen[1] == seen[2]
+    assert len(seen[0]) == 2003
+
+
+@pytest.mark.slow
+def test_the_main_recipe_trains_on_what_was_prepared(prepared, tmp_path):
+    changes = {
+        "data.batch_size": 8,
+        "model.bn_group_size": 8,
+        "train.total_steps": 2,
+        "eval.every_steps": 2,
+        "log.tensorboard": False,
+    }
+    done = processes.run("configs/resnet50.py", tmp_path, prepared, changes)
+    assert done.returncode == 0, done.stderr
+    assert processes.read_result(tmp_path)["eval"]["count"] == 50
+    assert json.loads((tmp_path / "classes.json").read_text()) == list(census.synsets())

@@ -1,0 +1,246 @@
+"""From archives to a data set that trains: whole or not there, whatever happens on the way."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from resnet_jax import prepare as program
+from resnet_jax.data.datasets.imagenet import census
+from resnet_jax.data.images import decode
+from resnet_jax.data.sources import open_source
+from resnet_jax.errors import UsageError
+from resnet_jax.prepare import prepare
+from tests.data import ilsvrc
+from tests.end_to_end import processes
+
+OPTIONS = {"resize_short_side": None, "quality": 90, "shuffle": True, "num_threads": 2}
+FILES = ilsvrc.make_files(num_classes=6, per_class=4, num_validation=20)
+
+
+@pytest.fixture
+def tars(tmp_path):
+    ilsvrc.write(tmp_path / "tars", FILES, seed=5)
+    return tmp_path / "tars"
+
+
+@pytest.fixture
+def data(tmp_path):
+    return tmp_path / "data"
+
+
+def run(tars, data, *, allow_partial=True, **changes):
+    options = OPTIONS | changes
+    return prepare(archives=str(tars), data_dir=str(data), allow_partial=allow_partial, **options)
+
+
+def records(data, split, name="imagenet2012"):
+    """The examples as TFDS reads them, images as they are stored, by file name."""
+    builder = tfds.core.read_only_builder.builder_from_files(name, data_dir=data)
+    source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+    return {source[index]["file_name"].decode(): source[index] for index in range(len(source))}
+
+
+def options(data, name="imagenet2012"):
+    return {"name": name, "data_dir": str(data), "train_split": "train", "eval_split": None, "cache_dir": None}
+
+
+def test_every_image_comes_back_with_its_label_and_boxes(tars, data, capsys):
+    assert run(tars, data) == 0
+    for split, files in {"train": FILES.train, "validation": FILES.validation}.items():
+        found = records(data, split)
+        assert {name: record["image"] for name, record in found.items()} == files
+        source = open_source("tfds", training=split == "train", **options(data))
+        images = {bytes(example.image): example for example in (source[index] for index in range(len(source)))}
+        for name, encoded in files.items():
+            assert images[encoded].label == found[name]["label"]
+            if split == "train":
+                assert source.class_names[images[encoded].label] == name.split("_")[0]
+                expected = ilsvrc.BOXES if name == f"{ilsvrc.BOXED}.JPEG" else np.zeros((0, 4))
+                np.testing.assert_allclose(images[encoded].boxes, expected, rtol=1e-7)
+                np.testing.assert_allclose(np.reshape(found[name]["bboxes"], (-1, 4)), expected, rtol=1e-7)
+    order = list(records(data, "train"))
+    assert order != sorted(order)
+    facts = json.loads((data / "imagenet2012/6.0.0/metadata.json").read_text())
+    assert facts["whole"] is False and facts["images"] == {"train": 27, "validation": 20}
+    assert facts["images_with_boxes"] == {"train": 1, "validation": 0}
+    assert [archive["name"] for archive in facts["archives"]] == [
+        "ILSVRC2012_img_train.tar",
+        "ILSVRC2012_img_val.tar",
+        "ILSVRC2012_bbox_train_v2.tar.gz",
+    ]
+    assert f"train with: python main.py --config=configs/resnet50.py --config.data.data_dir={data}\n" in (
+        capsys.readouterr().out
+    )
+
+
+@pytest.mark.filterwarnings("ignore")  # those of TFDS for a builder of its own
+def test_the_smaller_variant_stands_beside_the_others_and_each_has_its_name(tars, data, capsys):
+    own = data / "imagenet2012" / "5.1.0"  # what TFDS makes
+    assert run(tars, data, resize_short_side=16) == 0
+    assert "--config.data.name=imagenet2012/short16_q90\n" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="data set 'imagenet2012' is not prepared"):
+        open_source("tfds", training=True, **options(data))
+    assert run(tars, data) == 0
+    own.mkdir()
+    for file in (data / "imagenet2012" / "6.0.0").iterdir():
+        (own / file.name).write_text(file.read_text().replace("6.0.0", "5.1.0")) if file.suffix == ".json" else (
+            (own / file.name).write_bytes(file.read_bytes())
+        )
+    shrunk = records(data, "train", "imagenet2012/short16_q90")
+    assert shrunk.pop(ilsvrc.TRUNCATED)["image"] == FILES.train[ilsvrc.TRUNCATED]
+    assert {decode(record["image"]).shape for record in shrunk.values()} == {(16, 20, 3)}
+    facts = json.loads((data / "imagenet2012/short16_q90/6.0.0/metadata.json").read_text())
+    assert (facts["resize_short_side"], facts["quality"]) == (16, 90)
+    assert facts["not_resized"] == {"train": [ilsvrc.TRUNCATED], "validation": []}
+    find = tfds.core.read_only_builder.builder_from_files
+    assert str(find("imagenet2012", data_dir=data).version) == "6.0.0"
+    assert str(find("imagenet2012:5.1.0", data_dir=data).version) == "5.1.0"
+    assert tfds.builder("imagenet2012", data_dir=data).version == "5.1.0"  # TFDS's own code is not displaced
+
+
+def test_twice_is_once_and_a_part_is_no_whole(tars, data, capsys):
+    assert run(tars, data, shuffle=False) == 0
+    with tarfile.open(tars / "ILSVRC2012_img_val.tar") as tar:
+        assert list(records(data, "validation")) == tar.getnames()
+    before = {path: path.stat().st_mtime_ns for path in data.rglob("*.*_*")}
+    assert run(tars, data) == 0
+    assert "Nothing to do: imagenet2012 is prepared." in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in data.rglob("*.*_*")} == before
+    with pytest.raises(UsageError, match="6.0.0 holds a part of ILSVRC2012 .train has 27 images instead.*: remove it"):
+        run(tars, data, allow_partial=False)
+
+
+def test_less_than_the_whole_is_an_error_and_leaves_nothing(tars, data):
+    with pytest.raises(UsageError) as caught:
+        run(tars, data, allow_partial=False)
+    message = str(caught.value)
+    assert "train has 27 images instead of 1,281,167, none of 994 classes (n01498041, n01514668, " in message
+    assert "validation has 20 images instead of 50,000" in message
+    assert message.endswith("--config.prepare.allow_partial=True") and "\n" not in message
+    assert not list(data.glob("imagenet2012/[!.]*"))
+
+
+def test_the_whole_needs_no_permission_and_is_recorded_as_whole(tars, data, monkeypatch, capsys):
+    monkeypatch.setattr(census, "lacks", lambda split, labels: "")  # the real thing has 138 GB
+    assert run(tars, data, allow_partial=False) == run(tars, data, allow_partial=False) == 0
+    assert json.loads((data / "imagenet2012/6.0.0/metadata.json").read_text())["whole"] is True
+    output = capsys.readouterr().out
+    assert "Nothing to do: imagenet2012 is prepared." in output and "not the whole" not in output
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"archives": None}, "config.prepare.archives is not set: .*--config.prepare.archives=DIR"),
+        ({"archives": "/none"}, "there is no ILSVRC2012_img_train.tar and no ILSVRC2012_img_val.tar in /none: get it"),
+        ({"data_dir": "gs://bucket"}, "config.data.data_dir=gs://bucket is no local path"),
+        ({"data_dir": "/proc/none"}, "/proc/none/imagenet2012 cannot be written .*: name another place"),
+        ({"resize_short_side": 0}, "config.prepare.resize_short_side=0: it has to be at least 1 pixel"),
+        ({"quality": 101}, "config.prepare.quality=101: it has to be 1 to 100"),
+        ({"num_threads": 0}, "config.prepare.num_threads=0: it has to be at least 1"),
+    ],
+)
+def test_mistakes_are_said(tars, data, changes, message):
+    given = {"archives": str(tars), "data_dir": str(data), "allow_partial": True} | OPTIONS | changes
+    with pytest.raises(UsageError, match=message):
+        prepare(**given)
+
+
+def test_one_of_the_two_archives_is_enough_for_a_part(tars, data):
+    (tars / "ILSVRC2012_img_val.tar").unlink()
+    with pytest.raises(UsageError, match="there is no ILSVRC2012_img_val.tar in "):
+        run(tars, data, allow_partial=False)
+    assert run(tars, data) == 0
+    assert len(records(data, "train")) == 27
+
+
+def test_too_small_a_disk_is_said_before_anything_is_written(tars, data, monkeypatch):
+    monkeypatch.setattr(program.shutil, "disk_usage", lambda path: SimpleNamespace(free=10_000))
+    with pytest.raises(UsageError, match=r"takes 0.0 GB and .*/data has 0.0 GB free: make room, name another place"):
+        run(tars, data)
+    assert not list(data.glob("imagenet2012/[!.]*"))
+
+
+def test_two_processes_do_not_prepare_the_same(tars, data):
+    with (
+        program._lock(program.Target(data.resolve(), shrink=None)),
+        pytest.raises(UsageError, match="another process is at work in data directory .*/imagenet2012: wait for it"),
+    ):
+        run(tars, data)
+
+
+def command(tars, data):
+    changes = {"prepare.archives": tars, "prepare.allow_partial": True, "prepare.num_threads": 2}
+    return [*processes.command("configs/resnet50.py", "unused", changes), "--mode=prepare"], data
+
+
+def interrupted(tars, data, number):
+    """Signals main.py while it writes; returns its status and output."""
+    arguments, data = command(tars, data)
+    with subprocess.Popen(
+        arguments, cwd=processes.ROOT, env=processes.environment(data), stdout=subprocess.PIPE, text=True
+    ) as process:
+        while not list(data.glob("imagenet2012/incomplete.*/*array_record*")):
+            assert process.poll() is None, "it ended before it could be interrupted"
+            time.sleep(0.0005)
+        os.kill(process.pid, number)
+        output, _ = process.communicate(timeout=60)
+    return process.returncode, output
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_interrupted_it_leaves_nothing_that_opens_and_begins_anew(tmp_path, data, number):
+    files = ilsvrc.make_files(num_classes=40, per_class=100, num_validation=50)
+    ilsvrc.write(tmp_path / "tars", files)
+    status, output = interrupted(tmp_path / "tars", data, number)
+    left = list(data.glob("imagenet2012/[!.]*"))
+    if number == signal.SIGKILL:
+        assert status == -signal.SIGKILL and [path.name.split(".")[0] for path in left] == ["incomplete"]
+    else:
+        assert status == 75 and left == []
+        assert "Stopped: nothing of the data set is kept. Run the same command again to begin anew." in output
+    with pytest.raises(UsageError, match="data set 'imagenet2012' is not prepared"):
+        open_source("tfds", training=True, **options(data))
+    arguments, _ = command(tmp_path / "tars", data)
+    done = subprocess.run(
+        arguments, cwd=processes.ROOT, env=processes.environment(data), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in data.glob("imagenet2012/[!.]*")] == ["6.0.0"]
+    assert len(records(data, "train")) == len(files.train)
+
+
+def test_no_tensorflow_is_loaded(tars, data):
+    call = f"prepare(archives={str(tars)!r}, data_dir={str(data)!r}, allow_partial=True, **{OPTIONS!r})"
+    code = (
+        f"import sys; from resnet_jax.prepare import prepare; {call}; print({{'tensorflow', 'jax'}} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=processes.ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
+@pytest.mark.slow
+def test_all_classes_prepared_and_trained_on_by_the_main_recipe(tmp_path, data):
+    files = ilsvrc.make_files(num_classes=1000, per_class=2, num_validation=40)
+    ilsvrc.write(tmp_path / "tars", files, seed=2)
+    arguments, _ = command(tmp_path / "tars", data)
+    done = subprocess.run(
+        arguments, cwd=processes.ROOT, env=processes.environment(data), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "train           2,003 images, 1 with boxes" in done.stdout
+    changes = {"data.batch_size": 8, "model.bn_group_size": 8, "train.total_steps": 2, "log.tensorboard": False}
+    small = {"data.image_size": 32, "eval.every_steps": 2, "checkpoint.keep_best": 0}
+    done = processes.run("configs/resnet50.py", tmp_path / "run", data, changes | small)
+    assert done.returncode == 0, done.stderr
+    result = processes.read_result(tmp_path / "run")
+    assert result["step"] == 2 and result["eval"]["count"] == 40
