@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -10,9 +10,9 @@ from typing import Any
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from resnet_jax.class_list import fingerprint
 from resnet_jax.errors import UsageError
 from resnet_jax.state import TrainState
+from resnet_jax.workdir import difference
 
 
 class Checkpoints:
@@ -120,13 +120,13 @@ class Checkpoints:
             ) from error
         return restored.state, restored.meta
 
-    def check_class_list(self, meta: dict[str, Any], class_names: Sequence[str]) -> None:
-        """Raises UsageError if the JSON of a checkpoint names another list of classes than that of the data."""
-        saved, own = meta.get("class_list"), fingerprint(class_names)
-        if saved not in (own, None):
+    def check_data(self, meta: dict[str, Any], data: dict[str, Any]) -> None:
+        """Raises UsageError if the JSON of a checkpoint names other data than `data`, those that there are."""
+        changes = difference(meta.get("data", data), data)
+        if changes:
             raise UsageError(
-                f"checkpoint {self.directory / str(meta['step'])} has another list of classes ({saved}) than the data "
-                f"({own}): its outputs would mean other things; give it the data it was trained on"
+                f"checkpoint {self.directory / str(meta['step'])} was trained on other data ({'; '.join(changes)}): "
+                "give it those, or begin anew in another --workdir"
             )
 
 

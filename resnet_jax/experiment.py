@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from resnet_jax import schedules, sharding, steps
-from resnet_jax.class_list import check_same
+from resnet_jax.class_list import check_same, fingerprint
 from resnet_jax.data.crops import create_eval_crop, create_train_crop
 from resnet_jax.data.loader import Loader
 from resnet_jax.data.order import EvalOrder, TrainOrder
@@ -69,6 +70,7 @@ class Experiment:
     train_step: steps.TrainStep
     eval_step: steps.EvalStep
     class_names: tuple[str, ...]
+    data: dict[str, Any]  # what the data are, in JSON values: a checkpoint goes on with no others
     train_loader: Loader
     eval_loader: Loader
     max_bad_examples: int
@@ -105,26 +107,15 @@ def build(config: ConfigDict, *, cache_dir: Path | None = None) -> Experiment:
     model = _model(config, len(train_source.class_names))
     optimizer = create_optimizer(**config.optimizer)
     plan = _plan(config, len(train_source))
-    preprocess = functools.partial(
-        normalize, mean=tuple(config.input.mean), std=tuple(config.input.std), dtype=model.dtype
-    )
-    network = {"model": model, "preprocess": preprocess}
     init = make_init(model=model, optimizer=optimizer, image_size=config.data.image_size, seed=config.seed)
     abstract = jax.eval_shape(init)  # finds what does not fit together, as a decay pattern without a parameter
     return Experiment(
         description=_describe(config, mesh, train_source, eval_source, plan, abstract),
         mesh=mesh,
         init=init,
-        train_step=steps.make_train_step(
-            **network,
-            optimizer=optimizer,
-            schedule=schedules.create_schedule(**_schedule_options(config, plan)),
-            flip=config.input.flip,
-            seed=config.seed,
-            **config.loss,
-        ),
-        eval_step=steps.make_eval_step(**network),
+        **_steps(config, model, optimizer, plan),
         class_names=train_source.class_names,
+        data=_identify(train_source, eval_source),
         train_loader=_train_loader(config, train_source),
         eval_loader=_eval_loader(config, eval_source, mesh.size),
         max_bad_examples=config.data.max_bad_examples,
@@ -186,6 +177,14 @@ def _open(config: ConfigDict, *, training: bool, cache_dir: Path | None) -> Sour
     return open_source(data.source, training=training, **options.get(data.source, {}))
 
 
+def _identify(train_source: Source, eval_source: Source) -> dict[str, Any]:
+    return {
+        "train": {"name": train_source.name, "examples": len(train_source)},
+        "eval": {"name": eval_source.name, "examples": len(eval_source)},
+        "class_list": fingerprint(train_source.class_names),
+    }
+
+
 def _model(config: ConfigDict, num_classes: int):
     options = dict(config.model)
     if options["num_classes"] is None:
@@ -195,6 +194,23 @@ def _model(config: ConfigDict, num_classes: int):
             f"config.model.num_classes={options['num_classes']} is less than the {num_classes} classes of the data"
         )
     return create_model(**options)
+
+
+def _steps(config: ConfigDict, model: Any, optimizer: optax.GradientTransformation, plan: Plan) -> dict[str, Any]:
+    """The two step functions by their names in `Experiment`."""
+    preprocess = functools.partial(
+        normalize, mean=tuple(config.input.mean), std=tuple(config.input.std), dtype=model.dtype
+    )
+    train_step = steps.make_train_step(
+        model=model,
+        preprocess=preprocess,
+        optimizer=optimizer,
+        schedule=schedules.create_schedule(**_schedule_options(config, plan)),
+        flip=config.input.flip,
+        seed=config.seed,
+        **config.loss,
+    )
+    return {"train_step": train_step, "eval_step": steps.make_eval_step(model=model, preprocess=preprocess)}
 
 
 def _plan(config: ConfigDict, num_examples: int) -> Plan:

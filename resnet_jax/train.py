@@ -13,7 +13,6 @@ from jax.stages import Compiled
 from resnet_jax import provenance
 from resnet_jax.batch import DeviceBatch, abstract_batch
 from resnet_jax.checkpoint import Checkpoints
-from resnet_jax.class_list import fingerprint
 from resnet_jax.data.bad_examples import BadExamples
 from resnet_jax.data.feed import device_batches, host_batches
 from resnet_jax.errors import NonFiniteError
@@ -161,7 +160,7 @@ class _Run:
         restored = self.checkpoints.restore(abstract_state(self.experiment.init, sharding))
         if restored is not None:
             state, meta = restored
-            self.checkpoints.check_class_list(meta, self.experiment.class_names)
+            self.checkpoints.check_data(meta, self.experiment.data)
             logger.info("continuing   from step %d of %d", meta["step"], self.plan.total_steps)
             return state, Position(meta["step"], evaluation=meta["evaluation"])
         state = initial_state(self.experiment)
@@ -171,9 +170,8 @@ class _Run:
     def _open_writers(self, settings: dict[str, Any], stack: contextlib.ExitStack) -> Writers:
         """Opens the metrics and writes down what is known before the first step."""
         self.workdir.forget_metrics_after(self.start.step)
-        names = self.experiment.class_names
-        start = provenance.describe_start(self.start.step) | {"class_list": fingerprint(names)}
-        self.workdir.record_start(settings, start, class_names=names)
+        start = provenance.describe_start(self.start.step) | {"data": self.experiment.data}
+        self.workdir.record_start(settings, start, class_names=self.experiment.class_names)
         platform.work_unit().create_artifact(platform.ArtifactType.DIRECTORY, str(self.workdir.path), "workdir")
         tensorboard_dir = self.workdir.path if self.experiment.tensorboard else None
         writers = stack.enter_context(Writers(self.workdir.metrics, tensorboard_dir=tensorboard_dir))
@@ -232,7 +230,7 @@ class _Run:
             "step": at.step,
             "images_seen": images,
             "evaluation": at.evaluation,
-            "class_list": fingerprint(self.experiment.class_names),
+            "data": self.experiment.data,
         }
         top1 = at.evaluation["top1"] if at.evaluation else None
         with self.timings.measure("checkpoints"):

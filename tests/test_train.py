@@ -131,13 +131,30 @@ def test_another_list_of_classes_is_refused_before_anything_is_touched(workdir):
     classes = json.loads((workdir.path / "classes.json").read_text())
     assert classes == [str(label) for label in range(10)]
     start = json.loads((workdir.path / "run.json").read_text())["starts"][0]
-    assert start["class_list"] == restore(workdir, built)[1]["class_list"] == fingerprint(classes)
-    other = dataclasses.replace(built, class_names=(*built.class_names[:9], "daisy"))
+    assert start["data"] == restore(workdir, built)[1]["data"]
+    assert start["data"] == {
+        "train": {"name": "synthetic/train", "examples": 100},
+        "eval": {"name": "synthetic/eval", "examples": 21},
+        "class_list": fingerprint(classes),
+    }
+    other = dataclasses.replace(
+        built, class_names=(*built.class_names[:9], "daisy"), data=built.data | {"class_list": "another"}
+    )
     with pytest.raises(UsageError, match="class 9 is '9' there and 'daisy' here"):
         train(other, workdir, {}, Never())
     (workdir.path / "classes.json").unlink()  # the checkpoint itself knows, too
-    with pytest.raises(UsageError, match="checkpoint .*checkpoints/1 has another list of classes"):
+    with pytest.raises(UsageError, match="checkpoints/1 was trained on other data .class_list: .* there, another here"):
         train(other, workdir, {}, Never())
+
+
+def test_other_data_are_refused(workdir):
+    built = build({"train.total_steps": 1})
+    assert train(built, workdir, {}, Never()) == 0
+    data = built.data | {"train": {"name": "synthetic:2/train", "examples": 100}}
+    with pytest.raises(
+        UsageError, match="other data .train.name: synthetic/train there, synthetic:2/train here.: give"
+    ):
+        train(dataclasses.replace(built, data=data), workdir, {}, Never())
 
 
 def test_bad_examples_are_listed_and_the_run_goes_on(workdir):

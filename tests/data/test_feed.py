@@ -12,7 +12,10 @@ from resnet_jax.sharding import make_mesh
 from tests.data.test_loader import Smooth, arrays, train_loader
 
 
-@pytest.mark.parametrize(("threads", "workers"), [(0, 0), (1, 0), (2, 0), (4, 0), (None, 0), (0, 1), (1, 2), (4, 4)])
+@pytest.mark.parametrize(
+    ("threads", "workers"),
+    [(0, 0), (1, 0), (2, 0), (4, 0), (None, 0), (0, 1), (1, 2), pytest.param(4, 4, marks=pytest.mark.slow)],
+)
 def test_who_decodes_does_not_change_the_batches(threads, workers):
     loader = train_loader()
     batches = host_batches(loader, start=5, stop=12, num_threads=threads, num_workers=workers)
@@ -21,7 +24,10 @@ def test_who_decodes_does_not_change_the_batches(threads, workers):
             np.testing.assert_array_equal(array, expected)
 
 
-@pytest.mark.parametrize(("threads", "workers"), [(0, 0), (2, 0), (0, 1)])
+@pytest.mark.parametrize(
+    ("threads", "workers"),
+    [(0, 0), (1, 0), (2, 0), (4, 0), (None, 0), (0, 1), (1, 2), pytest.param(4, 4, marks=pytest.mark.slow)],
+)
 def test_an_error_while_decoding_reaches_the_caller(threads, workers):
     loader = train_loader(source=Smooth(broken=tuple(range(10))))
     with pytest.raises(Exception, match="cannot be read .*, nor can 10 others of smooth/train"):

@@ -65,25 +65,32 @@ def spotted(tmp_path_factory):
     return directory
 
 
-def test_a_run_goes_on_and_lists_what_it_could_not_read(tmp_path, spotted):
-    done = processes.run("configs/digits.py", tmp_path, spotted, CHANGES)
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, spotted):
+    """A run in spite of everything: its directory and its process."""
+    workdir = tmp_path_factory.mktemp("finished")
+    return workdir, processes.run("configs/digits.py", workdir, spotted, CHANGES)
+
+
+def test_a_run_goes_on_and_lists_what_it_could_not_read(finished):
+    workdir, done = finished
     assert done.returncode == 0, done.stderr
-    records = [json.loads(line) for line in (tmp_path / "bad_examples.jsonl").read_text().splitlines()]
-    assert [(line["source"], line["index"]) for line in records] == [("spotted/train", TRAIN), ("spotted/test", TEST)]
+    records = [json.loads(line) for line in (workdir / "bad_examples.jsonl").read_text().splitlines()]
+    assert [(record["source"], record["index"]) for record in records] == [
+        ("spotted:1.0.0/train", TRAIN),
+        ("spotted:1.0.0/test", TEST),
+    ]
     assert "another stands in for it" in done.stdout and "it counts as wrong" in done.stdout
-    assert f"unreadable   2 images: {tmp_path / 'bad_examples.jsonl'}" in done.stdout
-    result = processes.read_result(tmp_path)
+    assert f"unreadable   2 images: {workdir / 'bad_examples.jsonl'}" in done.stdout
+    result = processes.read_result(workdir)
     assert (result["eval"]["count"], result["bad_examples"]) == (40, 2)
 
 
-def test_with_worker_processes_the_list_is_the_same(tmp_path, spotted):
-    changes = CHANGES | {"data.num_workers": 2}
-    assert processes.run("configs/digits.py", tmp_path / "workers", spotted, changes).returncode == 0
-    assert processes.run("configs/digits.py", tmp_path / "threads", spotted, CHANGES).returncode == 0
-    lists = [(tmp_path / name / "bad_examples.jsonl").read_text() for name in ("workers", "threads")]
-    assert lists[0] == lists[1]
-    evals = [processes.read_result(tmp_path / name)["eval"] for name in ("workers", "threads")]
-    assert evals[0] == evals[1]
+def test_with_a_worker_process_the_list_is_the_same(tmp_path, spotted, finished):
+    done = processes.run("configs/digits.py", tmp_path, spotted, CHANGES | {"data.num_workers": 1})
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "bad_examples.jsonl").read_text() == (finished[0] / "bad_examples.jsonl").read_text()
+    assert processes.read_result(tmp_path)["eval"] == processes.read_result(finished[0])["eval"]
 
 
 @pytest.mark.parametrize(("split", "at_step"), [("train", range(4)), ("test", [5])])

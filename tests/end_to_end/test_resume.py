@@ -93,7 +93,7 @@ def test_killed_and_continued(moment, tmp_path, data_dir, undisturbed):
     assert_ends_like(tmp_path, undisturbed)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_stopped_and_continued_without_losing_a_step(number, tmp_path, data_dir, undisturbed):
     status, output = end_when(between_checkpoints, tmp_path, data_dir, number)
     assert status == 75, output
@@ -107,7 +107,7 @@ def test_stopped_and_continued_without_losing_a_step(number, tmp_path, data_dir,
     assert_ends_like(tmp_path, undisturbed)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_to_the_group_does_not_lose_the_run_to_its_workers(number, tmp_path, data_dir, undisturbed):
     # Ctrl-C and Slurm signal the whole group.
     status, output = end_when(between_checkpoints, tmp_path, data_dir, number, {"data.num_workers": 1})

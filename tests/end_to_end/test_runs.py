@@ -21,7 +21,16 @@ def test_the_work_directory(finished):
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     names = {path.name for path in workdir.iterdir()}
-    assert names == {".lock", "config.json", "run.json", "metrics.jsonl", "train.log", "checkpoints", "result.json"}
+    assert names == {
+        ".lock",
+        "classes.json",
+        "config.json",
+        "run.json",
+        "metrics.jsonl",
+        "train.log",
+        "checkpoints",
+        "result.json",
+    }
     result = processes.read_result(workdir)
     assert (result["step"], result["total_steps"], result["stop_reason"]) == (60, 60, "completed")
     assert result["eval"]["count"] == 360
@@ -46,7 +55,7 @@ def test_metrics(finished):
 def test_what_is_printed(finished):
     output = finished[1].stdout
     for part in (
-        "digits/train 1,437 images, digits/test 360",
+        "digits:1.0.0/train 1,437 images, digits:1.0.0/test 360",
         "n=360",
         "step      10/60",
         "Finished     step 60 of 60",

@@ -16,7 +16,7 @@ class FolderSource:
 
     def __init__(self, root: Path, class_names: list[str]):
         """Lists the files below `root`; reads none. Raises UsageError for a class without images."""
-        self.name = f"{root.parent.name}/{root.name}"
+        self.name = f"folder/{root.name}"
         self.class_names = tuple(class_names)
         self._root = os.fsencode(root)
         files, labels = [], []

@@ -21,7 +21,7 @@ class Source(Protocol):
     What cannot be read raises OSError or ValueError: the loader decides what becomes of it.
     """
 
-    name: str  # for messages: 'imagenet2012/train'
+    name: str  # the same wherever the data lie: 'imagenet2012:6.0.0/train'
     class_names: tuple[str, ...]  # class k is the k-th
 
     def __len__(self) -> int: ...

@@ -82,7 +82,7 @@ def open_source(
     if split is None:
         split = "validation" if "validation" in builder.info.splits else "test"
     keys, class_names = _classification(builder)
-    return TfdsSource(f"{builder.name}/{split}", _open_records(builder, split, cache_dir), keys, class_names)
+    return TfdsSource(f"{_full_name(builder)}/{split}", _open_records(builder, split, cache_dir), keys, class_names)
 
 
 def data_root(data_dir: str | None) -> Path:
@@ -107,6 +107,12 @@ def _find(name: str, directory: Path) -> tfds.core.DatasetBuilder:
         ) from None
     except (ValueError, AssertionError) as error:  # what TFDS raises for names, configs and versions it cannot have
         raise UsageError(f"data set {name!r} cannot be had: {' '.join(str(error).split())[:200]}") from None
+
+
+def _full_name(builder: tfds.core.DatasetBuilder) -> str:
+    """With its version: another one has other examples, or another order of them."""
+    variant = "" if builder.builder_config is None else f"/{builder.builder_config.name}"
+    return f"{builder.name}{variant}:{builder.version}"
 
 
 def _prepare(name: str, directory: Path) -> tfds.core.DatasetBuilder:

@@ -98,7 +98,7 @@ def open_source(
     paths = _shards(root, split)
     files = open_tfrecords(paths, cache_dir=cache_dir)
     source = TFRecordSource(
-        f"{root.name}/{split}",
+        f"tfrecord/{split}",
         Records(files, [Part(path, 0, files.count(path)) for path in paths]),
         class_names=_class_names(label_offset, num_classes),
         label_offset=label_offset,

@@ -9,7 +9,7 @@ from tests.data.sources.conftest import FOLDER
 def test_classes_of_a_folder_are_numbered_by_sorted_name(folder):
     train, evaluation = (open_source("folder", training=t, **FOLDER, data_dir=str(folder)) for t in (True, False))
     assert (len(train), len(evaluation), len(train.class_names)) == (18, 6, 3)
-    assert train.name.endswith("/train") and evaluation.name.endswith("/val")
+    assert (train.name, evaluation.name) == ("folder/train", "folder/val")
     # 'Rose' sorts before 'aster' and 'lily', as Python and PyTorch sort: capitals first.
     assert [train[index].label for index in range(18)] == [0] * 7 + [1] * 5 + [2] * 6
     assert decode(train[0].image)[0, 0, 0] == 160 and decode(train[8].image)[0, 0, 0] == 10

@@ -21,8 +21,8 @@ from tests.data.sources.conftest import DIGITS
 
 def test_digits_prepare_themselves(data_dir):
     train, test = (open_source("tfds", training=t, **DIGITS, data_dir=data_dir) for t in (True, False))
-    assert (len(train), train.name, len(train.class_names)) == (1437, "digits/train", 10)
-    assert (len(test), test.name) == (360, "digits/test")
+    assert (len(train), train.name, len(train.class_names)) == (1437, "digits:1.0.0/train", 10)
+    assert (len(test), test.name) == (360, "digits:1.0.0/test")
 
 
 def test_slices_of_splits(data_dir):

@@ -27,8 +27,8 @@ def write(root, *records, split="train"):
 
 def test_splits_and_labels(shards):
     train, evaluation = (open_part(shards, training=training) for training in (True, False))
-    assert (len(train), train.name, train.class_names) == (21, f"{shards.name}/train", ("0", "1", "2", "3", "4"))
-    assert (len(evaluation), evaluation.name) == (6, f"{shards.name}/validation")
+    assert (len(train), train.name, train.class_names) == (21, "tfrecord/train", ("0", "1", "2", "3", "4"))
+    assert (len(evaluation), evaluation.name) == (6, "tfrecord/validation")
     assert [train[index].label for index in range(21)] == [index % 5 for index in range(21)]
     assert train.where(18) == f"{shards}/train-00002-of-00003 record 0"
     assert [train[index].boxes.shape for index in range(21)] == [(0, 4)] * 21
@@ -37,8 +37,8 @@ def test_splits_and_labels(shards):
 def test_the_evaluation_split_is_the_first_there_is(tmp_path):
     for split in ("val", "test", "validation"):
         write(tmp_path, r1_example(0, 1), split=split)
-        assert open_part(tmp_path, training=False).name == f"{tmp_path.name}/{split}"
-    assert open_part(tmp_path, training=False, eval_split="val").name == f"{tmp_path.name}/val"
+        assert open_part(tmp_path, training=False).name == f"tfrecord/{split}"
+    assert open_part(tmp_path, training=False, eval_split="val").name == "tfrecord/val"
 
 
 def test_boxes(tmp_path):
