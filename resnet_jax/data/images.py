@@ -15,6 +15,7 @@ from resnet_jax.data.jpeg import Frame, decode_top, find_frame
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what it cannot decode is an error here
 
 _JPEG, _PNG = b"\xff\xd8", b"\x89PNG"
+_PRINTING = ("CMYK", "YCCK")  # colour spaces that simplejpeg and Pillow turn into not quite the same RGB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,14 +43,14 @@ def decode(encoded: bytes) -> np.ndarray:
       ValueError: no format of JPEG, PNG or one that Pillow knows, or the data end too early.
     """
     try:
-        if encoded.startswith(_JPEG):
+        if encoded.startswith(_JPEG) and simplejpeg.decode_jpeg_header(encoded)[2] not in _PRINTING:
             return simplejpeg.decode_jpeg(encoded, colorspace="RGB")
         if encoded.startswith(_PNG):
             image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
             if image is not None:
                 return image
     except (ValueError, cv2.error):
-        pass  # CMYK, for one: Pillow decides
+        pass  # Pillow decides
     return _decode_with_pillow(encoded)
 
 

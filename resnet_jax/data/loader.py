@@ -93,7 +93,8 @@ class Loader:
 
     def _load(self, rows: Rows) -> Loaded:
         size, side = len(rows.indices), self.image_size
-        images, labels = np.zeros((size, side, side, 3), np.uint8), np.zeros(size, np.int32)
+        images, labels = np.empty((size, side, side, 3), np.uint8), np.zeros(size, np.int32)
+        images[~rows.mask] = 0
         unreadable = np.zeros(size, bool)
         draws = uniforms(int(combine(_CROP_STREAM, self.seed)[0]), rows.positions, self.crop.num_uniforms)
         for row in np.flatnonzero(rows.mask).tolist():
@@ -112,6 +113,7 @@ class Loader:
                 f"{self.source.where(index)} cannot be read ({self.problem(index)}), nor can {_REPLACEMENTS} others "
                 f"of {self.source.name}: is the disk still there?"
             )
+        out[...] = 0
         return UNREADABLE, True
 
     def _candidates(self, rows: Rows, row: int) -> Iterator[int]:

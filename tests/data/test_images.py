@@ -31,7 +31,7 @@ def test_decodes_as_pillow_does(kind, mode, options):
     encoded = encode(smooth(37, 50), kind, mode, **options)
     image = decode(encoded)
     assert image.dtype == np.uint8 and image.shape == (37, 50, 3)
-    assert abs(image.astype(int) - as_pillow_reads(encoded)).mean() < 1.0
+    np.testing.assert_array_equal(image, as_pillow_reads(encoded))
 
 
 def test_exif_rotation_is_ignored():
@@ -47,3 +47,20 @@ def test_half_a_file_is_an_error(kind, keep):
     encoded = encode(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8), kind)
     with pytest.raises(ValueError, match="."):
         decode(encoded[: int(len(encoded) * keep)])
+
+
+def test_ycck_and_cmyk_are_told_apart_as_pillow_does():
+    encoded = bytearray(encode(smooth(37, 50), "JPEG", "CMYK"))
+    images = []
+    for transform in (0, 2):  # of the Adobe segment: CMYK, YCCK
+        encoded[encoded.index(b"Adobe") + 11] = transform
+        images.append(decode(bytes(encoded)))
+        np.testing.assert_array_equal(images[-1], as_pillow_reads(bytes(encoded)))
+    assert (images[0] != images[1]).any()
+
+
+def test_a_png_by_the_name_of_jpeg_and_the_like_are_known_by_their_first_bytes():
+    image = smooth(20, 30)
+    np.testing.assert_array_equal(decode(encode(image, "PNG")), image)
+    np.testing.assert_array_equal(decode(encode(image, "WEBP", lossless=True)), image)
+    np.testing.assert_array_equal(decode(encode(image, "BMP")), image)
