@@ -1,0 +1,95 @@
+"""Measures the memory of the input pipeline on a source as long as ImageNet: 1,281,167 records in 1,024 files.
+
+    python benchmarks/input_memory.py [--batches N] [--cores N]
+
+The records are r1's, with tiny images, in a temporary directory (1.3 GB). What is counted is the resident memory of
+this process above what it had before the source was opened, after each batch; the batches that are being made or wait
+to be taken are subtracted.
+"""
+
+import argparse
+import io
+import itertools
+import struct
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, it finds its siblings too
+
+import google_crc32c
+import numpy as np
+import psutil
+from PIL import Image
+from tensorflow_datasets.proto import tf_example_pb2
+
+from configs import resnet50
+from resnet_jax import experiment
+from resnet_jax.data.feed import host_batches
+
+_RECORDS, _FILES = 1_281_167, 1024
+
+
+def main() -> None:
+    """Writes the files, reads batches of them, prints what that took."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batches", type=int, default=1000, help="batches of 128 (1000)")
+    parser.add_argument("--cores", type=int, default=2, help="decoding threads (2)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        _write(Path(directory))
+        before = psutil.Process().memory_info().rss
+        levels = [rss - before for rss in _rss_while_reading(directory, options.batches, options.cores)]
+    buffers = (2 * options.cores + 1) * 128 * 224 * 224 * 3  # being made, waiting, taken
+    tenth = max(1, len(levels) // 10)
+    print(f"{_RECORDS:,} records in {_FILES:,} files, {options.batches:,} batches of 128, {options.cores} threads")
+    print(
+        f"above the start     {max(levels) / 1e6:,.0f} MB at most, {np.mean(levels[-tenth:]) / 1e6:,.0f} MB at the end"
+    )
+    print(f"batch buffers       {buffers / 1e6:,.0f} MB")
+    print(f"above the buffers   {(max(levels) - buffers) / 1e6:,.0f} MB")
+    print(f"growth              {(np.mean(levels[-tenth:]) - np.mean(levels[tenth : 2 * tenth])) / 1e6:,.0f} MB")
+
+
+def _rss_while_reading(directory: str, batches: int, cores: int) -> Iterator[int]:
+    config = resnet50.get_config()
+    config.data.source = "tfrecord"
+    config.data.data_dir = directory
+    config.data.eval_split = "train"
+    config.data.batch_size = 128
+    loader = experiment.build(config).train_loader
+    for _ in host_batches(loader, start=0, stop=batches, num_threads=cores, num_workers=0):
+        yield psutil.Process().memory_info().rss
+
+
+def _write(directory: Path) -> None:
+    records = [_framed(_example(label)) for label in range(1, 1001)]
+    ends = np.linspace(0, _RECORDS, _FILES + 1).astype(int)
+    for number, (start, end) in enumerate(itertools.pairwise(ends.tolist())):
+        content = b"".join(records[record % len(records)] for record in range(start, end))
+        (directory / f"train-{number:05}-of-{_FILES:05}").write_bytes(content)
+
+
+def _example(label: int) -> bytes:
+    pixels = np.random.default_rng(label).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG")
+    example = tf_example_pb2.Example()
+    example.features.feature["image/encoded"].bytes_list.value.append(file.getvalue())
+    example.features.feature["image/class/label"].int64_list.value.append(label)
+    return example.SerializeToString()
+
+
+def _framed(data: bytes) -> bytes:
+    length = struct.pack("<Q", len(data))
+    return length + _checksum(length) + data + _checksum(data)
+
+
+def _checksum(data: bytes) -> bytes:
+    crc = google_crc32c.value(data)
+    return struct.pack("<I", ((crc >> 15 | (crc & 0x1FFFF) << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+if __name__ == "__main__":
+    main()
