@@ -1,8 +1,9 @@
 """Measures the memory of the input pipeline on a source as long as ImageNet: 1,281,167 records in 1,024 files.
 
-    python benchmarks/input_memory.py [--batches N] [--cores N]
+    python benchmarks/input_memory.py [--source tfrecord|tfds] [--batches N] [--cores N]
 
-The records are r1's, with tiny images, in a temporary directory (1.3 GB). What is counted is the resident memory of
+The records hold tiny images, in r1's format or in that of --mode=prepare (ArrayRecord, which takes minutes to write),
+in a temporary directory of 2 GB. What is counted is the resident memory of
 this process above what it had before the source was opened, after each batch; the batches that are being made or wait
 to be taken are subtracted.
 """
@@ -26,6 +27,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from configs import resnet50
 from resnet_jax import experiment
+from resnet_jax.data.datasets.imagenet.builder import Imagenet2012, Split
 from resnet_jax.data.feed import host_batches
 
 _RECORDS, _FILES = 1_281_167, 1024
@@ -34,16 +36,19 @@ _RECORDS, _FILES = 1_281_167, 1024
 def main() -> None:
     """Writes the files, reads batches of them, prints what that took."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", choices=_WRITERS, default="tfrecord", help="kind of files (tfrecord)")
     parser.add_argument("--batches", type=int, default=1000, help="batches of 128 (1000)")
     parser.add_argument("--cores", type=int, default=2, help="decoding threads (2)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        _write(Path(directory))
+        _WRITERS[options.source](Path(directory))
         before = psutil.Process().memory_info().rss
-        levels = [rss - before for rss in _rss_while_reading(directory, options.batches, options.cores)]
+        levels = [rss - before for rss in _rss_while_reading(directory, options)]
     buffers = (2 * options.cores + 1) * 128 * 224 * 224 * 3  # being made, waiting, taken
     tenth = max(1, len(levels) // 10)
-    print(f"{_RECORDS:,} records in {_FILES:,} files, {options.batches:,} batches of 128, {options.cores} threads")
+    print(
+        f"{_RECORDS:,} records in {_FILES:,} files ({options.source}), {options.batches:,} batches of 128, {options.cores} threads"
+    )
     print(
         f"above the start     {max(levels) / 1e6:,.0f} MB at most, {np.mean(levels[-tenth:]) / 1e6:,.0f} MB at the end"
     )
@@ -52,18 +57,18 @@ def main() -> None:
     print(f"growth              {(np.mean(levels[-tenth:]) - np.mean(levels[tenth : 2 * tenth])) / 1e6:,.0f} MB")
 
 
-def _rss_while_reading(directory: str, batches: int, cores: int) -> Iterator[int]:
+def _rss_while_reading(directory: str, options: argparse.Namespace) -> Iterator[int]:
     config = resnet50.get_config()
-    config.data.source = "tfrecord"
+    config.data.source = options.source
     config.data.data_dir = directory
     config.data.eval_split = "train"
     config.data.batch_size = 128
     loader = experiment.build(config).train_loader
-    for _ in host_batches(loader, start=0, stop=batches, num_threads=cores, num_workers=0):
+    for _ in host_batches(loader, start=0, stop=options.batches, num_threads=options.cores, num_workers=0):
         yield psutil.Process().memory_info().rss
 
 
-def _write(directory: Path) -> None:
+def _write_tfrecords(directory: Path) -> None:
     records = [_framed(_example(label)) for label in range(1, 1001)]
     ends = np.linspace(0, _RECORDS, _FILES + 1).astype(int)
     for number, (start, end) in enumerate(itertools.pairwise(ends.tolist())):
@@ -71,12 +76,24 @@ def _write(directory: Path) -> None:
         (directory / f"train-{number:05}-of-{_FILES:05}").write_bytes(content)
 
 
-def _example(label: int) -> bytes:
+def _write_array_records(directory: Path) -> None:
+    features = [{"image": _image(k), "label": k, "file_name": str(k), "bboxes": []} for k in range(1000)]
+    examples = ((str(record), features[record % len(features)]) for record in range(_RECORDS))
+    split = Split(examples=examples, num_examples=_RECORDS, num_bytes=138_000_000_000)  # for as many files
+    builder = Imagenet2012(data_dir=directory, variant=None, splits={"train": split}, metadata={})
+    builder.download_and_prepare(download_dir=directory / "none")
+
+
+def _image(label: int) -> bytes:
     pixels = np.random.default_rng(label).integers(0, 256, (24, 32, 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG")
+    return file.getvalue()
+
+
+def _example(label: int) -> bytes:
     example = tf_example_pb2.Example()
-    example.features.feature["image/encoded"].bytes_list.value.append(file.getvalue())
+    example.features.feature["image/encoded"].bytes_list.value.append(_image(label))
     example.features.feature["image/class/label"].int64_list.value.append(label)
     return example.SerializeToString()
 
@@ -90,6 +107,8 @@ def _checksum(data: bytes) -> bytes:
     crc = google_crc32c.value(data)
     return struct.pack("<I", ((crc >> 15 | (crc & 0x1FFFF) << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
+
+_WRITERS = {"tfrecord": _write_tfrecords, "tfds": _write_array_records}
 
 if __name__ == "__main__":
     main()

@@ -1,6 +1,7 @@
 """Checkpoints: the state, and JSON that says what it is. Saved in the background; latest and best are kept."""
 
 import contextlib
+import logging
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from orbax.checkpoint import checkpoint_managers
 from resnet_jax.errors import UsageError
 from resnet_jax.state import TrainState
 from resnet_jax.workdir import difference
+
+logger = logging.getLogger(__name__)
 
 
 class Checkpoints:
@@ -122,6 +125,8 @@ class Checkpoints:
 
     def check_data(self, meta: dict[str, Any], data: dict[str, Any]) -> None:
         """Raises UsageError if the JSON of a checkpoint names other data than `data`, those that there are."""
+        if "data" not in meta:
+            logger.warning("checkpoint %s does not say on which data it was trained", meta["step"])
         changes = difference(meta.get("data", data), data)
         if changes:
             raise UsageError(

@@ -1,6 +1,7 @@
 """Evaluation: every example exactly once, in sums."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Generator
 
 import jax
 
@@ -8,6 +9,7 @@ from resnet_jax import metrics
 from resnet_jax.batch import abstract_batch
 from resnet_jax.data.bad_examples import BadExamples
 from resnet_jax.data.feed import device_batches, host_batches
+from resnet_jax.data.loader import Loaded
 from resnet_jax.experiment import Experiment
 from resnet_jax.metrics import Totals
 from resnet_jax.sharding import over_batch, replicated
@@ -34,9 +36,15 @@ class Evaluator:
             num_threads=experiment.num_threads,
             num_workers=experiment.num_workers,
         )
+        with contextlib.closing(loaded):  # and with it its threads and processes, whatever happens
+            return self._sum(state, loaded, interrupted)
+
+    def _sum(
+        self, state: TrainState, loaded: Generator[Loaded, None, None], interrupted: Callable[[], bool]
+    ) -> Totals | None:
         sums, pending = metrics.zero(), None
-        batches = self._bad_examples.watch(loaded, loader, start=0)
-        for batch in device_batches(batches, mesh=experiment.mesh):
+        batches = self._bad_examples.watch(loaded, self._experiment.eval_loader, start=0)
+        for batch in device_batches(batches, mesh=self._experiment.mesh):
             totals = self._step(state, batch)
             if pending is not None:  # fetched one batch late: the device has work while the host waits
                 sums = metrics.merge(sums, jax.device_get(pending))

@@ -19,13 +19,14 @@ from resnet_jax.data.crops import create_eval_crop, create_train_crop
 from resnet_jax.data.loader import Loader
 from resnet_jax.data.order import EvalOrder, TrainOrder
 from resnet_jax.data.resize import create_resize
-from resnet_jax.data.sources import Source, open_source
+from resnet_jax.data.sources import Source, open_source, share_with_boxes
 from resnet_jax.errors import UsageError
-from resnet_jax.limits import LIMITS
+from resnet_jax.limits import check_limits
 from resnet_jax.models import create_model
 from resnet_jax.normalization import normalize
 from resnet_jax.optimizers import create_optimizer
 from resnet_jax.state import TrainState, make_init, parameter_count
+from resnet_jax.workdir import flatten
 
 # What a continued run may change: it decides where and how fast a run goes, not what it computes.
 MAY_CHANGE = (
@@ -99,7 +100,7 @@ def build(config: ConfigDict, *, cache_dir: Path | None = None) -> Experiment:
     """
     if jax.process_count() > 1:
         raise UsageError(f"{jax.process_count()} processes: this version trains on the devices of one process alone")
-    _check_ranges(config)
+    check_limits(flatten(config.to_dict()))
     mesh = sharding.make_mesh()
     _check_batch_size(config.data.batch_size, mesh.size, config.model.bn_group_size)
     train_source, eval_source = (_open(config, training=training, cache_dir=cache_dir) for training in (True, False))
@@ -126,23 +127,6 @@ def build(config: ConfigDict, *, cache_dir: Path | None = None) -> Experiment:
         keep_best=config.checkpoint.keep_best,
         tensorboard=config.log.tensorboard,
     )
-
-
-def _check_ranges(config: ConfigDict) -> None:
-    """Raises UsageError for numbers that can mean nothing. None, where allowed, passes."""
-    for wanted, keys, holds in LIMITS:
-        for key in keys.split():
-            value = config
-            for name in key.split("."):
-                value = value[name]
-            if value is not None and not (_finite(value) and holds(value)):
-                raise UsageError(f"config.{key}={value!r} is out of range: it must be {wanted}")
-
-
-def _finite(value: Any) -> bool:
-    """Whether a number, or every element of a sequence, is a finite number."""
-    values = value if isinstance(value, tuple | list) else [value]
-    return all(isinstance(number, int | float) and math.isfinite(number) for number in values)
 
 
 def _check_batch_size(batch_size: int, devices: int, bn_group_size: int | None) -> None:
@@ -281,10 +265,17 @@ def _describe(
     return {
         "devices": f"{mesh.size} x {kind}" + (f" on {processes} hosts" if processes > 1 else ""),
         "data": f"{train_source.name} {len(train_source):,} images, {eval_source.name} {len(eval_source):,}, "
-        f"{len(train_source.class_names):,} classes, {config.data.image_size} px",
+        f"{len(train_source.class_names):,} classes, {config.data.image_size} px{_boxes(config, train_source)}",
         "model": f"{model.name}-{model.depth}, {parameter_count(abstract.params):,} parameters, {model.dtype}, "
         f"batch norm {batch_norm}",
         "training": f"{plan.total_steps:,} steps of {batch_size:,} images = "
         f"{plan.total_steps / plan.steps_per_epoch:.4g} epochs of {plan.steps_per_epoch:,.5g} steps",
         "evaluation": f"every {plan.eval_every_steps:,.5g} steps and at the end",
     }
+
+
+def _boxes(config: ConfigDict, source: Source) -> str:
+    """For whom crops are to be guided by boxes: whether there are any."""
+    if config.data.train_crop.name != "box_guided":
+        return ""
+    return f", boxes around objects in {share_with_boxes(source):.0%} of a sample of the images"

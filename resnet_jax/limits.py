@@ -1,10 +1,13 @@
 """What numbers a config may hold."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from resnet_jax.errors import UsageError
+
 # In words, the keys, the test. None, where a key allows it, passes.
-LIMITS: list[tuple[str, str, Callable[[Any], bool]]] = [
+_LIMITS: list[tuple[str, str, Callable[[Any], bool]]] = [
     (
         "at least 1",
         "data.batch_size data.image_size data.enlarge_to data.synthetic.image_height data.synthetic.image_width "
@@ -29,3 +32,18 @@ LIMITS: list[tuple[str, str, Callable[[Any], bool]]] = [
     ("three numbers", "input.mean", lambda v: len(v) == 3),
     ("three numbers above 0", "input.std", lambda v: len(v) == 3 and min(v) > 0),
 ]
+
+
+def check_limits(settings: Mapping[str, Any]) -> None:
+    """Raises UsageError for numbers, by dotted key, that can mean nothing. None, where allowed, passes."""
+    for wanted, keys, holds in _LIMITS:
+        for key in keys.split():
+            value = settings[key]
+            if value is not None and not (_finite(value) and holds(value)):
+                raise UsageError(f"config.{key}={value!r} is out of range: it must be {wanted}")
+
+
+def _finite(value: Any) -> bool:
+    """Whether a number, or every element of a sequence, is a finite number."""
+    values = value if isinstance(value, tuple | list) else [value]
+    return all(isinstance(number, int | float) and math.isfinite(number) for number in values)

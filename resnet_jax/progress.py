@@ -85,7 +85,7 @@ def show_log() -> None:
 @contextlib.contextmanager
 def keep_log(path: Path) -> Iterator[None]:
     """Adds what this package logs meanwhile, tables included, to a file."""
-    handler = logging.FileHandler(path)
+    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
     package = logging.getLogger("resnet_jax")
     package.addHandler(handler)
@@ -101,8 +101,10 @@ class _BarHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         stream = sys.stderr if record.levelno >= logging.ERROR else sys.stdout
+        encoding = stream.encoding or "utf-8"
+        line = self.format(record).encode(encoding, "backslashreplace").decode(encoding)  # file names hold any bytes
         try:
-            tqdm.write(self.format(record), file=stream)
+            tqdm.write(line, file=stream)
             stream.flush()
         except OSError:  # nobody reads any more: training goes on
             pass

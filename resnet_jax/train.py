@@ -76,6 +76,7 @@ class _Run:
     def __init__(self, experiment: Experiment, workdir: Workdir, stop: StopRequest, stack: contextlib.ExitStack):
         """Restores or makes the state; what is opened is to be closed by `stack`."""
         self.experiment, self.workdir, self.plan, self.stop = experiment, workdir, experiment.plan, stop
+        self.stack = stack
         self.timings = Timings()
         self.is_main = jax.process_index() == 0
         if self.is_main:
@@ -202,6 +203,7 @@ class _Run:
             num_threads=experiment.num_threads,
             num_workers=experiment.num_workers,
         )
+        self.stack.enter_context(contextlib.closing(loaded))  # with its threads and processes, before an error is said
         batches = self.bad_examples.watch(loaded, experiment.train_loader, start=start)
         return device_batches(batches, mesh=experiment.mesh)
 

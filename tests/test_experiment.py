@@ -145,6 +145,12 @@ def test_training_replaces_what_cannot_be_read_and_evaluation_counts_it():
     assert built.class_names == tuple("0123456789")
 
 
+def test_crops_guided_by_boxes_say_whether_there_are_any():
+    built = experiment.build(tiny_config({"data.train_crop.name": "box_guided"}))
+    assert built.description["data"].endswith("12 px, boxes around objects in 0% of a sample of the images")
+    assert "boxes" not in experiment.build(tiny_config()).description["data"]
+
+
 def test_two_splits_of_other_classes_are_refused(monkeypatch):
     def open_part(kind, *, training, num_classes, **options):
         return real(kind, training=training, num_classes=num_classes + training, **options)

@@ -23,10 +23,11 @@ class BadExamples:
     def __init__(self, path: Path, *, at_most: int):
         """Goes on with the list at `path`; more than `at_most` of them end the run."""
         self._path, self._at_most = path, at_most
-        self._known = {(record["source"], record["index"]) for record in _records(path)}
+        self._records = {(record["source"], record["index"]): record for record in _records(path)}
+        self._checked: set[str] = set()  # sources of which the list was compared with what can be read now
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._records)
 
     def watch(self, loaded: Iterator[Loaded], loader: Loader, *, start: int) -> Iterator[HostBatch]:
         """Passes batches `start`, ... of a loader on, and lists what is bad in them.
@@ -34,33 +35,53 @@ class BadExamples:
         Raises:
           UsageError: there are too many.
         """
+        self._forget_repaired(loader)
         for step, (batch, unreadable) in enumerate(loaded, start):
             if unreadable.any():
                 self._add(loader, loader.rows(step).indices[unreadable])
             yield batch
 
+    def _forget_repaired(self, loader: Loader) -> None:
+        """Takes off the list what an earlier start could not read, and this one can."""
+        name = loader.source.name
+        if name in self._checked:
+            return
+        self._checked.add(name)
+        listed = [key for key in self._records if key[0] == name]
+        repaired = [key for key in listed if key[1] >= len(loader.source) or loader.problem(key[1]) is None]
+        if repaired:
+            logger.info("%d images of %s that could not be read can be read now", len(repaired), name)
+            self._records = {key: record for key, record in self._records.items() if key not in repaired}
+            part = self._path.with_name(self._path.name + ".part")
+            part.write_text("".join(map(_line, self._records.values())))
+            part.replace(self._path)
+
     def _add(self, loader: Loader, indices: np.ndarray) -> None:
         source = loader.source
         for index in (int(index) for index in indices):
-            if (source.name, index) in self._known:
+            if (source.name, index) in self._records:
                 continue
             record = {"source": source.name, "index": index, "where": source.where(index)}
-            record["error"] = loader.problem(index)
+            record["error"] = loader.problem(index) or "it could not be read at first, and can be now"
+            self._records[source.name, index] = record
             self._write(record)
-            self._known.add((source.name, index))
             done = "another stands in for it" if loader.replaces else "it counts as wrong"
             logger.warning("%s cannot be read (%s): %s", record["where"], record["error"], done)
         if len(self) > self._at_most:
             raise UsageError(
-                f"{len(self)} examples cannot be read, more than config.data.max_bad_examples={self._at_most}: "
-                f"repair or remove what {self._path} lists, or allow more"
+                f"{len(self)} images cannot be read, more than config.data.max_bad_examples={self._at_most}: "
+                f"repair those that {self._path} lists, or allow more"
             )
 
     def _write(self, record: dict) -> None:
         with self._path.open("a+b") as file:
             if file.tell() and not self._path.read_bytes().endswith(b"\n"):
                 file.write(b"\n")  # after half a line, which a kill left
-            file.write(json.dumps(record).encode() + b"\n")
+            file.write(_line(record).encode())
+
+
+def _line(record: dict) -> str:
+    return json.dumps(record) + "\n"
 
 
 def _records(path: Path) -> list[dict]:

@@ -4,7 +4,8 @@ import collections
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
 from multiprocessing import resource_tracker
 
 import grain
@@ -21,7 +22,7 @@ _MOST_THREADS = 16  # each holds a whole batch; more decode no faster than the G
 
 def host_batches(
     loader: Loader, *, start: int, stop: int, num_threads: int | None, num_workers: int
-) -> Iterator[Loaded]:
+) -> Generator[Loaded, None, None]:
     """Yields the batches start, ..., stop - 1 in order, made ahead; who makes them does not change them.
 
     Args:
@@ -39,7 +40,7 @@ def host_batches(
     if num_workers:
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()  # Grain's workers read absl flags
-        resource_tracker.ensure_running()  # started later, it would unblock what is blocked below
+        _start_resource_tracker()  # later, it would unblock what is blocked below
         batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=2))
     yield from _exactly(batches, stop - start)
 
@@ -72,6 +73,17 @@ def _exactly(dataset: grain.IterDataset, count: int) -> Iterator[Loaded]:
             yield batch
     finally:
         iterator.close()
+
+
+def _start_resource_tracker() -> None:
+    """Starts the process that clears away what workers leave: batches that nobody takes when a run ends early.
+
+    That is nothing to warn the user of, which it would do after the last line of the run.
+    """
+    silence = "ignore:resource_tracker:UserWarning"
+    sys.warnoptions.append(silence)  # it is started with the options of this process
+    resource_tracker.ensure_running()
+    sys.warnoptions.remove(silence)
 
 
 @contextlib.contextmanager

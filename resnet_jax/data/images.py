@@ -15,6 +15,8 @@ from resnet_jax.data.jpeg import Frame, decode_top, find_frame
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what it cannot decode is an error here
 
 _JPEG, _PNG = b"\xff\xd8", b"\x89PNG"
+_DEPTH = 24  # where a PNG says how many bits a value has; Pillow and OpenCV differ over 16
+_PNG_END = b"IEND\xaeB`\x82"  # without it, libpng complains on stderr
 _PRINTING = ("CMYK", "YCCK")  # colour spaces that simplejpeg and Pillow turn into not quite the same RGB
 
 
@@ -45,11 +47,11 @@ def decode(encoded: bytes) -> np.ndarray:
     try:
         if encoded.startswith(_JPEG) and simplejpeg.decode_jpeg_header(encoded)[2] not in _PRINTING:
             return simplejpeg.decode_jpeg(encoded, colorspace="RGB")
-        if encoded.startswith(_PNG):
+        if encoded.startswith(_PNG) and encoded[_DEPTH] <= 8 and encoded.endswith(_PNG_END):
             image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
             if image is not None:
                 return image
-    except (ValueError, cv2.error):
+    except (ValueError, IndexError, cv2.error):
         pass  # Pillow decides
     return _decode_with_pillow(encoded)
 

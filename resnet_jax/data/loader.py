@@ -1,6 +1,7 @@
 """From a step to its batch: a pure function of the loader's fields and the step."""
 
 import dataclasses
+import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -9,14 +10,15 @@ import numpy as np
 from resnet_jax.batch import UNREADABLE, Batch, HostBatch
 from resnet_jax.data.crops import Crop
 from resnet_jax.data.hashing import combine, uniforms
-from resnet_jax.data.images import open_picture
+from resnet_jax.data.images import Picture, open_picture
 from resnet_jax.data.order import Order, Rows
 from resnet_jax.data.resize import Resize, enlarge, show
-from resnet_jax.data.sources import Source
+from resnet_jax.data.sources import Example, Source
 from resnet_jax.errors import UsageError
 
 _CROP_STREAM, _REPLACEMENT_STREAM = 2, 3  # keep them independent of the order, which hashes the same seed
 _REPLACEMENTS = 10  # tried for one row
+_PAUSES = (0.1, 1.0, 5.0)  # seconds between tries of a file that is there and cannot be read
 
 
 class Loaded(NamedTuple):
@@ -82,14 +84,14 @@ class Loader:
         """The first images of batch 0, at most `count`: [N, image_size, image_size, 3] uint8."""
         return self._load(Rows(*(array[:count] for array in self.order.rows(0)))).batch.image
 
-    def problem(self, index: int) -> str:
-        """Why an example cannot be read."""
+    def problem(self, index: int) -> str | None:
+        """Why an example cannot be read; None: it can."""
         try:
-            picture = open_picture(self.source[index].image)
+            _, picture = self._open(index)
             picture.top(picture.height)
         except (OSError, ValueError) as error:
             return str(error)
-        return "it could not be read at first, and can be now"
+        return None
 
     def _load(self, rows: Rows) -> Loaded:
         size, side = len(rows.indices), self.image_size
@@ -110,7 +112,7 @@ class Loader:
         if self.replaces:
             index = int(rows.indices[row])
             raise UsageError(
-                f"{self.source.where(index)} cannot be read ({self.problem(index)}), nor can {_REPLACEMENTS} others "
+                f"{self.source.where(index)} cannot be read ({self.problem(index) or 'it can now'}), nor can {_REPLACEMENTS} others "
                 f"of {self.source.name}: is the disk still there?"
             )
         out[...] = 0
@@ -126,16 +128,33 @@ class Loader:
     def _fill(self, index: int, draws: list[float], out: np.ndarray) -> int:
         """Decodes, crops and resizes one example into `out`; returns its label, or UNREADABLE."""
         try:
-            return self._read(index, draws, out)
+            example, picture = self._open(index)
         except (OSError, ValueError):
             return UNREADABLE
+        view = self.crop(picture.height, picture.width, example.boxes, draws)
+        try:
+            pixels = picture.top(view.box.top + view.box.height)
+        except ValueError:
+            return UNREADABLE
+        show(pixels, view, self.resize, out)
+        return example.label
 
-    def _read(self, index: int, draws: list[float], out: np.ndarray) -> int:
-        """Does the work of `_fill`. Raises OSError or ValueError for an example that cannot be read."""
-        example = self.source[index]
+    def _open(self, index: int) -> tuple[Example, Picture]:
+        """Raises OSError or ValueError for an example that cannot be read."""
+        example = _patiently(self.source, index)
         picture = open_picture(example.image)
         if self.enlarge_to is not None:
             picture = open_picture(enlarge(picture.top(picture.height), self.enlarge_to))
-        view = self.crop(picture.height, picture.width, example.boxes, draws)
-        show(picture.top(view.box.top + view.box.height), view, self.resize, out)
-        return example.label
+        return example, picture
+
+
+def _patiently(source: Source, index: int) -> Example:
+    """Reads an example; asks again where the file is there and a network or a disk may be slow to answer."""
+    for pause in _PAUSES:
+        try:
+            return source[index]
+        except FileNotFoundError:
+            raise
+        except OSError:
+            time.sleep(pause)
+    return source[index]

@@ -41,7 +41,7 @@ def test_the_same_index_of_another_source_is_another_example(tmp_path, caplog):
 
 def test_too_many_end_the_run_and_go_on_ending_it(tmp_path):
     path, loader = tmp_path / "bad.jsonl", train_loader(batch_size=10, source=Smooth(broken=(3, 7)))
-    with pytest.raises(UsageError, match="2 examples cannot be read, more than config.data.max_bad_examples=1: repair"):
+    with pytest.raises(UsageError, match="2 images cannot be read, more than config.data.max_bad_examples=1: repair"):
         watched(BadExamples(path, at_most=1), loader)
     with pytest.raises(UsageError, match="bad.jsonl lists, or allow more"):
         watched(BadExamples(path, at_most=1), loader)
@@ -66,3 +66,18 @@ def test_the_rows_of_this_process_are_looked_up(tmp_path):
     for part in parts:
         watched(bad, part, start=5, stop=10)  # five batches of six: three epochs of ten
     assert {record["index"] for record in records(tmp_path / "bad.jsonl")} == {3, 7}
+
+
+def test_what_was_repaired_counts_no_more(tmp_path):
+    path = tmp_path / "bad.jsonl"
+    watched(BadExamples(path, at_most=2), train_loader(batch_size=10, source=Smooth(broken=(3, 7))))
+    bad = BadExamples(path, at_most=2)
+    watched(bad, train_loader(batch_size=10, source=Smooth(broken=(7, 8))))
+    assert [record["index"] for record in records(path)] == [7, 8] and len(bad) == 2
+
+
+def test_other_sources_on_the_list_are_left_alone(tmp_path):
+    path = tmp_path / "bad.jsonl"
+    watched(BadExamples(path, at_most=2), train_loader(batch_size=10, source=Smooth(broken=(3,))))
+    watched(BadExamples(path, at_most=2), eval_loader(Smooth(name="smooth/val")), stop=3)
+    assert [record["index"] for record in records(path)] == [3]

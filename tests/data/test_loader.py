@@ -141,7 +141,34 @@ def test_a_disk_that_has_gone_is_said():
 def test_the_problem_of_an_example():
     loader = train_loader(source=Smooth(broken=(3, 4)))
     assert "runcated" in loader.problem(4)
-    assert loader.problem(5) == "it could not be read at first, and can be now"
+    assert loader.problem(5) is None
+
+
+def test_a_disk_that_hesitates_is_asked_again(monkeypatch):
+    monkeypatch.setattr("resnet_jax.data.loader._PAUSES", (0.0, 0.0, 0.0))
+    failures = []
+
+    class Slow(Smooth):
+        def __getitem__(self, index):
+            if index == 3 and len(failures) < 3:
+                failures.append(index)
+                raise OSError(116, "Stale file handle")
+            return super().__getitem__(index)
+
+    assert_equal(train_loader(batch_size=10, source=Slow()).batch(0), train_loader(batch_size=10).batch(0))
+    assert len(failures) == 3
+    failures.clear()
+    monkeypatch.setattr("resnet_jax.data.loader._PAUSES", ())
+    assert train_loader(batch_size=10, source=Slow()).batch(0).unreadable.sum() == 1
+
+
+def test_a_mistake_in_a_crop_is_no_bad_image():
+    def crop(height, width, boxes, draws):
+        raise ValueError("a mistake")
+
+    crop.size, crop.num_uniforms = 12, 0
+    with pytest.raises(ValueError, match="a mistake"):
+        dataclasses.replace(train_loader(), crop=crop).batch(0)
 
 
 def test_boxes_reach_the_crop():

@@ -93,12 +93,16 @@ def test_with_a_worker_process_the_list_is_the_same(tmp_path, spotted, finished)
     assert processes.read_result(tmp_path)["eval"] == processes.read_result(finished[0])["eval"]
 
 
-@pytest.mark.parametrize(("split", "at_step"), [("train", range(4)), ("test", [5])])
-def test_too_many_end_the_run_after_saving(tmp_path, spotted, split, at_step):
-    slices = {} if split == "train" else {"data.train_split": f"train[:{TRAIN}]+train[{TRAIN + 1}:]"}
-    done = processes.run("configs/digits.py", tmp_path, spotted, CHANGES | slices | {"data.max_bad_examples": 0})
+@pytest.mark.parametrize(
+    ("split", "workers", "at_step"), [("train", 0, range(4)), ("train", 1, range(4)), ("test", 0, [5])]
+)
+def test_too_many_end_the_run_after_saving(tmp_path, spotted, split, workers, at_step):
+    changes = CHANGES | {"data.max_bad_examples": 0, "data.num_workers": workers}
+    if split == "test":
+        changes["data.train_split"] = f"train[:{TRAIN}]+train[{TRAIN + 1}:]"
+    done = processes.run("configs/digits.py", tmp_path, spotted, changes)
     assert done.returncode == 2, done.stderr
-    last = done.stderr.splitlines()[-1]
-    assert last.startswith("error: 1 examples cannot be read, more than config.data.max_bad_examples=0: repair")
+    assert done.stderr.startswith("error: 1 images cannot be read, more than config.data.max_bad_examples=0: repair")
+    assert done.stderr.count("\n") == 1
     (step,) = (int(path.name) for path in (tmp_path / "checkpoints").iterdir())
     assert step in at_step

@@ -122,8 +122,13 @@ def test_the_same_pixels_and_one_bad_example(sources):
 
 
 @pytest.mark.slow
-def test_the_main_recipe_trains_on_what_was_prepared(prepared, tmp_path):
+def test_the_main_recipe_trains_on_what_was_prepared(files, prepared, sources, tmp_path):
+    train = sources["tfds"]
+    truncated = next(i for i in range(len(train)) if train[i].image == files.train[ilsvrc.TRUNCATED])
+    first = min(max(truncated - 7, 0), len(train) - 16)
     changes = {
+        "data.train_split": f"train[{first}:{first + 16}]",
+        "data.train_crop.name": "box_guided",
         "data.batch_size": 8,
         "model.bn_group_size": 8,
         "train.total_steps": 2,
@@ -134,3 +139,5 @@ def test_the_main_recipe_trains_on_what_was_prepared(prepared, tmp_path):
     assert done.returncode == 0, done.stderr
     assert processes.read_result(tmp_path)["eval"]["count"] == 50
     assert json.loads((tmp_path / "classes.json").read_text()) == list(census.synsets())
+    (bad,) = map(json.loads, (tmp_path / "bad_examples.jsonl").read_text().splitlines())
+    assert bad["index"] == truncated - first and "runcated" in bad["error"]

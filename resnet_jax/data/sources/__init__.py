@@ -1,12 +1,13 @@
 """Where examples come from: one file a source, imported when it is asked for."""
 
+import contextlib
 import importlib
 from typing import Any
 
 from resnet_jax.data.sources.source import Example, Source
 from resnet_jax.errors import UsageError
 
-__all__ = ["SOURCES", "Example", "Source", "open_source"]
+__all__ = ["SOURCES", "Example", "Source", "open_source", "share_with_boxes"]
 
 SOURCES = {
     "folder": "resnet_jax.data.sources.folder",
@@ -26,3 +27,13 @@ def open_source(kind: str, *, training: bool, **options: Any) -> Source:
     if kind not in SOURCES:
         raise UsageError(f"data.source={kind!r} is not one of {', '.join(SOURCES)}")
     return importlib.import_module(SOURCES[kind]).open_source(training=training, **options)
+
+
+def share_with_boxes(source: Source) -> float:
+    """The share of images with boxes around objects, by a look at 64 of them."""
+    indices = range(0, len(source), -(-len(source) // 64))
+    found = 0
+    for index in indices:
+        with contextlib.suppress(OSError, ValueError):  # one that cannot be read has none
+            found += len(source[index].boxes) > 0
+    return found / len(indices)
