@@ -23,6 +23,7 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run is kept; default:
 _MODE = flags.DEFINE_enum("mode", "train", ["train", "prepare"], "What to do.")
 
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EROFS: "read-only disk"}
+_RUN_AGAIN = {"train": "to continue", "prepare": "to begin anew"}
 
 
 def main(argv: list[str]) -> None:
@@ -41,7 +42,7 @@ def main(argv: list[str]) -> None:
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        command_line.fail(f"{_FULL[error.errno]}: make room and run the same command again to continue")
+        command_line.fail(f"{_FULL[error.errno]}: make room and run the same command again {_RUN_AGAIN[_MODE.value]}")
     sys.exit(status)
 
 

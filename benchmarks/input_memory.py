@@ -46,12 +46,9 @@ def main() -> None:
         levels = [rss - before for rss in _rss_while_reading(directory, options)]
     buffers = (2 * options.cores + 1) * 128 * 224 * 224 * 3  # being made, waiting, taken
     tenth = max(1, len(levels) // 10)
-    print(
-        f"{_RECORDS:,} records in {_FILES:,} files ({options.source}), {options.batches:,} batches of 128, {options.cores} threads"
-    )
-    print(
-        f"above the start     {max(levels) / 1e6:,.0f} MB at most, {np.mean(levels[-tenth:]) / 1e6:,.0f} MB at the end"
-    )
+    print(f"{_RECORDS:,} records in {_FILES:,} files ({options.source})")
+    print(f"{options.batches:,} batches of 128, {options.cores} threads")
+    print(f"above the start     {max(levels) / 1e6:,.0f} MB at most")
     print(f"batch buffers       {buffers / 1e6:,.0f} MB")
     print(f"above the buffers   {(max(levels) - buffers) / 1e6:,.0f} MB")
     print(f"growth              {(np.mean(levels[-tenth:]) - np.mean(levels[tenth : 2 * tenth])) / 1e6:,.0f} MB")

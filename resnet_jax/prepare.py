@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import logging
 import os
@@ -15,11 +16,12 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from resnet_jax.data.datasets.imagenet.archives import Images
 from resnet_jax.data.datasets.imagenet.builder import Imagenet2012, Split
 from resnet_jax.data.datasets.imagenet.counter import Counter, StoppedError
 from resnet_jax.data.datasets.imagenet.examples import Example, Maker
 from resnet_jax.data.datasets.imagenet.shrinking import Shrink
-from resnet_jax.data.datasets.imagenet.survey import Contents, survey
+from resnet_jax.data.datasets.imagenet.survey import Contents, archives_in, survey
 from resnet_jax.data.hashing import permute
 from resnet_jax.data.sources.tfds import data_root
 from resnet_jax.errors import UsageError
@@ -75,11 +77,12 @@ def prepare(
       allow_partial: takes less than the whole of ILSVRC2012.
       resize_short_side: pixels; larger images are re-encoded that small; None: images stay as they come.
       quality: of the JPEGs that are re-encoded, 1 to 100.
-      shuffle: stores the images in random order, else in that of the archives, which are read front to back then.
+      shuffle: stores the images in a random order of their names, the same wherever it is done, else in that of the
+        archives, which are read front to back then.
       num_threads: that read and re-encode; None: two a core, at least 8.
 
     Raises:
-      UsageError: an archive is missing, damaged or not whole, or the disk is too small.
+      UsageError: an archive is missing, damaged, not whole or cannot be read, or the disk is too small.
     """
     target, source = _target(data_dir, resize_short_side, quality), _source(archives)
     threads = max(8, 2 * (os.cpu_count() or 1)) if num_threads is None else num_threads
@@ -88,7 +91,7 @@ def prepare(
     with StopRequest() as stop, _lock(target):
         if target.directory.exists():
             _check_existing(target, allow_partial=allow_partial)
-            print(f"Nothing to do: {target.name} is prepared.")
+            print(f"Nothing to do: {target.name} is prepared.", *_made_without(target, source), sep="\n")
         else:
             _remove_leftovers(target)
             try:
@@ -138,7 +141,7 @@ def _remove_leftovers(target: Target) -> None:
 
 def _check_existing(target: Target, *, allow_partial: bool) -> None:
     try:
-        missing = json.loads((target.directory / "metadata.json").read_text())["missing"]
+        missing = _facts(target)["missing"]
     except (OSError, ValueError, KeyError):
         raise UsageError(f"{target.directory} was not made by --mode=prepare: move or remove it") from None
     if missing and not allow_partial:
@@ -148,22 +151,35 @@ def _check_existing(target: Target, *, allow_partial: bool) -> None:
         )
 
 
+def _made_without(target: Target, source: Path) -> list[str]:
+    """Says in a line if `source` holds archives that were not there when the data set was made."""
+    try:
+        present = archives_in(source)
+    except UsageError:
+        return []  # they are not needed any more
+    used = {archive["name"] for archive in _facts(target)["archives"]}
+    added = " and ".join(name for name in present if name not in used)
+    return [f"It was made without {added}: remove {target.directory} to make it with that."] if added else []
+
+
 def _write(
     target: Target, contents: Contents, makers: Mapping[str, Maker], stop: StopRequest, *, shuffle: bool
 ) -> None:
     sizes = {split: _estimated_bytes(maker) for split, maker in makers.items()}
     _check_space(target.root, sum(sizes.values()))
     total = sum(len(maker.images) for maker in makers.values())
+    orders = {split: _order(maker.images, shuffle=shuffle) for split, maker in makers.items()}
     metadata: dict[str, Any] = contents.described() | {
         "resize_short_side": None if target.shrink is None else target.shrink.short_side,
         "quality": None if target.shrink is None else target.shrink.quality,
         "not_resized": {split: maker.not_shrunk for split, maker in makers.items()},  # grow until they are written
         "shuffled": shuffle,
+        "fingerprint": _fingerprint(makers, orders),
     }
     with Counter("written", total=total, stop=stop) as counter, tempfile.TemporaryDirectory() as downloads:
         splits = {
             split: Split(
-                examples=_counted(maker.examples(_order(len(maker.images), shuffle=shuffle)), counter),
+                examples=_counted(maker.examples(orders[split]), counter),
                 num_examples=len(maker.images),
                 num_bytes=sizes[split],
             )
@@ -179,9 +195,22 @@ def _counted(examples: Iterator[Example], counter: Counter) -> Iterator[Example]
         yield example
 
 
-def _order(count: int, *, shuffle: bool) -> np.ndarray:
-    rows = np.arange(count)
-    return permute(rows, count, key=0) if shuffle else rows  # the same order wherever it is prepared
+def _order(images: Images, *, shuffle: bool) -> np.ndarray:
+    """The rows of the images in the order in which they are stored: with shuffle a function of their names alone."""
+    rows = np.arange(len(images))
+    return np.argsort(images.names)[permute(rows, len(rows), key=0)] if shuffle else rows
+
+
+def _fingerprint(makers: Mapping[str, Maker], orders: Mapping[str, np.ndarray]) -> str:
+    """Eight hexadecimal digits of a SHA-256 that tell other images, another order and other boxes apart."""
+    digest = hashlib.sha256()
+    for split, rows in orders.items():
+        digest.update(f"{split}\n".encode())
+        maker = makers[split]
+        for row in rows.tolist():
+            name = maker.images.name(row)
+            digest.update(name.encode() + b"\n" + maker.boxes.of(name).tobytes())
+    return digest.hexdigest()[:8]
 
 
 def _estimated_bytes(maker: Maker) -> int:
@@ -189,7 +218,7 @@ def _estimated_bytes(maker: Maker) -> int:
     images = maker.images
     size = int(images.sizes.sum())
     if maker.shrink is not None:
-        rows = _order(len(images), shuffle=True)[:_SAMPLE]
+        rows = _order(images, shuffle=True)[:_SAMPLE]
         shrunk = sum(len(features["image"]) for _, features in maker.examples(rows))
         maker.not_shrunk.clear()  # they come again
         size = round(size * min(1.0, shrunk / int(images.sizes[rows].sum())))
@@ -205,10 +234,15 @@ def _check_space(root: Path, num_bytes: int) -> None:
         )
 
 
+def _facts(target: Target) -> dict[str, Any]:
+    """What is recorded of a data set that is there."""
+    return json.loads((target.directory / "metadata.json").read_text())
+
+
 def _summary(target: Target) -> list[str]:
     """What was made and how to train with it, line by line."""
     info = tfds.builder_from_directory(target.directory).info
-    facts = json.loads((target.directory / "metadata.json").read_text())
+    facts = _facts(target)
     lines = [f"{target.name} {info.version} is in {target.directory}"]
     for name, split in info.splits.items():
         lines.append(
@@ -216,6 +250,7 @@ def _summary(target: Target) -> list[str]:
             f"{split.num_bytes / 1e9:,.1f} GB in {split.num_shards:,} files"
         )
     lines += [f"not the whole of ILSVRC2012: {fault}" for fault in facts["missing"]]
+    lines += [f"note: {warning}" for warning in facts.get("warnings", [])]  # older data sets have none
     for split, names in facts["not_resized"].items():
         if names:
             lines.append(f"not resized, for they do not decode, {len(names)} of {split}: {', '.join(names)}")

@@ -2,8 +2,12 @@
 
 import bisect
 import itertools
+import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol
+
+_SAMPLED = 2  # records of a sample, besides the first and the last
 
 
 class RecordFiles(Protocol):
@@ -51,3 +55,19 @@ class Records:
         """A record for messages: 'PATH record 7', counted from 0."""
         path, position = self.locate(index)
         return f"{path} record {position}"
+
+    def samples(self) -> list[list[int]]:
+        """Of each part, some records: those that `sample` chooses, as indices."""
+        starts = [end - part.take for part, end in zip(self._parts, self._ends, strict=True)]
+        return [
+            [start + position for position in sample(part.path, part.take)]
+            for part, start in zip(self._parts, starts, strict=True)
+        ]
+
+
+def sample(path: str, count: int) -> list[int]:
+    """The first, the last and a few more records of a file of `count`: enough to find a file that is not right."""
+    if not count:
+        return []
+    draws = random.Random(Path(path).name)
+    return sorted({0, count - 1, *(int(draws.random() * count) for _ in range(_SAMPLED))})

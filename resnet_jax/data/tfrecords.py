@@ -6,15 +6,15 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import google_crc32c
 import numpy as np
 
-from resnet_jax.data.hashing import uniforms
 from resnet_jax.data.open_files import OpenFiles
+from resnet_jax.data.records import sample
 from resnet_jax.data.scan import scan
 from resnet_jax.data.tfrecord_format import find_records, open_at_random, opened, read_record
 from resnet_jax.errors import UsageError
@@ -22,7 +22,6 @@ from resnet_jax.errors import UsageError
 logger = logging.getLogger(__name__)
 
 _VERSION = 1  # of the kept index
-_SAMPLED = 2  # records of a file whose checksums are verified, besides the first and the last
 
 
 class _Index(NamedTuple):
@@ -64,7 +63,8 @@ def open_tfrecords(paths: Sequence[str], *, cache_dir: Path | None) -> TFRecordF
       cache_dir: where the index is kept if it cannot be beside the files; None: it is made each time.
 
     Raises:
-      UsageError: a file is truncated or damaged, as far as the lengths of all records and the data of some tell.
+      UsageError: a file cannot be read, or it is truncated or damaged, as far as the lengths of all records and the
+        data of some tell.
     """
     names = np.array([Path(path).name for path in paths])
     states = np.array(scan(_state, paths, title="sizes"), np.int64).reshape(-1, 2)
@@ -79,14 +79,6 @@ def open_tfrecords(paths: Sequence[str], *, cache_dir: Path | None) -> TFRecordF
     return TFRecordFiles(paths, index.counts, index.boundaries)
 
 
-def sample(path: str, count: int) -> list[int]:
-    """The first, the last and a few more records of a file of `count`: enough to find a file that is not right."""
-    if not count:
-        return []
-    draws = uniforms(google_crc32c.value(Path(path).name.encode()), np.zeros(1, np.int64), _SAMPLED)[0]
-    return sorted({0, count - 1, *(int(draw * count) for draw in draws)})
-
-
 def _make(paths: Sequence[str], names: np.ndarray, states: np.ndarray) -> _Index:
     start = time.monotonic()
     logger.info("looking for the records in %d files, %s for one", len(paths), paths[0])
@@ -97,13 +89,10 @@ def _make(paths: Sequence[str], names: np.ndarray, states: np.ndarray) -> _Index
 
 
 def _find_and_verify(path: str) -> np.ndarray:
-    try:
-        with opened(path) as descriptor:
-            boundaries = find_records(path, descriptor)
-            _verify(path, descriptor, boundaries)
-            return boundaries
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}): is the disk all right?") from None
+    with _opened(path) as descriptor:
+        boundaries = find_records(path, descriptor)
+        _verify(path, descriptor, boundaries)
+        return boundaries
 
 
 def _verify(path: str, descriptor: int, boundaries: np.ndarray) -> None:
@@ -115,8 +104,25 @@ def _verify(path: str, descriptor: int, boundaries: np.ndarray) -> None:
 
 
 def _state(path: str) -> tuple[int, int]:
-    status = Path(path).stat()
-    return status.st_size, status.st_mtime_ns
+    with _opened(path) as descriptor:  # a file that may not be read has a state, too
+        status = os.fstat(descriptor)
+        return status.st_size, status.st_mtime_ns
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[int]:
+    """A file descriptor. Raises UsageError if the file cannot be opened, or an operation on it fails."""
+    try:
+        with opened(path) as descriptor:
+            yield descriptor
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and Path(path).is_symlink():
+            target = Path(path).readlink()
+            raise UsageError(
+                f"{path} is a link to {target}, which is not there: copy the file or mend the link"
+            ) from None
+        cure = "is it there, may you read it, is the disk all right?"
+        raise UsageError(f"{path} cannot be read ({error.strerror}): {cure}") from None
 
 
 def _file_name(names: np.ndarray) -> str:

@@ -66,6 +66,13 @@ def pack(files: dict[str, bytes], seed=None, mode="w") -> bytes:
     return packed.getvalue()
 
 
+def many_annotations(count: int) -> dict[str, bytes]:
+    """XML files of images of one class, each with a box of its own."""
+    edges = np.random.default_rng(0).integers([[0, 0], [200, 200]], [[200, 200], [400, 400]], (count, 2, 2))
+    objects = [OBJECT.format("n01440764", *one.ravel()) for one in edges]
+    return {f"n01440764/n01440764_{k}.xml": XML.format(text).encode() for k, text in enumerate(objects)}
+
+
 def annotations() -> dict[str, bytes]:
     """XML files: one image with two good boxes of five, and one that is none of the images'."""
     objects = [

@@ -1,4 +1,5 @@
 import concurrent.futures
+import errno
 import gzip
 import os
 import pickle
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from resnet_jax.data import tfrecords
-from resnet_jax.data.tfrecords import open_tfrecords, sample
+from resnet_jax.data.tfrecords import open_tfrecords
 from resnet_jax.errors import UsageError
 from tests.data.records import framed, write_tfrecord
 
@@ -144,6 +145,40 @@ def test_damaged_files_are_named(paths, tmp_path, change, message):
     assert indices(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda path: path.symlink_to("moved"), "-of-00003 is a link to moved, which is not there: copy the file "),
+        (
+            lambda path: path.symlink_to(path.name),
+            "-of-00003 cannot be read .Too many levels of symbolic links.: is it",
+        ),
+        (Path.mkdir, "-of-00003 cannot be read .Is a directory.: is it there, may you read it, is the disk all right"),
+        (lambda _path: None, "-of-00003 cannot be read .No such file or directory.: is it there"),
+    ],
+)
+def test_files_that_cannot_be_read_are_named(paths, tmp_path, change, message):
+    path = tmp_path / "x-00000-of-00003"
+    path.unlink()
+    change(path)
+    with pytest.raises(UsageError, match=message):
+        open_tfrecords(paths, cache_dir=None)
+
+
+def test_forbidden_files_are_named_though_there_is_an_index(paths, monkeypatch):
+    open_tfrecords(paths, cache_dir=None)
+    os_open = os.open
+
+    def open_others(path, *args, **kwargs):
+        if path == paths[2]:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return os_open(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", open_others)  # root may read what the mode forbids
+    with pytest.raises(UsageError, match="-00002-of-00003 cannot be read .Permission denied.: is it there, may you"):
+        open_tfrecords(paths, cache_dir=None)
+
+
 def test_what_is_damaged_later_is_an_error_of_that_record_alone(tmp_path):
     path = tmp_path / "x"
     write_tfrecord(path, [content(0, position) for position in range(40)])
@@ -155,13 +190,3 @@ def test_what_is_damaged_later_is_an_error_of_that_record_alone(tmp_path):
     path.write_bytes(path.read_bytes()[4:])
     with pytest.raises(ValueError, match="the file was changed, the record is no longer where it was"):
         files.read(str(path), 2)
-
-
-def test_the_sample_holds_both_ends_and_more():
-    assert [sample("x", count) for count in (0, 1, 2)] == [[], [0], [0, 1]]
-    assert sample("a/x", 1000) == sample("b/x", 1000)
-    assert len(sample("x", 1000)) == 4
-    sampled = [sample(f"x-{file:05d}", 1001) for file in range(200)]
-    assert {(positions[0], positions[-1]) for positions in sampled} == {(0, 1000)}
-    # The others are uniform: the mean of 400 has a standard deviation of 14.4.
-    assert abs(np.mean([position for positions in sampled for position in positions[1:-1]]) - 500) < 60

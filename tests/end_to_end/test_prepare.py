@@ -1,5 +1,7 @@
 """From archives to a data set that trains: whole or not there, whatever happens on the way."""
 
+import errno
+import hashlib
 import json
 import os
 import signal
@@ -77,9 +79,50 @@ def test_every_image_comes_back_with_its_label_and_boxes(tars, data, capsys):
         "ILSVRC2012_img_val.tar",
         "ILSVRC2012_bbox_train_v2.tar.gz",
     ]
-    assert f"train with: python main.py --config=configs/resnet50.py --config.data.data_dir={data}\n" in (
-        capsys.readouterr().out
-    )
+    odd = "ILSVRC2012_bbox_train_v2.tar.gz holds boxes of 2 images instead of 544,546"
+    assert facts["warnings"] == [odd]
+    output = capsys.readouterr().out
+    assert f"\nnote: {odd}\n" in output
+    assert f"train with: python main.py --config=configs/resnet50.py --config.data.data_dir={data}\n" in output
+
+
+def fingerprint(data, name="imagenet2012"):
+    return tfds.core.read_only_builder.builder_from_files(name, data_dir=data).info.metadata["fingerprint"]
+
+
+@pytest.mark.parametrize("resize_short_side", [None, 16])
+def test_repacked_archives_give_the_same_data_set(tmp_path, resize_short_side):
+    name = "imagenet2012" if resize_short_side is None else "imagenet2012/short16_q90"
+    stored, files = [], []
+    for seed in (1, 2):
+        ilsvrc.write(tmp_path / f"tars{seed}", FILES, seed=seed)
+        run(tmp_path / f"tars{seed}", tmp_path / f"data{seed}", resize_short_side=resize_short_side)
+        shards = sorted((tmp_path / f"data{seed}" / name).glob("6.0.0/*.array_record*"))
+        stored.append([list(records(tmp_path / f"data{seed}", split, name)) for split in ("train", "validation")])
+        files.append({shard.name: shard.read_bytes() for shard in shards})
+    assert stored[0] == stored[1] and files[0] == files[1]
+    boxes = np.array(ilsvrc.BOXES, np.float32).tobytes()
+    lines = ["train", *stored[0][0], "validation", *stored[0][1]]
+    content = b"".join(f"{line}\n".encode() + (boxes if line.startswith(ilsvrc.BOXED) else b"") for line in lines)
+    expected = hashlib.sha256(content).hexdigest()[:8]
+    assert fingerprint(tmp_path / "data1", name) == fingerprint(tmp_path / "data2", name) == expected
+
+
+def test_the_order_of_the_archives_is_kept_on_request_and_tells_data_sets_apart(tmp_path, tars):
+    ilsvrc.write(tmp_path / "others", FILES, seed=6)
+    for source, data in {tars: tmp_path / "a", tmp_path / "others": tmp_path / "b"}.items():
+        run(source, data, shuffle=False)
+        with tarfile.open(source / "ILSVRC2012_img_val.tar") as tar:
+            assert list(records(data, "validation")) == tar.getnames()
+    assert fingerprint(tmp_path / "a") != fingerprint(tmp_path / "b")
+
+
+def test_a_data_set_without_boxes_is_another(tmp_path, tars):
+    ilsvrc.write(tmp_path / "bare", FILES, seed=5, boxes=False)
+    for source, data in {tars: tmp_path / "a", tmp_path / "bare": tmp_path / "b"}.items():
+        run(source, data)
+    assert list(records(tmp_path / "a", "train")) == list(records(tmp_path / "b", "train"))
+    assert fingerprint(tmp_path / "a") != fingerprint(tmp_path / "b")
 
 
 @pytest.mark.filterwarnings("ignore")  # those of TFDS for a builder of its own
@@ -108,15 +151,28 @@ def test_the_smaller_variant_stands_beside_the_others_and_each_has_its_name(tars
 
 
 def test_twice_is_once_and_a_part_is_no_whole(tars, data, capsys):
-    assert run(tars, data, shuffle=False) == 0
-    with tarfile.open(tars / "ILSVRC2012_img_val.tar") as tar:
-        assert list(records(data, "validation")) == tar.getnames()
+    assert run(tars, data) == 0
     before = {path: path.stat().st_mtime_ns for path in data.rglob("*.*_*")}
     assert run(tars, data) == 0
     assert "Nothing to do: imagenet2012 is prepared." in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in data.rglob("*.*_*")} == before
     with pytest.raises(UsageError, match="6.0.0 holds a part of ILSVRC2012 .train has 27 images instead.*: remove it"):
         run(tars, data, allow_partial=False)
+
+
+def test_archives_that_came_later_are_said(tars, data, capsys):
+    boxes = tars / "ILSVRC2012_bbox_train_v2.tar.gz"
+    packed = boxes.read_bytes()
+    boxes.unlink()
+    run(tars, data)
+    assert run(tars, data) == 0 and "made without" not in capsys.readouterr().out
+    boxes.write_bytes(packed)
+    assert run(tars, data) == 0
+    place = data / "imagenet2012" / "6.0.0"
+    line = f"It was made without ILSVRC2012_bbox_train_v2.tar.gz: remove {place} to make it with that."
+    assert capsys.readouterr().out.splitlines()[:2] == ["Nothing to do: imagenet2012 is prepared.", line]
+    for gone in ("/none", "n" * 300):  # the archives are not needed any more
+        assert run(gone, data) == 0 and "made without" not in capsys.readouterr().out
 
 
 def test_less_than_the_whole_is_an_error_and_leaves_nothing(tars, data):
@@ -142,6 +198,7 @@ def test_the_whole_needs_no_permission_and_is_recorded_as_whole(tars, data, monk
     [
         ({"archives": None}, "config.prepare.archives is not set: .*--config.prepare.archives=DIR"),
         ({"archives": "/none"}, "there is no ILSVRC2012_img_train.tar and no ILSVRC2012_img_val.tar in /none: get it"),
+        ({"archives": "n" * 300}, r"nn/ILSVRC2012_img_train.tar cannot be read \(File name too long\): look after its"),
         ({"data_dir": "gs://bucket"}, "config.data.data_dir=gs://bucket is no local path"),
         ({"data_dir": "/proc/none"}, "/proc/none/imagenet2012 cannot be written .*: name another place"),
         ({"resize_short_side": 0}, "config.prepare.resize_short_side=0: it has to be at least 1 pixel"),
@@ -168,6 +225,33 @@ def test_too_small_a_disk_is_said_before_anything_is_written(tars, data, monkeyp
     with pytest.raises(UsageError, match=r"takes 0.0 GB and .*/data has 0.0 GB free: make room, name another place"):
         run(tars, data)
     assert not list(data.glob("imagenet2012/[!.]*"))
+
+
+def test_an_archive_that_stops_being_readable_is_said_and_leaves_nothing(tars, data, monkeypatch):
+    read, sizes = os.pread, []
+
+    def fail_later(descriptor, size, offset):
+        sizes.append(size)
+        if len(sizes) > 5:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return read(descriptor, size, offset)
+
+    monkeypatch.setattr(os, "pread", fail_later)
+    with pytest.raises(UsageError, match=rf"img_train.tar cannot be read \({os.strerror(errno.ESTALE)}\): look after"):
+        run(tars, data)
+    assert not list(data.glob("imagenet2012/[!.]*"))
+
+
+def test_a_full_disk_is_said_with_what_the_same_command_does_then(tmp_path):
+    code = (
+        "import errno, sys; from absl import app; import main, resnet_jax.prepare\n"
+        "def prepare(**options): raise OSError(errno.ENOSPC, 'full')\n"
+        "resnet_jax.prepare.prepare = prepare\n"
+        "app.run(main.main, [*sys.argv, '--config=configs/resnet50.py', '--mode=prepare'], main.command_line.parse)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=processes.ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "error: the disk is full: make room and run the same command again to begin anew\n"
 
 
 def test_two_processes_do_not_prepare_the_same(tars, data):
@@ -226,21 +310,3 @@ def test_no_tensorflow_is_loaded(tars, data):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=processes.ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()"
-
-
-@pytest.mark.slow
-def test_all_classes_prepared_and_trained_on_by_the_main_recipe(tmp_path, data):
-    files = ilsvrc.make_files(num_classes=1000, per_class=2, num_validation=40)
-    ilsvrc.write(tmp_path / "tars", files, seed=2)
-    arguments, _ = command(tmp_path / "tars", data)
-    done = subprocess.run(
-        arguments, cwd=processes.ROOT, env=processes.environment(data), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "train           2,003 images, 1 with boxes" in done.stdout
-    changes = {"data.batch_size": 8, "model.bn_group_size": 8, "train.total_steps": 2, "log.tensorboard": False}
-    small = {"data.image_size": 32, "eval.every_steps": 2, "checkpoint.keep_best": 0}
-    done = processes.run("configs/resnet50.py", tmp_path / "run", data, changes | small)
-    assert done.returncode == 0, done.stderr
-    result = processes.read_result(tmp_path / "run")
-    assert result["step"] == 2 and result["eval"]["count"] == 40

@@ -3,15 +3,18 @@
 import contextlib
 import importlib
 import io
+import json
 import os
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import tensorflow_datasets as tfds
+from google.protobuf.json_format import ParseError
 
 from resnet_jax.data.array_records import open_array_records
 from resnet_jax.data.records import Part, RecordFiles, Records
+from resnet_jax.data.sources.samples import check_samples
 from resnet_jax.data.sources.source import NO_BOXES, Example
 from resnet_jax.data.sources.tf_example import floats, one_bytes, one_integer, parse
 from resnet_jax.data.tfrecords import open_tfrecords
@@ -54,6 +57,11 @@ class TfdsSource:
         """See `Source`."""
         return self._records.where(index)
 
+    def check(self, index: int) -> None:
+        """Raises UsageError if the label is out of range; what cannot be read is for the loader to deal with."""
+        with contextlib.suppress(OSError, ValueError):
+            self[index]
+
 
 def open_source(
     *,
@@ -75,14 +83,18 @@ def open_source(
       cache_dir: where the index of TFRecord data is kept if it cannot be beside them; None: nowhere else.
 
     Raises:
-      UsageError: not prepared, in another format, no such split, no image classification, files missing or damaged.
+      UsageError: not prepared, in another format, no such split, no image classification, files missing or damaged,
+        or labels out of range, as far as a sample tells.
     """
     builder = _find(name, data_root(data_dir))
     split = train_split if training else eval_split
     if split is None:
         split = "validation" if "validation" in builder.info.splits else "test"
     keys, class_names = _classification(builder)
-    return TfdsSource(f"{_full_name(builder)}/{split}", _open_records(builder, split, cache_dir), keys, class_names)
+    records = _open_records(builder, split, cache_dir)
+    source = TfdsSource(f"{_full_name(builder)}/{split}", records, keys, class_names)
+    check_samples(records, source.check)
+    return source
 
 
 def data_root(data_dir: str | None) -> Path:
@@ -100,19 +112,58 @@ def _find(name: str, directory: Path) -> tfds.core.DatasetBuilder:
         if bundled is not None:
             return _prepare(name, directory)
         return tfds.core.read_only_builder.builder_from_files(name, data_dir=directory)
-    except tfds.core.DatasetNotFoundError:
+    # What TFDS raises for files that it cannot read, and for names, configs and versions that it cannot have.
+    except (tfds.core.DatasetNotFoundError, ParseError, OSError, ValueError, AssertionError) as error:
+        damage = None
+        with contextlib.suppress(OSError):  # a directory that may not be read tells nothing
+            damage = _find_damage(name, directory)
+        if damage is not None:
+            raise UsageError(f"{damage}: copy the data set or prepare it again") from None
+        if not isinstance(error, tfds.core.DatasetNotFoundError):
+            raise UsageError(f"data set {name!r} cannot be had: {' '.join(str(error).split())[:200]}") from None
         raise UsageError(
             f"data set {name!r} is not prepared in {directory}: prepare it (docs/data.md says how), say where it is "
             "with --config.data.data_dir=DIR or TFDS_DATA_DIR=DIR, or run without data: --config.data.source=synthetic"
         ) from None
-    except (ValueError, AssertionError) as error:  # what TFDS raises for names, configs and versions it cannot have
-        raise UsageError(f"data set {name!r} cannot be had: {' '.join(str(error).split())[:200]}") from None
+
+
+def _find_damage(name: str, directory: Path) -> str | None:
+    """What is wrong with the files that describe a data set, if it is there at all: a file, and missing or damaged."""
+    root, *wanted = re.split("[:/]", name)
+    files = ("dataset_info.json", "features.json")
+    found = {
+        path.parent for file in files for depth in ("*", "*/*") for path in (directory / root).glob(f"{depth}/{file}")
+    }
+    for folder in sorted(found):
+        # TFDS's own names of what it has not finished are no versions.
+        if tfds.core.Version.is_valid(folder.name) and set(wanted) <= set(folder.relative_to(directory).parts):
+            for file in files:
+                if not (folder / file).exists():
+                    return f"{folder / file} is missing"
+                if not _read_json(folder / file):
+                    return f"{folder / file} cannot be read or is damaged"
+    return None
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    """The object in a file; empty if there is none."""
+    try:
+        content = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _full_name(builder: tfds.core.DatasetBuilder) -> str:
-    """With its version: another one has other examples, or another order of them."""
+    """With its version and, where it has one, its fingerprint: another has other examples, or another order."""
     variant = "" if builder.builder_config is None else f"/{builder.builder_config.name}"
-    return f"{builder.name}{variant}:{builder.version}"
+    try:
+        metadata = builder.info.metadata  # reads the file
+        fingerprint = metadata.get("fingerprint") if isinstance(metadata, tfds.core.MetadataDict) else None
+    except (OSError, ValueError):
+        file = builder.data_path / "metadata.json"
+        raise UsageError(f"{file} cannot be read or is damaged: copy the data set or prepare it again") from None
+    return f"{builder.name}{variant}:{builder.version}" + (f"+{fingerprint}" if isinstance(fingerprint, str) else "")
 
 
 def _prepare(name: str, directory: Path) -> tfds.core.DatasetBuilder:
@@ -131,6 +182,8 @@ def _prepare(name: str, directory: Path) -> tfds.core.DatasetBuilder:
                 f"data set {name!r} cannot be prepared in {directory} ({error}): "
                 "name a directory that can be written with --config.data.data_dir=DIR or TFDS_DATA_DIR=DIR"
             ) from None
+    if not marker.exists():  # TFDS takes any directory for a finished one
+        raise UsageError(f"{marker} is missing: copy the data set or prepare it again, for which remove its directory")
     return tfds.builder(name, data_dir=directory)
 
 

@@ -7,10 +7,10 @@ import numpy as np
 
 from resnet_jax.data.datasets.imagenet.census import synsets
 from resnet_jax.data.records import Part, Records
-from resnet_jax.data.scan import scan
+from resnet_jax.data.sources.samples import check_samples
 from resnet_jax.data.sources.source import NO_BOXES, Example
 from resnet_jax.data.sources.tf_example import Features, floats, one_bytes, one_integer, parse
-from resnet_jax.data.tfrecords import TFRecordFiles, open_tfrecords, sample
+from resnet_jax.data.tfrecords import open_tfrecords
 from resnet_jax.errors import UsageError
 
 _BOX = tuple(f"image/object/bbox/{side}" for side in ("ymin", "xmin", "ymax", "xmax"))
@@ -97,15 +97,16 @@ def open_source(
         split = next((name for name in names if any(root.glob(f"{name}-*-of-*"))), names[0])
     paths = _shards(root, split)
     files = open_tfrecords(paths, cache_dir=cache_dir)
+    records = Records(files, [Part(path, 0, files.count(path)) for path in paths])
     source = TFRecordSource(
         f"tfrecord/{split}",
-        Records(files, [Part(path, 0, files.count(path)) for path in paths]),
+        records,
         class_names=_class_names(label_offset, num_classes),
         label_offset=label_offset,
     )
     if not len(source):
         raise UsageError(f"the {len(paths)} shards of {split!r} in {root} hold no example: copy or prepare them again")
-    _check(source, files, paths)
+    check_samples(records, source.check)
     return source
 
 
@@ -144,17 +145,3 @@ def _are_synsets(class_names: tuple[str, ...]) -> bool:
 def _boxes(features: Features) -> np.ndarray:
     sides = [floats(features, key) for key in _BOX]
     return np.stack(sides, axis=1) if any(map(len, sides)) else NO_BOXES
-
-
-def _check(source: TFRecordSource, files: TFRecordFiles, paths: list[str]) -> None:
-    """Looks at some examples of each shard."""
-    starts, start = [], 0
-    for path in paths:
-        starts.append((start, path))
-        start += files.count(path)
-
-    def check_shard(shard: tuple[int, str]) -> None:
-        for position in sample(shard[1], files.count(shard[1])):
-            source.check(shard[0] + position)
-
-    scan(check_shard, starts, title="labels")

@@ -115,6 +115,24 @@ def test_a_truncated_archive_is_said(tmp_path, kept):
             scan(tmp_path / name, lambda count: None, sequential=False)
 
 
+@pytest.mark.parametrize("scan", [scan_train, scan_validation])
+def test_what_the_system_does_not_let_be_read_is_said(tmp_path, scan):
+    with pytest.raises(UsageError, match=r"/none.tar cannot be read \(No such file or directory\): look after its"):
+        scan(tmp_path / "none.tar", lambda count: None, sequential=False)
+    with pytest.raises(UsageError, match=rf"{tmp_path} cannot be read \(Is a directory\)"):  # it opens
+        scan(tmp_path, lambda count: None, sequential=False)
+
+
+def test_an_image_that_the_system_does_not_let_be_read_is_said(tmp_path):
+    ilsvrc.write(tmp_path, ilsvrc.make_files(num_classes=1, per_class=1, num_validation=1))
+    images = scan_train(tmp_path / "ILSVRC2012_img_train.tar", lambda count: None, sequential=False)
+    with (
+        opened(tmp_path, sequential=False) as descriptor,
+        pytest.raises(UsageError, match=r"img_train.tar cannot be read \(Is a directory\)"),
+    ):
+        images.read(descriptor, 0)
+
+
 def test_work_in_threads_comes_in_order_and_an_error_at_its_place():
     begun = []
 

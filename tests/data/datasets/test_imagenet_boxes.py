@@ -1,3 +1,7 @@
+import errno
+import gzip
+import os
+
 import numpy as np
 import pytest
 
@@ -10,8 +14,7 @@ def test_boxes_of_an_archive_by_the_names_of_its_files(tmp_path):
     path = tmp_path / "boxes.tar.gz"
     path.write_bytes(ilsvrc.pack(ilsvrc.annotations(), seed=1, mode="w:gz"))
     boxes, told = Boxes(), []
-    boxes.add_archive(path, told.append)
-    assert len(boxes) == sum(told) == 2
+    assert boxes.add_archive(path, told.append) == sum(told) == len(boxes) == 2
     found = boxes.of(f"{ilsvrc.BOXED}.JPEG")
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, ilsvrc.BOXES, rtol=1e-7)
@@ -36,7 +39,9 @@ def test_an_annotation_without_objects_has_no_boxes():
     [
         "<annotation>",
         "<annotation/>",
+        "<?xml version='1.0' encoding='none'?><annotation/>",
         ilsvrc.XML.format("<object><name>tench</name></object>"),
+        ilsvrc.XML.format(ilsvrc.OBJECT.format("tench", "1e999", 0, 1, 1)),
         ilsvrc.XML.format(ilsvrc.OBJECT.format("tench", "wide", 0, 1, 1)),
         ilsvrc.XML.format(ilsvrc.OBJECT.format("tench", 0, 0, 1, 1)).replace(">500<", ">0<"),
     ],
@@ -48,9 +53,61 @@ def test_a_damaged_annotation_is_said(tmp_path, xml):
         Boxes().add_archive(path, lambda count: None)
 
 
-@pytest.mark.parametrize("kept", [0, 10, 300])
-def test_a_truncated_archive_of_boxes_is_said(tmp_path, kept):
-    path = tmp_path / "boxes.tar.gz"
-    path.write_bytes(ilsvrc.pack(ilsvrc.annotations(), mode="w:gz")[:kept])
-    with pytest.raises(UsageError, match="boxes.tar.gz is cut short or damaged"):
-        Boxes().add_archive(path, lambda count: None)
+def read(path, packed):
+    """The boxes by image of an archive of these bytes."""
+    path.write_bytes(packed)
+    boxes = Boxes()
+    boxes.add_archive(path, lambda count: None)
+    return {name: boxes.of(f"{name}.JPEG").tolist() for name in boxes._packed}
+
+
+DAMAGED = "boxes.tar.gz is cut short or damaged .*: get it again, or remove it"
+
+
+@pytest.mark.parametrize("quarter", range(4))
+def test_no_truncated_archive_of_boxes_is_taken(tmp_path, quarter):
+    packed = ilsvrc.pack(ilsvrc.many_annotations(20), mode="w:gz")
+    for kept in range(quarter, len(packed), 4):
+        with pytest.raises(UsageError, match=DAMAGED):
+            read(tmp_path / "boxes.tar.gz", packed[:kept])
+
+
+@pytest.mark.parametrize("bit", range(8))
+def test_a_flipped_bit_changes_no_box_unnoticed(tmp_path, bit):
+    # The README moves headers and contents by a block: tarfile reads twenty at once, and either can be where it fails.
+    files = ilsvrc.many_annotations(20) if bit % 2 else {"README": b""} | ilsvrc.many_annotations(20)
+    packed = ilsvrc.pack(files, mode="w:gz")
+    whole = read(tmp_path / "boxes.tar.gz", packed)
+    noticed = 0
+    for place in range(bit // 2, len(packed), 4):
+        flipped = bytearray(packed)
+        flipped[place] ^= 1 << bit
+        try:
+            assert read(tmp_path / "boxes.tar.gz", bytes(flipped)) == whole
+        except UsageError:
+            noticed += 1
+    assert noticed > 0.9 * len(packed) / 4  # the others are in gzip's header, or unpack to the same bytes
+
+
+def test_a_tar_inside_that_is_cut_short_or_broken_is_said(tmp_path):
+    tar = ilsvrc.pack(ilsvrc.many_annotations(20))  # 1,024 bytes a file, then zeros
+    for kept in range(0, 20 * 1024 + 1, 512):
+        with pytest.raises(UsageError, match=DAMAGED):
+            read(tmp_path / "boxes.tar.gz", gzip.compress(tar[:kept]))
+    with pytest.raises(UsageError, match=DAMAGED):
+        read(tmp_path / "boxes.tar.gz", gzip.compress(tar[: 7 * 1024] + b"x" + tar[7 * 1024 + 1 :]))
+    assert len(read(tmp_path / "boxes.tar.gz", gzip.compress(tar[: 20 * 1024 + 512]))) == 20  # one block of zeros
+    with pytest.raises(UsageError, match=DAMAGED):
+        read(tmp_path / "boxes.tar.gz", tar)
+
+
+def test_an_archive_of_boxes_that_the_system_does_not_let_be_read_is_said(tmp_path, monkeypatch):
+    with pytest.raises(UsageError, match=r"none.tgz cannot be read \(No such file or directory\): look after its"):
+        Boxes().add_archive(tmp_path / "none.tgz", lambda count: None)
+
+    def fail(self, size=-1):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(gzip.GzipFile, "read", fail)
+    with pytest.raises(UsageError, match=r"boxes.tgz cannot be read \(Input/output error\)"):
+        read(tmp_path / "boxes.tgz", ilsvrc.pack(ilsvrc.many_annotations(1), mode="w:gz"))

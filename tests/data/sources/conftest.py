@@ -1,7 +1,12 @@
 """The data of every source, as small as they can be."""
 
+import json
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
+from array_record.python import array_record_module
 
 from resnet_jax.data.sources import SOURCES, open_source
 from tests.data.encoded import encode
@@ -52,13 +57,48 @@ def r1_example(colour, label, **features):
     return serialised({"image/encoded": image, "image/class/label": label, **features})
 
 
-@pytest.fixture(params=SOURCES)
-def open_part(request, data_dir, folder, shards):
+@pytest.fixture(scope="session")
+def digits(data_dir):
+    """The directory of the data set 'digits', prepared as ArrayRecord."""
+    open_source("tfds", training=True, **DIGITS, data_dir=data_dir)
+    return next(Path(data_dir).glob("digits/*"))
+
+
+@pytest.fixture(scope="session")
+def tfrecord_digits(digits, tmp_path_factory):
+    root = tmp_path_factory.mktemp("tfds_tfrecord")
+    as_tfrecord(digits, root, {"train": (700, 0, 737), "test": (360,)})
+    return str(root)
+
+
+def as_tfrecord(prepared, root, counts):
+    """Writes splits of a data set as TFDS with TensorFlow would, in shards of so many records; returns where."""
+    name, version = prepared.parts[-2:]
+    twin = root / name / version
+    twin.mkdir(parents=True)
+    shutil.copy(prepared / "features.json", twin)
+    info = json.loads((prepared / "dataset_info.json").read_text())
+    info |= {"fileFormat": "tfrecord", "splits": [split for split in info["splits"] if split["name"] in counts]}
+    for split in info["splits"]:
+        of_shard = counts[split["name"]]
+        split["shardLengths"] = [str(count) for count in of_shard]
+        reader = array_record_module.ArrayRecordReader(str(next(prepared.glob(f"{name}-{split['name']}.*"))))
+        records = reader.read_all()
+        for shard, count in enumerate(of_shard):
+            path = twin / f"{name}-{split['name']}.tfrecord-{shard:05d}-of-{len(of_shard):05d}"
+            write_tfrecord(path, [records.pop(0) for _ in range(count)])
+    (twin / "dataset_info.json").write_text(json.dumps(info))
+    return twin
+
+
+@pytest.fixture(params=[*SOURCES, "tfds of TFRecord"])
+def open_part(request, data_dir, tfrecord_digits, folder, shards):
     options = {
         "folder": {**FOLDER, "data_dir": str(folder)},
         "synthetic": SYNTHETIC,
         "synthetic_jpeg": SYNTHETIC_JPEG,
         "tfds": {**DIGITS, "data_dir": data_dir},
+        "tfds of TFRecord": {**DIGITS, "data_dir": tfrecord_digits},
         "tfrecord": {**TFRECORD, "data_dir": str(shards)},
     }[request.param]
-    return lambda *, training: open_source(request.param, training=training, **options)
+    return lambda *, training: open_source(request.param.split()[0], training=training, **options)

@@ -1,3 +1,6 @@
+import errno
+import os
+
 import pytest
 
 from resnet_jax.data.images import decode
@@ -30,3 +33,70 @@ def test_what_is_wrong_with_a_folder_is_said(folder, change, message):
         (folder / path).mkdir(parents=True, exist_ok=True)
     with pytest.raises(UsageError, match=message):
         open_source("folder", training=False, **{**FOLDER, "data_dir": str(folder), **change})
+
+
+def open_files(root, *paths):
+    """A source over files, whose content is their path."""
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(path)
+    return open_source("folder", training=True, **FOLDER, data_dir=str(root))
+
+
+def test_classes_are_walked_in_the_order_of_pytorch(tmp_path):
+    # torchvision 0.27's ImageFolder lists them so: folders by their whole path, in which '-' is before '/'.
+    paths = ["a/2.jpg", "a/10.pgm", "a/b/1.JPG", "a/b/c/1.tiff", "a/b-c/0.png", "d/e/f.webp"]
+    order = ["a/10.pgm", "a/2.jpg", "a/b/1.JPG", "a/b-c/0.png", "a/b/c/1.tiff", "d/e/f.webp"]
+    source = open_files(tmp_path, *(f"train/{path}" for path in paths), "train/a/b/text.txt", "train/top.jpg")
+    assert [source[index].image.decode() for index in range(len(source))] == [f"train/{path}" for path in order]
+    assert [source[index].label for index in range(6)] == [0] * 5 + [1]
+    assert [source.where(index) for index in range(6)] == [str(tmp_path / "train" / path) for path in order]
+
+
+def test_hidden_files_and_folders_are_left_out(tmp_path):
+    hidden = (".ipynb_checkpoints/1.jpg", "a/._1.jpg", "a/.ipynb_checkpoints/1.jpg", "a/b/.c/d/1.jpg")
+    source = open_files(
+        tmp_path, "train/a/1.jpg", "train/b/.hidden.jpg", "train/b/2.jpg", *(f"train/{p}" for p in hidden)
+    )
+    assert source.class_names == ("a", "b")
+    assert [source[index].image for index in range(len(source))] == [b"train/a/1.jpg", b"train/b/2.jpg"]
+
+
+def test_links_are_followed(tmp_path):
+    open_files(tmp_path, "train/a/1.jpg")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "2.jpg").write_text("2")
+    (tmp_path / "train" / "b").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "train" / "a" / "more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "train" / "a" / "2.jpg").symlink_to(tmp_path / "elsewhere" / "2.jpg")
+    source = open_files(tmp_path)
+    assert [source[index][:2] for index in range(len(source))] == [
+        (b"train/a/1.jpg", 0),
+        (b"2", 0),
+        (b"2", 0),
+        (b"2", 1),
+    ]
+
+
+def test_a_folder_within_itself_is_named(tmp_path):
+    open_files(tmp_path, "train/a/1.jpg")
+    (tmp_path / "train" / "a" / "loop").symlink_to(tmp_path / "train" / "a")
+    with pytest.raises(UsageError, match=r"train/a(/loop)+ cannot be listed \(Too many levels of symbolic links\): "):
+        open_files(tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["train", "train/b", "train/b/c"])
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO])
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch, folder, number):
+    open_files(tmp_path, "train/a/1.jpg", "train/b/c/1.jpg")
+    scandir = os.scandir
+
+    def list_others(path):
+        if str(path) == str(tmp_path / folder):
+            raise OSError(number, os.strerror(number), path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", list_others)  # root may list what the mode forbids
+    message = rf"{tmp_path / folder} cannot be listed \({os.strerror(number)}\): may you read it, is the disk all right"
+    with pytest.raises(UsageError, match=message):
+        open_files(tmp_path)

@@ -1,6 +1,5 @@
 import contextlib
 import io
-import json
 import os
 import shutil
 import subprocess
@@ -16,7 +15,7 @@ from resnet_jax.data.sources import open_source
 from resnet_jax.errors import UsageError
 from tests.data.encoded import encode
 from tests.data.records import write_tfrecord
-from tests.data.sources.conftest import DIGITS
+from tests.data.sources.conftest import DIGITS, as_tfrecord
 
 
 def test_digits_prepare_themselves(data_dir):
@@ -57,30 +56,13 @@ def test_a_missing_file_of_a_data_set_is_said(tmp_path):
         open_source("tfds", training=False, **DIGITS, data_dir=str(tmp_path))
 
 
-def as_tfrecord(data_dir, root, counts):
-    """Writes the test part of digits as TFDS with TensorFlow would, in shards of so many records."""
-    source = next(Path(data_dir).glob("digits/*/dataset_info.json"))
-    twin = root / "digits" / source.parent.name
-    twin.mkdir(parents=True)
-    shutil.copy(source.parent / "features.json", twin)
-    info = json.loads(source.read_text())
-    info |= {"fileFormat": "tfrecord", "splits": [split for split in info["splits"] if split["name"] == "test"]}
-    info["splits"][0]["shardLengths"] = [str(count) for count in counts]
-    (twin / "dataset_info.json").write_text(json.dumps(info))
-    records = array_record_module.ArrayRecordReader(str(next(source.parent.glob("*-test*")))).read_all()
-    for shard, count in enumerate(counts):
-        part = [records.pop(0) for _ in range(count)]
-        write_tfrecord(twin / f"digits-test.tfrecord-{shard:05d}-of-{len(counts):05d}", part)
-    return {"training": False, **DIGITS, "data_dir": str(root)}
-
-
 @pytest.mark.parametrize("split", ["test", "test[:99%]", "test[50%:]", "test[200:230]+test[:20]", "test[2shard]"])
-def test_tfrecord_data_equal_their_array_record_twin(data_dir, tmp_path, split):
-    options = as_tfrecord(data_dir, tmp_path, (100, 0, 150, 110))
-    source = open_source("tfds", **options | {"eval_split": split})
+def test_tfrecord_data_equal_their_array_record_twin(digits, data_dir, tmp_path, split):
+    as_tfrecord(digits, tmp_path, {"test": (100, 0, 150, 110)})
+    source = open_source("tfds", training=False, **DIGITS | {"eval_split": split, "data_dir": str(tmp_path)})
     if split == "test[2shard]":  # the twins' shards differ
         split = "test[100:250]"
-    twin = open_source("tfds", **options | {"eval_split": split, "data_dir": data_dir})
+    twin = open_source("tfds", training=False, **DIGITS | {"eval_split": split, "data_dir": data_dir})
     assert len(source) == len(twin) and source.class_names == twin.class_names
     for index in range(len(twin)):
         assert source[index][:2] == twin[index][:2]
@@ -94,20 +76,19 @@ def test_examples_are_what_tfds_makes_of_them(data_dir):
     assert {source[k].boxes.shape for k in range(len(source))} == {(0, 4)}
 
 
-def test_where(data_dir, tmp_path):
-    options = as_tfrecord(data_dir, tmp_path, (100, 260)) | {"eval_split": "test[50%:]"}
-    path = next(tmp_path.glob("digits/*/*00001-of-00002"))
-    assert open_source("tfds", **options).where(0) == f"{path} record 80"
-    twin = open_source("tfds", **options | {"data_dir": data_dir})
-    assert twin.where(0) == f"{next(Path(data_dir).glob('digits/*/digits-test*'))} record 180"
+def test_where(digits, data_dir, tmp_path):
+    path = as_tfrecord(digits, tmp_path, {"test": (100, 260)}) / "digits-test.tfrecord-00001-of-00002"
+    options = DIGITS | {"eval_split": "test[50%:]"}
+    assert open_source("tfds", training=False, **options, data_dir=str(tmp_path)).where(0) == f"{path} record 80"
+    twin = open_source("tfds", training=False, **options, data_dir=data_dir)
+    assert twin.where(0) == f"{next(digits.glob('digits-test*'))} record 180"
 
 
-def test_a_tfrecord_shard_with_another_number_of_records_is_named(data_dir, tmp_path):
-    options = as_tfrecord(data_dir, tmp_path, (100, 260))
-    path = next(tmp_path.glob("digits/*/*00001-of-00002"))
+def test_a_tfrecord_shard_with_another_number_of_records_is_named(digits, tmp_path):
+    path = as_tfrecord(digits, tmp_path, {"test": (100, 260)}) / "digits-test.tfrecord-00001-of-00002"
     write_tfrecord(path, [b"one"])
     with pytest.raises(UsageError, match=f"{path} holds 1 records, and 260 by the dataset_info.json beside it: copy"):
-        open_source("tfds", **options)
+        open_source("tfds", training=False, **DIGITS, data_dir=str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -118,7 +99,7 @@ def test_a_tfrecord_shard_with_another_number_of_records_is_named(data_dir, tmp_
         (None, "test.array_record-00000-of-00001 holds 1 records, and 360 by the dataset_info.json beside it: copy"),
     ],
 )
-def test_a_damaged_array_record_file_is_named(data_dir, tmp_path, change, message):
+def test_a_damaged_array_record_file_is_named(digits, data_dir, tmp_path, change, message):
     shutil.copytree(data_dir, tmp_path, dirs_exist_ok=True)
     path = next(tmp_path.glob("digits/*/digits-test*"))
     if change:
@@ -131,21 +112,23 @@ def test_a_damaged_array_record_file_is_named(data_dir, tmp_path, change, messag
         open_source("tfds", training=False, **DIGITS, data_dir=str(tmp_path))
 
 
-def test_a_damaged_array_record_is_an_error_of_that_record_alone(data_dir, tmp_path):
+@pytest.mark.parametrize("damaged", [0, 200])  # the first is in the sample that is looked at
+def test_a_damaged_array_record_is_an_error_of_that_record_alone(digits, data_dir, tmp_path, damaged):
     shutil.copytree(data_dir, tmp_path, dirs_exist_ok=True)
     path = next(tmp_path.glob("digits/*/digits-test*"))
     source = open_source("tfds", training=False, **DIGITS, data_dir=str(tmp_path))
-    data, image = path.read_bytes(), source[200].image
+    data, image = path.read_bytes(), source[damaged].image
     assert data.count(image) == 1
     path.write_bytes(data.replace(image, image[:-20] + bytes(20)))
     for _ in range(2):
         with pytest.raises(ValueError, match="hash mismatch"):
-            source[200]
+            source[damaged]
         assert source[199].label in range(10) and source[201].label in range(10)
+        source = open_source("tfds", training=False, **DIGITS, data_dir=str(tmp_path))
 
 
 class Boxed(tfds.core.GeneratorBasedBuilder):
-    """Images with boxes; in the part 'unlabelled' without labels."""
+    """Images with boxes; those of 'unlabelled' and the tenth of 'partly' have no labels."""
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -156,32 +139,125 @@ class Boxed(tfds.core.GeneratorBasedBuilder):
             "outlines": tfds.features.Sequence(tfds.features.BBoxFeature()),
         }
         return tfds.core.DatasetInfo(
-            builder=self, features=tfds.features.FeaturesDict(features), supervised_keys=("image", "label")
+            builder=self,
+            features=tfds.features.FeaturesDict(features),
+            supervised_keys=("image", "label"),
+            disable_shuffling=True,
+            metadata=tfds.core.MetadataDict({"fingerprint": "1a2b3c4d"}),
         )
 
     def _split_generators(self, dl_manager):
-        return {"train": self._generate_examples(1), "unlabelled": self._generate_examples(-1)}
+        labels = {"train": [1] * 3, "unlabelled": [-1] * 3, "partly": [0] * 9 + [-1]}
+        return {split: self._generate_examples(of_split) for split, of_split in labels.items()}
 
-    def _generate_examples(self, label):
-        for count in range(3):
-            box = tfds.features.BBox(ymin=0.25, xmin=0.0, ymax=1.0, xmax=count / 4)
+    def _generate_examples(self, labels):
+        for count, label in enumerate(labels):
+            box = tfds.features.BBox(ymin=0.25, xmin=0.0, ymax=1.0, xmax=count / 10)
             image = io.BytesIO(encode(np.zeros((2, 2, 3), np.uint8), "PNG"))  # of an array TFDS would ask TensorFlow
             yield count, {"image": image, "label": label, "outlines": [box] * count}
 
 
-def test_boxes_and_missing_labels(tmp_path):
+@pytest.fixture(scope="module")
+def boxed(tmp_path_factory):
+    """The directory of the data set 'boxed', prepared as ArrayRecord."""
+    root = tmp_path_factory.mktemp("boxed")
     with contextlib.redirect_stdout(io.StringIO()):
-        Boxed(data_dir=tmp_path, file_format="array_record").download_and_prepare()
-    options = DIGITS | {"name": "boxed", "eval_split": "unlabelled", "data_dir": str(tmp_path)}
-    train, unlabelled = (open_source("tfds", training=training, **options) for training in (True, False))
+        Boxed(data_dir=root, file_format="array_record").download_and_prepare()
+    return root / "boxed" / "1.0.0"
+
+
+def open_boxed(root, split):
+    return open_source("tfds", training=True, **DIGITS | {"name": "boxed", "train_split": split, "data_dir": str(root)})
+
+
+def test_boxes(boxed):
+    train = open_boxed(boxed.parents[1], "train")
     assert train.class_names == ("cat", "dog")
     for index in range(3):
         boxes = train[index].boxes
         assert train[index].label == 1 and boxes.dtype == np.float32 and len(boxes) in (0, 1, 2)
-        np.testing.assert_array_equal(boxes, np.full((len(boxes), 4), (0.25, 0, 1, len(boxes) / 4)))
+        np.testing.assert_array_equal(boxes, np.full((len(boxes), 4), np.float32([0.25, 0, 1, len(boxes) / 10])))
     assert sum(len(train[index].boxes) for index in range(3)) == 3
-    with pytest.raises(UsageError, match="boxed-unlabelled.* record 0 has label -1, outside 0..1: .* name another"):
-        unlabelled[0]
+
+
+@pytest.mark.parametrize("file_format", ["array_record", "tfrecord"])
+def test_missing_labels_are_found_before_training(boxed, tmp_path, file_format):
+    root = boxed.parents[1]
+    if file_format == "tfrecord":
+        as_tfrecord(boxed, root := tmp_path, {"train": (3,), "unlabelled": (3,), "partly": (10,)})
+    with pytest.raises(UsageError, match=f"boxed-unlabelled.{file_format}.* record 0 has label -1, outside 0..1: "):
+        open_boxed(root, "unlabelled")
+    for split in ("partly", "partly[5:]", "train+partly[9:]"):
+        with pytest.raises(UsageError, match=f"partly.{file_format}.* record 9 has label -1, .* name another split"):
+            open_boxed(root, split)
+    assert len(open_boxed(root, "partly[:9]+train")) == 12  # what a slice leaves out does not matter
+
+
+def test_a_record_that_is_no_example_does_not_keep_a_data_set_from_being_opened(digits, tmp_path):
+    twin = as_tfrecord(digits, tmp_path, {"test": (360,)})
+    write_tfrecord(twin / "digits-test.tfrecord-00000-of-00001", [b"once upon a time"] * 360)
+    source = open_source("tfds", training=False, **DIGITS, data_dir=str(tmp_path))
+    with pytest.raises(ValueError, match="the record is no tf.train.Example"):
+        source[0]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "name"),
+    [
+        (None, "boxed:1.0.0/train"),
+        ('{"fingerprint": "1a2b3c4d", "archives": []}', r"boxed:1.0.0+1a2b3c4d/train"),
+        ('{"fingerprint": 5}', "boxed:1.0.0/train"),
+    ],
+)
+def test_the_order_of_the_records_is_part_of_the_name(boxed, tmp_path, metadata, name):
+    shutil.copytree(boxed, copy := tmp_path / "boxed" / "1.0.0")
+    (copy / "metadata.json").unlink()
+    if metadata is not None:
+        (copy / "metadata.json").write_text(metadata)
+    assert open_boxed(tmp_path, "train").name == name
+
+
+def test_metadata_that_are_cut_are_named(boxed, tmp_path):
+    shutil.copytree(boxed, copy := tmp_path / "boxed" / "1.0.0")
+    (copy / "metadata.json").write_text('{"fingerprint": ')
+    with pytest.raises(
+        UsageError, match=f"{copy}/metadata.json cannot be read or is damaged: copy the data set or prepare it again"
+    ):
+        open_boxed(tmp_path, "train")
+
+
+@pytest.mark.parametrize("file", ["dataset_info.json", "features.json"])
+@pytest.mark.parametrize("content", [None, "", "{}", '{"name": "box'])
+def test_a_damaged_or_missing_description_is_named(boxed, tmp_path, file, content):
+    shutil.copytree(boxed, copy := tmp_path / "boxed" / "1.0.0")
+    if content is None:
+        (copy / file).unlink()
+    else:
+        (copy / file).write_text(content)
+    what = "is missing" if content is None else "cannot be read or is damaged"
+    with pytest.raises(UsageError, match=f"{copy}/{file} {what}: copy the data set or prepare it again"):
+        open_boxed(tmp_path, "train")
+
+
+@pytest.mark.parametrize("content", [None, '{"name": "dig'])
+def test_a_damaged_description_of_a_data_set_that_prepares_itself_is_named(digits, tmp_path, content):
+    shutil.copytree(digits, copy := tmp_path / "digits" / "1.0.0")
+    (copy / "dataset_info.json").unlink()
+    if content is not None:
+        (copy / "dataset_info.json").write_text(content)
+    what = "is missing" if content is None else "cannot be read or is damaged"
+    with pytest.raises(UsageError, match=f"{copy}/dataset_info.json {what}: copy the data set or prepare it again"):
+        open_source("tfds", training=True, **DIGITS, data_dir=str(tmp_path))
+
+
+def test_only_the_version_that_was_asked_for_is_looked_at(boxed, tmp_path):
+    for version in ("1.0.0", "2.0.0"):
+        shutil.copytree(boxed, tmp_path / "boxed" / version)
+    (tmp_path / "boxed" / "2.0.0" / "features.json").unlink()
+    options = DIGITS | {"data_dir": str(tmp_path)}
+    assert open_source("tfds", training=True, **options | {"name": "boxed:1.0.0"}).name == "boxed:1.0.0+1a2b3c4d/train"
+    with pytest.raises(UsageError, match="data set 'boxed:3.0.0' is not prepared in "):
+        open_source("tfds", training=True, **options | {"name": "boxed:3.0.0"})
 
 
 def test_tfds_data_dir_is_heeded_and_reading_needs_no_tensorflow(tmp_path):

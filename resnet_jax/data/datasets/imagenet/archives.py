@@ -23,7 +23,6 @@ _THREADS = 16  # they wait for the disk most of the time
 _BLOCK = 512  # a tar is made of these; one of zeros, or two, ends it
 _HEADER = 1024  # bytes read at once: a header and the byte before it
 
-
 # The name is ASCII, and no longer than the patterns below allow; offset and size are in bytes.
 _ROW = np.dtype([("name", "S40"), ("label", np.int64), ("offset", np.int64), ("size", np.int64)])
 
@@ -41,6 +40,11 @@ class Images:
         return len(self.table)
 
     @property
+    def names(self) -> np.ndarray:
+        """The file name of each image. [N] bytes."""
+        return self.table["name"]
+
+    @property
     def labels(self) -> np.ndarray:
         """The class of each image. [N] int64."""
         return self.table["label"]
@@ -52,12 +56,15 @@ class Images:
 
     def name(self, row: int) -> str:
         """The file name of an image, as n01440764_10026.JPEG."""
-        return self.table["name"][row].decode("ascii")
+        return self.names[row].decode("ascii")
 
     def read(self, descriptor: int, row: int) -> bytes:
         """The file of an image, from the opened archive."""
         size = int(self.table["size"][row])
-        encoded = os.pread(descriptor, size, int(self.table["offset"][row]))
+        try:
+            encoded = os.pread(descriptor, size, int(self.table["offset"][row]))
+        except OSError as error:
+            raise unreadable(self.path, error) from None
         if len(encoded) != size:
             raise UsageError(f"{self.path} ends inside {self.name(row)}: get the archive again")
         return encoded
@@ -72,10 +79,10 @@ def scan_train(path: Path, found: Found, *, sequential: bool) -> Images:
       sequential: reads the archive front to back, else its headers alone.
 
     Raises:
-      UsageError: the archive is cut short, or holds what does not belong in it; the message names it.
+      UsageError: the archive is cut short, holds what does not belong in it, or cannot be read; the message names it.
     """
     with opened(path, sequential=sequential) as descriptor:
-        tars = _checked(_members(descriptor, 0, path.stat().st_size, str(path)), _synset_of_tar, path)
+        tars = _checked(_members(descriptor, 0, None, str(path)), _synset_of_tar, path)
         scan = functools.partial(_scan_synset, descriptor, path)
         parts = [np.zeros(0, _ROW)]
         num_threads = 1 if sequential else _THREADS
@@ -91,7 +98,7 @@ def scan_validation(path: Path, found: Found, *, sequential: bool) -> Images:
     See `scan_train`.
     """
     with opened(path, sequential=sequential) as descriptor:
-        members = _members(descriptor, 0, path.stat().st_size, str(path))
+        members = _members(descriptor, 0, None, str(path))
         table = _checked(members, _synset_of_validation_image, path)
     found(len(table))
     return Images(path, table)
@@ -99,14 +106,27 @@ def scan_validation(path: Path, found: Found, *, sequential: bool) -> Images:
 
 @contextlib.contextmanager
 def opened(path: Path, *, sequential: bool) -> Iterator[int]:
-    """A descriptor for reading front to back, or here and there: then reading ahead would read the whole file."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """A descriptor for reading front to back, or here and there: then reading ahead would read the whole file.
+
+    Raises:
+      UsageError: it cannot be opened.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise unreadable(path, error) from None
     try:
         if hasattr(os, "posix_fadvise"):  # not on macOS
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL if sequential else os.POSIX_FADV_RANDOM)
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def unreadable(what: str | Path, error: OSError) -> UsageError:
+    """The error of an archive that the system does not let be read."""
+    reason = error.strerror or str(error)
+    return UsageError(f"{what} cannot be read ({reason}): look after its permissions, its disk or its mount")
 
 
 def _scan_synset(descriptor: int, path: Path, tar: np.void) -> np.ndarray:
@@ -162,10 +182,11 @@ def _known(synset: str) -> str:
     return synset
 
 
-def _members(descriptor: int, start: int, size: int, where: str) -> Iterator[tuple[str, int, int]]:
-    """Yields base name, offset in the file and size of each file of the tar in bytes start ... start + size - 1."""
-    file = io.BufferedReader(_Section(descriptor, start, size), _HEADER)
+def _members(descriptor: int, start: int, size: int | None, where: str) -> Iterator[tuple[str, int, int]]:
+    """Yields base name, offset in the file and size of each file of the tar in `size` bytes from `start`; None: all."""
     try:
+        size = os.fstat(descriptor).st_size - start if size is None else size
+        file = io.BufferedReader(_Section(descriptor, start, size), _HEADER)
         with tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
                 if member.isdir():
@@ -178,6 +199,8 @@ def _members(descriptor: int, start: int, size: int, where: str) -> Iterator[tup
                 raise tarfile.ReadError(f"no end, no further file at byte {tar.offset:,}")
     except tarfile.ReadError as error:
         raise UsageError(f"{where} is cut short or damaged ({error}): get it again") from None
+    except OSError as error:
+        raise unreadable(where, error) from None
 
 
 class _Section(io.RawIOBase):

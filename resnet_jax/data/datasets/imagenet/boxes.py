@@ -1,19 +1,26 @@
 """The bounding boxes of ILSVRC2012: archives of XML files, one an image."""
 
+import gzip
 import tarfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
 import numpy as np
 
 from resnet_jax.data.datasets.imagenet import census
+from resnet_jax.data.datasets.imagenet.archives import unreadable
 from resnet_jax.errors import UsageError
 
 TRAIN = "ILSVRC2012_bbox_train_v2.tar.gz"
 VALIDATION = "ILSVRC2012_bbox_val_v3.tgz"
 
 _EDGES = ("ymin", "xmin", "ymax", "xmax")
+_CHUNK = 1 << 20  # bytes
+# What is raised where bytes are not those of a whole archive, and of a well-formed annotation.
+_DAMAGES = (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error)
+_MALFORMED = (ElementTree.ParseError, ArithmeticError, LookupError, TypeError, ValueError)
 
 
 class Boxes:
@@ -31,32 +38,61 @@ class Boxes:
         packed = self._packed.get(PurePosixPath(image_name).stem, b"")
         return np.frombuffer(packed, np.float32).reshape(-1, 4)
 
-    def add_archive(self, path: Path, read: Callable[[int], None]) -> None:
+    def add_archive(self, path: Path, read: Callable[[int], None]) -> int:
         """Adds those of an archive of XML files, found by their names in whatever folders; tells `read` of each.
 
+        Returns:
+          the number of XML files of images of the classes.
+
         Raises:
-          UsageError: the archive or an XML file in it is damaged.
+          UsageError: the archive or an XML file in it is damaged, or cannot be read.
         """
-        try:
-            with tarfile.open(path, "r|*") as tar:
-                while (member := tar.next()) is not None:
-                    tar.members = []  # type: ignore[attr-defined]  # half a million of them would fill the memory
-                    name = PurePosixPath(member.name)
-                    synset = _synset_of(name.stem)
-                    file = tar.extractfile(member) if name.suffix == ".xml" and synset is not None else None
-                    if file is not None and synset is not None:
-                        self._add(name, synset, file.read(), path)
-                        read(1)
-        except (tarfile.ReadError, EOFError) as error:
-            raise UsageError(f"{path} is cut short or damaged ({error}): get it again, or remove it") from None
+        count = 0
+        for name, synset, xml in _xml_files(path):
+            self._add(name, synset, xml, path)
+            count += 1
+            read(1)
+        return count
 
     def _add(self, name: PurePosixPath, synset: str, xml: bytes, path: Path) -> None:
         try:
             boxes = parse(xml, synset)
-        except (ElementTree.ParseError, TypeError, ValueError, ZeroDivisionError) as error:
+        except _MALFORMED as error:
             raise UsageError(f"{name} in {path} holds no bounding boxes ({error}): get the archive again") from None
         if len(boxes):
             self._packed[name.stem] = boxes.tobytes()
+
+
+class _Member(tarfile.TarInfo):
+    """A member of a tar that does not take a missing or broken header for the end, as tarfile does by itself."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> "_Member":
+        try:
+            return super().fromtarfile(tarfile_)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # the block of zeros that ends a tar
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"no end, no further file at byte {tarfile_.offset:,}: {error}") from None
+
+
+def _xml_files(path: Path) -> Iterator[tuple[PurePosixPath, str, bytes]]:
+    """Yields name, class and content of each XML file of an image of the classes; what follows them is verified too."""
+    try:
+        with gzip.open(path) as unpacked, tarfile.open(fileobj=unpacked, mode="r|", tarinfo=_Member) as tar:
+            while (member := tar.next()) is not None:
+                tar.members = []  # type: ignore[attr-defined]  # half a million of them would fill the memory
+                name = PurePosixPath(member.name)
+                synset = _synset_of(name.stem)
+                file = tar.extractfile(member) if name.suffix == ".xml" and synset is not None else None
+                if file is not None and synset is not None:
+                    yield name, synset, file.read()
+            while unpacked.read(_CHUNK):  # gzip's checksum and length stand at its end
+                pass
+    except _DAMAGES as error:
+        raise UsageError(f"{path} is cut short or damaged ({error}): get it again, or remove it") from None
+    except OSError as error:
+        raise unreadable(path, error) from None
 
 
 def parse(xml: bytes, synset: str) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import logging
+import stat
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,8 @@ from resnet_jax.signals import StopRequest
 logger = logging.getLogger(__name__)
 
 _SCANS = {"train": (archives.TRAIN, archives.scan_train), "validation": (archives.VALIDATION, archives.scan_validation)}
-# Archive, how many XML files it holds: the former by r1's `process_bounding_boxes.py`, the latter one an image.
+# Archive, how many XML files it should hold: the former by r1's `process_bounding_boxes.py`, the latter one an image.
+# Only a warning where it does not, for neither source is the archive itself; its checksum is verified anyhow.
 _BOXES = {"train": (boxes.TRAIN, 544_546), "validation": (boxes.VALIDATION, census.WHOLE["validation"])}
 
 
@@ -26,15 +29,17 @@ class Contents:
 
     images: dict[str, Images]  # by split; each has some
     boxes: Boxes
-    files: list[Path]  # the archives
+    archives: dict[str, int]  # name -> bytes
     missing: list[str]  # what it lacks of the whole, in words
+    warnings: list[str]  # what is odd, and no error
 
     def described(self) -> dict[str, object]:
         """For the metadata of the data set: JSON."""
         return {
-            "archives": [{"name": file.name, "bytes": file.stat().st_size} for file in self.files],
+            "archives": [{"name": name, "bytes": size} for name, size in self.archives.items()],
             "whole": not self.missing,
             "missing": self.missing,
+            "warnings": self.warnings,
             "images": {split: len(images) for split, images in self.images.items()},
             "images_with_boxes": {split: self.with_boxes(split) for split in self.images},
         }
@@ -55,38 +60,60 @@ def survey(directory: Path, stop: StopRequest, *, allow_partial: bool, sequentia
       sequential: see `archives.scan_train`.
 
     Raises:
-      UsageError: an archive is missing, damaged, or not the whole of its split.
+      UsageError: an archive is missing, damaged, not the whole of its split, or cannot be read.
     """
-    _check_names(directory, allow_partial=allow_partial)
+    present = archives_in(directory)
+    _check_names(directory, present, allow_partial=allow_partial)
     images: dict[str, Images] = {}
     missing: list[str] = []
     for split, (name, scan) in _SCANS.items():
-        if (directory / name).is_file():
+        if name in present:
             with Counter(f"{split}: found", total=census.WHOLE[split], stop=stop) as counter:
                 images[split] = scan(directory / name, counter.add, sequential=sequential)
         labels = images[split].labels if split in images else np.zeros(0, np.int64)
         logger.info("%s: images of %d of %d classes", split, len(np.unique(labels)), len(census.synsets()))
         missing += filter(None, [census.lacks(split, labels)])
     _check_whole(directory, images, missing, allow_partial=allow_partial)
+    found_boxes, warnings = _read_boxes(directory, present, stop)
     return Contents(
         images={split: found for split, found in images.items() if len(found)},
-        boxes=_read_boxes(directory, stop),
-        files=_present(directory),
+        boxes=found_boxes,
+        archives=present,
         missing=missing,
+        warnings=warnings,
     )
 
 
-def _read_boxes(directory: Path, stop: StopRequest) -> Boxes:
-    found = Boxes()
+def archives_in(directory: Path) -> dict[str, int]:
+    """The archives of ILSVRC2012 that a directory holds: name -> bytes. UsageError: one cannot be read."""
+    present = {}
+    for name, _ in [*_SCANS.values(), *_BOXES.values()]:
+        try:
+            status = (directory / name).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise archives.unreadable(directory / name, error) from None
+        if stat.S_ISREG(status.st_mode):
+            present[name] = status.st_size
+    return present
+
+
+def _read_boxes(directory: Path, present: Collection[str], stop: StopRequest) -> tuple[Boxes, list[str]]:
+    """All boxes, and warnings."""
+    found, warnings = Boxes(), []
     for split, (name, total) in _BOXES.items():
-        if (directory / name).is_file():
+        if name in present:
             with Counter(f"{split}: read boxes of", total=total, stop=stop) as counter:
-                found.add_archive(directory / name, counter.add)
-    return found
+                count = found.add_archive(directory / name, counter.add)
+            if count != total:
+                warnings.append(f"{name} holds boxes of {count:,} images instead of {total:,}")
+                logger.warning(warnings[-1])
+    return found, warnings
 
 
-def _check_names(directory: Path, *, allow_partial: bool) -> None:
-    absent = [name for name, _ in _SCANS.values() if not (directory / name).is_file()]
+def _check_names(directory: Path, present: Collection[str], *, allow_partial: bool) -> None:
+    absent = [name for name, _ in _SCANS.values() if name not in present]
     if absent and (not allow_partial or len(absent) == len(_SCANS)):
         raise UsageError(
             f"there is no {' and no '.join(absent)} in {directory}: get it from image-net.org (docs/data.md), "
@@ -102,8 +129,3 @@ def _check_whole(directory: Path, images: dict[str, Images], missing: list[str],
             f"the archives in {directory} are not the whole of ILSVRC2012: {'; '.join(missing)}. Get them again, or "
             "prepare what there is with --config.prepare.allow_partial=True"
         )
-
-
-def _present(directory: Path) -> list[Path]:
-    names = [name for name, _ in [*_SCANS.values(), *_BOXES.values()]]
-    return [directory / name for name in names if (directory / name).is_file()]
