@@ -112,8 +112,8 @@ class Loader:
         if self.replaces:
             index = int(rows.indices[row])
             raise UsageError(
-                f"{self.source.where(index)} cannot be read ({self.problem(index) or 'it can now'}), nor can {_REPLACEMENTS} others "
-                f"of {self.source.name}: is the disk still there?"
+                f"{self.source.where(index)} cannot be read ({self.problem(index) or 'it can now'}), "
+                f"nor can {_REPLACEMENTS} others of {self.source.name}: is the disk still there?"
             )
         out[...] = 0
         return UNREADABLE, True

@@ -94,7 +94,8 @@ def test_with_a_worker_process_the_list_is_the_same(tmp_path, spotted, finished)
 
 
 @pytest.mark.parametrize(
-    ("split", "workers", "at_step"), [("train", 0, range(4)), ("train", 1, range(4)), ("test", 0, [5])]
+    ("split", "workers", "at_step"),
+    [("train", 0, range(4)), pytest.param("train", 1, range(4), marks=pytest.mark.slow), ("test", 0, [5])],
 )
 def test_too_many_end_the_run_after_saving(tmp_path, spotted, split, workers, at_step):
     changes = CHANGES | {"data.max_bad_examples": 0, "data.num_workers": workers}

@@ -71,7 +71,7 @@ def test_the_rows_of_all_processes_put_together_are_the_batch(open_part, process
         assert_equal([np.concatenate(array) for array in zip(*rows, strict=True)], arrays(whole.batch(step)))
 
 
-@pytest.mark.parametrize(("threads", "workers"), [(3, 0), (1, 1)])
+@pytest.mark.parametrize(("threads", "workers"), [(3, 0), pytest.param(1, 1, marks=pytest.mark.slow)])
 def test_who_reads_does_not_matter_nor_where_a_run_starts(open_part, threads, workers):
     loader = loaders(open_part(training=True))[0]
     start = 10**8  # as many batches could not be skipped one by one
