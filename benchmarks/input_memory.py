@@ -11,7 +11,6 @@ to be taken are subtracted.
 import argparse
 import io
 import itertools
-import struct
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -19,16 +18,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, it finds its siblings too
 
-import google_crc32c
 import numpy as np
 import psutil
 from PIL import Image
-from tensorflow_datasets.proto import tf_example_pb2
 
 from configs import resnet50
 from resnet_jax import experiment
 from resnet_jax.data.datasets.imagenet.builder import Imagenet2012, Split
 from resnet_jax.data.feed import host_batches
+from tests.data.records import serialised, write_tfrecord
 
 _RECORDS, _FILES = 1_281_167, 1024
 
@@ -66,11 +64,11 @@ def _rss_while_reading(directory: str, options: argparse.Namespace) -> Iterator[
 
 
 def _write_tfrecords(directory: Path) -> None:
-    records = [_framed(_example(label)) for label in range(1, 1001)]
+    records = [serialised({"image/encoded": _image(k), "image/class/label": k + 1}) for k in range(1000)]
     ends = np.linspace(0, _RECORDS, _FILES + 1).astype(int)
     for number, (start, end) in enumerate(itertools.pairwise(ends.tolist())):
-        content = b"".join(records[record % len(records)] for record in range(start, end))
-        (directory / f"train-{number:05}-of-{_FILES:05}").write_bytes(content)
+        path = directory / f"train-{number:05}-of-{_FILES:05}"
+        write_tfrecord(path, [records[record % len(records)] for record in range(start, end)])
 
 
 def _write_array_records(directory: Path) -> None:
@@ -86,23 +84,6 @@ def _image(label: int) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG")
     return file.getvalue()
-
-
-def _example(label: int) -> bytes:
-    example = tf_example_pb2.Example()
-    example.features.feature["image/encoded"].bytes_list.value.append(_image(label))
-    example.features.feature["image/class/label"].int64_list.value.append(label)
-    return example.SerializeToString()
-
-
-def _framed(data: bytes) -> bytes:
-    length = struct.pack("<Q", len(data))
-    return length + _checksum(length) + data + _checksum(data)
-
-
-def _checksum(data: bytes) -> bytes:
-    crc = google_crc32c.value(data)
-    return struct.pack("<I", ((crc >> 15 | (crc & 0x1FFFF) << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
 _WRITERS = {"tfrecord": _write_tfrecords, "tfds": _write_array_records}
