@@ -35,9 +35,12 @@ def find_frame(encoded: bytes) -> Frame | None:
             return frame if components == encoded[place + 4] else None
         if marker in _BASELINE:
             precision, components = encoded[place + 4], encoded[place + 9]
-            sides = (int.from_bytes(encoded[place + at : place + at + 2], "big") for at in (5, 7))
+            sides = (
+                int.from_bytes(encoded[place + at : place + at + 2], "big")
+                for at in (_HEIGHT_OFFSET, _HEIGHT_OFFSET + 2)
+            )
             frame = Frame(place + _HEIGHT_OFFSET, *sides)
-            if precision != 8 or components not in (1, 3) or not frame.height:
+            if precision != 8 or components not in (1, 3) or not (frame.height and frame.width):
                 return None
         elif 0xC2 <= marker <= 0xCF and marker not in _NO_FRAMES:
             return None

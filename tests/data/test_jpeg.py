@@ -59,6 +59,16 @@ def test_what_cannot_be_decoded_in_part_is_left_alone():
     assert find_frame(encoded[:2] + b"\x00" + encoded[3:]) is None
 
 
+@pytest.mark.parametrize("side", [0, 2])  # the height, the width
+def test_an_image_without_rows_or_columns_is_refused(side):
+    encoded = bytearray(sampled("420"))
+    place = find_frame(bytes(encoded)).offset + side
+    encoded[place : place + 2] = b"\0\0"
+    assert find_frame(bytes(encoded)) is None
+    with pytest.raises(ValueError, match="."):
+        open_picture(bytes(encoded))
+
+
 def test_any_beginning_of_a_file_is_refused_or_understood():
     encoded = sampled("420", 30, 40)
     for length in range(len(encoded)):
