@@ -130,7 +130,8 @@ def get_config() -> ConfigDict:
     train.total_steps = placeholder(int)  # overrides epochs
     train.max_steps = placeholder(int)  # stop here, whatever the schedule
     train.trainable = placeholder(str)  # regular expression: which parameters change, as '^head/'; None: all
-    train.accumulate = 1  # parts of a batch that go through the network one after the other
+    train.accumulate = placeholder(int)  # parts of a batch that go through the network in turn; None: as few as can be
+    train.per_device_limit = placeholder(int)  # most images that a device takes at once; None: its share of the batch
     train.profile_at = placeholder(int)  # step at which a trace for TensorBoard begins
     train.profile_steps = 5  # how long it is
 
@@ -152,6 +153,10 @@ def get_config() -> ConfigDict:
     config.log = ConfigDict()
     config.log.every_steps = 100  # a line of metrics
     config.log.tensorboard = True  # event files, where TensorFlow is installed
+
+    config.plan = ConfigDict()  # --mode=plan: what a run will do and need (docs/scaling.md)
+    config.plan.topology = placeholder(str)  # TPUs to compile for, as 'v5e:4x4'; None: the devices that there are
+    config.plan.json = placeholder(str)  # file for the plan in JSON
 
     config.prepare = prepare = ConfigDict()  # --mode=prepare: ImageNet from its archives (docs/data.md)
     prepare.archives = placeholder(str)  # directory that holds ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar

@@ -14,8 +14,8 @@ _LIMITS: list[tuple[str, str, Callable[[Any], bool]]] = [
         "data.synthetic.image_width data.synthetic.num_train data.synthetic.num_eval data.synthetic.num_classes "
         "model.features model.num_classes model.bn_group_size loss.scale_growth_steps "
         "schedule.base_batch_size ema.every_steps train.total_steps train.max_steps train.accumulate "
-        "train.profile_steps eval.every_steps eval.batch_size eval.image_size checkpoint.every_steps "
-        "checkpoint.keep_latest log.every_steps",
+        "train.per_device_limit train.profile_steps eval.every_steps eval.batch_size eval.image_size "
+        "checkpoint.every_steps checkpoint.keep_latest log.every_steps",
         lambda value: value >= 1,
     ),
     (

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from ml_collections import ConfigDict
 from resnet_jax import sharding, steps
 from resnet_jax.class_list import check_same
 from resnet_jax.data.loader import Loader
-from resnet_jax.errors import UsageError
 from resnet_jax.experiment.computation import (
     check_batch_size,
     check_image_sizes,
@@ -39,6 +38,8 @@ MAY_CHANGE = (
     "data.num_workers",
     "data.max_bad_examples",
     "train.max_steps",
+    "train.accumulate",
+    "train.per_device_limit",
     "train.profile_at",
     "train.profile_steps",
     "eval.batch_size",
@@ -46,11 +47,12 @@ MAY_CHANGE = (
     "eval.checkpoint",
     "checkpoint",
     "log",
+    "plan",
     "prepare",
 )
 # What may differ where a run is only evaluated: all but the network, its weights and what it is given.
 EVALUATION_MAY_CHANGE = (
-    *("seed", "data", "mixing", "loss", "optimizer", "schedule", "train", "eval", "checkpoint", "log", "prepare"),
+    *("seed", "data", "mixing", "loss", "optimizer", "schedule", "train", "eval", "checkpoint", "log", "plan", "prepare"),
     *("input.flip", "input.erasing", "model.bn_group_size", "model.stochastic_depth", "model.zero_init_last_bn"),
     *("model.kernel_init", "model.head_init", "model.init_from", "model.init_head"),
 )
@@ -87,7 +89,13 @@ def resolve(config: ConfigDict) -> dict[str, Any]:
     return json.loads(config.to_json())
 
 
-def build(config: ConfigDict, *, cache_dir: Path | None = None, training: bool = True) -> Experiment:
+def build(
+    config: ConfigDict,
+    *,
+    cache_dir: Path | None = None,
+    training: bool = True,
+    devices: Sequence[jax.Device] | None = None,
+) -> Experiment:
     """Checks a config and its data and makes the parts of the run; nothing is compiled.
 
     Args:
@@ -95,14 +103,13 @@ def build(config: ConfigDict, *, cache_dir: Path | None = None, training: bool =
       cache_dir: where an index of the data is kept if it cannot be beside them.
       training: if not, the training images need not be there, and nothing of the experiment that has to do with them
         is of use.
+      devices: to compute on, or to compile for; None: all there are.
 
     Raises:
       UsageError: a value is out of range, an unknown name, or the data are missing.
     """
-    if jax.process_count() > 1:
-        raise UsageError(f"{jax.process_count()} processes: this version trains on the devices of one process alone")
     check_limits(flatten(config.to_dict()))
-    mesh = sharding.make_mesh()
+    mesh = sharding.make_mesh(devices)
     check_batch_size(config, mesh.size)
     check_image_sizes(config)
     eval_source = open_from(config, training=False, cache_dir=cache_dir)

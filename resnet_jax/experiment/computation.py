@@ -30,7 +30,7 @@ from resnet_jax.warm_start import begin_with, train_only
 
 def check_batch_size(config: ConfigDict, devices: int) -> None:
     """Raises UsageError if the batch cannot be divided over devices, batch norm groups and parts."""
-    batch_size, parts, group_size = config.data.batch_size, config.train.accumulate, config.model.bn_group_size
+    batch_size, parts, group_size = config.data.batch_size, config.train.accumulate or 1, config.model.bn_group_size
     if parts > 1 and (group_size is None or group_size * parts > batch_size):
         largest = batch_size // parts
         if not largest:
@@ -159,7 +159,7 @@ def _make_gradient_fn(config: ConfigDict, mesh: Mesh, model: ResNet, preprocess:
         target_threshold=config.loss.target_threshold,
     )
     gradient_fn = make_gradient_fn(model=model, train_input=train_input, loss=loss)
-    parts = config.train.accumulate
+    parts = config.train.accumulate or 1
     if parts == 1:
         return gradient_fn
     return accumulate(gradient_fn, make_split(mesh, parts=parts, group_size=config.model.bn_group_size))

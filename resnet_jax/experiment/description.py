@@ -77,7 +77,7 @@ def _training(config: ConfigDict) -> str:
     parts = {
         f", from {config.model.init_from}": config.model.init_from,
         f", of {train.trainable!r} alone": train.trainable,
-        f", each in {train.accumulate} parts": train.accumulate > 1,
+        f", each in {train.accumulate} parts": (train.accumulate or 1) > 1,
         f", averaged by {ema.decay:g}": ema.decay,
         f", loss times {loss.scale:g}{' at first' if loss.scale_growth_steps else ''}": loss.scale != 1,
     }
