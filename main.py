@@ -1,26 +1,35 @@
-"""Trains a ResNet, evaluates a checkpoint (--mode=eval), or prepares ImageNet (--mode=prepare).
+"""Trains a ResNet, evaluates a checkpoint (--mode=eval), plans (--mode=plan) or prepares ImageNet (--mode=prepare).
 
 python main.py --config=configs/resnet50.py [--workdir=DIR] [--config.section.key=value ...]
 """
 
+import contextlib
 import errno
 import logging as stdlib_logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from resnet_jax import command_line
+from resnet_jax.channel import Channel
 from resnet_jax.errors import UsageError
 from resnet_jax.progress import show_log
-from resnet_jax.signals import StopRequest
+from resnet_jax.signals import Signals
+from resnet_jax.stopping import Requests
 from resnet_jax.summary import summary
 from resnet_jax.workdir import Workdir
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run is kept; default: runs/<name of the config file>.")
-_MODE = flags.DEFINE_enum("mode", "train", ["train", "eval", "prepare"], "What to do.")
+_MODE = flags.DEFINE_enum("mode", "train", ["train", "eval", "plan", "prepare"], "What to do.")
+# Of a run on several hosts; found by itself on TPU pods, GKE, Slurm and Open MPI (docs/scaling.md).
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, the same for all processes.")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many there are; 1: this one alone.", lower_bound=1)
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.", lower_bound=0)
+_JOIN_TIMEOUT = flags.DEFINE_float("join_timeout", 300.0, "Seconds to wait for the other processes.", lower_bound=0.1)
 
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EROFS: "read-only disk"}
 _RUN_AGAIN = {"train": "to continue", "eval": "to evaluate", "prepare": "to begin anew"}
@@ -36,7 +45,7 @@ def main(argv: list[str]) -> None:
             raise UsageError(f"{argv[1]!r} is no flag: flags begin with --, as --config.data.batch_size=256")
         if _CONFIG.value is None:
             raise UsageError("--config is missing, as --config=configs/resnet50.py")
-        status = {"train": train, "eval": evaluate, "prepare": prepare}[_MODE.value]()
+        status = {"train": train, "eval": evaluate, "plan": plan, "prepare": prepare}[_MODE.value]()
     except UsageError as error:
         command_line.fail(str(error))
     except OSError as error:
@@ -48,35 +57,77 @@ def main(argv: list[str]) -> None:
 
 def train() -> int:
     """Trains, or says that there is nothing left to do; returns the exit status."""
-    show_log()
     workdir = Workdir(_WORKDIR.value or default_workdir())
-    with StopRequest() as stop, workdir.lock():
+    with _processes() as (channel, requests), workdir.lock() if channel.is_main else contextlib.nullcontext():
         # Imported once the command line is known to be good: they take seconds.
         from resnet_jax import experiment  # noqa: PLC0415
+        from resnet_jax.same_run import check_same_run  # noqa: PLC0415
         from resnet_jax.train import train as run  # noqa: PLC0415
 
         settings = experiment.resolve(_CONFIG.value)
-        workdir.check(settings, may_change=experiment.MAY_CHANGE)
-        result = workdir.finished(settings)
-        if result is not None:
-            print(f"Nothing to do: this run is finished, step {result['step']} of {result['total_steps']}.")
-            print(*summary(result, workdir), sep="\n")
+        if channel.is_main:
+            workdir.check(settings, may_change=experiment.MAY_CHANGE)
+        result = workdir.finished(settings) if channel.is_main else None
+        check_same_run(channel, settings, workdir)
+        if channel.gather("finished" if result else "")[0]:
+            if result:
+                print(f"Nothing to do: this run is finished, step {result['step']} of {result['total_steps']}.")
+                print(*summary(result, workdir), sep="\n")
             return 0
-        return run(experiment.build(_CONFIG.value, cache_dir=workdir.path), workdir, settings, stop)
+        with channel.first():  # it may have to index the data, or prepare them
+            built = experiment.build(_CONFIG.value, cache_dir=workdir.path)
+        return run(built, workdir, settings, requests, channel)
 
 
 def evaluate() -> int:
     """Evaluates a checkpoint of a run; returns the exit status."""
-    show_log()
     workdir = Workdir(_WORKDIR.value or default_workdir())
     workdir.must_hold_a_run()
-    with StopRequest() as stop, workdir.lock():
+    with _processes() as (channel, requests), workdir.lock() if channel.is_main else contextlib.nullcontext():
         from resnet_jax import experiment  # noqa: PLC0415
         from resnet_jax.evaluate import evaluate as run  # noqa: PLC0415
+        from resnet_jax.same_run import check_same_run  # noqa: PLC0415
 
-        workdir.check(experiment.resolve(_CONFIG.value), may_change=experiment.EVALUATION_MAY_CHANGE)
-        built = experiment.build(_CONFIG.value, cache_dir=workdir.path, training=False)
-        return run(built, workdir, stop)
+        settings = experiment.resolve(_CONFIG.value)
+        workdir.check(settings, may_change=experiment.EVALUATION_MAY_CHANGE)
+        check_same_run(channel, settings, workdir)
+        with channel.first():
+            built = experiment.build(_CONFIG.value, cache_dir=workdir.path, training=False)
+        return run(built, workdir, requests, channel)
+
+
+def plan() -> int:
+    """Says what a run will do and need; returns the exit status."""
+    show_log()
+    from resnet_jax import experiment  # noqa: PLC0415
+    from resnet_jax.plan_run import plan_run  # noqa: PLC0415
+    from resnet_jax.topology import topology_devices  # noqa: PLC0415
+
+    topology, json_path = _CONFIG.value.plan.topology, _CONFIG.value.plan.json
+    devices = None if topology is None else topology_devices(topology)
+    built = experiment.build(_CONFIG.value, devices=devices)
+    return plan_run(built, topology=topology, json_path=json_path)
+
+
+@contextlib.contextmanager
+def _processes() -> Iterator[tuple[Channel, Requests]]:
+    """Joins the processes of the run, if there are others; signals are requests to all of them meanwhile."""
+    show_log()
+    requests = Requests()
+    with Signals(requests.ask):
+        from resnet_jax import cluster  # noqa: PLC0415  it loads JAX
+
+        given = {"coordinator": _COORDINATOR.value, "num_processes": _NUM_PROCESSES.value}
+        place = cluster.find_place(**given, process_id=_PROCESS_ID.value, timeout=_JOIN_TIMEOUT.value)
+        if place is None:
+            yield Channel(), requests
+            return
+        if place.process_id > 0:
+            show_log(level=stdlib_logging.WARNING)
+        with Channel(cluster.join(place, timeout=_JOIN_TIMEOUT.value), process_id=place.process_id) as channel:
+            cluster.check_devices()
+            requests.connect(channel)
+            yield channel, requests
 
 
 def default_workdir() -> Path:

@@ -1,53 +1,58 @@
-"""Checkpoints: the state, and JSON that says what it is. Saved in the background; latest and best are kept."""
+"""The checkpoints of a run: saved in the background, latest and best kept, damaged ones passed over."""
 
 import contextlib
-import json
+import functools
 import logging
-import math
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers
 
+from resnet_jax import agreement, checkpoint_files, checksums
+from resnet_jax.agreement import Gather
+from resnet_jax.checkpoint_files import DamagedError, cause
 from resnet_jax.errors import UsageError
-from resnet_jax.state import TrainState, Weights
+from resnet_jax.host_state import copy_to_host, place
+from resnet_jax.retention import Retention
+from resnet_jax.state import TrainState
 from resnet_jax.workdir import difference
 
 logger = logging.getLogger(__name__)
 
-_VARIABLES = ("params", "batch_stats")
-
 
 class Checkpoints:
-    """The checkpoints of a run, one directory a step. A context manager: leaving it waits for the last save."""
+    """The checkpoints of a run, one directory a step. A context manager: leaving it waits for the last save.
 
-    def __init__(self, directory: Path, *, keep_latest: int, keep_best: int):
+    All processes make the same calls. The state is replicated, so process 0 writes all of it and no other writes
+    anything: a save waits for no process, and cannot hang where one died. Each reads for itself, and what is found
+    damaged by one is used by none.
+    """
+
+    def __init__(self, directory: Path, *, keep_latest: int, keep_best: int, gather: Gather = agreement.alone):
         """Opens `directory`, which need not exist, and clears what a killed save left.
 
         Args:
-          directory: absolute.
+          directory: absolute; the same for all processes.
           keep_latest: how many of the newest to keep.
           keep_best: how many of those with the best evaluation top-1 to keep besides.
+          gather: called here, by `restore` and by `restore_latest`, in all processes.
+
+        Raises:
+          UsageError: it cannot be used.
         """
         self.directory = directory
-        # Not max_to_keep with best_fn: together they delete the newest checkpoint.
-        keep = checkpoint_managers.AnyPreservationPolicy(
-            [
-                checkpoint_managers.LatestN(keep_latest),
-                checkpoint_managers.BestN(
-                    get_metric_fn=_top1, n=keep_best, reverse=False, keep_checkpoints_without_metrics=False
-                ),
-            ]
-        )
-        options = ocp.CheckpointManagerOptions(
-            best_fn=_top1, best_mode="max", preservation_policy=keep, cleanup_tmp_directories=True
-        )
-        self._manager = ocp.CheckpointManager(directory, options=options)
+        self._gather, self._writes = gather, jax.process_index() == 0
+        self._writer = ThreadPoolExecutor(1, "checkpoints")  # makes its thread with the first save
+        self._saving: Future[None] | None = None
+        self._copy: TrainState | None = None  # of the state last saved
+        # What a process sees of a shared directory may lag: so each keeps account of it, from the same start.
+        found = agreement.from_first(gather, self._open, cure="mend it and run again")
+        top1 = {int(step): top1 for step, top1 in found["top1"].items()}
+        self._there = Retention(top1, unreadable=found["unreadable"], keep_latest=keep_latest, keep_best=keep_best)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -56,12 +61,12 @@ class Checkpoints:
         try:
             self.wait()
         finally:
-            self._manager.close()
+            self._writer.shutdown()
 
     @property
     def latest_step(self) -> int | None:
         """The step of the newest checkpoint, that of a save under way included."""
-        return self._manager.latest_step()
+        return max(self._there.steps, default=None)
 
     def best(self) -> tuple[int, float] | None:
         """The step with the highest evaluation top-1, and that top-1; None if none was evaluated.
@@ -69,14 +74,13 @@ class Checkpoints:
         Waits for a save under way.
         """
         self.wait()
-        step = self._manager.best_step()
-        return None if step is None else (step, self._manager.metrics(step)["top1"])
+        return self._there.best
 
     def save(self, step: int, state: TrainState, *, meta: dict[str, Any], top1: float | None) -> None:
         """Copies the state and returns; it is written in the background.
 
         A step that is saved is left alone, unless it was saved before its evaluation (a signal came between them)
-        and now has one: then it is written anew, so that it can be the best.
+        and now has one: then that is added to its JSON, so that it can be the best.
 
         Args:
           step: names the checkpoint.
@@ -87,21 +91,27 @@ class Checkpoints:
         Raises:
           UsageError: this or the save before could not be written.
         """
-        if step in self._manager.all_steps():
-            self.wait()  # for the metrics to be on disk
-            if top1 is None or self._manager.metrics(step) is not None:
-                return
-            self._manager.delete(step)
-        items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
-        metrics = None if top1 is None else {"top1": top1}
-        with _write_errors(self.directory):
-            self._manager.save(step, args=items, metrics=metrics)
+        self.wait()
+        path, is_there = self.directory / str(step), step in self._there.steps
+        if is_there and (top1 is None or not self._there.lacks_evaluation(step)):
+            return
+        outdated = self._there.add(step, top1)
+        if not self._writes:
+            return
+        if is_there:
+            with self._write_errors():
+                checkpoint_files.replace_meta(path, meta, top1=top1)
+            self._remove(outdated)
+        else:
+            self._copy = copy_to_host(state, into=self._copy)
+            self._saving = self._writer.submit(self._write, path, self._copy, meta, top1, outdated)
 
     def wait(self) -> None:
         """Returns once everything is on disk. Raises UsageError if it could not be written."""
-        with _write_errors(self.directory):
-            self._manager.wait_until_finished()
-            self._manager.check_for_errors()
+        saving, self._saving = self._saving, None
+        if saving is not None:
+            with self._write_errors():
+                saving.result()
 
     def find(self, which: str) -> int:
         """The step of a checkpoint: 'latest', 'best' by evaluation top-1, or a step in digits.
@@ -109,7 +119,7 @@ class Checkpoints:
         Raises:
           UsageError: there is none such.
         """
-        steps = self._manager.all_steps()
+        steps = self._there.steps
         best = self.best() if which == "best" else None
         found = {"latest": self.latest_step, "best": best and best[0]}.get(which, which)
         if str(found) in map(str, steps):
@@ -120,32 +130,58 @@ class Checkpoints:
         )
 
     def restore_latest(self, abstract: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
-        """Reads the newest checkpoint; None if there is none. Otherwise as `restore`."""
-        step = self.latest_step
-        return None if step is None else self.restore(abstract, step=step)
+        """Reads the newest checkpoint that is good; None if there are none at all.
 
-    def restore(self, abstract: TrainState, *, step: int) -> tuple[TrainState, dict[str, Any]]:
-        """Reads a checkpoint.
+        Damaged ones that are newer are moved into `damaged_checkpoints` beside the directory, with a warning.
 
         Args:
-          abstract: the shapes, dtypes and shardings of the state; the devices need not be those that saved it.
+          abstract: as in `restore`.
+
+        Returns:
+          As `restore`.
+
+        Raises:
+          UsageError: all of them are damaged, one is of another model, or the disk cannot be read; nothing is moved.
+        """
+        self._wait_together()
+        damaged: dict[int, str] = {}
+        for step in reversed(self._there.steps):
+            try:
+                restored = self._restore(abstract, step)
+            except DamagedError as error:
+                damaged[step] = str(error)
+                continue
+            self._set_aside(damaged, instead=step)
+            return restored
+        if damaged:
+            reasons = "; ".join(f"{step}: {reason}" for step, reason in damaged.items())
+            raise UsageError(
+                f"all checkpoints in {self.directory} are damaged ({reasons}); nothing was changed: restore one from "
+                "a copy, or move that directory away to begin anew"
+            )
+        return None
+
+    def restore(self, abstract: TrainState, *, step: int) -> tuple[TrainState, dict[str, Any]]:
+        """Reads a checkpoint, and verifies its checksums.
+
+        Args:
+          abstract: the shapes, dtypes and shardings of the state; neither the devices nor the processes need be
+            those that saved it.
           step: which one.
 
         Returns:
           The state and its JSON.
 
         Raises:
-          UsageError: it is damaged, or of another model.
+          UsageError: it is damaged, or of another model, or the disk cannot be read.
         """
-        items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), meta=ocp.args.JsonRestore())
+        self._wait_together()
         try:
-            restored = self._manager.restore(step, args=items)
-        except Exception as error:  # TensorStore raises plain Exception for a damaged file
+            return self._restore(abstract, step)
+        except DamagedError as error:
             raise UsageError(
-                f"checkpoint {self.directory / str(step)} cannot be read ({_cause(error)}): "
-                "remove that directory to go on from the one before it"
+                f"checkpoint {self.directory / str(step)} is damaged ({error}): name another one"
             ) from error
-        return restored.state, restored.meta
 
     def check_data(self, meta: dict[str, Any], data: dict[str, Any]) -> None:
         """Raises UsageError if the JSON of a checkpoint names other data than `data`, those that there are."""
@@ -158,74 +194,97 @@ class Checkpoints:
                 "give it those, or begin anew in another --workdir"
             )
 
+    def _open(self) -> dict[str, Any]:
+        """Makes and clears the directory, and reads what is in it."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        checkpoint_files.clear_leftovers(self.directory)
+        top1: dict[int, float | None] = {}
+        unreadable = []
+        for path in self.directory.iterdir():
+            if not path.name.isdigit():
+                continue
+            step = int(path.name)
+            try:
+                _, top1[step] = checkpoint_files.read_meta(path)
+            except (DamagedError, UsageError):  # said if and when it is to be used
+                top1[step] = None
+                unreadable.append(step)
+        return {"top1": top1, "unreadable": unreadable}
 
-def find_checkpoint(path: Path) -> Path:
-    """The newest checkpoint of a work directory, or the one that is named itself, as an absolute path.
+    def _write(
+        self, path: Path, state: TrainState, meta: dict[str, Any], top1: float | None, outdated: list[int]
+    ) -> None:
+        """Runs beside the training. The others go only after the new one is whole."""
+        checkpoint_files.write(path, state, meta, top1=top1)
+        self._remove(outdated)
 
-    Raises:
-      UsageError: there is none.
-    """
-    place = path.expanduser().resolve()  # Orbax takes absolute paths alone
-    steps = [int(part.name) for part in (place / "checkpoints").glob("*") if part.name.isdigit()]
-    checkpoint = place / "checkpoints" / str(max(steps)) if steps else place
-    if not steps and not (checkpoint / "state").is_dir():
-        raise UsageError(f"{path} holds no checkpoint: name a work directory, or a directory of its checkpoints/")
-    return checkpoint
+    def _remove(self, steps: list[int]) -> None:
+        for step in steps:
+            try:
+                checkpoint_files.remove(self.directory / str(step))
+            except OSError as error:  # no reason to end a run that can save
+                logger.warning("checkpoint %s could not be removed (%s)", self.directory / str(step), error.strerror)
+
+    def _restore(self, abstract: TrainState, step: int) -> tuple[TrainState, dict[str, Any]]:
+        """Reads a checkpoint in every process. What one of them raises, all raise."""
+        path, problem = self.directory / str(step), None
+        try:
+            meta, _ = checkpoint_files.read_meta(path)
+            arrays, has_checksums = checkpoint_files.read(path)
+            _check_model(path, arrays, abstract)
+        except (DamagedError, UsageError) as error:
+            problem = error
+        agreement.raise_alike(self._gather, problem, kinds=(UsageError, DamagedError))  # damage last: it moves files
+        if not has_checksums and self._writes:
+            logger.warning("checkpoint %s has no checksums, an earlier version wrote it: it is used unchecked", path)
+        return place(arrays, abstract), meta
+
+    def _wait_together(self) -> None:
+        """Returns in all processes once process 0 has written everything."""
+        agreement.from_first(self._gather, self.wait, cure="mend it and run again")
+
+    def _set_aside(self, damaged: dict[int, str], *, instead: int) -> None:
+        move = functools.partial(self._move_aside, list(damaged))
+        reasons = "; ".join(f"{step}: {reason}" for step, reason in damaged.items())
+        cure = f"damaged checkpoints ({reasons}) cannot be moved there; mend that and run again"
+        places = agreement.from_first(self._gather, move, cure=cure)
+        for (step, reason), moved_to in zip(damaged.items(), places, strict=True):
+            self._there.remove(step)
+            if self._writes:
+                logger.warning(
+                    "checkpoint %s is damaged (%s): it is now %s, and checkpoint %d is used instead",
+                    self.directory / str(step),
+                    reason,
+                    moved_to,
+                    instead,
+                )
+
+    def _move_aside(self, steps: list[int]) -> list[str]:
+        into = self.directory.parent / "damaged_checkpoints"
+        return [str(checkpoint_files.set_aside(self.directory / str(step), into)) for step in steps]
+
+    @contextlib.contextmanager
+    def _write_errors(self) -> Iterator[None]:
+        """Turns what goes wrong while a checkpoint is written into one line."""
+        try:
+            yield
+        except Exception as error:  # TensorStore raises plain Exception for a full disk
+            raise UsageError(
+                f"a checkpoint could not be written to {self.directory} ({cause(error)}): "
+                "make room or mend it, and run again; the checkpoints before it are whole"
+            ) from error
 
 
-def read_class_list(path: Path) -> str | None:
-    """The fingerprint of the classes that a checkpoint was trained on, if it says; `path` as in `find_checkpoint`."""
-    meta = find_checkpoint(path) / "meta" / "metadata"
-    try:
-        return json.loads(meta.read_text()).get("data", {}).get("class_list")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{meta} cannot be read ({error}): name another checkpoint") from None
-
-
-def read_variables(path: Path, *, weights: Weights | None = None) -> dict[str, Any]:
-    """Reads 'params' and 'batch_stats' of a checkpoint, and nothing else of it, as numpy arrays.
-
-    Args:
-      path: as in `find_checkpoint`.
-      weights: those that were trained or their average; None: the average if there is one.
-
-    Raises:
-      UsageError: there is no checkpoint, it is damaged, or it has no average where that is asked for.
-    """
-    state = find_checkpoint(path) / "state"
-    handler = ocp.PyTreeCheckpointHandler()
-    try:
-        there = handler.metadata(state).tree
-        averaged = weights == "ema" or (weights is None and bool(there.get("average")))
-        if averaged and not there.get("average"):
-            raise ValueError("it has no average")
-        wanted = {"average": there["average"]} if averaged else {name: there[name] for name in _VARIABLES}
-        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
-        parts = ocp.args.PyTreeRestore(wanted, restore_args=as_numpy, partial_restore=True)
-        tree = ocp.Checkpointer(handler).restore(state, args=parts)
-    except Exception as error:  # TensorStore raises plain Exception for a damaged file
-        raise UsageError(f"checkpoint {state.parent} cannot be read ({_cause(error)}): name another one") from error
-    return tree["average"] if averaged else tree
-
-
-@contextlib.contextmanager
-def _write_errors(directory: Path) -> Iterator[None]:
-    """Turns what goes wrong while a checkpoint is written into one line."""
-    try:
-        yield
-    except Exception as error:  # TensorStore raises plain Exception for a full disk
+def _check_model(path: Path, arrays: dict[str, Any], abstract: TrainState) -> None:
+    """Raises UsageError if a good checkpoint holds the state of another model."""
+    there, here = (
+        {name: f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}" for name, leaf in checksums.by_path(tree).items()}
+        for tree in (arrays, abstract)
+    )
+    changes = difference(there, here)
+    if changes:
+        more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
         raise UsageError(
-            f"a checkpoint could not be written to {directory} ({_cause(error)}): "
-            "make room or mend it, and run again; the checkpoints before it are whole"
-        ) from error
-
-
-def _top1(metrics: dict[str, float]) -> float:
-    """NaN counts as the worst: orbax would take it for the best."""
-    return -math.inf if math.isnan(metrics["top1"]) else metrics["top1"]
-
-
-def _cause(error: Exception) -> str:
-    """The end of the first line: TensorStore names the paths first and the cause last."""
-    line = str(error).strip().split("\n", 1)[0]
-    return line if len(line) <= 160 else "..." + line[-160:]
+            f"checkpoint {path} is of another model ({'; '.join(changes[:3])}{more}): "
+            "continue with the config it was trained with, or name another --workdir"
+        )

@@ -32,12 +32,15 @@ def initial_state(experiment: Experiment) -> TrainState:
 
 def compile_train_steps(experiment: Experiment) -> dict[int, Compiled]:
     """Compiles the training step for every image size, ahead of the first batch; the state is donated."""
-    loader, whole, rows = experiment.train_loader, replicated(experiment.mesh), over_batch(experiment.mesh)
+    return {size: compile_train_step(experiment, size) for size in experiment.train_loader.image_sizes}
+
+
+def compile_train_step(experiment: Experiment, image_size: int) -> Compiled:
+    """Compiles the training step for images of so many pixels; the devices need not be there."""
+    whole, rows = replicated(experiment.mesh), over_batch(experiment.mesh)
     jitted = jax.jit(experiment.train_step, donate_argnums=0, in_shardings=(whole, rows), out_shardings=(whole, whole))
     state = abstract_state(experiment.init, whole)
-    return {
-        size: jitted.lower(state, _abstract_batch(experiment, loader, size)).compile() for size in loader.image_sizes
-    }
+    return jitted.lower(state, _abstract_batch(experiment, experiment.train_loader, image_size)).compile()
 
 
 def compile_eval_step(experiment: Experiment) -> Compiled:

@@ -1,7 +1,7 @@
 """Sums over the evaluation set: every example exactly once."""
 
 import contextlib
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from typing import Any
 
 import jax
@@ -13,21 +13,21 @@ from resnet_jax.data.feed import device_batches, host_batches
 from resnet_jax.data.loader import Loaded
 from resnet_jax.experiment import Experiment
 from resnet_jax.metrics import Totals
+from resnet_jax.stopping import Requests
 
 
 class Evaluator:
     """Evaluates weights for one experiment; the step is compiled when this is made."""
 
-    def __init__(self, experiment: Experiment, bad_examples: BadExamples):
-        self._experiment, self._bad_examples = experiment, bad_examples
+    def __init__(self, experiment: Experiment, bad_examples: BadExamples, requests: Requests):
+        self._experiment, self._bad_examples, self._requests = experiment, bad_examples, requests
         self._step = compile_eval_step(experiment)
 
-    def __call__(self, variables: dict[str, Any], *, interrupted: Callable[[], bool] = lambda: False) -> Totals | None:
-        """Sums over the whole evaluation set, in Python numbers; None if `interrupted` came to be true.
+    def __call__(self, variables: dict[str, Any]) -> Totals | None:
+        """Sums over the whole evaluation set, in Python numbers; None if a request to stop was met.
 
         Args:
           variables: 'params' and 'batch_stats', on all devices.
-          interrupted: looked at once a batch.
         """
         experiment, loader = self._experiment, self._experiment.eval_loader
         loaded = host_batches(
@@ -36,13 +36,12 @@ class Evaluator:
             stop=loader.num_batches,
             num_threads=experiment.num_threads,
             num_workers=experiment.num_workers,
+            stopping=self._requests.stop_asked,
         )
         with contextlib.closing(loaded):  # and with it its threads and processes, whatever happens
-            return self._sum(variables, loaded, interrupted)
+            return self._sum(variables, loaded)
 
-    def _sum(
-        self, variables: dict[str, Any], loaded: Generator[Loaded, None, None], interrupted: Callable[[], bool]
-    ) -> Totals | None:
+    def _sum(self, variables: dict[str, Any], loaded: Generator[Loaded, None, None]) -> Totals | None:
         sums, pending = metrics.zero(), None
         batches = self._bad_examples.watch(loaded, self._experiment.eval_loader, start=0)
         for batch in device_batches(batches, mesh=self._experiment.mesh):
@@ -50,6 +49,6 @@ class Evaluator:
             if pending is not None:  # fetched one batch late: the device has work while the host waits
                 sums = metrics.merge(sums, jax.device_get(pending))
             pending = totals
-            if interrupted():
+            if self._requests.stop_here():
                 return None
         return metrics.merge(sums, jax.device_get(pending))

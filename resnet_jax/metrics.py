@@ -60,11 +60,18 @@ def count_examples(logits: jax.Array, labels: jax.Array, mask: jax.Array, losses
     """
     rank = label_rank(logits, labels)
     return Totals(
-        count=jnp.sum(mask, dtype=jnp.int32),
-        top1=jnp.sum(mask & (rank < 1), dtype=jnp.int32),
-        top5=jnp.sum(mask & (rank < 5), dtype=jnp.int32),
+        count=_how_many(mask),
+        top1=_how_many(mask & (rank < 1)),
+        top5=_how_many(mask & (rank < 5)),
         loss=jnp.sum(jnp.where(mask, losses, 0.0)),
     )
+
+
+def _how_many(marked: jax.Array) -> jax.Array:
+    """[B] bool -> how many are True, int32."""
+    # As float32, exact up to 2^24: XLA sums them over the devices together with the loss and the gradients, where
+    # integers would take an exchange of their own.
+    return jnp.sum(marked, dtype=jnp.float32).astype(jnp.int32)
 
 
 def zero() -> Totals:

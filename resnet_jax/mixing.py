@@ -67,7 +67,18 @@ class Mixing:
 
 
 def _beta(key: jax.Array, alpha: float) -> jax.Array:
-    return jax.random.beta(key, alpha, alpha)
+    """A draw of Beta(alpha, alpha), alpha > 0.
+
+    From two uniform numbers, as x / sqrt(2 alpha + x^2), brought to 0..1, of Student's t with 2 alpha degrees of
+    freedom: Bailey 1994, 'Polar generation of random variates with the t-distribution'; Devroye 1986, IX.3. Unlike
+    `jax.random.beta` it rejects nothing, for which all devices would have to agree, try after try, on when to stop.
+    """
+    u_radius, u_angle = jax.random.uniform(key, (2,))
+    exponent = jnp.log1p(-u_radius) / alpha
+    near, far = jnp.exp(exponent), -jnp.expm1(exponent)
+    cosine = jnp.cos(2 * jnp.pi * u_angle)
+    signed = cosine * jnp.sqrt(far / (near + far * jnp.square(cosine)))
+    return jnp.clip(0.5 + 0.5 * signed, 0.0, 1.0)  # rounding may lead past the ends
 
 
 def _around(uniform: jax.Array, share: jax.Array, size: int) -> jax.Array:

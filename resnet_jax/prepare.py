@@ -26,7 +26,8 @@ from resnet_jax.data.hashing import permute
 from resnet_jax.data.sources.tfds import data_root
 from resnet_jax.errors import UsageError
 from resnet_jax.locks import locked
-from resnet_jax.signals import StopRequest
+from resnet_jax.signals import STOPPED, Signals
+from resnet_jax.stopping import Requests
 
 logger = logging.getLogger(__name__)
 
@@ -88,22 +89,24 @@ def prepare(
     threads = max(8, 2 * (os.cpu_count() or 1)) if num_threads is None else num_threads
     if threads < 1:
         raise UsageError(f"config.prepare.num_threads={threads}: it has to be at least 1")
-    with StopRequest() as stop, _lock(target):
+    requests = Requests()
+    requests.begin(saves=False)
+    with Signals(requests.ask), _lock(target):
         if target.directory.exists():
             _check_existing(target, allow_partial=allow_partial)
             print(f"Nothing to do: {target.name} is prepared.", *_made_without(target, source), sep="\n")
         else:
             _remove_leftovers(target)
             try:
-                contents = survey(source, stop, allow_partial=allow_partial, sequential=not shuffle)
+                contents = survey(source, requests, allow_partial=allow_partial, sequential=not shuffle)
                 makers = {
                     split: Maker(images=images, boxes=contents.boxes, shrink=target.shrink, num_threads=threads)
                     for split, images in contents.images.items()
                 }
-                _write(target, contents, makers, stop, shuffle=shuffle)
+                _write(target, contents, makers, requests, shuffle=shuffle)
             except StoppedError:
                 print("Stopped: nothing of the data set is kept. Run the same command again to begin anew.")
-                return 75
+                return STOPPED
     print(*_summary(target), sep="\n")
     return 0
 
@@ -163,7 +166,7 @@ def _made_without(target: Target, source: Path) -> list[str]:
 
 
 def _write(
-    target: Target, contents: Contents, makers: Mapping[str, Maker], stop: StopRequest, *, shuffle: bool
+    target: Target, contents: Contents, makers: Mapping[str, Maker], requests: Requests, *, shuffle: bool
 ) -> None:
     sizes = {split: _estimated_bytes(maker) for split, maker in makers.items()}
     _check_space(target.root, sum(sizes.values()))
@@ -176,7 +179,7 @@ def _write(
         "shuffled": shuffle,
         "fingerprint": _fingerprint(makers, orders),
     }
-    with Counter("written", total=total, stop=stop) as counter, tempfile.TemporaryDirectory() as downloads:
+    with Counter("written", total=total, requests=requests) as counter, tempfile.TemporaryDirectory() as downloads:
         splits = {
             split: Split(
                 examples=_counted(maker.examples(orders[split]), counter),

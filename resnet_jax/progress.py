@@ -74,12 +74,12 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def show_log() -> None:
-    """Prints what this package logs, one line a record."""
+def show_log(*, level: int = logging.INFO) -> None:
+    """Prints what this package logs at this level and above, one line a record."""
     package = logging.getLogger("resnet_jax")
     package.setLevel(logging.DEBUG)
     package.propagate = False
-    package.handlers = [_BarHandler(logging.INFO)]
+    package.handlers = [_BarHandler(level)]
 
 
 @contextlib.contextmanager

@@ -19,12 +19,17 @@ def describe_start(step: int) -> dict[str, Any]:
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "start_step": step,
         "command": [sys.executable, *sys.argv],
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
+        "versions": versions(),
         "git_commit": _git_commit(),
         "host": platform.node(),
         "devices": [f"{device.platform} {device.device_kind}" for device in jax.devices()],
         "processes": jax.process_count(),
     }
+
+
+def versions() -> dict[str, str | None]:
+    """Of Python and of the packages that matter, by name."""
+    return {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}}
 
 
 def _version(package: str) -> str | None:

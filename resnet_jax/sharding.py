@@ -26,6 +26,13 @@ def over_batch(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
+def place(tree: Any, sharding: NamedSharding) -> Any:
+    """Puts arrays that every process has onto the devices of all; no process waits for another."""
+    return jax.tree.map(
+        lambda leaf: jax.make_array_from_callback(np.shape(leaf), sharding, lambda index: np.asarray(leaf)[index]), tree
+    )
+
+
 def make_split(mesh: Mesh, *, parts: int, group_size: int) -> Callable[[Any], Any]:
     """Returns the function that takes a global batch apart: leaves [B, ...] -> [parts, B / parts, ...].
 

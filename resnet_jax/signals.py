@@ -1,41 +1,38 @@
-"""Stopping on request: the first signal asks, the second one insists."""
+"""Signals: SIGTERM and SIGINT ask to stop, SIGUSR1 asks to save; a second request to stop insists."""
 
-import logging
 import os
 import signal
 import threading
+import time
+from collections.abc import Callable
 from types import TracebackType
+from typing import Literal
 
-logger = logging.getLogger(__name__)
+Request = Literal["stop", "save"]
 
 STOPPED = 75  # exit status: EX_TEMPFAIL of sysexits.h, run again to continue
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_ONE_REQUEST = 1.0  # seconds in which several signals are one: launchers pass on what also reaches the whole group
+_REQUESTS: dict[int, Request] = {signal.SIGTERM: "stop", signal.SIGINT: "stop", signal.SIGUSR1: "save"}
 
 
-class StopRequest:
-    """While entered, SIGTERM and SIGINT are noted, instead of ending the process; a second one ends it.
+class Signals:
+    """While entered, signals become requests instead of ending the process; a second one to stop ends it.
 
     A thread reads the signals from a pipe that the interpreter's C handler fills: it answers while the main
     thread is inside a compilation or a copy, where no Python handler could run.
     """
 
-    def __init__(self) -> None:
-        self._requested = threading.Event()
+    def __init__(self, on_request: Callable[[Request, str], None]):
+        """`on_request` is called in that thread, with what is asked for and the name of the signal."""
+        self._on_request = on_request
+        self._asked_to_stop: float | None = None  # when
 
-    def requested(self) -> bool:
-        """Whether a signal has come."""
-        return self._requested.is_set()
-
-    def wait(self, seconds: float) -> bool:
-        """Waits for a signal at most so long; returns whether one has come."""
-        return self._requested.wait(seconds)
-
-    def __enter__(self) -> "StopRequest":
+    def __enter__(self) -> "Signals":
         self._read_end, self._write_end = os.pipe()
         os.set_blocking(self._write_end, False)
         self._old_fd = signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
-        self._old_handlers = {number: signal.signal(number, _noted_by_the_pipe) for number in _SIGNALS}
-        self._thread = threading.Thread(target=self._watch, name="stop-request", daemon=True)
+        self._old_handlers = {number: signal.signal(number, _noted_by_the_pipe) for number in _REQUESTS}
+        self._thread = threading.Thread(target=self._watch, name="signals", daemon=True)
         self._thread.start()
         return self
 
@@ -50,12 +47,16 @@ class StopRequest:
     def _watch(self) -> None:
         while received := os.read(self._read_end, 1):
             number = received[0]
-            if number not in _SIGNALS:
+            if number not in _REQUESTS:
                 continue
-            if self.requested():
-                os._exit(128 + number)  # at once: what is not saved is lost, what is saved stays
-            self._requested.set()
-            logger.info("%s: stopping; a second signal stops at once", signal.Signals(number).name)
+            request, name = _REQUESTS[number], signal.Signals(number).name
+            if request == "stop":
+                if self._asked_to_stop is not None:
+                    if time.monotonic() - self._asked_to_stop < _ONE_REQUEST:
+                        continue
+                    os._exit(128 + number)  # at once: what is not saved is lost, what is saved stays
+                self._asked_to_stop = time.monotonic()
+            self._on_request(request, name)
 
 
 def _noted_by_the_pipe(number: int, frame: object) -> None:

@@ -11,6 +11,7 @@ from clu import parameter_overview, platform
 
 from resnet_jax import provenance
 from resnet_jax.batch import DeviceBatch
+from resnet_jax.channel import Channel
 from resnet_jax.checkpoint import Checkpoints
 from resnet_jax.compilation import compile_train_steps, initial_state
 from resnet_jax.data.bad_examples import BadExamples
@@ -23,8 +24,9 @@ from resnet_jax.profiling import Profile
 from resnet_jax.progress import Progress, keep_log
 from resnet_jax.run_log import RunLog
 from resnet_jax.sharding import replicated
-from resnet_jax.signals import STOPPED, StopRequest
+from resnet_jax.signals import STOPPED
 from resnet_jax.state import TrainState, abstract_state
+from resnet_jax.stopping import Requests
 from resnet_jax.summary import summary
 from resnet_jax.timings import Timings
 from resnet_jax.workdir import FINISHED, Workdir, flatten
@@ -41,14 +43,21 @@ class Position(NamedTuple):
     pending: StepTotals | None = None  # totals, on the devices, of the update that led here
 
 
-def train(experiment: Experiment, workdir: Workdir, settings: dict[str, Any], stop: StopRequest) -> int:
+def train(
+    experiment: Experiment,
+    workdir: Workdir,
+    settings: dict[str, Any],
+    requests: Requests,
+    channel: Channel | None = None,
+) -> int:
     """Trains to the end, continuing what is in the work directory.
 
     Args:
       experiment: what to train.
       workdir: checked to be that of this experiment.
       settings: the resolved config, to be written down.
-      stop: entered; looked at once a step.
+      requests: to stop or to save; looked at once a step.
+      channel: between the processes of the run; None: there is only this one.
 
     Returns:
       The exit status: 0 done, 75 stopped by a signal after saving, 3 not finite.
@@ -56,11 +65,9 @@ def train(experiment: Experiment, workdir: Workdir, settings: dict[str, Any], st
     Raises:
       UsageError: the data or the disk failed; what could be saved is.
     """
-    if stop.requested():
-        return STOPPED
     workdir.check_classes(experiment.class_names)
     with contextlib.ExitStack() as stack:
-        run = _Run(experiment, workdir, stop, stack)
+        run = _Run(experiment, workdir, requests, channel or Channel(), stack)
         run.open(settings, stack)
         try:
             position = run.loop()
@@ -72,20 +79,32 @@ def train(experiment: Experiment, workdir: Workdir, settings: dict[str, Any], st
 class _Run:
     """One process's part in a run."""
 
-    def __init__(self, experiment: Experiment, workdir: Workdir, stop: StopRequest, stack: contextlib.ExitStack):
+    def __init__(
+        self,
+        experiment: Experiment,
+        workdir: Workdir,
+        requests: Requests,
+        channel: Channel,
+        stack: contextlib.ExitStack,
+    ):
         """Restores or makes the state; what is opened is to be closed by `stack`."""
-        self.experiment, self.workdir, self.plan, self.stop = experiment, workdir, experiment.plan, stop
+        self.experiment, self.workdir, self.plan, self.requests = experiment, workdir, experiment.plan, requests
         self.stack = stack
         self.timings = Timings()
-        self.is_main = jax.process_index() == 0
+        self.is_main, self.is_alone = channel.is_main, channel.num_processes == 1
         if self.is_main:
             stack.enter_context(keep_log(workdir.log))
         for part, line in experiment.description.items():
             logger.info("%-12s %s", part, line)
         self.checkpoints = stack.enter_context(
-            Checkpoints(workdir.checkpoints, keep_latest=experiment.keep_latest, keep_best=experiment.keep_best)
+            Checkpoints(
+                workdir.checkpoints,
+                keep_latest=experiment.keep_latest,
+                keep_best=experiment.keep_best,
+                gather=channel.gather,
+            )
         )
-        self.bad_examples = BadExamples(workdir.bad_examples, at_most=experiment.max_bad_examples)
+        self.bad_examples = BadExamples(workdir.bad_examples, at_most=experiment.max_bad_examples, channel=channel)
         with self.timings.measure("start"):
             self.state, self.start = self._first_state()
         self.last_evaluation = self.start.evaluation
@@ -96,32 +115,35 @@ class _Run:
             writers = self._open_writers(settings, stack) if self.is_main else None
         with self.timings.measure("compilation"):
             self.train_steps = compile_train_steps(self.experiment)
-            self.evaluator = Evaluator(self.experiment, self.bad_examples)
+            self.evaluator = Evaluator(self.experiment, self.bad_examples, self.requests)
         logger.info("compiled     in %.1f s", self.timings.as_dict()["compilation"])
         self.log = self._open_log(writers, stack)
-        self.profile = stack.enter_context(Profile(self.workdir.path, self.experiment.profile))
+        steps = self.experiment.profile if self.is_main else range(0)
+        self.profile = stack.enter_context(Profile(self.workdir.path, steps))
 
     def loop(self) -> Position:
         """Evaluates, saves, then makes a step, until the last step or a signal.
 
+        All processes take the same way through it: what they decide by is the same in all of them.
         The totals of a step are fetched after the next one was dispatched: the devices never wait for the host.
         Only an evaluation or a save waits for them first, for a state is good only if its last step was finite.
         """
         state, at = self.state, self.start
         del self.state  # the first step takes its memory
+        self.requests.begin()
         batches = self._batches(at.step)
         while True:
-            if self.plan.evaluation_due(at.step) and at.evaluation is None and not self.stop.requested():
+            if self.plan.evaluation_due(at.step) and at.evaluation is None and not self.requests.stop_here():
                 at = self._evaluate(self._settle(at), state)
-            last = at.step >= self.plan.total_steps or self._reached(at) or self.stop.requested()
-            if last or at.evaluation or self.plan.checkpoint_due(at.step):
+            last = at.step >= self.plan.total_steps or self.plan.good_enough(at.evaluation)
+            last = self.requests.stop_here() or last
+            asked = self.requests.save_here()
+            if last or asked or at.evaluation or self.plan.checkpoint_due(at.step):
                 at = self._settle(at)
-                self._save(at, state)
+                self._save(at, state, say=asked and not last)
             if last:
                 return at
             batch = self._next(batches, at, state)
-            if batch is None:
-                continue  # to save and stop
             self.profile.before(at.step, state)
             state, totals = self.train_steps[batch.image.shape[1]](state, batch)
             at = Position(self._settle(at).step + 1, pending=totals)
@@ -130,7 +152,7 @@ class _Run:
         """Writes and prints how it ended; returns the exit status."""
         self.log.finish()
         self.checkpoints.wait()
-        reason = self._stop_reason(position)
+        reason = self.plan.stop_reason(position.step, position.evaluation)
         self._write_result(position.step, reason)
         if reason != "signal":
             return 0
@@ -155,18 +177,6 @@ class _Run:
             error.cure,
         )
         return error.exit_status
-
-    def _reached(self, at: Position) -> bool:
-        """Whether an evaluation is as good as is wanted."""
-        stop_at = self.plan.stop_at
-        return stop_at is not None and at.evaluation is not None and (at.evaluation["top1"] or 0.0) >= stop_at
-
-    def _stop_reason(self, at: Position) -> str:
-        if self._reached(at):
-            return "stop_at"
-        if at.step < self.plan.total_steps or (at.step == self.plan.total_steps and at.evaluation is None):
-            return "signal"
-        return "completed" if at.step >= self.plan.schedule_steps else "max_steps"
 
     def _first_state(self) -> tuple[TrainState, Position]:
         """The newest checkpoint, or the state of step 0."""
@@ -215,6 +225,7 @@ class _Run:
             stop=self.plan.total_steps,
             num_threads=experiment.num_threads,
             num_workers=experiment.num_workers,
+            stopping=self.requests.stop_asked,
         )
         self.stack.enter_context(contextlib.closing(loaded))  # with its threads and processes, before an error is said
         batches = self.bad_examples.watch(loaded, experiment.train_loader, start=start)
@@ -230,17 +241,16 @@ class _Run:
         variables = state.to_evaluate(self.experiment.eval_weights)
         try:
             with self.timings.measure("evaluation"):
-                totals = self.evaluator(variables, interrupted=self.stop.requested)
+                totals = self.evaluator(variables)
         except Exception:
-            if not self._lost_to_a_signal(at, state):
-                raise
-            totals = None
+            self._save_what_can_be(at, state)
+            raise
         if totals is None:
             return at
         self.last_evaluation = self.log.evaluation(at.step, totals)
         return at._replace(evaluation=self.last_evaluation)
 
-    def _save(self, at: Position, state: TrainState) -> None:
+    def _save(self, at: Position, state: TrainState, *, say: bool = False) -> None:
         images = at.step * self.experiment.train_loader.order.batch_size
         meta = {
             "step": at.step,
@@ -251,22 +261,23 @@ class _Run:
         top1 = at.evaluation["top1"] if at.evaluation else None
         with self.timings.measure("checkpoints"):
             self.checkpoints.save(at.step, state, meta=meta, top1=top1)
+            if say:
+                self.checkpoints.wait()
+        if say:
+            logger.info("saved        step %d: %s", at.step, self.checkpoints.directory / str(at.step))
 
-    def _next(self, batches: Iterator[DeviceBatch], at: Position, state: TrainState) -> DeviceBatch | None:
-        """The next batch; None if a signal has ended those who make it."""
+    def _next(self, batches: Iterator[DeviceBatch], at: Position, state: TrainState) -> DeviceBatch:
+        """The next batch."""
         try:
             return next(batches)
         except Exception:
-            if not self._lost_to_a_signal(at, state):
-                raise
-            return None
+            self._save_what_can_be(at, state)
+            raise
 
-    def _lost_to_a_signal(self, at: Position, state: TrainState) -> bool:
-        """Whether a failing input is the work of a signal to the whole process group; if not, saves the state."""
-        if self.stop.requested():
-            return True
-        self._save(self._settle(at), state)
-        return False
+    def _save_what_can_be(self, at: Position, state: TrainState) -> None:
+        """Saves the state before an error; not where other processes would have to come along."""
+        if self.is_alone:
+            self._save(self._settle(at), state)
 
     def _write_result(self, step: int, stop_reason: str) -> None:
         if not self.is_main:

@@ -8,10 +8,10 @@ import jax
 import numpy as np
 import optax
 
-from resnet_jax.checkpoint import find_checkpoint, read_class_list, read_variables
 from resnet_jax.errors import UsageError
 from resnet_jax.optimizers import leaf_path, select_leaves
 from resnet_jax.state import Weights
+from resnet_jax.stored_weights import find_checkpoint, read_class_list, read_variables
 
 logger = logging.getLogger(__name__)
 

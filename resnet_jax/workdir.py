@@ -3,7 +3,8 @@
 import contextlib
 import json
 import os
-from collections.abc import Sequence
+import secrets
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,21 @@ class Workdir:
         """Makes the directory and keeps other processes out of it meanwhile; raises UsageError as `locked`."""
         what = f"work directory {self.path}"
         return locked(self.path / ".lock", what=what, cure="name another with --workdir=DIR")
+
+    @contextlib.contextmanager
+    def sign(self) -> Iterator[str]:
+        """Puts up a sign that other processes can look for meanwhile; its name."""
+        name = f".sign-{secrets.token_hex(8)}"  # never looked for before: a network file system does not say no
+        path = self.path / name
+        path.touch()
+        try:
+            yield name
+        finally:
+            path.unlink(missing_ok=True)
+
+    def shows(self, sign: str) -> bool:
+        """Whether the sign is up here."""
+        return (self.path / sign).exists()
 
     def check(self, settings: dict[str, Any], *, may_change: tuple[str, ...]) -> None:
         """Makes sure that a run of `settings` can be started or continued here; writes nothing.

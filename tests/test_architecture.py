@@ -22,6 +22,8 @@ LAYERS = [
         "command_line",
         "r1_flag_table",
         "limits",
+        "checksums",
+        "collectives",
         "locks",
         "loss_scale",
         "losses",
@@ -30,6 +32,8 @@ LAYERS = [
         "schedules",
         "normalization",
         "augmentations",
+        "retention",
+        "rendezvous",
         "averaging",
         "sharding",
         "signals",
@@ -41,8 +45,15 @@ LAYERS = [
         "data.records",
         "data.scan",
         "data.tfrecord_format",
+        "topology",
     },
     {
+        "agreement",
+        "channel",
+        "checkpoint_files",
+        "cluster",
+        "program_cost",
+        "roofline",
         "state",
         "timings",
         "workdir",
@@ -56,19 +67,19 @@ LAYERS = [
         "data.resize",
         "data.tfrecords",
     },
-    {"checkpoint", "progress", "optimizers", "models"},
-    {"data.datasets", "data.order", "gradients", "summary", "warm_start"},
+    {"host_state", "same_run", "stopping", "stored_weights", "progress", "optimizers", "models"},
+    {"checkpoint", "data.datasets", "data.order", "gradients", "summary", "warm_start"},
     {"data.sources"},
     {"data.loader"},
     {"data.bad_examples", "data.feed"},
     {"steps", "run_log"},
     {"experiment"},
-    {"compilation", "profiling"},
-    {"evaluator", "prepare", "r1_flags"},
-    {"evaluate", "train"},
+    {"agenda", "compilation", "profiling"},
+    {"evaluator", "prepare", "r1_flags", "step_needs"},
+    {"evaluate", "plan_run", "train"},
 ]
 
-EXPERIMENT = ("build", "computation", "description", "inputs", "plan")  # the readers of configs
+EXPERIMENT = ("build", "computation", "description", "division", "inputs", "plan")  # the readers of configs
 
 # Heavy packages, and the files that may import them at module level.
 HEAVY = {
@@ -84,7 +95,7 @@ HEAVY = {
     },
     "grain": {"data/feed.py"},
     "clu": {"profiling.py", "train.py", "run_log.py"},
-    "orbax": {"checkpoint.py"},
+    "orbax": {"checkpoint_files.py"},
     "cv2": {"data/images.py", "data/resize.py", "data/sources/synthetic_jpeg.py"},
     "simplejpeg": {
         "data/images.py",

@@ -1,48 +1,24 @@
 import functools
+import json
 import math
 import shutil
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
+from resnet_jax import checksums
 from resnet_jax.checkpoint import Checkpoints
 from resnet_jax.errors import UsageError
-from resnet_jax.loss_scale import initial
 from resnet_jax.sharding import make_mesh, replicated
-from resnet_jax.state import TrainState
-
-
-def state(step, size=3):
-    array = functools.partial(jnp.full, size, dtype=jnp.float32)
-    return TrainState(
-        step=jnp.int32(step),
-        params={"w": array(step)},
-        batch_stats={"m": array(-step)},
-        opt_state=({"v": array(0.5)},),
-        average=None,
-        loss_scale=initial(2.0**step),
-    )
-
-
-def abstract(size=3, devices=1):
-    sharding = replicated(make_mesh(jax.devices()[:devices]))
-    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), state(0, size))
+from tests.checkpoint_states import abstract, fill, state, steps_on_disk
 
 
 @pytest.fixture
 def open_checkpoints(tmp_path):
     return functools.partial(Checkpoints, tmp_path / "checkpoints", keep_latest=2, keep_best=1)
-
-
-def fill(checkpoints, top1_by_step):
-    for step, top1 in top1_by_step.items():
-        checkpoints.save(step, state(step), meta={"step": step}, top1=top1)
-
-
-def steps_on_disk(checkpoints):
-    return sorted(int(path.name) for path in checkpoints.directory.iterdir())
 
 
 def test_round_trip(open_checkpoints):
@@ -95,7 +71,7 @@ def test_donating_the_state_after_save_does_not_spoil_it(open_checkpoints):
     jax.tree.map(np.testing.assert_array_equal, restored, state(5, size=2_000_000))
 
 
-def test_a_step_saved_before_its_evaluation_is_written_anew_with_it(open_checkpoints):
+def test_a_step_saved_before_its_evaluation_is_gets_it_later(open_checkpoints):
     with open_checkpoints() as checkpoints:
         fill(checkpoints, {1: 0.5, 2: None})
     with open_checkpoints() as checkpoints:
@@ -128,20 +104,79 @@ def test_what_a_killed_save_left_is_cleared_and_ignored(open_checkpoints):
     assert steps_on_disk(checkpoints) == [1, 2]
 
 
-def test_a_damaged_checkpoint_is_named_with_the_cure(open_checkpoints):
-    with open_checkpoints() as checkpoints:
-        fill(checkpoints, {1: None, 2: None})
-    shutil.rmtree(checkpoints.directory / "2" / "state")
-    with open_checkpoints() as checkpoints:
-        with pytest.raises(UsageError, match=r"checkpoints/2 cannot be read .*: remove that directory to go on"):
-            checkpoints.restore_latest(abstract())
-        shutil.rmtree(checkpoints.directory / "2")
-    with open_checkpoints() as checkpoints:
-        assert int(checkpoints.restore_latest(abstract())[0].step) == 1
-
-
-def test_another_model_is_an_error(open_checkpoints):
+def test_what_is_read_can_be_donated_on_several_devices(open_checkpoints):
     with open_checkpoints() as checkpoints:
         fill(checkpoints, {1: None})
-    with open_checkpoints() as checkpoints, pytest.raises(UsageError, match="checkpoints/1 cannot be read"):
+        current, _ = checkpoints.restore_latest(abstract(devices=8))
+    add_one = jax.jit(lambda s: jax.tree.map(lambda a: a + 1, s), donate_argnums=0)
+    for _ in range(3):
+        current = add_one(current)
+    for shard in current.params["w"].addressable_shards:
+        np.testing.assert_array_equal(shard.data, [4.0, 4.0, 4.0])
+
+
+def test_the_memory_of_one_save_is_that_of_the_next(open_checkpoints):
+    with open_checkpoints() as checkpoints:
+        fill(checkpoints, dict.fromkeys(range(1, 6)))
+        for step in (4, 5):
+            restored, _ = checkpoints.restore(abstract(), step=step)
+            jax.tree.map(np.testing.assert_array_equal, restored, state(step))
+
+
+def test_every_array_has_a_checksum_in_the_json(open_checkpoints):
+    with open_checkpoints() as checkpoints:
+        fill(checkpoints, {1: None})
+    content = json.loads((checkpoints.directory / "1" / "meta" / "metadata").read_text())
+    as_numpy = jax.tree.map(np.asarray, state(1))
+    assert content["checksums"] == checksums.of_arrays(as_numpy)
+
+
+def test_another_model_is_an_error_and_no_damage(open_checkpoints):
+    with open_checkpoints() as checkpoints:
+        fill(checkpoints, {1: None, 2: None})
+    another = (
+        r"checkpoints/2 is of another model \(batch_stats/m: float32\[3\] there, float32\[4\] here; .*\): continue"
+    )
+    with open_checkpoints() as checkpoints, pytest.raises(UsageError, match=another):
         checkpoints.restore_latest(abstract(size=4))
+    unscaled = abstract().replace(loss_scale=None)
+    with (
+        open_checkpoints() as checkpoints,
+        pytest.raises(UsageError, match=r"of another model \(loss_scale/.* absent here"),
+    ):
+        checkpoints.restore_latest(unscaled)
+    half = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, jnp.bfloat16, sharding=a.sharding), abstract())
+    with open_checkpoints() as checkpoints, pytest.raises(UsageError, match=r"float32\[3\] there, bfloat16\[3\] here"):
+        checkpoints.restore(half, step=2)
+    assert steps_on_disk(checkpoints) == [1, 2]
+
+
+def test_what_an_earlier_version_wrote_is_read_with_a_warning(open_checkpoints, caplog):
+    directory = open_checkpoints.args[0]
+    options = ocp.CheckpointManagerOptions(best_fn=lambda metrics: metrics["top1"])
+    with ocp.CheckpointManager(directory, options=options) as manager:
+        for step, top1 in ((1, 0.5), (2, 0.25)):
+            items = {"state": ocp.args.StandardSave(state(step)), "meta": ocp.args.JsonSave({"step": step})}
+            manager.save(step, args=ocp.args.Composite(**items), metrics={"top1": top1})
+        items = {"state": ocp.args.StandardSave(state(3)), "meta": ocp.args.JsonSave({"step": 3})}
+        manager.save(3, args=ocp.args.Composite(**items))
+    with open_checkpoints() as checkpoints:
+        assert checkpoints.best() == (1, 0.5)
+        restored, meta = checkpoints.restore_latest(abstract())
+        assert meta == {"step": 3}
+        jax.tree.map(np.testing.assert_array_equal, restored, state(3))
+        assert [record.getMessage() for record in caplog.records if record.name != "absl"] == [
+            f"checkpoint {directory / '3'} has no checksums, an earlier version wrote it: it is used unchecked"
+        ]
+        checkpoints.save(3, restored, meta={"step": 3, "evaluation": 0.75}, top1=0.75)
+    with open_checkpoints() as checkpoints:
+        assert checkpoints.best() == (3, 0.75)
+        assert checkpoints.restore_latest(abstract())[1] == {"step": 3, "evaluation": 0.75}
+
+
+def test_orbax_reads_it_too(open_checkpoints):
+    with open_checkpoints() as checkpoints:
+        fill(checkpoints, {1: None})
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        tree = checkpointer.restore(checkpoints.directory / "1" / "state")
+    np.testing.assert_array_equal(tree["params"]["w"], [1.0, 1.0, 1.0])

@@ -9,18 +9,20 @@ from resnet_jax import experiment
 from resnet_jax.errors import UsageError
 from resnet_jax.evaluate import evaluate
 from resnet_jax.signals import STOPPED
+from resnet_jax.stopping import Requests
 from resnet_jax.train import train
 from resnet_jax.workdir import Workdir
 from tests.tiny import tiny_config
 
 
-class Stop:
-    """A stop request that came, or never does."""
+class Stop(Requests):
+    """Requests with one to stop, or none."""
 
     def __init__(self, came):
+        super().__init__()
         self.came = came
 
-    def requested(self):
+    def stop_here(self):
         return self.came
 
 

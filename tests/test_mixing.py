@@ -2,9 +2,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
+from resnet_jax import mixing
 from resnet_jax.augmentations import row_keys
+from resnet_jax.collectives import find_collectives
 from resnet_jax.mixing import Mixing
+from resnet_jax.sharding import make_mesh, over_batch
 
 COUNT = 2000  # images everywhere: what was compiled for one test serves the others
 
@@ -49,6 +53,25 @@ def test_mixup_shares_are_beta_distributed():
     shares = mix(mixup_alpha=0.2).share
     # Beta(a, a) has mean 1/2 and variance 1 / (4 (2 a + 1)).
     assert abs(shares.mean() - 0.5) < 0.04 and abs(shares.var() - 1 / (4 * 1.4)) < 0.015
+
+
+@pytest.mark.parametrize("alpha", [0.02, 0.2, 0.5, 1.0, 4.0, 100.0])
+def test_draws_of_beta_are_those_of_its_distribution(alpha):
+    draws = np.asarray(jax.vmap(lambda key: mixing._beta(key, alpha))(row_keys(jax.random.key(0), jnp.arange(20_000))))
+    assert ((draws >= 0) & (draws <= 1)).all()
+    # Where most draws lie within a rounding of 0 or 1, those are compared as ties.
+    points = np.linspace(0.0, 1.0, 101)[1:-1]
+    measured = np.searchsorted(np.sort(draws), points) / len(draws)
+    # Kolmogorov and Smirnov: one in a thousand is further off than 1.95 / sqrt(n).
+    assert np.abs(measured - scipy.stats.beta.cdf(points, alpha, alpha)).max() < 1.95 / np.sqrt(len(draws))
+
+
+def test_no_device_waits_for_another_to_draw():
+    # With a loop that ends when all draws are good there would be one exchange more.
+    mesh = make_mesh()
+    keys = jax.eval_shape(lambda: row_keys(jax.random.key(0), jnp.arange(16)))
+    drawn = jax.jit(jax.vmap(lambda key: mixing._beta(key, 0.2)), in_shardings=over_batch(mesh))
+    assert find_collectives(drawn.lower(keys).compile().as_text()) == {}
 
 
 def test_cutmix_shows_a_rectangle_of_the_partner():

@@ -1,34 +1,56 @@
 import os
+import queue
 import signal
 import subprocess
 import sys
 
 import pytest
 
-from resnet_jax.signals import StopRequest
+from resnet_jax.signals import Signals
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_one_signal_is_a_request_and_the_old_handlers_come_back(number):
-    before = signal.getsignal(number)
-    with StopRequest() as stop:
-        assert not stop.requested()
+@pytest.mark.parametrize(
+    ("number", "request_"), [(signal.SIGTERM, "stop"), (signal.SIGINT, "stop"), (signal.SIGUSR1, "save")]
+)
+def test_a_signal_is_a_request_and_the_old_handlers_come_back(number, request_):
+    before, requests = signal.getsignal(number), queue.SimpleQueue()
+    with Signals(lambda *request: requests.put(request)):
         os.kill(os.getpid(), number)
-        assert stop.wait(seconds=10)
-        assert stop.requested()
+        assert requests.get(timeout=10) == (request_, signal.Signals(number).name)
     assert signal.getsignal(number) is before
+
+
+def test_as_many_requests_to_save_as_wanted():
+    requests = queue.SimpleQueue()
+    with Signals(lambda *request: requests.put(request)):
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert requests.get(timeout=10) == ("save", "SIGUSR1")
 
 
 def test_a_second_signal_ends_the_process_even_inside_a_call_that_does_not_return():
     # A sleep in C that releases the GIL stands for a compilation: no Python handler runs meanwhile.
     program = (
-        "import ctypes; from resnet_jax.signals import StopRequest\n"
-        "with StopRequest():\n"
+        "import ctypes; from resnet_jax import signals\n"
+        "signals._ONE_REQUEST = 0.0\n"
+        "with signals.Signals(lambda *request: print(request, flush=True)):\n"
         "    print('ready', flush=True)\n"
         "    while True: ctypes.CDLL(None).usleep(100_000_000)\n"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGTERM)
+        assert process.stdout.readline() == "('stop', 'SIGTERM')\n"
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=20) in (128 + signal.SIGTERM, 128 + signal.SIGINT)
+        assert process.wait(timeout=20) == 128 + signal.SIGINT
+
+
+def test_signals_in_quick_succession_are_one_request(monkeypatch):
+    # Slurm and shells pass on what has reached the whole process group already.
+    monkeypatch.setattr("resnet_jax.signals._ONE_REQUEST", 60.0)
+    requests = queue.SimpleQueue()
+    with Signals(lambda *request: requests.put(request)):
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+            os.kill(os.getpid(), number)
+        assert requests.get(timeout=10) == ("stop", "SIGTERM")
+        assert requests.get(timeout=10) == ("save", "SIGUSR1")

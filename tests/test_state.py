@@ -3,10 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from resnet_jax import experiment, sharding
+from resnet_jax import experiment
 from resnet_jax.compilation import initial_state
 from resnet_jax.optimizers import leaf_path
-from resnet_jax.sharding import make_mesh, replicated
+from resnet_jax.sharding import replicated
 from resnet_jax.state import abstract_state, parameter_count
 from tests.tiny import tiny_config
 
@@ -51,10 +51,10 @@ def test_everything_starts_at_zero_but_the_weights(wide):
     assert not any(leaf.any() for leaf in jax.tree.leaves(wide.opt_state))
 
 
-def test_the_seed_decides_on_any_number_of_devices(monkeypatch):
+def test_the_seed_decides_on_any_number_of_devices():
     def kernel(seed, devices):
-        monkeypatch.setattr(sharding, "make_mesh", lambda: make_mesh(jax.devices()[:devices]))
-        return np.asarray(initial_state(experiment.build(tiny_config({"seed": seed}))).params["head"]["kernel"])
+        built = experiment.build(tiny_config({"seed": seed}), devices=jax.devices()[:devices])
+        return np.asarray(initial_state(built).params["head"]["kernel"])
 
     np.testing.assert_array_equal(kernel(3, 8), kernel(3, 1))
     assert (kernel(4, 1) != kernel(3, 1)).any()

@@ -7,21 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from resnet_jax import experiment, metrics, sharding
+from resnet_jax import experiment, metrics
 from resnet_jax.compilation import compile_train_steps, initial_state
 from resnet_jax.data.bad_examples import BadExamples
 from resnet_jax.data.feed import device_batches, host_batches
 from resnet_jax.evaluator import Evaluator
 from resnet_jax.experiment.computation import make_model
-from resnet_jax.sharding import make_mesh
+from resnet_jax.stopping import Requests
 from tests.tiny import tiny_config
 
 
 def build(devices, changes=None):
     """The tiny experiment on some of the devices."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sharding, "make_mesh", lambda: make_mesh(jax.devices()[:devices]))
-        return experiment.build(tiny_config(changes))
+    return experiment.build(tiny_config(changes), devices=jax.devices()[:devices])
 
 
 def compile_train_step(built):
@@ -38,9 +36,9 @@ def run(built, steps):
     return jax.device_get(state), jax.device_get(totals)
 
 
-def evaluate(built, state, **options):
+def evaluate(built, state, requests=None):
     variables = state.to_evaluate(built.eval_weights)
-    return Evaluator(built, BadExamples(Path(os.devnull), at_most=0))(variables, **options)
+    return Evaluator(built, BadExamples(Path(os.devnull), at_most=0), requests or Requests())(variables)
 
 
 @functools.cache
@@ -93,7 +91,10 @@ def test_evaluation_agrees_with_a_plain_loop_over_the_examples():
 
 
 def test_an_interrupted_evaluation_has_no_result():
-    assert evaluate(build(1, {"eval.batch_size": 4}), on_one_device()[0], interrupted=lambda: True) is None
+    requests = Requests()
+    requests.begin()
+    requests.ask("stop", "SIGTERM")
+    assert evaluate(build(1, {"eval.batch_size": 4}), on_one_device()[0], requests) is None
 
 
 def test_one_step_is_the_gradient_of_the_smoothed_loss_with_decayed_kernels():

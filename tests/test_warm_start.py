@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from resnet_jax import experiment
-from resnet_jax.checkpoint import read_variables
 from resnet_jax.compilation import initial_state
 from resnet_jax.data.sources import open_source
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment import inputs
 from resnet_jax.optimizers import leaf_path
+from resnet_jax.stopping import Requests
+from resnet_jax.stored_weights import read_variables
 from resnet_jax.train import train
 from resnet_jax.workdir import Workdir
-from tests.test_train import Never
 from tests.tiny import tiny_config
 
 STEPS = {"train.total_steps": 4, "eval.every_steps": 2, "model.zero_init_last_bn": False}
@@ -26,7 +26,7 @@ def build(changes=None):
 
 def run(path, changes=None):
     path.mkdir(exist_ok=True)
-    assert train(build(changes), Workdir(path), {}, Never()) == 0
+    assert train(build(changes), Workdir(path), {}, Requests()) == 0
     return path
 
 
@@ -154,13 +154,13 @@ def test_a_mistake_is_found_before_anything_is_compiled(tmp_path, monkeypatch):
     workdir = Workdir(tmp_path / "run")
     monkeypatch.setattr(jax, "jit", lambda *args, **options: pytest.fail("compiles"))
     with workdir.lock(), pytest.raises(UsageError, match="holds no checkpoint"):
-        train(built, workdir, {}, Never())
+        train(built, workdir, {}, Requests())
 
 
 def test_a_newest_checkpoint_that_is_not_whole_is_named(tmp_path, plain):
     copy = shutil.copytree(plain, tmp_path / "run")
     shutil.rmtree(copy / "checkpoints" / "4" / "state")
-    with pytest.raises(UsageError, match=r"checkpoint .*/run/checkpoints/4 cannot be read \(.*\): name another one"):
+    with pytest.raises(UsageError, match=r"checkpoint .*/run/checkpoints/4 is damaged \(state is missing\): name another one"):
         initial_state(build({"model.init_from": str(copy)}))
 
 
@@ -168,7 +168,7 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path, plain):
     copy = shutil.copytree(plain / "checkpoints" / "4", tmp_path / "4")
     for file in copy.rglob("d/*"):
         file.write_bytes(file.read_bytes()[:40])
-    with pytest.raises(UsageError, match=r"cannot be read \(.*\): name another one") as error:
+    with pytest.raises(UsageError, match=r"is damaged \(.*\): name another one") as error:
         initial_state(build({"model.init_from": str(copy)}))
     assert "\n" not in str(error.value)
 

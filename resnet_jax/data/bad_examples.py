@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from resnet_jax.batch import HostBatch
+from resnet_jax.channel import Channel, Message
 from resnet_jax.data.loader import Loaded, Loader
 from resnet_jax.errors import UsageError
 
@@ -18,13 +19,16 @@ class BadExamples:
     """The list of all that a run has met, one JSON object a line: source, index, where, error.
 
     An example is listed once, however often it is met; so the list of a continued run is that of an undisturbed one.
+    All processes know of those that any of them meets; process 0 writes them down.
     """
 
-    def __init__(self, path: Path, *, at_most: int):
+    def __init__(self, path: Path, *, at_most: int, channel: Channel | None = None):
         """Goes on with the list at `path`; more than `at_most` of them end the run."""
-        self._path, self._at_most = path, at_most
+        self._path, self._at_most, self._channel = path, at_most, channel or Channel()
         self._records = {(record["source"], record["index"]): record for record in _records(path)}
         self._checked: set[str] = set()  # sources of which the list was compared with what can be read now
+        self._met = False  # any, since this object was made
+        self._channel.on("bad_example", self._take)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -39,6 +43,11 @@ class BadExamples:
         for step, (batch, unreadable) in enumerate(loaded, start):
             if unreadable.any():
                 self._add(loader, loader.rows(step).indices[unreadable])
+            if self._met and len(self) > self._at_most:
+                raise UsageError(
+                    f"{len(self)} images cannot be read, more than config.data.max_bad_examples={self._at_most}: "
+                    f"repair those that {self._path} lists, or allow more"
+                )
             yield batch
 
     def _forget_repaired(self, loader: Loader) -> None:
@@ -52,26 +61,32 @@ class BadExamples:
         if repaired:
             logger.info("%d images of %s that could not be read can be read now", len(repaired), name)
             self._records = {key: record for key, record in self._records.items() if key not in repaired}
+            if not self._channel.is_main:
+                return
             part = self._path.with_name(self._path.name + ".part")
             part.write_text("".join(map(_line, self._records.values())))
             part.replace(self._path)
 
     def _add(self, loader: Loader, indices: np.ndarray) -> None:
         source = loader.source
+        self._met = True
         for index in (int(index) for index in indices):
             if (source.name, index) in self._records:
                 continue
             record = {"source": source.name, "index": index, "where": source.where(index)}
             record["error"] = loader.problem(index) or "it could not be read at first, and can be now"
             self._records[source.name, index] = record
+            self._channel.send("bad_example", record=record, replaced=loader.replaces)
+
+    def _take(self, message: Message) -> None:
+        """Lists what this or another process has met."""
+        record = message["record"]
+        self._records[record["source"], record["index"]] = record
+        self._met = True
+        if self._channel.is_main:
             self._write(record)
-            done = "another stands in for it" if loader.replaces else "it counts as wrong"
+            done = "another stands in for it" if message["replaced"] else "it counts as wrong"
             logger.warning("%s cannot be read (%s): %s", record["where"], record["error"], done)
-        if len(self) > self._at_most:
-            raise UsageError(
-                f"{len(self)} images cannot be read, more than config.data.max_bad_examples={self._at_most}: "
-                f"repair those that {self._path} lists, or allow more"
-            )
 
     def _write(self, record: dict) -> None:
         with self._path.open("a+b") as file:

@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from multiprocessing import resource_tracker
 
 import grain
@@ -21,7 +21,13 @@ _MOST_THREADS = 16  # each holds a whole batch; more decode no faster than the G
 
 
 def host_batches(
-    loader: Loader, *, start: int, stop: int, num_threads: int | None, num_workers: int
+    loader: Loader,
+    *,
+    start: int,
+    stop: int,
+    num_threads: int | None,
+    num_workers: int,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Generator[Loaded, None, None]:
     """Yields the batches start, ..., stop - 1 in order, made ahead; who makes them does not change them.
 
@@ -31,9 +37,11 @@ def host_batches(
       stop: one past the last step.
       num_threads: threads (in each worker process); 0: when asked for; None: one a core, at most 16.
       num_workers: worker processes; 0: threads of this process.
+      stopping: whether the run is about to end. A signal to the whole process group ends the workers, too; then the few
+        batches until all processes have come to the same step are made here.
     """
     if num_threads is None:
-        num_threads = min(os.cpu_count() or 1, _MOST_THREADS)
+        num_threads = min(_cores(), _MOST_THREADS)
     dataset = grain.MapDataset.range(start, stop).map(loader.batch)
     ahead = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=max(2, num_threads))
     batches = dataset.to_iter_dataset(ahead)
@@ -42,7 +50,15 @@ def host_batches(
             flags.FLAGS.mark_as_parsed()  # Grain's workers read absl flags
         _start_resource_tracker()  # later, it would unblock what is blocked below
         batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=2))
-    yield from _exactly(batches, stop - start)
+    made = start
+    try:
+        for loaded in _exactly(batches, stop - start):
+            yield loaded
+            made += 1
+    except Exception:
+        if not stopping():
+            raise
+    yield from map(loader.batch, range(made, stop))
 
 
 def device_batches(batches: Iterator[HostBatch], *, mesh: Mesh, ahead: int = 2) -> Iterator[DeviceBatch]:
@@ -57,6 +73,11 @@ def device_batches(batches: Iterator[HostBatch], *, mesh: Mesh, ahead: int = 2) 
         if len(queue) > ahead:
             yield queue.popleft()
     yield from queue
+
+
+def _cores() -> int:
+    """Cores that this process may use: Slurm and containers give it some of the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _exactly(dataset: grain.IterDataset, count: int) -> Iterator[Loaded]:

@@ -14,7 +14,6 @@ from resnet_jax import sharding, steps
 from resnet_jax.class_list import check_same
 from resnet_jax.data.loader import Loader
 from resnet_jax.experiment.computation import (
-    check_batch_size,
     check_image_sizes,
     make_first_state,
     make_model,
@@ -24,6 +23,7 @@ from resnet_jax.experiment.computation import (
     weights_to_evaluate,
 )
 from resnet_jax.experiment.description import describe
+from resnet_jax.experiment.division import count_parts
 from resnet_jax.experiment.inputs import identify, make_eval_loader, make_train_loader, open_from
 from resnet_jax.experiment.plan import Plan, make_plan, schedule_options
 from resnet_jax.limits import check_limits
@@ -52,7 +52,20 @@ MAY_CHANGE = (
 )
 # What may differ where a run is only evaluated: all but the network, its weights and what it is given.
 EVALUATION_MAY_CHANGE = (
-    *("seed", "data", "mixing", "loss", "optimizer", "schedule", "train", "eval", "checkpoint", "log", "plan", "prepare"),
+    *(
+        "seed",
+        "data",
+        "mixing",
+        "loss",
+        "optimizer",
+        "schedule",
+        "train",
+        "eval",
+        "checkpoint",
+        "log",
+        "plan",
+        "prepare",
+    ),
     *("input.flip", "input.erasing", "model.bn_group_size", "model.stochastic_depth", "model.zero_init_last_bn"),
     *("model.kernel_init", "model.head_init", "model.init_from", "model.init_head"),
 )
@@ -64,6 +77,8 @@ class Experiment:
 
     description: dict[str, str]  # what a person wants to read at the start: name of a part -> what it is
     mesh: Mesh
+    parts: int  # of a training batch that go through the network in turn
+    dtype: str  # of the activations
     init: Callable[[], TrainState]
     warm_start: Callable[[dict[str, Any]], dict[str, Any]] | None  # see `start_from`
     train_step: steps.TrainStep
@@ -110,7 +125,7 @@ def build(
     """
     check_limits(flatten(config.to_dict()))
     mesh = sharding.make_mesh(devices)
-    check_batch_size(config, mesh.size)
+    parts = count_parts(config, mesh.size)
     check_image_sizes(config)
     eval_source = open_from(config, training=False, cache_dir=cache_dir)
     train_source = open_from(config, training=True, cache_dir=cache_dir) if training else eval_source
@@ -119,14 +134,17 @@ def build(
     optimizer, plan = make_optimizer(config), make_plan(config, len(train_source))
     eval_loader = make_eval_loader(config, eval_source, mesh.size)
     schedule = create_schedule(**schedule_options(config, plan))
+    split = sharding.make_split(mesh, parts=parts, group_size=config.model.bn_group_size) if parts > 1 else None
     init = make_first_state(config, model, optimizer)
     abstract = jax.eval_shape(init)  # finds what does not fit together, as a decay pattern without a parameter
     return Experiment(
-        description=describe(config, mesh, (train_source, eval_source), plan, schedule, abstract),
+        description=describe(config, mesh, parts, (train_source, eval_source), plan, schedule, abstract),
         mesh=mesh,
+        parts=parts,
+        dtype=config.model.dtype,
         init=init,
         warm_start=make_warm_start(config, train_source.class_names),
-        **make_steps(config, mesh, model, optimizer, schedule),
+        **make_steps(config, split, model, optimizer, schedule),
         class_names=train_source.class_names,
         data=identify(train_source, eval_source),
         train_loader=make_train_loader(config, train_source, plan) if training else eval_loader,

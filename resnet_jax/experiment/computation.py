@@ -1,13 +1,11 @@
 """The network of a config and what is computed with it."""
 
 import functools
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from resnet_jax import steps
@@ -15,7 +13,7 @@ from resnet_jax.augmentations import Erasing
 from resnet_jax.averaging import update_average
 from resnet_jax.class_list import fingerprint
 from resnet_jax.errors import UsageError
-from resnet_jax.gradients import GradientFn, Preprocess, accumulate, make_gradient_fn, make_train_input
+from resnet_jax.gradients import GradientFn, Preprocess, Split, accumulate, make_gradient_fn, make_train_input
 from resnet_jax.losses import create_loss
 from resnet_jax.mixing import Mixing
 from resnet_jax.models import create_model
@@ -23,33 +21,8 @@ from resnet_jax.models.resnet import ResNet
 from resnet_jax.normalization import normalize, standardize_per_image
 from resnet_jax.optimizers import create_optimizer
 from resnet_jax.schedules import Schedule
-from resnet_jax.sharding import make_split
 from resnet_jax.state import TrainState, Weights, make_init
 from resnet_jax.warm_start import begin_with, train_only
-
-
-def check_batch_size(config: ConfigDict, devices: int) -> None:
-    """Raises UsageError if the batch cannot be divided over devices, batch norm groups and parts."""
-    batch_size, parts, group_size = config.data.batch_size, config.train.accumulate or 1, config.model.bn_group_size
-    if parts > 1 and (group_size is None or group_size * parts > batch_size):
-        largest = batch_size // parts
-        if not largest:
-            raise UsageError(f"config.train.accumulate={parts} is more than the {batch_size} images of a batch")
-        raise UsageError(
-            f"config.train.accumulate={parts} takes the batch of {batch_size} apart, and with it its batch norm group "
-            f"of {group_size or batch_size}: set config.model.bn_group_size to {largest} or a divisor of it"
-        )
-    grouped = group_size is not None and batch_size > group_size
-    unit = math.lcm(devices, group_size) if grouped and group_size else devices
-    unit *= parts
-    if batch_size % unit == 0:
-        return
-    why = [f"{devices} device{'s' * (devices > 1)}"]
-    why += [f"batch norm groups of {group_size} images"] if grouped else []
-    why += [f"{parts} parts"] if parts > 1 else []
-    below, above = batch_size // unit * unit, -(-batch_size // unit) * unit
-    sizes = f"{below} or {above}" if below else f"{above}"
-    raise UsageError(f"config.data.batch_size={batch_size} cannot be divided over {' and '.join(why)}: take {sizes}")
 
 
 def check_image_sizes(config: ConfigDict) -> None:
@@ -122,16 +95,20 @@ def make_first_state(
 
 
 def make_steps(
-    config: ConfigDict, mesh: Mesh, model: ResNet, optimizer: optax.GradientTransformationExtraArgs, schedule: Schedule
+    config: ConfigDict,
+    split: Split | None,
+    model: ResNet,
+    optimizer: optax.GradientTransformationExtraArgs,
+    schedule: Schedule,
 ) -> dict[str, Any]:
-    """The two step functions by their names in `Experiment`.
+    """The two step functions by their names in `Experiment`; `split` takes a batch into its parts, if it has any.
 
     Raises:
       UsageError: an unknown loss.
     """
     preprocess, ema = _make_preprocess(config), config.ema
     train_step = steps.make_train_step(
-        gradient_fn=_make_gradient_fn(config, mesh, model, preprocess),
+        gradient_fn=_make_gradient_fn(config, split, model, preprocess),
         optimizer=optimizer,
         schedule=schedule,
         average=functools.partial(update_average, decay=ema.decay, every_steps=ema.every_steps) if ema.decay else None,
@@ -142,7 +119,7 @@ def make_steps(
     return {"train_step": train_step, "eval_step": eval_step}
 
 
-def _make_gradient_fn(config: ConfigDict, mesh: Mesh, model: ResNet, preprocess: Preprocess) -> GradientFn:
+def _make_gradient_fn(config: ConfigDict, split: Split | None, model: ResNet, preprocess: Preprocess) -> GradientFn:
     erasing, mixing = dict(config.input.erasing), dict(config.mixing)
     mixes = mixing["mixup_alpha"] > 0 or mixing["cutmix_alpha"] > 0
     if mixes and config.model.bn_group_size == 1:
@@ -159,10 +136,7 @@ def _make_gradient_fn(config: ConfigDict, mesh: Mesh, model: ResNet, preprocess:
         target_threshold=config.loss.target_threshold,
     )
     gradient_fn = make_gradient_fn(model=model, train_input=train_input, loss=loss)
-    parts = config.train.accumulate or 1
-    if parts == 1:
-        return gradient_fn
-    return accumulate(gradient_fn, make_split(mesh, parts=parts, group_size=config.model.bn_group_size))
+    return gradient_fn if split is None else accumulate(gradient_fn, split)
 
 
 def _make_preprocess(config: ConfigDict) -> Preprocess:

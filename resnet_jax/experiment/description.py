@@ -11,7 +11,13 @@ from resnet_jax.state import TrainState, parameter_count
 
 
 def describe(
-    config: ConfigDict, mesh: Mesh, sources: tuple[Source, Source], plan: Plan, schedule: Schedule, abstract: TrainState
+    config: ConfigDict,
+    mesh: Mesh,
+    parts: int,
+    sources: tuple[Source, Source],
+    plan: Plan,
+    schedule: Schedule,
+    abstract: TrainState,
 ) -> dict[str, str]:
     """What to print of each part of a run, by the name of the part."""
     model, batch_size = config.model, config.data.batch_size
@@ -23,7 +29,7 @@ def describe(
         f"{model.dtype}, batch norm {_batch_norm(config)}",
         "inputs": _inputs(config),
         "training": f"{plan.total_steps:,} steps of {batch_size:,} images = {epochs:.4g} epochs of "
-        f"{plan.steps_per_epoch:,.5g} steps{_training(config)}",
+        f"{plan.steps_per_epoch:,.5g} steps{_training(config, parts)}",
         "evaluation": f"every {plan.eval_every_steps:,.5g} steps and at the end{_evaluation(config)}",
         "rate": _rates(plan, schedule),
     }
@@ -32,7 +38,7 @@ def describe(
 
 def _devices(mesh: Mesh) -> str:
     kind, processes = mesh.devices.flat[0].device_kind, jax.process_count()
-    return f"{mesh.size} x {kind}" + (f" on {processes} hosts" if processes > 1 else "")
+    return f"{mesh.size} x {kind}" + (f" of {processes} processes" if processes > 1 else "")
 
 
 def _data(config: ConfigDict, train_source: Source, eval_source: Source) -> str:
@@ -72,16 +78,16 @@ def _inputs(config: ConfigDict) -> str:
     return ", ".join(part for part, is_on in parts.items() if is_on)
 
 
-def _training(config: ConfigDict) -> str:
+def _training(config: ConfigDict, parts: int) -> str:
     train, ema, loss = config.train, config.ema, config.loss
-    parts = {
+    lines = {
         f", from {config.model.init_from}": config.model.init_from,
         f", of {train.trainable!r} alone": train.trainable,
-        f", each in {train.accumulate} parts": (train.accumulate or 1) > 1,
+        f", each in {parts} parts": parts > 1,
         f", averaged by {ema.decay:g}": ema.decay,
         f", loss times {loss.scale:g}{' at first' if loss.scale_growth_steps else ''}": loss.scale != 1,
     }
-    return "".join(part for part, is_on in parts.items() if is_on)
+    return "".join(line for line, is_on in lines.items() if is_on)
 
 
 def _evaluation(config: ConfigDict) -> str:

@@ -15,6 +15,7 @@ from resnet_jax.data.policies import create_policy
 from resnet_jax.data.resize import create_resize
 from resnet_jax.data.sources import Source, open_source
 from resnet_jax.errors import UsageError
+from resnet_jax.experiment.division import at_most_at_once
 from resnet_jax.experiment.plan import Plan
 
 
@@ -93,7 +94,8 @@ def make_eval_loader(config: ConfigDict, source: Source, devices: int) -> Loader
     Raises:
       UsageError: an unknown crop or kernel.
     """
-    wanted = min(config.eval.batch_size or config.data.batch_size, len(source))
+    wanted = at_most_at_once(config, devices, config.eval.batch_size or config.data.batch_size)
+    wanted = min(wanted, len(source))
     size = config.eval.image_size or config.data.image_size
     return Loader(
         source=source,

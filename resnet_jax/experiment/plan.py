@@ -30,6 +30,18 @@ class Plan:
         """Whether the state after `step` updates is to be saved even if it is not evaluated."""
         return step > 0 and self.checkpoint_every_steps is not None and step % self.checkpoint_every_steps == 0
 
+    def good_enough(self, evaluation: dict[str, Any] | None) -> bool:
+        """Whether an evaluation (`top1` in 0..1, None if not a number) ends the run."""
+        return self.stop_at is not None and evaluation is not None and (evaluation["top1"] or 0.0) >= self.stop_at
+
+    def stop_reason(self, step: int, evaluation: dict[str, Any] | None) -> str:
+        """Why a run ended after `step` updates, with the evaluation of that very state if there is one."""
+        if self.good_enough(evaluation):
+            return "stop_at"
+        if step < self.total_steps or (step == self.total_steps and evaluation is None):
+            return "signal"
+        return "completed" if step >= self.schedule_steps else "max_steps"
+
 
 def make_plan(config: ConfigDict, num_examples: int) -> Plan:
     """Turns the epochs of a config into steps for so many training examples."""

@@ -8,7 +8,7 @@ import pytest
 from resnet_jax.data.feed import device_batches, host_batches
 from resnet_jax.data.order import TrainOrder
 from resnet_jax.data.policies import RandAugment
-from resnet_jax.data.sources import open_source
+from resnet_jax.data.sources import Source, open_source
 from resnet_jax.sharding import make_mesh
 from tests.data.test_loader import Smooth, arrays, growing_loader, train_loader
 
@@ -53,6 +53,52 @@ def test_a_late_start_takes_no_time_for_what_came_before():
     start = 10**9  # 10^9 batches could not be skipped one by one in a lifetime
     first = next(host_batches(loader, start=start, stop=start + 5, num_threads=1, num_workers=0))
     np.testing.assert_array_equal(first.batch.image, loader.batch(start).batch.image)
+
+
+@dataclasses.dataclass(frozen=True)
+class Noted:
+    """A source that notes what is read."""
+
+    source: Source
+    indices: list = dataclasses.field(default_factory=list)
+    name: str = "noted"
+
+    def __len__(self):
+        return len(self.source)
+
+    def __getitem__(self, index):
+        self.indices.append(index)
+        return self.source[index]
+
+
+def read_by_each(processes, *, num_examples, batch_size, steps):
+    """The examples that each process reads for batches of the same order."""
+    options = {"num_eval": 1, "num_classes": 9, "image_size": 4}
+    shares = []
+    for process in range(processes):
+        source = Noted(open_source("synthetic", training=True, num_train=num_examples, **options))
+        order = TrainOrder(num_examples, batch_size, 0)
+        loader = train_loader(source=source, process_index=process, process_count=processes)
+        loader = dataclasses.replace(loader, order=order)
+        for batch in host_batches(loader, start=steps.start, stop=steps.stop, num_threads=2, num_workers=0):
+            assert len(batch.batch.image) == batch_size // processes
+        shares.append(source.indices)
+    return shares
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_each_process_reads_its_share_of_an_epoch_and_nothing_else(processes):
+    shares = read_by_each(processes, num_examples=480, batch_size=24, steps=range(20))
+    assert [len(share) for share in shares] == [480 // processes] * processes
+    assert sorted(itertools.chain.from_iterable(shares)) == list(range(480))  # so none twice
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_a_late_start_reads_the_batches_that_are_asked_for_alone(processes):
+    late = {"num_examples": 1_281_167, "batch_size": 16, "steps": range(1_000_000, 1_000_003)}
+    (whole,), shares = read_by_each(1, **late), read_by_each(processes, **late)
+    assert [len(share) for share in shares] == [48 // processes] * processes
+    assert sorted(itertools.chain.from_iterable(shares)) == sorted(whole) and len(set(whole)) == 48
 
 
 @pytest.mark.parametrize("devices", [1, 2, 8])

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from drill.launch import Processes
+
 ROOT = Path(__file__).parent.parent.parent
 
 # ResNet-8 of four features on 12-pixel digits: a second of training.
@@ -55,6 +57,34 @@ def start(config, workdir, data_dir, changes=None):
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+    )
+
+
+def start_several(
+    config,
+    workdir,
+    data_dir,
+    changes=None,
+    *,
+    count,
+    devices=1,
+    flags=(),
+    own_flags=(),
+    program="main.py",
+    variables=None,
+):
+    """Starts the processes of one run, each with so many devices; what they print is kept beside the work directory.
+
+    They find each other at a free port, unless `own_flags`, a list of flags for each process, name one.
+    """
+    _, _, *arguments = command(config, workdir, changes)
+    return Processes(
+        [*arguments, *flags],
+        count=count,
+        outputs=Path(f"{workdir}.outputs"),
+        environment=environment(data_dir, devices) | (variables or {}),
+        program=[program],
+        own_arguments=own_flags,
     )
 
 

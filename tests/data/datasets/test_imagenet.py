@@ -14,7 +14,7 @@ from resnet_jax.data.datasets.imagenet.examples import Maker
 from resnet_jax.data.datasets.imagenet.shrinking import Shrink
 from resnet_jax.data.images import decode
 from resnet_jax.errors import UsageError
-from resnet_jax.signals import StopRequest
+from resnet_jax.stopping import Requests
 from tests.data import ilsvrc
 from tests.data.encoded import encode, smooth
 
@@ -94,15 +94,12 @@ def test_what_is_wrong_with_the_disk_is_an_os_error_and_nothing_is_left(tmp_path
 
 
 def test_a_counter_logs_its_sum_and_stops_on_request(caplog):
-    class Requested(StopRequest):
-        def requested(self):
-            return asked
-
-    asked = False
-    with caplog.at_level("INFO", logger="resnet_jax"), Counter("written", total=7, stop=Requested()) as counter:
+    requests = Requests()
+    requests.begin()
+    with caplog.at_level("INFO", logger="resnet_jax"), Counter("written", total=7, requests=requests) as counter:
         counter.add(3)
         counter.add(4)
     assert caplog.messages[-1].startswith("written 7 of 7 images in 0:0")
-    asked = True
+    requests.ask("stop", "SIGTERM")
     with pytest.raises(StoppedError):
         counter.add(1)

@@ -7,7 +7,7 @@ from types import TracebackType
 from tqdm import tqdm
 
 from resnet_jax.progress import duration
-from resnet_jax.signals import StopRequest
+from resnet_jax.stopping import Requests
 
 logger = logging.getLogger(__name__)
 
@@ -21,9 +21,9 @@ class StoppedError(Exception):
 class Counter:
     """Counts things done: a bar on a terminal, else a line every half minute. Leaving it ends the bar."""
 
-    def __init__(self, what: str, *, total: int, stop: StopRequest, unit: str = "images"):
+    def __init__(self, what: str, *, total: int, requests: Requests, unit: str = "images"):
         """Starts at none of `total`; `what` is in the past tense, as 'written'."""
-        self._what, self._total, self._unit, self._stop = what, total, unit, stop
+        self._what, self._total, self._unit, self._requests = what, total, unit, requests
         self._done, self._start = 0, time.monotonic()
         self._next_line = self._start + _SECONDS_PER_LINE
         self._bar = tqdm(total=total, desc=what, unit=f" {unit}", dynamic_ncols=True, disable=None)
@@ -38,7 +38,7 @@ class Counter:
 
     def add(self, count: int) -> None:
         """So many more are done; raises StoppedError once a signal has come."""
-        if self._stop.requested():
+        if self._requests.stop_asked():
             raise StoppedError
         self._done += count
         self._bar.update(count)

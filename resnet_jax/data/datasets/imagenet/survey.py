@@ -13,7 +13,7 @@ from resnet_jax.data.datasets.imagenet.archives import Images
 from resnet_jax.data.datasets.imagenet.boxes import Boxes
 from resnet_jax.data.datasets.imagenet.counter import Counter
 from resnet_jax.errors import UsageError
-from resnet_jax.signals import StopRequest
+from resnet_jax.stopping import Requests
 
 logger = logging.getLogger(__name__)
 
@@ -50,12 +50,12 @@ class Contents:
         return sum(len(self.boxes.of(images.name(row))) > 0 for row in range(len(images)))
 
 
-def survey(directory: Path, stop: StopRequest, *, allow_partial: bool, sequential: bool) -> Contents:
+def survey(directory: Path, requests: Requests, *, allow_partial: bool, sequential: bool) -> Contents:
     """Reads the headers of the tars and all bounding boxes.
 
     Args:
       directory: that of the archives.
-      stop: ends it with a StoppedError.
+      requests: one to stop ends it with a StoppedError.
       allow_partial: takes less than the whole, even one of the two archives of images.
       sequential: see `archives.scan_train`.
 
@@ -68,13 +68,13 @@ def survey(directory: Path, stop: StopRequest, *, allow_partial: bool, sequentia
     missing: list[str] = []
     for split, (name, scan) in _SCANS.items():
         if name in present:
-            with Counter(f"{split}: found", total=census.WHOLE[split], stop=stop) as counter:
+            with Counter(f"{split}: found", total=census.WHOLE[split], requests=requests) as counter:
                 images[split] = scan(directory / name, counter.add, sequential=sequential)
         labels = images[split].labels if split in images else np.zeros(0, np.int64)
         logger.info("%s: images of %d of %d classes", split, len(np.unique(labels)), len(census.synsets()))
         missing += filter(None, [census.lacks(split, labels)])
     _check_whole(directory, images, missing, allow_partial=allow_partial)
-    found_boxes, warnings = _read_boxes(directory, present, stop)
+    found_boxes, warnings = _read_boxes(directory, present, requests)
     return Contents(
         images={split: found for split, found in images.items() if len(found)},
         boxes=found_boxes,
@@ -99,12 +99,12 @@ def archives_in(directory: Path) -> dict[str, int]:
     return present
 
 
-def _read_boxes(directory: Path, present: Collection[str], stop: StopRequest) -> tuple[Boxes, list[str]]:
+def _read_boxes(directory: Path, present: Collection[str], requests: Requests) -> tuple[Boxes, list[str]]:
     """All boxes, and warnings."""
     found, warnings = Boxes(), []
     for split, (name, total) in _BOXES.items():
         if name in present:
-            with Counter(f"{split}: read boxes of", total=total, stop=stop) as counter:
+            with Counter(f"{split}: read boxes of", total=total, requests=requests) as counter:
                 count = found.add_archive(directory / name, counter.add)
             if count != total:
                 warnings.append(f"{name} holds boxes of {count:,} images instead of {total:,}")

@@ -1,0 +1,113 @@
+"""Makes the table of docs/scaling.md: what a config needs of TPUs of several sizes.
+
+    python benchmarks/scaling_table.py [--config FILE] [--topologies v5e:2x2 v5e:4x4 ...] [--per-chip N] [--json FILE]
+
+Each line is a `main.py --mode=plan` in a process of its own, with a batch of N images for each device, and takes
+minutes. No TPU is needed, but libtpu (`pip install -e '.[tpu]'`), and no data.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, it finds its siblings too
+
+from benchmarks.table import markdown
+from resnet_jax.command_line import fail
+from resnet_jax.errors import UsageError
+
+_ROOT = Path(__file__).resolve().parent.parent
+_TOPOLOGIES = ("v5e:2x2", "v5e:4x4", "v5e:8x8", "v5e:16x16", "v6e:4x4", "v4:2x2x4")
+_HEADER = (
+    *("topology", "devices", "batch", "GFLOP an image", "HBM an image", "memory", "all-reduces"),
+    *("least ms: FLOPs", "HBM", "links", "images/s at most", "MFU at most"),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Makes the plans, prints the table and writes the JSON file."""
+    options = _parse(argv)
+    plans = []
+    with tempfile.TemporaryDirectory(prefix="scaling_table-") as scratch:
+        for topology in options.topologies:
+            try:
+                plans.append(make_plan(options.config, topology, options.per_chip, Path(scratch, "plan.json")))
+            except UsageError as error:
+                fail(str(error))
+            print(f"{topology}: compiled in {plans[-1]['compile_seconds']:.0f} s", file=sys.stderr, flush=True)
+    print(render(plans))
+    if options.json:
+        options.json.write_text(json.dumps(plans, indent=1) + "\n")
+
+
+def count_devices(topology: str) -> int:
+    """The chips of a topology: 'v5e:4x4' -> 16. Raises UsageError if that cannot be seen."""
+    axes = re.fullmatch(r"\w+:(\d+(?:x\d+)*)", topology)
+    if axes is None:
+        raise UsageError(f"--topologies {topology!r}: name a TPU version and the chips along each axis, as v5e:4x4")
+    count = 1
+    for length in axes[1].split("x"):
+        count *= int(length)
+    return count
+
+
+def make_plan(config: str, topology: str, per_chip: int, path: Path) -> dict[str, Any]:
+    """Compiles for a topology; returns the plan. Raises UsageError with what the program said if it failed."""
+    settings = {
+        "data.source": "synthetic",
+        "data.batch_size": per_chip * count_devices(topology),
+        "plan.topology": topology,
+        "plan.json": path,
+    }
+    overrides = [f"--config.{key}={value}" for key, value in settings.items()]
+    command = [sys.executable, "main.py", "--mode=plan", f"--config={config}", *overrides]
+    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UsageError(f"{topology}: {done.stderr.strip().removeprefix('error: ')}")
+    return json.loads(path.read_text())
+
+
+def render(plans: Sequence[dict[str, Any]]) -> str:
+    """Writes the plans as a Markdown table."""
+    return markdown([_HEADER, *map(_cells, plans)])
+
+
+def _cells(plan: dict[str, Any]) -> tuple[str, ...]:
+    device, per_device = plan["per_device"], plan["batch_size"] / plan["devices"]
+    first = (plan["topology"], f"{plan['devices']:,}", f"{plan['batch_size']:,}")
+    if not device["fits"]:
+        return (*first, "", "", "does not fit", "", "", "", "", "", "")
+    reduced, least = plan["collectives"].get("all-reduce", {"count": 0, "bytes": 0}), plan["seconds_per_step_bound"]
+    return (
+        *first,
+        f"{device['flops'] / per_device / 1e9:.2f}",
+        f"{plan['hbm_bytes_per_image'] / 1e6:.1f} MB",
+        f"{device['peak_memory_bytes'] / 1e9:.2f} GB of {device['memory_bytes'] / 1e9:.0f}",
+        f"{reduced['count']} of {reduced['bytes'] / 1e6:.1f} MB",
+        *(_milliseconds(least[what]) for what in ("flops", "hbm", "links")),
+        f"{plan['images_per_second_bound']:,.0f}",
+        f"{plan['mfu_bound']:.1%}".replace("%", " %"),
+    )
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{1e3 * seconds:.1f}"
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Makes the table of docs/scaling.md.")
+    parser.add_argument("--config", default="configs/resnet50.py", help="what is to be trained")
+    parser.add_argument("--topologies", nargs="+", default=_TOPOLOGIES, help="TPUs to compile for")
+    parser.add_argument("--per-chip", type=int, default=128, help="images of a batch for each of them")
+    parser.add_argument("--json", type=Path, help="file for the plans")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""What a drill found, as a table for people and as JSON."""
+
+import datetime
+import json
+import os
+import platform
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.table import markdown
+from drill.disturbance import INTERVAL, Setting
+from drill.kills import Kill, Outcome, problems
+
+_HEADER = ("kill", "phase", "signal", "to", "exit statuses", "gone after", "saved", "at step", "went on from", "lost")
+
+
+def line(outcome: Outcome) -> str:
+    """A kill in one line."""
+    found = problems(outcome, interval=INTERVAL)
+    cells = (f"{name} {cell}" for name, cell in zip(_HEADER, _cells(outcome), strict=True))
+    return ", ".join(cells) + "".join(f"\n    WRONG: {problem}" for problem in found)
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    """All kills as a Markdown table."""
+    return markdown([_HEADER, *map(_cells, outcomes)])
+
+
+def summary(outcomes: Sequence[Outcome]) -> list[str]:
+    """What matters of all kills, in words."""
+    lines = []
+    for name in ("SIGTERM", "SIGKILL"):
+        those = [outcome for outcome in outcomes if outcome.kill.signal.name == name]
+        if those:
+            lines.append(
+                f"{name}: {len(those)} times, at most {max(outcome.lost for outcome in those)} steps lost, all gone "
+                f"after at most {max(outcome.seconds for outcome in those):.1f} s"
+            )
+    return lines
+
+
+def record(setting: Setting, seed: int, outcomes: Sequence[Outcome], found: Sequence[str]) -> dict[str, Any]:
+    """Everything, in JSON values."""
+    runs = setting.undisturbed / "run.json"
+    start = json.loads(runs.read_text())["starts"][0] if runs.exists() else {}
+    return {
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "git_commit": start.get("git_commit"),
+        "versions": start.get("versions"),
+        "machine": {"platform": platform.platform(), "processor": _processor(), "cores": os.cpu_count()},
+        "seed": seed,
+        "processes": setting.processes,
+        "devices_per_process": setting.devices,
+        "total_steps": setting.steps,
+        "checkpoint_interval": INTERVAL,
+        "kills": [_plain(outcome) for outcome in outcomes],
+        "problems": list(found),
+    }
+
+
+def _cells(outcome: Outcome) -> tuple[str, ...]:
+    kill = outcome.kill
+    wanted = "" if kill.phase == outcome.phase else f" ({kill.phase} was meant)"
+    return (
+        str(kill.number),
+        outcome.phase + wanted,
+        kill.signal.name,
+        _whom(kill, len(outcome.statuses)),
+        ", ".join(map(str, outcome.statuses)),
+        f"{outcome.seconds:.1f} s",
+        "-" if outcome.saved is None else str(outcome.saved),
+        str(outcome.step),
+        str(outcome.resumed),
+        str(outcome.lost),
+    )
+
+
+def _whom(kill: Kill, processes: int) -> str:
+    if processes == 1:
+        return "the process"
+    return "all" if len(kill.victims) == processes else f"process {kill.victims[0]}"
+
+
+def _plain(outcome: Outcome) -> dict[str, Any]:
+    kill = outcome.kill
+    return {
+        "number": kill.number,
+        "phase_wanted": kill.phase,
+        "phase": outcome.phase,
+        "signal": kill.signal.name,
+        "victims": list(kill.victims),
+        "moment": kill.moment,
+        "statuses": outcome.statuses,
+        "seconds_until_gone": round(outcome.seconds, 3),
+        "saved": outcome.saved,
+        "saving": outcome.saving,
+        "step": outcome.step,
+        "resumed": outcome.resumed,
+        "lost": outcome.lost,
+        "problems": problems(outcome, interval=INTERVAL),
+    }
+
+
+def _processor() -> str:
+    """The name of the CPU, where the system tells."""
+    try:
+        with open("/proc/cpuinfo") as lines:  # noqa: PTH123
+            return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()

@@ -1,0 +1,130 @@
+"""The program that says what a run will do and need; nothing is trained."""
+
+import json
+import logging
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from resnet_jax import provenance
+from resnet_jax.agenda import Agenda, make_agenda
+from resnet_jax.data.loader import Loader
+from resnet_jax.errors import UsageError
+from resnet_jax.experiment import Experiment
+from resnet_jax.progress import duration
+from resnet_jax.step_needs import StepNeeds, find_needs, scaled
+
+logger = logging.getLogger(__name__)
+
+
+def plan_run(experiment: Experiment, *, topology: str | None = None, json_path: str | None = None) -> int:
+    """Compiles the training step and prints what it needs, and what the run will come to.
+
+    Args:
+      experiment: built for the devices that are to be looked at.
+      topology: the name of those devices, if they need not be there.
+      json_path: file for the same as JSON; it appears when all is known.
+
+    Returns:
+      The exit status, 0.
+
+    Raises:
+      UsageError: the file cannot be written.
+    """
+    path = None if json_path is None else Path(json_path).expanduser()
+    if path:
+        _check_writable(path)
+    lines = {"topology": topology} if topology else {}
+    agenda = make_agenda(experiment)
+    _show(lines | experiment.description | _agenda_lines(agenda))
+    needs = {}
+    for size in experiment.train_loader.image_sizes:
+        logger.info("compiling    for images of %d pixels: minutes, where the network is large", size)
+        needs[size] = find_needs(experiment, size)
+        _show(needs[size].as_lines())
+    seconds = _least_seconds(experiment.train_loader, experiment.plan.total_steps, needs)
+    if seconds is not None:
+        _show({"time": f"at least {duration(seconds)} of training, evaluations aside"})
+    if path and jax.process_index() == 0:
+        record = _record(experiment, agenda, needs)
+        _write(path, {"topology": topology, "seconds_bound": seconds} | record)
+    return 0
+
+
+def _check_writable(path: Path) -> None:
+    """Raises UsageError, before hours go into what is to be written."""
+    try:
+        if path.is_dir():
+            raise IsADirectoryError("it is a directory")
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"config.plan.json={str(path)!r} cannot be written ({error.strerror or error}): "
+            "name a file in a directory that is there and may be written to"
+        ) from None
+
+
+def _show(lines: dict[str, str]) -> None:
+    for part, line in lines.items():
+        logger.info("%-12s %s", part, line)
+
+
+def _agenda_lines(agenda: Agenda) -> dict[str, str]:
+    steps = [f"{step:,}" for step in agenda.evaluations]
+    when = ", ".join(steps if len(steps) <= 5 else [*steps[:3], "...", steps[-1]])
+    size, kept = agenda.checkpoint_bytes, agenda.kept_checkpoints
+    return {
+        "evaluations": f"{len(steps):,}: after step{'s' * (len(steps) > 1)} {when}",
+        "checkpoints": f"{agenda.checkpoints:,} of {scaled(size, 'B')} are written, {kept} kept: "
+        f"{scaled(kept * size, 'B')} of disk, and as much as one more while the next is written",
+    }
+
+
+def _least_seconds(loader: Loader, total_steps: int, needs: dict[int, StepNeeds]) -> float | None:
+    """The least time of all steps of a run; None: unknown."""
+    edges = [0, *(min(until, total_steps) for until in loader.crops.untils), total_steps]
+    seconds = 0.0
+    for crop, start, end in zip(loader.crops.crops, edges, edges[1:], strict=False):
+        least = needs[crop.size].least_time
+        if least is None:
+            return None
+        seconds += least.bound * (end - start)
+    return seconds
+
+
+def _record(experiment: Experiment, agenda: Agenda, needs: dict[int, StepNeeds]) -> dict[str, Any]:
+    """The plan in JSON values; what belongs to an image size is also given by itself for the last one."""
+    plan, by_size = experiment.plan, {size: need.as_json() for size, need in needs.items()}
+    last = experiment.train_loader.image_size_at(plan.schedule_steps - 1)
+    evaluations = agenda.evaluations
+    return {
+        "steps_per_epoch": plan.steps_per_epoch,
+        "total_steps": plan.total_steps,
+        "batch_size": experiment.train_loader.order.batch_size,
+        "parts": experiment.parts,
+        "dtype": experiment.dtype,
+        "devices": experiment.mesh.size,
+        "device_kind": needs[last].device_kind,
+        "evaluations": {"count": len(evaluations), "first": evaluations[0], "last": evaluations[-1]},
+        "checkpoints": {
+            "count": agenda.checkpoints,
+            "bytes": agenda.checkpoint_bytes,
+            "kept": agenda.kept_checkpoints,
+            "kept_bytes": agenda.kept_checkpoints * agenda.checkpoint_bytes,
+        },
+        "image_size": last,
+        **by_size[last],
+        "image_sizes": {str(size): values for size, values in by_size.items()},
+        "versions": provenance.versions(),
+    }
+
+
+def _write(path: Path, record: dict[str, Any]) -> None:
+    """Writes the file so that a reader finds all of it or nothing."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(record, indent=2) + "\n")
+    part.replace(path)
+    logger.info("%-12s %s", "written", path)

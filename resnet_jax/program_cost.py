@@ -1,0 +1,39 @@
+"""What a compiled program costs, as XLA says."""
+
+from typing import NamedTuple
+
+from jax.stages import Compiled
+
+from resnet_jax.collectives import Collectives, find_collectives
+
+
+class ProgramCost(NamedTuple):
+    """What one device does in one call."""
+
+    flops: float  # a multiplication and an addition are two
+    hbm_bytes: float  # read and written
+    peak_memory: int | None  # bytes of arguments, temporaries and results, where one is put in place of another once
+    collectives: dict[str, Collectives]
+
+
+def program_cost(compiled: Compiled, *, parts: int) -> ProgramCost:
+    """Reads XLA's own analysis.
+
+    Args:
+      compiled: a training step.
+      parts: of the batch, that go through the network in a loop. XLA counts what is in a loop once; so here all is
+        taken that many times, the update of the weights too, which is a small share.
+    """
+    analysis, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
+    peak = memory and (
+        memory.argument_size_in_bytes
+        + memory.temp_size_in_bytes
+        + memory.output_size_in_bytes
+        - memory.alias_size_in_bytes
+    )
+    return ProgramCost(
+        flops=parts * analysis["flops"],
+        hbm_bytes=parts * analysis["bytes accessed"],
+        peak_memory=peak,
+        collectives=find_collectives(compiled.as_text() or ""),
+    )

@@ -1,0 +1,156 @@
+"""The drill: what it demands of a kill, and a short one."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from drill import __main__ as drill_program
+from drill import comparison, disturbance, kills, report
+from drill.kills import Kill, Outcome
+from drill.watching import PHASES, Watch
+from tests.end_to_end import processes
+
+KILL, TERM = signal.SIGKILL, signal.SIGTERM
+
+
+def outcome(number=TERM, victims=(0,), phase="train", *, statuses=(75, 75), outputs=("", ""), **met):
+    """Of a start that was killed at step 47, and gone on from there."""
+    met = {"saved": 40, "saving": None, "step": 47, "resumed": 47, "seconds": 1.0} | met
+    kill = Kill(1, phase, number, victims, moment=0.5)
+    return Outcome(kill, phase, statuses=list(statuses), outputs=list(outputs), **met)
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        ({"resumed": 48}, {"resumed": 46}),  # SIGTERM: not a step
+        ({"statuses": (75, 75)}, {"statuses": (75, 0)}),
+        ({"statuses": (75, 75)}, {"statuses": (-15, 75)}),
+        ({"phase": "start", "statuses": (-15, 2)}, {"phase": "start", "statuses": (1, 75)}),
+        ({"phase": "start", "statuses": (-15, 75)}, {"phase": "start", "statuses": (2, 75)}),
+        ({"number": KILL, "statuses": (-9, 75), "resumed": 37}, {"number": KILL, "statuses": (-9, 75), "resumed": 36}),
+        ({"number": KILL, "statuses": (-9, 75)}, {"number": KILL, "statuses": (-9, -6)}),
+        ({"number": KILL, "statuses": (-9, 75)}, {"number": KILL, "statuses": (-9, 2)}),
+        ({"number": KILL, "statuses": (-9, -9), "victims": (0, 1)}, {"number": KILL, "statuses": (-9, -9)}),
+        ({"outputs": ("", "Stopped")}, {"outputs": ("", "Traceback (most recent call last)")}),
+    ],
+)
+def test_what_a_kill_may_cost(good, bad):
+    assert kills.problems(outcome(**good), interval=10) == []
+    assert len(kills.problems(outcome(**bad), interval=10)) == 1
+
+
+def test_a_checkpoint_under_way_is_not_there_yet():
+    one = {"number": KILL, "statuses": (-9, 75), "step": 52, "saving": 50}
+    assert kills.problems(outcome(**one, resumed=40), interval=10) == []
+    assert kills.problems(outcome(**one, resumed=39), interval=10) == ["13 steps lost, 12 may be"]
+
+
+def test_the_kills_are_drawn_from_the_seed():
+    drawn = kills.draw(30, processes=2, seed=7)
+    assert drawn == kills.draw(30, processes=2, seed=7) != kills.draw(30, processes=2, seed=8)
+    assert [kill.number for kill in drawn] == list(range(1, 31))
+    kinds = {(kill.phase, kill.signal, kill.victims) for kill in drawn}
+    assert len(kinds) == 30  # 30 kills of two processes: each kind once
+    assert {phase for phase, _, _ in kinds} == set(PHASES) and {victims for _, _, victims in kinds} == {
+        (0,),
+        (1,),
+        (0, 1),
+    }
+    assert len({(kill.phase, kill.signal) for kill in kills.draw(10, processes=1, seed=7)}) == 10
+    assert disturbance.steps_for(drawn) % disturbance.EVAL_EVERY == 0
+
+
+def test_phases_are_recognised_by_what_is_written(tmp_path):
+    (tmp_path / "train.log").write_text("2026-01-01 step      80/90 of an earlier start\n")
+    watch, log, checkpoints = (
+        Watch(tmp_path, eval_every=40),
+        (tmp_path / "train.log").open("a"),
+        tmp_path / "checkpoints",
+    )
+    (checkpoints / "30").mkdir(parents=True)
+
+    def add(line):
+        log.write(f"2026-01-01 00:00:00 {line}\n")
+        log.flush()
+
+    assert (watch.phase, watch.step, watch.went_on_from) == ("start", 30, None)
+    add("continuing   from step 30 of 90")
+    assert (watch.phase, watch.went_on_from) == ("compile", 30)
+    add("compiled     in 1.0 s")
+    assert (watch.phase, watch.step) == ("train", 30)
+    add("step      39/90  epoch   1.0")
+    assert (watch.phase, watch.step) == ("train", 39)
+    add("step      40/90  epoch   1.0")
+    assert watch.phase == "evaluation"
+    add("eval      40/90  loss 1.0")
+    assert (watch.phase, watch.saved, watch.saving) == ("train", 30, None)
+    (checkpoints / "20.orbax-checkpoint-tmp").mkdir()  # being removed
+    assert (watch.phase, watch.saving) == ("train", None)
+    (checkpoints / "40.orbax-checkpoint-tmp").mkdir()
+    assert (watch.phase, watch.saved, watch.saving) == ("save", 30, 40)
+    log.close()
+
+
+def test_a_start_at_an_evaluated_checkpoint_does_not_evaluate(tmp_path):
+    meta, log = tmp_path / "checkpoints" / "40" / "meta" / "metadata", tmp_path / "train.log"
+    meta.parent.mkdir(parents=True)
+    watch = Watch(tmp_path, eval_every=40)
+    log.write_text("10:00 continuing   from step 40 of 90\n10:01 compiled     in 1.0 s\n")
+    for evaluation, phase in ((None, "evaluation"), ({"top1": 0.5}, "train")):
+        meta.write_text(json.dumps({"evaluation": evaluation}))
+        assert watch.phase == phase
+
+
+def test_states_are_compared_bit_for_bit():
+    state = {"params": {"kernel": np.ones(3, np.float32), "bias": np.zeros(2, np.float32)}}
+    other = {"params": {"kernel": np.ones(3, np.float32), "bias": np.array([0.0, -0.0], np.float32)}}
+    assert comparison.state_differences(state, state) == []
+    (difference,) = comparison.state_differences(state, other)
+    assert "1 arrays" in difference and "bias" in difference
+    assert comparison.state_differences(state, {"params": {"kernel": np.ones(3, np.float32)}})
+
+
+def test_metrics_are_compared_line_by_line():
+    lines = [{"step": 1, "split": "train", "loss": 2.0}, {"step": 2, "split": "train", "loss": 1.0}]
+    assert comparison.metric_differences(lines, [dict(line) for line in lines]) == []
+    assert "each once" in comparison.metric_differences([lines[0], *lines], lines)[0]
+    assert "the first is (2, 'train')" in comparison.metric_differences(lines, [lines[0], lines[1] | {"loss": 1.1}])[0]
+
+
+def test_the_table_says_what_was_hit():
+    text = report.table([outcome(), outcome(number=KILL, statuses=(-9, 75), resumed=40)])
+    assert len({len(line) for line in text.splitlines()}) == 1
+    assert re.search(r"\| SIGKILL \| process 0 \| -9, 75 +\|", text)
+    assert "at most 7 steps lost" in "\n".join(report.summary([outcome(number=KILL, resumed=40)]))
+
+
+def drill(directory, *flags):
+    command = [sys.executable, "-m", "drill", f"--workdir={directory}", *flags]
+    done = subprocess.run(command, cwd=processes.ROOT, capture_output=True, text=True, check=False, timeout=900)
+    return done, json.loads((directory / "drill.json").read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_short_drill(tmp_path, count):
+    done, record = drill(tmp_path / "drill", "--kills=6", f"--processes={count}", "--seed=3")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert record["problems"] == []
+    assert [kill["number"] for kill in record["kills"]] == list(range(1, 7))
+    assert all(kill["lost"] == 0 for kill in record["kills"] if kill["signal"] == "SIGTERM")
+    assert len({kill["phase"] for kill in record["kills"]}) >= 3
+    assert "every bit of the state" in done.stdout
+
+
+def test_a_directory_that_holds_something_is_left_alone(tmp_path, capsys):
+    (tmp_path / "precious").touch()
+    with pytest.raises(SystemExit) as stopped:
+        drill_program.main([f"--workdir={tmp_path}"])
+    assert stopped.value.code == 2
+    assert "holds something: remove it, or name a new directory with --workdir" in capsys.readouterr().err

@@ -1,0 +1,89 @@
+"""--mode=plan as a user runs it."""
+
+import importlib.util
+import json
+import os
+import subprocess
+
+import pytest
+
+from tests.end_to_end.processes import ROOT, SMALL, command, environment
+
+KEYS = {
+    *("steps_per_epoch", "total_steps", "per_device", "hbm_bytes_per_image", "collectives", "images_per_second_bound"),
+    *("mfu_bound", "evaluations", "checkpoints", "topology", "device_kind", "compile_seconds", "versions"),
+}
+needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the extra 'tpu'")
+
+
+def run_plan(config, changes, env, timeout=300):
+    arguments = [*command(config, "none", changes), "--mode=plan"]
+    return subprocess.run(arguments, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def plan_for(topology, batch_size, path):
+    """Compiles configs/resnet50.py for TPUs, without any variable that a user might not have; returns the JSON."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("JAX", "TPU", "XLA"))}
+    changes = {"data.source": "synthetic", "data.batch_size": batch_size, "plan.topology": topology, "plan.json": path}
+    done = run_plan("configs/resnet50.py", changes, env, timeout=1800)
+    assert (done.returncode, done.stderr) == (0, "")
+    return json.loads(path.read_text())
+
+
+@pytest.fixture(scope="module")
+def on_four_chips(tmp_path_factory):
+    return plan_for("v5e:2x2", 4 * 128, tmp_path_factory.mktemp("plan") / "plan.json")
+
+
+def test_a_plan_trains_nothing_and_leaves_its_file_alone(tmp_path, data_dir):
+    path = tmp_path / "plan.json"
+    done = run_plan("configs/digits.py", SMALL | {"plan.json": path}, environment(data_dir, 2))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(tmp_path.iterdir()) == [path] and not (ROOT / "none").exists()
+    plan = json.loads(path.read_text())
+    assert plan.keys() >= KEYS
+    assert plan["per_device"].keys() >= {"flops", "hbm_bytes", "peak_memory_bytes"}
+    assert (plan["total_steps"], plan["evaluations"]["count"], plan["checkpoints"]["count"]) == (60, 2, 6)
+    assert plan["images_per_second_bound"] is None
+    for part in ("devices", "data", "model", "rate", "evaluations", "checkpoints", "FLOPs", "HBM", "memory", "bound"):
+        assert any(line.startswith(f"{part} ") for line in done.stdout.splitlines()), part
+
+
+@needs_libtpu
+@pytest.mark.slow
+def test_a_topology_that_there_is_not_is_one_line(data_dir):
+    done = run_plan("configs/digits.py", {"plan.topology": "v5e:3x3"}, environment(data_dir))
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: config.plan.topology='v5e:3x3' is no topology (INVALID_ARGUMENT: ")
+
+
+@needs_libtpu
+@pytest.mark.slow
+def test_the_main_recipe_exchanges_little_and_reads_no_more_than_it_must(on_four_chips):
+    # The limits are what a plain linen ResNet-50 compiles to, and, for batch norm over the whole batch, 99 all-reduces.
+    assert on_four_chips["device_kind"] == "TPU v5 lite" and on_four_chips["devices"] == 4
+    assert on_four_chips["collectives"].keys() == {"all-reduce"}
+    assert on_four_chips["collectives"]["all-reduce"]["count"] <= 2
+    assert on_four_chips["hbm_bytes_per_image"] <= 384e6
+    assert on_four_chips["per_device"]["fits"] is True
+    # Forward and backward three times 4.1 GFLOP of multiply-adds (He et al. 2016; v1.5 has 4.1), of two FLOPs each.
+    assert on_four_chips["per_device"]["flops"] == pytest.approx(128 * 3 * 2 * 4.1e9, rel=0.05)
+    assert 1500 < on_four_chips["images_per_second_bound"] / 4 < 3000
+
+
+@needs_libtpu
+@pytest.mark.slow
+def test_a_chip_has_as_much_to_do_among_sixty_four(on_four_chips, tmp_path):
+    on_many = plan_for("v5e:8x8", 64 * 128, tmp_path / "plan.json")
+    assert on_many["devices"] == 64
+    for what in ("flops", "hbm_bytes", "peak_memory_bytes"):
+        assert on_many["per_device"][what] == pytest.approx(on_four_chips["per_device"][what], rel=0.02)
+
+
+@needs_libtpu
+@pytest.mark.slow
+def test_a_batch_that_does_not_fit_is_an_answer(tmp_path):
+    plan = plan_for("v5e:2x2", 4 * 1024, tmp_path / "plan.json")
+    assert plan["per_device"]["fits"] is False and plan["images_per_second_bound"] is None
+    assert "HBM" in plan["problem"]

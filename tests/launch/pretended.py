@@ -1,0 +1,103 @@
+"""Pretended clouds and clusters for the scripts of launch/; their other end, main.py, is pretended too."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+LAUNCH = ROOT / "launch"
+
+# What stands for main.py: ends as script.json says, [status of process 0, of process 1] for each start in turn.
+MAIN = """
+import json, os, signal, sys
+from pathlib import Path
+
+home = Path(os.environ["CLOUD"])
+flags = dict(flag.split("=", 1) for flag in sys.argv[1:])
+process = int(flags.get("--process_id", Path(os.environ["HOME"]).name if "--process_id" not in flags else 0))
+starts = home / f"starts-{process}"
+number = starts.read_text().count("\\n") if starts.exists() else 0
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
+signal.signal(signal.SIGUSR1, lambda *_: (home / "saved").touch())
+with starts.open("a") as file:
+    file.write(json.dumps(sys.argv) + "\\n")
+print(f"start {number} of process {process}", flush=True)
+status = json.loads((home / "script.json").read_text())[number][process]
+if status == "preempted":
+    (home / "vm").write_text("PREEMPTED")
+elif status == "wait":
+    (home / f"waits-{process}").touch()
+    while True:
+        signal.pause()
+else:
+    sys.exit(status)
+"""
+# Installs a python that starts fast, and counts.
+MAKEFILE = f"""
+install:
+	@mkdir -p $(VENV)/bin && echo $(EXTRAS) >> $(CLOUD)/installed
+	@printf '#!/bin/sh\\nexec {sys.executable} -IS "$$@"\\n' > $(VENV)/bin/python && chmod +x $(VENV)/bin/python
+"""
+FLAGS = ["--config=configs/digits.py", "--workdir=/mnt/shared/runs/it", "--config.seed=3"]
+
+
+def make_repository(path):
+    """Makes a repository of one commit: launch/ as it is, and a main.py and a Makefile that pretend."""
+    (path / "configs").mkdir(parents=True)
+    shutil.copytree(LAUNCH, path / "launch")
+    (path / "configs/digits.py").touch()
+    (path / "main.py").write_text(MAIN)
+    (path / "Makefile").write_text(MAKEFILE)
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(path)]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "one"]):
+        subprocess.run([*git, *command], check=True)
+
+
+class Cloud:
+    """A copy of that repository, and stubs of the programs that launch/ calls."""
+
+    def __init__(self, path, repository):
+        self.path, self.repository, self.bin = path, path / "repository", path / "bin"
+        self.bin.mkdir()
+        shutil.copytree(repository, self.repository)
+        self.stub("gcloud", f'exec {sys.executable} -IS {Path(__file__).parent / "fake_gcloud.py"} "$@"')
+        self.stub("python3.12", f'exec {sys.executable} "$@"')
+        self.stub("mountpoint", "exit 0")
+        self.environment = {**os.environ, "PATH": f"{self.bin}:{os.environ['PATH']}", "CLOUD": str(path)}
+
+    def stub(self, name, text):
+        (self.bin / name).write_text(f"#!/bin/bash\n{text}\n")
+        (self.bin / name).chmod(0o755)
+
+    def start(self, script, *args, **environment):
+        command = [str(self.repository / "launch" / script), *args]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(command, cwd=self.repository, env=self.environment | environment, **pipes)
+
+    def run(self, script, *args, ends=(), **environment):
+        """Runs a script to its end; returns its status and all that it said."""
+        (self.path / "script.json").write_text(json.dumps(ends))
+        process = self.start(script, *args, **environment)
+        said = "".join(process.communicate(timeout=60))
+        return process.returncode, said
+
+    def calls(self, *names):
+        """Which of these verbs were called on TPU VMs or queued resources, in order, with their arguments."""
+        calls = map(json.loads, (self.path / "calls").read_text().splitlines())
+        return [call for call in calls if call[1] in names]
+
+    def starts(self, process):
+        """The command lines of a process, start by start."""
+        path = self.path / f"starts-{process}"
+        return list(map(json.loads, path.read_text().splitlines())) if path.exists() else []
+
+
+def until(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

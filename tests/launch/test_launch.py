@@ -1,0 +1,156 @@
+"""launch/ but for the TPU VMs: Slurm, Kubernetes, one machine; and what holds for all of its files."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.launch.pretended import FLAGS, LAUNCH, ROOT, until
+
+SCRIPTS = [LAUNCH / name for name in ("tpu_vm.sh", "worker.sh", "local.sh", "slurm.sbatch")]
+
+
+def slurm(cloud, ends, *, start=0):
+    cloud.stub(
+        "srun", 'echo srun "$@" >> "$CLOUD/calls"; sed -n "$(wc -l < "$CLOUD/calls")p" "$CLOUD/ends" | exit $(cat)'
+    )
+    cloud.stub("scontrol", 'echo scontrol "$@" >> "$CLOUD/requeued"; exit "${SCONTROL:-0}"')
+    (cloud.path / "ends").write_text("\n".join(map(str, ends)) + "\n")
+    names = {"SLURM_JOB_ID": "17", "SLURM_JOB_NAME": "it", "SLURM_CPUS_PER_TASK": "12"}
+    return [cloud.run("slurm.sbatch", *FLAGS, **names) for _ in ends]
+
+
+@pytest.mark.parametrize("end", [0, 75, 137, 2, 3, 1])
+def test_a_slurm_job_queues_itself_again_where_that_helps(cloud, end):
+    ((status, said),) = slurm(cloud, [end])
+    command = f"srun --kill-on-bad-exit=0 --wait=120 .venv/bin/python main.py {shlex.join(FLAGS)}\n"
+    assert (cloud.path / "calls").read_text() == command
+    requeued = (cloud.path / "requeued").exists() and (cloud.path / "requeued").read_text()
+    assert requeued == ("scontrol requeue 17\n" if end in (75, 137) else False)
+    assert status == (0 if end in (0, 75, 137) else end), said
+
+
+def test_a_slurm_job_that_cannot_begin_is_not_queued_for_ever(cloud):
+    results = slurm(cloud, [75, 75, 75])
+    assert [status for status, _ in results] == [0, 0, 75]
+    assert (cloud.path / "requeued").read_text().count("\n") == 2 and "three times" in results[2][1]
+
+
+def test_a_slurm_job_waits_for_its_processes_when_it_is_signalled(cloud):
+    cloud.stub("srun", 'touch "$CLOUD/started"; until [[ -e $CLOUD/saved ]]; do sleep 0.02; done; exit 75')
+    cloud.stub("scontrol", 'touch "$CLOUD/requeued"')
+    process = cloud.start("slurm.sbatch", *FLAGS, SLURM_JOB_ID="17", SLURM_JOB_NAME="it")
+    until((cloud.path / "started").exists)
+    process.send_signal(signal.SIGTERM)
+    (cloud.path / "saved").touch()
+    assert "queued again" in "".join(process.communicate(timeout=60))
+    assert process.returncode == 0 and (cloud.path / "requeued").exists()
+
+
+def test_the_options_of_the_slurm_job_are_those_of_sbatch():
+    options = re.findall(r"^#SBATCH (.*)$", (LAUNCH / "slurm.sbatch").read_text(), re.MULTILINE)
+    known = (
+        "job-name nodes ntasks-per-node gpus-per-node cpus-per-task mem exclusive time signal requeue open-mode output"
+    )
+    assert sorted(option.split("=")[0] for option in options) == sorted(f"--{name}" for name in known.split())
+    assert not any("#" in option for option in options)
+    assert any(re.fullmatch(r"--signal=TERM@\d+", option) for option in options)  # to the processes: no 'B:'
+
+
+@pytest.mark.parametrize(("ends", "status"), [([0, 0], 0), ([75, 75], 75), ([75, 2], 2), ([137, 75], 75), ([0, 3], 3)])
+def test_processes_of_this_machine(cloud, ends, status):
+    python = cloud.bin / "python3.12"
+    assert cloud.run("local.sh", "2", *FLAGS, ends=[ends], PYTHON=str(python))[0] == status
+    first, second = (cloud.starts(process)[0] for process in (0, 1))
+    address = first[1]
+    assert re.fullmatch(r"--coordinator=127.0.0.1:\d+", address)
+    assert first[1:] == [address, "--num_processes=2", "--process_id=0", *FLAGS]
+    assert second[1:] == [address, "--num_processes=2", "--process_id=1", *FLAGS]
+
+
+def test_a_signal_to_the_processes_of_this_machine_reaches_all(cloud):
+    (cloud.path / "script.json").write_text('[["wait", "wait"]]')
+    process = cloud.start("local.sh", "2", *FLAGS, PYTHON=str(cloud.bin / "python3.12"))
+    until(lambda: cloud.starts(0) and cloud.starts(1))
+    process.send_signal(signal.SIGTERM)
+    assert "[1] start 0 of process 1" in process.communicate(timeout=60)[0]
+    assert process.returncode == 75
+
+
+def manifest():
+    account, jobset = yaml.safe_load_all((LAUNCH / "gke_jobset.yaml").read_text())
+    return account, jobset
+
+
+def test_the_manifest_says_one_thing_in_all_its_places():
+    account, jobset = manifest()
+    assert (jobset["apiVersion"], jobset["kind"]) == ("jobset.x-k8s.io/v1alpha2", "JobSet")
+    (replicated,) = jobset["spec"]["replicatedJobs"]
+    job = replicated["template"]["spec"]
+    pod = job["template"]["spec"]
+    (container,) = pod["containers"]
+    rows, columns = map(int, pod["nodeSelector"]["cloud.google.com/gke-tpu-topology"].split("x"))
+    chips = container["resources"]["limits"]["google.com/tpu"]
+    assert job["parallelism"] == job["completions"] == rows * columns // chips
+    assert container["resources"]["requests"] == container["resources"]["limits"]
+    assert (job["completionMode"], job["backoffLimit"], pod["restartPolicy"]) == ("Indexed", 0, "Never")
+    assert pod["serviceAccountName"] == account["metadata"]["name"]
+    (volume,), (mount,) = pod["volumes"], container["volumeMounts"]
+    assert volume["name"] == mount["name"]
+    assert any(arg.startswith(f"--workdir={mount['mountPath']}/") for arg in container["args"])
+    (rule,) = job["podFailurePolicy"]["rules"]
+    assert rule["action"] == "FailJob" and rule["onExitCodes"]["values"] == [2, 3]
+    assert rule["onExitCodes"]["containerName"] == container["name"]
+    (rule,) = jobset["spec"]["failurePolicy"]["rules"]
+    assert (rule["action"], rule["onJobFailureReasons"]) == ("FailJobSet", ["PodFailurePolicy"])
+
+
+def test_the_image_holds_what_main_needs():
+    lines = (LAUNCH / "Dockerfile").read_text().splitlines()
+    copied = {name for line in lines if line.startswith("COPY") for name in line.split()[1:-1]}
+    assert {"main.py", "configs", "resnet_jax", "pyproject.toml", "requirements.lock"} <= copied
+    assert all((ROOT / name).exists() for name in copied)
+    kept = {line[1:] for line in (LAUNCH / "Dockerfile.dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert {name.split("/")[0] for name in copied} == kept
+
+
+def test_the_command_lines_are_those_of_main():
+    """Of the manifest, of the examples at the top of the scripts, and what local.sh adds."""
+    lines = [
+        manifest()[1]["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]["containers"][0]["args"]
+    ]
+    for script in SCRIPTS:
+        text = script.read_text().replace("\\\n#", "")
+        examples = re.findall(r"^#   .*?((?:--config=|--coordinator)[^\n\[]*)", text, re.MULTILINE)
+        lines += [example.split() for example in examples]
+    lines.append([*FLAGS, "--coordinator=127.0.0.1:1", "--num_processes=2", "--process_id=0", "--join_timeout=9"])
+    assert len(lines) == 5
+    program = (
+        "import json, sys, main\n"
+        "for line in json.loads(sys.argv[1]):\n"
+        "    sys.argv = ['main.py', *line]\n"
+        "    assert main.command_line.parse(sys.argv) == ['main.py'], line\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, json.dumps(lines)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_the_scripts_are_sound(script):
+    assert os.access(script, os.X_OK)
+    subprocess.run(["bash", "-n", script], check=True)
+    shellcheck = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if shellcheck is None:
+        pytest.skip("shellcheck is not installed")
+    done = subprocess.run([shellcheck, "--shell=bash", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout

@@ -1,0 +1,85 @@
+import os
+
+import pytest
+
+from resnet_jax.cluster import find_place
+from resnet_jax.errors import UsageError
+from resnet_jax.rendezvous import Place
+
+NOTHING = {"coordinator": None, "num_processes": None, "process_id": None, "timeout": 1.0}
+CLUSTERS = ("SLURM", "OMPI", "TPU", "MEGASCALE", "KUBERNETES", "JAX_COORDINATOR")
+
+
+@pytest.fixture(autouse=True)
+def no_cluster(monkeypatch):
+    for name in list(os.environ):
+        if name.startswith(CLUSTERS):
+            monkeypatch.delenv(name)
+
+
+def test_without_a_cluster_a_process_is_alone():
+    assert find_place(**NOTHING) is None
+
+
+def test_what_is_given_is_taken():
+    given = {"coordinator": "a:12", "num_processes": 3, "process_id": 2}
+    assert find_place(**NOTHING | given) == Place("a:12", 3, 2)
+
+
+# The variables that `srun` and `mpirun` set.
+SLURM = {
+    "SLURM_JOB_ID": "4103",
+    "SLURM_STEP_NODELIST": "gpu[003-005]",
+    "SLURM_NTASKS": "3",
+    "SLURM_PROCID": "1",
+    "SLURM_LOCALID": "0",
+    "SLURM_STEP_NUM_NODES": "3",
+}
+OPEN_MPI = {
+    "OMPI_MCA_orte_hnp_uri": "12288.0;tcp://10.96.0.1,10.148.0.1:34911",
+    "OMPI_COMM_WORLD_SIZE": "4",
+    "OMPI_COMM_WORLD_RANK": "3",
+    "OMPI_COMM_WORLD_LOCAL_RANK": "1",
+}
+
+
+@pytest.mark.parametrize(
+    ("environment", "place"),
+    [
+        (SLURM, Place("gpu003:61447", 3, 1, [0])),  # 65536 - 4096 + 4103 mod 4096
+        (OPEN_MPI, Place("10.96.0.1:61443", 4, 3, [1])),  # 65536 - 4096 + 12288 / 4096
+    ],
+)
+def test_clusters_are_found_by_their_environment(environment, place, monkeypatch):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert find_place(**NOTHING) == place
+    assert find_place(**NOTHING | {"num_processes": 1}) is None
+    assert find_place(**NOTHING | {"coordinator": "b:7"}) == place._replace(coordinator="b:7")
+
+
+def test_one_process_of_a_cluster_has_all_devices_of_its_machine(monkeypatch):
+    for name, value in (SLURM | {"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}).items():
+        monkeypatch.setenv(name, value)
+    assert find_place(**NOTHING) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"coordinator": "a:1"}, "it is not known who the processes of this run are: give --coordinator=HOST:PORT, "),
+        ({"num_processes": 2, "process_id": 0}, "it is not known who the processes"),
+        ({"coordinator": "a:1", "num_processes": 2, "process_id": 2}, "--process_id=2 is not one of 0 to 1"),
+        ({"coordinator": "a", "num_processes": 2, "process_id": 1}, "--coordinator=a has no port, as in HOST:1234"),
+    ],
+)
+def test_what_does_not_fit_together_is_said(given, message):
+    with pytest.raises(UsageError, match=message):
+        find_place(**NOTHING | given)
+
+
+def test_a_cluster_that_is_not_understood_is_said(monkeypatch):
+    for name, value in (SLURM | {"SLURM_PROCID": "one"}).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=r"the cluster's environment is not understood \(invalid literal .*'one'\): "):
+        find_place(**NOTHING)

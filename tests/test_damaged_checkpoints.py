@@ -1,0 +1,252 @@
+"""What happens to a disk happens to checkpoints: no damage is used, and none costs a good checkpoint."""
+
+import errno
+import functools
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from resnet_jax import checkpoint_files
+from resnet_jax.checkpoint import Checkpoints
+from resnet_jax.errors import UsageError
+from resnet_jax.stored_weights import read_class_list, read_variables
+from tests.checkpoint_states import abstract, fill, state, steps_on_disk
+
+SIZE = 3000  # floats, of which the bits are flipped
+
+
+@pytest.fixture
+def open_checkpoints(tmp_path):
+    return functools.partial(Checkpoints, tmp_path / "checkpoints", keep_latest=3, keep_best=1)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """Checkpoints 1, 2 and 3, with arrays that no compression makes small."""
+    with Checkpoints(tmp_path_factory.mktemp("original"), keep_latest=3, keep_best=1) as checkpoints:
+        for step in (1, 2, 3):
+            noise = {"w": jax.random.normal(jax.random.key(step), SIZE)}
+            checkpoints.save(step, state(step, SIZE).replace(params=noise), meta={"step": step}, top1=step / 10)
+    return checkpoints.directory
+
+
+@pytest.fixture
+def written(original, open_checkpoints):
+    """A copy of them, for this test; its directory."""
+    return shutil.copytree(original, open_checkpoints.args[0])
+
+
+def largest_file(path):
+    return max((file for file in path.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
+
+
+def flip_a_bit(path):
+    file = largest_file(path)
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+def truncate(path):
+    file = largest_file(path)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def change_json(path):
+    meta = path / "meta" / "metadata"
+    assert '"step": 3' in meta.read_text()
+    meta.write_text(meta.read_text().replace('"step": 3', '"step": 2'))
+
+
+def empty(path):
+    shutil.rmtree(path)
+    path.mkdir()
+
+
+def become_a_file(path):
+    shutil.rmtree(path)
+    path.write_text("")
+
+
+DAMAGE = {
+    "a bit flipped": (flip_a_bit, ""),
+    "the data cut short": (truncate, ""),
+    "the data missing": (lambda path: largest_file(path).unlink(), ""),
+    "the index missing": (lambda path: (path / "state" / "manifest.ocdbt").unlink(), ""),
+    "the index empty": (lambda path: (path / "state" / "manifest.ocdbt").write_bytes(b""), ""),
+    "the tree missing": (lambda path: (path / "state" / "_METADATA").unlink(), "_METADATA"),
+    "the arrays missing": (lambda path: shutil.rmtree(path / "state"), "state is missing"),
+    "the JSON missing": (lambda path: shutil.rmtree(path / "meta"), "meta/metadata is missing"),
+    "the JSON cut short": (lambda path: (path / "meta" / "metadata").write_text('{"st'), "meta/metadata is no JSON"),
+    "the JSON no text": (lambda path: (path / "meta" / "metadata").write_bytes(b"\xff\x00"), "meta/metadata is no"),
+    "the JSON another": (
+        lambda path: (path / "meta" / "metadata").write_text("[3]"),
+        "meta/metadata is no JSON object",
+    ),
+    "the JSON changed": (change_json, "meta/metadata does not match its checksum"),
+    "an empty directory": (empty, "it is empty"),
+    "a file": (become_a_file, ""),
+}
+
+
+@pytest.mark.parametrize(("damage", "reason"), DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_checkpoint_is_moved_aside_and_the_one_before_it_used(
+    damage, reason, written, open_checkpoints, caplog
+):
+    damage(written / "3")
+    with open_checkpoints() as checkpoints:
+        restored, meta = checkpoints.restore_latest(abstract(SIZE))
+        assert meta == {"step": 2} and int(restored.step) == 2
+        assert checkpoints.latest_step == 2
+        [line] = [record.getMessage() for record in caplog.records]
+        aside = written.parent / "damaged_checkpoints" / "3"
+        assert line.startswith(f"checkpoint {written / '3'} is damaged (") and "\n" not in line
+        assert line.endswith(f"): it is now {aside}, and checkpoint 2 is used instead")
+        assert reason in line
+        assert aside.exists() and steps_on_disk(checkpoints) == [1, 2]
+        fill(checkpoints, {3: 0.5})  # the run comes by there again
+    with open_checkpoints() as checkpoints:
+        assert checkpoints.best() == (3, 0.5)
+        assert int(checkpoints.restore_latest(abstract())[0].step) == 3
+
+
+@pytest.mark.parametrize("part", ["params/w", "opt_state/0/v", "step"])
+def test_the_array_with_a_flipped_bit_is_named(part, written, open_checkpoints, monkeypatch, caplog):
+    # What Orbax hands out is not what was saved: so it is with bits flipped in what it does not compress.
+    read = checkpoint_files._read_arrays
+
+    def read_wrongly(path, parts):
+        tree = read(path, parts)
+        if path.parent.name == "3":
+            array = checkpoint_files.checksums.by_path(tree)[part]
+            array.reshape(-1).view(np.uint8)[0] ^= 16
+        return tree
+
+    monkeypatch.setattr(checkpoint_files, "_read_arrays", read_wrongly)
+    with open_checkpoints() as checkpoints:
+        checkpoints.restore_latest(abstract(SIZE))
+    assert f"({part} of 7 arrays: other than was saved, by the checksum)" in caplog.text
+
+
+def test_each_damaged_one_is_passed_over(written, open_checkpoints, caplog):
+    flip_a_bit(written / "3")
+    empty(written / "2")
+    with open_checkpoints() as checkpoints:
+        assert int(checkpoints.restore_latest(abstract(SIZE))[0].step) == 1
+    assert len(caplog.records) == 2 and all(
+        "checkpoint 1 is used instead" in str(r.msg % r.args) for r in caplog.records
+    )
+    assert sorted(path.name for path in (written.parent / "damaged_checkpoints").iterdir()) == ["2", "3"]
+
+
+def test_what_is_moved_aside_overwrites_nothing(written, open_checkpoints):
+    for number in (1, 2, 3):
+        flip_a_bit(written / "3")
+        with open_checkpoints() as checkpoints:
+            checkpoints.restore_latest(abstract(SIZE))
+            checkpoints.save(3, state(number, SIZE), meta={"step": 3}, top1=None)
+    aside = written.parent / "damaged_checkpoints"
+    assert sorted(path.name for path in aside.iterdir()) == ["3", "3-2", "3-3"]
+
+
+def test_where_none_is_good_nothing_is_moved(written, open_checkpoints):
+    for step in (1, 2, 3):
+        empty(written / str(step))
+    with open_checkpoints() as checkpoints, pytest.raises(UsageError) as caught:
+        checkpoints.restore_latest(abstract(SIZE))
+    assert str(caught.value) == (
+        f"all checkpoints in {written} are damaged (3: it is empty; 2: it is empty; 1: it is empty); nothing was "
+        "changed: restore one from a copy, or move that directory away to begin anew"
+    )
+    assert steps_on_disk(checkpoints) == [1, 2, 3]
+    assert not (written.parent / "damaged_checkpoints").exists()
+
+
+def test_another_model_behind_a_damaged_one_moves_nothing(written, open_checkpoints):
+    flip_a_bit(written / "3")
+    with open_checkpoints() as checkpoints, pytest.raises(UsageError, match="checkpoints/2 is of another model"):
+        checkpoints.restore_latest(abstract(SIZE + 1))
+    assert steps_on_disk(checkpoints) == [1, 2, 3]
+
+
+def test_a_damaged_checkpoint_that_is_named_is_an_error(written, open_checkpoints):
+    empty(written / "2")
+    with (
+        open_checkpoints() as checkpoints,
+        pytest.raises(UsageError, match=r"checkpoints/2 is damaged \(it is empty\): name another one"),
+    ):
+        checkpoints.restore(abstract(SIZE), step=2)
+    assert steps_on_disk(checkpoints) == [1, 2, 3]
+
+
+def test_a_damaged_checkpoint_is_never_removed_for_being_old(written, open_checkpoints):
+    (written / "1" / "meta" / "metadata").write_text("{")
+    with open_checkpoints() as checkpoints:
+        assert checkpoints.best() == (3, 0.3)
+        fill(checkpoints, {4: 0.4, 5: 0.5, 6: 0.6})
+    assert steps_on_disk(checkpoints) == [1, 4, 5, 6]
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, truncate, empty, change_json])
+def test_weights_alone_are_verified_too(damage, written):
+    assert read_variables(written.parent)["params"]["w"].shape == (SIZE,)
+    damage(written / "3")
+    with pytest.raises(UsageError, match=r"checkpoints/3 is damaged \(.*\): name another one"):
+        read_variables(written.parent)
+
+
+def test_the_class_list_is_not_read_from_broken_json(written):
+    change_json(written / "3")
+    with pytest.raises(UsageError, match=r"checkpoints/3 is damaged \(.*\): name another one"):
+        read_class_list(written.parent)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ESTALE])
+def test_a_disk_that_cannot_be_read_is_no_damage(number, written, open_checkpoints, monkeypatch):
+    truncate(written / "3")  # for Orbax to fail
+    file = largest_file(written / "3")
+    open_file = Path.open
+
+    def refuse(path, *args, **kwargs):
+        if path == file:
+            raise OSError(number, "refused", str(path))
+        return open_file(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with open_checkpoints() as checkpoints, pytest.raises(UsageError) as caught:
+        checkpoints.restore_latest(abstract(SIZE))
+    assert str(caught.value) == (
+        f"checkpoint {written / '3'} cannot be read (refused: {file}): mend the disk or the permissions and run "
+        "again; nothing was changed"
+    )
+    assert steps_on_disk(checkpoints) == [1, 2, 3]
+
+
+def test_what_another_process_finds_damaged_is_used_by_none(written, open_checkpoints, caplog):
+    answers = iter([["", None], ["", None], [1, "bad bits"], None, ["", None]])
+
+    def gather(text):
+        answer = next(answers)
+        return [text, json.dumps(answer)]
+
+    with open_checkpoints(gather=gather) as checkpoints:
+        assert int(checkpoints.restore_latest(abstract(SIZE))[0].step) == 2
+    assert "checkpoints/3 is damaged (process 1: bad bits): it is now" in caplog.text
+    assert list(answers) == []
+
+
+def test_a_disk_that_another_process_cannot_read_is_no_damage(written, open_checkpoints):
+    flip_a_bit(written / "3")
+    answers = iter([["", None], ["", None], [0, "no disk"]])
+
+    def gather(text):
+        answer = next(answers)
+        return [text, json.dumps(answer)]
+
+    with open_checkpoints(gather=gather) as checkpoints, pytest.raises(UsageError, match="^process 1: no disk$"):
+        checkpoints.restore_latest(abstract(SIZE))
+    assert steps_on_disk(checkpoints) == [1, 2, 3]

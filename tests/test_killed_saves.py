@@ -1,0 +1,125 @@
+"""A kill before each operation on the files of checkpoints: none of these moments costs a good one."""
+
+import functools
+import shutil
+from pathlib import Path
+
+import pytest
+
+from resnet_jax import checkpoint_files
+from resnet_jax.checkpoint import Checkpoints
+from tests.checkpoint_states import abstract, fill, steps_on_disk
+
+OPERATIONS = [
+    (Path, "mkdir"),
+    (Path, "write_text"),
+    (Path, "rename"),
+    (Path, "replace"),
+    (shutil, "rmtree"),
+    (checkpoint_files, "_flush"),
+    (checkpoint_files, "_write_arrays"),
+]
+
+
+class KilledError(BaseException):
+    """The end of the process: what it would do after this is not done."""
+
+
+@pytest.fixture
+def kill_before(monkeypatch):
+    """Lets so many operations be done, and no more; returns whether one was kept from being done."""
+
+    def run(number, action):
+        count = 0
+
+        def counted(operation, *args, **kwargs):
+            nonlocal count
+            count += 1
+            if count > number:
+                raise KilledError
+            return operation(*args, **kwargs)
+
+        with monkeypatch.context() as patch:
+            for place, name in OPERATIONS:
+                operation = getattr(place, name)
+                # A function, not a partial: it is to become a method of paths.
+                patch.setattr(place, name, lambda *a, operation=operation, **k: counted(operation, *a, **k))
+            try:
+                action()
+            except KilledError:
+                return True
+        return False
+
+    return run
+
+
+@pytest.fixture
+def moments(tmp_path, kill_before):
+    """Prepares, acts and is killed in the act, at every moment; hands out what is then on disk."""
+
+    def each(prepare, act, *, at_least):
+        for number in range(100):
+            open_checkpoints = functools.partial(
+                Checkpoints, tmp_path / str(number) / "checkpoints", keep_latest=1, keep_best=1
+            )
+            with open_checkpoints() as checkpoints:
+                prepare(checkpoints)
+            if not kill_before(number, lambda: act(open_checkpoints)):  # noqa: B023  called at once
+                assert number >= at_least
+                return
+            yield open_checkpoints
+
+    return each
+
+
+def saves(top1_by_step):
+    def act(open_checkpoints):
+        checkpoints = open_checkpoints()
+        fill(checkpoints, top1_by_step)
+        checkpoints.wait()
+
+    return act
+
+
+def test_a_killed_save_costs_no_checkpoint(moments):
+    seen = set()
+    for open_checkpoints in moments(lambda c: fill(c, {1: 0.5, 2: 0.25}), saves({3: 0.125}), at_least=6):
+        there = {path.name for path in open_checkpoints.args[0].iterdir()}
+        assert {"1", "2"} <= there or {"1", "3"} <= there
+        with open_checkpoints() as checkpoints:
+            assert checkpoints.best() == (1, 0.5)
+            latest = max(int(name) for name in there if name.isdigit())
+            assert int(checkpoints.restore_latest(abstract())[0].step) == latest
+            assert {str(step) for step in steps_on_disk(checkpoints)} == {name for name in there if name.isdigit()}
+            seen.add(latest)
+    assert seen == {2, 3}
+
+
+def test_a_kill_while_an_evaluation_is_added_costs_no_checkpoint(moments):
+    seen = set()
+    for open_checkpoints in moments(lambda c: fill(c, {1: 0.5, 2: None}), saves({2: 0.75}), at_least=2):
+        with open_checkpoints() as checkpoints:
+            assert checkpoints.latest_step == 2
+            assert int(checkpoints.restore_latest(abstract())[0].step) == 2
+            assert checkpoints.best() in ((1, 0.5), (2, 0.75))
+            assert not list(checkpoints.directory.rglob("*.part"))
+            seen.add(checkpoints.best())
+            fill(checkpoints, {2: 0.75})  # the continued run evaluates again, if need be
+            assert checkpoints.best() == (2, 0.75)
+    assert seen == {(1, 0.5), (2, 0.75)}
+
+
+def test_a_kill_while_damage_is_moved_aside_costs_no_checkpoint(moments):
+    def prepare(checkpoints):
+        fill(checkpoints, {1: 0.5, 2: 0.25})
+        checkpoints.wait()
+        shutil.rmtree(checkpoints.directory / "2" / "state")
+
+    def act(open_checkpoints):
+        open_checkpoints().restore_latest(abstract())
+
+    for open_checkpoints in moments(prepare, act, at_least=2):
+        with open_checkpoints() as checkpoints:
+            assert int(checkpoints.restore_latest(abstract())[0].step) == 1
+        assert steps_on_disk(checkpoints) == [1]
+        assert [path.name for path in (checkpoints.directory.parent / "damaged_checkpoints").iterdir()] == ["2"]

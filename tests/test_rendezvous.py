@@ -1,0 +1,89 @@
+import contextlib
+import platform
+import re
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from resnet_jax.errors import UsageError
+from resnet_jax.rendezvous import Place, meet, send
+from tests.meetings import free_port, places, result_or_error, together
+
+
+def close(meetings):
+    for meeting in meetings:
+        for connection in meeting.connections.values():
+            connection.close()
+
+
+def test_all_processes_find_each_other_and_the_port_is_free_again():
+    here = places(4)
+    meetings = together(lambda place: meet(place, timeout=20), here)
+    assert {meeting.hosts for meeting in meetings} == {(platform.node(),) * 4}
+    assert [sorted(meeting.connections) for meeting in meetings] == [[1, 2, 3], [0], [0], [0]]
+    port = int(here[0].coordinator.split(":")[1])
+    with socket.create_server(("", port)):  # as JAX's own service does next, while the connections stay
+        send(meetings[0].connections[2], {"a": 1})
+        assert meetings[2].connections[0].recv(100) == b'{"a": 1}\n'
+    close(meetings)
+
+
+def test_those_that_do_not_come_are_named_to_those_that_have():
+    here = places(4)
+    errors = together(result_or_error(lambda place: meet(place, timeout=1.0)), [here[0], here[2]])
+    host = platform.node()
+    message = (
+        f"processes 1, 3 of 4 did not come within 1 s (there: 0 ({host}), 2 ({host})): start all of them, or wait "
+        "longer with --join_timeout=SECONDS"
+    )
+    assert [type(error) for error in errors] == [UsageError] * 2
+    assert [str(error) for error in errors] == [message] * 2
+
+
+def test_without_process_0_there_is_a_time_limit():
+    with pytest.raises(UsageError, match=r"process 0 of 2 is not to be found at 127.0.0.1:\d+ \(Connection refused\)"):
+        meet(places(2)[1], timeout=0.3)
+    with pytest.raises(UsageError, match=r"not to be found at no-such-host.invalid:1 \(.*\) after 0.3 s: start it"):
+        meet(Place("no-such-host.invalid:1", 2, 1), timeout=0.3)
+
+
+@pytest.mark.parametrize(
+    ("others", "message"),
+    [
+        ([(3, 1), (3, 1)], r"two processes have the number 1 \(.+, .+\): give them the right --num_processes and"),
+        ([(2, 1)], r"process 1 \(.+\) was told of 2 processes, process 0 of 3: give them the right"),
+    ],
+)
+def test_contradictions_are_said_to_all(others, message):
+    coordinator = f"127.0.0.1:{free_port()}"
+    here = [Place(coordinator, 3, 0), *(Place(coordinator, count, number) for count, number in others)]
+    for error in together(result_or_error(lambda place: meet(place, timeout=10)), here):
+        assert isinstance(error, UsageError)
+        assert re.match(message, str(error))
+
+
+def test_a_taken_port_is_said():
+    with socket.create_server(("", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(UsageError, match=rf"process 0 cannot listen on port {port} \(.*in use.*\): is another"):
+            meet(Place(f"localhost:{port}", 2, 0), timeout=1)
+
+
+def test_strangers_are_let_go():
+    here = places(2)
+    port = int(here[0].coordinator.split(":")[1])
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(meet, here[0], timeout=20)
+        for content in (b"GET / HTTP/1.1\r\n", b"\n", b"[1]\n", b'{"process_id": "x"}\n', b""):
+            with _reach(port) as stranger:
+                stranger.sendall(content)
+        second = meet(here[1], timeout=20)
+    assert second.hosts == first.result().hosts
+    close([second, first.result()])
+
+
+def _reach(port):
+    while True:
+        with contextlib.suppress(ConnectionRefusedError):
+            return socket.create_connection(("127.0.0.1", port), timeout=5)

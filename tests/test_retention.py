@@ -1,0 +1,55 @@
+import math
+
+import pytest
+
+from resnet_jax.retention import Retention
+
+
+def account(top1, *, unreadable=(), keep_latest=2, keep_best=1):
+    return Retention(top1, unreadable=unreadable, keep_latest=keep_latest, keep_best=keep_best)
+
+
+def test_the_latest_and_the_best_are_kept():
+    there = account({})
+    removed = [there.add(step, top1) for step, top1 in ((0, 0.1), (10, 0.5), (20, 0.3), (25, None), (30, 0.2))]
+    assert removed == [[], [], [0], [], [20]]
+    assert there.steps == [10, 25, 30] and there.best == (10, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("top1", "best"),
+    [
+        ({}, None),
+        ({1: None}, None),
+        ({1: 0.5, 2: 0.5}, (2, 0.5)),
+        ({1: 0.1, 2: math.nan}, (1, 0.1)),
+        ({1: 0.0, 2: None}, (1, 0.0)),
+    ],
+)
+def test_the_best(top1, best):
+    assert account(top1).best == best
+
+
+def test_none_is_kept_for_being_good_where_that_is_not_asked_for():
+    there = account({1: 0.9, 2: 0.1}, keep_best=0)
+    assert there.add(3, 0.2) == [1]
+
+
+def test_several_best_are_kept():
+    there = account({1: 0.9, 2: 0.8, 3: 0.7, 4: 0.1}, keep_latest=1, keep_best=2)
+    assert there.add(5, 0.0) == [3, 4]
+
+
+def test_an_evaluation_that_comes_late_can_make_the_best():
+    there = account({1: 0.5, 2: None}, keep_latest=1)
+    assert there.lacks_evaluation(2) and not there.lacks_evaluation(1)
+    assert there.add(2, 0.75) == [1]
+    assert there.best == (2, 0.75)
+
+
+def test_what_could_not_be_read_is_not_removed():
+    there = account({1: None, 2: 0.5}, unreadable=[1], keep_latest=1)
+    assert there.add(3, 0.1) == []
+    there.remove(1)
+    assert there.add(4, 0.1) == [3]
+    assert there.steps == [2, 4]

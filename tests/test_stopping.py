@@ -1,0 +1,122 @@
+import random
+import threading
+
+import pytest
+
+from resnet_jax.channel import Channel
+from resnet_jax.stopping import Requests
+from tests.meetings import channels, together
+
+SECONDS = 30
+
+
+class Devices:
+    """Step s of a process ends once all processes have begun it, as a collective operation does."""
+
+    def __init__(self, count):
+        self._begun, self._changed = [0] * count, threading.Condition()
+
+    def begin(self, process, step):
+        with self._changed:
+            self._begun[process] = step
+            self._changed.notify_all()
+
+    def wait_for(self, step):
+        with self._changed:
+            assert self._changed.wait_for(lambda: min(self._begun) >= step, SECONDS), "a process waits for ever"
+
+
+def train(process, requests, devices, *, steps, look):
+    """The loop of train.py: looks, begins a step, and waits for the one before. Returns where it stopped and saved."""
+    saved = []
+    for step in range(steps):
+        look(process, step)
+        stopped = requests.stop_here()
+        if requests.save_here():
+            saved.append(step)
+        if stopped:
+            return step, saved
+        devices.begin(process, step + 1)
+        devices.wait_for(step)
+    return steps, saved
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_all_stop_and_save_at_the_same_step_whoever_is_asked_when(count, seed):
+    generator = random.Random(f"{count} {seed}")
+    asked = {}  # (process, step) -> requests
+    for kind, times in (("save", generator.randrange(4)), ("stop", generator.randint(1, 3))):
+        for _ in range(times):
+            where = (generator.randrange(count), generator.randrange(60))
+            asked.setdefault(where, []).append(kind)
+    first = min(step for (_, step), kinds in asked.items() if "stop" in kinds)
+
+    def run(made):
+        requests = [Requests() for _ in made]
+        for channel, request in zip(made, requests, strict=True):
+            request.connect(channel)
+            request.begin()
+        devices = Devices(count)
+
+        def look(process, step):
+            for kind in asked.get((process, step), ()):
+                requests[process].ask(kind, "SIGTEST")
+
+        return together(lambda n: train(n, requests[n], devices, steps=20_000, look=look), range(count))
+
+    if count == 1:
+        ends = run([Channel()])
+    else:
+        with channels(count) as made:
+            ends = run(made)
+    assert len({stopped for stopped, _ in ends}) == 1
+    assert all(saved == ends[0][1] for _, saved in ends)
+    assert first <= ends[0][0] < 20_000
+    if count == 1:  # at the very step, or after a save that was asked for just before
+        assert ends[0][0] <= first + 3
+        assert {step for (_, step), kinds in asked.items() if "save" in kinds and step < first} <= set(ends[0][1])
+
+
+def test_a_stop_is_for_good_and_a_save_is_said_once():
+    requests = Requests()
+    requests.begin()
+    assert not requests.stop_here() and not requests.stop_asked() and not requests.save_here()
+    requests.ask("save", "SIGUSR1")
+    assert not requests.stop_here()
+    assert requests.save_here() and not requests.save_here()
+    requests.ask("stop", "SIGTERM")
+    assert requests.stop_asked()
+    assert requests.stop_here() and requests.stop_here()
+
+
+def test_where_nothing_is_saved_a_request_to_save_does_nothing(caplog):
+    requests = Requests()
+    with caplog.at_level("INFO", logger="resnet_jax"):
+        requests.ask("save", "SIGUSR1")
+        requests.begin(saves=False)
+        requests.ask("save", "SIGUSR1")
+    assert not requests.stop_here() and not requests.save_here()
+    assert caplog.messages == ["SIGUSR1: there is nothing to save"] * 2
+
+
+@pytest.mark.parametrize("asked", [0, 1, 2])
+def test_before_there_is_anything_to_save_all_end_at_once(asked, monkeypatch):
+    ended, changed = {}, threading.Condition()
+
+    def leave(channel, status, text):
+        with changed:
+            ended.setdefault(channel.process_id, (status, text.split("): ")[-1]))
+            changed.notify_all()
+
+    monkeypatch.setattr(Channel, "_leave", leave)
+    monkeypatch.setattr("resnet_jax.channel._WAIT_TO_LEAVE", 0.5)  # none of them ends
+    with channels(3) as made:
+        requests = [Requests() for _ in made]
+        for channel, request in zip(made, requests, strict=True):
+            request.connect(channel)
+        requests[2].begin()  # it has compiled already; the others have not
+        requests[asked].ask("stop", "SIGTERM")
+        with changed:
+            assert changed.wait_for(lambda: len(ended) == 3, SECONDS)
+    assert set(ended.values()) == {(75, "Stopped before the first step of this start: run the same command again.")}
