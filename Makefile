@@ -1,6 +1,7 @@
 # make demo     train on the bundled digits and say how it went
 # make test     the tests, in under five minutes on two cores
-# make test-slow  the slow ones too, some against PyTorch, which is installed for them (200 MB to 3 GB)
+# make test-slow  the slow ones too; some need PyTorch (200 MB to 3 GB) and libtpu (640 MB), installed for them
+# make drill    kill a run thirty times and see that nothing is lost: a quarter of an hour
 # make pictures draw docs/images anew
 # make check    what CI runs: lint, types, tests
 # PYTHON=python3.12 chooses the interpreter, EXTRAS=cuda13 adds extras of pyproject.toml.
@@ -19,7 +20,11 @@ WANTED := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2]
 BASE := $(VENV)/.installed-$(WANTED)
 STAMP := $(BASE)$(if $(EXTRAS),-$(EXTRAS))
 
-.PHONY: help demo test test-slow pictures lint types check install lock clean
+# What `jax[tpu]` wants. Not among the packages: wherever JAX finds it, it looks for TPUs at each start, and says so.
+LIBTPU := $(abspath $(VENV))/libtpu
+LIBTPU_VERSION := import importlib.metadata as m; print(next(r.split(";")[0] for r in m.requires("jax") if r.startswith("libtpu")))
+
+.PHONY: help demo test test-slow drill pictures lint types check install lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -32,7 +37,10 @@ test: $(STAMP)
 	@$(BIN)/python -m pytest -q -n 2
 
 test-slow: $(BASE)-parity
-	@$(BIN)/python -m pytest -q -n 2 -m "slow or not slow"
+	@LIBTPU=$(LIBTPU) $(BIN)/python -m pytest -q -n 2 -m "slow or not slow"
+
+drill: $(STAMP)
+	@$(BIN)/python -m drill
 
 pictures: $(STAMP)
 	@$(BIN)/python benchmarks/augmentations_picture.py
@@ -61,6 +69,8 @@ $(BASE): pyproject.toml requirements.lock
 
 $(BASE)-parity: $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[parity]" -c requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(LIBTPU) \
+		"$$($(BIN)/python -c '$(LIBTPU_VERSION)')"
 	@touch $@
 
 ifneq ($(STAMP),$(BASE))

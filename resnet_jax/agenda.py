@@ -26,7 +26,7 @@ def make_agenda(experiment: Experiment) -> Agenda:
         evaluations=evaluations,
         checkpoints=checkpoints,
         checkpoint_bytes=sum(leaf.size * leaf.dtype.itemsize for leaf in leaves),
-        kept_checkpoints=min(checkpoints, experiment.keep_latest + experiment.keep_best),
+        kept_checkpoints=min(checkpoints, sum(experiment.keep.values())),
     )
 
 

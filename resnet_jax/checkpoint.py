@@ -113,6 +113,11 @@ class Checkpoints:
             with self._write_errors():
                 saving.result()
 
+    def finish(self, *, seconds: float = 20.0) -> None:
+        """Gives a save under way so long to come to its end; in any thread, and without an error."""
+        with contextlib.suppress(RuntimeError, TimeoutError):
+            self._writer.submit(lambda: None).result(seconds)
+
     def find(self, which: str) -> int:
         """The step of a checkpoint: 'latest', 'best' by evaluation top-1, or a step in digits.
 

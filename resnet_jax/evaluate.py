@@ -43,8 +43,7 @@ def evaluate(experiment: Experiment, workdir: Workdir, requests: Requests, chann
     logger.info(
         "%-12s %s %s images, %d px", "data", loader.source.name, f"{len(loader.source):,}", loader.image_size_at(0)
     )
-    keep = {"keep_latest": experiment.keep_latest, "keep_best": experiment.keep_best}
-    with Checkpoints(workdir.checkpoints, **keep, gather=channel.gather) as checkpoints:
+    with Checkpoints(workdir.checkpoints, **experiment.keep, gather=channel.gather) as checkpoints:
         step = checkpoints.find(experiment.eval_checkpoint)
     path = checkpoints.directory / str(step)
     shapes = jax.eval_shape(experiment.init).variables

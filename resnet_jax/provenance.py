@@ -10,7 +10,10 @@ from typing import Any
 
 import jax
 
-_PACKAGES = ("resnet_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "clu")
+_PACKAGES = (
+    *("resnet_jax", "jax", "jaxlib", "libtpu", "flax", "optax"),
+    *("orbax-checkpoint", "grain", "tensorflow-datasets", "clu"),
+)
 
 
 def describe_start(step: int) -> dict[str, Any]:

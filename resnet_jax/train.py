@@ -91,19 +91,15 @@ class _Run:
         self.experiment, self.workdir, self.plan, self.requests = experiment, workdir, experiment.plan, requests
         self.stack = stack
         self.timings = Timings()
-        self.is_main, self.is_alone = channel.is_main, channel.num_processes == 1
+        self.channel, self.is_main = channel, channel.is_main
         if self.is_main:
             stack.enter_context(keep_log(workdir.log))
         for part, line in experiment.description.items():
             logger.info("%-12s %s", part, line)
         self.checkpoints = stack.enter_context(
-            Checkpoints(
-                workdir.checkpoints,
-                keep_latest=experiment.keep_latest,
-                keep_best=experiment.keep_best,
-                gather=channel.gather,
-            )
+            Checkpoints(workdir.checkpoints, **experiment.keep, gather=channel.gather)
         )
+        channel.before_leaving(self.checkpoints.finish)
         self.bad_examples = BadExamples(workdir.bad_examples, at_most=experiment.max_bad_examples, channel=channel)
         with self.timings.measure("start"):
             self.state, self.start = self._first_state()
@@ -152,6 +148,7 @@ class _Run:
         """Writes and prints how it ended; returns the exit status."""
         self.log.finish()
         self.checkpoints.wait()
+        self.channel.gather("")  # what process 0 saves is saved
         reason = self.plan.stop_reason(position.step, position.evaluation)
         self._write_result(position.step, reason)
         if reason != "signal":
@@ -276,7 +273,7 @@ class _Run:
 
     def _save_what_can_be(self, at: Position, state: TrainState) -> None:
         """Saves the state before an error; not where other processes would have to come along."""
-        if self.is_alone:
+        if self.channel.num_processes == 1:
             self._save(self._settle(at), state)
 
     def _write_result(self, step: int, stop_reason: str) -> None:

@@ -92,8 +92,7 @@ class Experiment:
     num_workers: int
     plan: Plan
     profile: range  # the steps that are traced
-    keep_latest: int
-    keep_best: int
+    keep: dict[str, int]  # checkpoints: `keep_latest`, `keep_best`
     tensorboard: bool
     eval_checkpoint: str  # which one is evaluated without training
     eval_weights: Weights
@@ -163,8 +162,7 @@ def _options(config: ConfigDict) -> dict[str, Any]:
         "num_threads": data.num_threads,
         "num_workers": data.num_workers,
         "profile": range(0) if start is None else range(start, start + train.profile_steps),
-        "keep_latest": config.checkpoint.keep_latest,
-        "keep_best": config.checkpoint.keep_best,
+        "keep": {name: config.checkpoint[name] for name in ("keep_latest", "keep_best")},
         "tensorboard": config.log.tensorboard,
         "eval_checkpoint": config.eval.checkpoint,
         "eval_weights": weights_to_evaluate(config),

@@ -13,7 +13,12 @@ KEYS = {
     *("steps_per_epoch", "total_steps", "per_device", "hbm_bytes_per_image", "collectives", "images_per_second_bound"),
     *("mfu_bound", "evaluations", "checkpoints", "topology", "device_kind", "compile_seconds", "versions"),
 }
-needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the extra 'tpu'")
+LIBTPU = os.environ.get("LIBTPU")  # where `make test-slow` has installed it
+needs_libtpu = pytest.mark.skipif(LIBTPU is None and importlib.util.find_spec("libtpu") is None, reason="needs libtpu")
+
+
+def with_libtpu(env):
+    return env | ({"PYTHONPATH": LIBTPU} if LIBTPU else {})
 
 
 def run_plan(config, changes, env, timeout=300):
@@ -23,7 +28,7 @@ def run_plan(config, changes, env, timeout=300):
 
 def plan_for(topology, batch_size, path):
     """Compiles configs/resnet50.py for TPUs, without any variable that a user might not have; returns the JSON."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("JAX", "TPU", "XLA"))}
+    env = with_libtpu({name: value for name, value in os.environ.items() if not name.startswith(("JAX", "TPU", "XLA"))})
     changes = {"data.source": "synthetic", "data.batch_size": batch_size, "plan.topology": topology, "plan.json": path}
     done = run_plan("configs/resnet50.py", changes, env, timeout=1800)
     assert (done.returncode, done.stderr) == (0, "")
@@ -52,7 +57,7 @@ def test_a_plan_trains_nothing_and_leaves_its_file_alone(tmp_path, data_dir):
 @needs_libtpu
 @pytest.mark.slow
 def test_a_topology_that_there_is_not_is_one_line(data_dir):
-    done = run_plan("configs/digits.py", {"plan.topology": "v5e:3x3"}, environment(data_dir))
+    done = run_plan("configs/digits.py", {"plan.topology": "v5e:3x3"}, with_libtpu(environment(data_dir)))
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("error: config.plan.topology='v5e:3x3' is no topology (INVALID_ARGUMENT: ")

@@ -54,7 +54,7 @@ def start(workdir, data_dir, changes, *, topology):
 def finish(workdir, data_dir, changes, *, topology):
     with start(workdir, data_dir, changes, topology=topology) as run:
         statuses = run.wait(300)
-        assert not any(statuses), "".join(map(run.output, range(len(statuses))))
+        assert not any(statuses), "".join(run.output(number)[-2000:] for number in range(len(statuses)))
 
 
 def stop_at(step, workdir, data_dir, changes, *, topology):
@@ -68,7 +68,7 @@ def stop_at(step, workdir, data_dir, changes, *, topology):
             assert set(run.statuses()) == {None}, "the run ended before it could be stopped: " + run.output(0)
             time.sleep(0.002)
         run.send(signal.SIGTERM, [topology[0] - 1])
-        assert set(run.wait(120)) == {75}, "".join(map(run.output, range(topology[0])))
+        assert set(run.wait(120)) == {75}, "".join(run.output(number)[-2000:] for number in range(topology[0]))
     stopped = processes.read_result(workdir)["step"]
     assert step <= stopped < changes["train.total_steps"]
     return stopped
