@@ -145,7 +145,7 @@ class _Moment:
     def _in_compile(self) -> bool:
         # On a busy machine it takes now more, now less time: what is over is not waited for.
         begin = self._enter() if self._watch.began else None
-        return begin is not None and (self._watch.compiled or self._past(begin, 0.7 * self._pace.compilation))
+        return begin is not None and (self._watch.compiled or self._past(begin, 0.6 * self._pace.compilation))
 
     def _in_train(self) -> bool:
         return self._watch.phase == "train" and self._steps() > int(self._kill.moment * 2 * INTERVAL)

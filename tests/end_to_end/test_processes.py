@@ -7,6 +7,7 @@ import pytest
 
 from drill.launch import free_port
 from drill.watching import Watch
+from resnet_jax.rendezvous import Place, meet
 from tests.end_to_end import processes
 
 CONFIG = "configs/digits.py"
@@ -126,6 +127,20 @@ def test_a_process_that_is_killed_ends_the_others_with_one_line(tmp_path, data_d
         assert other == 0 or len(said(run, other)) == 1
     assert watch.saved >= 10
     finish_from(workdir, data_dir, watch.saved)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("real", [0, 1])
+def test_a_process_that_dies_before_jax_knows_of_it(tmp_path, data_dir, real):
+    """The test is the other process: it comes, and is gone before JAX has connected them."""
+    at, *_ = flags = places(real, count=2)[0]
+    place = Place(at.partition("=")[2], 2, 1 - real)
+    with processes.start_several(CONFIG, tmp_path / "run", data_dir, LONG, count=1, own_flags=[flags]) as run:
+        for connection in meet(place, timeout=60).connections.values():
+            connection.close()
+        assert run.wait(30) == [75], outputs(run)
+        (line,) = said(run, 0)
+        assert f"process {1 - real} (" in line and "is gone: start all processes again" in line
 
 
 def mistake(workdir, data_dir, *, own_flags, changes=None):
