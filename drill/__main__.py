@@ -21,6 +21,7 @@ from drill import report
 from drill.comparison import differences
 from drill.disturbance import INTERVAL, DrillError, Setting, disturb, leave_alone, steps_for
 from drill.kills import Kill, Outcome, draw, kinds, problems
+from drill.launch import StillRunningError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,7 +56,7 @@ def _drill(setting: Setting, kills: Sequence[Kill]) -> tuple[list[Outcome], list
             print(report.line(outcome), flush=True)
             outcomes.append(outcome)
         found = differences(setting.disturbed, setting.undisturbed, step=setting.steps)
-    except DrillError as error:
+    except (DrillError, StillRunningError) as error:
         found = [str(error)]
     of_kills = [f"kill {o.kill.number}: {problem}" for o in outcomes for problem in problems(o, interval=INTERVAL)]
     return outcomes, of_kills + found

@@ -59,21 +59,20 @@ class Pace:
     """How long the parts of a start take, in seconds."""
 
     start: float = float("inf")  # imports and all before the first line of the log: the shortest seen
-    compilation: float = 0.0  # from there until the steps are compiled
-    evaluation: float = 0.0
+    compilation: float = 0.0  # of the undisturbed run
+    evaluation: float = 0.0  # likewise, of one
 
 
 def leave_alone(setting: Setting) -> Pace:
     """Makes the undisturbed run. Raises DrillError if it fails."""
-    pace = Pace()
+    pace, begin = Pace(), time.monotonic()
+    watch = Watch(setting.undisturbed, eval_every=EVAL_EVERY)
     with _start(setting, setting.undisturbed, "undisturbed") as processes:
-        watch, begin = Watch(setting.undisturbed, eval_every=EVAL_EVERY), time.monotonic()
         _until(lambda: watch.began, processes, "the undisturbed run")
-        pace.start, begin = time.monotonic() - begin, time.monotonic()
-        _until(lambda: watch.compiled, processes, "the undisturbed run")
-        pace.compilation = time.monotonic() - begin
+        pace.start = time.monotonic() - begin
         _must_complete(processes, "the undisturbed run")
     seconds = json.loads((setting.undisturbed / "result.json").read_text())["seconds"]
+    pace.compilation = seconds["compilation"]
     pace.evaluation = seconds["evaluation"] / (setting.steps // EVAL_EVERY)
     return pace
 
@@ -145,7 +144,7 @@ class _Moment:
     def _in_compile(self) -> bool:
         # On a busy machine it takes now more, now less time: what is over is not waited for.
         begin = self._enter() if self._watch.began else None
-        return begin is not None and (self._watch.compiled or self._past(begin, 0.6 * self._pace.compilation))
+        return begin is not None and (self._watch.compiled or self._past(begin, 0.5 * self._pace.compilation))
 
     def _in_train(self) -> bool:
         return self._watch.phase == "train" and self._steps() > int(self._kill.moment * 2 * INTERVAL)

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 Message = dict[str, Any]  # JSON values; 'kind' says what it is, 'from' which process sent it
 
-_WAIT_TO_LEAVE = 10.0  # seconds until a process that ends the run leaves even if nobody hears of it
+_WAIT_TO_LEAVE = 30.0  # seconds until a process that ends the run leaves even if nobody hears of it
 _WAIT_FOR_CAUSE = 5.0  # seconds in which a failing process may learn that another one failed first
 _PATIENCE = 60.0  # seconds until it is said for whom a process waits
 
@@ -33,12 +33,19 @@ class Channel:
     next collective operation would wait for it for ever.
     """
 
-    def __init__(self, meeting: Meeting | None = None, *, process_id: int = 0):
+    def __init__(
+        self,
+        meeting: Meeting | None = None,
+        *,
+        process_id: int = 0,
+        end_process: Callable[[int, str], None] | None = None,
+    ):
         """Begins to listen.
 
         Args:
           meeting: of all processes; None: there is only this one.
           process_id: of this process.
+          end_process: ends it with a status and a last line, whatever its other threads do; None: `_end_process`.
         """
         self.process_id = process_id
         self._hosts = meeting.hosts if meeting else ("",)
@@ -55,6 +62,7 @@ class Channel:
         self._threads: list[threading.Thread] = []
         self._leaving = threading.Lock()
         self._before_leaving: Callable[[], None] = lambda: None
+        self._end_process = end_process or _end_process
         for number, connection in self._connections.items():
             self._start(self._read, number, connection)
         if self._connections and self.is_main:
@@ -131,7 +139,7 @@ class Channel:
         if self.is_main:
             self.gather("")
 
-    def end_all(self, status: int, text: str) -> NoReturn:
+    def end_all(self, status: int, text: str) -> None:
         """Ends all processes with this status, each with a line; what is not saved is lost."""
         message = {"kind": "leave", "from": self.process_id, "status": status, "text": text}
         if threading.current_thread() in self._threads:  # which brings the messages
@@ -214,14 +222,19 @@ class Channel:
         else:
             self._early.append(message)
 
-    def _leave(self, status: int, text: str) -> NoReturn:
-        """Ends this process, whatever its other threads do, with one line."""
-        self._leaving.acquire()  # for good: there is one last line
-        self._before_leaving()
-        if status == STOPPED:
-            logger.warning("%s", text)
+    def _leave(self, status: int, text: str) -> None:
+        if self._leaving.acquire(blocking=False):  # for good: there is one last line
+            self._before_leaving()
+            self._end_process(status, text)
         else:
-            print(f"error: {text}", file=sys.stderr)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+            threading.Event().wait(_WAIT_TO_LEAVE)  # another thread is at it
+
+
+def _end_process(status: int, text: str) -> NoReturn:
+    if status == STOPPED:
+        logger.warning("%s", text)
+    else:
+        print(f"error: {text}", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

@@ -2,7 +2,6 @@
 
 import logging
 import threading
-from typing import NoReturn
 
 from resnet_jax.channel import Channel, Message
 from resnet_jax.signals import STOPPED, Request
@@ -101,5 +100,5 @@ class Requests:
                 self._open = None
                 self._changed.notify_all()
 
-    def _end_all(self) -> NoReturn:
+    def _end_all(self) -> None:
         self._channel.end_all(STOPPED, "Stopped before the first step of this start: run the same command again.")

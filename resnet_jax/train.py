@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import jax
 from clu import parameter_overview, platform
 
 from resnet_jax import provenance

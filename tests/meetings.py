@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from resnet_jax.channel import Channel
@@ -36,10 +37,39 @@ def result_or_error(function):
     return call
 
 
+class Ends:
+    """What processes have ended with, instead of their end: process -> (status, line), the first of each."""
+
+    def __init__(self):
+        self._seen, self._changed = {}, threading.Condition()
+
+    def of(self, process):
+        """What ends this process."""
+
+        def end(status, text):
+            with self._changed:
+                self._seen.setdefault(process, (status, text))
+                self._changed.notify_all()
+
+        return end
+
+    def wait_for(self, processes):
+        """All that have ended, once these have."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: processes <= set(self._seen), 20), self._seen
+            return dict(self._seen)
+
+
 @contextlib.contextmanager
-def channels(count):
+def channels(count, ends=None):
     """Connected channels."""
-    made = together(lambda place: Channel(meet(place, timeout=20), process_id=place.process_id), places(count))
+    ends = ends or Ends()
+
+    def connect(place):
+        meeting, number = meet(place, timeout=20), place.process_id
+        return Channel(meeting, process_id=number, end_process=ends.of(number))
+
+    made = together(connect, places(count))
     try:
         yield made
     finally:

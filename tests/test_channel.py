@@ -5,31 +5,16 @@ import pytest
 from resnet_jax.channel import Channel
 from resnet_jax.errors import UsageError
 from tests import meetings
-from tests.meetings import channels, disconnect, together
+from tests.meetings import Ends, channels, disconnect, together
 
 SECONDS = 20  # until a message must have come
 
 
-@pytest.fixture
-def ends(monkeypatch):
-    """What processes would have ended with, instead of their end: process -> (status, line)."""
-    seen, changed = {}, threading.Condition()
-
-    def leave(channel, status, text):
-        with changed:
-            seen.setdefault(channel.process_id, (status, text))
-            changed.notify_all()
-
-    monkeypatch.setattr(Channel, "_leave", leave)
-    monkeypatch.setattr("resnet_jax.channel._WAIT_TO_LEAVE", 0.5)  # none of them ends
-    monkeypatch.setattr("resnet_jax.channel._WAIT_FOR_CAUSE", 0.1)
-
-    def wait_for(processes):
-        with changed:
-            assert changed.wait_for(lambda: processes <= set(seen), SECONDS), seen
-        return seen
-
-    return wait_for
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    """No process of these tests ends: none waits for that."""
+    monkeypatch.setattr("resnet_jax.channel._WAIT_TO_LEAVE", 0.2)
+    monkeypatch.setattr("resnet_jax.channel._WAIT_FOR_CAUSE", 0.2)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
@@ -69,19 +54,19 @@ def test_messages_come_in_the_same_order_to_all():
 
 
 @pytest.mark.parametrize("lost", [0, 2])
-def test_a_process_that_is_gone_ends_the_others_to_be_started_again(lost, ends):
-    with channels(3) as made:
+def test_a_process_that_is_gone_ends_the_others_to_be_started_again(lost):
+    with channels(3, ends := Ends()) as made:
         disconnect(made[lost])
         others = {0, 1, 2} - {lost}
-        seen = ends(others)
+        seen = ends.wait_for(others)
         assert {status for status, _ in seen.values()} == {75}
         names = {made[0].name(lost)} if lost else {made[0].name(number) for number in range(3)}  # 0 still passes on
         again = "is gone: start all processes again to go on from the last checkpoint"
         assert {seen[number][1] for number in others} <= {f"{name} {again}" for name in names}
 
 
-def test_a_process_that_is_done_may_go(ends):
-    with channels(3) as made:
+def test_a_process_that_is_done_may_go():
+    with channels(3, ends := Ends()) as made:
         with made[1]:
             pass
         together(lambda channel: channel.gather("it is done"), made)
@@ -90,15 +75,15 @@ def test_a_process_that_is_done_may_go(ends):
         made[2].on("gone on", lambda message: heard.set())
         made[0].send("gone on")
         assert heard.wait(SECONDS)
-        assert not {0, 2} & set(ends(set()))
+        assert not {0, 2} & set(ends.wait_for(set()))
 
 
-def test_a_failure_ends_all_with_its_status_and_line(ends):
-    with channels(3) as made:
+def test_a_failure_ends_all_with_its_status_and_line():
+    with channels(3, ends := Ends()) as made:
         with pytest.raises(UsageError), made[1]:
             raise UsageError("no data: get some")
         name = made[0].name(1)
-        seen = ends({0, 1, 2})
+        seen = ends.wait_for({0, 1, 2})
         assert seen[1] == (2, "no data: get some")
         assert {seen[0], seen[2]} == {(2, f"{name}: no data: get some")}
 

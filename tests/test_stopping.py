@@ -5,7 +5,7 @@ import pytest
 
 from resnet_jax.channel import Channel
 from resnet_jax.stopping import Requests
-from tests.meetings import channels, together
+from tests.meetings import Ends, channels, together
 
 SECONDS = 30
 
@@ -102,21 +102,14 @@ def test_where_nothing_is_saved_a_request_to_save_does_nothing(caplog):
 
 @pytest.mark.parametrize("asked", [0, 1, 2])
 def test_before_there_is_anything_to_save_all_end_at_once(asked, monkeypatch):
-    ended, changed = {}, threading.Condition()
-
-    def leave(channel, status, text):
-        with changed:
-            ended.setdefault(channel.process_id, (status, text.split("): ")[-1]))
-            changed.notify_all()
-
-    monkeypatch.setattr(Channel, "_leave", leave)
-    monkeypatch.setattr("resnet_jax.channel._WAIT_TO_LEAVE", 0.5)  # none of them ends
-    with channels(3) as made:
+    monkeypatch.setattr("resnet_jax.channel._WAIT_TO_LEAVE", 0.2)  # none of them ends
+    with channels(3, ends := Ends()) as made:
         requests = [Requests() for _ in made]
         for channel, request in zip(made, requests, strict=True):
             request.connect(channel)
         requests[2].begin()  # it has compiled already; the others have not
         requests[asked].ask("stop", "SIGTERM")
-        with changed:
-            assert changed.wait_for(lambda: len(ended) == 3, SECONDS)
-    assert set(ended.values()) == {(75, "Stopped before the first step of this start: run the same command again.")}
+        seen = ends.wait_for({0, 1, 2})
+    assert {status for status, _ in seen.values()} == {75}
+    line = "Stopped before the first step of this start: run the same command again."
+    assert all(text.endswith(line) for _, text in seen.values())

@@ -160,7 +160,7 @@ def test_a_mistake_is_found_before_anything_is_compiled(tmp_path, monkeypatch):
 def test_a_newest_checkpoint_that_is_not_whole_is_named(tmp_path, plain):
     copy = shutil.copytree(plain, tmp_path / "run")
     shutil.rmtree(copy / "checkpoints" / "4" / "state")
-    with pytest.raises(UsageError, match=r"checkpoint .*/run/checkpoints/4 is damaged \(state is missing\): name another one"):
+    with pytest.raises(UsageError, match=r"/run/checkpoints/4 is damaged \(state is missing\): name another one"):
         initial_state(build({"model.init_from": str(copy)}))
 
 

@@ -25,8 +25,8 @@ def count_parts(config: ConfigDict, devices: int) -> int:
         if batch_size % (parts * unit) == 0 and batch_size // (parts * devices) <= limit:
             return parts
     raise UsageError(
-        f"config.train.per_device_limit={limit}: the least that {devices} device{'s' * (devices > 1)} can take of batch "
-        f"norm groups of {_group_size(config)} images is {unit // devices} each: raise the limit, or use more devices"
+        f"config.train.per_device_limit={limit}: the least that {devices} device{'s' * (devices > 1)} can take of "
+        f"batch norm groups of {_group_size(config)} images is {unit // devices} each: raise it, or use more devices"
     )
 
 

@@ -58,6 +58,7 @@ def checkpoints(saved_by_two, tmp_path):
         yield opened
 
 
+@pytest.mark.slow
 def test_one_process_reads_what_two_have_saved(checkpoints):
     assert steps_on_disk(checkpoints) == [1, 4, 5]
     assert checkpoints.best() == (1, 0.5)

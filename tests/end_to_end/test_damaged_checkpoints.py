@@ -34,13 +34,8 @@ def break_the_json(path):
     (path / "meta" / "metadata").write_text("{")
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        flip_a_bit,
-        *(pytest.param(damage, marks=pytest.mark.slow) for damage in (truncate, lose_the_data, break_the_json, empty)),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", [flip_a_bit, truncate, lose_the_data, break_the_json, empty])
 def test_the_run_goes_on_from_the_checkpoint_before(damage, nearly_finished, undisturbed, data_dir):
     directory = nearly_finished / "checkpoints"
     damage(directory / "60")
