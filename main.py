@@ -4,7 +4,6 @@ python main.py --config=configs/resnet50.py [--workdir=DIR] [--config.section.ke
 """
 
 import contextlib
-import errno
 import logging as stdlib_logging
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from ml_collections import config_flags
 
 from resnet_jax import command_line
 from resnet_jax.channel import Channel
-from resnet_jax.errors import UsageError
+from resnet_jax.errors import UsageError, full_disks_said
 from resnet_jax.progress import show_log
 from resnet_jax.signals import Signals
 from resnet_jax.stopping import Requests
@@ -31,8 +30,8 @@ _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many there are
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.", lower_bound=0)
 _JOIN_TIMEOUT = flags.DEFINE_float("join_timeout", 300.0, "Seconds to wait for the other processes.", lower_bound=0.1)
 
-_FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EROFS: "read-only disk"}
-_RUN_AGAIN = {"train": "to continue", "eval": "to evaluate", "prepare": "to begin anew"}
+_LOCK_PATIENCE = 150.0  # seconds; a network file system forgets a machine that is gone after a minute or two
+_RUN_AGAIN = {"train": "to continue", "eval": "to evaluate", "plan": "to plan", "prepare": "to begin anew"}
 
 
 def main(argv: list[str]) -> None:
@@ -45,20 +44,17 @@ def main(argv: list[str]) -> None:
             raise UsageError(f"{argv[1]!r} is no flag: flags begin with --, as --config.data.batch_size=256")
         if _CONFIG.value is None:
             raise UsageError("--config is missing, as --config=configs/resnet50.py")
-        status = {"train": train, "eval": evaluate, "plan": plan, "prepare": prepare}[_MODE.value]()
+        with full_disks_said(_RUN_AGAIN[_MODE.value]):
+            status = {"train": train, "eval": evaluate, "plan": plan, "prepare": prepare}[_MODE.value]()
     except UsageError as error:
-        command_line.fail(str(error))
-    except OSError as error:
-        if error.errno not in _FULL:
-            raise
-        command_line.fail(f"{_FULL[error.errno]}: make room and run the same command again {_RUN_AGAIN[_MODE.value]}")
+        command_line.fail(str(error), error.exit_status)
     sys.exit(status)
 
 
 def train() -> int:
     """Trains, or says that there is nothing left to do; returns the exit status."""
     workdir = Workdir(_WORKDIR.value or default_workdir())
-    with _processes() as (channel, requests), workdir.lock() if channel.is_main else contextlib.nullcontext():
+    with _at_work_in(workdir) as (channel, requests):
         # Imported once the command line is known to be good: they take seconds.
         from resnet_jax import experiment  # noqa: PLC0415
         from resnet_jax.same_run import check_same_run  # noqa: PLC0415
@@ -82,14 +78,14 @@ def train() -> int:
 def evaluate() -> int:
     """Evaluates a checkpoint of a run; returns the exit status."""
     workdir = Workdir(_WORKDIR.value or default_workdir())
-    workdir.must_hold_a_run()
-    with _processes() as (channel, requests), workdir.lock() if channel.is_main else contextlib.nullcontext():
+    with _at_work_in(workdir, must_hold_a_run=True) as (channel, requests):
         from resnet_jax import experiment  # noqa: PLC0415
         from resnet_jax.evaluate import evaluate as run  # noqa: PLC0415
         from resnet_jax.same_run import check_same_run  # noqa: PLC0415
 
         settings = experiment.resolve(_CONFIG.value)
-        workdir.check(settings, may_change=experiment.EVALUATION_MAY_CHANGE)
+        if channel.is_main:
+            workdir.check(settings, may_change=experiment.EVALUATION_MAY_CHANGE)
         check_same_run(channel, settings, workdir)
         with channel.first():
             built = experiment.build(_CONFIG.value, cache_dir=workdir.path, training=False)
@@ -98,6 +94,7 @@ def evaluate() -> int:
 
 def plan() -> int:
     """Says what a run will do and need; returns the exit status."""
+    _check_alone()
     show_log()
     from resnet_jax import experiment  # noqa: PLC0415
     from resnet_jax.plan_run import plan_run  # noqa: PLC0415
@@ -110,24 +107,44 @@ def plan() -> int:
 
 
 @contextlib.contextmanager
-def _processes() -> Iterator[tuple[Channel, Requests]]:
-    """Joins the processes of the run, if there are others; signals are requests to all of them meanwhile."""
+def _at_work_in(workdir: Workdir, *, must_hold_a_run: bool = False) -> Iterator[tuple[Channel, Requests]]:
+    """Joins the processes of the run, if there are others, and keeps those of other runs out of the directory."""
     show_log()
     requests = Requests()
-    with Signals(requests.ask):
-        from resnet_jax import cluster  # noqa: PLC0415  it loads JAX
-
-        given = {"coordinator": _COORDINATOR.value, "num_processes": _NUM_PROCESSES.value}
-        place = cluster.find_place(**given, process_id=_PROCESS_ID.value, timeout=_JOIN_TIMEOUT.value)
-        if place is None:
-            yield Channel(), requests
-            return
-        if place.process_id > 0:
-            show_log(level=stdlib_logging.WARNING)
-        with Channel(cluster.join(place, timeout=_JOIN_TIMEOUT.value), process_id=place.process_id) as channel:
-            cluster.check_devices()
-            requests.connect(channel)
+    with Signals(requests.ask), _joined(requests) as channel, full_disks_said(_RUN_AGAIN[_MODE.value]):
+        if must_hold_a_run:
+            workdir.must_hold_a_run()
+        patience = _LOCK_PATIENCE if channel.num_processes > 1 else 0.0
+        with workdir.lock(patience=patience) if channel.is_main else contextlib.nullcontext():
             yield channel, requests
+
+
+@contextlib.contextmanager
+def _joined(requests: Requests) -> Iterator[Channel]:
+    """Waits for the other processes; what signals ask for is for all of them from then on."""
+    from resnet_jax import cluster  # noqa: PLC0415  it loads JAX
+    from resnet_jax.rendezvous import meet  # noqa: PLC0415
+
+    timeout = _JOIN_TIMEOUT.value
+    given = {"coordinator": _COORDINATOR.value, "num_processes": _NUM_PROCESSES.value}
+    place = cluster.find_place(**given, process_id=_PROCESS_ID.value, timeout=timeout)
+    if place is None:
+        yield Channel()
+        return
+    if place.process_id > 0:
+        show_log(level=stdlib_logging.WARNING)
+    with Channel(meet(place, timeout=timeout), process_id=place.process_id) as channel:
+        requests.connect(channel)  # before JAX, which does not end well where a process is gone
+        cluster.connect(place, timeout=timeout)
+        yield channel
+
+
+def _check_alone() -> None:
+    """Raises UsageError if several processes are wanted of a mode that is made by one."""
+    if _COORDINATOR.value or _PROCESS_ID.value is not None or (_NUM_PROCESSES.value or 1) > 1:
+        raise UsageError(
+            f"--mode={_MODE.value} is for one process: leave out --coordinator, --num_processes and --process_id"
+        )
 
 
 def default_workdir() -> Path:
@@ -139,6 +156,7 @@ def default_workdir() -> Path:
 
 def prepare() -> int:
     """Prepares ImageNet from its archives, or says that it is prepared; returns the exit status."""
+    _check_alone()
     show_log()
     from resnet_jax.prepare import prepare as run  # noqa: PLC0415
 

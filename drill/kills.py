@@ -10,7 +10,6 @@ from drill.watching import PHASES
 
 SIGNALS = (signal.SIGTERM, signal.SIGKILL)
 STOPPED = 75  # exit status of a run that is to be started again
-USAGE = 2  # exit status of a process whose others never came
 _SPOKEN = ("Traceback", "Fatal Python error", "stack trace")  # of a crash
 
 
@@ -103,8 +102,8 @@ def _allowed_statuses(outcome: Outcome, index: int) -> set[int]:
         return {-signal.SIGKILL}
     if outcome.phase != "start":
         return {STOPPED}
-    # Before its first line of Python a program has no handler; and processes that have not met wait for each other.
-    return {STOPPED, -signal.SIGTERM} if index in kill.victims else {STOPPED, USAGE}
+    # Before its first line of Python a program has no handler.
+    return {STOPPED, -signal.SIGTERM} if index in kill.victims else {STOPPED}
 
 
 def _crashes(outputs: Sequence[str]) -> list[str]:

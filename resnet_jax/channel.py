@@ -115,7 +115,7 @@ class Channel:
         elif self.is_main:
             self._inbox.put(message)
         else:
-            self._write(0, message)
+            self._write(0, rendezvous.encode(message))
 
     def gather(self, text: str) -> list[str]:
         """Hands each process's text to all of them, in order of processes. All must call it; it waits for them."""
@@ -144,7 +144,7 @@ class Channel:
         message = {"kind": "leave", "from": self.process_id, "status": status, "text": text}
         if threading.current_thread() in self._threads:  # which brings the messages
             for number in self._connections:
-                self._write(number, message)
+                self._write(number, rendezvous.encode(message))
         elif self._connections:
             self.send("leave", status=status, text=text)
             threading.Event().wait(_WAIT_TO_LEAVE)  # until the message is back, and ends this process
@@ -156,14 +156,23 @@ class Channel:
             return
         if isinstance(error, UsageError):
             self.end_all(error.exit_status, str(error))
+            return
         threading.Event().wait(_WAIT_FOR_CAUSE)
         sys.excepthook(type(error), error, error.__traceback__)
         self.end_all(1, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
 
     def _start(self, target: Callable[..., None], *args: Any) -> None:
-        thread = threading.Thread(target=target, args=args, name="channel", daemon=True)
+        thread = threading.Thread(target=self._guard, args=(target, *args), name="channel", daemon=True)
         self._threads.append(thread)
         thread.start()
+
+    def _guard(self, target: Callable[..., None], *args: Any) -> None:
+        """Ends the run with this thread: without it no signal, no failure and no end would be heard of."""
+        try:
+            target(*args)
+        except Exception as error:
+            sys.excepthook(type(error), error, error.__traceback__)
+            self.end_all(1, f"{type(error).__name__}: {error}")
 
     def _read(self, number: int, connection: socket.socket) -> None:
         """Reads what process `number` sends; its end is a message, too."""
@@ -185,14 +194,15 @@ class Channel:
         """Process 0: brings all messages in one order."""
         while True:
             message = self._inbox.get()
+            line = rendezvous.encode(message)
             for number in self._connections:
-                self._write(number, message)
+                self._write(number, line)
             self._deliver(message)
 
-    def _write(self, number: int, message: Message) -> None:
+    def _write(self, number: int, line: bytes) -> None:
         try:
             with self._sending:
-                rendezvous.send(self._connections[number], message)
+                self._connections[number].sendall(line)
         except OSError:
             pass  # its end is noticed by `_read`
 
@@ -224,17 +234,21 @@ class Channel:
 
     def _leave(self, status: int, text: str) -> None:
         if self._leaving.acquire(blocking=False):  # for good: there is one last line
-            self._before_leaving()
-            self._end_process(status, text)
+            try:
+                self._before_leaving()
+            finally:
+                self._end_process(status, text)
         else:
             threading.Event().wait(_WAIT_TO_LEAVE)  # another thread is at it
 
 
 def _end_process(status: int, text: str) -> NoReturn:
-    if status == STOPPED:
-        logger.warning("%s", text)
-    else:
-        print(f"error: {text}", file=sys.stderr)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    try:
+        if status == STOPPED:
+            logger.warning("%s", text)
+        else:
+            print(f"error: {text}", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:  # even where there is no room for the line
+        os._exit(status)

@@ -1,12 +1,16 @@
 """Joining the processes of a run: found from the cluster's environment, or given."""
 
+import ctypes
+import signal
+import time
 import warnings
 
 import jax
 
 from resnet_jax.errors import UsageError
-from resnet_jax.rendezvous import Meeting, Place, meet
+from resnet_jax.rendezvous import Place
 
+_WAY = 5.0  # seconds
 _CURE = "give --coordinator=HOST:PORT, --num_processes and --process_id, or --num_processes=1 to run alone"
 
 
@@ -43,18 +47,18 @@ def find_place(
     return Place(coordinator, num_processes, process_id, local_devices)
 
 
-def join(place: Place, *, timeout: float) -> Meeting:
-    """Waits for all processes, then makes their devices one mesh to be.
+def connect(place: Place, *, timeout: float) -> None:
+    """Has JAX connect all processes, which have met already, so that their devices can be one mesh.
 
     Args:
       place: of this process.
       timeout: in seconds.
 
     Raises:
-      UsageError: some did not come, or JAX could not connect them.
+      UsageError: JAX cannot, or the processes have different numbers of devices.
     """
-    meeting = meet(place, timeout=timeout)
     jax.config.update("jax_enable_preemption_service", False)  # it takes SIGTERM away from `signals.py`
+    ctypes.CDLL(None).signal(signal.SIGABRT, _give_way)
     try:
         jax.distributed.initialize(
             place.coordinator,
@@ -66,10 +70,19 @@ def join(place: Place, *, timeout: float) -> Meeting:
         )
     except (RuntimeError, ValueError) as error:
         raise UsageError(f"JAX cannot connect the processes at {place.coordinator} ({error})") from error
-    return meeting
+    _check_devices()
 
 
-def check_devices() -> None:
+@ctypes.CFUNCTYPE(None, ctypes.c_int)
+def _give_way(number: int) -> None:
+    """Before abort(), by which JAX ends a process that has lost process 0: the channel notices, and ends it better.
+
+    Where the channel has no reason to, the abort goes on.
+    """
+    time.sleep(_WAY)
+
+
+def _check_devices() -> None:
     """Raises UsageError unless every process has as many devices as the others: each takes as many rows of a batch."""
     count, processes = jax.local_device_count(), jax.process_count()
     if count * processes != jax.device_count():

@@ -11,7 +11,7 @@ from jax.stages import Compiled
 from resnet_jax.batch import Batch, abstract_batch
 from resnet_jax.data.loader import Loader
 from resnet_jax.experiment import Experiment
-from resnet_jax.sharding import over_batch, replicated
+from resnet_jax.sharding import over_batch, place, replicated
 from resnet_jax.state import TrainState, abstract_state
 
 
@@ -61,7 +61,7 @@ def _with_variables(state: TrainState, given: dict[str, Any]) -> TrainState:
     """Puts numpy arrays in place of the variables; where there are only shapes, the state keeps its own."""
 
     def choose(own: jax.Array, other: Any) -> jax.Array:
-        return jax.device_put(other, own.sharding) if isinstance(other, np.ndarray) else own
+        return place(other, own.sharding) if isinstance(other, np.ndarray) else own
 
     variables = jax.tree.map(choose, state.variables, given)
     average = None if state.average is None else jax.tree.map(jnp.copy, variables)

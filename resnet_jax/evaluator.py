@@ -1,7 +1,7 @@
 """Sums over the evaluation set: every example exactly once."""
 
 import contextlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import jax
@@ -23,11 +23,12 @@ class Evaluator:
         self._experiment, self._bad_examples, self._requests = experiment, bad_examples, requests
         self._step = compile_eval_step(experiment)
 
-    def __call__(self, variables: dict[str, Any]) -> Totals | None:
+    def __call__(self, variables: dict[str, Any], *, save: Callable[[], None] = lambda: None) -> Totals | None:
         """Sums over the whole evaluation set, in Python numbers; None if a request to stop was met.
 
         Args:
           variables: 'params' and 'batch_stats', on all devices.
+          save: called where a request to save is met.
         """
         experiment, loader = self._experiment, self._experiment.eval_loader
         loaded = host_batches(
@@ -39,9 +40,11 @@ class Evaluator:
             stopping=self._requests.stop_asked,
         )
         with contextlib.closing(loaded):  # and with it its threads and processes, whatever happens
-            return self._sum(variables, loaded)
+            return self._sum(variables, loaded, save)
 
-    def _sum(self, variables: dict[str, Any], loaded: Generator[Loaded, None, None]) -> Totals | None:
+    def _sum(
+        self, variables: dict[str, Any], loaded: Generator[Loaded, None, None], save: Callable[[], None]
+    ) -> Totals | None:
         sums, pending = metrics.zero(), None
         batches = self._bad_examples.watch(loaded, self._experiment.eval_loader, start=0)
         for batch in device_batches(batches, mesh=self._experiment.mesh):
@@ -51,4 +54,6 @@ class Evaluator:
             pending = totals
             if self._requests.stop_here():
                 return None
+            if self._requests.save_here():
+                save()
         return metrics.merge(sums, jax.device_get(pending))

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jax.sharding import Sharding
 
-from resnet_jax import checksums
+from resnet_jax import checksums, sharding
 from resnet_jax.state import TrainState
 
 
@@ -37,8 +37,6 @@ def place(arrays: Any, abstract: TrainState) -> TrainState:
     return jax.tree.unflatten(jax.tree.structure(abstract), leaves)
 
 
-def _place(array: np.ndarray, sharding: Sharding | None) -> jax.Array:
+def _place(array: np.ndarray, where: Sharding | None) -> jax.Array:
     """Without a sharding: on the default device."""
-    if sharding is None:
-        return jax.device_put(array)
-    return jax.make_array_from_callback(array.shape, sharding, array.__getitem__)
+    return jax.device_put(array) if where is None else sharding.place(array, where)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from resnet_jax.errors import UsageError
+from resnet_jax.errors import AbsentError, UsageError
 
 _PAUSE = 0.2  # seconds between two tries to reach process 0
 _HELLO_SECONDS = 5.0  # that a connection has to say who it is: it may be a port scanner
@@ -41,7 +41,8 @@ def meet(place: Place, *, timeout: float) -> Meeting:
       timeout: in seconds.
 
     Raises:
-      UsageError: some have not come by then, or they do not agree on how many and who they are.
+      AbsentError: some have not come by then.
+      UsageError: they do not agree on how many and who they are.
     """
     deadline = time.monotonic() + timeout
     if place.process_id == 0:
@@ -49,9 +50,9 @@ def meet(place: Place, *, timeout: float) -> Meeting:
     return _go_there(place, deadline, timeout)
 
 
-def send(connection: socket.socket, message: dict[str, Any]) -> None:
-    """Sends one message as a line of JSON. Raises OSError."""
-    connection.sendall(json.dumps(message).encode() + b"\n")
+def encode(message: dict[str, Any]) -> bytes:
+    """One message as a line of JSON."""
+    return json.dumps(message).encode() + b"\n"
 
 
 def _receive(place: Place, deadline: float, timeout: float) -> Meeting:
@@ -65,12 +66,15 @@ def _receive(place: Place, deadline: float, timeout: float) -> Meeting:
                 try:
                     connection, _ = server.accept()
                 except TimeoutError:
-                    raise UsageError(_missing(hosts, place, timeout)) from None
+                    raise AbsentError(_missing(hosts, place, timeout)) from None
+                _forget_the_gone(here, hosts)
                 _welcome(connection, place, here, hosts)
+                if len(hosts) == place.num_processes:
+                    _forget_the_gone(here, hosts)
         names = tuple(hosts[number] for number in range(place.num_processes))
         _tell(here, {"hosts": names})
     except UsageError as error:
-        _tell(here, {"error": str(error)})
+        _tell(here, {"error": str(error), "status": error.exit_status})
         _close(here)
         raise
     return Meeting(names, here)
@@ -109,7 +113,7 @@ def _welcome(connection: socket.socket, place: Place, here: dict[int, socket.soc
         problem = f"two processes have the number {number} ({hosts.get(number)}, {host})"
     if problem:
         problem += ": give them the right --num_processes and --process_id"
-        _tell({number: connection}, {"error": problem})
+        _tell({number: connection}, {"error": problem, "status": UsageError.exit_status})
         connection.close()
         raise UsageError(problem)
     _make_lasting(connection)
@@ -121,16 +125,16 @@ def _go_there(place: Place, deadline: float, timeout: float) -> Meeting:
     connection = _connect(place, deadline, timeout)
     try:
         hello = {"process_id": place.process_id, "num_processes": place.num_processes, "host": platform.node()}
-        send(connection, hello)
+        connection.sendall(encode(hello))
         # Process 0 may have begun to wait later than this one.
         connection.settimeout(max(0.01, deadline - time.monotonic()) + timeout)
         answer = _read_line(connection)
     except (OSError, ValueError):
         connection.close()
-        raise UsageError(f"process 0 at {place.coordinator} is gone: start all processes again") from None
+        raise AbsentError(f"process 0 at {place.coordinator} is gone: start all processes again") from None
     if "error" in answer:
         connection.close()
-        raise UsageError(answer["error"])
+        raise (AbsentError if answer["status"] == AbsentError.exit_status else UsageError)(answer["error"])
     _make_lasting(connection)
     return Meeting(tuple(answer["hosts"]), {0: connection})
 
@@ -144,7 +148,7 @@ def _connect(place: Place, deadline: float, timeout: float) -> socket.socket:
         except (OSError, ValueError, OverflowError) as error:
             cause = getattr(error, "strerror", None) or str(error)
             time.sleep(_PAUSE)
-    raise UsageError(
+    raise AbsentError(
         f"process 0 of {place.num_processes} is not to be found at {place.coordinator} ({cause}) after {timeout:g} s: "
         "start it there, or name another --coordinator=HOST:PORT or a longer --join_timeout"
     )
@@ -160,10 +164,24 @@ def _missing(hosts: dict[int, str], place: Place, timeout: float) -> str:
     )
 
 
+def _forget_the_gone(here: dict[int, socket.socket], hosts: dict[int, str]) -> None:
+    """Forgets processes that came and ended: others of their numbers may come."""
+    for number, connection in list(here.items()):
+        try:
+            gone = connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        except BlockingIOError:  # it says nothing, as it should
+            gone = False
+        except OSError:
+            gone = True
+        if gone:
+            connection.close()
+            del here[number], hosts[number]
+
+
 def _tell(connections: dict[int, socket.socket], message: dict[str, Any]) -> None:
     for connection in connections.values():
         with contextlib.suppress(OSError):
-            send(connection, message)
+            connection.sendall(encode(message))
 
 
 def _close(connections: dict[int, socket.socket]) -> None:

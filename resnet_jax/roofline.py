@@ -27,9 +27,9 @@ _GIB = 2**30
 PEAKS: dict[str, Peaks] = {
     "TPU v3": Peaks(61.5e12, 61.5e12, 450e9, 16 * _GIB, None),
     "TPU v4": Peaks(275e12, 275e12, 1200e9, 32 * _GIB, 300e9),
-    "TPU v5 lite": Peaks(197e12, 197e12, 819e9, 16e9, 200e9),
+    "TPU v5 lite": Peaks(197e12, 197e12, 819e9, 16 * _GIB, 200e9),
     "TPU v5": Peaks(459e12, 459e12, 2765e9, 95e9, 600e9),
-    "TPU v6 lite": Peaks(918e12, 918e12, 1640e9, 32e9, 448e9),
+    "TPU v6 lite": Peaks(918e12, 918e12, 1640e9, 32 * _GIB, 448e9),
     "NVIDIA A100-SXM4-40GB": Peaks(312e12, 156e12, 1555e9, 40e9, None),
     "NVIDIA A100-SXM4-80GB": Peaks(312e12, 156e12, 2039e9, 80e9, None),
     "NVIDIA H100 80GB HBM3": Peaks(989.5e12, 494.7e12, 3350e9, 80e9, None),

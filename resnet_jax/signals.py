@@ -1,6 +1,7 @@
 """Signals: SIGTERM and SIGINT ask to stop, SIGUSR1 asks to save; a second request to stop insists."""
 
 import os
+import queue
 import signal
 import threading
 import time
@@ -23,7 +24,7 @@ class Signals:
     """
 
     def __init__(self, on_request: Callable[[Request, str], None]):
-        """`on_request` is called in that thread, with what is asked for and the name of the signal."""
+        """`on_request` is called in a thread, with what is asked for and the name of the signal."""
         self._on_request = on_request
         self._asked_to_stop: float | None = None  # when
 
@@ -32,8 +33,11 @@ class Signals:
         os.set_blocking(self._write_end, False)
         self._old_fd = signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
         self._old_handlers = {number: signal.signal(number, _noted_by_the_pipe) for number in _REQUESTS}
+        self._requests: queue.SimpleQueue[tuple[Request, str] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._watch, name="signals", daemon=True)
         self._thread.start()
+        # What is asked for may take its time; a second signal is heard meanwhile.
+        threading.Thread(target=self._pass_on, name="requests", daemon=True).start()
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -56,7 +60,12 @@ class Signals:
                         continue
                     os._exit(128 + number)  # at once: what is not saved is lost, what is saved stays
                 self._asked_to_stop = time.monotonic()
-            self._on_request(request, name)
+            self._requests.put((request, name))
+        self._requests.put(None)
+
+    def _pass_on(self) -> None:
+        while (asked := self._requests.get()) is not None:
+            self._on_request(*asked)
 
 
 def _noted_by_the_pipe(number: int, frame: object) -> None:

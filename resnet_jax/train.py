@@ -15,7 +15,7 @@ from resnet_jax.checkpoint import Checkpoints
 from resnet_jax.compilation import compile_train_steps, initial_state
 from resnet_jax.data.bad_examples import BadExamples
 from resnet_jax.data.feed import device_batches, host_batches
-from resnet_jax.errors import NonFiniteError
+from resnet_jax.errors import NonFiniteError, full_devices_said
 from resnet_jax.evaluator import Evaluator
 from resnet_jax.experiment import Experiment
 from resnet_jax.metrics import StepTotals
@@ -67,9 +67,10 @@ def train(
     workdir.check_classes(experiment.class_names)
     with contextlib.ExitStack() as stack:
         run = _Run(experiment, workdir, requests, channel or Channel(), stack)
-        run.open(settings, stack)
         try:
-            position = run.loop()
+            with full_devices_said():
+                run.open(settings, stack)
+                position = run.loop()
         except NonFiniteError as error:
             return run.end_non_finite(error)
         return run.end(position)
@@ -237,7 +238,7 @@ class _Run:
         variables = state.to_evaluate(self.experiment.eval_weights)
         try:
             with self.timings.measure("evaluation"):
-                totals = self.evaluator(variables)
+                totals = self.evaluator(variables, save=lambda: self._write(at, state, say=True))
         except Exception:
             self._save_what_can_be(at, state)
             raise
@@ -247,6 +248,10 @@ class _Run:
         return at._replace(evaluation=self.last_evaluation)
 
     def _save(self, at: Position, state: TrainState, *, say: bool = False) -> None:
+        with self.timings.measure("checkpoints"):
+            self._write(at, state, say=say)
+
+    def _write(self, at: Position, state: TrainState, *, say: bool) -> None:
         images = at.step * self.experiment.train_loader.order.batch_size
         meta = {
             "step": at.step,
@@ -255,11 +260,9 @@ class _Run:
             "data": self.experiment.data,
         }
         top1 = at.evaluation["top1"] if at.evaluation else None
-        with self.timings.measure("checkpoints"):
-            self.checkpoints.save(at.step, state, meta=meta, top1=top1)
-            if say:
-                self.checkpoints.wait()
+        self.checkpoints.save(at.step, state, meta=meta, top1=top1)
         if say:
+            self.checkpoints.wait()
             logger.info("saved        step %d: %s", at.step, self.checkpoints.directory / str(at.step))
 
     def _next(self, batches: Iterator[DeviceBatch], at: Position, state: TrainState) -> DeviceBatch:

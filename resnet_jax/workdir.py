@@ -32,10 +32,10 @@ class Workdir:
         self._run = self.path / "run.json"
         self._classes = self.path / "classes.json"
 
-    def lock(self) -> contextlib.AbstractContextManager[None]:
-        """Makes the directory and keeps other processes out of it meanwhile; raises UsageError as `locked`."""
+    def lock(self, *, patience: float = 0.0) -> contextlib.AbstractContextManager[None]:
+        """Makes the directory and keeps other processes out of it meanwhile; arguments and errors as of `locked`."""
         what = f"work directory {self.path}"
-        return locked(self.path / ".lock", what=what, cure="name another with --workdir=DIR")
+        return locked(self.path / ".lock", what=what, cure="name another with --workdir=DIR", patience=patience)
 
     @contextlib.contextmanager
     def sign(self) -> Iterator[str]:

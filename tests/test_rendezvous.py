@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from resnet_jax.errors import UsageError
-from resnet_jax.rendezvous import Place, meet, send
+from resnet_jax.errors import AbsentError, UsageError
+from resnet_jax.rendezvous import Place, encode, meet
 from tests.meetings import free_port, places, result_or_error, together
 
 
@@ -24,7 +24,7 @@ def test_all_processes_find_each_other_and_the_port_is_free_again():
     assert [sorted(meeting.connections) for meeting in meetings] == [[1, 2, 3], [0], [0], [0]]
     port = int(here[0].coordinator.split(":")[1])
     with socket.create_server(("", port)):  # as JAX's own service does next, while the connections stay
-        send(meetings[0].connections[2], {"a": 1})
+        meetings[0].connections[2].sendall(encode({"a": 1}))
         assert meetings[2].connections[0].recv(100) == b'{"a": 1}\n'
     close(meetings)
 
@@ -37,8 +37,19 @@ def test_those_that_do_not_come_are_named_to_those_that_have():
         f"processes 1, 3 of 4 did not come within 1 s (there: 0 ({host}), 2 ({host})): start all of them, or wait "
         "longer with --join_timeout=SECONDS"
     )
-    assert [type(error) for error in errors] == [UsageError] * 2
+    assert [type(error) for error in errors] == [AbsentError] * 2
     assert [str(error) for error in errors] == [message] * 2
+
+
+def test_a_process_that_ended_while_it_waited_may_come_again():
+    here = places(3)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(meet, here[0], timeout=20)
+        with _reach(int(here[0].coordinator.split(":")[1])) as ended:
+            ended.sendall(encode({"process_id": 1, "num_processes": 3, "host": "gone"}))
+        others = together(lambda place: meet(place, timeout=20), here[1:])
+    assert first.result().hosts == (platform.node(),) * 3
+    close([first.result(), *others])
 
 
 def test_without_process_0_there_is_a_time_limit():

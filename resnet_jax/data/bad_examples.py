@@ -2,6 +2,7 @@
 
 import json
 import logging
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,7 +29,10 @@ class BadExamples:
         self._records = {(record["source"], record["index"]): record for record in _records(path)}
         self._checked: set[str] = set()  # sources of which the list was compared with what can be read now
         self._met = False  # any, since this object was made
+        self._unwritten: list[dict] = []
+        self._lock = threading.Lock()  # others' examples come in a thread of the channel
         self._channel.on("bad_example", self._take)
+        self._channel.on("readable_again", self._forget)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -43,29 +47,38 @@ class BadExamples:
         for step, (batch, unreadable) in enumerate(loaded, start):
             if unreadable.any():
                 self._add(loader, loader.rows(step).indices[unreadable])
+            self._write_new()
             if self._met and len(self) > self._at_most:
                 raise UsageError(
                     f"{len(self)} images cannot be read, more than config.data.max_bad_examples={self._at_most}: "
                     f"repair those that {self._path} lists, or allow more"
                 )
             yield batch
+        self._write_new()
 
     def _forget_repaired(self, loader: Loader) -> None:
-        """Takes off the list what an earlier start could not read, and this one can."""
+        """Takes off the list what an earlier start could not read and process 0 now can."""
         name = loader.source.name
-        if name in self._checked:
+        if name in self._checked or not self._channel.is_main:
             return
         self._checked.add(name)
-        listed = [key for key in self._records if key[0] == name]
-        repaired = [key for key in listed if key[1] >= len(loader.source) or loader.problem(key[1]) is None]
+        with self._lock:
+            listed = [index for source, index in self._records if source == name]
+        repaired = [index for index in listed if index >= len(loader.source) or loader.problem(index) is None]
         if repaired:
             logger.info("%d images of %s that could not be read can be read now", len(repaired), name)
-            self._records = {key: record for key, record in self._records.items() if key not in repaired}
-            if not self._channel.is_main:
-                return
-            part = self._path.with_name(self._path.name + ".part")
-            part.write_text("".join(map(_line, self._records.values())))
-            part.replace(self._path)
+            self._channel.send("readable_again", source=name, indices=repaired)
+
+    def _forget(self, message: Message) -> None:
+        """Takes examples off the list in every process."""
+        with self._lock:
+            for index in message["indices"]:
+                self._records.pop((message["source"], index), None)
+            if self._channel.is_main:
+                part = self._path.with_name(self._path.name + ".part")
+                part.write_text("".join(map(_line, self._records.values())))
+                part.replace(self._path)
+                self._unwritten.clear()
 
     def _add(self, loader: Loader, indices: np.ndarray) -> None:
         source = loader.source
@@ -75,18 +88,26 @@ class BadExamples:
                 continue
             record = {"source": source.name, "index": index, "where": source.where(index)}
             record["error"] = loader.problem(index) or "it could not be read at first, and can be now"
-            self._records[source.name, index] = record
-            self._channel.send("bad_example", record=record, replaced=loader.replaces)
+            done = "another stands in for it" if loader.replaces else "it counts as wrong"
+            with self._lock:
+                self._records[source.name, index] = record
+            self._channel.send("bad_example", record=record, done=done)
 
     def _take(self, message: Message) -> None:
-        """Lists what this or another process has met."""
+        """Takes in what this or another process has met."""
         record = message["record"]
-        self._records[record["source"], record["index"]] = record
-        self._met = True
-        if self._channel.is_main:
-            self._write(record)
-            done = "another stands in for it" if message["replaced"] else "it counts as wrong"
-            logger.warning("%s cannot be read (%s): %s", record["where"], record["error"], done)
+        with self._lock:
+            self._records[record["source"], record["index"]] = record
+            self._met = True
+            if self._channel.is_main:
+                self._unwritten.append(record)
+                logger.warning("%s cannot be read (%s): %s", record["where"], record["error"], message["done"])
+
+    def _write_new(self) -> None:
+        with self._lock:
+            records, self._unwritten = self._unwritten, []
+            for record in records:
+                self._write(record)
 
     def _write(self, record: dict) -> None:
         with self._path.open("a+b") as file:

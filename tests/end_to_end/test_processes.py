@@ -122,9 +122,9 @@ def test_a_process_that_is_killed_ends_the_others_with_one_line(tmp_path, data_d
         statuses = run.wait(60)
         assert (statuses[victim], statuses[other]) == (-signal.SIGKILL, 75), outputs(run)
         assert no_traceback(run)
-        last = said(run, other)[-1]
-        assert f"process {victim} (" in last and "is gone: start all processes again" in last
-        assert other == 0 or len(said(run, other)) == 1
+        # JAX may have begun to speak of it, too, where process 0 is gone.
+        (line,) = [line for line in said(run, other) if "is gone: start all processes again" in line]
+        assert line.startswith(f"process {victim} (") and line == said(run, other)[-1]
     assert watch.saved >= 10
     finish_from(workdir, data_dir, watch.saved)
 
@@ -143,13 +143,13 @@ def test_a_process_that_dies_before_jax_knows_of_it(tmp_path, data_dir, real):
         assert f"process {1 - real} (" in line and "is gone: start all processes again" in line
 
 
-def mistake(workdir, data_dir, *, own_flags, changes=None):
+def mistake(workdir, data_dir, *, own_flags, changes=None, status=2):
     """Starts processes that cannot become a run; returns the line that each ends with."""
     changes, count = processes.SMALL | (changes or {}), len(own_flags)
     with processes.start_several(
         CONFIG, workdir, data_dir, changes, count=count, own_flags=own_flags, flags=["--join_timeout=20"]
     ) as run:
-        assert run.wait(120) == [2] * count, outputs(run)
+        assert run.wait(120) == [status] * count, outputs(run)
         assert no_traceback(run)
         lines = [said(run, number) for number in range(count)]
     assert all(len(of_one) == 1 and of_one[0].startswith("error: ") for of_one in lines), lines
@@ -170,7 +170,7 @@ def places(*numbers, count):
 )
 def test_a_process_that_does_not_come(tmp_path, data_dir, present, message):
     (flags,) = places(present, count=2)
-    (line,) = mistake(tmp_path / "run", data_dir, own_flags=[[*flags, "--join_timeout=3"]])
+    (line,) = mistake(tmp_path / "run", data_dir, own_flags=[[*flags, "--join_timeout=3"]], status=75)
     assert message in line
 
 
