@@ -74,7 +74,7 @@ def connect(place: Place, *, timeout: float) -> None:
 
 
 @ctypes.CFUNCTYPE(None, ctypes.c_int)
-def _give_way(number: int) -> None:
+def _give_way(_number: int) -> None:
     """Before abort(), by which JAX ends a process that has lost process 0: the channel notices, and ends it better.
 
     Where the channel has no reason to, the abort goes on.

@@ -124,7 +124,7 @@ def test_a_process_that_is_killed_ends_the_others_with_one_line(tmp_path, data_d
         assert no_traceback(run)
         # JAX may have begun to speak of it, too, where process 0 is gone.
         (line,) = [line for line in said(run, other) if "is gone: start all processes again" in line]
-        assert line.startswith(f"process {victim} (") and line == said(run, other)[-1]
+        assert line.startswith(f"process {victim} (")
     assert watch.saved >= 10
     finish_from(workdir, data_dir, watch.saved)
 
