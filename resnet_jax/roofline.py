@@ -36,6 +36,9 @@ PEAKS: dict[str, Peaks] = {
     "NVIDIA H200": Peaks(989.5e12, 494.7e12, 4800e9, 141e9, None),
 }
 
+# Names that libtpu has given the same devices.
+PEAKS |= {"TPU v5p": PEAKS["TPU v5"], "TPU v6e": PEAKS["TPU v6 lite"]}
+
 # What a device has to send at least for a byte of the result, where n devices take part.
 _SENT = {
     "all-reduce": lambda n: 2 * (n - 1) / n,
