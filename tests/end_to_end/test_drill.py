@@ -31,7 +31,8 @@ def outcome(number=TERM, victims=(0,), phase="train", *, statuses=(75, 75), outp
         ({"resumed": 48}, {"resumed": 46}),  # SIGTERM: not a step
         ({"statuses": (75, 75)}, {"statuses": (75, 0)}),
         ({"statuses": (75, 75)}, {"statuses": (-15, 75)}),
-        ({"phase": "start", "statuses": (-15, 2)}, {"phase": "start", "statuses": (1, 75)}),
+        ({"phase": "start", "statuses": (-15, 75)}, {"phase": "start", "statuses": (1, 75)}),
+        ({"phase": "start", "statuses": (75, 75)}, {"phase": "start", "statuses": (75, 2)}),
         ({"phase": "start", "statuses": (-15, 75)}, {"phase": "start", "statuses": (2, 75)}),
         ({"number": KILL, "statuses": (-9, 75), "resumed": 37}, {"number": KILL, "statuses": (-9, 75), "resumed": 36}),
         ({"number": KILL, "statuses": (-9, 75)}, {"number": KILL, "statuses": (-9, -6)}),
