@@ -146,7 +146,7 @@ FLAGS = (
     Flag("bigquery_metric_table", "bmt", "text", "benchmark_metric", _UPLOAD),
     # define_distribution
     Flag("worker_hosts", None, "text", None),
-    Flag("task_index", None, "integer", -1, "no meaning here yet: a run has one process", at_least=-1),
+    Flag("task_index", None, "integer", -1, at_least=-1),
     # define_device
     Flag("tpu", None, "text", None, _TPU),
     Flag("tpu_zone", None, "text", None, _TPU),

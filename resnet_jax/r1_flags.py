@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from resnet_jax.command_line import fail
 from resnet_jax.errors import UsageError
 from resnet_jax.r1_flag_table import FLAGS, PROGRAMS, Flag
-from resnet_jax.r1_meaning import check, notes, overrides
+from resnet_jax.r1_meaning import check, notes, overrides, processes
 from resnet_jax.workdir import flatten
 
 _DOC = "docs/migrating_from_tf_r1.md"
@@ -67,6 +67,7 @@ def translate(arguments: Sequence[str]) -> Translation:
         command.append("--mode=eval")
     if "model_dir" in given:  # r1's default, /tmp, was shared by all runs
         command.append(f"--workdir={given['model_dir']}")
+    command += processes(values)
     command += [f"--config.{key}={value}" for key, value in changed.items()]
     return Translation(command, notes(given, values, changed, program))
 

@@ -86,7 +86,7 @@ def _device_notes(values: Values) -> dict[str, str]:
     if values["num_gpus"] == 0:
         found["num_gpus"] = "JAX_PLATFORMS=cpu in front of the command keeps it on the CPU"
     if _workers(values) > 1:
-        found["worker_hosts"] = f"the batch is that of {_workers(values)} hosts together; a run has one process yet"
+        found["worker_hosts"] = f"the batch is that of {_workers(values)} hosts together; --workdir has to be shared"
     elif values["worker_hosts"]:
         found["worker_hosts"] = "one host needs no name"
     return found
@@ -158,6 +158,14 @@ def _is_positive(text: str) -> bool:
         return 0 < float(text) < float("inf")
     except ValueError:
         return False
+
+
+def processes(values: Values) -> list[str]:
+    """The flags of one process of several, if there are several: the first host of r1 is the coordinator."""
+    if _workers(values) == 1:
+        return []
+    first = values["worker_hosts"].split(",")[0]
+    return [f"--coordinator={first}", f"--num_processes={_workers(values)}", f"--process_id={values['task_index']}"]
 
 
 def _workers(values: Values) -> int:

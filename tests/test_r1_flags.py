@@ -142,7 +142,8 @@ def test_the_last_of_a_repeated_flag_counts():
         (
             "cifar10_main.py --label_smoothing=0.1 -dd /c -bs 64 --worker_hosts=a:1,b:1 --task_index=0 "
             "--datasets_num_private_threads 4",
-            "python main.py --config=configs/cifar10_r1.py --config.data.data_dir=/c --config.data.num_threads=4 "
+            "python main.py --config=configs/cifar10_r1.py --coordinator=a:1 --num_processes=2 --process_id=0 "
+            "--config.data.data_dir=/c --config.data.num_threads=4 "
             "--config.model.bn_group_size=64",
         ),
     ],
@@ -216,7 +217,7 @@ def applied(settings, words):
     """A config with the overrides of a command line, as main.py reads it."""
     argv, values = ["main.py", *words], flags.FlagValues()
     parsed = config_flags.DEFINE_config_dict("config", settings, flag_values=values, sys_argv=argv)
-    for name in ("workdir", "mode"):
+    for name in ("workdir", "mode", "coordinator", "num_processes", "process_id"):
         flags.DEFINE_string(name, None, "", flag_values=values)
     values(argv)  # fails on a key that is not there, and on a value of another type
     return parsed.value
@@ -284,7 +285,7 @@ def test_what_means_nothing_here_or_something_else_is_explained(capsys):
     lines = capsys.readouterr().out.splitlines()
     told = dict(re.fullmatch(r"# --(\w+): (.+)", line).groups() for line in lines if line.startswith("#"))
     same_here = {"data_dir", "model_dir", "train_epochs", "epochs_between_evals", "stop_threshold", "batch_size"}
-    same_here |= {"dtype", "loss_scale", "resnet_size", "resnet_version", "fine_tune", "weight_decay"}
+    same_here |= {"dtype", "loss_scale", "resnet_size", "resnet_version", "fine_tune", "weight_decay", "task_index"}
     assert set(told) == {row[0] for row in ROWS} - same_here | {"stop_threshold"}  # with --use_train_and_evaluate
     assert subprocess.run(["sh", "-n"], input="\n".join(lines), text=True, check=False).returncode == 0
 
