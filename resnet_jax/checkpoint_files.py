@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from resnet_jax.errors import UsageError
 
 _PART, _REMOVED = ".orbax-checkpoint-tmp", ".removed"  # after the name of one that is half written, half removed
 _STATE, _META, _OLD_METRICS = "state", "meta/metadata", "metrics/metrics"
+_LAST_WRITES = 1.0  # seconds in which what Orbax began before one write failed comes to its end, and is said
 _META_PART = ".part"  # after the name of JSON that is half written
 
 
@@ -47,6 +49,7 @@ def write(path: Path, state: Any, meta: dict[str, Any], *, top1: float | None) -
         part.rename(path)
         _flush_one(path.parent)
     except BaseException:
+        time.sleep(_LAST_WRITES)
         shutil.rmtree(part, ignore_errors=True)  # its room is wanted
         raise
 
