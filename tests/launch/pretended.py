@@ -67,7 +67,8 @@ class Cloud:
         self.stub("gcloud", f'exec {sys.executable} -IS {Path(__file__).parent / "fake_gcloud.py"} "$@"')
         self.stub("python3.12", f'exec {sys.executable} "$@"')
         self.stub("mountpoint", "exit 0")
-        self.environment = {**os.environ, "PATH": f"{self.bin}:{os.environ['PATH']}", "CLOUD": str(path)}
+        own = {name: value for name, value in os.environ.items() if name != "PYTHON"}  # which `make PYTHON=...` sets
+        self.environment = {**own, "PATH": f"{self.bin}:{os.environ['PATH']}", "CLOUD": str(path)}
 
     def stub(self, name, text):
         (self.bin / name).write_text(f"#!/bin/bash\n{text}\n")
