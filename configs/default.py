@@ -86,8 +86,11 @@ def get_config() -> ConfigDict:
     model.zero_init_last_bn = True  # residual branches start at zero (not with 'v2')
     model.kernel_init = "he"  # normal, by channels out; or 'lecun' (truncated normal, by channels in, as r1)
     model.head_init = "normal"  # of deviation 0.01; or 'glorot_uniform' (as r1), 'torch', 'zeros'
-    model.init_from = placeholder(str)  # begin with the weights of another run: its work directory or a checkpoint
-    model.init_head = False  # with its last layer too; else that one is new
+    model.init_from = placeholder(str)  # begin with these weights: a run, a checkpoint, PyTorch's, r1's (docs/weights.md)
+    model.init_head = False  # with their last layer too; else that one is new
+    model.allow_missing = ()  # regular expressions: which of their names may be missing, left over or of another shape
+    model.init_any_input = False  # whatever padding and normalisation they were trained with
+    model.class_names = placeholder(str)  # file with a name a line, or a JSON list: for weights that do not say theirs
 
     config.loss = ConfigDict()
     config.loss.name = "cross_entropy"  # or 'binary_cross_entropy' (a yes or no for each class)
@@ -108,6 +111,7 @@ def get_config() -> ConfigDict:
     config.optimizer.decoupled = False  # or it times the rate is taken from the weight (sgd; lamb and adamw always do)
     config.optimizer.decay_pattern = "kernel$"  # regular expression: which parameters are decayed, and scaled by trust
     config.optimizer.clip_norm = placeholder(float)  # longest gradient, over all parameters
+    config.optimizer.lr_scales = ()  # of parts, by regular expression: (("^head/", 10.0),); the first that is found
 
     config.schedule = ConfigDict()
     config.schedule.name = "cosine"  # or 'piecewise', 'polynomial', 'linear', 'constant'; each after a warm-up
@@ -129,7 +133,8 @@ def get_config() -> ConfigDict:
     train.epochs = 90.0  # passes over the training images
     train.total_steps = placeholder(int)  # overrides epochs
     train.max_steps = placeholder(int)  # stop here, whatever the schedule
-    train.trainable = placeholder(str)  # regular expression: which parameters change, as '^head/'; None: all
+    train.trainable = placeholder(str)  # 'head', or a regular expression: which parameters change; None: all
+    train.freeze_statistics = True  # batch norms that are not trained use, and keep, their running statistics
     train.accumulate = placeholder(int)  # parts of a batch that go through the network in turn; None: as few as can be
     train.per_device_limit = placeholder(int)  # most images that a device takes at once; None: its share of the batch
     train.profile_at = placeholder(int)  # step at which a trace for TensorBoard begins
@@ -143,7 +148,7 @@ def get_config() -> ConfigDict:
     config.eval.weights = placeholder(str)  # 'trained' or 'ema' (the average); None: the average if there is one
     config.eval.before_training = False  # and at step 0
     config.eval.stop_at = placeholder(float)  # end the run once top-1 is at least this, as 0.759
-    config.eval.checkpoint = "latest"  # or 'best', or a step (--mode=eval)
+    config.eval.checkpoint = "latest"  # or 'best', a step, or a path as model.init_from (--mode=eval, predict, export)
 
     config.checkpoint = ConfigDict()
     config.checkpoint.every_steps = placeholder(int)  # besides those after each evaluation
@@ -153,6 +158,16 @@ def get_config() -> ConfigDict:
     config.log = ConfigDict()
     config.log.every_steps = 100  # a line of metrics
     config.log.tensorboard = True  # event files, where TensorFlow is installed
+
+    config.predict = ConfigDict()  # --mode=predict (docs/serving.md)
+    config.predict.top_k = 5  # classes for each image
+    config.predict.format = "table"  # or 'json', a line an image
+    config.predict.batch_size = 32  # images that are computed at once
+
+    config.export = ConfigDict()  # --mode=export (docs/serving.md)
+    config.export.dir = placeholder(str)  # must not be there; None: <workdir>/exports/<checkpoint>
+    config.export.formats = ("jax", "safetensors")  # and 'saved_model', which needs TensorFlow
+    config.export.dtype = "float32"  # of the activations, or 'bfloat16', 'float16'
 
     config.plan = ConfigDict()  # --mode=plan: what a run will do and need (docs/scaling.md)
     config.plan.topology = placeholder(str)  # TPUs to compile for, as 'v5e:4x4'; None: the devices that there are

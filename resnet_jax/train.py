@@ -258,6 +258,7 @@ class _Run:
             "images_seen": images,
             "evaluation": at.evaluation,
             "data": self.experiment.data,
+            "network": self.experiment.network,
         }
         top1 = at.evaluation["top1"] if at.evaluation else None
         self.checkpoints.save(at.step, state, meta=meta, top1=top1)

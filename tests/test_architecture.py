@@ -74,12 +74,12 @@ LAYERS = [
     {"data.bad_examples", "data.feed"},
     {"steps", "run_log"},
     {"experiment"},
-    {"agenda", "compilation", "profiling"},
+    {"agenda", "compilation", "profiling", "chosen"},
     {"evaluator", "prepare", "r1_flags", "step_needs"},
     {"evaluate", "plan_run", "train"},
 ]
 
-EXPERIMENT = ("build", "computation", "description", "division", "inputs", "plan")  # the readers of configs
+EXPERIMENT = ("build", "computation", "description", "division", "inputs", "network", "plan")  # the readers of configs
 
 # Heavy packages, and the files that may import them at module level.
 HEAVY = {

@@ -25,6 +25,7 @@ from resnet_jax.experiment.computation import (
 from resnet_jax.experiment.description import describe
 from resnet_jax.experiment.division import count_parts
 from resnet_jax.experiment.inputs import identify, make_eval_loader, make_train_loader, open_from
+from resnet_jax.experiment.network import network_settings
 from resnet_jax.experiment.plan import Plan, make_plan, schedule_options
 from resnet_jax.limits import check_limits
 from resnet_jax.schedules import create_schedule
@@ -48,6 +49,8 @@ MAY_CHANGE = (
     "checkpoint",
     "log",
     "plan",
+    "predict",
+    "export",
     "prepare",
 )
 # What may differ where a run is only evaluated: all but the network, its weights and what it is given.
@@ -64,10 +67,13 @@ EVALUATION_MAY_CHANGE = (
         "checkpoint",
         "log",
         "plan",
+        "predict",
+        "export",
         "prepare",
     ),
     *("input.flip", "input.erasing", "model.bn_group_size", "model.stochastic_depth", "model.zero_init_last_bn"),
     *("model.kernel_init", "model.head_init", "model.init_from", "model.init_head"),
+    *("model.allow_missing", "model.init_any_input", "model.class_names"),
 )
 
 
@@ -84,6 +90,7 @@ class Experiment:
     train_step: steps.TrainStep
     eval_step: steps.EvalStep
     class_names: tuple[str, ...]
+    network: dict[str, Any]  # what weights depend on (`network_settings`)
     data: dict[str, Any]  # what the data are, in JSON values: a checkpoint goes on with no others
     train_loader: Loader
     eval_loader: Loader
@@ -145,6 +152,7 @@ def build(
         warm_start=make_warm_start(config, train_source.class_names),
         **make_steps(config, split, model, optimizer, schedule),
         class_names=train_source.class_names,
+        network=network_settings(config),
         data=identify(train_source, eval_source),
         train_loader=make_train_loader(config, train_source, plan) if training else eval_loader,
         eval_loader=eval_loader,

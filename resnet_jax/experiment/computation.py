@@ -42,7 +42,8 @@ def make_model(config: ConfigDict, num_classes: int) -> ResNet:
     Raises:
       UsageError: it cannot be made, or has fewer outputs than that.
     """
-    options = {key: value for key, value in config.model.items() if not key.startswith("init_")}
+    not_of_it = ("init_from", "init_head", "init_any_input", "allow_missing", "class_names")
+    options = {key: value for key, value in config.model.items() if key not in not_of_it}
     if options["num_classes"] is None:
         options["num_classes"] = num_classes
     elif options["num_classes"] < num_classes:
@@ -58,7 +59,9 @@ def make_optimizer(config: ConfigDict) -> optax.GradientTransformationExtraArgs:
     Raises:
       UsageError: an unknown name, or options that contradict each other.
     """
-    optimizer = create_optimizer(**config.optimizer)
+    options = dict(config.optimizer)
+    del options["lr_scales"]
+    optimizer = create_optimizer(**options)
     pattern = config.train.trainable
     return optimizer if pattern is None else train_only(optimizer, pattern)
 
