@@ -1,10 +1,12 @@
-"""Trains a ResNet, evaluates a checkpoint (--mode=eval), plans (--mode=plan) or prepares ImageNet (--mode=prepare).
+"""Trains a ResNet, or does with one what --mode says: eval, predict, export, plan, prepare.
 
 python main.py --config=configs/resnet50.py [--workdir=DIR] [--config.section.key=value ...]
+python main.py --workdir=DIR --mode=predict IMAGE FOLDER ...   (the config is that of the run in DIR)
 """
 
 import contextlib
 import logging as stdlib_logging
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +25,7 @@ from resnet_jax.workdir import Workdir
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run is kept; default: runs/<name of the config file>.")
-_MODE = flags.DEFINE_enum("mode", "train", ["train", "eval", "plan", "prepare"], "What to do.")
+_MODE = flags.DEFINE_enum("mode", "train", ["train", "eval", "predict", "export", "plan", "prepare"], "What to do.")
 # Of a run on several hosts; found by itself on TPU pods, GKE, Slurm and Open MPI (docs/scaling.md).
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, the same for all processes.")
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many there are; 1: this one alone.", lower_bound=1)
@@ -31,7 +33,7 @@ _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, f
 _JOIN_TIMEOUT = flags.DEFINE_float("join_timeout", 300.0, "Seconds to wait for the other processes.", lower_bound=0.1)
 
 _LOCK_PATIENCE = 150.0  # seconds; a network file system forgets a machine that is gone after a minute or two
-_RUN_AGAIN = {"train": "to continue", "eval": "to evaluate", "plan": "to plan", "prepare": "to begin anew"}
+_RUN_AGAIN = {"train": "to continue", "prepare": "to begin anew"}
 
 
 def main(argv: list[str]) -> None:
@@ -40,18 +42,20 @@ def main(argv: list[str]) -> None:
         logging.set_verbosity(logging.FATAL)  # Orbax logs what it also raises, and much more
         stdlib_logging.getLogger("jax").setLevel(stdlib_logging.WARNING)  # as that a GPU cannot be used
     try:
-        if len(argv) > 1:
+        if len(argv) > 1 and _MODE.value != "predict":
             raise UsageError(f"{argv[1]!r} is no flag: flags begin with --, as --config.data.batch_size=256")
         if _CONFIG.value is None:
-            raise UsageError("--config is missing, as --config=configs/resnet50.py")
-        with full_disks_said(_RUN_AGAIN[_MODE.value]):
-            status = {"train": train, "eval": evaluate, "plan": plan, "prepare": prepare}[_MODE.value]()
+            raise UsageError("--config is missing, as --config=configs/resnet50.py; or --workdir=DIR, that of a run")
+        with full_disks_said(_again()):
+            status = _MODES[_MODE.value](argv[1:])
     except UsageError as error:
         command_line.fail(str(error), error.exit_status)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
     sys.exit(status)
 
 
-def train() -> int:
+def train(_: list[str]) -> int:
     """Trains, or says that there is nothing left to do; returns the exit status."""
     workdir = Workdir(_WORKDIR.value or default_workdir())
     with _at_work_in(workdir) as (channel, requests):
@@ -75,7 +79,7 @@ def train() -> int:
         return run(built, workdir, settings, requests, channel)
 
 
-def evaluate() -> int:
+def evaluate(_: list[str]) -> int:
     """Evaluates a checkpoint of a run; returns the exit status."""
     workdir = Workdir(_WORKDIR.value or default_workdir())
     with _at_work_in(workdir, must_hold_a_run=True) as (channel, requests):
@@ -92,7 +96,7 @@ def evaluate() -> int:
         return run(built, workdir, requests, channel)
 
 
-def plan() -> int:
+def plan(_: list[str]) -> int:
     """Says what a run will do and need; returns the exit status."""
     _check_alone()
     show_log()
@@ -106,12 +110,62 @@ def plan() -> int:
     return plan_run(built, topology=topology, json_path=json_path)
 
 
+def predict(places: list[str]) -> int:
+    """Says what is in images; returns the exit status."""
+    show_log(stream=sys.stderr)  # stdout is for the answers
+    from resnet_jax.data.sources.files import list_images  # noqa: PLC0415
+    from resnet_jax.predict import Wanted  # noqa: PLC0415
+    from resnet_jax.predict import predict as run  # noqa: PLC0415
+
+    wanted = Wanted(**_CONFIG.value.predict)
+    paths = list_images(places, sys.stdin)
+    return run(*_chosen_network(), paths, wanted)
+
+
+def export(_: list[str]) -> int:
+    """Writes files that serve without this program; returns the exit status."""
+    show_log()
+    from resnet_jax.export import check_request  # noqa: PLC0415
+    from resnet_jax.export import export as run  # noqa: PLC0415
+
+    options, workdir = _CONFIG.value.export, Workdir(_WORKDIR.value or default_workdir())
+    name = "-".join(
+        filter(None, [_CONFIG.value.eval.checkpoint.strip("/").replace("/", "_"), _CONFIG.value.eval.weights])
+    )
+    directory = Path(options.dir).expanduser() if options.dir else workdir.path / "exports" / name
+    check_request(directory, options.formats)
+    return run(*_chosen_network(dtype=options.dtype, alone=True), directory, options.formats)
+
+
+def _chosen_network(*, dtype: str | None = None, alone: bool = False) -> tuple:
+    """The network that --config and --workdir name, its weights, and the names of its outputs.
+
+    With `alone` on one device, as those who are served compute: over several, bfloat16 rounds otherwise.
+    """
+    _check_alone()
+    import jax  # noqa: PLC0415
+
+    from resnet_jax import experiment  # noqa: PLC0415
+    from resnet_jax.chosen import choose, outputs_and_names, read_chosen  # noqa: PLC0415
+
+    workdir = Workdir(_WORKDIR.value or default_workdir())
+    request = experiment.requested(_CONFIG.value)
+    stored = read_chosen(request.checkpoint, workdir, weights=request.weights)
+    num_classes, names = outputs_and_names(
+        stored, num_classes=request.num_classes, class_names_file=request.class_names_file
+    )
+    devices = jax.devices()[:1] if alone else None
+    inference = experiment.build_inference(_CONFIG.value, num_classes=num_classes, dtype=dtype, devices=devices)
+    chosen = choose(stored, inference.shapes, network=inference.network, any_input=request.any_input)
+    return inference, chosen, names
+
+
 @contextlib.contextmanager
 def _at_work_in(workdir: Workdir, *, must_hold_a_run: bool = False) -> Iterator[tuple[Channel, Requests]]:
     """Joins the processes of the run, if there are others, and keeps those of other runs out of the directory."""
     show_log()
     requests = Requests()
-    with Signals(requests.ask), _joined(requests) as channel, full_disks_said(_RUN_AGAIN[_MODE.value]):
+    with Signals(requests.ask), _joined(requests) as channel, full_disks_said(_again()):
         if must_hold_a_run:
             workdir.must_hold_a_run()
         patience = _LOCK_PATIENCE if channel.num_processes > 1 else 0.0
@@ -151,10 +205,12 @@ def default_workdir() -> Path:
     """runs/<name of the config file>, with its argument if it has one: 'runs/resnet50_fast-32'."""
     name = config_flags.get_config_filename(flags.FLAGS["config"])
     path, _, argument = name.partition(":")
+    if Path(path).stem == "run":
+        return Path(argument)
     return Path("runs", "-".join(filter(None, [Path(path).stem, argument])))
 
 
-def prepare() -> int:
+def prepare(_: list[str]) -> int:
     """Prepares ImageNet from its archives, or says that it is prepared; returns the exit status."""
     _check_alone()
     show_log()
@@ -162,6 +218,20 @@ def prepare() -> int:
 
     return run(data_dir=_CONFIG.value.data.data_dir, **_CONFIG.value.prepare)
 
+
+def _again() -> str:
+    """What the same command would do if it were run again."""
+    return _RUN_AGAIN.get(_MODE.value, f"to {_MODE.value}")
+
+
+_MODES = {
+    "train": train,
+    "eval": evaluate,
+    "predict": predict,
+    "export": export,
+    "plan": plan,
+    "prepare": prepare,
+}
 
 if __name__ == "__main__":
     app.run(main, flags_parser=command_line.parse)

@@ -1,9 +1,26 @@
 """The weights that are evaluated, used for predictions or exported."""
 
+import contextlib
 import dataclasses
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from resnet_jax import checkpoint_files
+from resnet_jax.checkpoint_files import DamagedError
+from resnet_jax.checksums import sha256_of_arrays
+from resnet_jax.class_list import check_same
+from resnet_jax.errors import UsageError
+from resnet_jax.retention import Retention
 from resnet_jax.state import Weights
+from resnet_jax.weights import StoredWeights, check_settings, fill, read_weights
+from resnet_jax.workdir import Workdir
+
+logger = logging.getLogger(__name__)
+
+_HEAD_BIAS = "params/head/bias"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,3 +42,115 @@ class Chosen:
     weights: Weights | None
     sha256: str
     class_names: tuple[str, ...] | None
+
+
+def find_weights(checkpoint: str, workdir: Workdir) -> str:
+    """Where the weights are: one of the checkpoints of a run, or what a path names.
+
+    Args:
+      checkpoint: 'latest', 'best' by evaluation top-1, a step in digits; else a path, as `model.init_from`.
+      workdir: of the run.
+
+    Raises:
+      UsageError: there is no such checkpoint.
+    """
+    if checkpoint not in ("latest", "best") and not checkpoint.isdigit():
+        return checkpoint
+    steps = sorted(int(path.name) for path in workdir.checkpoints.glob("*") if path.name.isdigit())
+    found = {"latest": lambda: max(steps, default=None), "best": lambda: _best(workdir.checkpoints, steps)}
+    step = found[checkpoint]() if checkpoint in found else int(checkpoint)
+    if step in steps:
+        return str(workdir.checkpoints / str(step))
+    there = f"there are {', '.join(map(str, steps))}" if steps else "there are none"
+    raise UsageError(
+        f"no checkpoint {checkpoint!r} in {workdir.checkpoints}: {there}; config.eval.checkpoint is latest, best, a step "
+        "or the path of weights"
+    )
+
+
+def read_chosen(checkpoint: str, workdir: Workdir, *, weights: Weights | None) -> StoredWeights:
+    """Reads the weights that `find_weights` finds; raises as it and `read_weights`."""
+    return read_weights(find_weights(checkpoint, workdir), weights=weights)
+
+
+def choose(
+    stored: StoredWeights, shapes: dict[str, Any], *, network: Mapping[str, Any], any_input: bool = False
+) -> Chosen:
+    """Makes sure that weights are those of a network.
+
+    Args:
+      stored: as `read_chosen` has them.
+      shapes: of its 'params' and 'batch_stats'.
+      network: what it is and is given (`network_settings`).
+      any_input: see `check_settings`.
+
+    Raises:
+      UsageError: they are of another one, or were trained with other input.
+    """
+    check_settings(stored, network, any_input=any_input)
+    filled = fill(stored, shapes, head=True, allow_missing=())
+    logger.info("weights      %s, %s", stored.path, stored.format)
+    for line in filled.report:
+        logger.debug("%s", line)
+    variables = filled.variables
+    return Chosen(
+        variables=variables,
+        path=stored.path,
+        step=stored.step,
+        weights=stored.weights,
+        sha256=sha256_of_arrays(variables),
+        class_names=stored.class_names,
+    )
+
+
+def outputs_and_names(
+    stored: StoredWeights, *, num_classes: int | None, class_names_file: str | None
+) -> tuple[int, tuple[str, ...]]:
+    """How many outputs the network is to have, and what they are called.
+
+    Args:
+      stored: weights; those of a run know the names of its classes.
+      num_classes: outputs; None: as many as there are names in the file, else as the weights have.
+      class_names_file: see `read_class_names`; None: the names that the weights know, else numbers.
+
+    Raises:
+      UsageError: the names are not those of the weights, or not as many as the outputs.
+    """
+    given = read_class_names(class_names_file) if class_names_file else None
+    if given and stored.class_names:
+        check_same(stored.class_names, given, owner=stored.path)
+    outputs = num_classes or (len(given) if given else len(stored.arrays[_HEAD_BIAS]))
+    if given and len(given) != outputs:
+        raise UsageError(
+            f"config.model.class_names={class_names_file} has {len(given)} names for {outputs} outputs: "
+            "set config.model.num_classes, or name another file"
+        )
+    names = given or stored.class_names or ()
+    return outputs, (*names[:outputs], *(f"class {number}" for number in range(len(names), outputs)))
+
+
+def read_class_names(path: str) -> tuple[str, ...]:
+    """Reads the names of classes, in order, of a file: a JSON list, or a name a line.
+
+    Raises:
+      UsageError: it cannot be read, or holds no names.
+    """
+    try:
+        text = Path(path).expanduser().read_text(encoding="utf-8")
+        names = json.loads(text) if text.lstrip().startswith("[") else text.splitlines()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"config.model.class_names={path} cannot be read ({error}): name another file") from None
+    names = tuple(str(name).strip() for name in names)
+    if not names or "" in names:
+        raise UsageError(f"config.model.class_names={path} has no name on some line: give each class one")
+    return names
+
+
+def _best(directory: Path, steps: list[int]) -> int | None:
+    """The step with the highest evaluation top-1; None if none was evaluated."""
+    top1: dict[int, float | None] = {}
+    for step in steps:
+        with contextlib.suppress(DamagedError):
+            _, top1[step] = checkpoint_files.read_meta(directory / str(step))
+    best = Retention(top1, unreadable=(), keep_latest=1, keep_best=1).best
+    return best[0] if best else None

@@ -20,8 +20,8 @@ def parse(argv: list[str]) -> list[str]:
 
     A mistake in them, or in the file that --config names, is printed and ends the process with status 2.
     """
-    pairs = zip(argv, [*argv[1:], ""], strict=True)
-    files = [_value(arg, after) for arg, after in pairs if re.fullmatch("--?config(=.*)?", arg)]
+    argv = _with_config_of_run(argv)
+    files = _values(argv, "config")
     if files:
         path, *argument = files[-1].split(":", 1)
         _check_overrides(argv, path, _load(path, *argument))
@@ -29,6 +29,20 @@ def parse(argv: list[str]) -> list[str]:
         return flags.FLAGS(argv)
     except (flags.Error, *_MISTAKES) as error:
         fail(_one_line(error))
+
+
+def _with_config_of_run(argv: list[str]) -> list[str]:
+    """Adds the config of the run that --workdir names, where none is named and there is one."""
+    workdirs = _values(argv, "workdir")
+    if _values(argv, "config") or not workdirs or not Path(workdirs[-1], "config.json").expanduser().exists():
+        return argv
+    return [argv[0], f"--config={Path(argv[0]).parent / 'configs' / 'run.py'}:{workdirs[-1]}", *argv[1:]]
+
+
+def _values(argv: list[str], flag: str) -> list[str]:
+    """All values that a flag is given."""
+    pairs = zip(argv, [*argv[1:], ""], strict=True)
+    return [_value(arg, after) for arg, after in pairs if re.fullmatch(f"--?{flag}(=.*)?", arg)]
 
 
 def fail(message: str, status: int = UsageError.exit_status) -> NoReturn:

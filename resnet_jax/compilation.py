@@ -10,7 +10,7 @@ from jax.stages import Compiled
 
 from resnet_jax.batch import Batch, abstract_batch
 from resnet_jax.data.loader import Loader
-from resnet_jax.experiment import Experiment
+from resnet_jax.experiment import Experiment, Inference
 from resnet_jax.sharding import over_batch, place, replicated
 from resnet_jax.state import TrainState, abstract_state
 
@@ -43,12 +43,25 @@ def compile_train_step(experiment: Experiment, image_size: int) -> Compiled:
     return jitted.lower(state, _abstract_batch(experiment, experiment.train_loader, image_size)).compile()
 
 
-def compile_eval_step(experiment: Experiment) -> Compiled:
-    """Compiles the evaluation step."""
+def compile_eval_step(experiment: Experiment, *, with_answers: bool = False) -> Compiled:
+    """Compiles the evaluation step, or `EvalStep.with_answers` of it, whose answers every process then has."""
     whole, rows = replicated(experiment.mesh), over_batch(experiment.mesh)
-    jitted = jax.jit(experiment.eval_step, in_shardings=(whole, rows), out_shardings=whole)
+    step = experiment.eval_step.with_answers if with_answers else experiment.eval_step
+    jitted = jax.jit(step, in_shardings=(whole, rows), out_shardings=whole)
     loader, variables = experiment.eval_loader, abstract_state(experiment.init, whole).variables
     return jitted.lower(variables, _abstract_batch(experiment, loader, loader.image_size_at(0))).compile()
+
+
+def compile_predict_step(inference: Inference, batch_size: int) -> Compiled:
+    """Compiles the prediction step for so many images at once."""
+    whole, rows = replicated(inference.mesh), over_batch(inference.mesh)
+    side = inference.picture.image_size
+    images = jax.ShapeDtypeStruct((batch_size, side, side, 3), jnp.uint8, sharding=rows)
+    variables = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), inference.shapes
+    )
+    jitted = jax.jit(inference.predict_step, in_shardings=(whole, rows), out_shardings=whole)
+    return jitted.lower(variables, images).compile()
 
 
 def _abstract_batch(experiment: Experiment, loader: Loader, image_size: int) -> Batch[jax.ShapeDtypeStruct]:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -74,12 +75,17 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def show_log(*, level: int = logging.INFO) -> None:
-    """Prints what this package logs at this level and above, one line a record."""
+def show_log(*, level: int = logging.INFO, stream: TextIO | None = None) -> None:
+    """Prints what this package logs at this level and above, one line a record.
+
+    Args:
+      level: of `logging`.
+      stream: that it goes to; None: stdout, errors to stderr.
+    """
     package = logging.getLogger("resnet_jax")
     package.setLevel(logging.DEBUG)
     package.propagate = False
-    package.handlers = [_BarHandler(level)]
+    package.handlers = [_BarHandler(level, stream)]
 
 
 @contextlib.contextmanager
@@ -99,8 +105,12 @@ def keep_log(path: Path) -> Iterator[None]:
 class _BarHandler(logging.Handler):
     """Prints above the bar instead of through it."""
 
+    def __init__(self, level: int, stream: TextIO | None):
+        super().__init__(level)
+        self._stream = stream
+
     def emit(self, record: logging.LogRecord) -> None:
-        stream = sys.stderr if record.levelno >= logging.ERROR else sys.stdout
+        stream = self._stream or (sys.stderr if record.levelno >= logging.ERROR else sys.stdout)
         encoding = stream.encoding or "utf-8"
         line = self.format(record).encode(encoding, "backslashreplace").decode(encoding)  # file names hold any bytes
         try:

@@ -22,7 +22,8 @@ from resnet_jax.normalization import normalize, standardize_per_image
 from resnet_jax.optimizers import create_optimizer
 from resnet_jax.schedules import Schedule
 from resnet_jax.state import TrainState, Weights, make_init
-from resnet_jax.warm_start import begin_with, train_only
+from resnet_jax.trainable import train_only, trainable_pattern
+from resnet_jax.warm_start import begin_with
 
 
 def check_image_sizes(config: ConfigDict) -> None:
@@ -50,7 +51,12 @@ def make_model(config: ConfigDict, num_classes: int) -> ResNet:
         raise UsageError(
             f"config.model.num_classes={options['num_classes']} is less than the {num_classes} classes of the data"
         )
-    return create_model(**options)
+    return create_model(**options, trained_norms=trained_norms(config))
+
+
+def trained_norms(config: ConfigDict) -> str:
+    """The regular expression by which batch norms find whether their statistics move in training."""
+    return trainable_pattern(config.train.trainable if config.train.freeze_statistics else None)
 
 
 def make_optimizer(config: ConfigDict) -> optax.GradientTransformationExtraArgs:
@@ -59,11 +65,7 @@ def make_optimizer(config: ConfigDict) -> optax.GradientTransformationExtraArgs:
     Raises:
       UsageError: an unknown name, or options that contradict each other.
     """
-    options = dict(config.optimizer)
-    del options["lr_scales"]
-    optimizer = create_optimizer(**options)
-    pattern = config.train.trainable
-    return optimizer if pattern is None else train_only(optimizer, pattern)
+    return train_only(create_optimizer(**config.optimizer), trainable_pattern(config.train.trainable))
 
 
 def make_warm_start(
@@ -109,7 +111,7 @@ def make_steps(
     Raises:
       UsageError: an unknown loss.
     """
-    preprocess, ema = _make_preprocess(config), config.ema
+    preprocess, ema = make_preprocess(config), config.ema
     train_step = steps.make_train_step(
         gradient_fn=_make_gradient_fn(config, split, model, preprocess),
         optimizer=optimizer,
@@ -138,11 +140,13 @@ def _make_gradient_fn(config: ConfigDict, split: Split | None, model: ResNet, pr
         label_smoothing=config.loss.label_smoothing,
         target_threshold=config.loss.target_threshold,
     )
-    gradient_fn = make_gradient_fn(model=model, train_input=train_input, loss=loss)
+    pattern = trainable_pattern(config.train.trainable)
+    gradient_fn = make_gradient_fn(model=model, train_input=train_input, loss=loss, trainable=pattern)
     return gradient_fn if split is None else accumulate(gradient_fn, split)
 
 
-def _make_preprocess(config: ConfigDict) -> Preprocess:
+def make_preprocess(config: ConfigDict) -> Preprocess:
+    """The function from pixels to the input of the network."""
     if config.input.per_image:
         return functools.partial(standardize_per_image, dtype=jnp.float32)
     mean, std = tuple(config.input.mean), tuple(config.input.std)

@@ -5,9 +5,12 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from resnet_jax.data.sources import Source, share_with_boxes
+from resnet_jax.experiment.computation import trained_norms
 from resnet_jax.experiment.plan import Plan
+from resnet_jax.models.batch_norm import moves
 from resnet_jax.schedules import Schedule, rate_table
 from resnet_jax.state import TrainState, parameter_count
+from resnet_jax.trainable import only_trained, trainable_pattern
 
 
 def describe(
@@ -30,6 +33,7 @@ def describe(
         "inputs": _inputs(config),
         "training": f"{plan.total_steps:,} steps of {batch_size:,} images = {epochs:.4g} epochs of "
         f"{plan.steps_per_epoch:,.5g} steps{_training(config, parts)}",
+        "trained": _trained(config, abstract),
         "evaluation": f"every {plan.eval_every_steps:,.5g} steps and at the end{_evaluation(config)}",
         "rate": _rates(plan, schedule),
     }
@@ -79,15 +83,33 @@ def _inputs(config: ConfigDict) -> str:
 
 
 def _training(config: ConfigDict, parts: int) -> str:
-    train, ema, loss = config.train, config.ema, config.loss
+    ema, loss = config.ema, config.loss
     lines = {
         f", from {config.model.init_from}": config.model.init_from,
-        f", of {train.trainable!r} alone": train.trainable,
         f", each in {parts} parts": parts > 1,
         f", averaged by {ema.decay:g}": ema.decay,
         f", loss times {loss.scale:g}{' at first' if loss.scale_growth_steps else ''}": loss.scale != 1,
     }
     return "".join(line for line, is_on in lines.items() if is_on)
+
+
+def _trained(config: ConfigDict, abstract: TrainState) -> str:
+    """Which parameters, and which statistics, change how; nothing where all do alike."""
+    pattern, parts = config.train.trainable, []
+    if pattern is not None:
+        trained = parameter_count(only_trained(abstract.params, trainable_pattern(pattern)))
+        parts.append(f"{trained:,} of {parameter_count(abstract.params):,} parameters ({pattern!r})")
+        parts.append(_statistics(config, abstract))
+    parts += [f"rate of {scaled!r} times {factor:g}" for scaled, factor in config.optimizer.lr_scales]
+    return ", ".join(parts)
+
+
+def _statistics(config: ConfigDict, abstract: TrainState) -> str:
+    paths = {
+        tuple(key.key for key in path[:-1]) for path, _ in jax.tree_util.tree_leaves_with_path(abstract.batch_stats)
+    }
+    kept = sum(not moves(path, trained_norms(config)) for path in paths)
+    return f"{kept} of {len(paths)} batch norms keep their statistics"
 
 
 def _evaluation(config: ConfigDict) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from resnet_jax.data.sources.source import Example
 from resnet_jax.errors import UsageError
 
-_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff")
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff")
 
 
 class FolderSource:
@@ -97,7 +97,7 @@ def _images(root: Path, class_name: str) -> list[str]:
     found = [f"{folder}/{name}" for folder in sorted(folders) for name in sorted(names[folder])]
     if not found:
         raise UsageError(
-            f"no image in {root / class_name} ({', '.join(_ENDINGS)}): every class needs some, in each split"
+            f"no image in {root / class_name} ({', '.join(ENDINGS)}): every class needs some, in each split"
         )
     return found
 
@@ -110,7 +110,7 @@ def _list(folder: str) -> tuple[list[str], list[str]]:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                is_image = entry.name.lower().endswith(_ENDINGS)
+                is_image = entry.name.lower().endswith(ENDINGS)
                 # Links that are named as images are not looked up: a million of them take minutes on a network disk.
                 if entry.is_dir(follow_symlinks=not is_image):
                     folders.append(entry.name)

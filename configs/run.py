@@ -1,0 +1,28 @@
+"""The config of a run that is there: python main.py --workdir=DIR is short for --config=configs/run.py:DIR.
+
+Keys that were not there when the run was started have their defaults.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from configs import default
+
+
+def get_config(workdir: str = ""):
+    path = Path(workdir, "config.json").expanduser()
+    try:
+        settings = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} is no config of a run ({error}): name the work directory of one") from None
+    config = default.get_config()
+    config.update(_as_in_configs(settings))
+    return config
+
+
+def _as_in_configs(value: Any) -> Any:
+    """JSON has lists where configs have tuples."""
+    if isinstance(value, dict):
+        return {key: _as_in_configs(part) for key, part in value.items()}
+    return tuple(map(_as_in_configs, value)) if isinstance(value, list) else value

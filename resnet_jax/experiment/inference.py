@@ -1,0 +1,123 @@
+"""The parts of a config that predictions and exports need: no data, no optimizer, no schedule."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, get_args
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from resnet_jax import sharding
+from resnet_jax.data.crop_stages import CropStages
+from resnet_jax.data.crops import create_eval_crop
+from resnet_jax.data.loader import Loader
+from resnet_jax.data.order import EvalOrder
+from resnet_jax.data.resize import create_resize
+from resnet_jax.data.sources import Source
+from resnet_jax.errors import UsageError
+from resnet_jax.experiment.computation import check_image_sizes, make_model, make_preprocess
+from resnet_jax.experiment.network import network_settings
+from resnet_jax.exports.eval_picture import EvalPicture
+from resnet_jax.limits import check_limits
+from resnet_jax.prediction import PredictStep, make_predict_step
+from resnet_jax.state import Weights
+from resnet_jax.workdir import flatten
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What predictions and exports are asked for."""
+
+    checkpoint: str  # 'latest', 'best', a step, or a path
+    weights: Weights | None
+    class_names_file: str | None
+    num_classes: int | None  # outputs; None: as many as the weights have
+    any_input: bool  # whatever padding and normalisation they were trained with
+
+
+@dataclasses.dataclass(frozen=True)
+class Inference:
+    """Everything that it takes to get from image files to probabilities."""
+
+    mesh: Mesh
+    network: dict[str, Any]  # what weights depend on (`network_settings`)
+    picture: EvalPicture
+    dtype: str  # of the activations
+    predict_step: PredictStep
+    shapes: dict[str, Any]  # of 'params' and 'batch_stats'
+    make_loader: Callable[[Source, int], Loader]  # of a source, in batches of at most so many that the devices divide
+
+
+def requested(config: ConfigDict) -> Request:
+    """What a config asks for. Raises UsageError for a value out of range."""
+    check_limits(flatten(config.to_dict()))
+    weights = config.eval.weights
+    if weights not in (None, *get_args(Weights)):
+        raise UsageError(f"config.eval.weights={weights!r} is not one of {', '.join(get_args(Weights))}")
+    model = config.model
+    return Request(config.eval.checkpoint, weights, model.class_names, model.num_classes, model.init_any_input)
+
+
+def build_inference(
+    config: ConfigDict, *, num_classes: int, dtype: str | None = None, devices: Sequence[jax.Device] | None = None
+) -> Inference:
+    """Makes the parts; nothing is compiled.
+
+    Args:
+      config: as `configs/default.py` has it.
+      num_classes: outputs of the network.
+      dtype: of the activations; None: that of training.
+      devices: to compute on; None: all there are.
+
+    Raises:
+      UsageError: a value is out of range, or an unknown name.
+    """
+    config = config.copy_and_resolve_references()
+    config.model.update({"num_classes": num_classes, "dtype": dtype or config.model.dtype})
+    check_image_sizes(config)
+    model, mesh = make_model(config, num_classes), sharding.make_mesh(devices)
+    picture = eval_picture(config)
+    images = jax.ShapeDtypeStruct((1, picture.image_size, picture.image_size, 3), jnp.float32)
+    shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
+    return Inference(
+        mesh=mesh,
+        network=network_settings(config),
+        picture=picture,
+        dtype=config.model.dtype,
+        predict_step=make_predict_step(model=model, preprocess=make_preprocess(config)),
+        shapes=shapes,
+        make_loader=_loader_maker(picture, mesh.size),
+    )
+
+
+def eval_picture(config: ConfigDict) -> EvalPicture:
+    """What a config has evaluation make of an image file."""
+    data = config.data
+    return EvalPicture(
+        image_size=config.eval.image_size or data.image_size,
+        crop=data.eval_crop.name,
+        padding=data.eval_crop.padding,
+        resize=data.resize,
+        enlarge_to=data.enlarge_to,
+    )
+
+
+def _loader_maker(picture: EvalPicture, devices: int) -> Callable[[Source, int], Loader]:
+    crop = create_eval_crop(picture.crop, size=picture.image_size, padding=picture.padding)
+    resize = create_resize(picture.resize)
+
+    def make_loader(source: Source, at_most: int) -> Loader:
+        batch_size = -(-min(at_most, len(source)) // devices) * devices
+        return Loader(
+            source=source,
+            order=EvalOrder(num_examples=len(source), batch_size=batch_size),
+            crops=CropStages((crop,)),
+            resize=resize,
+            enlarge_to=picture.enlarge_to,
+            seed=0,  # evaluation draws nothing
+            replaces=False,
+        )
+
+    return make_loader

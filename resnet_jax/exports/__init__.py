@@ -1,0 +1,1 @@
+"""What leaves this program: files that serve without it."""

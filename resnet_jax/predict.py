@@ -1,0 +1,123 @@
+"""Predictions for image files: the likeliest classes of each, as lines of JSON or of a table."""
+
+import dataclasses
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from resnet_jax.batch import UNREADABLE
+from resnet_jax.chosen import Chosen
+from resnet_jax.compilation import compile_predict_step
+from resnet_jax.data.feed import device_batches, host_batches
+from resnet_jax.data.loader import Loader
+from resnet_jax.data.sources.files import FilesSource
+from resnet_jax.errors import UsageError
+from resnet_jax.experiment import Inference
+from resnet_jax.sharding import place, replicated
+
+logger = logging.getLogger(__name__)
+
+_WIDEST_PATH = 60  # columns of a table that paths are padded to
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """What is to be said of each image, and how."""
+
+    top_k: int
+    format: str  # 'table' or 'json'
+    batch_size: int
+
+    def __post_init__(self):
+        if self.format not in ("table", "json"):
+            raise UsageError(f"config.predict.format={self.format!r} is not one of table, json")
+
+
+def predict(
+    inference: Inference, chosen: Chosen, class_names: Sequence[str], paths: Sequence[str], wanted: Wanted
+) -> int:
+    """Prints a line for each file, in order; those that cannot be read are said, and the rest goes on.
+
+    Args:
+      inference: from files to probabilities.
+      chosen: the weights.
+      class_names: of the outputs.
+      paths: of image files.
+      wanted: what is said of each.
+
+    Returns:
+      The exit status: 0, or 2 if not one of the files could be read.
+    """
+    loader = inference.make_loader(FilesSource(paths), wanted.batch_size)
+    line = _json_line if wanted.format == "json" else _TableLine(paths)
+    bad = 0
+    for path, probabilities in zip(paths, _probabilities(inference, chosen, loader), strict=True):
+        if isinstance(probabilities, str):
+            bad += 1
+            answer = {"path": path, "error": probabilities}
+        else:
+            answer = {"path": path, "predictions": _likeliest(probabilities, class_names, wanted.top_k)}
+        print(line(answer), flush=True)
+    if bad:
+        logger.warning("unreadable   %d of %d files", bad, len(paths))
+    return 2 if bad == len(paths) else 0
+
+
+def _probabilities(inference: Inference, chosen: Chosen, loader: Loader) -> Iterator[np.ndarray | str]:
+    """Of each file in turn: [K] float32, the class that the network says first; or why it cannot be read."""
+    step = compile_predict_step(inference, loader.order.batch_size)
+    variables = place(chosen.variables, replicated(inference.mesh))
+    size = loader.order.batch_size
+    loaded = host_batches(loader, start=0, stop=loader.num_batches, num_threads=None, num_workers=0)
+    labels: list[np.ndarray] = []  # of batches that are on their way through the devices
+
+    def batches() -> Iterator:
+        for batch, _ in loaded:
+            labels.append(batch.label)
+            yield batch
+
+    for number, batch in enumerate(device_batches(batches(), mesh=inference.mesh)):
+        probabilities = np.asarray(jax.device_get(step(variables, batch.image)["probabilities"]))
+        for row, index in enumerate(range(number * size, min((number + 1) * size, len(loader.source)))):
+            readable = labels[number][row] != UNREADABLE
+            yield probabilities[row] if readable else loader.problem(index) or "it could not be read at first"
+
+
+def _likeliest(probabilities: np.ndarray, class_names: Sequence[str], top_k: int) -> list[dict[str, Any]]:
+    """The first classes by probability; equal ones by number."""
+    order = np.argsort(-probabilities, kind="stable")[:top_k]
+    return [
+        {"class": int(label), "name": class_names[label], "probability": _finite(float(probabilities[label]))}
+        for label in order
+    ]
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no NaN."""
+    return value if np.isfinite(value) else None
+
+
+def _json_line(answer: dict[str, Any]) -> str:
+    return json.dumps(answer)
+
+
+class _TableLine:
+    """Lines of a table: the path, then probabilities in percent, each with its class."""
+
+    def __init__(self, paths: Sequence[str]):
+        self._width = min(_WIDEST_PATH, max(map(len, paths)))
+
+    def __call__(self, answer: dict[str, Any]) -> str:
+        path = answer["path"].ljust(self._width)
+        if "error" in answer:
+            return f"{path}  cannot be read: {answer['error']}"
+        return "  ".join([path, *(_cell(found) for found in answer["predictions"])])
+
+
+def _cell(found: dict[str, Any]) -> str:
+    percent = "  NaN" if found["probability"] is None else f"{100 * found['probability']:5.1f}"
+    return f"{percent} % {found['name']}"

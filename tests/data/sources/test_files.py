@@ -1,0 +1,47 @@
+import os
+
+import pytest
+
+from resnet_jax.data.sources.files import FilesSource, list_images
+from resnet_jax.errors import UsageError
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    for name in ("b.jpg", "a.PNG", "in/c.jpeg", "in/deep/d.webp", ".hidden.jpg", ".git/e.jpg", "notes.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    return tmp_path
+
+
+def test_folders_give_their_images_by_name_and_those_within(pictures):
+    found = [os.path.relpath(path, pictures) for path in list_images([str(pictures)], [])]
+    assert found == ["a.PNG", "b.jpg", "in/c.jpeg", "in/deep/d.webp"]
+
+
+def test_files_come_as_they_are_named_there_or_not_whatever_their_ending(pictures):
+    named = [str(pictures / "notes.txt"), str(pictures / "none.jpg"), str(pictures / "b.jpg")]
+    assert list_images(named, []) == named
+
+
+def test_stdin_lists_files_and_folders(pictures):
+    lines = [f"{pictures / 'b.jpg'}\n", "\n", f"{pictures / 'in' / 'deep'}\r\n", "a file.jpg"]
+    expected = ["first.jpg", str(pictures / "b.jpg"), str(pictures / "in" / "deep" / "d.webp"), "a file.jpg"]
+    assert list_images(["first.jpg", "-"], lines) == expected
+
+
+def test_nothing_to_look_at_is_an_error(tmp_path):
+    with pytest.raises(UsageError, match="no images are named: python main.py --mode=predict"):
+        list_images(["-"], [])
+    with pytest.raises(UsageError, match=f"no image in {tmp_path} "):
+        list_images([str(tmp_path)], [])
+
+
+def test_files_are_read_when_they_are_asked_for(pictures):
+    source = FilesSource([str(pictures / "b.jpg"), str(pictures / "none.jpg"), str(pictures / "in")])
+    assert (len(source), source[0].image, source.where(1)) == (3, b"b.jpg", str(pictures / "none.jpg"))
+    with pytest.raises(FileNotFoundError, match="^there is no such file$"):
+        source[1]
+    with pytest.raises(ValueError, match="Is a directory"):
+        source[2]

@@ -1,0 +1,167 @@
+"""From training to files that serve, by the command line: train, evaluate, predict, export, load elsewhere."""
+
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from resnet_jax.data.images import open_picture
+from resnet_jax.data.sources import open_source
+from tests.end_to_end import processes
+
+CONFIG = "configs/digits.py"
+
+# A process that has JAX and neither this package nor Flax.
+ELSEWHERE = """
+import json, sys
+sys.modules["resnet_jax"] = sys.modules["flax"] = None
+import numpy as np
+from jax import export
+
+network = export.deserialize(bytearray(open(sys.argv[1] + "/model.jax", "rb").read()))
+outputs = network.call(np.load(sys.argv[2])["images"])
+print(json.dumps({name: np.asarray(value).tolist() for name, value in outputs.items()}))
+"""
+
+
+def main(*arguments, data_dir, stdin=""):
+    """Runs main.py; returns the completed process with its output as text."""
+    return subprocess.run(
+        [sys.executable, "main.py", *map(str, arguments)],
+        cwd=processes.ROOT,
+        env=processes.environment(data_dir),
+        capture_output=True,
+        text=True,
+        input=stdin,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, data_dir):
+    """The work directory of a trained run."""
+    workdir = tmp_path_factory.mktemp("circle") / "run"
+    done = processes.run(CONFIG, workdir, data_dir, processes.SMALL | {"train.total_steps": 120})
+    assert done.returncode == 0, done.stderr
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def pictures(run, data_dir):
+    """A folder of digits of the evaluation set as PNG files, the class in the name, and their pixels as evaluated."""
+    options = {"data_dir": str(data_dir), "train_split": "train", "eval_split": None, "cache_dir": None}
+    source = open_source("tfds", training=False, name="digits", **options)
+    folder = run.parent / "pictures"
+    folder.mkdir()
+    for index in range(20):
+        picture = open_picture(source[index].image)
+        name = f"{index:02}-is-{source.class_names[source[index].label]}.png"
+        cv2.imwrite(str(folder / name), cv2.cvtColor(picture.top(picture.height), cv2.COLOR_RGB2BGR))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def certificate(run, data_dir):
+    """What evaluation says."""
+    done = main("--mode=eval", f"--workdir={run}", data_dir=data_dir)
+    assert done.returncode == 0, done.stderr
+    (found,) = (run / "evaluations").glob("*/certificate.json")
+    return json.loads(found.read_text())
+
+
+@pytest.fixture(scope="module")
+def answers(run, pictures, data_dir):
+    """What predictions say of the pictures, of a file that is none and of one that is not there."""
+    (pictures.parent / "broken.png").write_bytes(b"no image")
+    places = [pictures, pictures.parent / "broken.png", "nowhere.png"]
+    done = main(
+        *("--mode=predict", f"--workdir={run}", "--config.predict.format=json", "--config.predict.top_k=10", "-"),
+        data_dir=data_dir,
+        stdin="".join(f"{place}\n" for place in places),
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def export(run, data_dir):
+    """A directory with what serves without this program."""
+    directory = run.parent / "export"
+    formats = "--config.export.formats=('jax', 'safetensors')"
+    done = main("--mode=export", f"--workdir={run}", f"--config.export.dir={directory}", formats, data_dir=data_dir)
+    assert done.returncode == 0, done.stderr
+    return directory
+
+
+def test_evaluation_says_what_training_said(run, certificate):
+    result = processes.read_result(run)["eval"]
+    assert certificate["count"] == result["count"] == 360
+    assert certificate["top1"]["value"] == pytest.approx(result["top1"], abs=1e-12)
+    assert certificate["checkpoint"]["step"] == 120
+
+
+def test_predictions(pictures, answers):
+    paths = sorted(str(path) for path in pictures.iterdir())
+    assert [answer["path"] for answer in answers] == [*paths, str(pictures.parent / "broken.png"), "nowhere.png"]
+    good, (broken, missing) = answers[:-2], answers[-2:]
+    assert "no image" in broken["error"] and "there is no such file" in missing["error"]
+    for answer in good:
+        probabilities = [found["probability"] for found in answer["predictions"]]
+        assert sum(probabilities) == pytest.approx(1, abs=1e-5)
+        assert probabilities == sorted(probabilities, reverse=True)
+    right = sum(f"-is-{answer['predictions'][0]['name']}." in answer["path"] for answer in good)
+    assert right >= 8  # of 20, where 2 are chance: it was trained for a second
+
+
+def test_the_artifact_runs_where_this_package_is_not(run, export, answers, pictures, tmp_path):
+    described = json.loads((export / "model.json").read_text())
+    assert described["class_names"] == json.loads((run / "classes.json").read_text())
+    # The pixels by the description alone; digits are enlarged twice.
+    before = described["preprocessing"]["before"]
+    assert (before["crop"], before["resize"]) == ("central", "area")
+    images = [by_hand(cv2.imread(str(path)), before) for path in sorted(pictures.iterdir())]
+    np.savez(tmp_path / "images.npz", images=np.stack(images))
+    command = [sys.executable, "-I", "-c", ELSEWHERE, str(export), str(tmp_path / "images.npz")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    outputs = json.loads(done.stdout)
+    for row, answer in enumerate(answers[:20]):
+        for found in answer["predictions"]:
+            assert outputs["probabilities"][row][found["class"]] == pytest.approx(found["probability"], abs=1e-4)
+        assert outputs["classes"][row] == answer["predictions"][0]["class"]
+
+
+def by_hand(pixels, before):
+    """[H, W, 3] BGR to the input of the network, as docs/serving.md says it."""
+    pixels, size = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), before["image_size"]
+    factor = before["enlarge_to"] / min(pixels.shape[:2])
+    if factor > 1:
+        height, width = (round(side * factor) for side in pixels.shape[:2])
+        pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
+    side = int(np.float32(size / (size + before["padding"])) * np.float32(min(pixels.shape[:2])))
+    top, left = ((length - side + 1) // 2 for length in pixels.shape[:2])
+    return cv2.resize(pixels[top : top + side, left : left + side], (size, size), interpolation=cv2.INTER_AREA)
+
+
+def test_one_hash_names_the_weights_in_all_places(certificate, export, run, data_dir):
+    described = json.loads((export / "model.json").read_text())
+    assert described["source"]["sha256"] == certificate["checkpoint"]["sha256"]
+    path = export / "model.safetensors"
+    done = main("--mode=eval", f"--workdir={run}", f"--config.eval.checkpoint={path}", data_dir=data_dir)
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(path.read_text()) for path in (run / "evaluations").glob("*/certificate.json")]
+    assert len(found) == 2
+    assert {one["checkpoint"]["sha256"] for one in found} == {certificate["checkpoint"]["sha256"]}
+    assert {one["top1"]["correct"] for one in found} == {certificate["top1"]["correct"]}
+
+
+def test_an_export_that_is_there_is_not_replaced(run, export, data_dir):
+    before = (export / "model.json").read_bytes()
+    done = main("--mode=export", f"--workdir={run}", f"--config.export.dir={export}", data_dir=data_dir)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"{export} is there already: name another with config.export.dir, or remove it" in done.stderr
+    assert (export / "model.json").read_bytes() == before

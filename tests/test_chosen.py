@@ -1,0 +1,103 @@
+import json
+
+import numpy as np
+import pytest
+
+from resnet_jax import checkpoint_files, experiment
+from resnet_jax.chosen import choose, find_weights, outputs_and_names, read_chosen, read_class_names
+from resnet_jax.errors import UsageError
+from resnet_jax.workdir import Workdir
+from tests.chosen_weights import untrained
+from tests.tiny import tiny_config
+
+INFERENCE, CHOSEN = untrained()
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    """A run with checkpoints of the steps 3, 10 and 20, the second of which is the best."""
+    workdir = Workdir(tmp_path_factory.mktemp("run"))
+    workdir.checkpoints.mkdir()
+    for step, top1 in ((3, 0.25), (10, 0.5), (20, None)):
+        average = {"params": CHOSEN.variables["params"], "batch_stats": CHOSEN.variables["batch_stats"]}
+        state = {**CHOSEN.variables, **({"average": average} if step == 3 else {})}
+        meta = {"step": step, "network": INFERENCE.network}
+        checkpoint_files.write(workdir.checkpoints / str(step), state, meta, top1=top1)
+    (workdir.path / "config.json").write_text(json.dumps(experiment.resolve(tiny_config())))
+    (workdir.path / "classes.json").write_text(json.dumps([f"name {number}" for number in range(10)]))
+    return workdir
+
+
+@pytest.mark.parametrize(("which", "step"), [("latest", 20), ("best", 10), ("3", 3)])
+def test_a_checkpoint_of_the_run(workdir, which, step):
+    assert find_weights(which, workdir) == str(workdir.checkpoints / str(step))
+    stored = read_chosen(which, workdir, weights=None)
+    chosen = choose(stored, INFERENCE.shapes, network=INFERENCE.network)
+    assert (chosen.step, chosen.path, chosen.sha256) == (step, find_weights(which, workdir), CHOSEN.sha256)
+    assert chosen.weights == ("ema" if step == 3 else "trained")
+    np.testing.assert_array_equal(
+        chosen.variables["params"]["head"]["kernel"], CHOSEN.variables["params"]["head"]["kernel"]
+    )
+
+
+def test_a_path_needs_no_run(tmp_path):
+    assert find_weights("some/resnet50.pth", Workdir(tmp_path)) == "some/resnet50.pth"
+
+
+@pytest.mark.parametrize("which", ["5", "0"])
+def test_a_step_that_is_not_there(workdir, which):
+    with pytest.raises(UsageError, match=rf"no checkpoint '{which}' in .*: there are 3, 10, 20; .* or the path"):
+        find_weights(which, workdir)
+
+
+@pytest.mark.parametrize("which", ["latest", "best"])
+def test_a_run_without_checkpoints(tmp_path, which):
+    with pytest.raises(UsageError, match=r"there are none; config.eval.checkpoint is latest, best, a step or"):
+        find_weights(which, Workdir(tmp_path))
+
+
+def test_another_network_or_another_input_is_refused(workdir):
+    stored = read_chosen("latest", workdir, weights=None)
+    other, _ = untrained({"input.std": (1.0, 1.0, 1.0)})
+    with pytest.raises(UsageError, match=r"set --config.input.std='\(58.395, 57.12, 57.375\)'"):
+        choose(stored, other.shapes, network=other.network)
+    assert choose(stored, other.shapes, network=other.network, any_input=True).sha256 == CHOSEN.sha256
+    deeper, _ = untrained({"model.depth": 14})
+    with pytest.raises(UsageError, match=r"set --config.model.depth=8"):
+        choose(stored, deeper.shapes, network=deeper.network)
+
+
+def test_names_of_outputs(workdir, tmp_path):
+    stored, file = read_chosen("latest", workdir, weights=None), tmp_path / "names.txt"
+    assert outputs_and_names(stored, num_classes=None, class_names_file=None) == (10, stored.class_names)
+    assert stored.class_names[9] == "name 9"
+    outputs, names = outputs_and_names(stored, num_classes=12, class_names_file=None)
+    assert outputs == 12 and names[9:] == ("name 9", "class 10", "class 11")
+    file.write_text("a\nb\n")
+    with pytest.raises(UsageError, match="has another list of classes"):
+        outputs_and_names(stored, num_classes=None, class_names_file=str(file))
+
+
+def test_a_file_of_names(tmp_path):
+    lines, listed = tmp_path / "names.txt", tmp_path / "names.json"
+    lines.write_text("tabby cat\nçedilla\n", encoding="utf-8")
+    listed.write_text('["tabby cat", "çedilla"]', encoding="utf-8")
+    assert read_class_names(str(lines)) == read_class_names(str(listed)) == ("tabby cat", "çedilla")
+    for content, message in (("a\n\nb\n", "no name on some line"), ("", "no name"), ('["a"', "cannot be read")):
+        lines.write_text(content)
+        with pytest.raises(UsageError, match=message):
+            read_class_names(str(lines))
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_class_names(str(tmp_path / "none"))
+
+
+def test_names_for_weights_that_do_not_say_theirs(workdir, tmp_path):
+    import dataclasses
+
+    stored = dataclasses.replace(read_chosen("latest", workdir, weights=None), class_names=None)
+    assert outputs_and_names(stored, num_classes=None, class_names_file=None)[1][:2] == ("class 0", "class 1")
+    file = tmp_path / "names.txt"
+    file.write_text("".join(f"n{number}\n" for number in range(10)))
+    assert outputs_and_names(stored, num_classes=None, class_names_file=str(file))[1][1] == "n1"
+    with pytest.raises(UsageError, match="has 10 names for 12 outputs"):
+        outputs_and_names(stored, num_classes=12, class_names_file=str(file))

@@ -1,0 +1,99 @@
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from resnet_jax.errors import UsageError
+from resnet_jax.export import METADATA, check_request, export
+from resnet_jax.exports import formats
+from tests.chosen_weights import untrained
+
+NAMES = tuple("abcdefghij")
+
+
+def made(directory, which=("jax",), changes=None, **options):
+    return export(*untrained(changes, devices=jax.devices()[:1], **options), NAMES, directory, which)
+
+
+def test_what_is_in_the_directory(tmp_path):
+    directory = tmp_path / "in" / "export"
+    assert made(directory, ("jax", "safetensors")) == 0
+    assert {path.name for path in directory.iterdir()} == {"model.jax", "model.safetensors", METADATA}
+    described = json.loads((directory / METADATA).read_text())
+    assert described["class_names"] == list(NAMES)
+    assert described["source"] == {"path": "weights", "step": 4, "weights": "trained", "sha256": untrained()[1].sha256}
+    assert described["preprocessing"]["before"]["image_size"] == described["input"]["shape"][1] == 12
+    for name in ("jax", "safetensors"):
+        for compared in described["formats"][name]["compared"].values():
+            assert compared["images"] == 32 and compared["largest_difference"] <= 1e-5
+    assert [path.name for path in directory.parent.iterdir()] == ["export"]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_other_types(tmp_path, dtype):
+    assert made(tmp_path / "export", dtype=dtype) == 0
+    assert json.loads((tmp_path / "export" / METADATA).read_text())["dtype"] == dtype
+
+
+def wrong(path, model, sample):
+    outputs = {name: value.copy() for name, value in sample.outputs.items()}
+    outputs["probabilities"][3, 1] += 2e-4
+    return {"images": outputs}
+
+
+def failing(path, model, sample):
+    raise KeyboardInterrupt("interrupted")
+
+
+@pytest.mark.parametrize(
+    ("run", "error", "message"),
+    [
+        (wrong, UsageError, "the export .jax, images. is not what this program computes"),
+        (failing, KeyboardInterrupt, "^interrupted$"),
+    ],
+)
+def test_what_does_not_agree_leaves_nothing(tmp_path, monkeypatch, run, error, message):
+    spoiled = dataclasses.replace(formats.FORMATS["jax"], run=run)
+    monkeypatch.setitem(formats.FORMATS, "jax", spoiled)
+    with pytest.raises(error, match=message):
+        made(tmp_path / "export")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_change_on_the_way_leave_nothing(tmp_path, monkeypatch):
+    real = formats.read_weights
+
+    def flipped(path):
+        stored = real(path)
+        stored.arrays["params/stem_conv/kernel"][0, 0, 0, 0] = np.nextafter(
+            stored.arrays["params/stem_conv/kernel"][0, 0, 0, 0], np.float32(9)
+        )
+        return stored
+
+    monkeypatch.setattr(formats, "read_weights", flipped)
+    with pytest.raises(UsageError, match=r"does not hold the weights: params/stem_conv/kernel is another"):
+        made(tmp_path / "export", ("safetensors",))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_without_names_in_torchvision_is_an_error_and_leaves_nothing(tmp_path):
+    changes = {"model.version": "v2", "model.zero_init_last_bn": False}
+    with pytest.raises(UsageError, match="v2"):
+        made(tmp_path / "export", ("jax", "safetensors"), changes)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_requests_that_are_none(tmp_path):
+    for which in ((), ("onnx",), ("jax", "onnx")):
+        with pytest.raises(UsageError, match=r"config.export.formats .* are to be of jax, saved_model, safetensors"):
+            check_request(tmp_path / "new", which)
+    with pytest.raises(UsageError, match="is there already: name another with config.export.dir, or remove it"):
+        check_request(tmp_path, ("jax",))
+
+
+def test_what_a_killed_export_left_is_no_hindrance(tmp_path):
+    (tmp_path / "export.part" / "saved_model").mkdir(parents=True)
+    assert made(tmp_path / "export") == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["export"]

@@ -1,0 +1,88 @@
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from resnet_jax.data.images import decode
+from resnet_jax.data.sources import open_source
+from resnet_jax.errors import UsageError
+from resnet_jax.predict import Wanted, predict
+from tests.chosen_weights import untrained
+
+NAMES = tuple("abcdefghij")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Eleven photographs."""
+    folder = tmp_path_factory.mktemp("files")
+    size = {"image_height": 40, "image_width": 60}
+    source = open_source("synthetic_jpeg", training=False, num_train=1, num_eval=11, num_classes=10, **size)
+    paths = [str(folder / f"{index}.jpg") for index in range(len(source))]
+    for index, path in enumerate(paths):
+        cv2.imwrite(path, decode(source[index].image)[..., ::-1])
+    return paths
+
+
+def lines(capsys, paths, *, changes=None, **wanted):
+    options = {"top_k": 3, "format": "json", "batch_size": 8} | wanted
+    status = predict(*untrained(changes), NAMES, paths, Wanted(**options))
+    return status, capsys.readouterr().out.splitlines()
+
+
+def test_a_line_for_each_file_in_order_whatever_the_batch(capsys, files):
+    status, one = lines(capsys, files)
+    assert status == 0
+    answers = [json.loads(line) for line in one]
+    assert [answer["path"] for answer in answers] == files
+    for answer in answers:
+        assert len(answer["predictions"]) == 3
+        for found in answer["predictions"]:
+            assert found["name"] == NAMES[found["class"]] and 0 <= found["probability"] <= 1
+    assert len({answer["predictions"][0]["probability"] for answer in answers}) == 11  # each its own
+    other = [json.loads(line) for line in lines(capsys, files[::-1], batch_size=100)[1]][::-1]
+    for left, right in zip(answers, other, strict=True):
+        for old, new in zip(left["predictions"], right["predictions"], strict=True):
+            assert new == old | {"probability": pytest.approx(old["probability"], abs=1e-6)}
+
+
+def test_what_cannot_be_read_is_said_and_the_rest_goes_on(capsys, files, tmp_path):
+    (tmp_path / "cut.jpg").write_bytes(Path(files[0]).read_bytes()[:200])
+    paths = [str(tmp_path / "cut.jpg"), files[0], "none.jpg", str(tmp_path), files[1]]
+    status, said = lines(capsys, paths)
+    answers = [json.loads(line) for line in said]
+    assert status == 0 and [answer["path"] for answer in answers] == paths
+    assert ["error" in answer for answer in answers] == [True, False, True, True, False]
+    assert answers[2]["error"] == "there is no such file"
+
+
+def test_nothing_that_can_be_read(capsys):
+    status, said = lines(capsys, ["none.jpg"])
+    assert status == 2 and len(said) == 1
+
+
+def test_the_table(capsys, files):
+    _, said = lines(capsys, [files[0], "none.jpg"], format="table", top_k=2)
+    _, json_lines = lines(capsys, [files[0]], top_k=2)
+    first, second = json.loads(json_lines[0])["predictions"]
+    width = len(files[0])
+    cells = "  ".join(f"{100 * found['probability']:5.1f} % {found['name']}" for found in (first, second))
+    assert said == [f"{files[0]}  {cells}", f"{'none.jpg':<{width}}  cannot be read: there is no such file"]
+
+
+def test_no_more_classes_than_there_are(capsys, files):
+    assert len(json.loads(lines(capsys, files[:1], top_k=99)[1][0])["predictions"]) == 10
+
+
+def test_what_is_not_a_number_is_null(capsys, files, monkeypatch):
+    inference, chosen = untrained()
+    chosen.variables["params"]["head"]["bias"][:] = np.nan
+    assert predict(inference, chosen, NAMES, files[:1], Wanted(top_k=1, format="json", batch_size=8)) == 0
+    assert json.loads(capsys.readouterr().out)["predictions"][0]["probability"] is None
+
+
+def test_an_unknown_format_is_an_error():
+    with pytest.raises(UsageError, match=r"config.predict.format='xml' is not one of table, json"):
+        Wanted(top_k=1, format="xml", batch_size=8)
