@@ -82,7 +82,8 @@ def train(_: list[str]) -> int:
 def evaluate(_: list[str]) -> int:
     """Evaluates a checkpoint of a run; returns the exit status."""
     workdir = Workdir(_WORKDIR.value or default_workdir())
-    with _at_work_in(workdir, must_hold_a_run=True) as (channel, requests):
+    which = _CONFIG.value.eval.checkpoint
+    with _at_work_in(workdir, must_hold_a_run=which in ("latest", "best") or which.isdigit()) as (channel, requests):
         from resnet_jax import experiment  # noqa: PLC0415
         from resnet_jax.evaluate import evaluate as run  # noqa: PLC0415
         from resnet_jax.same_run import check_same_run  # noqa: PLC0415

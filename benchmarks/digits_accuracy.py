@@ -94,7 +94,8 @@ def train(variant: str, seed: int, workdir: Path, overrides: Mapping[str, object
     runs = {name: Run(seed, result["eval"]["top1"], result["best"]["top1"], seconds)}
     if "ema.decay" in keys:
         _main(workdir, {**keys, "eval.weights": "trained"}, "--mode=eval")
-        evaluation = json.loads((workdir / "evaluation.json").read_text())
+        (path,) = workdir.glob("evaluations/*/certificate.json")
+        evaluation = json.loads(path.read_text())
         runs[f"{name}, trained weights"] = Run(seed, evaluation["eval"]["top1"], None, seconds)
     return runs
 

@@ -86,7 +86,7 @@ def get_config() -> ConfigDict:
     model.zero_init_last_bn = True  # residual branches start at zero (not with 'v2')
     model.kernel_init = "he"  # normal, by channels out; or 'lecun' (truncated normal, by channels in, as r1)
     model.head_init = "normal"  # of deviation 0.01; or 'glorot_uniform' (as r1), 'torch', 'zeros'
-    model.init_from = placeholder(str)  # begin with these weights: a run, a checkpoint, PyTorch's, r1's (docs/weights.md)
+    model.init_from = placeholder(str)  # begin with these weights: of a run, of PyTorch, of r1 (docs/weights.md)
     model.init_head = False  # with their last layer too; else that one is new
     model.allow_missing = ()  # regular expressions: which of their names may be missing, left over or of another shape
     model.init_any_input = False  # whatever padding and normalisation they were trained with

@@ -22,5 +22,6 @@ def update_average(average: Any, values: Any, *, step: jax.Array, decay: float, 
     updates = (step // every_steps).astype(jnp.float32)
     share = jnp.maximum(1.0 - decay, 9.0 / (10.0 + updates))  # of the values: 1 - weight, without its cancellation
     due = step % every_steps == 0
-    # Not `lax.cond`, for which a GPU waits for the host; reading everything for nothing costs less.
-    return jax.tree.map(lambda old, new: jnp.where(due, old + share * (new - old), old), average, values)
+    # Not `lax.cond`, for which a GPU waits for the host; reading everything for nothing costs less. Written so that the
+    # average of what does not change stays bit by bit: old - 0 is old, old + 0 makes +0 of -0.
+    return jax.tree.map(lambda old, new: jnp.where(due, old - share * (old - new), old), average, values)

@@ -63,8 +63,8 @@ def find_weights(checkpoint: str, workdir: Workdir) -> str:
         return str(workdir.checkpoints / str(step))
     there = f"there are {', '.join(map(str, steps))}" if steps else "there are none"
     raise UsageError(
-        f"no checkpoint {checkpoint!r} in {workdir.checkpoints}: {there}; config.eval.checkpoint is latest, best, a step "
-        "or the path of weights"
+        f"no checkpoint {checkpoint!r} in {workdir.checkpoints}: {there}; config.eval.checkpoint is latest, best, "
+        "a step or the path of weights"
     )
 
 

@@ -1,31 +1,37 @@
-"""Evaluation of a checkpoint, without training."""
+"""Evaluation of weights, without training."""
 
+import functools
 import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import jax
 
-from resnet_jax import metrics
+from resnet_jax import agreement, certificate
 from resnet_jax.channel import Channel
-from resnet_jax.checkpoint import Checkpoints
+from resnet_jax.chosen import Chosen, choose, find_weights
+from resnet_jax.class_list import check_same, fingerprint
+from resnet_jax.confusion import Answers
 from resnet_jax.data.bad_examples import BadExamples
+from resnet_jax.errors import UsageError
 from resnet_jax.evaluator import Evaluator
 from resnet_jax.experiment import Experiment
 from resnet_jax.sharding import place, replicated
 from resnet_jax.signals import STOPPED
 from resnet_jax.stopping import Requests
-from resnet_jax.summary import accuracy
-from resnet_jax.warm_start import start_from
+from resnet_jax.weights import read_weights
 from resnet_jax.workdir import Workdir
 
 logger = logging.getLogger(__name__)
 
 
 def evaluate(experiment: Experiment, workdir: Workdir, requests: Requests, channel: Channel | None = None) -> int:
-    """Evaluates the checkpoint that the experiment names; prints the result and writes `evaluation.json`.
+    """Evaluates the weights that the experiment names; prints the result and leaves a certificate.
 
     Args:
-      experiment: its model is that of the work directory.
-      workdir: of a run; its checkpoints are left as they are.
+      experiment: its model is that of the weights.
+      workdir: of a run, which is left as it is, or of none; the certificate comes into its `evaluations`.
       requests: to stop; looked at once a batch.
       channel: between the processes; None: there is only this one.
 
@@ -33,33 +39,60 @@ def evaluate(experiment: Experiment, workdir: Workdir, requests: Requests, chann
       The exit status: 0, or 75 if a signal came first.
 
     Raises:
-      UsageError: there is no such checkpoint, it cannot be read, or the classes are not those of the run.
+      UsageError: there are no such weights, they cannot be read, or the classes are not those of the run.
     """
     channel = channel or Channel()
-    workdir.check_classes(experiment.class_names)
+    _say_what(experiment)
+    chosen = _choose(experiment, workdir, channel)
+    about = certificate.subject(experiment, chosen)
+    directory = workdir.evaluations / certificate.directory_name(about)
+    # Before any other process looks for a list of bad examples there.
+    part = _by_first(channel, directory, lambda: str(certificate.begin(directory)))
+    list_path = Path(part) / certificate.BAD_EXAMPLES
+    bad_examples = BadExamples(list_path, at_most=experiment.max_bad_examples, channel=channel)
+    answers: list[Answers] = []
+    evaluator = Evaluator(experiment, bad_examples, requests, take=answers.append)
+    requests.begin(saves=False)
+    totals = evaluator(place(chosen.variables, replicated(experiment.mesh)))
+    if totals is None:
+        _by_first(channel, directory, lambda: certificate.discard(directory))
+        return STOPPED
+    names = certificate.names_of_outputs(experiment.class_names, certificate.num_outputs(chosen))
+    confusion = certificate.count_answers(
+        answers, totals, num_classes=len(experiment.class_names), num_outputs=len(names)
+    )
+    content = certificate.certify(about, totals, confusion, answers)
+    _by_first(channel, directory, lambda: certificate.finish(directory, content, confusion, names))
+    for line in certificate.lines(content, confusion, names, directory):
+        logger.info(line)
+    return 0
+
+
+def _say_what(experiment: Experiment) -> None:
+    loader = experiment.eval_loader
     for part in ("devices", "model"):
         logger.info("%-12s %s", part, experiment.description[part])
-    loader = experiment.eval_loader
     logger.info(
         "%-12s %s %s images, %d px", "data", loader.source.name, f"{len(loader.source):,}", loader.image_size_at(0)
     )
-    with Checkpoints(workdir.checkpoints, **experiment.keep, gather=channel.gather) as checkpoints:
-        step = checkpoints.find(experiment.eval_checkpoint)
-    path = checkpoints.directory / str(step)
-    shapes = jax.eval_shape(experiment.init).variables
-    variables = start_from(str(path), shapes, head=True, weights=experiment.eval_weights)
-    logger.info("checkpoint   %s (%s weights)", path, experiment.eval_weights)
-    bad_examples = BadExamples(workdir.bad_examples, at_most=experiment.max_bad_examples, channel=channel)
-    evaluator = Evaluator(experiment, bad_examples, requests)
-    requests.begin(saves=False)
-    totals = evaluator(place(variables, replicated(experiment.mesh)))
-    if totals is None:
-        return STOPPED
-    scalars = metrics.scalars(totals) | {"count": totals.count}
-    evaluation = metrics.finite(scalars)  # JSON has no NaN
-    if channel.is_main:
-        result = {"step": step, "weights": experiment.eval_weights, "eval": evaluation, "data": experiment.data["eval"]}
-        workdir.write_evaluation(result)
-    logger.info("accuracy     %s, loss %.4f", accuracy(scalars), scalars["loss"])
-    logger.info("results      %s", workdir.evaluation)
-    return 0
+
+
+def _choose(experiment: Experiment, workdir: Workdir, channel: Channel) -> Chosen:
+    """Reads the weights, in every process those that process 0 finds."""
+    find = functools.partial(find_weights, experiment.request.checkpoint, workdir)
+    path = agreement.from_first(channel.gather, find, cure="mend it and run again")
+    stored, shapes = read_weights(path, weights=experiment.request.weights), jax.eval_shape(experiment.init).variables
+    chosen = choose(stored, shapes, network=experiment.network, any_input=experiment.request.any_input)
+    if chosen.class_names is not None:
+        check_same(chosen.class_names, experiment.class_names, owner=chosen.path)
+    elif stored.class_list not in (None, fingerprint(experiment.class_names)):
+        raise UsageError(
+            f"{chosen.path} was trained on other classes than the data have, or in another order: name its own data"
+        )
+    return chosen
+
+
+def _by_first(channel: Channel, directory: Path, action: Callable[[], Any]) -> Any:
+    """Has process 0 do something with the certificate; what goes wrong is said by all processes."""
+    cure = f"{directory} cannot be written: make room or mend it, and run again to evaluate"
+    return agreement.from_first(channel.gather, action, cure=cure)

@@ -8,6 +8,7 @@ import jax
 
 from resnet_jax import metrics
 from resnet_jax.compilation import compile_eval_step
+from resnet_jax.confusion import Answers
 from resnet_jax.data.bad_examples import BadExamples
 from resnet_jax.data.feed import device_batches, host_batches
 from resnet_jax.data.loader import Loaded
@@ -19,9 +20,25 @@ from resnet_jax.stopping import Requests
 class Evaluator:
     """Evaluates weights for one experiment; the step is compiled when this is made."""
 
-    def __init__(self, experiment: Experiment, bad_examples: BadExamples, requests: Requests):
+    def __init__(
+        self,
+        experiment: Experiment,
+        bad_examples: BadExamples,
+        requests: Requests,
+        *,
+        take: Callable[[Answers], None] | None = None,
+    ):
+        """Compiles.
+
+        Args:
+          experiment: names the step and the examples.
+          bad_examples: keeps account of those that cannot be read.
+          requests: looked at once a batch.
+          take: called with the answers to each batch in turn, on the host; None: only sums are computed.
+        """
         self._experiment, self._bad_examples, self._requests = experiment, bad_examples, requests
-        self._step = compile_eval_step(experiment)
+        self._take = take
+        self._step = compile_eval_step(experiment, with_answers=take is not None)
 
     def __call__(self, variables: dict[str, Any], *, save: Callable[[], None] = lambda: None) -> Totals | None:
         """Sums over the whole evaluation set, in Python numbers; None if a request to stop was met.
@@ -48,12 +65,21 @@ class Evaluator:
         sums, pending = metrics.zero(), None
         batches = self._bad_examples.watch(loaded, self._experiment.eval_loader, start=0)
         for batch in device_batches(batches, mesh=self._experiment.mesh):
-            totals = self._step(variables, batch)
+            result = self._step(variables, batch)
             if pending is not None:  # fetched one batch late: the device has work while the host waits
-                sums = metrics.merge(sums, jax.device_get(pending))
-            pending = totals
+                sums = self._add(sums, pending)
+            pending = result
             if self._requests.stop_here():
                 return None
             if self._requests.save_here():
                 save()
-        return metrics.merge(sums, jax.device_get(pending))
+        return self._add(sums, pending)
+
+    def _add(self, sums: Totals, result: Any) -> Totals:
+        """Fetches what a step returned; adds its totals to the sums, and passes its answers on."""
+        fetched = jax.device_get(result)
+        if self._take is None:
+            return metrics.merge(sums, fetched)
+        totals, answers = fetched
+        self._take(answers)
+        return metrics.merge(sums, totals)

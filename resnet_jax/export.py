@@ -1,4 +1,4 @@
-"""Exports: a directory of files that serve without this program, each compared with it before the directory is there."""
+"""Exports: a directory of files that serve without this program, compared with it before the directory is there."""
 
 import dataclasses
 import hashlib
@@ -68,7 +68,7 @@ def export(
     part.mkdir(parents=True)
     try:
         checked = {name: _write(name, model, sample, part) for name in formats}
-        content = _metadata(model, inference, checked, part)
+        content = _metadata(model, inference, checked)
         (part / METADATA).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         part.rename(directory)
     except BaseException:
@@ -100,10 +100,10 @@ def _sample(inference: Inference, chosen: Chosen) -> Sample:
         images.append(inference.make_loader(source, _EACH).first_images(_EACH))
         files += [bytes(source[index].image) for index in range(_EACH)]
     stacked = np.concatenate(images)
-    return Sample(tuple(files), stacked, _outputs(inference, chosen.variables, stacked))
+    return Sample(tuple(files), stacked, outputs_of(inference, chosen.variables, stacked))
 
 
-def _outputs(inference: Inference, variables: dict[str, Any], images: np.ndarray) -> Outputs:
+def outputs_of(inference: Inference, variables: dict[str, Any], images: np.ndarray) -> Outputs:
     """What the prediction step makes of images [N, S, S, 3] uint8, over all devices."""
     count, devices = len(images), inference.mesh.size
     padded = np.concatenate([images, np.zeros((-count % devices, *images.shape[1:]), np.uint8)])
@@ -120,13 +120,13 @@ def _write(name: str, model: Model, sample: Sample, directory: Path) -> dict[str
     found = {signature: compare(out, sample, what=f"{name}, {signature}") for signature, out in outputs.items()}
     largest = max(comparison["largest_difference"] for comparison in found.values())
     logger.info(
-        "%-12s %s, %.1f MB; %d images: the same first class, probabilities within %.1e",
-        *(name, FORMATS[name].file, _size(path) / 1e6, len(sample.files), largest),
+        "%-12s %s, %s; %d images: the same first class, probabilities within %.1e",
+        *(name, FORMATS[name].file, _size(path), len(sample.files), largest),
     )
     return {"file": FORMATS[name].file, "sha256": _sha256(path), "compared": found}
 
 
-def _metadata(model: Model, inference: Inference, checked: dict[str, Any], directory: Path) -> dict[str, Any]:
+def _metadata(model: Model, inference: Inference, checked: dict[str, Any]) -> dict[str, Any]:
     side = model.picture.image_size
     return {
         "class_names": list(model.class_names),
@@ -153,8 +153,10 @@ def _files(path: Path) -> list[Path]:
     return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
 
 
-def _size(path: Path) -> int:
-    return sum(file.stat().st_size for file in _files(path))
+def _size(path: Path) -> str:
+    """As '97.8 MB'."""
+    size = sum(file.stat().st_size for file in _files(path))
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
 
 
 def _sha256(path: Path) -> dict[str, str]:

@@ -12,6 +12,7 @@ from resnet_jax.losses import Loss, class_shares
 from resnet_jax.metrics import Totals, count_examples
 from resnet_jax.mixing import Mixed, Mixing
 from resnet_jax.models.resnet import ResNet
+from resnet_jax.trainable import only_trained, with_frozen
 
 Preprocess = Callable[[jax.Array], jax.Array]  # [B, H, W, 3] uint8 -> the same, float
 Split = Callable[[Any], Any]  # leaves [B, ...] -> [parts, B / parts, ...]
@@ -23,7 +24,7 @@ _FLIP, _ERASE, _MIX, _DEPTH = range(4)  # what a row's key is for
 class Gradients(NamedTuple):
     """What a pass over a batch gives."""
 
-    params: dict[str, Any]  # of the mean loss times the loss scale
+    params: dict[str, Any]  # of the mean loss times the loss scale; empty nodes for what is not trained
     batch_stats: dict[str, Any]  # the new running statistics
     examples: Totals
 
@@ -63,19 +64,20 @@ def make_train_input(
     return train_input
 
 
-def make_gradient_fn(*, model: ResNet, train_input: TrainInput, loss: Loss) -> GradientFn:
+def make_gradient_fn(*, model: ResNet, train_input: TrainInput, loss: Loss, trainable: str) -> GradientFn:
     """Returns the function from variables, rows, the key of the step and the loss scale to `Gradients`.
 
     Args:
       model: takes float images [B, H, W, 3], `train=` and `uniforms=`.
       train_input: see `make_train_input`.
       loss: of single examples.
+      trainable: regular expression, see `only_trained`; '' finds all parameters.
     """
 
-    def loss_fn(params, batch_stats, rows, key, scale):
+    def loss_fn(trained, params, batch_stats, rows, key, scale):
         batch, keys = rows.batch, row_keys(key, rows.numbers)
         seen = train_input(keys, batch)
-        variables = {"params": params, "batch_stats": batch_stats}
+        variables = {"params": with_frozen(trained, params), "batch_stats": batch_stats}
         uniforms = _uniforms(_for_use(_DEPTH, keys), model.num_blocks) if model.stochastic_depth else None
         logits, updated = model.apply(variables, seen.images, train=True, uniforms=uniforms, mutable=["batch_stats"])
         losses = loss(logits, class_shares(batch.label, seen.partner, seen.share, logits.shape[-1]))
@@ -83,8 +85,9 @@ def make_gradient_fn(*, model: ResNet, train_input: TrainInput, loss: Loss) -> G
         return scale * jnp.mean(losses), (updated["batch_stats"], count_examples(logits, labels, batch.mask, losses))
 
     def gradient_fn(variables: Variables, rows: Rows, key: jax.Array, scale: jax.Array | float) -> Gradients:
+        params, trained = variables["params"], only_trained(variables["params"], trainable)
         grad_fn = jax.grad(loss_fn, has_aux=True)
-        grads, (batch_stats, examples) = grad_fn(variables["params"], variables["batch_stats"], rows, key, scale)
+        grads, (batch_stats, examples) = grad_fn(trained, params, variables["batch_stats"], rows, key, scale)
         return Gradients(grads, batch_stats, examples)
 
     return gradient_fn
@@ -93,8 +96,9 @@ def make_gradient_fn(*, model: ResNet, train_input: TrainInput, loss: Loss) -> G
 def accumulate(gradient_fn: GradientFn, split: Split) -> GradientFn:
     """Returns a function of the same result that sends the parts of a batch through the network in turn.
 
-    Every part starts from the same running statistics; gradients and new statistics are averaged. They are those of
-    the whole batch, up to rounding, if no batch norm group is taken apart.
+    Every part starts from the same running statistics; gradients and the changes of the statistics are averaged. They
+    are those of the whole batch, up to rounding, if no batch norm group is taken apart; what no part changes stays
+    bit by bit.
 
     Args:
       gradient_fn: of one part.
@@ -103,16 +107,18 @@ def accumulate(gradient_fn: GradientFn, split: Split) -> GradientFn:
 
     def accumulated(variables: Variables, rows: Rows, key: jax.Array, scale: jax.Array | float) -> Gradients:
         parts = split(rows)
+        old, count = variables["batch_stats"], len(parts.numbers)
         shapes = jax.eval_shape(gradient_fn, variables, jax.tree.map(lambda leaf: leaf[0], parts), key, scale)
 
         def add(sums: Gradients, part: Rows) -> tuple[Gradients, None]:
-            return jax.tree.map(jnp.add, sums, gradient_fn(variables, part, key, scale)), None
+            found = gradient_fn(variables, part, key, scale)
+            decreases = jax.tree.map(jnp.subtract, old, found.batch_stats)
+            return jax.tree.map(jnp.add, sums, found._replace(batch_stats=decreases)), None
 
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
         sums, _ = jax.lax.scan(add, zeros, parts)
-        count = len(parts.numbers)
-        grads, batch_stats = jax.tree.map(lambda leaf: leaf / count, (sums.params, sums.batch_stats))
-        return Gradients(grads, batch_stats, sums.examples)
+        grads, decreases = jax.tree.map(lambda leaf: leaf / count, (sums.params, sums.batch_stats))
+        return Gradients(grads, jax.tree.map(jnp.subtract, old, decreases), sums.examples)
 
     return accumulated
 

@@ -7,8 +7,9 @@ One rule says which parameters are decayed, for all optimizers: `decay_mask`.
 """
 
 import dataclasses
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -33,6 +34,7 @@ class Options:
       decay_pattern: regular expression searched in 'block/layer/leaf' paths; the leaves it finds are decayed, and
         by lars and lamb scaled by trust, even if `weight_decay` is 0.
       clip_norm: longest gradient over all parameters, before anything else is done to it; None: any.
+      lr_scales: see `scale_parts`.
     """
 
     momentum: float
@@ -45,6 +47,7 @@ class Options:
     decoupled: bool
     decay_pattern: str
     clip_norm: float | None
+    lr_scales: Sequence[tuple[str, float]]
 
     def decayed(self, params: Any) -> Any:
         """Marks the leaves that are decayed."""
@@ -128,6 +131,71 @@ def scale_by_rate() -> optax.GradientTransformationExtraArgs:
     return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
 
 
+def scale_parts(scales: Sequence[tuple[str, float]]) -> optax.GradientTransformationExtraArgs:
+    """Multiplies the learning rate of some leaves, each by one number for good.
+
+    It stands after everything else, and that is the same: all optimizers here are linear in the rate of a leaf. LARS,
+    which keeps the rate in its velocity, is too as long as the factor does not change. Decay that goes past the
+    gradient (`decoupled`, lamb, adamw) grows with the rate.
+
+    Args:
+      scales: pairs of a regular expression, searched in 'block/layer/leaf' paths, and a factor. The first that finds
+        a leaf counts for it; where none does, the rate stays as it is.
+
+    Raises:
+      UsageError: they are no such pairs; and when used, if one of them counts for no leaf.
+    """
+    _check_scales(scales)
+
+    def init(params: Any) -> optax.EmptyState:
+        chosen = set(jax.tree.leaves(_first_matches(params, scales)))
+        for number, (pattern, _) in enumerate(scales):
+            if number not in chosen:
+                raise UsageError(
+                    f"config.optimizer.lr_scales has {pattern!r}, which matches no trained parameter, or none that no "
+                    "pattern before it matches; the last layer matches '^head/', a stage '^stage4_'"
+                )
+        return optax.EmptyState()
+
+    def update(updates: Any, state: optax.EmptyState, params: Any = None, **others: Any):
+        del params, others
+        factors = [*(factor for _, factor in scales), 1.0]
+        matches = _first_matches(updates, scales)
+        return jax.tree.map(lambda leaf, number: leaf * factors[number], updates, matches), state
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _check_scales(scales: Any) -> None:
+    if not isinstance(scales, tuple | list) or not all(_is_scale(pair) for pair in scales):
+        raise UsageError(
+            f"config.optimizer.lr_scales={scales!r} are no pairs of a regular expression and a factor: write them as "
+            "(('^head/', 10.0),), with the last comma"
+        )
+    for pattern, factor in scales:
+        _compile(pattern, key="optimizer.lr_scales")
+        number = isinstance(factor, int | float) and not isinstance(factor, bool)
+        if not number or not 0 < factor < math.inf:
+            raise UsageError(
+                f"config.optimizer.lr_scales has {factor!r} for {pattern!r}: it must be a finite number above 0; "
+                "config.train.trainable says what is trained at all"
+            )
+
+
+def _is_scale(pair: Any) -> bool:
+    return isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], str)
+
+
+def _first_matches(tree: Any, scales: Sequence[tuple[str, float]]) -> Any:
+    """For each leaf the number of the first pattern that finds it, or how many there are."""
+
+    def first(path: tuple, _: Any) -> int:
+        found = (number for number, (pattern, _) in enumerate(scales) if re.search(pattern, leaf_path(path)))
+        return next(found, len(scales))
+
+    return jax.tree_util.tree_map_with_path(first, tree)
+
+
 def decay_mask(params: Any, pattern: str) -> Any:
     """Marks the leaves that are decayed; see `select_leaves`."""
     return select_leaves(params, pattern, key="optimizer.decay_pattern")
@@ -139,22 +207,27 @@ def select_leaves(params: Any, pattern: str, *, key: str) -> Any:
     Raises:
       UsageError: the pattern, which is that of the config key `key`, is no regular expression or finds no leaf.
     """
-    try:
-        expression = re.compile(pattern)
-    except re.error as error:
-        raise UsageError(f"config.{key}={pattern!r} is no regular expression: {error}") from None
+    expression = _compile(pattern, key=key)
     # Where only some parameters are trained, the others are there as empty nodes, and count here.
     found = jax.tree_util.tree_map_with_path(
-        lambda path, _: bool(expression.search(leaf_path(path))), params, is_leaf=_is_masked
+        lambda path, _: bool(expression.search(leaf_path(path))), params, is_leaf=is_masked
     )
     if not any(jax.tree.leaves(found)):
         raise UsageError(
             f"config.{key}={pattern!r} matches no parameter; kernels match 'kernel$', the last layer '^head/'"
         )
-    return jax.tree.map(lambda is_found, leaf: leaf if _is_masked(leaf) else is_found, found, params)
+    return jax.tree.map(lambda is_found, leaf: leaf if is_masked(leaf) else is_found, found, params)
 
 
-def _is_masked(node: Any) -> bool:
+def _compile(pattern: str, *, key: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"config.{key}={pattern!r} is no regular expression: {error}") from None
+
+
+def is_masked(node: Any) -> bool:
+    """Whether a node stands empty in place of a parameter that is not trained."""
     return isinstance(node, optax.MaskedNode)
 
 
@@ -164,7 +237,7 @@ def leaf_path(path: tuple) -> str:
 
 
 def create_optimizer(name: str, **options: Any) -> optax.GradientTransformationExtraArgs:
-    """Makes an optimizer by name, with the gradient clipped first where that is asked for.
+    """Makes an optimizer by name. Where that is asked for, the gradient is clipped first, and rates are scaled last.
 
     Args:
       name: a key of `OPTIMIZERS`.
@@ -176,10 +249,10 @@ def create_optimizer(name: str, **options: Any) -> optax.GradientTransformationE
     if name not in OPTIMIZERS:
         raise UsageError(f"config.optimizer.name={name!r} is not one of {', '.join(OPTIMIZERS)}")
     given = Options(**options)
+    clip = [] if given.clip_norm is None else [optax.clip_by_global_norm(given.clip_norm)]
+    scale = [scale_parts(given.lr_scales)] if given.lr_scales else []
     optimizer = OPTIMIZERS[name](given)
-    if given.clip_norm is None:
-        return optimizer
-    return optax.chain(optax.clip_by_global_norm(given.clip_norm), optimizer)
+    return optax.chain(*clip, optimizer, *scale) if clip or scale else optimizer
 
 
 OPTIMIZERS: dict[str, Callable[[Options], optax.GradientTransformationExtraArgs]] = {

@@ -58,7 +58,7 @@ def predict(
     for path, probabilities in zip(paths, _probabilities(inference, chosen, loader), strict=True):
         if isinstance(probabilities, str):
             bad += 1
-            answer = {"path": path, "error": probabilities}
+            answer: dict[str, Any] = {"path": path, "error": probabilities}
         else:
             answer = {"path": path, "predictions": _likeliest(probabilities, class_names, wanted.top_k)}
         print(line(answer), flush=True)

@@ -205,7 +205,7 @@ def _recipe(values: Values, program: Program) -> dict[str, Any]:
     weight_decay = _CIFAR_WEIGHT_DECAY if cifar else values["weight_decay"]
     keys: dict[str, Any] = {} if cifar else {"loss.label_smoothing": values["label_smoothing"]}
     if values["fine_tune"]:
-        keys["train.trainable"] = "^head/"
+        keys |= {"train.trainable": "head", "train.freeze_statistics": False}
     if values["enable_lars"]:
         return keys | _lars(values, program, weight_decay)
     if values["fine_tune"] and not cifar:

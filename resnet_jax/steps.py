@@ -10,15 +10,16 @@ import jax.numpy as jnp
 import optax
 
 from resnet_jax.batch import DeviceBatch
+from resnet_jax.confusion import Answers, predicted_class
 from resnet_jax.gradients import GradientFn, Preprocess, Rows
 from resnet_jax.loss_scale import adjust
 from resnet_jax.losses import cross_entropy
 from resnet_jax.metrics import StepTotals, Totals, count_examples
 from resnet_jax.schedules import Schedule
 from resnet_jax.state import TrainState
+from resnet_jax.trainable import apply_updates
 
 TrainStep = Callable[[TrainState, DeviceBatch], tuple[TrainState, StepTotals]]
-EvalStep = Callable[[dict[str, Any], DeviceBatch], Totals]
 
 
 class LossScaling(NamedTuple):
@@ -62,7 +63,7 @@ def make_train_step(
         new = dataclasses.replace(
             state,
             step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
+            params=apply_updates(state.params, updates),
             batch_stats=gradients.batch_stats,
             opt_state=opt_state,
         )
@@ -93,19 +94,33 @@ def _leave_out_overflow(
     )
 
 
-def make_eval_step(*, model: nn.Module, preprocess: Preprocess) -> EvalStep:
-    """Returns the pure function that sums a batch, given 'params' and 'batch_stats'.
+@dataclasses.dataclass(frozen=True)
+class EvalStep:
+    """The pure functions that evaluate a batch, given 'params' and 'batch_stats'.
 
     The loss is the plain cross entropy, without smoothing, so that it compares across recipes.
 
-    Args:
+    Attributes:
       model: takes float images [B, H, W, 3] and `train=`.
       preprocess: from pixels to the input of the model (`normalization.py`).
     """
 
-    def eval_step(variables: dict[str, Any], batch: DeviceBatch) -> Totals:
-        logits: jax.Array = model.apply(variables, preprocess(batch.image), train=False)  # type: ignore[assignment]
-        losses = cross_entropy(logits, batch.label)
-        return count_examples(logits, batch.label, batch.mask, losses)
+    model: nn.Module
+    preprocess: Preprocess
 
-    return eval_step
+    def __call__(self, variables: dict[str, Any], batch: DeviceBatch) -> Totals:
+        """Sums the batch."""
+        return self.with_answers(variables, batch)[0]
+
+    def with_answers(self, variables: dict[str, Any], batch: DeviceBatch) -> tuple[Totals, Answers]:
+        """Sums the batch, and says what each example was taken for."""
+        images = self.preprocess(batch.image)
+        logits: jax.Array = self.model.apply(variables, images, train=False)  # type: ignore[assignment]
+        losses = cross_entropy(logits, batch.label)
+        totals = count_examples(logits, batch.label, batch.mask, losses)
+        return totals, Answers(batch.label, predicted_class(logits, batch.label), batch.mask)
+
+
+def make_eval_step(*, model: nn.Module, preprocess: Preprocess) -> EvalStep:
+    """Returns the step that evaluates a batch; arguments as the attributes of `EvalStep`."""
+    return EvalStep(model, preprocess)

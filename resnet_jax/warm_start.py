@@ -1,89 +1,55 @@
-"""Starting from the weights of an earlier run, whole or in part."""
+"""Starting from given weights, whole or in part."""
 
 import logging
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
-import numpy as np
-import optax
-
 from resnet_jax.errors import UsageError
-from resnet_jax.optimizers import leaf_path, select_leaves
-from resnet_jax.state import Weights
-from resnet_jax.stored_weights import find_checkpoint, read_class_list, read_variables
+from resnet_jax.weights import check_settings, fill, read_weights
+from resnet_jax.weights.settings import other_settings
 
 logger = logging.getLogger(__name__)
 
-HEAD = "params/head/"
 
+def begin_with(
+    path: str,
+    variables: dict[str, Any],
+    *,
+    head: bool,
+    class_list: str,
+    allow_missing: Sequence[str],
+    settings: Mapping[str, Any],
+    any_input: bool,
+) -> dict[str, Any]:
+    """Fills the variables of a network with stored weights, and logs what became of every name.
 
-def begin_with(path: str, variables: dict[str, Any], *, head: bool, class_list: str) -> dict[str, Any]:
-    """Fills variables for a run on the classes of fingerprint `class_list`; otherwise as `start_from`.
+    Args:
+      path: as in `read_weights`.
+      variables: 'params' and 'batch_stats', arrays or shapes.
+      head: take the last layer too; if not, it stays as it is.
+      class_list: fingerprint of the classes of the data.
+      allow_missing: as in `fill`.
+      settings: of the network, by dotted key, all of `NETWORK_KEYS`.
+      any_input: whatever padding and normalisation the weights were trained with.
+
+    Returns:
+      The same tree; numpy arrays where there are weights.
 
     Raises:
-      UsageError: as `start_from`, or the last layer is that of other classes.
+      UsageError: as `read_weights`, `check_settings` and `fill`; or the last layer is that of other classes.
     """
-    if head and read_class_list(Path(path)) not in (None, class_list):
+    stored = read_weights(path)
+    logger.info("weights      %s (%s)", stored.path, stored.format)
+    check_settings(stored, settings, any_input=any_input)
+    for key in other_settings(stored, settings):
+        logger.info("other input  %s is %s, the weights were trained with %s", key, settings[key], stored.settings[key])
+    if head and stored.class_list not in (None, class_list):
         raise UsageError(
             f"{path} was trained on other classes, or in another order: set config.model.init_head=False to begin "
             "with a new last layer"
         )
-    logger.info("weights      %s", find_checkpoint(Path(path)))
-    return start_from(path, variables, head=head)
-
-
-def start_from(path: str, variables: dict[str, Any], *, head: bool, weights: Weights | None = None) -> dict[str, Any]:
-    """Fills variables with those of a checkpoint.
-
-    Args:
-      path: the work directory of a run (its newest checkpoint is taken), or one checkpoint.
-      variables: 'params' and 'batch_stats', arrays or shapes.
-      head: take the last layer too; if not, it stays as it is.
-      weights: those that were trained or their average; None: the average if there is one.
-
-    Returns:
-      The same tree; numpy arrays where the checkpoint was read.
-
-    Raises:
-      UsageError: there is no checkpoint, or it is of another network.
-    """
-    read = read_variables(Path(path), weights=weights)
-    there = {leaf_path(key): leaf for key, leaf in jax.tree_util.tree_leaves_with_path(read)}
-    here = {leaf_path(key): leaf for key, leaf in jax.tree_util.tree_leaves_with_path(variables)}
-    if not head:
-        there = {name: leaf for name, leaf in there.items() if not name.startswith(HEAD)}
-    wanted = {name for name in here if head or not name.startswith(HEAD)}
-    _check_names(path, set(there), wanted)
-    for name in sorted(wanted):
-        if np.shape(there[name]) != here[name].shape:
-            cure = "; set config.model.init_head=False to begin with a new one" if name.startswith(HEAD) else ""
-            raise UsageError(
-                f"{path} is of another network: {name} is {np.shape(there[name])} there, {here[name].shape} here{cure}"
-            )
-    return jax.tree_util.tree_map_with_path(lambda key, leaf: there.get(leaf_path(key), leaf), variables)
-
-
-def train_only(optimizer: optax.GradientTransformationExtraArgs, pattern: str) -> optax.GradientTransformationExtraArgs:
-    """Returns an optimizer that leaves other parameters as they are, and keeps nothing for them.
-
-    Args:
-      optimizer: sees the others no more, for the length of the gradient neither.
-      pattern: regular expression searched in 'block/layer/leaf' paths; the leaves it finds are trained.
-
-    Raises:
-      UsageError: when used: the pattern is no regular expression, or finds no leaf.
-    """
-
-    def labels(params: Any) -> Any:
-        selected = select_leaves(params, pattern, key="train.trainable")
-        return jax.tree.map(lambda is_selected: "trained" if is_selected else "frozen", selected)
-
-    return optax.partition({"trained": optimizer, "frozen": optax.set_to_zero()}, labels)
-
-
-def _check_names(path: str, there: set[str], wanted: set[str]) -> None:
-    for names, where in ((wanted - there, "not there"), (there - wanted, "not here")):
-        if names:
-            some = ", ".join(sorted(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-            raise UsageError(f"{path} is of another network: {some}, {where}")
+    filled = fill(stored, variables, head=head, allow_missing=allow_missing)
+    for line in filled.report:
+        logger.info("%s", line)
+    logger.debug("weights, name by name\n%s", "\n".join(filled.table))
+    return filled.variables

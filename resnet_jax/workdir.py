@@ -26,7 +26,7 @@ class Workdir:
         self.metrics = self.path / "metrics.jsonl"
         self.log = self.path / "train.log"
         self.result = self.path / "result.json"
-        self.evaluation = self.path / "evaluation.json"
+        self.evaluations = self.path / "evaluations"  # a directory each (`certificate.py`)
         self._config = self.path / "config.json"
         self.bad_examples = self.path / "bad_examples.jsonl"
         self._run = self.path / "run.json"
@@ -96,10 +96,6 @@ class Workdir:
     def write_result(self, result: dict[str, Any]) -> None:
         """Writes `result.json`."""
         self._write(self.result, result)
-
-    def write_evaluation(self, evaluation: dict[str, Any]) -> None:
-        """Writes `evaluation.json`."""
-        self._write(self.evaluation, evaluation)
 
     def finished(self, settings: dict[str, Any]) -> dict[str, Any] | None:
         """The result of a run that needs no continuing under `settings`; None if there is no such run here."""

@@ -27,6 +27,8 @@ LAYERS = [
         "locks",
         "loss_scale",
         "losses",
+        "confidence",
+        "confusion",
         "metrics",
         "mixing",
         "schedules",
@@ -37,6 +39,7 @@ LAYERS = [
         "averaging",
         "sharding",
         "signals",
+        "eval_picture",
         "data.crops",
         "data.hashing",
         "data.jpeg",
@@ -52,6 +55,7 @@ LAYERS = [
         "channel",
         "checkpoint_files",
         "cluster",
+        "confusion_picture",
         "program_cost",
         "roofline",
         "state",
@@ -67,23 +71,32 @@ LAYERS = [
         "data.resize",
         "data.tfrecords",
     },
-    {"host_state", "same_run", "stopping", "stored_weights", "progress", "optimizers", "models"},
-    {"checkpoint", "data.datasets", "data.order", "gradients", "summary", "warm_start"},
-    {"data.sources"},
+    {"host_state", "same_run", "stopping", "progress", "optimizers", "models"},
+    {"checkpoint", "data.datasets", "data.order", "summary", "trainable", "weights"},
+    {"data.sources", "gradients", "warm_start"},
     {"data.loader"},
     {"data.bad_examples", "data.feed"},
-    {"steps", "run_log"},
+    {"prediction", "steps", "run_log"},
     {"experiment"},
     {"agenda", "compilation", "profiling", "chosen"},
-    {"evaluator", "prepare", "r1_flags", "step_needs"},
-    {"evaluate", "plan_run", "train"},
+    {"certificate", "evaluator", "exports", "prepare", "r1_flags", "step_needs"},
+    {"evaluate", "export", "plan_run", "predict", "train"},
 ]
 
-EXPERIMENT = ("build", "computation", "description", "division", "inputs", "network", "plan")  # the readers of configs
+EXPERIMENT = (
+    "build",
+    "computation",
+    "description",
+    "division",
+    "inference",
+    "inputs",
+    "network",
+    "plan",
+)  # the readers of configs
 
 # Heavy packages, and the files that may import them at module level.
 HEAVY = {
-    "tensorflow": set(),
+    "tensorflow": {"exports/tensorflow_images.py", "exports/tensorflow_resize.py"},  # imported by what needs them
     "tensorboard": set(),
     "tensorflow_datasets": {
         "data/sources/tfds.py",
@@ -95,7 +108,10 @@ HEAVY = {
     },
     "grain": {"data/feed.py"},
     "clu": {"profiling.py", "train.py", "run_log.py"},
+    "matplotlib": {"confusion_picture.py"},
     "orbax": {"checkpoint_files.py"},
+    "safetensors": {"weights/tensor_files.py"},
+    "torch": set(),
     "cv2": {"data/images.py", "data/resize.py", "data/sources/synthetic_jpeg.py"},
     "simplejpeg": {
         "data/images.py",
@@ -109,6 +125,7 @@ HEAVY = {
         "data/policies.py",
         "data/resize.py",
         "data/datasets/digits/builder.py",
+        "exports/tensorflow_resize.py",
     },
     "ml_collections": {*(f"experiment/{name}.py" for name in EXPERIMENT), "command_line.py"},
 }

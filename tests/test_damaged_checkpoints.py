@@ -13,7 +13,7 @@ import pytest
 from resnet_jax import checkpoint_files
 from resnet_jax.checkpoint import Checkpoints
 from resnet_jax.errors import UsageError
-from resnet_jax.stored_weights import read_class_list, read_variables
+from resnet_jax.weights import read_weights
 from tests.checkpoint_states import abstract, fill, state, steps_on_disk
 
 SIZE = 3000  # floats, of which the bits are flipped
@@ -196,16 +196,16 @@ def test_a_damaged_checkpoint_is_never_removed_for_being_old(written, open_check
 
 @pytest.mark.parametrize("damage", [flip_a_bit, truncate, empty, change_json])
 def test_weights_alone_are_verified_too(damage, written):
-    assert read_variables(written.parent)["params"]["w"].shape == (SIZE,)
+    assert read_weights(written.parent).arrays["params/w"].shape == (SIZE,)
     damage(written / "3")
     with pytest.raises(UsageError, match=r"checkpoints/3 is damaged \(.*\): name another one"):
-        read_variables(written.parent)
+        read_weights(written.parent)
 
 
-def test_the_class_list_is_not_read_from_broken_json(written):
+def test_weights_with_broken_json_are_not_read(written):
     change_json(written / "3")
     with pytest.raises(UsageError, match=r"checkpoints/3 is damaged \(.*\): name another one"):
-        read_class_list(written.parent)
+        read_weights(written.parent)
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ESTALE])

@@ -1,18 +1,30 @@
+import csv
 import dataclasses
+import errno
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
 import pytest
 
-from resnet_jax import experiment
+from resnet_jax import certificate, experiment
+from resnet_jax.checksums import sha256_of_arrays
+from resnet_jax.class_list import fingerprint
+from resnet_jax.compilation import compile_eval_step
+from resnet_jax.confidence import wilson
 from resnet_jax.errors import UsageError
 from resnet_jax.evaluate import evaluate
 from resnet_jax.signals import STOPPED
+from resnet_jax.steps import EvalStep
 from resnet_jax.stopping import Requests
 from resnet_jax.train import train
+from resnet_jax.weights import read_weights
 from resnet_jax.workdir import Workdir
+from tests.end_to_end import processes
 from tests.tiny import tiny_config
+
+FILES = {"certificate.json", "per_class.csv", "confusion.csv", "confusion.png"}
 
 
 class Stop(Requests):
@@ -29,55 +41,172 @@ class Stop(Requests):
 STEPS = {"train.total_steps": 6, "eval.every_steps": 2, "ema.decay": 0.9}
 
 
-def build(changes=None):
-    return experiment.build(tiny_config(STEPS | (changes or {})))
+def build(changes=None, **options):
+    return experiment.build(tiny_config(STEPS | (changes or {})), **options)
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def run(tmp_path_factory):
     workdir = Workdir(tmp_path_factory.mktemp("trained"))
     assert train(build(), workdir, experiment.resolve(tiny_config()), Stop(came=False)) == 0
     return workdir
 
 
-def evaluations(workdir):
+@pytest.fixture
+def trained(run, tmp_path, monkeypatch):
+    """The run, with no evaluations yet."""
+    monkeypatch.setattr(run, "evaluations", tmp_path / "evaluations")
+    return run
+
+
+def recorded(workdir):
     records = [json.loads(line) for line in workdir.metrics.read_text().splitlines()]
     return {record["step"]: record for record in records if record["split"] == "eval"}
 
 
-@pytest.mark.parametrize(("which", "step"), [("latest", 6), ("6", 6), ("4", 4)])
+def certified(built, workdir):
+    """Evaluates; the certificate, which is the only one."""
+    assert evaluate(built, workdir, Stop(came=False)) == 0
+    (directory,) = workdir.evaluations.iterdir()
+    return json.loads((directory / "certificate.json").read_text())
+
+
+@pytest.mark.parametrize(("which", "step"), [("latest", 6), ("4", 4)])
 def test_a_checkpoint_is_evaluated_as_it_was_in_training(trained, which, step):
-    assert evaluate(build({"eval.checkpoint": which}), trained, Stop(came=False)) == 0
-    written = json.loads(trained.evaluation.read_text())
-    assert (written["step"], written["weights"]) == (step, "ema")
-    assert written["eval"] == {key: evaluations(trained)[step][key] for key in ("loss", "top1", "top5", "count")}
+    written = certified(build({"eval.checkpoint": which}), trained)
+    assert (written["weights"]["step"], written["weights"]["kind"]) == (step, "ema")
+    assert written["eval"] == {key: recorded(trained)[step][key] for key in ("loss", "top1", "top5", "count")}
 
 
 def test_the_best_checkpoint_is_found(trained):
-    assert evaluate(build({"eval.checkpoint": "best"}), trained, Stop(came=False)) == 0
     best = json.loads(trained.result.read_text())["best"]
-    assert json.loads(trained.evaluation.read_text())["step"] == best["step"]
+    assert certified(build({"eval.checkpoint": "best"}), trained)["weights"]["step"] == best["step"]
+
+
+def test_weights_are_evaluated_by_their_path_where_there_is_no_run(trained, tmp_path):
+    nowhere = Workdir(tmp_path / "nowhere")
+    path = trained.checkpoints / "4"
+    written = certified(build({"eval.checkpoint": str(path)}), nowhere)
+    assert written["weights"]["path"] == str(path)
+    assert written["eval"]["loss"] == recorded(trained)[4]["loss"]
+    assert [entry.name for entry in nowhere.path.iterdir()] == ["evaluations"]
 
 
 def test_the_trained_weights_can_be_evaluated_instead(trained):
-    assert evaluate(build({"eval.weights": "trained"}), trained, Stop(came=False)) == 0
-    written = json.loads(trained.evaluation.read_text())
-    assert written["weights"] == "trained"
-    assert written["eval"]["loss"] != evaluations(trained)[6]["loss"]
+    written = certified(build({"eval.weights": "trained"}), trained)
+    assert written["weights"]["kind"] == "trained"
+    assert written["eval"]["loss"] != recorded(trained)[6]["loss"]
 
 
-@pytest.mark.parametrize("which", ["5", "newest", ""])
-def test_a_checkpoint_that_is_not_there_is_said_with_those_that_are(trained, which):
+def test_the_certificate_says_what_was_evaluated_and_how_sure_it_is(trained):
+    built = build({"eval.batch_size": 16})
+    written = certified(built, trained)
+    (directory,) = trained.evaluations.iterdir()
+    assert {path.name for path in directory.iterdir()} == FILES
+    top1 = written["right"]["top1"]
+    assert written["interval"]["top1"] == list(wilson(top1, 21)) and written["eval"]["top1"] == top1 / 21
+    stored = read_weights(str(trained.checkpoints / "6"), weights="ema")
+    variables = jax.eval_shape(built.init).variables
+    arrays = jax.tree_util.tree_map_with_path(
+        lambda path, _: stored.arrays[jax.tree_util.keystr(path, simple=True, separator="/")], variables
+    )
+    assert written["weights"]["sha256"] == sha256_of_arrays(arrays)
+    assert written["classes"] == {"number": 10, "outputs": 10, "fingerprint": fingerprint(built.class_names)}
+    picture = {"image_size": 12, "crop": "central", "padding": 32, "resize": "area", "enlarge_to": None}
+    assert written["preprocessing"] == picture
+    assert written["batch_size"] == 16 and written["unreadable"]["count"] == 0
+    rows = list(csv.reader((directory / "confusion.csv").read_text().splitlines()))
+    counts = [[int(cell) for cell in row[1:]] for row in rows[1:]]
+    assert sum(map(sum, counts)) == 21 and sum(counts[k][k] for k in range(10)) == top1
+
+
+def test_another_evaluation_of_the_same_replaces_the_first_and_of_other_weights_or_pixels_does_not(trained):
+    for changes in ({}, {}, {"eval.checkpoint": "4"}, {"data.resize": "bicubic"}):
+        assert evaluate(build(changes), trained, Stop(came=False)) == 0
+    names = [path.name for path in trained.evaluations.iterdir()]
+    assert len(names) == 3 and all(
+        {file.name for file in path.iterdir()} == FILES for path in trained.evaluations.iterdir()
+    )
+    assert sum(name.startswith("6-synthetic") and "-12px-ema-" in name for name in names) == 2
+
+
+class Broken:
+    """A source of which the image `index` cannot be read."""
+
+    def __init__(self, source, index):
+        self._source, self._index = source, index
+
+    def __getattr__(self, name):
+        return getattr(self._source, name)
+
+    def __len__(self):
+        return len(self._source)
+
+    def __getitem__(self, index):
+        if index == self._index:
+            raise ValueError("cut short")
+        return self._source[index]
+
+
+def broken(**changes):
+    built = build()
+    loader = dataclasses.replace(built.eval_loader, source=Broken(built.eval_loader.source, 4))
+    return dataclasses.replace(built, eval_loader=loader, **changes)
+
+
+def test_images_that_cannot_be_read_count_as_wrong_and_are_listed_beside_the_certificate(trained):
+    written = certified(broken(), trained)
+    (directory,) = trained.evaluations.iterdir()
+    assert written["unreadable"] == {"count": 1, "counted_as": "wrong"} and written["eval"]["count"] == 21
+    (line,) = (directory / "bad_examples.jsonl").read_text().splitlines()
+    assert json.loads(line)["index"] == 4
+    assert not trained.bad_examples.exists()
+    *_, row = csv.reader((directory / "confusion.csv").read_text().splitlines())
+    assert row == ["(unreadable)", *["0"] * 10, "1"]
+
+
+def test_too_many_of_them_end_it_without_a_certificate_and_the_list_stays_where_the_error_says(trained):
     with pytest.raises(
-        UsageError, match=rf"no checkpoint '{which}' in .*: there are .*4, 6; .* latest, best or a step"
-    ):
+        UsageError, match=r"1 images cannot be read, more than .*=0: repair those that (\S+) lists"
+    ) as error:
+        evaluate(broken(max_bad_examples=0), trained, Stop(came=False))
+    (directory,) = trained.evaluations.iterdir()
+    assert directory.name.endswith(".part") and str(directory / "bad_examples.jsonl") in str(error.value)
+    certified(build(), trained)  # which takes it away
+
+
+@pytest.mark.parametrize("which", ["5", "7"])
+def test_a_checkpoint_that_is_not_there_is_said_with_those_that_are(trained, which):
+    with pytest.raises(UsageError, match=rf"no checkpoint '{which}' in .*: there are .*4, 6; .* latest, best, a step"):
         evaluate(build({"eval.checkpoint": which}), trained, Stop(came=False))
 
 
-def test_a_signal_leaves_no_result(trained):
-    trained.evaluation.unlink(missing_ok=True)
+def test_weights_of_other_classes_are_refused_with_and_without_their_names(trained, tmp_path):
+    other = dataclasses.replace(build(), class_names=build().class_names[::-1])
+    with pytest.raises(UsageError, match=r"another list of classes than the data \(class 0 is"):
+        evaluate(other, trained, Stop(came=False))
+    shutil.copytree(trained.checkpoints / "6", tmp_path / "alone" / "6")
+    nameless = dataclasses.replace(other, request=other.request._replace(checkpoint=str(tmp_path / "alone" / "6")))
+    with pytest.raises(UsageError, match=r"alone/6 was trained on other classes than the data have"):
+        evaluate(nameless, trained, Stop(came=False))
+
+
+def test_a_signal_leaves_nothing(trained):
     assert evaluate(build(), trained, Stop(came=True)) == STOPPED
-    assert not trained.evaluation.exists()
+    assert list(trained.evaluations.iterdir()) == []
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_certificate_that_was_there(trained, monkeypatch):
+    before = certified(build(), trained)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "confusion.csv")
+
+    monkeypatch.setattr(certificate, "_write_csv", full)
+    with pytest.raises(UsageError, match=r"^confusion.csv: No space left on device: .*evaluations/6-.* make room"):
+        evaluate(build(), trained, Stop(came=False))
+    (directory,) = trained.evaluations.iterdir()
+    assert json.loads((directory / "certificate.json").read_text()) == before
 
 
 def test_a_directory_without_a_run_is_refused(tmp_path):
@@ -86,16 +215,60 @@ def test_a_directory_without_a_run_is_refused(tmp_path):
 
 
 def test_neither_the_training_images_nor_their_number_matter(trained):
-    changes = STEPS | {"data.synthetic.num_train": 1, "data.synthetic.num_eval": 3, "data.batch_size": 96}
+    changes = {"data.synthetic.num_train": 1, "data.synthetic.num_eval": 3, "data.batch_size": 96}
     sizes = {"data.progressive.sizes": (8,), "data.progressive.until_epochs": (1.0,)}
-    built = experiment.build(tiny_config(changes | sizes), training=False)
-    assert evaluate(built, trained, Stop(came=False)) == 0
-    assert json.loads(trained.evaluation.read_text())["eval"]["count"] == 3
+    assert certified(build(changes | sizes, training=False), trained)["eval"]["count"] == 3
 
 
-def test_weights_that_are_not_finite_have_a_result_all_the_same(trained):
-    real = build().eval_step
-    spoil = lambda variables, batch: real(jax.tree.map(lambda leaf: leaf * jnp.nan, variables), batch)  # noqa: E731
-    assert evaluate(dataclasses.replace(build(), eval_step=spoil), trained, Stop(came=False)) == 0
-    written = json.loads(trained.evaluation.read_text())["eval"]
-    assert (written["loss"], written["top1"]) == (None, 0.0)
+class Spoilt(EvalStep):
+    """Evaluates weights that are not finite."""
+
+    def with_answers(self, variables, batch):
+        return super().with_answers(jax.tree.map(lambda leaf: leaf * jnp.nan, variables), batch)
+
+
+def test_weights_that_are_not_finite_have_a_result_all_the_same(trained, caplog):
+    built = build()
+    spoilt = Spoilt(built.eval_step.model, built.eval_step.preprocess)
+    with caplog.at_level("INFO"):
+        written = certified(dataclasses.replace(built, eval_step=spoilt), trained)
+    assert (written["eval"]["loss"], written["eval"]["top1"]) == (None, 0.0)
+    assert (written["not_finite"]["count"], written["unreadable"]["count"]) == (21, 0)
+    assert "loss         not finite" in caplog.text
+
+
+@pytest.mark.slow
+def test_outputs_that_are_no_class_of_the_data_are_named_by_number(tmp_path):
+    changes, workdir = {"model.num_classes": 12}, Workdir(tmp_path)
+    settings = experiment.resolve(tiny_config())
+    assert train(build(changes | {"train.total_steps": 1}), workdir, settings, Stop(came=False)) == 0
+    written = certified(build(changes), workdir)
+    assert (written["classes"]["number"], written["classes"]["outputs"]) == (10, 12)
+    (directory,) = workdir.evaluations.iterdir()
+    header, *rows = csv.reader((directory / "confusion.csv").read_text().splitlines())
+    assert header[-2:] == ["class 10", "class 11"] and len(rows) == 10
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_certificate_of_one(tmp_path):
+    changes, flags = processes.SMALL | {"train.total_steps": 10}, ["--mode=eval"]
+    done = processes.run("configs/digits.py", tmp_path / "run", tmp_path, changes)
+    assert done.returncode == 0, done.stderr
+    certificates, tables = [], []
+    for count in (1, 2):
+        with processes.start_several(
+            "configs/digits.py", tmp_path / "run", tmp_path, changes, count=count, devices=2, flags=flags
+        ) as several:
+            assert several.wait(120) == [0] * count, several.output(0)
+        (directory,) = (tmp_path / "run" / "evaluations").iterdir()
+        certificates.append(json.loads((directory / "certificate.json").read_text()))
+        tables.append((directory / "confusion.csv").read_text())
+    one, two = certificates
+    assert tables[0] == tables[1] and one["right"] == two["right"] and one["data"] == two["data"]
+    assert (one["provenance"]["processes"], two["provenance"]["processes"]) == (1, 2)
+
+
+def test_answers_cost_the_evaluation_within_training_nothing():
+    built = build(devices=jax.devices()[:2])
+    assert "all-gather" not in compile_eval_step(built).as_text()
+    assert "all-gather" in compile_eval_step(built, with_answers=True).as_text()

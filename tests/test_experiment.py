@@ -3,6 +3,8 @@ from pathlib import Path
 
 import jax
 import pytest
+from absl import flags
+from ml_collections import config_flags
 
 from configs import default, resnet50_fast
 from resnet_jax import experiment
@@ -14,7 +16,7 @@ from resnet_jax.sharding import over_batch
 from resnet_jax.state import parameter_count
 from tests.tiny import tiny_config
 
-CONFIGS = sorted(path.stem for path in Path("configs").glob("*.py"))
+CONFIGS = sorted({path.stem for path in Path("configs").glob("*.py")} - {"run"})  # which is that of a run
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -32,7 +34,8 @@ def test_every_config_builds_abstractly(name):
         assert jax.tree.map(lambda a: (a.shape, a.dtype), after) == shapes
         assert totals.grad_norm.shape == ()
     assert built.eval_loader.order.batch_size % 8 == 0
-    assert set(built.description) - {"inputs"} == {"devices", "data", "model", "training", "evaluation", "rate"}
+    parts = {"devices", "data", "model", "training", "evaluation", "rate"}
+    assert set(built.description) - {"inputs", "trained"} == parts
 
 
 def test_the_main_recipe_is_what_its_docstring_says():
@@ -48,6 +51,42 @@ def test_the_main_recipe_is_what_its_docstring_says():
 def test_a_batch_no_larger_than_the_group_is_said():
     built = experiment.build(tiny_config({"model.bn_group_size": 64}))
     assert "over the whole batch of 48, which is no larger than a group of 64" in built.description["model"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({}, None),
+        ({"train.trainable": "head"}, "170 of 5,214 parameters ('head'), 9 of 9 batch norms keep their statistics"),
+        (
+            {"train.trainable": "head", "train.freeze_statistics": False},
+            "170 of 5,214 parameters ('head'), 0 of 9 batch norms keep their statistics",
+        ),
+        ({"optimizer.lr_scales": (("^head/", 10.0),)}, "rate of '^head/' times 10"),
+        (
+            {"train.trainable": "^stage3_|^head/", "optimizer.lr_scales": [["^head/", 2.5]]},
+            "3,850 of 5,214 parameters ('^stage3_|^head/'), 6 of 9 batch norms keep their statistics, "
+            "rate of '^head/' times 2.5",
+        ),
+    ],
+)
+def test_what_is_trained_is_said(changes, line):
+    assert experiment.build(tiny_config(changes)).description.get("trained") == line
+
+
+def test_rates_of_parts_can_be_set_on_the_command_line_and_survive_json(monkeypatch):
+    argv = ["main.py", "--config.optimizer.lr_scales=(('^head/', 10.0), ('bn', 2))"]
+    monkeypatch.setattr("sys.argv", argv)  # ml_collections looks for overrides there
+    given = flags.FlagValues()
+    config_flags.DEFINE_config_dict("config", default.get_config(), flag_values=given)
+    given(argv)
+    config = given["config"].value
+    assert config.optimizer.lr_scales == (("^head/", 10.0), ("bn", 2))
+    stored = experiment.resolve(config)["optimizer"]["lr_scales"]
+    assert stored == [["^head/", 10.0], ["bn", 2]]
+    for scales in (config.optimizer.lr_scales, stored):
+        built = experiment.build(tiny_config({"optimizer.lr_scales": scales}))
+        assert built.description["trained"] == "rate of '^head/' times 10, rate of 'bn' times 2"
 
 
 def test_the_default_config_is_locked_and_commented():
@@ -125,6 +164,11 @@ def test_the_default_config_is_locked_and_commented():
         (
             {"model.name": "resnet", "model.depth": 18, "model.stem": "space_to_depth", "eval.image_size": 13},
             r"images of 13 pixels cannot be folded into squares of 2 x 2: take even sizes",
+        ),
+        ({"optimizer.lr_scales": (("^tail/", 2.0),)}, r"lr_scales has '\^tail/', which matches no trained parameter"),
+        (
+            {"train.trainable": "head", "optimizer.lr_scales": (("conv", 2.0),)},
+            r"lr_scales has 'conv', which matches no",
         ),
         ({"ema.decay": 1.0}, r"ema.decay=1.0 is out of range"),
         ({"seed": 2**32}, r"seed=4294967296 is out of range"),

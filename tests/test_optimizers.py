@@ -11,6 +11,7 @@ from configs import default
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment.computation import make_model
 from resnet_jax.optimizers import OPTIMIZERS, create_optimizer, decay_mask, leaf_path
+from resnet_jax.trainable import train_only
 from tests import optimizer_definitions as definitions
 
 R1 = json.loads((Path(__file__).parent / "golden" / "r1_momentum.json").read_text())  # by golden/r1_training.py
@@ -24,7 +25,7 @@ RATES = (0.1, 0.2, 0.3, 0.2, 0.1)
 
 def make(name="sgd", **changes):
     options = {"momentum": 0.9, "nesterov": False, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-6, "trust": 0.001}
-    options |= {"weight_decay": 0.1, "decoupled": False, "decay_pattern": "kernel$", "clip_norm": None}
+    options |= {"weight_decay": 0.1, "decoupled": False, "decay_pattern": "kernel$", "clip_norm": None, "lr_scales": ()}
     return create_optimizer(name, **{**options, **changes})
 
 
@@ -83,6 +84,56 @@ def test_five_updates_follow_the_definition(case, weight_decay):
     after = updates(make(name, weight_decay=weight_decay, **options), float32(params), float32(grads), RATES)
     for step in range(5):
         assert_close(after[step], {leaf: values[step] for leaf, values in expected.items()})
+
+
+@pytest.mark.parametrize("listed", [False, True], ids=["tuples", "lists"])  # as a config has them, as its JSON has them
+@pytest.mark.parametrize("case", CASES)
+def test_a_scale_is_another_rate_by_the_definition(case, listed):
+    name, options, define = CASES[case]
+    params, grads = arrays()
+    factors = {"kernel": 1.0, "other/kernel": 10.0, "bias": 0.5}
+    expected = {}
+    for leaf in params:
+        takes = {"momentum": 0.9} if name in ("sgd", "lars") else {}
+        rates = [factors[leaf] * lr for lr in RATES]
+        steps = [grad[leaf] for grad in grads]
+        expected[leaf] = define(params[leaf], steps, rates, 0.01, decayed=leaf.endswith("kernel"), **options, **takes)
+    scales = (("^other/", 10.0), ("bias|other", 0.5))  # the first that matches counts
+    scales = [list(pair) for pair in scales] if listed else scales
+    optimizer = make(name, weight_decay=0.01, lr_scales=scales, **options)
+    after = updates(optimizer, float32(params), float32(grads), RATES)
+    for step in range(5):
+        assert_close(after[step], {leaf: values[step] for leaf, values in expected.items()}, rtol=5e-6)
+
+
+@pytest.mark.parametrize(
+    ("scales", "message"),
+    [
+        (("^head/", 10.0), r"lr_scales=\('\^head/', 10.0\) are no pairs .* write them as \(\('\^head/', 10.0\),\)"),
+        ((("^head/",),), "are no pairs"),
+        (((10.0, "^head/"),), "are no pairs"),
+        ("^head/", "are no pairs"),
+        ((("^head/", 0.0),), r"has 0.0 for '\^head/': it must be a finite number above 0; config.train.trainable says"),
+        ((("^head/", -1),), "has -1 for"),
+        ((("^head/", float("inf")),), "has inf for"),
+        ((("^head/", float("nan")),), "has nan for"),
+        ((("^head/", True),), "has True for"),
+        ((("^head/", "10"),), "has '10' for"),
+        ((("(", 10.0),), r"lr_scales='\(' is no regular expression"),
+        ((("^tail/", 10.0),), r"has '\^tail/', which matches no trained parameter"),
+        ((("head", 10.0), ("head/bias", 2.0)), "has 'head/bias', .* or none that no pattern before it matches"),
+    ],
+)
+def test_a_useless_scale_is_an_error(scales, message):
+    with pytest.raises(UsageError, match=message) as error:
+        make(lr_scales=scales).init(PARAMS)
+    assert "\n" not in str(error.value)
+
+
+def test_a_scale_of_what_is_not_trained_is_an_error():
+    optimizer = train_only(make(lr_scales=(("conv1", 10.0),)), "^head/")
+    with pytest.raises(UsageError, match="has 'conv1', which matches no trained parameter"):
+        optimizer.init(PARAMS)
 
 
 @pytest.mark.parametrize("nesterov", [False, True])

@@ -123,7 +123,8 @@ def test_the_last_of_a_repeated_flag_counts():
             "./imagenet_main.py --data_dir=/data -ng 8 -bs 256 -ft -pmcp /old -te 10 -ls dynamic -dt bf16",
             "python main.py --config=configs/resnet50_r1.py --config.data.data_dir=/data "
             "--config.model.init_from=/old --config.model.dtype=bfloat16 --config.loss.scale=32768.0 "
-            "--config.loss.scale_growth_steps=2000 '--config.train.trainable=^head/' --config.schedule.base_lr=0.1 "
+            "--config.loss.scale_growth_steps=2000 --config.train.trainable=head "
+            "--config.train.freeze_statistics=False --config.schedule.base_lr=0.1 "
             "--config.schedule.warmup_epochs=0.0 --config.train.epochs=10.0",
         ),
         (
@@ -153,7 +154,7 @@ def test_whole_command_lines(line, command):
 
 
 def test_fine_tuning_has_a_rate_of_its_own_on_imagenet_alone():
-    trainable = {"train.trainable": "^head/"}
+    trainable = {"train.trainable": "head", "train.freeze_statistics": "False"}
     rate = {"schedule.base_lr": "0.1", "schedule.warmup_epochs": "0.0"}
     for words, wanted in (
         (["-dd", "/d", "-bs", "256", "-ng", "8"], trainable | rate),

@@ -1,19 +1,24 @@
 import dataclasses
+import json
 import shutil
 
 import jax
 import numpy as np
 import pytest
+from flax.traverse_util import unflatten_dict
 
-from resnet_jax import experiment
+from resnet_jax import checkpoint_files, experiment
+from resnet_jax.class_list import fingerprint
 from resnet_jax.compilation import initial_state
 from resnet_jax.data.sources import open_source
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment import inputs
+from resnet_jax.experiment.network import network_settings
 from resnet_jax.optimizers import leaf_path
 from resnet_jax.stopping import Requests
-from resnet_jax.stored_weights import read_variables
 from resnet_jax.train import train
+from resnet_jax.warm_start import begin_with
+from resnet_jax.weights import read_weights, write_safetensors
 from resnet_jax.workdir import Workdir
 from tests.tiny import tiny_config
 
@@ -40,6 +45,10 @@ def averaged(tmp_path_factory):
     return run(tmp_path_factory.mktemp("averaged"), {"ema.decay": 0.9, "seed": 1})
 
 
+def read_variables(path, *, weights=None):
+    return unflatten_dict(read_weights(path, weights=weights).arrays, sep="/")
+
+
 def leaves(tree):
     return {leaf_path(key): np.asarray(leaf) for key, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
@@ -52,6 +61,64 @@ def test_all_but_the_head_comes_from_the_other_run(plain):
         expected = fresh if name.startswith("params/head/") else there
         np.testing.assert_array_equal(leaf, expected[name])
     assert not np.array_equal(begun["params/stem_conv/kernel"], fresh["params/stem_conv/kernel"])
+
+
+def begin(changes, path, **others):
+    """`begin_with` for the network of some settings."""
+    config = tiny_config(STEPS | changes)
+    options = {"head": False, "class_list": "", "allow_missing": (), "any_input": False} | others
+    variables = jax.eval_shape(experiment.build(config).init).variables
+    return begin_with(str(path), variables, settings=network_settings(config), **options)
+
+
+def test_a_run_knows_what_its_weights_depend_on(plain):
+    stored = read_weights(plain)
+    assert stored.settings == network_settings(tiny_config(STEPS))
+    assert (stored.step, stored.weights, len(stored.class_names)) == (4, "trained", 10)
+    assert stored.path == str(plain / "checkpoints" / "4")
+
+
+def test_a_checkpoint_from_before_its_settings_stood_in_it_asks_the_work_directory(tmp_path, plain):
+    copy = shutil.copytree(plain, tmp_path / "run")
+    checkpoint = copy / "checkpoints" / "4"
+    meta, top1 = checkpoint_files.read_meta(checkpoint)
+    del meta["network"]
+    checkpoint_files.replace_meta(checkpoint, meta, top1=top1)
+    (copy / "config.json").write_text(json.dumps(experiment.resolve(tiny_config(STEPS))))
+    assert read_weights(copy).settings == network_settings(tiny_config(STEPS))
+    (copy / "config.json").unlink()
+    assert read_weights(copy).settings == {}
+
+
+def test_other_input_is_refused_unless_any_will_do(plain, caplog):
+    changes = {"input.mean": (0.0, 0.0, 0.0), "input.std": (1.0, 1.0, 1.0)}
+    with pytest.raises(UsageError, match=r"set --config.input.mean='\(123.675, .*' --config.input.std='\(58.395, "):
+        begin(changes, plain)
+    with caplog.at_level("INFO"):
+        begin(changes, plain, any_input=True)
+    assert "other input  input.mean is [0.0, 0.0, 0.0], the weights were trained with [123.675," in caplog.text
+
+
+def test_every_name_is_in_the_log(plain, caplog):
+    with caplog.at_level("DEBUG"):
+        begin({}, plain)
+    assert "(checkpoint of this program, trained weights)" in caplog.text
+    assert "skipped      params/head/bias, params/head/kernel: the last layer is to be a new one" in caplog.text
+    table = next(record for record in caplog.records if "name by name" in record.message)
+    assert table.levelname == "DEBUG"
+    assert table.message.count("\nloaded") + table.message.count("\nskipped") == len(read_weights(plain).arrays)
+
+
+def test_weights_of_pytorch_begin_a_run(tmp_path, plain):
+    config = tiny_config(STEPS)
+    file = tmp_path / "weights.safetensors"
+    there, options = read_variables(plain), {"class_names": "abcdefghij", "metadata": {}}
+    write_safetensors(file, there, settings=network_settings(config), **options)
+    begun = leaves(begin({}, file, head=True, class_list=fingerprint("abcdefghij")))
+    for name, leaf in leaves(there).items():
+        np.testing.assert_array_equal(begun[name], leaf)
+    with pytest.raises(UsageError, match="was trained on other classes, or in another order"):
+        begin({}, file, head=True, class_list=fingerprint("jihgfedcba"))
 
 
 def test_the_head_comes_along_where_that_is_asked_for(plain):
@@ -114,14 +181,8 @@ def test_other_classes_get_a_new_head_or_an_error_with_the_cure(plain):
 
 def test_more_outputs_than_there_are_an_error_with_the_cure(plain):
     changes = {"model.init_from": str(plain), "model.init_head": True, "model.num_classes": 12}
-    with pytest.raises(UsageError, match=r"params/head/bias is \(10,\) there, \(12,\) here; set .*init_head=False"):
+    with pytest.raises(UsageError, match=r"has 10 classes, the network 12: set .*init_head=False"):
         initial_state(build(changes))
-
-
-def test_what_is_trainable_need_not_be_decayed():
-    built = build({"train.trainable": "bias$|scale$"})
-    state = jax.eval_shape(built.init)
-    assert len(jax.tree.leaves(state.opt_state)) < len(jax.tree.leaves(state.params))
 
 
 def test_a_head_of_other_classes_is_refused_even_if_it_fits(plain, monkeypatch):
@@ -137,15 +198,14 @@ def test_a_head_of_other_classes_is_refused_even_if_it_fits(plain, monkeypatch):
 
 
 def test_another_network_is_named(plain):
-    with pytest.raises(UsageError, match=r"of another network: .*stage1_block2.* and \d+ more, not there"):
-        initial_state(build({"model.init_from": str(plain), "model.depth": 14}))
-    with pytest.raises(UsageError, match=r"of another network: batch_stats/.* is \(4,\) there, \(8,\) here"):
-        initial_state(build({"model.init_from": str(plain), "model.features": 8}))
+    for key, value, wanted in (("model.depth", 14, 8), ("model.features", 8, 4)):
+        with pytest.raises(UsageError, match=rf"is a ResNet-8 of the 32-pixel family .*: set --config.{key}={wanted}$"):
+            begin({key: value}, plain)
 
 
 def test_what_holds_no_checkpoint_is_named(tmp_path, plain):
     for path in (tmp_path / "none", tmp_path, plain / "checkpoints"):
-        with pytest.raises(UsageError, match=rf"{path} holds no checkpoint: name a work directory"):
+        with pytest.raises(UsageError, match=rf"{path} (holds no checkpoint|is not there): name a run"):
             initial_state(build({"model.init_from": str(path)}))
 
 
@@ -171,34 +231,6 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path, plain):
     with pytest.raises(UsageError, match=r"is damaged \(.*\): name another one") as error:
         initial_state(build({"model.init_from": str(copy)}))
     assert "\n" not in str(error.value)
-
-
-def test_only_what_is_trainable_changes_and_has_a_velocity(tmp_path):
-    built = build({"train.trainable": "^head/"})
-    before = leaves(initial_state(built).params)
-    after = leaves(read_variables(run(tmp_path, {"train.trainable": "^head/"}))["params"])
-    assert {name for name in before if not np.array_equal(before[name], after[name])} == {"head/kernel", "head/bias"}
-    shapes = [leaf.shape for leaf in jax.tree.leaves(jax.eval_shape(built.init).opt_state)]
-    assert sorted(shapes) == [(10,), (16, 10)]
-
-
-@pytest.mark.parametrize("name", ["adamw", *(pytest.param(name, marks=pytest.mark.slow) for name in ("lars", "lamb"))])
-def test_every_optimizer_leaves_the_rest_alone(name):
-    built = build({"train.trainable": "^head/", "optimizer.name": name, "optimizer.clip_norm": 0.1})
-    state, batch = initial_state(built), built.train_loader.batch(0).batch
-    before, step = leaves(state.params), jax.jit(built.train_step)
-    for _ in range(2):  # the first rate is 0
-        state, _ = step(state, batch)
-    after = leaves(state.params)
-    assert {name for name in before if not np.array_equal(before[name], after[name])} == {"head/kernel", "head/bias"}
-
-
-@pytest.mark.parametrize(
-    ("pattern", "message"), [("^tail/", "matches no parameter"), ("(", "is no regular expression")]
-)
-def test_a_pattern_that_selects_nothing_is_an_error(pattern, message):
-    with pytest.raises(UsageError, match=rf"config.train.trainable='.*' .*{message}"):
-        build({"train.trainable": pattern})
 
 
 def test_a_continued_run_needs_the_other_one_no_more(tmp_path, plain):

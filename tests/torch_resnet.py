@@ -6,7 +6,7 @@ Nothing of `resnet_jax` is used here. The names of the parameters are those that
 from torch import nn
 
 EXPANSION = 4  # channels that leave a bottleneck / channels inside
-DEPTHS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}  # table 1
+DEPTHS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # table 1
 
 
 def conv(inputs, outputs, kernel_size, stride=1):
@@ -62,9 +62,11 @@ class Bottleneck(Block):
 class ResNet(nn.Module):
     """Table 1: a stem, four stages, the mean over the image, a linear layer. [B, 3, H, W] -> [B, classes]."""
 
+    kinds = (Basic, Bottleneck)
+
     def __init__(self, depth, classes):
         super().__init__()
-        kind, expansion = (Basic, 1) if depth < 50 else (Bottleneck, EXPANSION)
+        kind, expansion = (self.kinds[0], 1) if depth < 50 else (self.kinds[1], EXPANSION)
         self.conv1, self.bn1, self.relu = conv(3, 64, 7, 2), norm(64), nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, 2, padding=1)
         channels = 64

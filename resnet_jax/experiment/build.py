@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from resnet_jax import sharding, steps
 from resnet_jax.class_list import check_same
 from resnet_jax.data.loader import Loader
+from resnet_jax.eval_picture import EvalPicture
 from resnet_jax.experiment.computation import (
     check_image_sizes,
     make_first_state,
@@ -24,6 +25,7 @@ from resnet_jax.experiment.computation import (
 )
 from resnet_jax.experiment.description import describe
 from resnet_jax.experiment.division import count_parts
+from resnet_jax.experiment.inference import Request, eval_picture, requested
 from resnet_jax.experiment.inputs import identify, make_eval_loader, make_train_loader, open_from
 from resnet_jax.experiment.network import network_settings
 from resnet_jax.experiment.plan import Plan, make_plan, schedule_options
@@ -86,7 +88,7 @@ class Experiment:
     parts: int  # of a training batch that go through the network in turn
     dtype: str  # of the activations
     init: Callable[[], TrainState]
-    warm_start: Callable[[dict[str, Any]], dict[str, Any]] | None  # see `start_from`
+    warm_start: Callable[[dict[str, Any]], dict[str, Any]] | None  # see `begin_with`
     train_step: steps.TrainStep
     eval_step: steps.EvalStep
     class_names: tuple[str, ...]
@@ -101,8 +103,9 @@ class Experiment:
     profile: range  # the steps that are traced
     keep: dict[str, int]  # checkpoints: `keep_latest`, `keep_best`
     tensorboard: bool
-    eval_checkpoint: str  # which one is evaluated without training
     eval_weights: Weights
+    picture: EvalPicture  # what evaluation makes of an image file
+    request: Request  # which weights are evaluated without training
 
 
 def resolve(config: ConfigDict) -> dict[str, Any]:
@@ -172,6 +175,7 @@ def _options(config: ConfigDict) -> dict[str, Any]:
         "profile": range(0) if start is None else range(start, start + train.profile_steps),
         "keep": {name: config.checkpoint[name] for name in ("keep_latest", "keep_best")},
         "tensorboard": config.log.tensorboard,
-        "eval_checkpoint": config.eval.checkpoint,
         "eval_weights": weights_to_evaluate(config),
+        "picture": eval_picture(config),
+        "request": requested(config),
     }

@@ -13,6 +13,7 @@ from resnet_jax.augmentations import Erasing
 from resnet_jax.averaging import update_average
 from resnet_jax.class_list import fingerprint
 from resnet_jax.errors import UsageError
+from resnet_jax.experiment.network import network_settings
 from resnet_jax.gradients import GradientFn, Preprocess, Split, accumulate, make_gradient_fn, make_train_input
 from resnet_jax.losses import create_loss
 from resnet_jax.mixing import Mixing
@@ -81,7 +82,15 @@ def make_warm_start(
         raise UsageError("config.model.init_head=True says of no run: set config.model.init_from")
     if path is None:
         return None
-    return functools.partial(begin_with, path, head=head, class_list=fingerprint(class_names))
+    return functools.partial(
+        begin_with,
+        path,
+        head=head,
+        class_list=fingerprint(class_names),
+        allow_missing=tuple(config.model.allow_missing),
+        settings=network_settings(config),
+        any_input=config.model.init_any_input,
+    )
 
 
 def make_first_state(

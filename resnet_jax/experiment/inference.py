@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -17,17 +17,16 @@ from resnet_jax.data.order import EvalOrder
 from resnet_jax.data.resize import create_resize
 from resnet_jax.data.sources import Source
 from resnet_jax.errors import UsageError
+from resnet_jax.eval_picture import EvalPicture
 from resnet_jax.experiment.computation import check_image_sizes, make_model, make_preprocess
 from resnet_jax.experiment.network import network_settings
-from resnet_jax.exports.eval_picture import EvalPicture
 from resnet_jax.limits import check_limits
 from resnet_jax.prediction import PredictStep, make_predict_step
 from resnet_jax.state import Weights
 from resnet_jax.workdir import flatten
 
 
-@dataclasses.dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """What predictions and exports are asked for."""
 
     checkpoint: str  # 'latest', 'best', a step, or a path

@@ -41,7 +41,7 @@ def _run_jax(path: Path, model: Model, sample: Sample) -> dict[str, Outputs]:
 
 
 def _write_saved_model(path: Path, model: Model) -> None:
-    write_saved_model(path, model.predict, picture=model.picture)
+    write_saved_model(path, model.step, model.variables, picture=model.picture)
 
 
 def _run_saved_model(path: Path, model: Model, sample: Sample) -> dict[str, Outputs]:

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from resnet_jax.errors import UsageError
-from resnet_jax.exports.eval_picture import EvalPicture
+from resnet_jax.eval_picture import EvalPicture
 
 _LARGEST_DIFFERENCE = 1e-4  # of a probability
 
@@ -64,8 +64,8 @@ def compare(outputs: Outputs, sample: Sample, *, what: str) -> dict[str, Any]:
     others = int(np.sum(outputs["classes"] != expected["classes"]))
     if others or not largest <= _LARGEST_DIFFERENCE:
         raise UsageError(
-            f"the export ({what}) is not what this program computes: {others} of {len(sample.files)} images have another "
-            f"first class, probabilities differ by up to {largest:.1e}; nothing was written "
+            f"the export ({what}) is not what this program computes: {others} of {len(sample.files)} images have "
+            f"another first class, probabilities differ by up to {largest:.1e}; nothing was written "
             "(config.export.dtype='float32' is the most exact)"
         )
     return {"images": len(sample.files), "other_first_class": others, "largest_difference": largest}

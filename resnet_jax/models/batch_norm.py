@@ -1,5 +1,8 @@
 """Batch normalisation over groups of a fixed number of images."""
 
+import re
+from collections.abc import Sequence
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -19,6 +22,8 @@ class BatchNorm(nn.Module):
       epsilon: added to the variance.
       dtype: of the result. Parameters, statistics and the arithmetic are float32.
       scale_init: initialiser of the scale; zeros for the last norm of a residual branch (Goyal et al. 2017).
+      trained: regular expression searched in parameter paths. Where it finds neither the scale nor the bias, the
+        running statistics are used and kept in training, too; see `moves`.
     """
 
     train: bool
@@ -27,6 +32,7 @@ class BatchNorm(nn.Module):
     epsilon: float
     dtype: DTypeLike
     scale_init: nn.initializers.Initializer = nn.initializers.ones
+    trained: str = ""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -36,7 +42,7 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, channels, jnp.float32)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, channels, jnp.float32)
-        if not self.train:
+        if not (self.train and moves(self.path, self.trained)):
             return self._apply(x, running_mean.value, running_var.value, scale, bias)
         groups = group_count(x.shape[0], self.group_size)
         grouped = x.reshape(groups, -1, *x.shape[1:])
@@ -53,6 +59,11 @@ class BatchNorm(nn.Module):
         slope = jax.lax.rsqrt(var + self.epsilon) * scale
         offset = bias - mean * slope
         return (x.astype(jnp.float32) * slope + offset).astype(self.dtype)
+
+
+def moves(path: Sequence[str], trained: str) -> bool:
+    """Whether training moves the statistics of a norm, as ('stage1_block1', 'bn1'): its scale or bias is trained."""
+    return any(re.search(trained, "/".join((*path, leaf))) for leaf in ("scale", "bias"))
 
 
 def group_count(batch_size: int, group_size: int | None) -> int:

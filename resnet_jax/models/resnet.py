@@ -55,6 +55,7 @@ class ResNet(nn.Module):
       zero_init_last_bn: start every residual branch at zero (Goyal et al. 2017, section 5.1).
       kernel_init: of convolutions, see `KERNEL_INITS`.
       head_init: see `HEAD_INITS`.
+      trained_norms: see `trained` of `BatchNorm`; '' is all.
     """
 
     version: str
@@ -75,6 +76,7 @@ class ResNet(nn.Module):
     zero_init_last_bn: bool
     kernel_init: str
     head_init: str
+    trained_norms: str = ""
 
     @property
     def num_blocks(self) -> int:
@@ -116,6 +118,7 @@ class ResNet(nn.Module):
             momentum=self.bn_momentum,
             epsilon=self.bn_epsilon,
             dtype=self.dtype,
+            trained=self.trained_norms,
         )
 
     def _stem(self, x: jax.Array, norm: Callable[..., nn.Module]) -> jax.Array:

@@ -148,5 +148,6 @@ def test_a_command_line_of_r1_learns_and_evaluates_its_own_files(binary, tmp_pat
     assert rates == pytest.approx([0.1 * 50 / 128] * 4)  # of 182 epochs, cut short or not
     again = run([*words, "--max_train_steps=40", "--eval_only"], changes)
     assert again.returncode == 0, again.stdout + again.stderr
-    evaluation = json.loads((tmp_path / "evaluation.json").read_text())
-    assert evaluation["eval"] | {"step": evaluation["step"]} == result["eval"]
+    (path,) = tmp_path.glob("evaluations/*/certificate.json")
+    evaluation = json.loads(path.read_text())
+    assert evaluation["eval"] | {"step": evaluation["weights"]["step"]} == result["eval"]

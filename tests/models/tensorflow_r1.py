@@ -4,6 +4,8 @@ python -m tests.models.tensorflow_r1 variables FILE      writes the layers of ev
 python -m tests.models.tensorflow_r1 forward DIRECTORY   reads NAME.npz of every network in DIRECTORY/cases.json (the
     variables by name, and `images`), writes NAME.out.npz: `evaluation` and `training`, the logits, and the moving
     statistics by name after a step of training
+python -m tests.models.tensorflow_r1 save DIRECTORY      reads the same, writes each network as r1's Estimator does,
+    with velocities and the step: NAME-v1/ and NAME-v2/ by `Saver` in both of its formats, NAME-saved/ a SavedModel
 
 Written after official/r1/resnet/{resnet_model,imagenet_main,cifar10_main}.py, without their layers, which need Keras 2.
 """
@@ -146,13 +148,36 @@ def forward(values, *, training, **model):
         return logits, session.run(made)
 
 
+def save(values, directory, **model):
+    """Writes the variables as checkpoints of step 7 and as a SavedModel."""
+    with tf.Graph().as_default(), v1.Session() as session:
+        image = v1.placeholder(tf.float32, [None, *values["images"].shape[1:]])
+        logits = network(Layers(training=True), image, **model)
+        trained = v1.trainable_variables()
+        v1.train.MomentumOptimizer(0.1, 0.9).minimize(tf.reduce_sum(logits), v1.train.create_global_step())
+        v1.get_variable("loss_scale", initializer=128.0, trainable=False)
+        session.run(v1.global_variables_initializer())
+        made = {variable.op.name: variable for variable in v1.global_variables()}
+        assert {variable.op.name for variable in trained} < values.keys()
+        for name in values.keys() - {"images"}:
+            made[name].load(values[name], session)
+        for version in (v1.train.SaverDef.V1, v1.train.SaverDef.V2):
+            place = Path(f"{directory}-v{version}")
+            place.mkdir()
+            v1.train.Saver(write_version=version).save(session, str(place / "model.ckpt"), global_step=7)
+        v1.saved_model.simple_save(session, f"{directory}-saved", {"image": image}, {"logits": logits})
+
+
 def main(task, path):
-    """Does one of the two."""
+    """Does one of the three."""
     if task == "variables":
         write_variables(path)
         return
     for name, model in json.loads((path / "cases.json").read_text()).items():
         values = dict(np.load(path / f"{name}.npz"))
+        if task == "save":
+            save(values, path / name, **model)
+            continue
         evaluation, _ = forward(values, training=False, **model)
         training, after = forward(values, training=True, **model)
         moving = {name: value for name, value in after.items() if "moving" in name}

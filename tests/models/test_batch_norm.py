@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from resnet_jax.models.batch_norm import BatchNorm, group_count, group_statistics, unbiased
+from resnet_jax.models.batch_norm import BatchNorm, group_count, group_statistics, moves, unbiased
 
 
 def batch_norm(*, train=True, group_size=None, dtype=jnp.float32):
@@ -39,6 +39,29 @@ def test_the_running_variance_takes_the_unbiased_one(batch, group_size):
     grouped = np.asarray(x, np.float64).reshape(batch // (group_size or batch), -1, 3)
     expected = 0.9 * given["batch_stats"]["var"] + 0.1 * grouped.var(1, ddof=1).mean(0)
     np.testing.assert_allclose(stats["batch_stats"]["var"], expected, rtol=1e-5)
+
+
+def test_a_norm_that_is_not_trained_uses_and_keeps_its_running_statistics():
+    x, given = images(8), variables(3)
+    frozen = batch_norm().clone(trained="kernel$|^head/")
+    got, stats = frozen.apply(given, x, mutable=["batch_stats"])
+    np.testing.assert_array_equal(got, batch_norm(train=False).apply(given, x))
+    jax.tree.map(np.testing.assert_array_equal, stats["batch_stats"], given["batch_stats"])
+
+
+@pytest.mark.parametrize(
+    ("trained", "expected"),
+    [
+        ("", True),
+        ("^head/", False),
+        ("kernel$", False),
+        ("bias$", True),
+        ("^stage4_block1/bn2/", True),
+        ("bn2$", False),
+    ],
+)
+def test_a_norm_moves_if_its_scale_or_bias_is_trained(trained, expected):
+    assert moves(("stage4_block1", "bn2"), trained) == expected
 
 
 def test_a_single_value_has_no_variance_to_correct():

@@ -16,7 +16,7 @@ class FilesSource:
 
     def __init__(self, paths: Sequence[str]):
         self.name = "files"
-        self.class_names = ("unknown",)
+        self.class_names: tuple[str, ...] = ("unknown",)
         self._paths = tuple(paths)
 
     def __len__(self) -> int:
@@ -52,7 +52,8 @@ def list_images(places: Sequence[str], stdin: Iterable[str]) -> list[str]:
             paths += _in_folder(path) if os.path.isdir(path) else [path]  # noqa: PTH112  raises nothing
     if not paths:
         raise UsageError(
-            "no images are named: python main.py --mode=predict --workdir=DIR IMAGE FOLDER ..., or - for a list on stdin"
+            "no images are named: python main.py --mode=predict --workdir=DIR IMAGE FOLDER ..., or - for a list on "
+            "stdin"
         )
     return paths
 

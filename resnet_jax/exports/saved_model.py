@@ -1,0 +1,128 @@
+"""A network with its weights as a SavedModel, for TensorFlow and TF Serving, with the two signatures of r1."""
+
+import importlib.util
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from resnet_jax.errors import UsageError
+from resnet_jax.eval_picture import EvalPicture
+from resnet_jax.exports.jax_artifact import PLATFORMS
+
+Predict = Callable[[dict[str, Any], jax.Array], dict[str, jax.Array]]
+
+# Images for which the network is compiled; a batch is cut into the largest of these that fit. For any batch size JAX
+# writes a check that TensorFlow, which is the older one, cannot read.
+_BATCHES = (32, 8, 1)
+
+
+def write_saved_model(directory: Path, predict: Predict, variables: dict[str, Any], *, picture: EvalPicture) -> None:
+    """Writes a SavedModel for any batch size, which computes on CPUs, GPUs and TPUs.
+
+    Its signatures give 'probabilities' [B, K] float32 and 'classes' [B] int64:
+
+    * 'image', of 'image' [B, S, S, 3] uint8;
+    * 'image_bytes', of 'image_bytes' [B] string, JPEG files. It is 'serving_default', too.
+
+    Args:
+      directory: is made.
+      predict: from the weights and images [B, S, S, 3] uint8 to 'probabilities' [B, K] float32 and 'classes' [B].
+      variables: the weights, which both signatures share.
+      picture: what is made of a file before.
+
+    Raises:
+      UsageError: TensorFlow is not installed.
+    """
+    tf = _load_tensorflow()
+    from resnet_jax.exports.tensorflow_images import read_images  # noqa: PLC0415  imports TensorFlow
+
+    size = picture.image_size
+    module = tf.Module()
+    module.weights = jax.tree.map(tf.Variable, variables)
+    call = _in_batches(predict, module.weights, size)
+
+    def image(image):
+        return call(image)
+
+    def image_bytes(image_bytes):
+        return call(read_images(image_bytes, picture=picture))
+
+    pixels = tf.TensorSpec((None, size, size, 3), tf.uint8, name="image")
+    module.image = tf.function(image, input_signature=[pixels], autograph=False)
+    files = tf.TensorSpec((None,), tf.string, name="image_bytes")
+    module.image_bytes = tf.function(image_bytes, input_signature=[files], autograph=False)
+    signatures = {"image": module.image, "image_bytes": module.image_bytes, "serving_default": module.image_bytes}
+    tf.saved_model.save(module, str(directory), signatures=signatures)
+
+
+def run_saved_model(
+    directory: Path, *, images: np.ndarray | None = None, encoded: Sequence[bytes] | None = None
+) -> dict[str, np.ndarray]:
+    """Reads a SavedModel back and calls the signature of what is given.
+
+    Args:
+      directory: of the SavedModel.
+      images: [B, S, S, 3] uint8; or
+      encoded: JPEG files.
+
+    Raises:
+      UsageError: TensorFlow is not installed.
+    """
+    tf = _load_tensorflow()
+    loaded = tf.saved_model.load(str(directory))  # its weights are there as long as it is
+    if images is not None:
+        outputs = loaded.signatures["image"](image=tf.constant(images))
+    else:
+        outputs = loaded.signatures["image_bytes"](image_bytes=tf.constant(list(encoded or ()), tf.string))
+    return {name: value.numpy() for name, value in outputs.items()}
+
+
+def _in_batches(predict: Predict, weights: dict[str, Any], size: int) -> Callable[[Any], dict[str, Any]]:
+    """A TensorFlow function of images [B, S, S, 3] uint8 for any B."""
+    import tensorflow as tf  # noqa: PLC0415
+    from jax.experimental import jax2tf  # noqa: PLC0415  imports TensorFlow
+
+    converted = jax2tf.convert(predict, with_gradient=False, native_serialization_platforms=PLATFORMS)
+
+    def call_all(images, batch):
+        """Calls the network on a number of images that `batch` divides."""
+        spec = jax.eval_shape(predict, weights_spec, jax.ShapeDtypeStruct((batch, size, size, 3), np.uint8))
+        outputs = tf.map_fn(
+            lambda part: converted(weights, part),
+            tf.reshape(images, (-1, batch, size, size, 3)),
+            parallel_iterations=1,  # each uses all cores
+            fn_output_signature={name: tf.TensorSpec(out.shape, out.dtype) for name, out in spec.items()},
+        )
+        return {name: tf.reshape(out, (-1, *spec[name].shape[1:])) for name, out in outputs.items()}
+
+    def call(images):
+        parts = []
+        for batch in _BATCHES:
+            count = tf.shape(images)[0] // batch * batch
+            parts.append(call_all(images[:count], batch))
+            images = images[count:]
+        outputs = {name: tf.concat([part[name] for part in parts], 0) for name in parts[0]}
+        return {"probabilities": outputs["probabilities"], "classes": tf.cast(outputs["classes"], tf.int64)}
+
+    weights_spec = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype.as_numpy_dtype), weights)
+    return call
+
+
+def _load_tensorflow() -> Any:
+    """Imports TensorFlow, quietly, and hides the GPUs from it. Raises UsageError where it is not installed."""
+    if importlib.util.find_spec("tensorflow") is None:
+        raise UsageError(
+            "a SavedModel needs TensorFlow, which is not installed: pip install 'resnet_jax[tensorboard]', or leave "
+            "'saved_model' out of config.export.formats"
+        )
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # else it announces them
+    import tensorflow as tf  # noqa: PLC0415  3 s and 1.3 GB: only where a SavedModel is wanted
+
+    tf.config.set_visible_devices([], "GPU")  # else TensorFlow takes the memory of all GPUs
+    tf.get_logger().setLevel("ERROR")  # it says where it writes
+    return tf

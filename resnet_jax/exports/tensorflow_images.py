@@ -1,0 +1,57 @@
+"""From a JPEG file to the pixels that evaluation shows the network, in TensorFlow: those of `Loader`."""
+
+import tensorflow as tf
+
+from resnet_jax.eval_picture import EvalPicture
+from resnet_jax.exports.tensorflow_resize import RESIZES, bilinear
+
+
+def read_images(encoded: tf.Tensor, *, picture: EvalPicture) -> tf.Tensor:
+    """Decodes, crops and resizes image files: [B] string to [B, S, S, 3] uint8. One that is no image fails them all."""
+    size = picture.image_size
+    with tf.device("CPU:0"):  # as decoding; a GPU would fuse multiplications and additions, and round otherwise
+        pixels = tf.TensorSpec((size, size, 3), tf.uint8)
+        return tf.map_fn(lambda file: show(decode(file), picture=picture), encoded, fn_output_signature=pixels)
+
+
+def decode(encoded: tf.Tensor) -> tf.Tensor:
+    """Decodes a JPEG file to [H, W, 3] uint8 with the accurate transform that simplejpeg has, not TensorFlow's own."""
+    return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+
+
+def show(image: tf.Tensor, *, picture: EvalPicture) -> tf.Tensor:
+    """Crops and resizes [H, W, 3] uint8 to [S, S, 3] uint8."""
+    if picture.enlarge_to is not None:
+        image = enlarge(image, picture.enlarge_to)
+    crop = {"central": _central, "resize": _resize_then_central}[picture.crop]
+    return tf.ensure_shape(crop(image, picture), (picture.image_size, picture.image_size, 3))
+
+
+def enlarge(image: tf.Tensor, short_side: int) -> tf.Tensor:
+    """`enlarge` of `data/resize.py`."""
+    sides = tf.cast(tf.shape(image)[:2], tf.float64)
+    factor = tf.constant(short_side, tf.float64) / tf.reduce_min(sides)
+    height, width = tf.unstack(tf.cast(tf.round(sides * factor), tf.int32))
+    return tf.cond(factor > 1, lambda: bilinear(image, height, width), lambda: image)
+
+
+def _central(image: tf.Tensor, picture: EvalPicture) -> tf.Tensor:
+    """`Central` of `data/crops.py`, and its resize."""
+    size = picture.image_size
+    height, width = tf.unstack(tf.shape(image)[:2])
+    share = tf.constant(size / (size + picture.padding), tf.float32)
+    side = tf.maximum(1, tf.cast(share * tf.cast(tf.minimum(height, width), tf.float32), tf.int32))
+    top, left = (height - side + 1) // 2, (width - side + 1) // 2
+    square = image[top : top + side, left : left + side]
+    return RESIZES[picture.resize](square, tf.constant(size), tf.constant(size))
+
+
+def _resize_then_central(image: tf.Tensor, picture: EvalPicture) -> tf.Tensor:
+    """`ResizeThenCentral` of `data/crops.py`, and its resize."""
+    size = picture.image_size
+    sides = tf.cast(tf.shape(image)[:2], tf.float32)
+    scale = tf.constant(size + picture.padding, tf.float32) / tf.reduce_min(sides)
+    height, width = tf.unstack(tf.maximum(size, tf.cast(sides * scale, tf.int32)))
+    resized = RESIZES[picture.resize](image, height, width)
+    top, left = (height - size) // 2, (width - size) // 2
+    return resized[top : top + size, left : left + size]

@@ -1,0 +1,154 @@
+"""What exports for TensorFlow do; run as a program, for TensorFlow in the tests' process would take long.
+
+python -m tests.exports.tensorflow_check pixels|write|serve DIRECTORY
+
+`pixels` compares TensorFlow's pixels with the host's: pixels.json. `write` writes a SavedModel, what the host makes of
+files, and what JAX makes of that: saved_model, sample.npz. `serve` has TensorFlow alone call it: served.npz.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+SIZES = [(1, 1), (1, 7), (9, 1), (24, 24), (48, 48), (36, 36), (48, 24), (72, 96), (61, 84), (219, 218), (640, 97)]
+PICTURES = [("central", 4, None), ("resize", 5, None), ("resize", 0, None), ("central", 0, 50)]
+SIZE, CLASSES = 24, 7
+
+
+def differences(ours, expected):
+    """The share of values that differ, and by how much at most."""
+    gap = abs(ours.astype(int) - expected)
+    return [float((gap > 0).mean()), int(gap.max())]
+
+
+def host_view(image, picture):
+    """What the loader makes of [H, W, 3] uint8."""
+    from resnet_jax.data.crops import create_eval_crop
+    from resnet_jax.data.resize import RESIZES, enlarge, show
+
+    if picture.enlarge_to is not None:
+        image = enlarge(image, picture.enlarge_to)
+    crop = create_eval_crop(picture.crop, size=picture.image_size, padding=picture.padding)
+    out = np.empty((picture.image_size, picture.image_size, 3), np.uint8)
+    show(image, crop(*image.shape[:2], np.zeros((0, 4)), ()), RESIZES[picture.resize], out)
+    return out
+
+
+def kernels(rng):
+    """Each kernel on noise of many sizes, to many sizes."""
+    import tensorflow as tf
+
+    from resnet_jax.data.resize import RESIZES as HOST
+    from resnet_jax.exports.tensorflow_resize import RESIZES
+
+    assert list(HOST) == list(RESIZES)
+    cases = [(size, (24, 24)) for size in SIZES] + [((375, 500), (256, 341)), ((500, 201), (224, 90))]
+    cases += [(rng.integers(2, 150, 2).tolist(), rng.integers(8, 120, 2).tolist()) for _ in range(20)]
+    scalar = tf.TensorSpec((), tf.int32)
+    for name, kernel in RESIZES.items():
+        signature = [tf.TensorSpec((None, None, 3), tf.uint8), scalar, scalar]
+        resize = tf.function(kernel, input_signature=signature, autograph=False)
+        for (height, width), shape in cases:
+            image = rng.integers(0, 256, (height, width, 3), np.uint8)
+            expected = np.empty((*shape, 3), np.uint8)
+            HOST[name](image, expected)
+            key = f"{name} {height}x{width} {shape[0]}x{shape[1]}"
+            yield key, differences(resize(image, *shape).numpy(), expected)
+
+
+def views(rng):
+    """Each crop on noise of many sizes, with the kernels whose pixels are all equal."""
+    import tensorflow as tf
+
+    from resnet_jax.eval_picture import EvalPicture
+    from resnet_jax.exports.tensorflow_images import show
+
+    sizes = SIZES + [(side, side + 3) for side in range(25, 120, 7)]
+    for crop, padding, enlarge_to in PICTURES:
+        for name in ("area", "bicubic_antialias"):
+            picture = EvalPicture(SIZE, crop, padding, name, enlarge_to)
+            signature = [tf.TensorSpec((None, None, 3), tf.uint8)]
+            ours = tf.function(lambda x, p=picture: show(x, picture=p), input_signature=signature, autograph=False)
+            for height, width in sizes:
+                image = rng.integers(0, 256, (height, width, 3), np.uint8)
+                key = f"{crop} {padding} {enlarge_to} {name} {height}x{width}"
+                yield key, differences(ours(image).numpy(), host_view(image, picture))
+
+
+def decoded():
+    """Decoded files of several kinds."""
+    from resnet_jax.data.images import decode
+    from resnet_jax.exports import tensorflow_images
+    from tests.data.encoded import encode, photo
+
+    kinds = {
+        "4:2:0": {},
+        "4:4:4": {"subsampling": 0, "quality": 95},
+        "4:2:2": {"subsampling": 1},
+        "progressive": {"progressive": True},
+        "grey": {"mode": "L"},
+        "cmyk": {"mode": "CMYK"},
+    }
+    for kind, options in kinds.items():
+        for size in ((33, 47), (120, 161)):
+            file = encode(photo(*size), "JPEG", **options)
+            key = f"{kind} {size[0]}x{size[1]}"
+            yield key, differences(tensorflow_images.decode(file).numpy(), decode(file))
+
+
+def pixels(directory):
+    """Writes pixels.json: share and size of the differences by kind and case."""
+    rng = np.random.default_rng(1)
+    found = {"kernels": dict(kernels(rng)), "views": dict(views(rng)), "decoded": dict(decoded())}
+    (directory / "pixels.json").write_text(json.dumps(found))
+
+
+def write(directory):
+    """Writes saved_model and sample.npz."""
+    import jax
+
+    from resnet_jax.data.images import decode
+    from resnet_jax.eval_picture import EvalPicture
+    from resnet_jax.exports.saved_model import run_saved_model, write_saved_model
+    from tests.data.encoded import encode, photo
+    from tests.models.networks import CIFAR, initialize, network
+
+    model = network(**CIFAR | {"depth": 8, "num_classes": CLASSES, "features": 64})
+    variables = jax.tree.map(np.asarray, initialize(model, np.zeros((1, SIZE, SIZE, 3), np.float32)))
+    picture = EvalPicture(SIZE, "central", 4, "area", None)
+
+    def predict(variables, images):
+        logits = model.apply(variables, images.astype(np.float32) / 64 - 2, train=False)
+        return {"probabilities": jax.nn.softmax(logits), "classes": logits.argmax(-1)}
+
+    files = [encode(photo(20 + 3 * index, 90 - index, seed=index), "JPEG") for index in range(42)]
+    images = np.stack([host_view(decode(file), picture) for file in files])
+    write_saved_model(directory / "saved_model", predict, variables, picture=picture)
+    again = run_saved_model(directory / "saved_model", images=images[:1])["classes"]  # both in one process
+    outputs = jax.jit(predict)(variables, images)
+    assert again.dtype == np.int64 and again[0] == outputs["classes"][0]
+    count = sum(leaf.nbytes for leaf in jax.tree.leaves(variables))
+    np.savez(directory / "sample.npz", images=images, files=np.array(files), weights_bytes=count, **outputs)
+
+
+def serve(directory):
+    """Calls each signature with batches of several sizes; writes served.npz."""
+    import tensorflow as tf
+
+    assert "resnet_jax" not in sys.modules
+    loaded = tf.saved_model.load(str(directory / "saved_model"))
+    sample, outputs = np.load(directory / "sample.npz"), {}
+    images, files = tf.constant(sample["images"]), tf.constant(sample["files"].tolist())
+    for name, signature in loaded.signatures.items():
+        for batch in (0, 1, 3, 42):
+            values = signature(image=images[:batch]) if name == "image" else signature(image_bytes=files[:batch])
+            outputs |= {f"{name} {batch} {key}": value.numpy() for key, value in values.items()}
+    np.savez(directory / "served.npz", **outputs)
+
+
+if __name__ == "__main__":
+    os.environ["TF_CPP_MIN_LOG_LEVEL"], os.environ["TF_ENABLE_ONEDNN_OPTS"] = "3", "0"
+    {"pixels": pixels, "write": write, "serve": serve}[sys.argv[1]](Path(sys.argv[2]))

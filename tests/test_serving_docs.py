@@ -1,0 +1,93 @@
+"""What docs/serving.md tells a reader to write, run as it stands there."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+from resnet_jax.data.sources import open_source
+from resnet_jax.export import export, outputs_of
+from tests.chosen_weights import untrained
+
+DOCS = Path(__file__).parent.parent / "docs" / "serving.md"
+NAMES = [f"kind {number}" for number in range(10)]
+NETWORK = {
+    "model.name": "resnet",
+    "model.depth": 18,
+    "model.features": 64,
+    "data.image_size": 64,
+    "data.resize": "bicubic",
+}
+
+
+def program(name):
+    """The code block that is marked with a name."""
+    return re.search(rf"<!-- test: {name} -->\n```python\n(.*?)```", DOCS.read_text(), re.DOTALL)[1]
+
+
+def served(directory, formats):
+    """Makes `export` and `photo.jpg` in a directory; what this program says of the photograph."""
+    inference, chosen = untrained(NETWORK, devices=jax.devices()[:1])
+    assert export(inference, chosen, NAMES, directory / "export", formats) == 0
+    size = {"image_height": 300, "image_width": 211}
+    source = open_source("synthetic_jpeg", training=False, num_train=1, num_eval=1, num_classes=1, **size)
+    (directory / "photo.jpg").write_bytes(source[0].image)
+    (probabilities,) = outputs_of(inference, chosen.variables, inference.make_loader(source, 1).first_images(1))[
+        "probabilities"
+    ]
+    return probabilities
+
+
+def run(name, directory, *, before="", more=""):
+    command = [sys.executable, "-I", "-c", before + program(name) + more]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def check(printed, probabilities):
+    *name, probability = printed.split()
+    assert " ".join(name) == NAMES[probabilities.argmax()]
+    assert float(probability) == pytest.approx(probabilities.max(), abs=1e-4)
+
+
+def test_with_jax(tmp_path):
+    probabilities = served(tmp_path, ("jax",))
+    check(run("jax", tmp_path), probabilities)
+
+
+@pytest.mark.slow
+def test_with_tensorflow(tmp_path):
+    probabilities = served(tmp_path, ("saved_model",))
+    check(run("tensorflow", tmp_path), probabilities)
+
+
+@pytest.mark.slow
+def test_with_pytorch(tmp_path):
+    pytest.importorskip("torch")
+    probabilities = served(tmp_path, ("jax", "safetensors"))
+    # Pixels from the program above, normalised as the page says it.
+    more = """
+import numpy as np, torch
+source = open("pixels.py").read()
+exec(source)
+inside = model["preprocessing"]["inside"]
+mean, std = torch.tensor(inside["mean"]), torch.tensor(inside["std"])
+pixels = torch.tensor(square.astype("float32"))
+given = (pixels / 255 - mean / 255) / (std / 255)
+answer = torch.softmax(network.double()(given.permute(2, 0, 1)[None].double())[0], 0)
+print(names[int(answer.argmax())], float(answer.max()))
+"""
+    (tmp_path / "pixels.py").write_text(program("jax").replace("print(", "str("))
+    # torchvision has no build for PyTorch without CUDA on the package index: its network here is that of the tests.
+    before = f"""
+import sys, types
+sys.path.append({str(DOCS.parent.parent)!r})
+from tests.torch_resnet import ResNet
+models = types.SimpleNamespace(resnet18=lambda num_classes: ResNet(18, num_classes))
+sys.modules["torchvision"] = types.SimpleNamespace(models=models)
+"""
+    check(run("torch", tmp_path, before=before, more=more), probabilities)

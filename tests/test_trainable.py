@@ -1,0 +1,174 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from resnet_jax import experiment
+from resnet_jax.compilation import compile_train_steps, initial_state
+from resnet_jax.errors import UsageError
+from resnet_jax.optimizers import leaf_path
+from resnet_jax.stopping import Requests
+from resnet_jax.train import train
+from resnet_jax.trainable import apply_updates, only_trained, train_only, trainable_pattern, with_frozen
+from resnet_jax.workdir import Workdir
+from tests.tiny import tiny_config
+
+CHANGES = {"schedule.warmup_epochs": 0.0, "model.zero_init_last_bn": False, "input.flip": False}
+HEAD = {"head/kernel", "head/bias"}
+MASKED = optax.MaskedNode()
+
+
+def build(changes=None):
+    return experiment.build(tiny_config(CHANGES | (changes or {})), devices=jax.devices()[:1])
+
+
+def bits(tree):
+    """The leaves as integers, by path: -0 and +0 are two."""
+    leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(tree))
+    return {leaf_path(key): np.asarray(leaf).view(np.uint32) for key, leaf in leaves}
+
+
+def changed(tree, other):
+    one, other = bits(tree), bits(other)
+    return {name for name in one if not np.array_equal(one[name], other[name])}
+
+
+def after(built, steps, state=None):
+    """The state before and after some steps, and what the last one reported."""
+    state = initial_state(built) if state is None else state
+    (step,) = compile_train_steps(built).values()
+    before = jax.device_get(state)
+    for number in range(steps):
+        state, totals = step(state, built.train_loader.batch(number).batch)
+    return before, jax.device_get(state), jax.device_get(totals)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A run on ten classes, whose statistics have moved."""
+    path = tmp_path_factory.mktemp("weights")
+    built = experiment.build(tiny_config(CHANGES | {"train.total_steps": 4, "eval.every_steps": 4}))
+    assert train(built, Workdir(path), {}, Requests()) == 0
+    return str(path)
+
+
+TO_SEVEN_CLASSES = {"data.synthetic.num_classes": 7, "ema.decay": 0.9, "data.batch_size": 36}
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_the_head_alone_is_trained_and_the_rest_stays_bit_by_bit(weights, parts):
+    changes = TO_SEVEN_CLASSES | {"model.init_from": weights, "train.trainable": "head", "train.accumulate": parts}
+    built = build(changes)
+    start = initial_state(built)
+    # A zero that is negative shows whether anything is added to a frozen leaf.
+    start = start.replace(params=start.params | {"stem_bn": {**start.params["stem_bn"], "bias": -jnp.zeros(4)}})
+    start = start.replace(average=jax.tree.map(jnp.copy, start.variables))
+    before, state, _ = after(built, 20, start)
+    assert changed(before.params, state.params) == HEAD
+    assert changed(before.batch_stats, state.batch_stats) == set()
+    assert changed(before.average, state.average) == {f"params/{name}" for name in HEAD}
+
+
+@pytest.mark.parametrize("parts", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_without_a_pattern_everything_changes(weights, parts):
+    changes = TO_SEVEN_CLASSES | {"model.init_from": weights, "train.accumulate": parts}
+    before, state, _ = after(build(changes), 20)
+    for part in ("params", "batch_stats", "average"):
+        assert changed(getattr(before, part), getattr(state, part)) == set(bits(getattr(before, part)))
+
+
+def test_norms_that_are_trained_in_part_move_and_the_others_stay():
+    before, state, _ = after(build({"train.trainable": "^head/|^stage3_|stage1_block1/bn2/bias"}), 1)
+    moved = changed(before.batch_stats, state.batch_stats)
+    assert moved == {name for name in bits(before.batch_stats) if name.startswith(("stage3_", "stage1_block1/bn2/"))}
+    assert "stage3_block1/shortcut_bn/mean" in moved
+
+
+PLAIN = {"optimizer.weight_decay": 0.0, "optimizer.nesterov": False}  # the first velocity is the gradient
+
+
+def test_the_gradient_is_measured_and_clipped_by_what_is_trained_and_statistics_move_if_wanted():
+    # As with r1's --fine_tune, whose batch norm stays in training mode: so the forward pass is the same.
+    _, whole, of_all = after(build(PLAIN), 1)
+    (gradient,) = (tree for tree in jax.tree.leaves(whole.opt_state, is_leaf=lambda tree: isinstance(tree, dict)))
+    length = float(optax.tree.norm(gradient["head"]))
+    assert float(of_all.grad_norm) > 1.001 * length
+    changes = {"train.trainable": "head", "train.freeze_statistics": False, "optimizer.clip_norm": 0.01}
+    before, state, totals = after(build(PLAIN | changes), 1)
+    assert float(totals.grad_norm) == pytest.approx(length, rel=1e-5)
+    assert float(optax.tree.norm(state.opt_state)) == pytest.approx(0.01, rel=1e-5)
+    assert changed(before.params, state.params) == HEAD
+    assert changed(whole.batch_stats, state.batch_stats) == set()
+    assert changed(before.batch_stats, state.batch_stats) == set(bits(before.batch_stats))
+
+
+def test_a_head_on_frozen_norms_is_trained_on_the_features_of_evaluation():
+    built = build({"train.trainable": "head"})
+    state, batch = initial_state(built), built.train_loader.batch(0).batch
+    _, totals = jax.jit(built.train_step)(state, batch)
+    assert float(totals.examples.loss) == pytest.approx(float(jax.jit(built.eval_step)(state.variables, batch).loss))
+
+
+def flops(trainable):
+    """Of a step before XLA leaves out what is not used."""
+    built = build({"train.trainable": trainable})
+    step = jax.jit(built.train_step).lower(jax.eval_shape(built.init), built.train_loader.batch(0).batch)
+    return step.cost_analysis()["flops"]
+
+
+def test_frozen_parts_cost_no_gradient():
+    # A backward pass is two forward passes, but for the first layer: one for the weights and one for what is below.
+    head, upper, whole = map(flops, ("head", "^head/|^stage3_", None))
+    assert head < 0.4 * whole
+    assert head < upper < 0.8 * whole
+
+
+def test_only_what_is_trained_has_a_velocity():
+    shapes = [leaf.shape for leaf in jax.tree.leaves(jax.eval_shape(build({"train.trainable": "head"}).init).opt_state)]
+    assert sorted(shapes) == [(10,), (16, 10)]
+
+
+def test_what_is_trainable_need_not_be_decayed():
+    state = jax.eval_shape(build({"train.trainable": "bias$|scale$"}).init)
+    assert len(jax.tree.leaves(state.opt_state)) < len(jax.tree.leaves(state.params))
+
+
+@pytest.mark.parametrize("name", ["adamw", *(pytest.param(name, marks=pytest.mark.slow) for name in ("lars", "lamb"))])
+def test_every_optimizer_leaves_the_rest_alone(name):
+    changes = {"train.trainable": "head", "optimizer.name": name, "optimizer.clip_norm": 0.1}
+    before, state, _ = after(build(changes | {"optimizer.lr_scales": (("^head/bias", 2.0),)}), 2)
+    assert changed(before.params, state.params) == HEAD
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"), [("^tail/", "matches no parameter"), ("(", "is no regular expression")]
+)
+def test_a_pattern_that_selects_nothing_is_an_error(pattern, message):
+    with pytest.raises(UsageError, match=rf"config.train.trainable='.*' .*{message}"):
+        build({"train.trainable": pattern})
+
+
+@pytest.mark.parametrize(("value", "pattern"), [(None, ""), ("head", "^head/"), ("^stage4_", "^stage4_")])
+def test_head_is_short(value, pattern):
+    assert trainable_pattern(value) == pattern
+
+
+def test_what_is_left_out_can_be_put_back():
+    params = {"head": {"kernel": 1.0, "bias": 2.0}, "stem": {"kernel": 3.0}}
+    trained = only_trained(params, "^head/")
+    assert trained == {"head": {"kernel": 1.0, "bias": 2.0}, "stem": {"kernel": MASKED}}
+    assert only_trained(trained, "^head/") == trained
+    assert with_frozen({"head": {"kernel": 4.0, "bias": 5.0}, "stem": {"kernel": MASKED}}, params) == {
+        "head": {"kernel": 4.0, "bias": 5.0},
+        "stem": {"kernel": 3.0},
+    }
+
+
+def test_an_optimizer_of_a_part_takes_whole_gradients_too():
+    params = {"head": {"kernel": jnp.ones(2)}, "stem": {"kernel": -jnp.zeros(3)}}
+    optimizer = train_only(optax.with_extra_args_support(optax.sgd(0.5)), "^head/")
+    updates, _ = optimizer.update(jax.tree.map(jnp.ones_like, params), optimizer.init(params), params)
+    new = apply_updates(params, updates)
+    np.testing.assert_array_equal(new["head"]["kernel"], [0.5, 0.5])
+    assert new["stem"]["kernel"] is params["stem"]["kernel"]

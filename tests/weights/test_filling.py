@@ -1,0 +1,145 @@
+"""What stored weights must have in common with a network."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from resnet_jax.checksums import by_path
+from resnet_jax.errors import UsageError
+from resnet_jax.weights import StoredWeights, check_settings, fill
+from tests.weights.state_dicts import settings, shapes, variables
+
+
+def stored(changes=None, classes=10, **others):
+    arrays = dict(by_path(variables(changes, classes)))
+    origin = {name: name for name in arrays}
+    return StoredWeights("/there/w", "of a test", arrays, origin, {}, (), settings(changes), **others)
+
+
+def without(name):
+    whole = stored()
+    return dataclasses.replace(whole, arrays={key: a for key, a in whole.arrays.items() if key != name})
+
+
+def test_everything_is_loaded():
+    filled = fill(stored(), shapes(), head=True, allow_missing=())
+    jax.tree.map(np.testing.assert_array_equal, filled.variables, variables())
+    assert filled.report == ("loaded       102 of 102 arrays",)
+    assert len(filled.table) == 102
+
+
+def test_the_head_may_stay():
+    filled = fill(stored(classes=7), shapes(), head=False, allow_missing=())
+    assert isinstance(filled.variables["params"]["head"]["bias"], jax.ShapeDtypeStruct)
+    assert isinstance(filled.variables["params"]["stem_conv"]["kernel"], np.ndarray)
+    assert filled.report == (
+        "loaded       100 of 102 arrays",
+        "skipped      params/head/bias, params/head/kernel: the last layer is to be a new one",
+    )
+
+
+NAME = "params/stage2_block1/conv1/kernel"
+
+
+@pytest.mark.parametrize("pattern", ["stage2_block1/conv1", "kernel$"])
+def test_what_is_missing_must_be_allowed(pattern):
+    with pytest.raises(UsageError, match=rf"/there/w is of another network: {NAME}, not there; .*allow_missing"):
+        fill(without(NAME), shapes(), head=True, allow_missing=("^stem",))
+    filled = fill(without(NAME), shapes(), head=True, allow_missing=(pattern,))
+    assert isinstance(filled.variables["params"]["stage2_block1"]["conv1"]["kernel"], jax.ShapeDtypeStruct)
+    assert f"missing      {NAME}: not there, which is allowed" in filled.report
+
+
+def test_what_is_left_over_must_be_allowed():
+    more = dataclasses.replace(stored(), unknown=("maxpool.weight",), skipped={"n": "a counter"})
+    with pytest.raises(UsageError, match="maxpool.weight, not here"):
+        fill(more, shapes(), head=True, allow_missing=())
+    filled = fill(more, shapes(), head=True, allow_missing=("^maxpool",))
+    assert "left over    maxpool.weight: not here, which is allowed" in filled.report
+    assert "skipped      n: a counter" in filled.report
+
+
+def test_what_has_another_shape_must_be_allowed():
+    odd = stored()
+    odd.arrays[NAME] = np.zeros((1, 1), np.float32)
+    odd.origin[NAME] = "layer2.0.conv1.weight"
+    with pytest.raises(UsageError, match=rf"{NAME}, \(1, 1\) there, \(3, 3, 4, 8\) here"):
+        fill(odd, shapes(), head=True, allow_missing=())
+    filled = fill(odd, shapes(), head=True, allow_missing=(r"^layer2\.0\.conv1",))  # the name in the file
+    assert isinstance(filled.variables["params"]["stage2_block1"]["conv1"]["kernel"], jax.ShapeDtypeStruct)
+    assert any(line.startswith("reshaped     ") for line in filled.report)
+
+
+def test_patterns_must_be_regular_expressions():
+    with pytest.raises(UsageError, match=r"config.model.allow_missing=\('\(',\) has what is no regular expression"):
+        fill(stored(), shapes(), head=True, allow_missing=("(",))
+
+
+@pytest.mark.parametrize("classes", [9, 11, 1001])
+def test_another_number_of_classes_is_one_line(classes):
+    with pytest.raises(UsageError, match=rf"has {classes:,} classes, the network 10: set .*num_classes={classes}$"):
+        fill(stored(classes=classes), shapes(), head=True, allow_missing=())
+
+
+def test_the_background_is_dropped_where_that_fits_and_where_there_is_one():
+    filled = fill(stored(classes=11, has_background=True), shapes(), head=True, allow_missing=())
+    head, there = filled.variables["params"]["head"], variables(classes=11)["params"]["head"]
+    np.testing.assert_array_equal(head["kernel"], there["kernel"][:, 1:])
+    np.testing.assert_array_equal(head["bias"], there["bias"][1:])
+    assert any("11 -> 10 classes, without 0, 'background'" in line for line in filled.report)
+    kept = fill(stored(classes=11, has_background=True), shapes(classes=11), head=True, allow_missing=())
+    np.testing.assert_array_equal(kept.variables["params"]["head"]["bias"], there["bias"])
+    with pytest.raises(UsageError, match="11 classes, the network 10"):
+        fill(stored(classes=11), shapes(), head=True, allow_missing=())
+
+
+@pytest.mark.parametrize(
+    ("there", "here"),
+    [
+        ({}, {}),
+        ({"model.stem": "space_to_depth"}, {}),
+        ({"model.version": "v1"}, {}),  # basic blocks
+        ({"model.depth": 50, "model.shortcut": "stage_projection"}, {"model.depth": 50}),
+        ({"input.mean": [123.675, 116.28, 103.53]}, {"input.mean": (123.67500001, 116.28, 103.53)}),
+        ({"input.per_image": True, "input.mean": (1, 2, 3)}, {"input.per_image": True}),
+        ({"model.name": "resnet_cifar", "model.depth": 8, "model.padding": "tf"}, {"model.name": "resnet_cifar"}),
+    ],
+)
+def test_equal_functions_are_taken_for_equal(there, here):
+    if "model.name" in here:
+        here = here | {"model.depth": 8}
+    check_settings(dataclasses.replace(stored(), settings=settings(there)), settings(here))
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "flags"),
+    [
+        ({"model.depth": 34}, {}, "--config.model.depth=34"),
+        ({"model.depth": 50, "model.version": "v1"}, {"model.depth": 50}, "--config.model.version=v1"),
+        ({"model.shortcut": "stage_projection"}, {}, "--config.model.shortcut=stage_projection"),
+        (
+            {"model.padding": "tf", "input.std": [1.0, 1.0, 1.0]},
+            {},
+            r"--config.model.padding=tf --config.input.std='\(1.0, 1.0, 1.0\)'",
+        ),
+        ({"input.per_image": True}, {}, "--config.input.per_image=True"),
+        ({"input.mean": [123.68, 116.28, 103.53]}, {}, r"--config.input.mean='\(123.68, 116.28, 103.53\)'"),
+        ({"model.bn_epsilon": 1e-3}, {}, "--config.model.bn_epsilon=0.001"),
+    ],
+)
+def test_other_settings_are_said_as_flags(there, here, flags):
+    with pytest.raises(UsageError, match=rf"is a ResNet-.*: set {flags}$"):
+        check_settings(dataclasses.replace(stored(), settings=settings(there)), settings(here))
+
+
+def test_any_input_is_no_other_network():
+    other = dataclasses.replace(stored(), settings=settings({"model.padding": "tf", "input.mean": [0, 0, 0]}))
+    check_settings(other, settings(), any_input=True)
+    with pytest.raises(UsageError, match="set --config.model.depth=18$"):
+        check_settings(other, settings({"model.depth": 34}), any_input=True)
+
+
+def test_what_is_not_known_is_not_demanded():
+    check_settings(dataclasses.replace(stored(), settings={}), settings())
