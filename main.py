@@ -126,13 +126,13 @@ def predict(places: list[str]) -> int:
 def export(_: list[str]) -> int:
     """Writes files that serve without this program; returns the exit status."""
     show_log()
+    from resnet_jax.chosen import find_weights  # noqa: PLC0415
     from resnet_jax.export import check_request  # noqa: PLC0415
     from resnet_jax.export import export as run  # noqa: PLC0415
 
     options, workdir = _CONFIG.value.export, Workdir(_WORKDIR.value or default_workdir())
-    name = "-".join(
-        filter(None, [_CONFIG.value.eval.checkpoint.strip("/").replace("/", "_"), _CONFIG.value.eval.weights])
-    )
+    weights = _CONFIG.value.eval
+    name = "-".join(filter(None, [Path(find_weights(weights.checkpoint, workdir)).stem, weights.weights]))
     directory = Path(options.dir).expanduser() if options.dir else workdir.path / "exports" / name
     check_request(directory, options.formats)
     return run(*_chosen_network(dtype=options.dtype, alone=True), directory, options.formats)

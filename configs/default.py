@@ -165,7 +165,7 @@ def get_config() -> ConfigDict:
     config.predict.batch_size = 32  # images that are computed at once
 
     config.export = ConfigDict()  # --mode=export (docs/serving.md)
-    config.export.dir = placeholder(str)  # must not be there; None: <workdir>/exports/<checkpoint>
+    config.export.dir = placeholder(str)  # must not be there; None: <workdir>/exports/<step>
     config.export.formats = ("jax", "safetensors")  # and 'saved_model', which needs TensorFlow
     config.export.dtype = "float32"  # of the activations, or 'bfloat16', 'float16'
 

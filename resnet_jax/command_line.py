@@ -22,6 +22,8 @@ def parse(argv: list[str]) -> list[str]:
     """
     argv = _with_config_of_run(argv)
     files = _values(argv, "config")
+    if not files and any(re.match(r"--?config\.", arg) for arg in argv):
+        fail("--config is missing, as --config=configs/resnet50.py; or name by --workdir=DIR a run, whose config it is")
     if files:
         path, *argument = files[-1].split(":", 1)
         _check_overrides(argv, path, _load(path, *argument))

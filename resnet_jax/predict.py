@@ -21,7 +21,7 @@ from resnet_jax.sharding import place, replicated
 
 logger = logging.getLogger(__name__)
 
-_WIDEST_PATH = 60  # columns of a table that paths are padded to
+_WIDEST_PATH, _WIDEST_NAME = 60, 24  # columns of a table that paths and names are padded to
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,7 @@ def predict(
       The exit status: 0, or 2 if not one of the files could be read.
     """
     loader = inference.make_loader(FilesSource(paths), wanted.batch_size)
-    line = _json_line if wanted.format == "json" else _TableLine(paths)
+    line = _json_line if wanted.format == "json" else _TableLine(paths, class_names)
     bad = 0
     for path, probabilities in zip(paths, _probabilities(inference, chosen, loader), strict=True):
         if isinstance(probabilities, str):
@@ -108,16 +108,16 @@ def _json_line(answer: dict[str, Any]) -> str:
 class _TableLine:
     """Lines of a table: the path, then probabilities in percent, each with its class."""
 
-    def __init__(self, paths: Sequence[str]):
+    def __init__(self, paths: Sequence[str], class_names: Sequence[str]):
         self._width = min(_WIDEST_PATH, max(map(len, paths)))
+        self._name_width = min(_WIDEST_NAME, max(map(len, class_names)))
 
     def __call__(self, answer: dict[str, Any]) -> str:
         path = answer["path"].ljust(self._width)
         if "error" in answer:
             return f"{path}  cannot be read: {answer['error']}"
-        return "  ".join([path, *(_cell(found) for found in answer["predictions"])])
+        return "  ".join([path, *map(self._cell, answer["predictions"])]).rstrip()
 
-
-def _cell(found: dict[str, Any]) -> str:
-    percent = "  NaN" if found["probability"] is None else f"{100 * found['probability']:5.1f}"
-    return f"{percent} % {found['name']}"
+    def _cell(self, found: dict[str, Any]) -> str:
+        percent = "  NaN" if found["probability"] is None else f"{100 * found['probability']:5.1f}"
+        return f"{percent} % {found['name']:<{self._name_width}}"

@@ -81,7 +81,7 @@ given = (pixels / 255 - mean / 255) / (std / 255)
 answer = torch.softmax(network.double()(given.permute(2, 0, 1)[None].double())[0], 0)
 print(names[int(answer.argmax())], float(answer.max()))
 """
-    (tmp_path / "pixels.py").write_text(program("jax").replace("print(", "str("))
+    (tmp_path / "pixels.py").write_text(program("jax").replace("print(", "repr((").rstrip() + ")\n")
     # torchvision has no build for PyTorch without CUDA on the package index: its network here is that of the tests.
     before = f"""
 import sys, types
