@@ -119,6 +119,8 @@ def outputs_and_names(
     given = read_class_names(class_names_file) if class_names_file else None
     if given and stored.class_names:
         check_same(stored.class_names, given, owner=stored.path)
+    if _HEAD_BIAS not in stored.arrays:
+        raise UsageError(f"{stored.path} has no last layer: train one with config.model.init_from, and name that run")
     outputs = num_classes or (len(given) if given else len(stored.arrays[_HEAD_BIAS]))
     if given and len(given) != outputs:
         raise UsageError(

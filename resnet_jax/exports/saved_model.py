@@ -116,7 +116,7 @@ def _load_tensorflow() -> Any:
     """Imports TensorFlow, quietly, and hides the GPUs from it. Raises UsageError where it is not installed."""
     if importlib.util.find_spec("tensorflow") is None:
         raise UsageError(
-            "a SavedModel needs TensorFlow, which is not installed: pip install 'resnet_jax[tensorboard]', or leave "
+            "a SavedModel needs TensorFlow, which is not installed: pip install -e '.[tensorboard]', or leave "
             "'saved_model' out of config.export.formats"
         )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -93,7 +93,7 @@ def read(prefix: Path, weights: Weights | None) -> StoredWeights:
         unknown=tuple(name for name in names if name not in used and name not in skipped),
         settings=settings,
         weights="trained",
-        has_background=settings["model.name"] == "resnet" and len(arrays["params/head/bias"]) == _CLASSES,
+        has_background=settings["model.name"] == "resnet" and len(arrays.get("params/head/bias", ())) == _CLASSES,
     )
 
 
@@ -128,7 +128,7 @@ def _open(prefix: Path) -> tuple[Any, list[str]]:
         import tensorflow as tf  # noqa: PLC0415, optional
     except ImportError:
         raise UsageError(
-            f"{prefix} is a checkpoint of TensorFlow, which is not installed: pip install 'resnet_jax[tensorboard]'"
+            f"{prefix} is a checkpoint of TensorFlow, which is not installed: pip install -e '.[tensorboard]'"
         ) from None
     try:
         reader = tf.train.load_checkpoint(str(prefix))

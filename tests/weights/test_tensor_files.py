@@ -179,5 +179,5 @@ def test_without_torch_the_cure_is_said(tmp_path, monkeypatch):
 def test_without_tensorflow_the_cure_is_said(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "tensorflow", None)
     (tmp_path / "model.ckpt-7.index").touch()
-    with pytest.raises(UsageError, match=r"not installed: pip install 'resnet_jax\[tensorboard\]'"):
+    with pytest.raises(UsageError, match=r"not installed: pip install -e '.\[tensorboard\]'"):
         read_weights(tmp_path / "model.ckpt-7")
