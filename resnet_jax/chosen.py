@@ -91,7 +91,7 @@ def choose(
     filled = fill(stored, shapes, head=True, allow_missing=())
     logger.info("weights      %s, %s", stored.path, stored.format)
     for line in filled.report:
-        logger.debug("%s", line)
+        logger.log(logging.INFO if line.startswith("reshaped") else logging.DEBUG, "%s", line)
     variables = filled.variables
     return Chosen(
         variables=variables,

@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import logging
-import os
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from resnet_jax import metrics
+from resnet_jax.quiet_imports import import_tensorflow
 
 logger = logging.getLogger(__name__)
 
@@ -98,11 +98,7 @@ def _tensorboard_installed() -> bool:
 
 
 def _open_summary_writer(directory: Path):
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # else it announces them; nothing is computed here
-    import tensorflow as tf  # noqa: PLC0415  3 s and 1.3 GB: only where event files are wanted
-
-    tf.config.set_visible_devices([], "GPU")  # else TensorFlow takes the memory of all GPUs
+    import_tensorflow()
     from clu import metric_writers  # noqa: PLC0415  imports TensorFlow
 
     return metric_writers.SummaryWriter(str(directory))

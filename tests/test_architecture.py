@@ -30,6 +30,7 @@ LAYERS = [
         "confidence",
         "confusion",
         "metrics",
+        "quiet_imports",
         "mixing",
         "schedules",
         "normalization",

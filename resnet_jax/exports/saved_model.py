@@ -1,7 +1,5 @@
 """A network with its weights as a SavedModel, for TensorFlow and TF Serving, with the two signatures of r1."""
 
-import importlib.util
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import numpy as np
 from resnet_jax.errors import UsageError
 from resnet_jax.eval_picture import EvalPicture
 from resnet_jax.exports.jax_artifact import PLATFORMS
+from resnet_jax.quiet_imports import import_tensorflow
 
 Predict = Callable[[dict[str, Any], jax.Array], dict[str, jax.Array]]
 
@@ -113,16 +112,11 @@ def _in_batches(predict: Predict, weights: dict[str, Any], size: int) -> Callabl
 
 
 def _load_tensorflow() -> Any:
-    """Imports TensorFlow, quietly, and hides the GPUs from it. Raises UsageError where it is not installed."""
-    if importlib.util.find_spec("tensorflow") is None:
+    """Imports TensorFlow. Raises UsageError where it is not installed."""
+    try:
+        return import_tensorflow()
+    except ImportError:
         raise UsageError(
             "a SavedModel needs TensorFlow, which is not installed: pip install -e '.[tensorboard]', or leave "
             "'saved_model' out of config.export.formats"
-        )
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # else it announces them
-    import tensorflow as tf  # noqa: PLC0415  3 s and 1.3 GB: only where a SavedModel is wanted
-
-    tf.config.set_visible_devices([], "GPU")  # else TensorFlow takes the memory of all GPUs
-    tf.get_logger().setLevel("ERROR")  # it says where it writes
-    return tf
+        ) from None

@@ -2,8 +2,8 @@
 
 Each does the arithmetic of the library that the host calls, with its integers, its rounding and its order, and so
 makes the same pixels: of OpenCV (`modules/imgproc/src/resize.cpp`) and of Pillow (`src/libImaging/Resample.c`).
-`bicubic` and `bilinear_tf1` have, in one value of 10,000 or less, the level beside it; more of them in images that are a
-pixel or two wide or high.
+`bicubic` and `bilinear_tf1` have, in one value of 10,000 or less, the level beside it; in more where an image is
+a pixel or two wide or high.
 """
 
 from collections.abc import Callable

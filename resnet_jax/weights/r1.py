@@ -10,6 +10,7 @@ import numpy as np
 
 from resnet_jax.checkpoint_files import cause
 from resnet_jax.errors import UsageError
+from resnet_jax.quiet_imports import import_tensorflow
 from resnet_jax.state import Weights
 from resnet_jax.weights.architecture import infer_settings
 from resnet_jax.weights.stored import StoredWeights
@@ -123,9 +124,8 @@ def _newest(directory: Path) -> Path:
 
 def _open(prefix: Path) -> tuple[Any, list[str]]:
     """TensorFlow's reader, and the names of what it can read."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # it says errors on its own besides raising them
     try:
-        import tensorflow as tf  # noqa: PLC0415, optional
+        tf = import_tensorflow()
     except ImportError:
         raise UsageError(
             f"{prefix} is a checkpoint of TensorFlow, which is not installed: pip install -e '.[tensorboard]'"

@@ -1,6 +1,5 @@
 """SavedModels: both signatures in a process that has TensorFlow alone."""
 
-import importlib.util
 import subprocess
 import sys
 
@@ -13,7 +12,7 @@ from resnet_jax.exports.saved_model import run_saved_model, write_saved_model
 
 
 def test_without_tensorflow_the_extra_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
     picture = EvalPicture(12, "central", 0, "area", None)
     with pytest.raises(UsageError, match=r"^a SavedModel needs TensorFlow.*pip install -e '.\[tensorboard\]'"):
         write_saved_model(tmp_path / "saved_model", lambda variables, images: {}, {}, picture=picture)
