@@ -45,7 +45,7 @@ def main(argv: list[str]) -> None:
         if len(argv) > 1 and _MODE.value != "predict":
             raise UsageError(f"{argv[1]!r} is no flag: flags begin with --, as --config.data.batch_size=256")
         if _CONFIG.value is None:
-            raise UsageError("--config is missing, as --config=configs/resnet50.py; or --workdir=DIR, that of a run")
+            raise UsageError(command_line.NO_CONFIG)
         with full_disks_said(_again()):
             status = _MODES[_MODE.value](argv[1:])
     except UsageError as error:

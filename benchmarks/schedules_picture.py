@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def config_names() -> list[str]:
     """Every config but the defaults: those that are compared, those of ImageNet, the others."""
-    names = {path.stem for path in (_ROOT / "configs").glob("*.py")} - {"default"}
+    names = {path.stem for path in (_ROOT / "configs").glob("*.py")} - {"default", "run"}
     return sorted(names, key=lambda name: (name not in _COMPARED, not name.startswith("resnet50"), name))
 
 

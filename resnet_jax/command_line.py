@@ -14,6 +14,8 @@ from resnet_jax.errors import UsageError
 # What ml_collections raises for a key that is not there or a value of the wrong type.
 _MISTAKES = (AttributeError, KeyError, TypeError)
 
+NO_CONFIG = "--config is missing, as --config=configs/resnet50.py; or name by --workdir=DIR a run, whose config it is"
+
 
 def parse(argv: list[str]) -> list[str]:
     """Parses the flags and returns the rest; for `absl.app.run(flags_parser=...)`.
@@ -23,7 +25,7 @@ def parse(argv: list[str]) -> list[str]:
     argv = _with_config_of_run(argv)
     files = _values(argv, "config")
     if not files and any(re.match(r"--?config\.", arg) for arg in argv):
-        fail("--config is missing, as --config=configs/resnet50.py; or name by --workdir=DIR a run, whose config it is")
+        fail(NO_CONFIG)
     if files:
         path, *argument = files[-1].split(":", 1)
         _check_overrides(argv, path, _load(path, *argument))

@@ -15,13 +15,8 @@ from tests.chosen_weights import untrained
 
 DOCS = Path(__file__).parent.parent / "docs" / "serving.md"
 NAMES = [f"kind {number}" for number in range(10)]
-NETWORK = {
-    "model.name": "resnet",
-    "model.depth": 18,
-    "model.features": 64,
-    "data.image_size": 64,
-    "data.resize": "bicubic",
-}
+SMALL = {"data.image_size": 32, "data.resize": "bicubic"}
+RESNET_18 = SMALL | {"model.name": "resnet", "model.depth": 18, "model.features": 64}
 
 
 def program(name):
@@ -29,9 +24,9 @@ def program(name):
     return re.search(rf"<!-- test: {name} -->\n```python\n(.*?)```", DOCS.read_text(), re.DOTALL)[1]
 
 
-def served(directory, formats):
+def served(directory, formats, changes=SMALL):
     """Makes `export` and `photo.jpg` in a directory; what this program says of the photograph."""
-    inference, chosen = untrained(NETWORK, devices=jax.devices()[:1])
+    inference, chosen = untrained(changes, devices=jax.devices()[:1])
     assert export(inference, chosen, NAMES, directory / "export", formats) == 0
     size = {"image_height": 300, "image_width": 211}
     source = open_source("synthetic_jpeg", training=False, num_train=1, num_eval=1, num_classes=1, **size)
@@ -68,7 +63,7 @@ def test_with_tensorflow(tmp_path):
 @pytest.mark.slow
 def test_with_pytorch(tmp_path):
     pytest.importorskip("torch")
-    probabilities = served(tmp_path, ("safetensors",))
+    probabilities = served(tmp_path, ("safetensors",), RESNET_18)
     more = """
 import numpy as np, torch
 inside = json.load(open("export/model.json"))["preprocessing"]["inside"]

@@ -70,9 +70,18 @@ def test_an_argument_that_a_config_does_not_take(tmp_path, data_dir):
     assert "config file configs/resnet50_fast.py: '17' is not one of 16, 18, 24, 32, 40, 56, 88 epochs" in line
 
 
+MISSING = "--config is missing, as --config=configs/resnet50.py; or name by --workdir=DIR a run, whose config it is"
+
+
 def test_no_flags_at_all(data_dir):
     done = processes.subprocess.run(
         [processes.sys.executable, "main.py"], cwd=processes.ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert done.stderr == "error: --config is missing, as --config=configs/resnet50.py\n"
+    assert done.stderr == f"error: {MISSING}\n"
+
+
+def test_a_work_directory_without_a_run_and_no_config(tmp_path):
+    command = [processes.sys.executable, "main.py", f"--workdir={tmp_path}", "--config.export.dtype=float16"]
+    done = processes.subprocess.run(command, cwd=processes.ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, f"error: {MISSING}\n")
