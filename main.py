@@ -6,6 +6,7 @@ python main.py --workdir=DIR --mode=predict IMAGE FOLDER ...   (the config is th
 
 import contextlib
 import logging as stdlib_logging
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -50,6 +51,9 @@ def main(argv: list[str]) -> None:
             status = _MODES[_MODE.value](argv[1:])
     except UsageError as error:
         command_line.fail(str(error), error.exit_status)
+    except BrokenPipeError:  # whoever reads the answers has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     sys.exit(status)
@@ -114,25 +118,28 @@ def plan(_: list[str]) -> int:
 def predict(places: list[str]) -> int:
     """Says what is in images; returns the exit status."""
     show_log(stream=sys.stderr)  # stdout is for the answers
+    command_line.pass_any_names()
     from resnet_jax.data.sources.files import list_images  # noqa: PLC0415
     from resnet_jax.predict import Wanted  # noqa: PLC0415
     from resnet_jax.predict import predict as run  # noqa: PLC0415
 
     wanted = Wanted(**_CONFIG.value.predict)
-    paths = list_images(places, sys.stdin)
+    paths = list_images(places, sys.stdin or ())
     return run(*_chosen_network(), paths, wanted)
 
 
 def export(_: list[str]) -> int:
     """Writes files that serve without this program; returns the exit status."""
     show_log()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what is half made is removed
     from resnet_jax.chosen import find_weights  # noqa: PLC0415
     from resnet_jax.export import check_request  # noqa: PLC0415
     from resnet_jax.export import export as run  # noqa: PLC0415
 
     options, workdir = _CONFIG.value.export, Workdir(_WORKDIR.value or default_workdir())
     weights = _CONFIG.value.eval
-    name = "-".join(filter(None, [Path(find_weights(weights.checkpoint, workdir)).stem, weights.weights]))
+    found = Path(find_weights(weights.checkpoint, workdir)).expanduser().resolve()
+    name = "-".join(filter(None, [found.name.removesuffix(".safetensors").removesuffix(".pth"), weights.weights]))
     directory = Path(options.dir).expanduser() if options.dir else workdir.path / "exports" / name
     check_request(directory, options.formats)
     return run(*_chosen_network(dtype=options.dtype, alone=True), directory, options.formats)

@@ -90,7 +90,7 @@ def get_config() -> ConfigDict:
     model.init_head = False  # with their last layer too; else that one is new
     model.allow_missing = ()  # regular expressions: which of their names may be missing, left over or of another shape
     model.init_any_input = False  # whatever padding and normalisation they were trained with
-    model.class_names = placeholder(str)  # file with a name a line, or a JSON list: for weights that do not say theirs
+    model.class_names = placeholder(str)  # file, a name a line or a JSON list (--mode=predict, export)
 
     config.loss = ConfigDict()
     config.loss.name = "cross_entropy"  # or 'binary_cross_entropy' (a yes or no for each class)

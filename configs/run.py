@@ -13,11 +13,11 @@ from configs import default
 def get_config(workdir: str = ""):
     path = Path(workdir, "config.json").expanduser()
     try:
-        settings = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} is no config of a run ({error}): name the work directory of one") from None
-    config = default.get_config()
-    config.update(_as_in_configs(settings))
+        config = default.get_config()
+        config.update(_as_in_configs(json.loads(path.read_text())))
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
+        why = str(error).split("\n", 1)[0]
+        raise ValueError(f"{path} is no config of a run ({why}): name the work directory of one") from None
     return config
 
 

@@ -18,11 +18,13 @@ from resnet_jax.class_list import fingerprint
 from resnet_jax.confidence import CONFIDENCE, wilson
 from resnet_jax.confusion import Answers, Confusion, count_pairs
 from resnet_jax.confusion_picture import draw
+from resnet_jax.data.sources import Source
 from resnet_jax.experiment import Experiment
 from resnet_jax.metrics import Totals
 
 CERTIFICATE, PER_CLASS, MATRIX, PICTURE = "certificate.json", "per_class.csv", "confusion.csv", "confusion.png"
 BAD_EXAMPLES = "bad_examples.jsonl"
+_SAMPLE = 16  # images
 
 
 def subject(experiment: Experiment, chosen: Chosen) -> dict[str, Any]:
@@ -35,7 +37,7 @@ def subject(experiment: Experiment, chosen: Chosen) -> dict[str, Any]:
             "kind": chosen.weights,
         },
         "network": experiment.network | {"dtype": experiment.dtype},
-        "data": experiment.data["eval"],
+        "data": experiment.data["eval"] | {"sample_sha256": _sample_hash(experiment.eval_loader.source)},
         "classes": {
             "number": len(experiment.class_names),
             "outputs": num_outputs(chosen),
@@ -43,6 +45,18 @@ def subject(experiment: Experiment, chosen: Chosen) -> dict[str, Any]:
         },
         "preprocessing": dataclasses.asdict(experiment.picture),  # up to the normalisation, which is the network's
     }
+
+
+def _sample_hash(source: Source) -> str:
+    """The SHA-256 of 16 images, evenly spaced: what tells data of the same name, number and labels apart."""
+    digest = hashlib.sha256()
+    for index in np.linspace(0, len(source) - 1, _SAMPLE).astype(int).tolist():
+        try:
+            image = source[index].image
+        except (OSError, ValueError):  # listed by the evaluation itself
+            image = b"unreadable"
+        digest.update(image if isinstance(image, bytes) else np.ascontiguousarray(image).tobytes())
+    return digest.hexdigest()
 
 
 def directory_name(about: dict[str, Any]) -> str:
@@ -114,11 +128,15 @@ def names_of_outputs(class_names: Sequence[str], outputs: int) -> list[str]:
 
 
 def begin(directory: Path) -> Path:
-    """Makes an empty directory to be filled; it takes the place of `directory` when it is `finish`ed."""
+    """Makes an empty directory to be filled; it takes the place of `directory` when it is `finish`ed.
+
+    What an earlier evaluation in the same work directory did not finish goes.
+    """
     part, old = _beside(directory, ".part"), _beside(directory, ".old")
     if old.exists() and not directory.exists():  # a kill came while it was being replaced
         old.rename(directory)
-    discard(directory)
+    for stale in directory.parent.glob("*.part"):  # only one process evaluates at a time in a work directory
+        shutil.rmtree(stale)
     part.mkdir(parents=True)
     return part
 

@@ -11,7 +11,7 @@ from typing import Any
 from resnet_jax import checkpoint_files
 from resnet_jax.checkpoint_files import DamagedError
 from resnet_jax.checksums import sha256_of_arrays
-from resnet_jax.class_list import check_same
+from resnet_jax.class_list import check_same, fingerprint
 from resnet_jax.errors import UsageError
 from resnet_jax.retention import Retention
 from resnet_jax.state import Weights
@@ -54,11 +54,11 @@ def find_weights(checkpoint: str, workdir: Workdir) -> str:
     Raises:
       UsageError: there is no such checkpoint.
     """
-    if checkpoint not in ("latest", "best") and not checkpoint.isdigit():
+    if checkpoint and checkpoint not in ("latest", "best") and not checkpoint.isdigit():
         return checkpoint
     steps = sorted(int(path.name) for path in workdir.checkpoints.glob("*") if path.name.isdigit())
     found = {"latest": lambda: max(steps, default=None), "best": lambda: _best(workdir.checkpoints, steps)}
-    step = found[checkpoint]() if checkpoint in found else int(checkpoint)
+    step = found[checkpoint]() if checkpoint in found else int(checkpoint or -1)
     if step in steps:
         return str(workdir.checkpoints / str(step))
     there = f"there are {', '.join(map(str, steps))}" if steps else "there are none"
@@ -118,7 +118,12 @@ def outputs_and_names(
     """
     given = read_class_names(class_names_file) if class_names_file else None
     if given and stored.class_names:
-        check_same(stored.class_names, given, owner=stored.path)
+        check_same(stored.class_names, given, owner=stored.path, what=f"config.model.class_names={class_names_file}")
+    elif given and stored.class_list not in (None, fingerprint(given)):
+        raise UsageError(
+            f"config.model.class_names={class_names_file} is not the list of classes, or not in the order, that "
+            f"{stored.path} was trained on: name its own file"
+        )
     if _HEAD_BIAS not in stored.arrays:
         raise UsageError(f"{stored.path} has no last layer: train one with config.model.init_from, and name that run")
     outputs = num_classes or (len(given) if given else len(stored.arrays[_HEAD_BIAS]))
@@ -126,6 +131,12 @@ def outputs_and_names(
         raise UsageError(
             f"config.model.class_names={class_names_file} has {len(given)} names for {outputs} outputs: "
             "set config.model.num_classes, or name another file"
+        )
+    there = len(stored.arrays[_HEAD_BIAS])
+    if outputs not in (there, there - stored.has_background):
+        raise UsageError(
+            f"{stored.path} has {there} classes, not {outputs}: name a file of {there} names, or leave "
+            "config.model.num_classes unset"
         )
     names = given or stored.class_names or ()
     return outputs, (*names[:outputs], *(f"class {number}" for number in range(len(names), outputs)))
@@ -138,11 +149,13 @@ def read_class_names(path: str) -> tuple[str, ...]:
       UsageError: it cannot be read, or holds no names.
     """
     try:
-        text = Path(path).expanduser().read_text(encoding="utf-8")
+        text = Path(path).expanduser().read_text(encoding="utf-8-sig")
         names = json.loads(text) if text.lstrip().startswith("[") else text.splitlines()
     except (OSError, ValueError) as error:
         raise UsageError(f"config.model.class_names={path} cannot be read ({error}): name another file") from None
     names = tuple(str(name).strip() for name in names)
+    if text.lstrip().startswith("{"):
+        raise UsageError(f"config.model.class_names={path} is a JSON object: name a file with a list, or a name a line")
     if not names or "" in names:
         raise UsageError(f"config.model.class_names={path} has no name on some line: give each class one")
     return names

@@ -1,5 +1,6 @@
 """Flags whose mistakes are one line: absl and ml_collections answer some with a traceback."""
 
+import io
 import re
 import runpy
 import sys
@@ -25,7 +26,7 @@ def parse(argv: list[str]) -> list[str]:
     argv = _with_config_of_run(argv)
     files = _values(argv, "config")
     if not files and any(re.match(r"--?config\.", arg) for arg in argv):
-        fail(NO_CONFIG)
+        fail(NO_CONFIG if not _values(argv, "workdir") else f"{_values(argv, 'workdir')[-1]} holds no run: {NO_CONFIG}")
     if files:
         path, *argument = files[-1].split(":", 1)
         _check_overrides(argv, path, _load(path, *argument))
@@ -33,6 +34,14 @@ def parse(argv: list[str]) -> list[str]:
         return flags.FLAGS(argv)
     except (flags.Error, *_MISTAKES) as error:
         fail(_one_line(error))
+
+
+def pass_any_names() -> None:
+    """Lets names of files through stdin and stdout that are no UTF-8, or cannot be shown."""
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, io.TextIOWrapper):
+            is_utf8 = stream.encoding.lower().replace("-", "") == "utf8"
+            stream.reconfigure(errors="surrogateescape" if is_utf8 or stream is sys.stdin else "backslashreplace")
 
 
 def _with_config_of_run(argv: list[str]) -> list[str]:

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,18 +63,23 @@ def export(
     """
     check_request(directory, formats)
     model = _model(inference, chosen, class_names)
+    for name in formats:
+        FORMATS[name].check(model)
     sample = _sample(inference, chosen)
-    part = directory.with_name(directory.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    part = directory.with_name(f"{directory.name}.part-{os.getpid()}")  # its own: another may be at work
     try:
+        part.mkdir(parents=True)
         checked = {name: _write(name, model, sample, part) for name in formats}
         content = _metadata(model, inference, checked)
         (part / METADATA).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         part.rename(directory)
-    except BaseException:
+    except OSError as error:
+        raise UsageError(
+            f"{directory} cannot be written ({error.strerror or error}): make room, or name another with "
+            "config.export.dir"
+        ) from error
+    finally:
         shutil.rmtree(part, ignore_errors=True)
-        raise
     logger.info("metadata     %s", directory / METADATA)
     return 0
 

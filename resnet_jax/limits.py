@@ -15,7 +15,7 @@ _LIMITS: list[tuple[str, str, Callable[[Any], bool]]] = [
         "model.features model.num_classes model.bn_group_size loss.scale_growth_steps "
         "schedule.base_batch_size ema.every_steps train.total_steps train.max_steps train.accumulate "
         "train.per_device_limit train.profile_steps eval.every_steps eval.batch_size eval.image_size "
-        "checkpoint.every_steps checkpoint.keep_latest log.every_steps",
+        "checkpoint.every_steps checkpoint.keep_latest log.every_steps predict.top_k predict.batch_size",
         lambda value: value >= 1,
     ),
     (

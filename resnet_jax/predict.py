@@ -55,20 +55,20 @@ def predict(
     loader = inference.make_loader(FilesSource(paths), wanted.batch_size)
     line = _json_line if wanted.format == "json" else _TableLine(paths, class_names)
     bad = 0
-    for path, probabilities in zip(paths, _probabilities(inference, chosen, loader), strict=True):
-        if isinstance(probabilities, str):
+    for path, found in zip(paths, _outputs(inference, chosen, loader), strict=True):
+        if isinstance(found, str):
             bad += 1
-            answer: dict[str, Any] = {"path": path, "error": probabilities}
+            answer: dict[str, Any] = {"path": path, "error": found}
         else:
-            answer = {"path": path, "predictions": _likeliest(probabilities, class_names, wanted.top_k)}
+            answer = {"path": path, "predictions": _likeliest(*found, class_names, wanted.top_k)}
         print(line(answer), flush=True)
     if bad:
         logger.warning("unreadable   %d of %d files", bad, len(paths))
     return 2 if bad == len(paths) else 0
 
 
-def _probabilities(inference: Inference, chosen: Chosen, loader: Loader) -> Iterator[np.ndarray | str]:
-    """Of each file in turn: [K] float32, the class that the network says first; or why it cannot be read."""
+def _outputs(inference: Inference, chosen: Chosen, loader: Loader) -> Iterator[tuple[np.ndarray, int] | str]:
+    """Of each file in turn: probabilities [K] and the first class; or why it cannot be read."""
     step = compile_predict_step(inference, loader.order.batch_size)
     variables = place(chosen.variables, replicated(inference.mesh))
     size = loader.order.batch_size
@@ -81,15 +81,19 @@ def _probabilities(inference: Inference, chosen: Chosen, loader: Loader) -> Iter
             yield batch
 
     for number, batch in enumerate(device_batches(batches(), mesh=inference.mesh)):
-        probabilities = np.asarray(jax.device_get(step(variables, batch.image)["probabilities"]))
+        outputs = jax.device_get(step(variables, batch.image))
         for row, index in enumerate(range(number * size, min((number + 1) * size, len(loader.source)))):
             readable = labels[number][row] != UNREADABLE
-            yield probabilities[row] if readable else loader.problem(index) or "it could not be read at first"
+            if readable:
+                yield outputs["probabilities"][row], int(outputs["classes"][row])
+            else:
+                yield loader.problem(index) or "it could not be read at first"
 
 
-def _likeliest(probabilities: np.ndarray, class_names: Sequence[str], top_k: int) -> list[dict[str, Any]]:
-    """The first classes by probability; equal ones by number."""
-    order = np.argsort(-probabilities, kind="stable")[:top_k]
+def _likeliest(probabilities: np.ndarray, first: int, class_names: Sequence[str], top_k: int) -> list[dict[str, Any]]:
+    """The class that is first by the logits, then by probability; equal ones by number."""
+    order = np.argsort(-probabilities, kind="stable")
+    order = np.concatenate([[first], order[order != first]])[:top_k]
     return [
         {"class": int(label), "name": class_names[label], "probability": _finite(float(probabilities[label]))}
         for label in order
@@ -113,11 +117,16 @@ class _TableLine:
         self._name_width = min(_WIDEST_NAME, max(map(len, class_names)))
 
     def __call__(self, answer: dict[str, Any]) -> str:
-        path = answer["path"].ljust(self._width)
+        path = _printable(answer["path"]).ljust(self._width)
         if "error" in answer:
             return f"{path}  cannot be read: {answer['error']}"
         return "  ".join([path, *map(self._cell, answer["predictions"])]).rstrip()
 
     def _cell(self, found: dict[str, Any]) -> str:
         percent = "  NaN" if found["probability"] is None else f"{100 * found['probability']:5.1f}"
-        return f"{percent} % {found['name']:<{self._name_width}}"
+        return f"{percent} % {_printable(found['name']):<{self._name_width}}"
+
+
+def _printable(name: str) -> str:
+    """Without what would break a line or speak to the terminal; bytes that are no UTF-8 stay."""
+    return "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else repr(c)[1:-1] for c in name)

@@ -5,13 +5,20 @@ from typing import Any
 import jax
 import optax
 
+from resnet_jax.errors import UsageError
 from resnet_jax.optimizers import is_masked, select_leaves
 
 _SHORT = {"head": "^head/"}
 
 
 def trainable_pattern(value: str | None) -> str:
-    """The regular expression that a value of `train.trainable` stands for; None: that which finds every parameter."""
+    """The regular expression that a value of `train.trainable` stands for; None: that which finds every parameter.
+
+    Raises:
+      UsageError: it is empty, as a variable of a shell that was never set.
+    """
+    if value == "":
+        raise UsageError("config.train.trainable is empty: leave it out to train everything, or say which, as 'head'")
     return "" if value is None else _SHORT.get(value, value)
 
 

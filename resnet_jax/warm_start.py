@@ -39,7 +39,7 @@ def begin_with(
       UsageError: as `read_weights`, `check_settings` and `fill`; or the last layer is that of other classes.
     """
     stored = read_weights(path)
-    logger.info("weights      %s (%s)", stored.path, stored.format)
+    logger.info("weights      %s: %s", stored.path, stored.format)
     check_settings(stored, settings, any_input=any_input)
     for key in other_settings(stored, settings):
         logger.info("other input  %s is %s, the weights were trained with %s", key, settings[key], stored.settings[key])
@@ -51,5 +51,7 @@ def begin_with(
     filled = fill(stored, variables, head=head, allow_missing=allow_missing)
     for line in filled.report:
         logger.info("%s", line)
+    for pattern in filled.unused:
+        logger.warning("%-12s config.model.allow_missing: nothing that %r finds was missing", "unused", pattern)
     logger.debug("weights, name by name\n%s", "\n".join(filled.table))
     return filled.variables

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -71,10 +72,10 @@ def test_names_of_outputs(workdir, tmp_path):
     stored, file = read_chosen("latest", workdir, weights=None), tmp_path / "names.txt"
     assert outputs_and_names(stored, num_classes=None, class_names_file=None) == (10, stored.class_names)
     assert stored.class_names[9] == "name 9"
-    outputs, names = outputs_and_names(stored, num_classes=12, class_names_file=None)
-    assert outputs == 12 and names[9:] == ("name 9", "class 10", "class 11")
+    fewer = dataclasses.replace(stored, class_names=stored.class_names[:8])  # more outputs than classes
+    assert outputs_and_names(fewer, num_classes=None, class_names_file=None)[1][7:] == ("name 7", "class 8", "class 9")
     file.write_text("a\nb\n")
-    with pytest.raises(UsageError, match="has another list of classes"):
+    with pytest.raises(UsageError, match=r"another list of classes than config.model.class_names"):
         outputs_and_names(stored, num_classes=None, class_names_file=str(file))
 
 
@@ -83,7 +84,12 @@ def test_a_file_of_names(tmp_path):
     lines.write_text("tabby cat\nçedilla\n", encoding="utf-8")
     listed.write_text('["tabby cat", "çedilla"]', encoding="utf-8")
     assert read_class_names(str(lines)) == read_class_names(str(listed)) == ("tabby cat", "çedilla")
-    for content, message in (("a\n\nb\n", "no name on some line"), ("", "no name"), ('["a"', "cannot be read")):
+    for content, message in (
+        ("a\n\nb\n", "no name on some line"),
+        ("", "no name"),
+        ('["a"', "cannot be read"),
+        ('{"a": 1}', "is a JSON object"),
+    ):
         lines.write_text(content)
         with pytest.raises(UsageError, match=message):
             read_class_names(str(lines))
@@ -92,12 +98,15 @@ def test_a_file_of_names(tmp_path):
 
 
 def test_names_for_weights_that_do_not_say_theirs(workdir, tmp_path):
-    import dataclasses
-
-    stored = dataclasses.replace(read_chosen("latest", workdir, weights=None), class_names=None)
+    stored = dataclasses.replace(read_chosen("latest", workdir, weights=None), class_names=None, class_list=None)
     assert outputs_and_names(stored, num_classes=None, class_names_file=None)[1][:2] == ("class 0", "class 1")
     file = tmp_path / "names.txt"
     file.write_text("".join(f"n{number}\n" for number in range(10)))
     assert outputs_and_names(stored, num_classes=None, class_names_file=str(file))[1][1] == "n1"
+    ours = dataclasses.replace(stored, class_list="0123456789abcdef")  # copied out of its run: a hash, and no names
+    with pytest.raises(UsageError, match=r"is not the list of classes, or not in the order, that .* was trained on"):
+        outputs_and_names(ours, num_classes=None, class_names_file=str(file))
+    with pytest.raises(UsageError, match=r"has 10 classes, not 12: name a file of 10 names"):
+        outputs_and_names(stored, num_classes=12, class_names_file=None)
     with pytest.raises(UsageError, match="has 10 names for 12 outputs"):
         outputs_and_names(stored, num_classes=12, class_names_file=str(file))

@@ -272,3 +272,25 @@ def test_answers_cost_the_evaluation_within_training_nothing():
     built = build(devices=jax.devices()[:2])
     assert "all-gather" not in compile_eval_step(built).as_text()
     assert "all-gather" in compile_eval_step(built, with_answers=True).as_text()
+
+
+def test_data_of_the_same_name_and_labels_are_told_apart_by_their_pixels(trained):
+    class Inverted:
+        def __init__(self, source):
+            self._source = source
+            self.name, self.class_names, self.where = source.name, source.class_names, source.where
+
+        def __len__(self):
+            return len(self._source)
+
+        def __getitem__(self, index):
+            example = self._source[index]
+            return example._replace(image=255 - example.image)
+
+    built = build()
+    loader = dataclasses.replace(built.eval_loader, source=Inverted(built.eval_loader.source))
+    for one in (built, dataclasses.replace(built, eval_loader=loader)):
+        assert evaluate(one, trained, Stop(came=False)) == 0
+    first, second = (json.loads((path / "certificate.json").read_text()) for path in trained.evaluations.iterdir())
+    assert first["data"]["labels_sha256"] == second["data"]["labels_sha256"]
+    assert first["data"]["sample_sha256"] != second["data"]["sample_sha256"]

@@ -1,5 +1,7 @@
 import dataclasses
+import importlib.util
 import json
+import os
 
 import jax
 import numpy as np
@@ -85,6 +87,28 @@ def test_a_network_without_names_in_torchvision_is_an_error_and_leaves_nothing(t
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"file/export cannot be written \(.*\): make room, or name another"):
+        made(tmp_path / "file" / "export")
+
+
+def test_those_who_serve_may_read_the_files(tmp_path):
+    made(tmp_path / "export", ("jax", "safetensors"))
+    mask = os.umask(0)
+    os.umask(mask)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "export").iterdir()} == {0o666 & ~mask}
+
+
+def test_what_a_network_cannot_have_is_said_before_anything_is_computed(tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, "jit", lambda *args, **options: pytest.fail("compiles"))
+    with pytest.raises(UsageError, match="v2 has no names in torchvision"):
+        made(tmp_path / "export", ("jax", "safetensors"), {"model.version": "v2", "model.zero_init_last_bn": False})
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match="TensorFlow, which is not installed"):
+        made(tmp_path / "export", ("jax", "saved_model"))
+
+
 def test_requests_that_are_none(tmp_path):
     for which in ((), ("onnx",), ("jax", "onnx")):
         with pytest.raises(UsageError, match=r"config.export.formats .* are to be of jax, saved_model, safetensors"):
@@ -94,6 +118,5 @@ def test_requests_that_are_none(tmp_path):
 
 
 def test_what_a_killed_export_left_is_no_hindrance(tmp_path):
-    (tmp_path / "export.part" / "saved_model").mkdir(parents=True)
+    (tmp_path / "export.part-1" / "saved_model").mkdir(parents=True)
     assert made(tmp_path / "export") == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["export"]

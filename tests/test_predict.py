@@ -83,6 +83,13 @@ def test_what_is_not_a_number_is_null(capsys, files, monkeypatch):
     assert json.loads(capsys.readouterr().out)["predictions"][0]["probability"] is None
 
 
+def test_names_that_would_break_a_line_are_written_otherwise(capsys, files, tmp_path):
+    odd = tmp_path / "new\nline\x1b[31m.jpg"
+    odd.write_bytes(Path(files[0]).read_bytes())
+    _, said = lines(capsys, [str(odd)], format="table", top_k=1)
+    assert len(said) == 1 and r"new\nline\x1b[31m.jpg" in said[0]
+
+
 def test_an_unknown_format_is_an_error():
     with pytest.raises(UsageError, match=r"config.predict.format='xml' is not one of table, json"):
         Wanted(top_k=1, format="xml", batch_size=8)

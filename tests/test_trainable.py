@@ -172,3 +172,8 @@ def test_an_optimizer_of_a_part_takes_whole_gradients_too():
     new = apply_updates(params, updates)
     np.testing.assert_array_equal(new["head"]["kernel"], [0.5, 0.5])
     assert new["stem"]["kernel"] is params["stem"]["kernel"]
+
+
+def test_an_empty_pattern_is_an_error():
+    with pytest.raises(UsageError, match="config.train.trainable is empty: leave it out to train everything"):
+        build({"train.trainable": ""})

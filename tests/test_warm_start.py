@@ -102,7 +102,7 @@ def test_other_input_is_refused_unless_any_will_do(plain, caplog):
 def test_every_name_is_in_the_log(plain, caplog):
     with caplog.at_level("DEBUG"):
         begin({}, plain)
-    assert "(checkpoint of this program, trained weights)" in caplog.text
+    assert ": checkpoint of this program, trained weights" in caplog.text
     assert "skipped      params/head/bias, params/head/kernel: the last layer is to be a new one" in caplog.text
     table = next(record for record in caplog.records if "name by name" in record.message)
     assert table.levelname == "DEBUG"

@@ -160,11 +160,11 @@ def build(
         train_loader=make_train_loader(config, train_source, plan) if training else eval_loader,
         eval_loader=eval_loader,
         plan=plan,
-        **_options(config),
+        **_options(config, training=training),
     )
 
 
-def _options(config: ConfigDict) -> dict[str, Any]:
+def _options(config: ConfigDict, *, training: bool) -> dict[str, Any]:
     """What goes into an experiment as it is."""
     data, train = config.data, config.train
     start = train.profile_at
@@ -175,7 +175,8 @@ def _options(config: ConfigDict) -> dict[str, Any]:
         "profile": range(0) if start is None else range(start, start + train.profile_steps),
         "keep": {name: config.checkpoint[name] for name in ("keep_latest", "keep_best")},
         "tensorboard": config.log.tensorboard,
-        "eval_weights": weights_to_evaluate(config),
+        # Of weights from elsewhere only they themselves say whether there is an average.
+        "eval_weights": weights_to_evaluate(config) if training else "trained",
         "picture": eval_picture(config),
         "request": requested(config),
     }

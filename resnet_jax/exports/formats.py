@@ -12,8 +12,8 @@ from resnet_jax.checksums import by_path
 from resnet_jax.errors import UsageError
 from resnet_jax.exports.jax_artifact import run_jax_artifact, write_jax_artifact
 from resnet_jax.exports.model import Model, Outputs, Sample
-from resnet_jax.exports.saved_model import run_saved_model, write_saved_model
-from resnet_jax.weights import fill, read_weights, write_safetensors
+from resnet_jax.exports.saved_model import check_tensorflow, run_saved_model, write_saved_model
+from resnet_jax.weights import check_named, fill, read_weights, write_safetensors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,13 +22,19 @@ class Format:
 
     Attributes:
       file: its name in the directory of the export.
+      check: raises UsageError where a network cannot have it.
       write: to a path.
       run: reads it back, and gives what each of its signatures makes of a sample.
     """
 
     file: str
+    check: Callable[[Model], None]
     write: Callable[[Path, Model], None]
     run: Callable[[Path, Model, Sample], dict[str, Outputs]]
+
+
+def _any(model: Model) -> None:
+    del model
 
 
 def _write_jax(path: Path, model: Model) -> None:
@@ -52,6 +58,10 @@ def _run_saved_model(path: Path, model: Model, sample: Sample) -> dict[str, Outp
     }
 
 
+def _has_names(model: Model) -> None:
+    check_named(model.network)
+
+
 def _write_safetensors(path: Path, model: Model) -> None:
     source = {f"source_{key}": json.dumps(value) for key, value in model.source.items()}
     write_safetensors(path, model.variables, settings=model.network, class_names=model.class_names, metadata=source)
@@ -68,7 +78,7 @@ def _run_safetensors(path: Path, model: Model, sample: Sample) -> dict[str, Outp
 
 
 FORMATS = {
-    "jax": Format("model.jax", _write_jax, _run_jax),
-    "saved_model": Format("saved_model", _write_saved_model, _run_saved_model),
-    "safetensors": Format("model.safetensors", _write_safetensors, _run_safetensors),
+    "jax": Format("model.jax", _any, _write_jax, _run_jax),
+    "saved_model": Format("saved_model", lambda _: check_tensorflow(), _write_saved_model, _run_saved_model),
+    "safetensors": Format("model.safetensors", _has_names, _write_safetensors, _run_safetensors),
 }

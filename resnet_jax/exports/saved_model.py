@@ -1,5 +1,6 @@
 """A network with its weights as a SavedModel, for TensorFlow and TF Serving, with the two signatures of r1."""
 
+import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,11 @@ from resnet_jax.exports.jax_artifact import PLATFORMS
 from resnet_jax.quiet_imports import import_tensorflow
 
 Predict = Callable[[dict[str, Any], jax.Array], dict[str, jax.Array]]
+
+_ABSENT = (
+    "a SavedModel needs TensorFlow, which is not installed: pip install -e '.[tensorboard]', or leave "
+    "'saved_model' out of config.export.formats"
+)
 
 # Images for which the network is compiled; a batch is cut into the largest of these that fit. For any batch size JAX
 # writes a check that TensorFlow, which is the older one, cannot read.
@@ -111,12 +117,15 @@ def _in_batches(predict: Predict, weights: dict[str, Any], size: int) -> Callabl
     return call
 
 
+def check_tensorflow() -> None:
+    """Raises UsageError where TensorFlow is not installed; does not import it."""
+    if importlib.util.find_spec("tensorflow") is None:
+        raise UsageError(_ABSENT)
+
+
 def _load_tensorflow() -> Any:
     """Imports TensorFlow. Raises UsageError where it is not installed."""
     try:
         return import_tensorflow()
     except ImportError:
-        raise UsageError(
-            "a SavedModel needs TensorFlow, which is not installed: pip install -e '.[tensorboard]', or leave "
-            "'saved_model' out of config.export.formats"
-        ) from None
+        raise UsageError(_ABSENT) from None

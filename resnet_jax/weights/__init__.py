@@ -4,6 +4,6 @@ from resnet_jax.weights.filling import Filled, fill
 from resnet_jax.weights.reading import read_weights
 from resnet_jax.weights.settings import check_settings
 from resnet_jax.weights.stored import StoredWeights
-from resnet_jax.weights.tensor_files import write_safetensors
+from resnet_jax.weights.tensor_files import check_named, write_safetensors
 
-__all__ = ["Filled", "StoredWeights", "check_settings", "fill", "read_weights", "write_safetensors"]
+__all__ = ["Filled", "StoredWeights", "check_named", "check_settings", "fill", "read_weights", "write_safetensors"]

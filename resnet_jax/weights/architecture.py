@@ -26,7 +26,10 @@ def infer_settings(arrays: Mapping[str, np.ndarray], *, path: str) -> dict[str, 
     stem = shapes.get("stem_conv/kernel", ())
     sizes = _stage_sizes(arrays)
     if len(stem) != 4 or not sizes or not all(sizes):
-        raise UsageError(f"{path} holds no ResNet: its names are not those of one (docs/weights.md)")
+        raise UsageError(
+            f"{path} holds no ResNet: its names are not those of one (docs/weights.md); save the state_dict of the "
+            "network alone"
+        )
     bottleneck = "stage1_block1/conv3/kernel" in shapes
     name, depth = _name_and_depth(sizes, bottleneck=bottleneck, path=path)
     _check_widths(shapes, stem[-1], path=path)
@@ -44,6 +47,8 @@ def infer_settings(arrays: Mapping[str, np.ndarray], *, path: str) -> dict[str, 
 
 def _stage_sizes(names: Mapping[str, Any]) -> list[int]:
     found = {(int(match[1]), int(match[2])) for match in map(_BLOCK.match, names) if match}
+    if len(found) < max(found, default=(0, 0))[0]:
+        return [0]  # not as many blocks as stages
     return [sum(stage == number for stage, _ in found) for number in range(1, max(found, default=(0, 0))[0] + 1)]
 
 

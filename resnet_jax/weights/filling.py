@@ -24,11 +24,13 @@ class Filled:
       variables: numpy arrays where they were stored; the others as they were given.
       report: a few lines: what was loaded, skipped, missing, and changed its shape.
       table: a line for every name, in the file or here.
+      unused: those of the patterns of `allow_missing` that found nothing.
     """
 
     variables: dict[str, Any]
     report: tuple[str, ...]
     table: tuple[str, ...]
+    unused: tuple[str, ...]
 
 
 def fill(stored: StoredWeights, variables: dict[str, Any], *, head: bool, allow_missing: Sequence[str]) -> Filled:
@@ -60,13 +62,14 @@ def fill(stored: StoredWeights, variables: dict[str, Any], *, head: bool, allow_
             rows.require("reshaped", [name], f"{arrays[name].shape} there, {here[name].shape} here")
             del arrays[name]
     loaded = {name: arrays[name] for name in wanted & arrays.keys()}
+    _check_finite(stored, loaded)
     rows.add("loaded", loaded)
     for name, why in stored.skipped.items():
         rows.add("skipped", [name], why)
     flat = here | loaded
     _, structure = jax.tree.flatten(variables)
     filled = jax.tree.unflatten(structure, [flat[name] for name in here])
-    return Filled(filled, rows.report(len(here)), rows.table())
+    return Filled(filled, rows.report(len(here)), rows.table(), rows.unused())
 
 
 class _Rows:
@@ -74,6 +77,7 @@ class _Rows:
 
     def __init__(self, stored: StoredWeights, allowed: Sequence[re.Pattern[str]]):
         self._stored, self._allowed = stored, allowed
+        self._used: set[re.Pattern[str]] = set()
         self._of: dict[str, dict[str, str]] = {}  # kind -> name -> remark
 
     def add(self, kind: str, names: Iterable[str], remark: str = "") -> None:
@@ -81,7 +85,12 @@ class _Rows:
 
     def is_allowed(self, name: str) -> bool:
         both = (name, self._stored.origin.get(name, name))
-        return any(pattern.search(text) for pattern in self._allowed for text in both)
+        found = {pattern for pattern in self._allowed for text in both if pattern.search(text)}
+        self._used |= found
+        return bool(found)
+
+    def unused(self) -> tuple[str, ...]:
+        return tuple(pattern.pattern for pattern in self._allowed if pattern not in self._used)
 
     def require(self, kind: str, names: Iterable[str], remark: str) -> None:
         """Adds names that must be allowed. Raises UsageError."""
@@ -115,7 +124,7 @@ class _Rows:
 def _compile(patterns: Sequence[str]) -> list[re.Pattern[str]]:
     try:
         return [re.compile(pattern) for pattern in patterns]
-    except re.error as error:
+    except (re.error, TypeError) as error:
         raise UsageError(
             f"config.model.allow_missing={tuple(patterns)} has what is no regular expression ({error})"
         ) from error
@@ -128,6 +137,13 @@ def _without_background(stored: StoredWeights, here: dict[str, Any], rows: _Rows
         return {}
     rows.add("reshaped", [_BIAS, _KERNEL], f"{len(bias):,} -> {len(bias) - 1:,} classes, without 0, 'background'")
     return {_KERNEL: kernel[:, 1:], _BIAS: bias[1:]}
+
+
+def _check_finite(stored: StoredWeights, loaded: dict[str, np.ndarray]) -> None:
+    """Raises UsageError: compiled, a network may make ordinary numbers of what is none."""
+    odd = sorted(name for name, array in loaded.items() if not np.isfinite(array).all())
+    if odd:
+        raise UsageError(f"{stored.path} has values that are not finite, in {_some(odd)}: take an earlier checkpoint")
 
 
 def _check_classes(stored: StoredWeights, arrays: dict[str, np.ndarray], here: dict[str, Any], rows: _Rows) -> None:

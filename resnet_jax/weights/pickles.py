@@ -1,12 +1,17 @@
 """What `torch.save` wrote, as `.pth`: read with PyTorch, and without running anything that is in it."""
 
+import argparse
 import dataclasses
 import errno
 import pickle
 import re
+import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from resnet_jax.checkpoint_files import cause
 from resnet_jax.errors import UsageError
@@ -39,7 +44,7 @@ def read(path: Path, weights: Weights | None) -> StoredWeights:
     key, taken = _choose(content, weights, path)
     state_dict = content if key is None else content[key]
     tensors = {name: value for name, value in state_dict.items() if hasattr(value, "detach")}
-    arrays = {str(name): tensor.detach().float().numpy() for name, tensor in tensors.items()}
+    arrays = {str(name): _to_numpy(name, tensor, path) for name, tensor in tensors.items()}
     stored = from_state_dict(arrays, path, found_in="" if key is None else f", in {key!r}")
     others = {str(name): "no tensor" for name in state_dict if name not in tensors}
     beside = {} if key is None else {str(name): "beside the weights" for name in content if name != key}
@@ -55,16 +60,38 @@ def _load(path: Path) -> Any:
             "where it is"
         ) from None
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        _check_sums(path)
+        # Training programs keep their arguments beside the weights: plain values in a plain object.
+        with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever its parser makes of damage
         if isinstance(error, OSError) and error.errno != errno.EINVAL:  # a place before the start of the file
             raise
+        if "TorchScript" in str(error):
+            raise UsageError(f"{path} is a TorchScript program: save the state_dict of the network alone") from None
         if isinstance(error, pickle.UnpicklingError) and not _CUT.search(str(error)):
             raise UsageError(
                 f"{path} holds more than weights{_code_in(error)}, which may be code, or is damaged; nothing of it was "
                 "run: save the state_dict alone, or convert it to .safetensors"
             ) from None
         raise UsageError(f"{path} is damaged ({cause(error)}): copy or download it again") from error
+
+
+def _check_sums(path: Path) -> None:
+    """Raises BadZipFile for damage that PyTorch would hand out as it is."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():
+                raise zipfile.BadZipFile(f"{damaged} does not match its checksum")
+
+
+def _to_numpy(name: str, tensor: Any, path: Path) -> np.ndarray:
+    try:
+        if not tensor.is_complex():
+            return tensor.detach().float().numpy()
+    except (TypeError, RuntimeError, NotImplementedError):  # sparse, or without values
+        pass
+    raise UsageError(f"{path} holds {name}, which is no plain tensor of real numbers: save one")
 
 
 def _code_in(error: Exception) -> str:
@@ -74,7 +101,7 @@ def _code_in(error: Exception) -> str:
 
 def _choose(content: Mapping[Any, Any], weights: Weights | None, path: Path) -> tuple[str | None, Weights | None]:
     """The key of the weights; None: they lie open, and it is not said which they are."""
-    there = {kind: key for kind, keys in _WRAPPERS.items() for key in keys if isinstance(content.get(key), Mapping)}
+    there = {kind: key for kind, keys in _WRAPPERS.items() for key in keys if _is_filled(content.get(key))}
     if not there and weights != "ema":
         return None, None
     taken: Weights = weights or ("ema" if "ema" in there else "trained")
@@ -82,3 +109,7 @@ def _choose(content: Mapping[Any, Any], weights: Weights | None, path: Path) -> 
         what = "an average" if taken == "ema" else "trained weights"
         raise UsageError(f"{path} does not say that it holds {what}: leave config.eval.weights unset")
     return there[taken], taken
+
+
+def _is_filled(value: Any) -> bool:
+    return isinstance(value, Mapping) and bool(value)

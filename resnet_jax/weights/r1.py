@@ -54,6 +54,8 @@ def find_prefix(place: Path) -> Path | None:
             return place / "variables" / "variables"
         return _newest(place) if (place / "checkpoint").is_file() else None
     stripped = place.with_name(_SUFFIX.sub("", place.name))
+    if stripped != place and not place.exists():
+        return None
     if stripped != place or _index(place).exists():
         return stripped
     return place if _is_table(place) else None
@@ -117,7 +119,7 @@ def _newest(directory: Path) -> Path:
     match = re.search(r'^model_checkpoint_path: "(.+)"$', text, re.MULTILINE)
     name = match[1] if match else ""
     for prefix in (directory / Path(name).name, directory / name):
-        if name and (_index(prefix).exists() or _is_table(prefix)):
+        if name and (_index(prefix).exists() or prefix.is_file()):
             return prefix
     raise UsageError(f"{directory / 'checkpoint'} names the checkpoint {name!r}, which is not there: name one that is")
 

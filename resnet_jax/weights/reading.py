@@ -26,7 +26,10 @@ def read_weights(path: str | Path, *, weights: Weights | None = None) -> StoredW
     Raises:
       UsageError: there are none, they are damaged, of no known network, or not there as `weights` asks.
     """
-    place = Path(path).expanduser().resolve()
+    try:
+        place = Path(path).expanduser().resolve()
+    except (OSError, RuntimeError) as error:  # links in a circle
+        raise UsageError(f"{path} cannot be read ({error}): name another one") from None
     prefix = r1.find_prefix(place)
     reader = r1.read if prefix else _reader_of_directory(place) if place.is_dir() else _reader_of_file(place)
     try:

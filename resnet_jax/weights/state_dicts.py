@@ -77,6 +77,13 @@ def _input_of(path: Path) -> dict[str, Any]:
         return _INPUT
     except ValueError as error:
         raise UsageError(f"{beside}, beside the weights, is damaged ({error}): mend it or move the weights") from None
-    there = content | (content.get("pretrained_cfg") or {}) if isinstance(content, dict) else {}
-    given = {f"input.{key}": [255 * value for value in there[key]] for key in ("mean", "std") if key in there}
+    inner = content.get("pretrained_cfg") if isinstance(content, dict) else None
+    there = (content if isinstance(content, dict) else {}) | (inner if isinstance(inner, dict) else {})
+    architecture = str(there.get("architecture", ""))
+    if re.search(r"blur|aa\d", architecture):
+        raise UsageError(f"{path} is {architecture}, whose blurred pooling is not imported: take its sibling without")
+    try:
+        given = {f"input.{key}": [255.0 * v for v in there[key]] for key in ("mean", "std") if there.get(key)}
+    except TypeError:
+        raise UsageError(f"{beside}, beside the weights, is damaged: mend its mean and std, or move it away") from None
     return _INPUT | given

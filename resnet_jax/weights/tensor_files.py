@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from resnet_jax.checksums import by_path
 from resnet_jax.class_list import fingerprint
@@ -19,6 +19,7 @@ from resnet_jax.weights.state_dicts import from_state_dict
 from resnet_jax.weights.stored import StoredWeights
 
 _SETTINGS, _CLASS_NAMES = "resnet_jax.settings", "resnet_jax.class_names"  # of the metadata, in JSON
+SOURCE_STEP, SOURCE_WEIGHTS = "source_step", "source_weights"  # likewise
 _LONGEST_HEADER = 100_000_000  # bytes that the format allows
 
 
@@ -33,23 +34,39 @@ def read(path: Path, weights: Weights | None) -> StoredWeights:
     Raises:
       UsageError: it is damaged, of no known network, or its average is asked for: it says of none.
     """
-    if weights == "ema":
-        raise UsageError(f"{path} does not say that it is an average: leave config.eval.weights unset")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
         settings = json.loads(metadata.get(_SETTINGS, "{}"))
         names = json.loads(metadata.get(_CLASS_NAMES, "null"))
+        if not isinstance(settings, dict) or not isinstance(names, list | None):
+            raise ValueError("its metadata are not those that this program writes")
+        step, kind = (json.loads(metadata.get(key, "null")) for key in (SOURCE_STEP, SOURCE_WEIGHTS))
+    except (AttributeError, TypeError) as error:  # a type of tensors that numpy has not
+        raise UsageError(f"{path} cannot be read ({error}): convert it to float16 or float32") from error
     except (SafetensorError, ValueError) as error:
         raise UsageError(f"{path} is damaged ({error}): copy or download it again") from error
+    if weights == "ema" and kind != "ema":
+        raise UsageError(f"{path} does not say that it is an average: leave config.eval.weights unset")
     stored = from_state_dict(tensors, path)
     return dataclasses.replace(
         stored,
         settings=stored.settings | settings,
+        step=step,
+        weights=kind or stored.weights,
         class_names=None if names is None else tuple(names),
         class_list=None if names is None else fingerprint(names),
     )
+
+
+def check_named(settings: Mapping[str, Any]) -> None:
+    """Raises UsageError for a network of version 2, for which PyTorch has no names."""
+    if settings["model.version"] == "v2":
+        raise UsageError(
+            "config.model.version=v2 has no names in torchvision: leave 'safetensors' out, as "
+            "--config.export.formats=\"('jax',)\""
+        )
 
 
 def write_safetensors(
@@ -72,10 +89,7 @@ def write_safetensors(
     Raises:
       UsageError: a network of version 2, for which PyTorch has no names.
     """
-    if settings["model.version"] == "v2":
-        raise UsageError(
-            "config.model.version=v2 has no names in torchvision: leave 'safetensors' out of config.export.formats"
-        )
+    check_named(settings)
     arrays = by_path(variables)
     naming = Naming(
         deep_stem="params/stem_conv1/kernel" in arrays,
@@ -85,4 +99,5 @@ def write_safetensors(
         naming.to_torch(name): to_torch_layout(np.asarray(array, dtype=np.float32)) for name, array in arrays.items()
     }
     own = {_SETTINGS: json.dumps(dict(settings)), _CLASS_NAMES: json.dumps(list(class_names))}
-    save_file(tensors, path, metadata={"format": "pt", **metadata, **own})
+    # Not `save_file`, whose files nobody else may read.
+    path.write_bytes(save(tensors, metadata={"format": "pt", **metadata, **own}))

@@ -1,6 +1,8 @@
 """From training to files that serve, by the command line: train, evaluate, predict, export, load elsewhere."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 
@@ -156,6 +158,35 @@ def test_one_hash_names_the_weights_in_all_places(certificate, export, run, data
     assert len(found) == 2
     assert {one["weights"]["sha256"] for one in found} == {certificate["weights"]["sha256"]}
     assert {one["right"]["top1"] for one in found} == {certificate["right"]["top1"]}
+
+
+def test_who_reads_the_answers_may_have_had_enough(run, pictures, data_dir):
+    command = [sys.executable, "main.py", "--mode=predict", f"--workdir={run}", str(pictures)]
+    shell = f"set -o pipefail; {' '.join(command)} | head -n 1"
+    done = subprocess.run(
+        ["bash", "-c", shell],
+        cwd=processes.ROOT,
+        env=processes.environment(data_dir),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.count("\n") == 1 and "Traceback" not in done.stderr
+
+
+def test_names_that_are_no_utf8_pass(run, pictures, data_dir):
+    odd = os.fsencode(pictures.parent) + b"/odd-\xff.png"
+    shutil.copyfile(next(iter(sorted(pictures.iterdir()))), odd)
+    done = subprocess.run(
+        [sys.executable, "main.py", "--mode=predict", f"--workdir={run}", "-"],
+        cwd=processes.ROOT,
+        env=processes.environment(data_dir) | {"PYTHONIOENCODING": "utf-8:strict"},
+        input=odd + b"\n",
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(odd + b" ")
 
 
 def test_an_export_that_is_there_is_not_replaced(run, export, data_dir):

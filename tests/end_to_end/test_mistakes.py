@@ -84,4 +84,4 @@ def test_no_flags_at_all(data_dir):
 def test_a_work_directory_without_a_run_and_no_config(tmp_path):
     command = [processes.sys.executable, "main.py", f"--workdir={tmp_path}", "--config.export.dtype=float16"]
     done = processes.subprocess.run(command, cwd=processes.ROOT, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (2, f"error: {MISSING}\n")
+    assert (done.returncode, done.stderr) == (2, f"error: {tmp_path} holds no run: {MISSING}\n")

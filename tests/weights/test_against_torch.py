@@ -1,5 +1,6 @@
 """Weights of PyTorch's networks: imported they give its logits, exported they are its weights; files of all sorts."""
 
+import argparse
 import os
 import pickle
 
@@ -86,6 +87,7 @@ def averages(small):
         (lambda small: {f"module._orig_mod.{n}": t for n, t in small.items()}, None, (1, None)),
         (lambda small: {"state_dict": small, "epoch": 3}, None, (1, "trained")),
         (lambda small: {"model": small, "model_ema": averages(small), "optimizer": {}}, None, (2, "ema")),
+        (lambda small: {"model": small, "model_ema": {}, "args": argparse.Namespace(lr=0.1)}, None, (1, "trained")),
         (lambda small: {"model": small, "model_ema": averages(small)}, "trained", (1, "trained")),
         (lambda small: {"state_dict": small, "state_dict_ema": averages(small)}, "ema", (2, "ema")),
         (lambda small: {n: t.bfloat16() if t.ndim else t for n, t in small.items()}, None, (1, None)),
@@ -100,6 +102,24 @@ def test_what_training_programs_save(torch, tmp_path, small, wrap, weights, expe
     bias = stored.arrays["params/head/bias"]
     np.testing.assert_allclose(bias, factor * small["fc.bias"].numpy(), rtol=2**-8)
     assert bias.dtype == np.float32
+
+
+def test_a_damaged_byte_is_found(torch, tmp_path, small):
+    torch.save(small, tmp_path / "w.pth")
+    content = bytearray((tmp_path / "w.pth").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "w.pth").write_bytes(content)
+    with pytest.raises(UsageError, match=r"w.pth is damaged \(.* does not match its checksum|w.pth is damaged"):
+        read_weights(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda t: t.to_sparse(), lambda t: t.to("meta"), lambda t: t + 1j], ids=["sparse", "meta", "complex"]
+)
+def test_what_is_no_plain_tensor(torch, tmp_path, small, spoil):
+    torch.save(small | {"fc.weight": spoil(small["fc.weight"])}, tmp_path / "w.pth")
+    with pytest.raises(UsageError, match="holds fc.weight, which is no plain tensor of real numbers"):
+        read_weights(tmp_path / "w.pth")
 
 
 class Code:

@@ -1,7 +1,7 @@
 """Image files that are named one by one, without labels."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from resnet_jax.data.sources.folder import ENDINGS
@@ -27,7 +27,9 @@ class FilesSource:
             return Example(Path(self._paths[index]).read_bytes(), 0)
         except FileNotFoundError:
             raise FileNotFoundError("there is no such file") from None
-        except (PermissionError, IsADirectoryError) as error:
+        except IsADirectoryError:
+            raise ValueError("a folder without images, or that cannot be listed") from None
+        except PermissionError as error:
             raise ValueError(str(error.strerror)) from None  # waiting does not help
 
     def where(self, index: int) -> str:
@@ -43,7 +45,7 @@ def list_images(places: Sequence[str], stdin: Iterable[str]) -> list[str]:
       stdin: lines.
 
     Raises:
-      UsageError: a folder holds no image, or cannot be listed; or there is nothing.
+      UsageError: nothing is named.
     """
     paths: list[str] = []
     for place in places:
@@ -58,19 +60,19 @@ def list_images(places: Sequence[str], stdin: Iterable[str]) -> list[str]:
     return paths
 
 
-def _in_folder(folder: str) -> Iterator[str]:
-    found = []
-    for place, folders, names in os.walk(folder, followlinks=True, onerror=_say):
+def _in_folder(folder: str) -> list[str]:
+    """The images; the folder itself, which cannot be read as one, if there are none."""
+    found, seen = [], set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        status = os.stat(place)  # noqa: PTH116
+        if (status.st_dev, status.st_ino) in seen:  # links in a circle
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [
             os.path.join(place, name)  # noqa: PTH118
             for name in sorted(names)
             if name.lower().endswith(ENDINGS) and not name.startswith(".")
         ]
-    if not found:
-        raise UsageError(f"no image in {folder} ({', '.join(ENDINGS)})")
-    yield from found
-
-
-def _say(error: OSError) -> None:
-    raise UsageError(f"{error.filename} cannot be listed ({error.strerror}): may you read it, is the disk all right?")
+    return found or [folder]

@@ -34,8 +34,20 @@ def test_stdin_lists_files_and_folders(pictures):
 def test_nothing_to_look_at_is_an_error(tmp_path):
     with pytest.raises(UsageError, match="no images are named: python main.py --mode=predict"):
         list_images(["-"], [])
-    with pytest.raises(UsageError, match=f"no image in {tmp_path} "):
-        list_images([str(tmp_path)], [])
+
+
+def test_a_folder_without_images_does_not_end_the_list(pictures, tmp_path):
+    (tmp_path / "empty").mkdir()
+    empty, picture = str(tmp_path / "empty"), str(pictures / "b.jpg")
+    assert list_images([empty, picture], []) == [empty, picture]
+    with pytest.raises(ValueError, match="a folder without images, or that cannot be listed"):
+        FilesSource([empty])[0]
+
+
+def test_links_in_a_circle_come_to_an_end(pictures):
+    (pictures / "in" / "again").symlink_to(pictures)
+    found = [os.path.relpath(path, pictures) for path in list_images([str(pictures)], [])]
+    assert found == ["a.PNG", "b.jpg", "in/c.jpeg", "in/deep/d.webp"]
 
 
 def test_files_are_read_when_they_are_asked_for(pictures):
@@ -43,5 +55,5 @@ def test_files_are_read_when_they_are_asked_for(pictures):
     assert (len(source), source[0].image, source.where(1)) == (3, b"b.jpg", str(pictures / "none.jpg"))
     with pytest.raises(FileNotFoundError, match="^there is no such file$"):
         source[1]
-    with pytest.raises(ValueError, match="Is a directory"):
+    with pytest.raises(ValueError, match="a folder without images"):
         source[2]
