@@ -30,7 +30,7 @@ def sha256_of_arrays(tree: Any) -> str:
     for path, leaf in sorted(by_path(tree).items()):
         array = np.ascontiguousarray(leaf)
         digest.update(f"{path} {array.dtype.name} {'x'.join(map(str, np.shape(leaf)))}\n".encode())
-        digest.update(_bytes(array.astype(array.dtype.newbyteorder("<"), copy=False)))
+        digest.update(_bytes(array.astype(array.dtype.newbyteorder("<"), copy=False)).data)
     return digest.hexdigest()
 
 
