@@ -15,7 +15,9 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", ["basic", "r1", *(pytest.param(name, marks=pytest.mark.slow) for name in ("bottleneck", "folded"))]
+)
 def test_any_batch_on_all_platforms(name, tmp_path):
     inference = experiment.build_inference(tiny_config({"model.features": 4} | NETWORKS[name]), num_classes=10)
     rng = np.random.default_rng(0)
