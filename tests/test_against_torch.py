@@ -11,7 +11,7 @@ import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from resnet_jax.compilation import initial_state
-from resnet_jax.models import create_model
+from resnet_jax.experiment.computation import make_model
 from tests.test_steps import build
 from tests.tiny import tiny_config
 
@@ -175,8 +175,7 @@ def batches_of(built, steps):
 def test_logits(torch, depth):
     built = build(1, changes(depth))
     state = varied(initial_state(built), depth)
-    options = {key: value for key, value in tiny_config(changes(depth)).model.items() if not key.startswith("init_")}
-    model, network = create_model(**options | {"num_classes": 10}), torch_network(torch, depth, state)
+    model, network = make_model(tiny_config(changes(depth)), 10), torch_network(torch, depth, state)
     images, _ = torch_batch(torch, built.train_loader.batch(0).batch)
     for train in (False, True):
         apply = jax.jit(functools.partial(model.apply, train=train, mutable=["batch_stats"]))
