@@ -68,7 +68,7 @@ _XLA = "no meaning here: XLA decides"
 _FILES = "no meaning here: metrics.jsonl, run.json and result.json in the work directory are always written"
 _UPLOAD = "nothing is uploaded; BigQuery loads metrics.jsonl as it is (NEWLINE_DELIMITED_JSON)"
 _TPU = "no flag of r1's ResNet programs; TPUs are used where JAX finds them"
-_LATER = "there is no export yet"
+_LATER = "a command of its own: --mode=export, after training (docs/serving.md)"
 
 FLAGS = (
     # define_base
