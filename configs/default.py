@@ -137,6 +137,7 @@ def get_config() -> ConfigDict:
     train.freeze_statistics = True  # batch norms that are not trained use, and keep, their running statistics
     train.accumulate = placeholder(int)  # parts of a batch that go through the network in turn; None: as few as can be
     train.per_device_limit = placeholder(int)  # most images that a device takes at once; None: its share of the batch
+    train.reduce_dtype = "float32"  # in which devices sum their gradients, or 'bfloat16' (docs/performance.md)
     train.profile_at = placeholder(int)  # step at which a trace for TensorBoard begins
     train.profile_steps = 5  # how long it is
 
@@ -172,6 +173,13 @@ def get_config() -> ConfigDict:
     config.plan = ConfigDict()  # --mode=plan: what a run will do and need (docs/scaling.md)
     config.plan.topology = placeholder(str)  # TPUs to compile for, as 'v5e:4x4'; None: the devices that there are
     config.plan.json = placeholder(str)  # file for the plan in JSON
+
+    config.benchmark = benchmark = ConfigDict()  # --mode=benchmark: how fast this machine is (docs/performance.md)
+    benchmark.parts = ("first_step", "step", "loader", "together")  # what is measured
+    benchmark.windows = 5  # of each; figures are medians over them, with the smallest and the largest
+    benchmark.window_steps = 20  # steps, or batches, in a window
+    benchmark.warmup_steps = 5  # before the first window
+    benchmark.json = placeholder(str)  # file for the record in JSON
 
     config.prepare = prepare = ConfigDict()  # --mode=prepare: ImageNet from its archives (docs/data.md)
     prepare.archives = placeholder(str)  # directory that holds ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar

@@ -53,6 +53,7 @@ MAY_CHANGE = (
     "plan",
     "predict",
     "export",
+    "benchmark",
     "prepare",
 )
 # What may differ where a run is only evaluated: all but the network, its weights and what it is given.
@@ -71,6 +72,7 @@ EVALUATION_MAY_CHANGE = (
         "plan",
         "predict",
         "export",
+        "benchmark",
         "prepare",
     ),
     *("input.flip", "input.erasing", "model.bn_group_size", "model.stochastic_depth", "model.zero_init_last_bn"),
