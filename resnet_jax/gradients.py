@@ -93,6 +93,11 @@ def make_gradient_fn(*, model: ResNet, train_input: TrainInput, loss: Loss, trai
     return gradient_fn
 
 
+def split_rows(parts: int) -> Split:
+    """Returns the function that takes the rows of one device apart: leaves [B, ...] -> [parts, B / parts, ...]."""
+    return lambda rows: jax.tree.map(lambda leaf: leaf.reshape(parts, -1, *leaf.shape[1:]), rows)
+
+
 def accumulate(gradient_fn: GradientFn, split: Split) -> GradientFn:
     """Returns a function of the same result that sends the parts of a batch through the network in turn.
 
@@ -102,7 +107,7 @@ def accumulate(gradient_fn: GradientFn, split: Split) -> GradientFn:
 
     Args:
       gradient_fn: of one part.
-      split: takes rows apart (`sharding.make_split`).
+      split: takes rows apart (`split_rows`, `sharding.make_split`).
     """
 
     def accumulated(variables: Variables, rows: Rows, key: jax.Array, scale: jax.Array | float) -> Gradients:

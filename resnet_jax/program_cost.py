@@ -16,6 +16,11 @@ class ProgramCost(NamedTuple):
     collectives: dict[str, Collectives]
 
 
+def device_flops(compiled: Compiled, *, parts: int) -> float:
+    """The FLOPs of one device in one call; `parts` as in `program_cost`."""
+    return parts * (compiled.cost_analysis() or {"flops": 0.0})["flops"]
+
+
 def program_cost(compiled: Compiled, *, parts: int) -> ProgramCost:
     """Reads XLA's own analysis.
 
@@ -32,7 +37,7 @@ def program_cost(compiled: Compiled, *, parts: int) -> ProgramCost:
         - memory.alias_size_in_bytes
     )
     return ProgramCost(
-        flops=parts * analysis["flops"],
+        flops=device_flops(compiled, parts=parts),
         hbm_bytes=parts * analysis["bytes accessed"],
         peak_memory=peak,
         collectives=find_collectives(compiled.as_text() or ""),

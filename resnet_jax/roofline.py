@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import jax
+
 from resnet_jax.collectives import Collectives
 
 
@@ -16,6 +18,10 @@ class Peaks:
     hbm_bytes_per_second: float
     memory: float  # bytes
     link_bytes_per_second: float | None  # that leave it over all its links at once; None: the machine decides
+
+    def flops(self, dtype: str) -> float:
+        """A second, where activations are 'bfloat16', 'float16' or 'float32'."""
+        return self.f32_flops if dtype == "float32" else self.bf16_flops
 
 
 _GIB = 2**30
@@ -38,6 +44,13 @@ PEAKS: dict[str, Peaks] = {
 
 # Names that libtpu has given the same devices.
 PEAKS |= {"TPU v5p": PEAKS["TPU v5"], "TPU v6e": PEAKS["TPU v6 lite"]}
+
+
+def peak_flops(device: jax.Device, dtype: str) -> float | None:
+    """FLOPs a second of a device; None: there are no figures of it."""
+    peaks = PEAKS.get(device.device_kind)
+    return peaks.flops(dtype) if peaks else None
+
 
 # What a device has to send at least for a byte of the result, where n devices take part.
 _SENT = {
@@ -79,7 +92,6 @@ def least_time(
       collectives: of all devices together.
       devices: how many.
     """
-    peak_flops = peaks.f32_flops if dtype == "float32" else peaks.bf16_flops
     sent = sum(size * _SENT.get(kind, lambda _: 1.0)(devices) for kind, (_, size) in collectives.items())
     links = None if peaks.link_bytes_per_second is None else sent / peaks.link_bytes_per_second
-    return StepTime(flops / peak_flops, hbm_bytes / peaks.hbm_bytes_per_second, links)
+    return StepTime(flops / peaks.flops(dtype), hbm_bytes / peaks.hbm_bytes_per_second, links)

@@ -2,27 +2,35 @@
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from clu import platform
 
 from resnet_jax import metrics
 from resnet_jax.errors import NonFiniteError
+from resnet_jax.ledger import TRAINING, Ledger
 from resnet_jax.loss_scale import LossScale
 from resnet_jax.metrics import StepTotals, Totals
 from resnet_jax.progress import Progress
-from resnet_jax.timings import Timings
 from resnet_jax.writers import Writers
 
 _MOST_LEFT_OUT = 50  # a good scale is found in fewer
+
+
+class Machine(NamedTuple):
+    """What rates are held to."""
+
+    devices: int
+    peak_flops: float | None  # a second, of one device; None: unknown
 
 
 @dataclasses.dataclass
 class _Window:
     """The steps since the last report."""
 
-    start: float  # seconds of training before it
+    start: dict[str, float]  # seconds by part of the ledger before it
+    flops: float = 0.0  # of one device
     steps: int = 0
     updates: int = 0  # the same without those that were left out
     grad_norm: float = 0.0  # sum over the updates
@@ -37,15 +45,17 @@ class RunLog:
         *,
         writers: Writers | None,
         progress: Progress,
-        timings: Timings,
+        ledger: Ledger,
+        machine: Machine,
         every_steps: int,
         total_steps: int,
         steps_per_epoch: float,
     ):
-        """Opens an empty window; `writers` only on process 0."""
+        """Opens a window that reaches back to the beginning of the ledger; `writers` only on process 0."""
         self._writers = writers
         self._progress = progress
-        self._timings = timings
+        self._ledger = ledger
+        self._machine = machine
         self._every_steps = every_steps
         self._total_steps = total_steps
         self._steps_per_epoch = steps_per_epoch
@@ -54,14 +64,15 @@ class RunLog:
         self._lr = 0.0
         self._loss_scale: LossScale | None = None
         self._left_out = 0  # updates, in a row
-        self._window = _Window(timings.training)
+        self._window = _Window(dict.fromkeys(ledger.seconds(), 0.0))
 
-    def add(self, step: int, totals: StepTotals) -> None:
+    def add(self, step: int, totals: StepTotals, *, flops: float) -> None:
         """Waits for the totals of the update that led to `step` and takes them in.
 
         Args:
           step: updates done.
           totals: on the devices.
+          flops: of the step, on each device.
 
         Raises:
           NonFiniteError: the loss or the gradient norm is, or too many updates in a row were left out for that.
@@ -70,6 +81,7 @@ class RunLog:
         self._check(step, fetched)
         self._step, self._lr, self._loss_scale = step, float(fetched.lr), fetched.loss_scale
         self._window.steps += 1
+        self._window.flops += flops
         self._window.updates += fetched.examples.count > 0
         self._window.grad_norm += float(fetched.grad_norm)
         self._window.totals = metrics.merge(self._window.totals, fetched.examples)
@@ -93,8 +105,9 @@ class RunLog:
 
     @property
     def images_per_second(self) -> float:
-        """Of this process's whole run, without the parts that `Timings` measures apart."""
-        return self._images / self._timings.training
+        """Since this process began, while it trained: without loading, compiling, evaluating and saving."""
+        training = _training(self._ledger.seconds())
+        return self._images / training if training else math.nan
 
     def _check(self, step: int, fetched: StepTotals) -> None:
         loss, grad_norm, count = float(fetched.examples.loss), float(fetched.grad_norm), int(fetched.examples.count)
@@ -107,20 +120,43 @@ class RunLog:
             raise NonFiniteError(problem, cure="a lower loss.scale, or loss.scale_growth_steps, which adapts it")
 
     def _report(self) -> None:
-        window, now = self._window, self._timings.training
+        window, now = self._window, self._ledger.seconds()
         self._window = _Window(now)
         self._images += window.totals.count
-        seconds_a_step = (now - window.start) / window.steps
+        spent = {part: seconds - window.start[part] for part, seconds in now.items()}
         scalars = metrics.scalars(window.totals) | {
             "grad_norm": window.grad_norm / window.updates if window.updates else math.nan,
             "lr": self._lr,
             "epoch": self._step / self._steps_per_epoch,
-            "images_per_second": window.totals.count / (now - window.start),
+            **_rates(window, _training(spent), self._machine),
+            **_shares(spent),
         }
         if self._loss_scale is not None:
             scalars |= {"loss_scale": float(self._loss_scale.scale), "skipped_steps": int(self._loss_scale.skipped)}
         if self._writers:
             self._writers.scalars(self._step, "train", scalars)
-        seconds_left = (self._total_steps - self._step) * seconds_a_step
+        seconds_left = (self._total_steps - self._step) * _training(spent) / window.steps
         self._progress.train(self._step, scalars | {"seconds_left": seconds_left})
         platform.work_unit().set_task_status(f"step {self._step} of {self._total_steps}, loss {scalars['loss']:.4f}")
+
+
+def _training(seconds: dict[str, float]) -> float:
+    return sum(seconds[part] for part in TRAINING)
+
+
+def _rates(window: _Window, seconds: float, machine: Machine) -> dict[str, float]:
+    """How fast a window was trained in so many seconds; `mfu` is the share of the peak FLOPs (model FLOPs utilisation).
+
+    FLOPs are those of the compiled program: what it computes twice is counted twice.
+    """
+    rate = window.totals.count / seconds
+    rates = {"images_per_second": rate, "images_per_second_per_device": rate / machine.devices}
+    if machine.peak_flops is not None:
+        rates["mfu"] = window.flops / seconds / machine.peak_flops
+    return rates
+
+
+def _shares(spent: dict[str, float]) -> dict[str, float]:
+    """The wall time of a window, and what share of it went where; the shares add up to 1."""
+    total = sum(spent.values())
+    return {"seconds": total, **{f"share_{part}": seconds / total for part, seconds in spent.items()}}

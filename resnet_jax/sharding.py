@@ -33,23 +33,18 @@ def place(tree: Any, sharding: Sharding) -> Any:
     )
 
 
-def make_split(mesh: Mesh, *, parts: int, group_size: int) -> Callable[[Any], Any]:
+def make_split(mesh: Mesh, *, parts: int) -> Callable[[Any], Any]:
     """Returns the function that takes a global batch apart: leaves [B, ...] -> [parts, B / parts, ...].
 
-    Runs of `group_size` rows stay together. Where every device holds whole groups for every part, each part takes its
-    share of each device's rows and nothing moves; else the parts are consecutive rows, spread over the devices anew.
+    The parts are consecutive rows, each spread over the devices.
 
     Args:
       mesh: its devices share every part; `parts` times their number divides B.
       parts: how many.
-      group_size: divides B / parts.
     """
     spread = NamedSharding(mesh, PartitionSpec(None, "data"))
 
     def split(leaf: jax.Array) -> jax.Array:
-        rows = len(leaf) // parts
-        slabs = mesh.size if rows % (mesh.size * group_size) == 0 else 1
-        slab_parts = leaf.reshape(slabs, parts, rows // slabs, *leaf.shape[1:])
-        return jax.lax.with_sharding_constraint(slab_parts.swapaxes(0, 1).reshape(parts, rows, *leaf.shape[1:]), spread)
+        return jax.lax.with_sharding_constraint(leaf.reshape(parts, -1, *leaf.shape[1:]), spread)
 
     return lambda tree: jax.tree.map(split, tree)

@@ -6,29 +6,32 @@ import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from clu import parameter_overview, platform
+from clu import parameter_overview
 
-from resnet_jax import provenance
 from resnet_jax.batch import DeviceBatch
 from resnet_jax.channel import Channel
 from resnet_jax.checkpoint import Checkpoints
 from resnet_jax.compilation import compile_train_steps, initial_state
+from resnet_jax.compile_counter import CompileCounter
 from resnet_jax.data.bad_examples import BadExamples
 from resnet_jax.data.feed import device_batches, host_batches
 from resnet_jax.errors import NonFiniteError, full_devices_said
 from resnet_jax.evaluator import Evaluator
 from resnet_jax.experiment import Experiment
+from resnet_jax.ledger import Ledger
 from resnet_jax.metrics import StepTotals
+from resnet_jax.process_age import process_age
 from resnet_jax.profiling import Profile
+from resnet_jax.program_cost import device_flops
 from resnet_jax.progress import Progress, keep_log
-from resnet_jax.run_log import RunLog
+from resnet_jax.roofline import peak_flops
+from resnet_jax.run_log import Machine, RunLog
+from resnet_jax.run_record import begin_record, end_record
 from resnet_jax.sharding import replicated
 from resnet_jax.signals import STOPPED
 from resnet_jax.state import TrainState, abstract_state
 from resnet_jax.stopping import Requests
-from resnet_jax.summary import summary
-from resnet_jax.timings import Timings
-from resnet_jax.workdir import FINISHED, Workdir, flatten
+from resnet_jax.workdir import Workdir
 from resnet_jax.writers import Writers
 
 logger = logging.getLogger(__name__)
@@ -40,6 +43,7 @@ class Position(NamedTuple):
     step: int  # updates done
     evaluation: dict[str, Any] | None = None  # scalars of an evaluation at this very step
     pending: StepTotals | None = None  # totals, on the devices, of the update that led here
+    flops: float = 0.0  # of that update, on each device
 
 
 def train(
@@ -90,7 +94,8 @@ class _Run:
         """Restores or makes the state; what is opened is to be closed by `stack`."""
         self.experiment, self.workdir, self.plan, self.requests = experiment, workdir, experiment.plan, requests
         self.stack = stack
-        self.timings = Timings()
+        self.ledger = stack.enter_context(Ledger(age=process_age()))
+        self.compiled = stack.enter_context(CompileCounter())
         self.channel, self.is_main = channel, channel.is_main
         if self.is_main:
             stack.enter_context(keep_log(workdir.log))
@@ -101,18 +106,21 @@ class _Run:
         )
         channel.before_leaving(self.checkpoints.finish)
         self.bad_examples = BadExamples(workdir.bad_examples, at_most=experiment.max_bad_examples, channel=channel)
-        with self.timings.measure("start"):
+        with self.ledger.measure("start"):
             self.state, self.start = self._first_state()
         self.last_evaluation = self.start.evaluation
 
     def open(self, settings: dict[str, Any], stack: contextlib.ExitStack) -> None:
         """Opens the writers, which load TensorFlow meanwhile, and compiles."""
-        with self.timings.measure("start"):
-            writers = self._open_writers(settings, stack) if self.is_main else None
-        with self.timings.measure("compilation"):
+        with self.ledger.measure("start"):
+            start = (self.experiment, self.workdir, settings, self.start.step)
+            writers = stack.enter_context(begin_record(*start)) if self.is_main else None
+        with self.ledger.measure("compile"):
             self.train_steps = compile_train_steps(self.experiment)
             self.evaluator = Evaluator(self.experiment, self.bad_examples, self.requests)
-        logger.info("compiled     in %.1f s", self.timings.as_dict()["compilation"])
+        parts = self.experiment.parts
+        self.flops = {size: device_flops(step, parts=parts) for size, step in self.train_steps.items()}
+        logger.info("compiled     in %.1f s", self.ledger.seconds()["compile"])
         self.log = self._open_log(writers, stack)
         steps = self.experiment.profile if self.is_main else range(0)
         self.profile = stack.enter_context(Profile(self.workdir.path, steps))
@@ -141,13 +149,15 @@ class _Run:
                 return at
             batch = self._next(batches, at, state)
             self.profile.before(at.step, state)
-            state, totals = self.train_steps[batch.image.shape[1]](state, batch)
-            at = Position(self._settle(at).step + 1, pending=totals)
+            size = batch.image.shape[1]
+            state, totals = self.ledger.step(self.train_steps[size], state, batch)
+            at = Position(self._settle(at).step + 1, pending=totals, flops=self.flops[size])
 
     def end(self, position: Position) -> int:
         """Writes and prints how it ended; returns the exit status."""
         self.log.finish()
-        self.checkpoints.wait()
+        with self.ledger.measure("checkpoint"):
+            self.checkpoints.wait()
         self.channel.gather("")  # what process 0 saves is saved
         reason = self.plan.stop_reason(position.step, position.evaluation)
         self._write_result(position.step, reason)
@@ -159,7 +169,8 @@ class _Run:
     def end_non_finite(self, error: NonFiniteError) -> int:
         """Writes and prints how it failed; returns the exit status."""
         self.log.finish()
-        self.checkpoints.wait()
+        with self.ledger.measure("checkpoint"):
+            self.checkpoints.wait()
         step = self.checkpoints.latest_step
         self._write_result(step or 0, "non_finite")
         good = (
@@ -188,27 +199,14 @@ class _Run:
         logger.debug("parameters\n%s", parameter_overview.get_parameter_overview(state.params, include_stats=False))
         return state, Position(0)
 
-    def _open_writers(self, settings: dict[str, Any], stack: contextlib.ExitStack) -> Writers:
-        """Opens the metrics and writes down what is known before the first step."""
-        self.workdir.forget_metrics_after(self.start.step)
-        start = provenance.describe_start(self.start.step) | {"data": self.experiment.data}
-        self.workdir.record_start(settings, start, class_names=self.experiment.class_names)
-        platform.work_unit().create_artifact(platform.ArtifactType.DIRECTORY, str(self.workdir.path), "workdir")
-        tensorboard_dir = self.workdir.path if self.experiment.tensorboard else None
-        writers = stack.enter_context(Writers(self.workdir.metrics, tensorboard_dir=tensorboard_dir))
-        if self.start.step == 0:
-            writers.hyperparameters(flatten(settings))
-            if writers.shows_images:
-                writers.images(0, "train/images", self.experiment.train_loader.first_images(16))
-        return writers
-
     def _open_log(self, writers: Writers | None, stack: contextlib.ExitStack) -> RunLog:
-        total_steps = self.plan.total_steps
+        total_steps, devices = self.plan.total_steps, self.experiment.mesh.devices
         progress = Progress(start=self.start.step, total_steps=total_steps, visible=self.is_main)
         return RunLog(
             writers=writers,
             progress=stack.enter_context(progress),
-            timings=self.timings,
+            ledger=self.ledger,
+            machine=Machine(devices.size, peak_flops(devices.flat[0], self.experiment.dtype)),
             every_steps=self.plan.log_every_steps,
             total_steps=total_steps,
             steps_per_epoch=self.plan.steps_per_epoch,
@@ -226,18 +224,20 @@ class _Run:
         )
         self.stack.enter_context(contextlib.closing(loaded))  # with its threads and processes, before an error is said
         batches = self.bad_examples.watch(loaded, experiment.train_loader, start=start)
-        return device_batches(batches, mesh=experiment.mesh)
+        return device_batches(self.ledger.waited_for("input", batches), mesh=experiment.mesh)
 
     def _settle(self, at: Position) -> Position:
         """Takes the pending totals into the log. Raises NonFiniteError if the state is spoilt."""
         if at.pending is not None:
-            self.log.add(at.step, at.pending)
+            self.log.add(at.step, at.pending, flops=at.flops)
+            if at.step == self.start.step + 1:
+                self.compiled.expect_no_more()
         return at._replace(pending=None)
 
     def _evaluate(self, at: Position, state: TrainState) -> Position:
         variables = state.to_evaluate(self.experiment.eval_weights)
         try:
-            with self.timings.measure("evaluation"):
+            with self.ledger.measure("eval"):
                 totals = self.evaluator(variables, save=lambda: self._write(at, state, say=True))
         except Exception:
             self._save_what_can_be(at, state)
@@ -248,7 +248,7 @@ class _Run:
         return at._replace(evaluation=self.last_evaluation)
 
     def _save(self, at: Position, state: TrainState, *, say: bool = False) -> None:
-        with self.timings.measure("checkpoints"):
+        with self.ledger.measure("checkpoint"):
             self._write(at, state, say=say)
 
     def _write(self, at: Position, state: TrainState, *, say: bool) -> None:
@@ -282,7 +282,7 @@ class _Run:
     def _write_result(self, step: int, stop_reason: str) -> None:
         if not self.is_main:
             return
-        rate, best = self.log.images_per_second, self.checkpoints.best()
+        rate, best, seconds = self.log.images_per_second, self.checkpoints.best(), self.ledger.seconds()
         result = {
             "step": step,
             "total_steps": self.plan.total_steps,
@@ -291,10 +291,8 @@ class _Run:
             "best": best and {"step": best[0], "top1": best[1]},
             "bad_examples": len(self.bad_examples),
             "images_per_second": rate if math.isfinite(rate) else None,
-            "seconds": {part: round(seconds, 3) for part, seconds in self.timings.as_dict().items()},
+            "seconds": {part: round(spent, 3) for part, spent in (seconds | {"total": sum(seconds.values())}).items()},
+            "seconds_to_first_step": self.ledger.to_first_step and round(self.ledger.to_first_step, 3),
+            "programs_compiled_later": self.compiled.unexpected,
         }
-        self.workdir.write_result(result)
-        if stop_reason in FINISHED:
-            logger.info("\nFinished     step %d of %d", step, self.plan.total_steps)
-            for line in summary(result, self.workdir):
-                logger.info(line)
+        end_record(result, self.workdir)

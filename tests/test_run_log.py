@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from resnet_jax.errors import NonFiniteError
+from resnet_jax.ledger import Ledger
 from resnet_jax.loss_scale import LossScale
 from resnet_jax.metrics import StepTotals, Totals
 from resnet_jax.progress import Progress, duration
-from resnet_jax.run_log import RunLog
-from resnet_jax.timings import Timings
+from resnet_jax.run_log import Machine, RunLog
 from resnet_jax.writers import Writers
 
 
@@ -26,7 +26,8 @@ def open_log(tmp_path):
         log = RunLog(
             writers=writers,
             progress=progress,
-            timings=Timings(),
+            ledger=Ledger(),
+            machine=Machine(2, 1e12),
             every_steps=3,
             total_steps=total_steps,
             steps_per_epoch=2.0,
@@ -45,7 +46,7 @@ def lines(opened):
 def test_a_window_is_the_mean_over_its_examples(open_log):
     log = open_log()
     for step, loss in enumerate([1.0, 2.0, 6.0, 5.0], start=1):
-        log.add(step, totals(loss=loss, grad_norm=loss))
+        log.add(step, totals(loss=loss, grad_norm=loss), flops=1e9)
     (line,) = lines(open_log)
     assert (line["step"], line["split"], line["loss"], line["grad_norm"]) == (3, "train", 3.0, 3.0)
     assert (line["top1"], line["top5"], line["lr"], line["epoch"]) == (0.375, 0.5, pytest.approx(0.1), 1.5)
@@ -55,7 +56,7 @@ def test_a_window_is_the_mean_over_its_examples(open_log):
 def test_the_last_window_is_reported_full_or_not(open_log):
     log = open_log()
     for step in range(1, 8):
-        log.add(step, totals())
+        log.add(step, totals(), flops=1e9)
     assert [line["step"] for line in lines(open_log)] == [3, 6, 7]
     log.finish()
     assert len(lines(open_log)) == 3
@@ -63,7 +64,7 @@ def test_the_last_window_is_reported_full_or_not(open_log):
 
 def test_a_stopped_run_reports_what_it_has(open_log):
     log = open_log()
-    log.add(1, totals(loss=4.0))
+    log.add(1, totals(loss=4.0), flops=1e9)
     log.finish()
     assert [(line["step"], line["loss"]) for line in lines(open_log)] == [(1, 4.0)]
 
@@ -73,22 +74,13 @@ def test_a_stopped_run_reports_what_it_has(open_log):
 )
 def test_what_is_not_finite_names_the_step(open_log, bad):
     with pytest.raises(NonFiniteError, match="^step 5: loss "):
-        open_log().add(5, totals(**bad))
+        open_log().add(5, totals(**bad), flops=1e9)
 
 
 def test_evaluations_are_written_with_their_count(open_log):
     scalars = open_log().evaluation(3, Totals(count=21, top1=7, top5=14, loss=42.0))
     assert scalars == {"step": 3, "loss": 2.0, "top1": 1 / 3, "top5": 2 / 3, "count": 21}
     assert lines(open_log) == [{"split": "eval", **scalars}]
-
-
-def test_parts_and_training_add_up_to_the_total():
-    timings = Timings()
-    with timings.measure("evaluation"):
-        math.factorial(20_000)
-    parts = timings.as_dict()
-    assert parts["evaluation"] > 0
-    assert parts["evaluation"] + parts["training"] == pytest.approx(parts["total"], abs=1e-3)
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0:00"), (59.6, "1:00"), (3599, "59:59"), (3725, "1:02:05")])
@@ -107,9 +99,9 @@ def left_out(skipped):
 
 def test_updates_that_were_left_out_count_for_nothing_and_are_counted(open_log):
     log = open_log()
-    log.add(1, totals(loss=2.0, grad_norm=6.0))
-    log.add(2, left_out(1))
-    log.add(3, left_out(2))
+    log.add(1, totals(loss=2.0, grad_norm=6.0), flops=1e9)
+    log.add(2, left_out(1), flops=1e9)
+    log.add(3, left_out(2), flops=1e9)
     (line,) = lines(open_log)
     assert (line["loss"], line["grad_norm"], line["skipped_steps"], line["loss_scale"]) == (2.0, 6.0, 2, 4.0)
 
@@ -117,7 +109,7 @@ def test_updates_that_were_left_out_count_for_nothing_and_are_counted(open_log):
 def test_a_window_without_updates_has_no_loss(open_log):
     log = open_log()
     for step in (1, 2, 3):
-        log.add(step, left_out(step))
+        log.add(step, left_out(step), flops=1e9)
     (line,) = lines(open_log)
     assert line["loss"] is None and line["grad_norm"] is None
 
@@ -126,4 +118,4 @@ def test_too_many_in_a_row_end_the_run(open_log):
     log = open_log(total_steps=100)
     with pytest.raises(NonFiniteError, match="step 50: 50 gradients in a row not finite, loss scale 4"):
         for step in range(1, 100):
-            log.add(step, left_out(step))
+            log.add(step, left_out(step), flops=1e9)

@@ -11,7 +11,7 @@ RESULT = {
     "best": {"step": 1030, "top1": 0.99},
     "bad_examples": 0,
     "images_per_second": 1234.5,
-    "seconds": {"compilation": 3.2, "training": 61.0, "total": 64.2},
+    "seconds": {"compile": 3.2, "step": 61.0, "total": 64.2},
 }
 
 
@@ -26,7 +26,7 @@ def test_says_everything_with_paths_from_here(workdir):
     assert summary(RESULT, workdir) == [
         "accuracy     top-1 98.75 %, top-5 100.00 %, n = 1,360",
         "best         top-1 99.00 % at step 1,030",
-        "time         1:04 (compilation 0:03, training 1:01)",
+        "time         1:04 (compile 0:03, step 1:01)",
         "rate         1,234 images/s while training",
         "results      runs/mine/result.json, metrics.jsonl, train.log",
         "checkpoints  runs/mine/checkpoints",

@@ -145,7 +145,6 @@ def build(
     optimizer, plan = make_optimizer(config), make_plan(config, len(train_source))
     eval_loader = make_eval_loader(config, eval_source, mesh.size)
     schedule = create_schedule(**schedule_options(config, plan))
-    split = sharding.make_split(mesh, parts=parts, group_size=config.model.bn_group_size) if parts > 1 else None
     init = make_first_state(config, model, optimizer)
     abstract = jax.eval_shape(init)  # finds what does not fit together, as a decay pattern without a parameter
     return Experiment(
@@ -155,7 +154,7 @@ def build(
         dtype=config.model.dtype,
         init=init,
         warm_start=make_warm_start(config, train_source.class_names),
-        **make_steps(config, split, model, optimizer, schedule),
+        **make_steps(config, (mesh, parts), model, optimizer, schedule),
         class_names=train_source.class_names,
         network=network_settings(config),
         data=identify(train_source, eval_source),

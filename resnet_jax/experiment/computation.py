@@ -6,15 +6,18 @@ from typing import Any, get_args
 
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from resnet_jax import steps
 from resnet_jax.augmentations import Erasing
 from resnet_jax.averaging import update_average
 from resnet_jax.class_list import fingerprint
+from resnet_jax.data_parallel import over_devices
 from resnet_jax.errors import UsageError
+from resnet_jax.experiment.division import groups_on_devices
 from resnet_jax.experiment.network import network_settings
-from resnet_jax.gradients import GradientFn, Preprocess, Split, accumulate, make_gradient_fn, make_train_input
+from resnet_jax.gradients import GradientFn, Preprocess, accumulate, make_gradient_fn, make_train_input, split_rows
 from resnet_jax.losses import create_loss
 from resnet_jax.mixing import Mixing
 from resnet_jax.models import create_model
@@ -22,6 +25,7 @@ from resnet_jax.models.resnet import ResNet
 from resnet_jax.normalization import normalize, standardize_per_image
 from resnet_jax.optimizers import create_optimizer
 from resnet_jax.schedules import Schedule
+from resnet_jax.sharding import make_split
 from resnet_jax.state import TrainState, Weights, make_init
 from resnet_jax.trainable import train_only, trainable_pattern
 from resnet_jax.warm_start import begin_with
@@ -110,19 +114,19 @@ def make_first_state(
 
 def make_steps(
     config: ConfigDict,
-    split: Split | None,
+    layout: tuple[Mesh, int],
     model: ResNet,
     optimizer: optax.GradientTransformationExtraArgs,
     schedule: Schedule,
 ) -> dict[str, Any]:
-    """The two step functions by their names in `Experiment`; `split` takes a batch into its parts, if it has any.
+    """The two step functions by their names in `Experiment`, for a mesh and so many parts of a batch.
 
     Raises:
-      UsageError: an unknown loss.
+      UsageError: an unknown loss, or a reduction that cannot be had.
     """
     preprocess, ema = make_preprocess(config), config.ema
     train_step = steps.make_train_step(
-        gradient_fn=_make_gradient_fn(config, split, model, preprocess),
+        gradient_fn=_of_batch(config, _make_gradient_fn(config, model, preprocess), *layout),
         optimizer=optimizer,
         schedule=schedule,
         average=functools.partial(update_average, decay=ema.decay, every_steps=ema.every_steps) if ema.decay else None,
@@ -133,7 +137,25 @@ def make_steps(
     return {"train_step": train_step, "eval_step": eval_step}
 
 
-def _make_gradient_fn(config: ConfigDict, split: Split | None, model: ResNet, preprocess: Preprocess) -> GradientFn:
+def _of_batch(config: ConfigDict, gradient_fn: GradientFn, mesh: Mesh, parts: int) -> GradientFn:
+    """The gradient of a whole batch, on all devices and in parts."""
+    dtype, names = config.train.reduce_dtype, ("float32", "bfloat16")
+    if dtype not in names:
+        raise UsageError(f"config.train.reduce_dtype={dtype!r} is not one of {', '.join(names)}")
+    local = groups_on_devices(config, mesh.size, parts)
+    if parts > 1:
+        gradient_fn = accumulate(gradient_fn, split_rows(parts) if local else make_split(mesh, parts=parts))
+    if mesh.size > 1 and local:
+        return over_devices(gradient_fn, mesh, dtype=jnp.dtype(dtype))
+    if mesh.size > 1 and dtype == "bfloat16":
+        raise UsageError(
+            f"config.train.reduce_dtype='bfloat16' needs whole batch norm groups on each of {mesh.size} devices: set "
+            f"config.model.bn_group_size to a divisor of {config.data.batch_size // parts // mesh.size}"
+        )
+    return gradient_fn
+
+
+def _make_gradient_fn(config: ConfigDict, model: ResNet, preprocess: Preprocess) -> GradientFn:
     erasing, mixing = dict(config.input.erasing), dict(config.mixing)
     mixes = mixing["mixup_alpha"] > 0 or mixing["cutmix_alpha"] > 0
     if mixes and config.model.bn_group_size == 1:
@@ -150,8 +172,7 @@ def _make_gradient_fn(config: ConfigDict, split: Split | None, model: ResNet, pr
         target_threshold=config.loss.target_threshold,
     )
     pattern = trainable_pattern(config.train.trainable)
-    gradient_fn = make_gradient_fn(model=model, train_input=train_input, loss=loss, trainable=pattern)
-    return gradient_fn if split is None else accumulate(gradient_fn, split)
+    return make_gradient_fn(model=model, train_input=train_input, loss=loss, trainable=pattern)
 
 
 def make_preprocess(config: ConfigDict) -> Preprocess:

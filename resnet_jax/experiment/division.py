@@ -36,6 +36,11 @@ def at_most_at_once(config: ConfigDict, devices: int, batch_size: int) -> int:
     return batch_size if limit is None else min(batch_size, limit * devices)
 
 
+def groups_on_devices(config: ConfigDict, devices: int, parts: int) -> bool:
+    """Whether no batch norm group of any part is divided among devices."""
+    return config.data.batch_size // parts % (devices * _group_size(config)) == 0
+
+
 def _group_size(config: ConfigDict) -> int:
     """Images in a batch norm group."""
     return min(config.model.bn_group_size or config.data.batch_size, config.data.batch_size)

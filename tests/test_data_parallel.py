@@ -1,0 +1,93 @@
+"""Gradients that are summed over devices once; `test_steps.py` compares whole steps on one device and on eight."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from resnet_jax import experiment
+from resnet_jax.batch import Batch, abstract_batch
+from resnet_jax.collectives import find_collectives
+from resnet_jax.compilation import compile_train_step, initial_state
+from resnet_jax.data.feed import device_batches
+from resnet_jax.errors import UsageError
+from resnet_jax.sharding import over_batch
+from tests.tiny import tiny_config
+
+EIGHT = {"data.batch_size": 96, "model.bn_group_size": 6}  # two groups on each of eight devices
+
+
+def build(changes, devices=8):
+    return experiment.build(tiny_config(EIGHT | changes), devices=jax.devices()[:devices])
+
+
+def program(changes):
+    return compile_train_step(build(changes), 12).as_text()
+
+
+def one_step(changes, devices=8):
+    """The change of the parameters in one step from random ones, as numpy arrays."""
+    built = build({"schedule.warmup_epochs": 0.0} | changes, devices)
+    state = initial_state(built)
+    before = jax.tree.map(np.asarray, state.params)
+    batch = built.train_loader.batch(0).batch
+    step = compile_train_step(built, 12)
+    after, totals = step(state, next(device_batches(iter([Batch(*batch)]), mesh=built.mesh)))
+    return jax.tree.map(lambda new, old: np.asarray(new) - old, after.params, before), jax.device_get(totals)
+
+
+def relative_gap(one, other):
+    """|one - other| / |other| over all parameters."""
+    flat = [np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(tree)]) for tree in (one, other)]
+    return np.linalg.norm(flat[0] - flat[1]) / np.linalg.norm(flat[1])
+
+
+def summed_kernels(changes):
+    """Types in which the gradients of 3x3 kernels are summed over devices, as the step says: XLA:CPU has no bfloat16
+    sums and makes them in float32."""
+    built = build(changes)
+    batch = abstract_batch(batch_size=96, image_size=12, sharding=over_batch(built.mesh))
+    step = str(jax.make_jaxpr(built.train_step)(jax.eval_shape(built.init), batch))
+    return set(re.findall(r":(\w+)\[3,3,[\d,]*\] = psum", step))
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_gradients_are_summed_once_outside_of_any_loop(parts):
+    text = program({"train.accumulate": parts})
+    assert find_collectives(text)["all-reduce"].operations <= 2
+    entry = text[text.index("\nENTRY") :]
+    assert find_collectives(entry) == find_collectives(text)
+
+
+@pytest.mark.parametrize(
+    ("changes", "dtype"), [({"model.dtype": "bfloat16"}, "f32"), ({"train.reduce_dtype": "bfloat16"}, "bf16")]
+)
+def test_the_type_of_the_sum_is_that_of_the_config_and_not_of_the_activations(changes, dtype):
+    assert summed_kernels(changes) == {dtype}
+
+
+def test_bfloat16_rounds_the_gradient_and_nothing_else():
+    exact, exact_totals = one_step({})
+    rounded, totals = one_step({"train.reduce_dtype": "bfloat16"})
+    assert 1e-4 < relative_gap(rounded, exact) < 2**-7  # eight numbers of 8 bits each, added up
+    assert totals.examples == exact_totals.examples
+    alone, _ = one_step({}, devices=1)
+    assert relative_gap(exact, alone) < 1e-5
+
+
+def test_one_device_has_nothing_to_sum():
+    assert find_collectives(compile_train_step(build({}, devices=1), 12).as_text()) == {}
+
+
+def test_bfloat16_needs_whole_groups_on_a_device():
+    with pytest.raises(UsageError, match=r"'bfloat16' needs whole batch norm groups .* 8 devices: .* a divisor of 12$"):
+        build({"train.reduce_dtype": "bfloat16", "model.bn_group_size": 96})
+    with pytest.raises(UsageError, match="'float16' is not one of float32, bfloat16"):
+        build({"train.reduce_dtype": "float16"})
+
+
+def test_counts_are_whole_numbers():
+    _, totals = one_step({})
+    assert totals.examples.count.dtype == jnp.int32 and totals.examples.count == 96

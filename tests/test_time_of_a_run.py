@@ -1,0 +1,99 @@
+"""Whether the ledger of a real run says what was slow in it."""
+
+import dataclasses
+import json
+import time
+
+import pytest
+
+from resnet_jax import experiment
+from resnet_jax import train as training
+from resnet_jax.data.loader import Loader
+from resnet_jax.ledger import PARTS
+from resnet_jax.process_age import process_age
+from resnet_jax.stopping import Requests
+from resnet_jax.train import train
+from resnet_jax.workdir import Workdir
+from tests.tiny import tiny_config
+
+SLOW = 0.15  # seconds; a step of this network takes a few thousandths
+
+
+class SlowLoader(Loader):
+    def batch(self, step):
+        time.sleep(SLOW)
+        return super().batch(step)
+
+
+def slowed(loader):
+    return SlowLoader(**{field.name: getattr(loader, field.name) for field in dataclasses.fields(loader)})
+
+
+class SlowCheckpoints(training.Checkpoints):
+    def save(self, *arguments, **options):
+        time.sleep(3 * SLOW)
+        super().save(*arguments, **options)
+
+
+def run(tmp_path, changes):
+    """Trains six steps, evaluating and saving after three; returns result.json, the lines, and the age that the process then has."""
+    settings = {"train.total_steps": 6, "eval.every_steps": 3, "log.every_steps": 2, "data.num_threads": 0}
+    built = experiment.build(tiny_config(settings))
+    built = dataclasses.replace(built, **{name: change(getattr(built, name)) for name, change in changes.items()})
+    workdir = Workdir(tmp_path / "run")
+    with workdir.lock():
+        assert train(built, workdir, {}, Requests()) == 0
+        age = process_age()
+    lines = [json.loads(line) for line in workdir.metrics.read_text().splitlines()]
+    return json.loads(workdir.result.read_text()), [line for line in lines if line["split"] == "train"], age
+
+
+def seconds_of(lines, part):
+    return sum(line["seconds"] * line[f"share_{part}"] for line in lines)
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("quick"), {})
+
+
+def test_the_parts_of_a_run_and_of_each_window_are_the_whole(quick):
+    result, lines, age = quick
+    seconds = result["seconds"]
+    assert set(seconds) == {*PARTS, "total"}
+    assert sum(seconds[part] for part in PARTS) == pytest.approx(seconds["total"], rel=0.01)
+    for line in lines:
+        assert sum(line[f"share_{part}"] for part in PARTS) == pytest.approx(1.0, abs=0.01)
+    # The windows follow each other without a gap, from the start of the process.
+    assert sum(line["seconds"] for line in lines) < seconds["total"]
+    assert seconds["total"] == pytest.approx(age, rel=0.01, abs=0.1)
+
+
+def test_no_program_is_compiled_after_the_first_step(quick):
+    assert quick[0]["programs_compiled_later"] == 0
+
+
+def test_the_first_step_is_timed_from_the_beginning(quick):
+    result, _, _ = quick
+    assert result["seconds"]["compile"] < result["seconds_to_first_step"] < result["seconds"]["total"]
+
+
+def test_a_slow_loader_is_input(tmp_path, quick):
+    _, lines, _ = run(tmp_path, {"train_loader": slowed})
+    assert seconds_of(lines, "input") > 4 * SLOW  # six batches, three of them asked for while a step runs
+    assert seconds_of(quick[1], "input") < SLOW
+    assert abs(seconds_of(lines, "eval") - seconds_of(quick[1], "eval")) < SLOW
+
+
+def test_a_slow_evaluation_is_its_own_part(tmp_path, quick):
+    result, lines, _ = run(tmp_path, {"eval_loader": slowed})
+    assert seconds_of(lines, "eval") > SLOW
+    assert result["seconds"]["eval"] > 2 * SLOW > result["seconds"]["input"]
+
+
+def test_a_slow_checkpoint_is_its_own_part(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "Checkpoints", SlowCheckpoints)
+    result, lines, _ = run(tmp_path, {})
+    assert seconds_of(lines, "checkpoint") > 3 * SLOW
+    assert result["seconds"]["checkpoint"] > 2 * 3 * SLOW
+    assert result["seconds"]["eval"] + result["seconds"]["input"] < 3 * SLOW
