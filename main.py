@@ -65,9 +65,13 @@ def train(_: list[str]) -> int:
     with _at_work_in(workdir) as (channel, requests):
         # Imported once the command line is known to be good: they take seconds.
         from resnet_jax import experiment  # noqa: PLC0415
+        from resnet_jax.compile_cache import keep_programs  # noqa: PLC0415
+        from resnet_jax.ledger import Ledger  # noqa: PLC0415
+        from resnet_jax.process_age import process_age  # noqa: PLC0415
         from resnet_jax.same_run import check_same_run  # noqa: PLC0415
         from resnet_jax.train import train as run  # noqa: PLC0415
 
+        ledger = Ledger(age=process_age())
         settings = experiment.resolve(_CONFIG.value)
         if channel.is_main:
             workdir.check(settings, may_change=experiment.MAY_CHANGE)
@@ -78,9 +82,10 @@ def train(_: list[str]) -> int:
                 print(f"Nothing to do: this run is finished, step {result['step']} of {result['total_steps']}.")
                 print(*summary(result, workdir), sep="\n")
             return 0
-        with channel.first():  # it may have to index the data, or prepare them
+        with ledger.measure("start"), channel.first():  # it may have to index the data, or prepare them
             built = experiment.build(_CONFIG.value, cache_dir=workdir.path)
-        return run(built, workdir, settings, requests, channel)
+        keep_programs()
+        return run(built, workdir, settings, requests, channel, ledger)
 
 
 def evaluate(_: list[str]) -> int:
@@ -89,6 +94,7 @@ def evaluate(_: list[str]) -> int:
     which = _CONFIG.value.eval.checkpoint
     with _at_work_in(workdir, must_hold_a_run=which in ("latest", "best") or which.isdigit()) as (channel, requests):
         from resnet_jax import experiment  # noqa: PLC0415
+        from resnet_jax.compile_cache import keep_programs  # noqa: PLC0415
         from resnet_jax.evaluate import evaluate as run  # noqa: PLC0415
         from resnet_jax.same_run import check_same_run  # noqa: PLC0415
 
@@ -98,6 +104,7 @@ def evaluate(_: list[str]) -> int:
         check_same_run(channel, settings, workdir)
         with channel.first():
             built = experiment.build(_CONFIG.value, cache_dir=workdir.path, training=False)
+        keep_programs()
         return run(built, workdir, requests, channel)
 
 

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 
 # While the devices work on a training step, time is that of 'step', whatever the host does meanwhile. All other time
-# goes to what the host was at while the devices had no step to work on: 'start' is loading, restoring and opening;
-# 'compile' making programs; 'input' waiting for the batch to be read and decoded; 'checkpoint' and 'eval' as they say;
-# and 'host' all the rest.
-PARTS = ("start", "compile", "step", "input", "host", "checkpoint", "eval")
+# goes to what the host was at while the devices had no step to work on: 'import' is all until the code is loaded;
+# 'start' finding the data, making or restoring the state, opening files; 'compile' making programs; 'input' waiting for
+# a batch to be read and decoded; 'checkpoint' and 'eval' as they say; and 'host' all the rest.
+PARTS = ("import", "start", "compile", "step", "input", "host", "checkpoint", "eval")
 TRAINING = ("step", "input", "host")  # those that rates are taken over
 
 T = TypeVar("T")
@@ -37,14 +37,14 @@ class Ledger:
     """
 
     def __init__(self, *, age: float = 0.0, clock: Callable[[], float] = time.perf_counter):
-        """Begins to measure; `age` seconds before that go to 'start'."""
+        """Begins to measure; `age` seconds before that go to 'import'."""
         self._clock, self._lock = clock, threading.Lock()
         self.to_first_step: float | None = None  # seconds from the beginning until the first step's results were ready
         self._seconds = dict.fromkeys(PARTS, 0.0)
         self._parts = ["host"]  # what the host is at, the innermost last
         self._since = clock()
         self._began = self._since - age
-        self._host = [_Interval(self._began, self._since, "start")]
+        self._host = [_Interval(self._began, self._since, "import")]
         self._busy: list[_Interval] = []  # of the devices, one after the other
         self._begun: deque[float] = deque()  # when the steps that are not ready were handed to the devices
         self._free = float("-inf")  # since when the devices have nothing to do but those

@@ -52,6 +52,7 @@ def train(
     settings: dict[str, Any],
     requests: Requests,
     channel: Channel | None = None,
+    ledger: Ledger | None = None,
 ) -> int:
     """Trains to the end, continuing what is in the work directory.
 
@@ -61,6 +62,7 @@ def train(
       settings: the resolved config, to be written down.
       requests: to stop or to save; looked at once a step.
       channel: between the processes of the run; None: there is only this one.
+      ledger: of what was done for this run before; None: nothing was.
 
     Returns:
       The exit status: 0 done, 75 stopped by a signal after saving, 3 not finite.
@@ -70,7 +72,8 @@ def train(
     """
     workdir.check_classes(experiment.class_names)
     with contextlib.ExitStack() as stack:
-        run = _Run(experiment, workdir, requests, channel or Channel(), stack)
+        ledger = stack.enter_context(ledger or Ledger(age=process_age()))
+        run = _Run(experiment, workdir, requests, channel or Channel(), ledger, stack)
         try:
             with full_devices_said():
                 run.open(settings, stack)
@@ -89,13 +92,13 @@ class _Run:
         workdir: Workdir,
         requests: Requests,
         channel: Channel,
+        ledger: Ledger,
         stack: contextlib.ExitStack,
     ):
         """Restores or makes the state; what is opened is to be closed by `stack`."""
         self.experiment, self.workdir, self.plan, self.requests = experiment, workdir, experiment.plan, requests
         self.stack = stack
-        self.ledger = stack.enter_context(Ledger(age=process_age()))
-        self.compiled = stack.enter_context(CompileCounter())
+        self.ledger, self.compiled = ledger, stack.enter_context(CompileCounter())
         self.channel, self.is_main = channel, channel.is_main
         if self.is_main:
             stack.enter_context(keep_log(workdir.log))

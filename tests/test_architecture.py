@@ -33,6 +33,7 @@ LAYERS = [
         "quiet_imports",
         "compile_counter",
         "ledger",
+        "compile_cache",
         "process_age",
         "mixing",
         "schedules",

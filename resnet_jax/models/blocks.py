@@ -16,6 +16,7 @@ class ResidualBlock(nn.Module):
       features: channels inside the block.
       stride: of one convolution of the branch and of the shortcut.
       conv: a convolution but for features, kernel size and stride.
+      pointwise_kernel: the kernel of a 1x1 convolution but for features and name.
       norm: a batch norm but for its name.
       last_scale_init: of the scale of the norm that ends the residual branch; unused by version 2.
       shortcut: from the input, channels and stride to what is added (`shortcuts.py`); None: the input itself.
@@ -26,6 +27,7 @@ class ResidualBlock(nn.Module):
     features: int
     stride: int
     conv: Callable[..., nn.Module]
+    pointwise_kernel: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
     last_scale_init: nn.initializers.Initializer
     shortcut: Callable[[jax.Array, int, int], jax.Array] | None
@@ -77,8 +79,8 @@ class BottleneckBlock(ResidualBlock):
         y = nn.relu(self.norm(name="bn1")(y))
         y = self.conv(self.features, 3, second, name="conv2")(y)
         y = nn.relu(self.norm(name="bn2")(y))
-        y = self.conv(self.features * self.expansion, 1, 1, name="conv3")(y)
-        y = self.norm(name="bn3", scale_init=self.last_scale_init)(y)
+        kernel = self.pointwise_kernel(self.features * self.expansion, name="conv3")(self.features)
+        y = self.norm(name="bn3", scale_init=self.last_scale_init)(y, kernel=kernel)
         return nn.relu(self.add(y, x, x, uniforms))
 
 

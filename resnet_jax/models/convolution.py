@@ -31,6 +31,46 @@ def convolution(features: int, kernel_size: int, stride: int, *, blur: bool = Fa
     )
 
 
+class PointwiseKernel(nn.Module):
+    """The parameter of a 1x1 convolution, by the name and with the values that `convolution` gives it.
+
+    Attributes:
+      features: channels out.
+      kernel_init: of the kernel.
+    """
+
+    features: int
+    kernel_init: nn.initializers.Initializer
+
+    @nn.compact
+    def __call__(self, channels: int) -> jax.Array:
+        """[1, 1, channels, features], float32."""
+        return self.param("kernel", self.kernel_init, (1, 1, channels, self.features), jnp.float32)
+
+
+@jax.custom_vjp
+def pointwise_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """[B, H, W, K] with a float32 kernel [1, 1, K, C] that is rounded to the type of the image: [B, H, W, C] of it.
+
+    The gradient of the kernel is float32, as it is summed; that of a kernel which was rounded before would be rounded.
+    """
+    return jnp.einsum("bhwk,kc->bhwc", x, kernel[0, 0].astype(x.dtype))
+
+
+def _pointwise_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return pointwise_convolution(x, kernel), (x, kernel)
+
+
+def _pointwise_backward(kept: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = kept
+    of_x = jnp.einsum("bhwc,kc->bhwk", gradient, kernel[0, 0].astype(x.dtype))
+    of_kernel = jnp.einsum("bhwk,bhwc->kc", x, gradient, preferred_element_type=jnp.float32)
+    return of_x, of_kernel[None, None]
+
+
+pointwise_convolution.defvjp(_pointwise_forward, _pointwise_backward)
+
+
 class _BlurredConv(nn.Conv):
     """A convolution of the low-passed input (`BlurPoolConv2d` of FFCV's and Composer's ResNet-50)."""
 

@@ -13,7 +13,7 @@ from jax.typing import DTypeLike
 from resnet_jax.models.batch_norm import BatchNorm
 from resnet_jax.models.blocks import BLOCKS, ResidualBlock
 from resnet_jax.models.branches import drop_rate
-from resnet_jax.models.convolution import convolution
+from resnet_jax.models.convolution import PointwiseKernel, convolution
 from resnet_jax.models.initializers import HEAD_INITS, KERNEL_INITS
 from resnet_jax.models.shortcuts import SHORTCUTS, Shortcut
 from resnet_jax.models.stems import STEMS, max_pool
@@ -123,9 +123,10 @@ class ResNet(nn.Module):
 
     def _stem(self, x: jax.Array, norm: Callable[..., nn.Module]) -> jax.Array:
         x = STEMS[self.stem](x, self.features, norm, dtype=self.dtype, kernel_init=KERNEL_INITS[self.kernel_init])
-        if self.version != "v2":
-            x = nn.relu(norm(name="stem_bn")(x))
-        return x if self.stem == "conv3" else max_pool(x, self.padding)
+        pool = None if self.stem == "conv3" else functools.partial(max_pool, padding=self.padding)
+        if self.version == "v2":
+            return x if pool is None else pool(x)
+        return nn.relu(norm(name="stem_bn")(x, pool=pool))
 
     def _places(self) -> Iterator[_Place]:
         numbers = iter(range(self.num_blocks))
@@ -140,15 +141,19 @@ class ResNet(nn.Module):
         conv = functools.partial(
             convolution, dtype=self.dtype, kernel_init=KERNEL_INITS[self.kernel_init], blur=self.blur_pool
         )
+        pointwise_kernel = functools.partial(PointwiseKernel, kernel_init=KERNEL_INITS[self.kernel_init])
         shortcut: Shortcut | None = None
         whole_stage = self.shortcut == "stage_projection" and place.index == 0
         if stride > 1 or channels != features * kind.expansion or whole_stage:
             shortcut_norm = None if self.version == "v2" else norm
-            shortcut = functools.partial(SHORTCUTS[self.shortcut], conv=conv, norm=shortcut_norm)
+            shortcut = functools.partial(
+                SHORTCUTS[self.shortcut], conv=conv, pointwise_kernel=pointwise_kernel, norm=shortcut_norm
+            )
         return kind(
             features=features,
             stride=stride,
             conv=conv,
+            pointwise_kernel=pointwise_kernel,
             norm=norm,
             last_scale_init=nn.initializers.zeros if self.zero_init_last_bn else nn.initializers.ones,
             shortcut=shortcut,
