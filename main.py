@@ -1,4 +1,4 @@
-"""Trains a ResNet, or does with one what --mode says: eval, predict, export, plan, prepare.
+"""Trains a ResNet, or does with one what --mode says: eval, predict, export, plan, benchmark, prepare.
 
 python main.py --config=configs/resnet50.py [--workdir=DIR] [--config.section.key=value ...]
 python main.py --workdir=DIR --mode=predict IMAGE FOLDER ...   (the config is that of the run in DIR)
@@ -26,7 +26,9 @@ from resnet_jax.workdir import Workdir
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run is kept; default: runs/<name of the config file>.")
-_MODE = flags.DEFINE_enum("mode", "train", ["train", "eval", "predict", "export", "plan", "prepare"], "What to do.")
+_MODE = flags.DEFINE_enum(
+    "mode", "train", ["train", "eval", "predict", "export", "plan", "benchmark", "prepare"], "What to do."
+)
 # Of a run on several hosts; found by itself on TPU pods, GKE, Slurm and Open MPI (docs/scaling.md).
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, the same for all processes.")
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many there are; 1: this one alone.", lower_bound=1)
@@ -120,6 +122,27 @@ def plan(_: list[str]) -> int:
     devices = None if topology is None else topology_devices(topology)
     built = experiment.build(_CONFIG.value, devices=devices)
     return plan_run(built, topology=topology, json_path=json_path)
+
+
+def benchmark(_: list[str]) -> int:
+    """Measures how fast this machine trains; returns the exit status."""
+    _check_alone()
+    show_log()
+    from resnet_jax import experiment  # noqa: PLC0415
+    from resnet_jax.benchmark import benchmark as run  # noqa: PLC0415
+    from resnet_jax.benchmark import record_path  # noqa: PLC0415
+    from resnet_jax.measurements.first_step import measure_first_step  # noqa: PLC0415
+    from resnet_jax.record_file import check_writable  # noqa: PLC0415
+
+    request, settings = experiment.benchmark_requested(_CONFIG.value), experiment.resolve(_CONFIG.value)
+    workdir = Workdir(_WORKDIR.value or default_workdir())
+    path = Path(request.json).expanduser() if request.json else record_path(workdir.path / "benchmarks")
+    check_writable(path, key="config.benchmark.json")
+    first_step = None
+    if "first_step" in request.parts:  # before this process takes the devices
+        first_step = measure_first_step(settings, Path(__file__).resolve())
+    built = experiment.build(_CONFIG.value)
+    return run(built, request, first_step, settings=settings, path=path)
 
 
 def predict(places: list[str]) -> int:
@@ -245,6 +268,7 @@ _MODES = {
     "predict": predict,
     "export": export,
     "plan": plan,
+    "benchmark": benchmark,
     "prepare": prepare,
 }
 

@@ -9,14 +9,13 @@ import dataclasses
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import psutil
-
 from benchmarks.pipelines import Contender, load
 from resnet_jax.errors import UsageError
+from resnet_jax.process_tree import ProcessTree
 
 NOT_INSTALLED = 3  # exit status
 
@@ -42,33 +41,6 @@ class Measurement(NamedTuple):
     cpu_seconds: float  # user and system, of the process and of all its descendants
     start_rss: int  # bytes, of the same processes, when the window began; memory that they share counts in each
     peak_rss: int  # the most of it after any batch of the window
-
-
-class ProcessTree:
-    """The resources of a process and of all processes below it."""
-
-    def __init__(self) -> None:
-        self._root = psutil.Process()
-        self._members = [self._root]
-
-    def refresh(self) -> None:
-        """Finds the descendants there are now."""
-        self._members = [self._root, *self._root.children(recursive=True)]
-
-    def cpu_seconds(self) -> float:
-        """User and system seconds of the living, and of the dead whose parents have waited for them."""
-        self.refresh()
-        times = self._of_each(psutil.Process.cpu_times)
-        return sum(t.user + t.system + getattr(t, "children_user", 0) + getattr(t, "children_system", 0) for t in times)
-
-    def rss(self) -> int:
-        """Bytes of memory of those found last; cheap enough for every batch."""
-        return sum(memory.rss for memory in self._of_each(psutil.Process.memory_info))
-
-    def _of_each(self, read: Callable[[psutil.Process], Any]) -> Iterator[Any]:
-        for process in self._members:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                yield read(process)
 
 
 def measure(contender: Contender, settings: Settings) -> Measurement:

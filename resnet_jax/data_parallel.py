@@ -1,6 +1,5 @@
 """Gradients of a batch whose rows lie on several devices, summed over them at one place."""
 
-
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec

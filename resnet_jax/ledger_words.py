@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
+from resnet_jax.duration import duration
 from resnet_jax.ledger import PARTS, TRAINING
-from resnet_jax.progress import duration
 
 _INPUT_BOUND, _HOST_BOUND = 0.10, 0.20  # shares of the time of training that are worth a word
 _LEAST_SHOWN = 0.005  # of a window

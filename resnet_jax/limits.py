@@ -15,7 +15,8 @@ _LIMITS: list[tuple[str, str, Callable[[Any], bool]]] = [
         "model.features model.num_classes model.bn_group_size loss.scale_growth_steps "
         "schedule.base_batch_size ema.every_steps train.total_steps train.max_steps train.accumulate "
         "train.per_device_limit train.profile_steps eval.every_steps eval.batch_size eval.image_size "
-        "checkpoint.every_steps checkpoint.keep_latest log.every_steps predict.top_k predict.batch_size",
+        "checkpoint.every_steps checkpoint.keep_latest log.every_steps predict.top_k predict.batch_size "
+        "benchmark.windows benchmark.window_steps",
         lambda value: value >= 1,
     ),
     (
@@ -23,7 +24,7 @@ _LIMITS: list[tuple[str, str, Callable[[Any], bool]]] = [
         "data.num_threads data.num_workers data.max_bad_examples data.label_offset data.train_crop.padding "
         "data.eval_crop.padding data.augment.magnitude_std mixing.mixup_alpha mixing.cutmix_alpha optimizer.trust "
         "optimizer.weight_decay schedule.base_lr schedule.warmup_epochs schedule.decay_epochs train.profile_at "
-        "checkpoint.keep_best",
+        "checkpoint.keep_best benchmark.warmup_steps",
         lambda value: value >= 0,
     ),
     ("at least 0, below 2^32", "seed", lambda value: 0 <= value < 2**32),

@@ -1,8 +1,6 @@
 """The program that says what a run will do and need; nothing is trained."""
 
-import json
 import logging
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +9,9 @@ import jax
 from resnet_jax import provenance
 from resnet_jax.agenda import Agenda, make_agenda
 from resnet_jax.data.loader import Loader
-from resnet_jax.errors import UsageError
+from resnet_jax.duration import duration
 from resnet_jax.experiment import Experiment
-from resnet_jax.progress import duration
+from resnet_jax.record_file import check_writable, write_record
 from resnet_jax.step_needs import StepNeeds, find_needs, scaled
 
 logger = logging.getLogger(__name__)
@@ -35,7 +33,7 @@ def plan_run(experiment: Experiment, *, topology: str | None = None, json_path: 
     """
     path = None if json_path is None else Path(json_path).expanduser()
     if path:
-        _check_writable(path)
+        check_writable(path, key="config.plan.json")
     lines = {"topology": topology} if topology else {}
     agenda = make_agenda(experiment)
     _show(lines | experiment.description | _agenda_lines(agenda))
@@ -49,22 +47,9 @@ def plan_run(experiment: Experiment, *, topology: str | None = None, json_path: 
         _show({"time": f"at least {duration(seconds)} of training, evaluations aside"})
     if path and jax.process_index() == 0:
         record = _record(experiment, agenda, needs)
-        _write(path, {"topology": topology, "seconds_bound": seconds} | record)
+        write_record(path, {"topology": topology, "seconds_bound": seconds} | record)
+        logger.info("%-12s %s", "written", path)
     return 0
-
-
-def _check_writable(path: Path) -> None:
-    """Raises UsageError, before hours go into what is to be written."""
-    try:
-        if path.is_dir():
-            raise IsADirectoryError("it is a directory")
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise UsageError(
-            f"config.plan.json={str(path)!r} cannot be written ({error.strerror or error}): "
-            "name a file in a directory that is there and may be written to"
-        ) from None
 
 
 def _show(lines: dict[str, str]) -> None:
@@ -120,11 +105,3 @@ def _record(experiment: Experiment, agenda: Agenda, needs: dict[int, StepNeeds])
         "image_sizes": {str(size): values for size, values in by_size.items()},
         "versions": provenance.versions(),
     }
-
-
-def _write(path: Path, record: dict[str, Any]) -> None:
-    """Writes the file so that a reader finds all of it or nothing."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(record, indent=2) + "\n")
-    part.replace(path)
-    logger.info("%-12s %s", "written", path)

@@ -10,6 +10,9 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from resnet_jax.duration import duration
+from resnet_jax.ledger_words import shares_line
+
 logger = logging.getLogger(__name__)
 
 
@@ -37,14 +40,21 @@ class Progress:
         """One step was made."""
         self._bar.update()
 
+    def first_step(self, after: float | None, spent: Mapping[str, float]) -> None:
+        """Says how many seconds after the start the first step was done, and what they were spent on."""
+        if after is not None:
+            parts = ", ".join(f"{part} {seconds:.1f}" for part, seconds in spent.items() if seconds >= 0.05)
+            logger.info("first step   after %.1f s (%s)", after, parts)
+
     def train(self, step: int, scalars: Mapping[str, float]) -> None:
         """Shows the scalars of the steps up to `step`: on the bar if there is one, else as a line."""
         rate = f"{scalars['images_per_second']:,.0f} images/s"
+        shares = {name.removeprefix("share_"): value for name, value in scalars.items() if name.startswith("share_")}
         if not self._bar.disable:
             self._bar.set_postfix_str(f"loss {scalars['loss']:.4g}, {rate}")
         logger.log(
             logging.INFO if self._bar.disable else logging.DEBUG,
-            "step %7d/%d  epoch %6.2f  loss %.4f  top-1 %6.2f %%  lr %.5f  %s  %s left",
+            "step %7d/%d  epoch %6.2f  loss %.4f  top-1 %6.2f %%  lr %.5f  %s%s  %s left  %s",
             step,
             self._total_steps,
             scalars["epoch"],
@@ -52,7 +62,9 @@ class Progress:
             100 * scalars["top1"],
             scalars["lr"],
             rate,
+            _efficiency(scalars),
             duration(scalars["seconds_left"]),
+            shares_line(shares),
         )
 
     def evaluation(self, step: int, scalars: Mapping[str, float]) -> None:
@@ -68,11 +80,12 @@ class Progress:
         )
 
 
-def duration(seconds: float) -> str:
-    """3725 -> '1:02:05'."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+def _efficiency(scalars: Mapping[str, float]) -> str:
+    """What is known besides the rate: that of each device where there are several, and the share of the peak FLOPs."""
+    rate, each = scalars["images_per_second"], scalars["images_per_second_per_device"]
+    parts = [f"{each:,.0f} a device"] if rate > each else []
+    parts += [f"MFU {scalars['mfu']:.1%}"] if "mfu" in scalars else []
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def show_log(*, level: int = logging.INFO, stream: TextIO | None = None) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -140,7 +141,7 @@ def _draw_line(
     values = columns.get(name, np.empty(0))
     if np.isfinite(values).any():
         marker = "o" if np.isfinite(values).sum() <= _FEW else ""
-        line = {"color": color, "lw": 1.2, "marker": marker, "markersize": 3, "clip_on": False}
+        line: dict[str, Any] = {"color": color, "lw": 1.2, "marker": marker, "markersize": 3, "clip_on": False}
         axes.plot(columns["step"], factor * values, label=label, **line)
 
 

@@ -6,7 +6,9 @@ from typing import Any
 from clu import platform
 
 from resnet_jax import provenance
+from resnet_jax.data.feed import cores, decoding_threads
 from resnet_jax.experiment import Experiment
+from resnet_jax.ledger_words import advice
 from resnet_jax.summary import summary
 from resnet_jax.workdir import FINISHED, Workdir, flatten
 from resnet_jax.writers import Writers
@@ -35,10 +37,31 @@ def begin_record(experiment: Experiment, workdir: Workdir, settings: dict[str, A
     return writers
 
 
-def end_record(result: dict[str, Any], workdir: Workdir) -> None:
-    """Writes `result.json`; of a run that is finished, says what is in it."""
+def end_record(experiment: Experiment, result: dict[str, Any], workdir: Workdir) -> None:
+    """Writes `result.json` and draws `report.png`; of a run that is finished, says what is in them."""
     workdir.write_result(result)
+    _draw(workdir)
     if result["stop_reason"] in FINISHED:
         logger.info("\nFinished     step %d of %d", result["step"], result["total_steps"])
-        for line in summary(result, workdir):
+        for line in [*summary(result, workdir), *_advice(experiment, result)]:
             logger.info(line)
+
+
+def _draw(workdir: Workdir) -> None:
+    """A picture is no reason to fail."""
+    try:
+        from resnet_jax.report_picture import draw  # noqa: PLC0415  matplotlib takes a second to load
+
+        draw(workdir.metrics, workdir.report, title=workdir.path.name)
+    except OSError as error:
+        logger.warning("%s is not drawn: %s", workdir.report, error.strerror or error)
+
+
+def _advice(experiment: Experiment, result: dict[str, Any]) -> list[str]:
+    threads = decoding_threads(experiment.num_threads)
+    words = advice(result["seconds"], num_workers=experiment.num_workers, num_threads=threads, cores=cores())
+    lines = [f"limit        {words}"] if words else []
+    if result["programs_compiled_later"]:
+        count = result["programs_compiled_later"]
+        lines.append(f"compiled     {count} programs after the first step, where there should be none: the steps wait")
+    return lines

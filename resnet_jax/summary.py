@@ -4,15 +4,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from resnet_jax.progress import duration
+from resnet_jax.ledger_words import time_table
 from resnet_jax.workdir import Workdir
 
 
 def summary(result: dict[str, Any], workdir: Workdir) -> list[str]:
     """Says in words what `result.json` says, where things are, and how to look at them."""
-    seconds = result["seconds"]
-    parts = ", ".join(f"{name} {duration(value)}" for name, value in seconds.items() if name != "total")
-    lines = [f"time         {duration(seconds['total'])} ({parts})"]
+    lines = time_table(result["seconds"])
     if result["images_per_second"]:
         lines.append(f"rate         {result['images_per_second']:,.0f} images/s while training")
     if result["eval"]:
@@ -23,6 +21,8 @@ def summary(result: dict[str, Any], workdir: Workdir) -> list[str]:
     if result["bad_examples"]:
         lines.append(f"unreadable   {result['bad_examples']:,} images: {_short(workdir.bad_examples)}")
     lines.append(f"results      {_short(workdir.result)}, {workdir.metrics.name}, {workdir.log.name}")
+    if workdir.report.exists():
+        lines.append(f"report       {_short(workdir.report)}: loss, accuracy, rate, and where the time went")
     lines.append(f"checkpoints  {_short(workdir.checkpoints)}")
     if list(workdir.path.glob("events.out.tfevents.*")):
         program = Path(sys.executable).parent / "tensorboard"

@@ -121,12 +121,12 @@ class _Run:
         with self.ledger.measure("compile"):
             self.train_steps = compile_train_steps(self.experiment)
             self.evaluator = Evaluator(self.experiment, self.bad_examples, self.requests)
-        parts = self.experiment.parts
-        self.flops = {size: device_flops(step, parts=parts) for size, step in self.train_steps.items()}
+            parts = self.experiment.parts
+            self.flops = {size: device_flops(step, parts=parts) for size, step in self.train_steps.items()}
         logger.info("compiled     in %.1f s", self.ledger.seconds()["compile"])
         self.log = self._open_log(writers, stack)
-        steps = self.experiment.profile if self.is_main else range(0)
-        self.profile = stack.enter_context(Profile(self.workdir.path, steps))
+        traced = self.experiment.profile if self.is_main else range(0)
+        self.profile = stack.enter_context(Profile(self.workdir.path, traced))
 
     def loop(self) -> Position:
         """Evaluates, saves, then makes a step, until the last step or a signal.
@@ -174,13 +174,9 @@ class _Run:
         self.log.finish()
         with self.ledger.measure("checkpoint"):
             self.checkpoints.wait()
-        step = self.checkpoints.latest_step
+        step, directory = self.checkpoints.latest_step, self.checkpoints.directory
         self._write_result(step or 0, "non_finite")
-        good = (
-            f"the last good checkpoint is {self.checkpoints.directory / str(step)}"
-            if step is not None
-            else "none was saved"
-        )
+        good = "none was saved" if step is None else f"the last good checkpoint is {directory / str(step)}"
         logger.error(
             "error: %s; %s. Run again, it would fail again: change the recipe (%s) in a new --workdir.",
             error,
@@ -298,4 +294,4 @@ class _Run:
             "seconds_to_first_step": self.ledger.to_first_step and round(self.ledger.to_first_step, 3),
             "programs_compiled_later": self.compiled.unexpected,
         }
-        end_record(result, self.workdir)
+        end_record(self.experiment, result, self.workdir)

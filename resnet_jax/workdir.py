@@ -26,6 +26,7 @@ class Workdir:
         self.metrics = self.path / "metrics.jsonl"
         self.log = self.path / "train.log"
         self.result = self.path / "result.json"
+        self.report = self.path / "report.png"
         self.evaluations = self.path / "evaluations"  # a directory each (`certificate.py`)
         self._config = self.path / "config.json"
         self.bad_examples = self.path / "bad_examples.jsonl"

@@ -4,11 +4,12 @@ import math
 import numpy as np
 import pytest
 
+from resnet_jax.duration import duration
 from resnet_jax.errors import NonFiniteError
 from resnet_jax.ledger import Ledger
 from resnet_jax.loss_scale import LossScale
 from resnet_jax.metrics import StepTotals, Totals
-from resnet_jax.progress import Progress, duration
+from resnet_jax.progress import Progress
 from resnet_jax.run_log import Machine, RunLog
 from resnet_jax.writers import Writers
 

@@ -26,11 +26,18 @@ def test_says_everything_with_paths_from_here(workdir):
     assert summary(RESULT, workdir) == [
         "accuracy     top-1 98.75 %, top-5 100.00 %, n = 1,360",
         "best         top-1 99.00 % at step 1,030",
-        "time         1:04 (compile 0:03, step 1:01)",
+        "time         compile    0:03    5.0 %",
+        "             step       1:01   95.0 %",
+        "             total      1:04  100.0 %",
         "rate         1,234 images/s while training",
         "results      runs/mine/result.json, metrics.jsonl, train.log",
         "checkpoints  runs/mine/checkpoints",
     ]
+
+
+def test_names_the_report_where_there_is_one(workdir):
+    workdir.report.touch()
+    assert any(line.startswith("report       runs/mine/report.png") for line in summary(RESULT, workdir))
 
 
 def test_names_tensorboard_where_there_are_event_files(workdir):
@@ -40,7 +47,7 @@ def test_names_tensorboard_where_there_are_event_files(workdir):
 
 def test_leaves_out_what_was_not_measured(workdir):
     lines = summary(RESULT | {"eval": None, "best": None, "images_per_second": None}, workdir)
-    assert [line.split()[0] for line in lines] == ["time", "results", "checkpoints"]
+    assert [line.split()[0] for line in lines] == ["time", "step", "total", "results", "checkpoints"]
 
 
 def test_counts_what_could_not_be_read(workdir):

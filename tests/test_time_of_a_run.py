@@ -36,14 +36,17 @@ class SlowCheckpoints(training.Checkpoints):
 
 
 def run(tmp_path, changes):
-    """Trains six steps, evaluating and saving after three; returns result.json, the lines, and the age that the process then has."""
+    """Trains six steps, evaluating and saving after three.
+
+    Returns result.json, the lines of metrics, and the age of the process when it wrote the former.
+    """
     settings = {"train.total_steps": 6, "eval.every_steps": 3, "log.every_steps": 2, "data.num_threads": 0}
     built = experiment.build(tiny_config(settings))
     built = dataclasses.replace(built, **{name: change(getattr(built, name)) for name, change in changes.items()})
     workdir = Workdir(tmp_path / "run")
     with workdir.lock():
         assert train(built, workdir, {}, Requests()) == 0
-        age = process_age()
+        age = process_age() - (time.time() - workdir.result.stat().st_mtime)
     lines = [json.loads(line) for line in workdir.metrics.read_text().splitlines()]
     return json.loads(workdir.result.read_text()), [line for line in lines if line["split"] == "train"], age
 

@@ -40,8 +40,7 @@ def host_batches(
       stopping: whether the run is about to end. A signal to the whole process group ends the workers, too; then the few
         batches until all processes have come to the same step are made here.
     """
-    if num_threads is None:
-        num_threads = min(_cores(), _MOST_THREADS)
+    num_threads = decoding_threads(num_threads)
     dataset = grain.MapDataset.range(start, stop).map(loader.batch)
     ahead = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=max(2, num_threads))
     batches = dataset.to_iter_dataset(ahead)
@@ -75,7 +74,12 @@ def device_batches(batches: Iterator[HostBatch], *, mesh: Mesh, ahead: int = 2) 
     yield from queue
 
 
-def _cores() -> int:
+def decoding_threads(num_threads: int | None) -> int:
+    """How many threads decode: so many; None: one a core, at most 16."""
+    return min(cores(), _MOST_THREADS) if num_threads is None else num_threads
+
+
+def cores() -> int:
     """Cores that this process may use: Slurm and containers give it some of the machine's."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

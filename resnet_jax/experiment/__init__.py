@@ -2,14 +2,17 @@
 
 from resnet_jax.experiment.build import EVALUATION_MAY_CHANGE, MAY_CHANGE, Experiment, build, resolve
 from resnet_jax.experiment.inference import Inference, build_inference, requested
+from resnet_jax.experiment.measuring import BenchmarkRequest, benchmark_requested
 from resnet_jax.experiment.plan import Plan
 
 __all__ = [
     "EVALUATION_MAY_CHANGE",
     "MAY_CHANGE",
+    "BenchmarkRequest",
     "Experiment",
     "Inference",
     "Plan",
+    "benchmark_requested",
     "build",
     "build_inference",
     "requested",

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 # From the input [B, H, W, C], channels and stride to [B, ceil(H / stride), ceil(W / stride), channels]. By keyword:
-# `conv`, a convolution but for features, kernel size and stride; `pointwise_kernel`, the kernel of a 1x1 convolution but
-# for features and name; `norm`, a batch norm but for its name, None in v2.
+# `conv`, a convolution but for features, kernel size and stride; `pointwise_kernel`, the kernel of a 1x1 convolution
+# but for features and name; `norm`, a batch norm but for its name, None in v2.
 Shortcut = Callable[..., jax.Array]
 Conv = Callable[..., nn.Module]
 Norm = Callable[..., nn.Module]

@@ -6,7 +6,7 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from resnet_jax.progress import duration
+from resnet_jax.duration import duration
 from resnet_jax.stopping import Requests
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,1 @@
+"""What `--mode=benchmark` measures, a file each."""

@@ -1,0 +1,40 @@
+"""The input pipeline alone: batches are made as fast as they can be, and thrown away."""
+
+import contextlib
+from typing import Any
+
+from resnet_jax.data.feed import host_batches
+from resnet_jax.experiment import Experiment
+from resnet_jax.measurements.windows import Windows, rates, spread, wall_clock
+from resnet_jax.process_tree import ProcessTree
+
+
+def measure_loader(experiment: Experiment, windows: Windows) -> dict[str, Any]:
+    """Times the loader of this process with the threads and worker processes of the config."""
+    loaded = host_batches(
+        experiment.train_loader,
+        start=0,
+        stop=windows.total_steps + 1,  # it ends no window early, with its threads
+        num_threads=experiment.num_threads,
+        num_workers=experiment.num_workers,
+        stopping=lambda: False,
+    )
+    tree, seconds, cpu_seconds, size = ProcessTree(), [], [], 0
+    with contextlib.closing(loaded):
+        for _ in range(windows.warmup_steps):
+            next(loaded)
+        for _ in range(windows.count):
+            start, cpu_start = wall_clock(), tree.cpu_seconds()
+            for _ in range(windows.steps):
+                size = next(loaded).batch.image.nbytes
+            seconds.append(wall_clock() - start)
+            cpu_seconds.append(tree.cpu_seconds() - cpu_start)
+    loader = experiment.train_loader
+    rows = loader.order.batch_size // loader.process_count
+    return {
+        "images_per_second": rates(seconds, windows.steps * rows),
+        "images_per_cpu_second": rates(cpu_seconds, windows.steps * rows) if min(cpu_seconds) > 0 else None,
+        "megabytes_per_second": spread([windows.steps * size / 1e6 / window for window in seconds]),
+        "num_threads": experiment.num_threads,
+        "num_workers": experiment.num_workers,
+    }

@@ -1,0 +1,34 @@
+"""The resources of a process and of all processes below it."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psutil
+
+
+class ProcessTree:
+    """This process and its descendants."""
+
+    def __init__(self) -> None:
+        self._root = psutil.Process()
+        self._members = [self._root]
+
+    def refresh(self) -> None:
+        """Finds the descendants there are now."""
+        self._members = [self._root, *self._root.children(recursive=True)]
+
+    def cpu_seconds(self) -> float:
+        """User and system seconds of the living, and of the dead whose parents have waited for them."""
+        self.refresh()
+        times = self._of_each(psutil.Process.cpu_times)
+        return sum(t.user + t.system + getattr(t, "children_user", 0) + getattr(t, "children_system", 0) for t in times)
+
+    def rss(self) -> int:
+        """Bytes of memory of those found last; cheap enough for every batch."""
+        return sum(memory.rss for memory in self._of_each(psutil.Process.memory_info))
+
+    def _of_each(self, read: Callable[[psutil.Process], Any]) -> Iterator[Any]:
+        for process in self._members:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                yield read(process)
