@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-_SPEEDS = {"images_per_second"}  # what may differ in a line of metrics
+_SPEEDS = ("images_per_second", "mfu", "seconds", "share_")  # what may differ in a line of metrics begins so
 
 
 def read_state(workdir: Path, step: int) -> Any:
@@ -65,4 +65,4 @@ def _result(workdir: Path) -> dict[str, Any]:
 
 def _metrics(workdir: Path) -> list[dict[str, Any]]:
     lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
-    return [{key: value for key, value in line.items() if key not in _SPEEDS} for line in lines]
+    return [{key: value for key, value in line.items() if not key.startswith(_SPEEDS)} for line in lines]

@@ -72,8 +72,8 @@ def leave_alone(setting: Setting) -> Pace:
         pace.start = time.monotonic() - begin
         _must_complete(processes, "the undisturbed run")
     seconds = json.loads((setting.undisturbed / "result.json").read_text())["seconds"]
-    pace.compilation = seconds["compilation"]
-    pace.evaluation = seconds["evaluation"] / (setting.steps // EVAL_EVERY)
+    pace.compilation = seconds["compile"]
+    pace.evaluation = seconds["eval"] / (setting.steps // EVAL_EVERY)
     return pace
 
 

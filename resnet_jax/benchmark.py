@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_jax import provenance
-from resnet_jax.data.feed import cores, decoding_threads
+from resnet_jax.data.feed import cores, decoders
 from resnet_jax.experiment import BenchmarkRequest, Experiment
 from resnet_jax.ledger import TRAINING
 from resnet_jax.ledger_words import advice, shares_line
@@ -149,6 +149,5 @@ def _limit_lines(experiment: Experiment, found: Mapping[str, Any]) -> dict[str, 
     if shares:
         lines["share"] = f"together they make {' and '.join(shares)}"
     spent = {part: found["together"]["seconds"].get(part, 0.0) for part in TRAINING}
-    threads = decoding_threads(experiment.num_threads)
-    words = advice(spent, num_workers=experiment.num_workers, num_threads=threads, cores=cores())
+    words = advice(spent, **decoders(experiment.num_threads, experiment.num_workers))
     return lines | ({"limit": words} if words else {})

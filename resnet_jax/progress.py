@@ -22,6 +22,7 @@ class Progress:
     def __init__(self, *, start: int, total_steps: int, visible: bool):
         """Starts at step `start` of `total_steps`; `visible` only on process 0."""
         self._total_steps = total_steps
+        self._advised = False
         self._bar = tqdm(
             total=total_steps, initial=start, unit=" step", dynamic_ncols=True, disable=None if visible else True
         )  # None: no bar where stderr is no terminal
@@ -66,6 +67,12 @@ class Progress:
             duration(scalars["seconds_left"]),
             shares_line(shares),
         )
+
+    def advise(self, words: str | None) -> None:
+        """Says once what holds a run up."""
+        if words and not self._advised:
+            logger.info("limit        %s", words)
+            self._advised = True
 
     def evaluation(self, step: int, scalars: Mapping[str, float]) -> None:
         """Shows the result of an evaluation."""

@@ -10,6 +10,7 @@ from clu import platform
 from resnet_jax import metrics
 from resnet_jax.errors import NonFiniteError
 from resnet_jax.ledger import TRAINING, Ledger
+from resnet_jax.ledger_words import advice
 from resnet_jax.loss_scale import LossScale
 from resnet_jax.metrics import StepTotals, Totals
 from resnet_jax.progress import Progress
@@ -23,6 +24,7 @@ class Machine(NamedTuple):
 
     devices: int
     peak_flops: float | None  # a second, of one device; None: unknown
+    decoders: dict[str, int]  # what makes the images, see `advice`
 
 
 @dataclasses.dataclass
@@ -139,6 +141,7 @@ class RunLog:
             self._writers.scalars(self._step, "train", scalars)
         seconds_left = (self._total_steps - self._step) * _training(spent) / window.steps
         self._progress.train(self._step, scalars | {"seconds_left": seconds_left})
+        self._progress.advise(advice(spent, **self._machine.decoders))
         platform.work_unit().set_task_status(f"step {self._step} of {self._total_steps}, loss {scalars['loss']:.4f}")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from clu import platform
 
 from resnet_jax import provenance
-from resnet_jax.data.feed import cores, decoding_threads
+from resnet_jax.data.feed import decoders
 from resnet_jax.experiment import Experiment
 from resnet_jax.ledger_words import advice
 from resnet_jax.summary import summary
@@ -58,8 +58,7 @@ def _draw(workdir: Workdir) -> None:
 
 
 def _advice(experiment: Experiment, result: dict[str, Any]) -> list[str]:
-    threads = decoding_threads(experiment.num_threads)
-    words = advice(result["seconds"], num_workers=experiment.num_workers, num_threads=threads, cores=cores())
+    words = advice(result["seconds"], **decoders(experiment.num_threads, experiment.num_workers))
     lines = [f"limit        {words}"] if words else []
     if result["programs_compiled_later"]:
         count = result["programs_compiled_later"]

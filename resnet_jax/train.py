@@ -14,7 +14,7 @@ from resnet_jax.checkpoint import Checkpoints
 from resnet_jax.compilation import compile_train_steps, initial_state
 from resnet_jax.compile_counter import CompileCounter
 from resnet_jax.data.bad_examples import BadExamples
-from resnet_jax.data.feed import device_batches, host_batches
+from resnet_jax.data.feed import decoders, device_batches, host_batches
 from resnet_jax.errors import NonFiniteError, full_devices_said
 from resnet_jax.evaluator import Evaluator
 from resnet_jax.experiment import Experiment
@@ -200,12 +200,13 @@ class _Run:
 
     def _open_log(self, writers: Writers | None, stack: contextlib.ExitStack) -> RunLog:
         total_steps, devices = self.plan.total_steps, self.experiment.mesh.devices
+        made_by = decoders(self.experiment.num_threads, self.experiment.num_workers)
         progress = Progress(start=self.start.step, total_steps=total_steps, visible=self.is_main)
         return RunLog(
             writers=writers,
             progress=stack.enter_context(progress),
             ledger=self.ledger,
-            machine=Machine(devices.size, peak_flops(devices.flat[0], self.experiment.dtype)),
+            machine=Machine(devices.size, peak_flops(devices.flat[0], self.experiment.dtype), made_by),
             every_steps=self.plan.log_every_steps,
             total_steps=total_steps,
             steps_per_epoch=self.plan.steps_per_epoch,

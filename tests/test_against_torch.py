@@ -98,7 +98,7 @@ def to_torch(torch, tree):
 
 def torch_network(torch, depth, state):
     """The network of `torch_resnet.py` with our variables."""
-    from tests.torch_resnet import ResNet
+    from benchmarks.torch_resnet import ResNet
 
     network = ResNet(depth, classes=10)
     network.load_state_dict(to_torch(torch, state.params) | to_torch(torch, state.batch_stats))
@@ -227,7 +227,7 @@ def test_five_losses_with_gradients_of_two_halves(torch):
 
 
 def test_initial_weights_are_as_large(torch):
-    from tests.torch_resnet import ResNet
+    from benchmarks.torch_resnet import ResNet
 
     ours = to_torch(torch, initial_state(build(1, changes(18) | {"model.head_init": "torch"})).params)
     for name, parameter in ResNet(18, classes=10).named_parameters():

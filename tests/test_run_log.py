@@ -6,7 +6,7 @@ import pytest
 
 from resnet_jax.duration import duration
 from resnet_jax.errors import NonFiniteError
-from resnet_jax.ledger import Ledger
+from resnet_jax.ledger import PARTS, TRAINING, Ledger
 from resnet_jax.loss_scale import LossScale
 from resnet_jax.metrics import StepTotals, Totals
 from resnet_jax.progress import Progress
@@ -28,7 +28,7 @@ def open_log(tmp_path):
             writers=writers,
             progress=progress,
             ledger=Ledger(),
-            machine=Machine(2, 1e12),
+            machine=Machine(2, 1e12, {"num_workers": 0, "num_threads": 1, "cores": 2}),
             every_steps=3,
             total_steps=total_steps,
             steps_per_epoch=2.0,
@@ -52,6 +52,20 @@ def test_a_window_is_the_mean_over_its_examples(open_log):
     assert (line["step"], line["split"], line["loss"], line["grad_norm"]) == (3, "train", 3.0, 3.0)
     assert (line["top1"], line["top5"], line["lr"], line["epoch"]) == (0.375, 0.5, pytest.approx(0.1), 1.5)
     assert line["images_per_second"] > 0
+
+
+def test_a_window_says_how_fast_it_was_and_where_its_time_went(open_log):
+    log = open_log()
+    for step in (1, 2, 3):
+        log.add(step, totals(), flops=1e9)
+    (line,) = lines(open_log)
+    shares = {name: value for name, value in line.items() if name.startswith("share_")}
+    assert tuple(shares) == tuple(f"share_{part}" for part in PARTS)
+    assert sum(shares.values()) == pytest.approx(1.0)
+    trained = line["seconds"] * sum(shares[f"share_{part}"] for part in TRAINING)
+    assert line["images_per_second"] == pytest.approx(24 / trained)
+    assert line["images_per_second_per_device"] == pytest.approx(12 / trained)
+    assert line["mfu"] == pytest.approx(3e9 / trained / 1e12)
 
 
 def test_the_last_window_is_reported_full_or_not(open_log):

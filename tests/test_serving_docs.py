@@ -77,7 +77,7 @@ print(names[int(answer.argmax())], float(answer.max()))
     before = f"""
 import sys, types
 sys.path.append({str(DOCS.parent.parent)!r})
-from tests.torch_resnet import ResNet
+from benchmarks.torch_resnet import ResNet
 models = types.SimpleNamespace(resnet18=lambda num_classes: ResNet(18, num_classes))
 sys.modules["torchvision"] = types.SimpleNamespace(models=models)
 """

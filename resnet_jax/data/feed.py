@@ -79,6 +79,11 @@ def decoding_threads(num_threads: int | None) -> int:
     return min(cores(), _MOST_THREADS) if num_threads is None else num_threads
 
 
+def decoders(num_threads: int | None, num_workers: int) -> dict[str, int]:
+    """What makes the images, as `ledger_words.advice` takes it."""
+    return {"num_workers": num_workers, "num_threads": decoding_threads(num_threads), "cores": cores()}
+
+
 def cores() -> int:
     """Cores that this process may use: Slurm and containers give it some of the machine's."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -17,7 +17,7 @@ from resnet_jax.measurements.windows import Windows, rates, spread, time_windows
 from resnet_jax.program_cost import ProgramCost, program_cost
 from resnet_jax.roofline import PEAKS, least_time
 
-_BATCHES = 4  # that take turns, so that no cache holds one
+BATCHES = 4  # that take turns, so that no cache holds one
 
 
 def measure_step(experiment: Experiment, windows: Windows) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def measure_step(experiment: Experiment, windows: Windows) -> dict[str, Any]:
     step = compile_train_step(experiment, size)
     compile_seconds = wall_clock() - start
     cost = program_cost(step, parts=experiment.parts)
-    runner = _Runner(experiment, step, size)
+    runner = StepRunner(experiment, step, size)
     with CompileCounter() as compiled:
         compiled.expect_no_more()
         seconds = time_windows(windows, runner, clock=wall_clock)
@@ -43,7 +43,7 @@ def measure_step(experiment: Experiment, windows: Windows) -> dict[str, Any]:
     return {
         "image_size": size,
         "batch_size": batch_size,
-        "batches": _BATCHES,
+        "batches": BATCHES,
         "compile_seconds": compile_seconds,
         "programs_compiled_later": recompiled,
         "images_per_second": rates(seconds, windows.steps * batch_size),
@@ -54,7 +54,7 @@ def measure_step(experiment: Experiment, windows: Windows) -> dict[str, Any]:
     }
 
 
-class _Runner:
+class StepRunner:
     """Makes steps, and waits only after the last."""
 
     def __init__(self, experiment: Experiment, step: Any, size: int):
@@ -63,6 +63,7 @@ class _Runner:
         self._totals: Any = None
 
     def __call__(self, steps: int) -> None:
+        """Makes so many."""
         for _ in range(steps):
             self._state, self._totals = self._step(self._state, next(self._batches))
         jax.block_until_ready(self._totals)
@@ -77,7 +78,7 @@ def _random_batches(experiment: Experiment, size: int) -> Iterator[Batch[np.ndar
     """The rows of this process of batches of random pixels and labels: what is all alike may be computed faster."""
     random, loader = np.random.default_rng(0), experiment.train_loader
     rows = loader.order.batch_size // loader.process_count
-    for _ in range(_BATCHES):
+    for _ in range(BATCHES):
         images = random.integers(0, 256, (rows, size, size, 3), np.uint8)
         yield Batch(images, random.integers(0, len(experiment.class_names), rows, np.int32), np.ones(rows, bool))
 

@@ -36,7 +36,10 @@ def test_the_work_directory(finished):
     assert result["eval"]["count"] == 360
     assert 0 <= result["eval"]["top1"] <= result["eval"]["top5"] <= 1
     assert result["best"]["step"] in (30, 60)
-    assert result["seconds"]["total"] >= result["seconds"]["training"] > 0
+    parts = {part: seconds for part, seconds in result["seconds"].items() if part != "total"}
+    assert sum(parts.values()) == pytest.approx(result["seconds"]["total"], abs=0.01)
+    assert min(parts[part] for part in ("import", "start", "compile", "step")) > 0
+    assert (workdir / "report.png").read_bytes().startswith(b"\x89PNG")
     (started,) = json.loads((workdir / "run.json").read_text())["starts"]
     assert started["start_step"] == 0 and started["versions"]["jax"] and started["devices"]
     assert json.loads((workdir / "config.json").read_text())["model"]["features"] == 4

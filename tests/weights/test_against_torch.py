@@ -27,7 +27,7 @@ def torch():
 
 def torch_network(torch, which):
     """Random weights, norms and statistics; weak branches, as training makes them, so that logits are moderate."""
-    from tests.torch_resnet import ResNet
+    from benchmarks.torch_resnet import ResNet
     from tests.weights.timm_resnet import TimmResNet
 
     torch.manual_seed(0)

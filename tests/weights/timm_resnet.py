@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from tests.torch_resnet import EXPANSION, Bottleneck, ResNet, conv, norm
+from benchmarks.torch_resnet import EXPANSION, Bottleneck, ResNet, conv, norm
 
 
 class Squeeze(nn.Module):

@@ -1,0 +1,179 @@
+"""Times our training step beside a Flax-style one and PyTorch's, on the same device in one run.
+
+    python benchmarks/side_by_side.py --batch-sizes 128 256 512 1024 --json FILE                            (a GPU)
+    python benchmarks/side_by_side.py --depth 18 --image-size 32 --batch-sizes 16 --dtype float32 --no-compile (a CPU)
+
+Each trainer is a process that stays; they take turns, window by window, so that what else the machine does meets them
+alike, and only one of them works at a time. Images are random uint8 on the device already, several batches in turn. A
+figure is the median over the windows; "ours is" is the median of the ratios within a round. What is not installed, or
+has no memory, is named and left out. PyTorch's network is timm's or torchvision's, whichever is installed.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # run as a file, it finds its siblings too
+
+from benchmarks.table import markdown  # noqa: E402
+from benchmarks.trainers import TRAINERS, Task  # noqa: E402
+
+
+class StepProcess:
+    """A trainer at work in its own process. A context manager: leaving it ends the process."""
+
+    def __init__(self, trainer: str, task: Task):
+        request = json.dumps({"trainer": trainer, "task": dataclasses.asdict(task)})
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.step_process", request],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.what, self.error = "", ""
+        self._take(self._answer())
+
+    def __enter__(self) -> "StepProcess":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def seconds(self, steps: int) -> float | None:
+        """Makes so many steps; None: it failed, see `error`."""
+        assert self._process.stdin
+        self._process.stdin.write(f"{steps}\n")
+        self._process.stdin.flush()
+        return self._take(self._answer())
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        return json.loads(line) if line else {"error": f"it ended with status {self._process.wait()}"}
+
+    def _take(self, answer: dict[str, Any]) -> float | None:
+        self.what, self.error = answer.get("what", self.what), answer.get("error", "")
+        return answer.get("seconds")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measures, prints a table for each batch size, and writes the JSON file."""
+    options = _parse(argv)
+    record: dict[str, Any] = {**_describe(options), "results": []}
+    for batch_size in options.batch_sizes:
+        task = Task(
+            options.depth, batch_size, options.image_size, options.classes, options.dtype, not options.no_compile
+        )
+        result = compare(options.trainers, task, windows=options.windows, steps=options.steps, warmup=options.warmup)
+        record["results"].append(result)
+        print(f"\nbatch {batch_size}", table(result), sep="\n", flush=True)
+    best = best_of(record["results"])
+    print(
+        "", *(f"best {name:6} {rate:10,.1f} images/s at batch {size}" for name, (rate, size) in best.items()), sep="\n"
+    )
+    if options.json:
+        options.json.write_text(json.dumps({**record, "best": best}, indent=1) + "\n")
+
+
+def compare(trainers: Sequence[str], task: Task, *, windows: int, steps: int, warmup: int) -> dict[str, Any]:
+    """Lets the trainers take turns at one task."""
+    processes, rounds, left_out = {}, {}, {}
+    try:
+        for name in trainers:
+            process = processes[name] = StepProcess(name, task)
+            if process.error or process.seconds(warmup) is None:
+                left_out[name] = process.error
+            else:
+                rounds[name] = []
+        for _ in range(windows):
+            for name in list(rounds):
+                seconds = processes[name].seconds(steps)
+                if seconds is None:
+                    left_out[name] = processes[name].error
+                    del rounds[name]
+                else:
+                    rounds[name].append(seconds)
+    finally:
+        for process in processes.values():
+            process.__exit__()
+    what = {name: process.what for name, process in processes.items()}
+    return {"task": dataclasses.asdict(task), "steps": steps, "what": what, "seconds": rounds, "left_out": left_out}
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """The figures of one task in Markdown; the first trainer is what the others are held to."""
+    rounds, images = result["seconds"], result["steps"] * result["task"]["batch_size"]
+    lines = [("step", "images/s", "min - max", "ours is", "what")]
+    reference = rounds.get("ours")
+    for name, seconds in rounds.items():
+        rates = [images / window for window in seconds]
+        ratio = statistics.median(s / r for s, r in zip(seconds, reference, strict=True)) if reference else None
+        span = f"{min(rates):,.1f} - {max(rates):,.1f}"
+        cells = (name, f"{statistics.median(rates):,.1f}", span, f"{ratio:.2f} x" if ratio else "")
+        lines.append((*cells, result["what"][name]))
+    lines += [(name, "left out", why, "", "") for name, why in result["left_out"].items()]
+    return markdown(lines)
+
+
+def best_of(results: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, int]]:
+    """The highest median rate of each trainer, and the batch size that it has it at."""
+    best: dict[str, tuple[float, int]] = {}
+    for result in results:
+        size = result["task"]["batch_size"]
+        for name, seconds in result["seconds"].items():
+            rate = result["steps"] * size / statistics.median(seconds)
+            best[name] = max(best.get(name, (0.0, 0)), (rate, size))
+    return best
+
+
+def _describe(options: argparse.Namespace) -> dict[str, Any]:
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return {
+        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "device": _gpu(),
+        "commit": done.stdout.strip(),
+        "command": sys.argv,
+        "windows": options.windows,
+        "warmup_steps": options.warmup,
+    }
+
+
+def _gpu() -> str:
+    """The name of the GPU; without one, the CPU is measured."""
+    try:
+        command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "cpu"
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trainers", nargs="+", choices=TRAINERS, default=list(TRAINERS))
+    parser.add_argument("--batch-sizes", nargs="+", type=int, default=[128], metavar="N")
+    parser.add_argument("--depth", type=int, choices=(18, 50, 101), default=50)
+    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--classes", type=int, default=1000)
+    parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
+    parser.add_argument("--no-compile", action="store_true", help="PyTorch without torch.compile")
+    parser.add_argument("--windows", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=20, help="in a window")
+    parser.add_argument("--warmup", type=int, default=10, help="steps before the first window")
+    parser.add_argument("--json", type=Path, help="file for the record")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""Compares the compiled TPU programs of our training step and of a Flax-style one; no TPU is needed.
+
+    python benchmarks/tpu_programs.py [--topology v5e:2x2] [--batch-per-chip 128] [--kinds] [--json FILE]
+
+Needs libtpu (pip install -e '.[tpu]'), and one to two minutes for each program. All figures are XLA's own for one chip,
+but for 'HBM', which counts what crosses the border of the chip (`hbm_traffic.py`), and the bound, which is what that
+takes at the chip's memory bandwidth.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, it finds its siblings too
+
+import jax
+from jax.sharding import Mesh
+from jax.stages import Compiled
+
+from benchmarks.hbm_traffic import hbm_traffic
+from benchmarks.table import markdown
+from benchmarks.trainers.flax_style import flax_style
+from configs import resnet50
+from resnet_jax import experiment, provenance
+from resnet_jax.command_line import fail
+from resnet_jax.compilation import compile_train_step
+from resnet_jax.errors import UsageError
+from resnet_jax.program_cost import program_cost
+from resnet_jax.roofline import PEAKS
+from resnet_jax.sharding import make_mesh, over_batch, replicated
+from resnet_jax.topology import topology_devices
+
+_HEADER = ("step", "bytes accessed", "HBM", "GFLOP", "peak memory", "all-reduces", "bound by HBM")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Compiles, prints the table, and writes the JSON file."""
+    options = _parse(argv)
+    try:
+        mesh = make_mesh(topology_devices(options.topology))
+    except UsageError as error:
+        fail(str(error))
+    batch_size = options.batch_per_chip * mesh.size
+    makers = {"ours": _ours, "flax": _flax_style}
+    found = {
+        name: measure(makers[name](mesh, batch_size, options), mesh, options.batch_per_chip) for name in options.steps
+    }
+    print(f"{options.topology}, {options.batch_per_chip} images of {options.image_size} px a chip; per image:")
+    print(table(found))
+    if options.kinds:
+        for name, figures in found.items():
+            print(f"\n{name}: HBM, MB an image")
+            print(*(f"{size / 1e6:9.2f}  {kind}" for kind, size in figures["kinds"].items()), sep="\n")
+    if options.json:
+        record = {"command": sys.argv, "versions": provenance.versions(), "topology": options.topology}
+        options.json.write_text(json.dumps(record | {"found": found}, indent=1) + "\n")
+
+
+def measure(compiled: Compiled, mesh: Mesh, images: int) -> dict[str, Any]:
+    """The figures of a program; bytes and FLOPs an image, of so many a chip."""
+    cost, traffic = program_cost(compiled, parts=1), hbm_traffic(compiled.as_text() or "")
+    peaks = PEAKS[mesh.devices.flat[0].device_kind]
+    reduced = cost.collectives.get("all-reduce")
+    return {
+        "bytes_accessed": cost.hbm_bytes / images,
+        "hbm_bytes": traffic.total / images,
+        "flops": cost.flops / images,
+        "peak_memory": cost.peak_memory,
+        "all_reduces": reduced.operations if reduced else 0,
+        "all_reduced_bytes": reduced.bytes if reduced else 0,
+        "images_per_second_bound": peaks.hbm_bytes_per_second / (traffic.total / images),
+        "kinds": {kind: size / images for kind, size in {**traffic.operations, "copies": traffic.copies}.items()},
+    }
+
+
+def table(found: dict[str, dict[str, Any]]) -> str:
+    """The figures in Markdown."""
+    lines = [
+        (
+            name,
+            f"{figures['bytes_accessed'] / 1e6:.1f} MB",
+            f"{figures['hbm_bytes'] / 1e6:.1f} MB",
+            f"{figures['flops'] / 1e9:.2f}",
+            f"{figures['peak_memory'] / 1e9:.2f} GB",
+            f"{figures['all_reduces']} of {figures['all_reduced_bytes'] / 1e6:.1f} MB",
+            f"{figures['images_per_second_bound']:,.0f} images/s a chip",
+        )
+        for name, figures in found.items()
+    ]
+    return markdown([_HEADER, *lines])
+
+
+def _ours(mesh: Mesh, batch_size: int, options: argparse.Namespace) -> Compiled:
+    config = resnet50.get_config()
+    changes = {
+        "data.source": "synthetic",
+        "data.batch_size": batch_size,
+        "data.image_size": options.image_size,
+        "model.bn_group_size": options.batch_per_chip,
+        "model.depth": options.depth,
+    }
+    config.update_from_flattened_dict(changes)
+    built = experiment.build(config, devices=list(mesh.devices.flat))
+    return compile_train_step(built, options.image_size)
+
+
+def _flax_style(mesh: Mesh, batch_size: int, options: argparse.Namespace) -> Compiled:
+    side = options.image_size
+    program = flax_style(depth=options.depth, num_classes=1000, image_size=side, dtype="bfloat16")
+    whole, rows = replicated(mesh), over_batch(mesh)
+    state = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), jax.eval_shape(program.init)
+    )
+    images = jax.ShapeDtypeStruct((batch_size, side, side, 3), "uint8", sharding=rows)
+    labels = jax.ShapeDtypeStruct((batch_size,), "int32", sharding=rows)
+    jitted = jax.jit(program.step, donate_argnums=0, in_shardings=(whole, rows, rows), out_shardings=(whole, whole))
+    return jitted.lower(state, images, labels).compile()
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--topology", default="v5e:2x2", help="as of config.plan.topology")
+    parser.add_argument("--batch-per-chip", type=int, default=128)
+    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--depth", type=int, choices=(18, 50, 101), default=50)
+    parser.add_argument("--steps", nargs="+", choices=("ours", "flax"), default=["ours", "flax"])
+    parser.add_argument("--kinds", action="store_true", help="HBM traffic by kind of operation, too")
+    parser.add_argument("--json", type=Path, help="file for the record")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+import pytest
+
+from resnet_jax import experiment
+from resnet_jax.benchmark import first_step_lines, record_path
+from resnet_jax.errors import UsageError
+from resnet_jax.experiment import benchmark_requested
+from resnet_jax.measurements.loader import measure_loader
+from resnet_jax.measurements.step import measure_step
+from resnet_jax.measurements.together import measure_together
+from resnet_jax.measurements.windows import Windows, rates, spread, time_windows
+from tests.tiny import tiny_config
+
+WINDOWS = Windows(count=3, steps=2, warmup_steps=1)
+
+
+def test_windows_are_timed_apart_and_the_warm_up_is_not():
+    now, made = [0.0], []
+
+    def run(steps):
+        made.append(steps)
+        now[0] += steps * len(made)  # ever slower
+
+    assert time_windows(WINDOWS, run, clock=lambda: now[0]) == [4.0, 6.0, 8.0]
+    assert made == [1, 2, 2, 2] and WINDOWS.total_steps == 7
+
+
+def test_a_figure_has_a_median_and_a_spread():
+    assert spread([3.0, 1.0, 2.0]) == {"median": 2.0, "low": 1.0, "high": 3.0, "windows": [3.0, 1.0, 2.0]}
+    assert rates([2.0, 4.0], 8)["windows"] == [4.0, 2.0]
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return experiment.build(tiny_config())
+
+
+def test_a_step_is_measured_without_any_of_the_data(tiny, monkeypatch):
+    monkeypatch.setattr(type(tiny.train_loader), "batch", None)
+    found = measure_step(tiny, WINDOWS)
+    assert len(found["images_per_second"]["windows"]) == 3
+    per_step, rate = found["milliseconds_per_step"]["median"], found["images_per_second"]["median"]
+    assert rate == pytest.approx(48 / (per_step / 1000))
+    assert found["programs_compiled_later"] == 0
+    assert found["mfu"] is None and found["share_of_bound"] is None  # nobody knows the peak of these devices
+
+
+def test_where_the_peak_is_known_so_is_the_share_of_it(tiny, monkeypatch):
+    from resnet_jax.measurements import step
+    from resnet_jax.roofline import Peaks
+
+    monkeypatch.setitem(step.PEAKS, "cpu", Peaks(1e12, 1e11, 1e10, 1e9, None))
+    found = measure_step(tiny, WINDOWS)
+    flops_per_second = found["flops_per_image"] * found["images_per_second"]["median"]
+    assert found["mfu"] == pytest.approx(flops_per_second / 8 / 1e11)  # float32, eight devices
+    assert found["share_of_bound"] == pytest.approx(
+        found["images_per_second"]["median"] / found["images_per_second_bound"]
+    )
+
+
+def test_the_loader_is_measured_by_the_clock_and_by_the_cpu(tiny):
+    found = measure_loader(tiny, WINDOWS)
+    assert len(found["images_per_second"]["windows"]) == 3
+    pixels = 12 * 12 * 3 / 1e6
+    assert found["megabytes_per_second"]["median"] == pytest.approx(found["images_per_second"]["median"] * pixels)
+
+
+def test_together_says_where_the_time_went(tiny):
+    found = measure_together(tiny, WINDOWS)
+    assert len(found["images_per_second"]["windows"]) == 3 and found["seconds"]["step"] > 0
+
+
+def test_parts_are_checked_before_anything_is_measured():
+    assert benchmark_requested(tiny_config({"benchmark.parts": ("step",)})).parts == ("step",)
+    for wrong, message in ((("disk",), "'disk' is not one; name some of first_step, step"), ((), "it is empty; name")):
+        with pytest.raises(UsageError, match=message):
+            benchmark_requested(tiny_config({"benchmark.parts": wrong}))
+    with pytest.raises(UsageError, match=r"benchmark.windows=0 is out of range: it must be at least 1"):
+        benchmark_requested(tiny_config({"benchmark.windows": 0}))
+
+
+def test_records_have_names_that_sort_by_time(tmp_path):
+    path = record_path(tmp_path / "benchmarks")
+    assert path.parent.is_dir() and path.suffix == ".json" and path.name.startswith("20")
+
+
+def test_the_first_step_in_words():
+    found = {"cold": {"seconds": 7.26, "parts": {"import": 1.5, "compile": 5.7, "host": 0.01}}}
+    assert first_step_lines(found) == {"first cold": "7.3 s until the first step was done: import 1.5, compile 5.7"}
