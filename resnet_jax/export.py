@@ -4,8 +4,6 @@ import dataclasses
 import hashlib
 import json
 import logging
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from resnet_jax.experiment import Inference
 from resnet_jax.exports.formats import FORMATS
 from resnet_jax.exports.jax_artifact import PLATFORMS
 from resnet_jax.exports.model import Model, Outputs, Sample, compare
+from resnet_jax.locks import own_directory
 from resnet_jax.provenance import versions
 from resnet_jax.sharding import over_batch, place, replicated
 
@@ -65,21 +64,17 @@ def export(
     model = _model(inference, chosen, class_names)
     for name in formats:
         FORMATS[name].check(model)
-    sample = _sample(inference, chosen)
-    part = directory.with_name(f"{directory.name}.part-{os.getpid()}")  # its own: another may be at work
+    part, cure = directory.with_name(f"{directory.name}.part"), "name another with config.export.dir"
     try:
-        part.mkdir(parents=True)
-        checked = {name: _write(name, model, sample, part) for name in formats}
-        content = _metadata(model, inference, checked)
-        (part / METADATA).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        part.rename(directory)
+        with own_directory(part, what=f"the export {directory}", cure=cure):
+            check_request(directory, formats)  # again: another process may have made it just now
+            sample = _sample(inference, chosen)
+            checked = {name: _write(name, model, sample, part) for name in formats}
+            content = _metadata(model, inference, checked)
+            (part / METADATA).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            part.rename(directory)
     except OSError as error:
-        raise UsageError(
-            f"{directory} cannot be written ({error.strerror or error}): make room, or name another with "
-            "config.export.dir"
-        ) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        raise UsageError(f"{directory} cannot be written ({error.strerror or error}): make room, or {cure}") from error
     logger.info("metadata     %s", directory / METADATA)
     return 0
 

@@ -3,6 +3,8 @@
 import contextlib
 import fcntl
 import logging
+import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,7 +46,47 @@ def locked(path: Path, *, what: str, cure: str, patience: float = 0.0) -> Iterat
         yield
 
 
-def _take(file: IO[str]) -> bool:
+@contextlib.contextmanager
+def own_directory(path: Path, *, what: str, cure: str) -> Iterator[None]:
+    """Makes the directory `path`, and keeps other processes from making it meanwhile.
+
+    It is empty: what a process left there that was killed goes. After an error the directory goes, too; else it is to
+    be moved away in here.
+
+    Args:
+      path: of the directory.
+      what: is made in it, for messages.
+      cure: what to do if it cannot be, for messages.
+
+    Raises:
+      UsageError: another process is inside.
+      OSError: the place cannot be written.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    opened = os.open(path, os.O_RDONLY)  # the lock is on the directory itself: no other file is left behind
+    try:
+        if not (_take(opened) and _is_at(path, opened)):
+            raise UsageError(f"another process is at work in {what}: wait for it, or {cure}")
+        try:
+            for left in path.iterdir():
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            yield
+        except BaseException:
+            shutil.rmtree(path, ignore_errors=True)
+            raise
+    finally:
+        os.close(opened)
+
+
+def _is_at(path: Path, opened: int) -> bool:
+    """Whether what is open still has this name: whoever had the lock may have moved it away."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(opened))
+    except FileNotFoundError:
+        return False
+
+
+def _take(file: IO[str] | int) -> bool:
     """Whether the lock is now had."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -13,13 +13,13 @@ Columns = dict[str, np.ndarray]  # float64 [lines] by name, of one split; 'step'
 def read_columns(path: Path) -> dict[str, Columns]:
     """The numbers of each split ('train', 'eval'), in order; NaN where a line has null, or not that name."""
     lines: dict[str, list[dict[str, Any]]] = {}
-    for _, record in whole_lines(path):
+    for record in _records(path):
         lines.setdefault(record["split"], []).append(record)
     return {split: _columns(records) for split, records in lines.items()}
 
 
-def whole_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each line and what it says, without those that a kill or a full disk cut short."""
+def _records(path: Path) -> Iterator[dict[str, Any]]:
+    """What each line says, without those that a kill or a full disk cut short."""
     with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
             try:
@@ -27,7 +27,7 @@ def whole_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             except json.JSONDecodeError:
                 continue
             if isinstance(record, dict):
-                yield line.rstrip("\n"), record
+                yield record
 
 
 def _columns(records: list[dict[str, Any]]) -> Columns:

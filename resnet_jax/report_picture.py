@@ -1,6 +1,5 @@
 """A training run as a picture: its loss, accuracy, learning rate and speed, and where its time went."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from resnet_jax.metrics_file import Columns, read_columns
-
-logger = logging.getLogger(__name__)
 
 _INK, _FAINT, _GRID = "#1f2328", "#59636e", "#d1d9e0"
 # Okabe and Ito's palette, which colour-blind people can tell apart (https://jfly.uni-koeln.de/color/).
@@ -29,14 +26,6 @@ _PART_COLORS = {
 }
 _MOST_WINDOWS = 2000  # twice the panel's pixels
 _FEW = 40  # points that are marked besides being joined
-
-
-def try_to_draw(metrics_path: Path, picture_path: Path, *, title: str) -> None:
-    """Draws as `draw`, or says in one line why not: a run does not fail for want of a picture."""
-    try:
-        draw(metrics_path, picture_path, title=title)
-    except Exception as error:  # whatever matplotlib raises
-        logger.warning("report       %s could not be drawn: %s", picture_path, " ".join(str(error).split()))
 
 
 def draw(metrics_path: Path, picture_path: Path, *, title: str) -> None:
@@ -95,7 +84,7 @@ def _draw_rate(axes: Axes, train: Columns) -> None:
     _style(right, "MFU in %")
     right.grid(visible=False)
     _draw_line(right, train, "mfu", color=_MFU, factor=100)
-    right.set_ylim(bottom=0)
+    right.set_ylim(0, 125 * np.nanmax(train["mfu"]))  # below the rate, with which it mostly is in proportion
     right.yaxis.label.set_color(_MFU)
     axes.yaxis.label.set_color(_TRAIN)
 

@@ -119,8 +119,3 @@ class EvalStep:
         losses = cross_entropy(logits, batch.label)
         totals = count_examples(logits, batch.label, batch.mask, losses)
         return totals, Answers(batch.label, predicted_class(logits, batch.label), batch.mask)
-
-
-def make_eval_step(*, model: nn.Module, preprocess: Preprocess) -> EvalStep:
-    """Returns the step that evaluates a batch; arguments as the attributes of `EvalStep`."""
-    return EvalStep(model, preprocess)

@@ -53,19 +53,23 @@ class Workdir:
         """Whether the sign is up here."""
         return (self.path / sign).exists()
 
-    def check(self, settings: dict[str, Any], *, may_change: tuple[str, ...]) -> None:
+    def check(
+        self, settings: dict[str, Any], *, may_change: tuple[str, ...], defaults: dict[str, Any] | None = None
+    ) -> None:
         """Makes sure that a run of `settings` can be started or continued here; writes nothing.
 
         Args:
           settings: the resolved config, nested dicts of JSON values.
           may_change: dotted keys, or beginnings of them, in which a continued run may differ.
+          defaults: of all keys, nested as `settings`: what a run had that was begun before a key was there. None: such
+            a key is a difference.
 
         Raises:
           UsageError: it holds a run of another config.
         """
         if self._holds_checkpoints():  # without any, there is nothing to spoil
             there = _read_json(self._config, cure="name another --workdir")
-            changes = difference(there, settings, ignore=may_change)
+            changes = difference(flatten(defaults or {}) | flatten(there), settings, ignore=may_change)
             if changes:
                 raise UsageError(
                     f"work directory {self.path} holds a run of another config ({'; '.join(changes)}): "

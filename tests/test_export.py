@@ -10,6 +10,7 @@ import pytest
 from resnet_jax.errors import UsageError
 from resnet_jax.export import METADATA, check_request, export
 from resnet_jax.exports import formats
+from resnet_jax.locks import own_directory
 from tests.chosen_weights import untrained
 
 NAMES = tuple("abcdefghij")
@@ -117,6 +118,21 @@ def test_requests_that_are_none(tmp_path):
         check_request(tmp_path, ("jax",))
 
 
-def test_what_a_killed_export_left_is_no_hindrance(tmp_path):
-    (tmp_path / "export.part-1" / "saved_model").mkdir(parents=True)
+def test_what_a_killed_export_left_goes(tmp_path):
+    (tmp_path / "export.part" / "saved_model").mkdir(parents=True)
+    (tmp_path / "export.part" / "model.json").touch()
     assert made(tmp_path / "export") == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["export"]
+    assert {path.name for path in (tmp_path / "export").iterdir()} == {"model.jax", METADATA}
+
+
+def test_a_second_export_into_one_place_is_refused_before_it_computes(tmp_path, monkeypatch):
+    directory = tmp_path / "export"
+    with own_directory(tmp_path / "export.part", what="it", cure="wait") as _:
+        monkeypatch.setattr(jax, "jit", lambda *args, **options: pytest.fail("compiles"))
+        with pytest.raises(UsageError, match=rf"another process is at work in the export {directory}: wait for it, or"):
+            made(directory)
+        assert (tmp_path / "export.part").is_dir()
+        (tmp_path / "export.part").rename(directory)
+    with pytest.raises(UsageError, match="is there already"):
+        made(directory)

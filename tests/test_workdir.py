@@ -2,6 +2,8 @@ import json
 
 import pytest
 
+from configs import default, digits
+from resnet_jax import experiment
 from resnet_jax.errors import UsageError
 from resnet_jax.workdir import Workdir, difference, flatten
 
@@ -77,6 +79,26 @@ def test_some_keys_may_change(workdir):
     workdir.check(SETTINGS | {"log": {"every_steps": 7}}, may_change=("log",))
     with pytest.raises(UsageError, match="log.every_steps"):
         workdir.check(SETTINGS | {"log": {"every_steps": 7}}, may_change=("lo", "log.every"))
+
+
+def test_a_run_of_an_older_version_goes_on_with_the_defaults_of_what_it_did_not_know(workdir):
+    defaults = experiment.resolve(default.get_config())
+    settings = experiment.resolve(digits.get_config())
+    older = json.loads(json.dumps(settings))
+    del older["benchmark"], older["model"]["allow_missing"], older["train"]["freeze_statistics"]
+    workdir.record_start(older, {}, class_names=["a"])
+    save(workdir)
+    workdir.check(settings, may_change=(), defaults=defaults)
+    with pytest.raises(UsageError, match="model.allow_missing: absent there"):
+        workdir.check(settings, may_change=())
+    settings["train"]["freeze_statistics"] = False
+    with pytest.raises(UsageError, match=r"\(train.freeze_statistics: True there, False here\)"):
+        workdir.check(settings, may_change=(), defaults=defaults)
+    older["model"]["depth"] = 14  # not a default, and not absent
+    older["gone"] = 1
+    workdir.record_start(older, {}, class_names=["a"])
+    with pytest.raises(UsageError, match=r"\(gone: 1 there, absent here; model.depth: 14 there, 8 here; train.freeze"):
+        workdir.check(settings, may_change=(), defaults=defaults)
 
 
 @pytest.mark.parametrize("path", ["/proc/none/x", "/dev/null/x"])

@@ -133,7 +133,7 @@ def make_steps(
         scaling=steps.LossScaling(config.loss.scale, config.loss.scale_growth_steps),
         seed=config.seed,
     )
-    eval_step = steps.make_eval_step(model=model, preprocess=preprocess)
+    eval_step = steps.EvalStep(model, preprocess)
     return {"train_step": train_step, "eval_step": eval_step}
 
 

@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import cv2
 import numpy as np
@@ -195,3 +197,48 @@ def test_an_export_that_is_there_is_not_replaced(run, export, data_dir):
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert f"{export} is there already: name another with config.export.dir, or remove it" in done.stderr
     assert (export / "model.json").read_bytes() == before
+
+
+def start_of_an_export(run, directory, data_dir):
+    """A process that exports, once it has begun to fill its part directory; it looks again and again for that."""
+    process = subprocess.Popen(
+        [sys.executable, "main.py", "--mode=export", f"--workdir={run}", f"--config.export.dir={directory}"],
+        cwd=processes.ROOT,
+        env=processes.environment(data_dir),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not directory.with_name(directory.name + ".part").exists():
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate(timeout=10)
+        time.sleep(0.002)
+    return process
+
+
+def test_an_export_that_is_terminated_leaves_nothing(run, data_dir, tmp_path):
+    process = start_of_an_export(run, tmp_path / "export", data_dir)
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (128 + signal.SIGTERM, "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_exports_into_one_place_and_one_after_a_kill(run, data_dir, tmp_path):
+    directory = tmp_path / "export"
+    process = start_of_an_export(run, directory, data_dir)
+    process.send_signal(signal.SIGSTOP)
+    try:
+        second = main("--mode=export", f"--workdir={run}", f"--config.export.dir={directory}", data_dir=data_dir)
+    finally:
+        process.kill()
+        process.communicate(timeout=60)
+    assert (second.returncode, second.stderr) == (
+        2,
+        f"error: another process is at work in the export {directory}: wait for it, or name another with "
+        "config.export.dir\n",
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["export.part"]
+    third = main("--mode=export", f"--workdir={run}", f"--config.export.dir={directory}", data_dir=data_dir)
+    assert third.returncode == 0, third.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["export"]

@@ -7,7 +7,8 @@ PARTS = {
     1: ("shortcut_conv", "shortcut_bn", "conv1", "bn1", "conv2", "bn2", "conv3", "bn3"),
     2: ("bn1", "shortcut_conv", "conv1", "bn2", "conv2", "bn3", "conv3"),
 }
-# Of a layer of r1: name of a variable -> collection and name here.
+# Written down here again, from r1's code, and not imported: what reads r1's checkpoints (weights/r1.py) is tested with
+# it, and a mistake in one table has to show. Of a layer of r1: name of a variable -> collection and name here.
 VARIABLES = {
     "conv2d": {"kernel": ("params", "kernel")},
     "batch_normalization": {

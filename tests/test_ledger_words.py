@@ -1,0 +1,57 @@
+import pytest
+
+from resnet_jax.ledger import PARTS
+from resnet_jax.ledger_words import advice, shares_line, time_table
+
+
+def seconds(**parts):
+    return dict.fromkeys(PARTS, 0.0) | parts
+
+
+def test_the_table_adds_up_and_leaves_out_what_took_nothing():
+    lines = time_table(seconds(step=3500.0, input=100.0, checkpoint=0.1, eval=125.0) | {"total": 3725.1})
+    assert lines == [
+        "time         step         58:20   94.0 %",
+        "             input         1:40    2.7 %",
+        "             eval          2:05    3.4 %",
+        "             total      1:02:05  100.0 %",
+    ]
+    assert time_table(seconds()) == []
+
+
+def test_shares_in_the_order_of_the_parts():
+    shares = {"eval": 0.012, "step": 0.93, "input": 0.04, "host": 0.014, "checkpoint": 0.004}
+    assert shares_line(shares) == "step 93 % input 4 % host 1 % eval 1 %"
+    assert shares_line({}) == ""
+
+
+FEW = {"num_workers": 0, "num_threads": 4, "cores": 16}
+
+
+@pytest.mark.parametrize(
+    ("spent", "machine", "expected"),
+    [
+        (
+            {"step": 63, "input": 37},
+            FEW,
+            ["Input-bound", "waited 37 %", "4 of 16 cores decode: raise data.num_workers"],
+        ),
+        ({"step": 63, "input": 37}, FEW | {"num_workers": 3}, ["12 of 16 cores"]),
+        ({"step": 63, "input": 37}, FEW | {"num_workers": 4}, ["each core (16)", "resize_short_side", "data.resize"]),
+        ({"step": 63, "input": 37}, FEW | {"num_threads": 0, "cores": 1}, ["each core (1)"]),
+        ({"step": 90, "input": 10}, FEW, ["Input-bound", "10 %"]),
+        ({"step": 70, "input": 14, "host": 16}, FEW, ["Input-bound", "14 %"]),
+        ({"step": 70, "input": 25, "host": 24}, FEW, ["Input-bound", "21 %"]),
+        ({"step": 75, "input": 5, "host": 20}, FEW, ["Host-bound", "20 %", "data.batch_size"]),
+        ({"step": 50, "input": 20, "host": 30}, FEW, ["Host-bound", "30 %"]),
+    ],
+)
+def test_what_limits_the_run_and_what_helps(spent, machine, expected):
+    words = advice(seconds(**spent, eval=1000.0, compile=1000.0), **machine)
+    assert words.endswith("(docs/performance.md)") and "\n" not in words
+    assert all(part in words for part in expected)
+
+
+@pytest.mark.parametrize("spent", [{"step": 91, "input": 9}, {"step": 81, "host": 19}, {"eval": 5}])
+def test_nothing_is_said_of_a_run_that_nothing_holds_up(spent):
+    assert advice(seconds(**spent), **FEW) is None

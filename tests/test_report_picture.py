@@ -1,0 +1,138 @@
+import errno
+import json
+import sys
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from resnet_jax.ledger import PARTS
+from resnet_jax.report_picture import _PART_COLORS, _windows, draw
+
+
+def train_line(number, last, **changes):
+    shares = dict.fromkeys(PARTS, 0.0) | {"step": 0.75, "input": 0.25}
+    return {
+        "step": 10 * number,
+        "split": "train",
+        "loss": 1 / number,
+        "top1": number / last,
+        "lr": 0.1,
+        "epoch": number / 7,
+        "images_per_second": 1000.0 + number,
+        "mfu": 0.3,
+        "seconds": float(number),
+        **{f"share_{part}": share for part, share in shares.items()},
+        **changes,
+    }
+
+
+def lines(count, **changes):
+    train = [train_line(number, count, **changes) for number in range(1, count + 1)]
+    return [*train, {"step": 10 * count, "split": "eval", "loss": 2.0, "top1": 0.5, "count": 9}]
+
+
+def older(line):
+    """As it was before there was a ledger."""
+    return {name: value for name, value in line.items() if name not in ("seconds", "mfu") and "share" not in name}
+
+
+def drawn(tmp_path, records, title="a run"):
+    (tmp_path / "m").write_text("".join(json.dumps(record) + "\n" for record in records) + '{"step')
+    draw(tmp_path / "m", tmp_path / "report.png", title=title)
+    assert {path.name for path in tmp_path.iterdir()} == {"m", "report.png"}
+    return Image.open(tmp_path / "report.png").convert("RGB")
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [],
+        lines(1),
+        lines(1)[:1],
+        lines(1)[1:],
+        [lines(1)[1] | {"step": 0}],
+        lines(4, loss=None, images_per_second=None, mfu=None),
+        lines(6, top1=None)[:-1],
+        [*map(older, lines(5)[:-1]), *lines(9)[5:]],
+        [*map(older, lines(5))],
+        lines(5000),
+    ],
+    ids=["nothing", "one", "no eval", "eval alone", "step 0", "null", "no accuracy", "mixed", "older", "many"],
+)
+def test_any_metrics_can_be_drawn_without_a_warning(tmp_path, records):
+    image = drawn(tmp_path, records)
+    assert image.size == (1200, 1600)
+    assert (tmp_path / "report.png").stat().st_size < 500_000
+
+
+def test_the_ledger_is_drawn_in_its_colors_by_its_shares(tmp_path):
+    pixels = np.asarray(drawn(tmp_path, lines(3)))[1222:1528, 109:946]  # inside the last panel
+    for part, color in _PART_COLORS.items():
+        rgb = [int(color[k : k + 2], 16) for k in (1, 3, 5)]
+        share = (pixels == rgb).all(axis=-1).mean()
+        assert share == pytest.approx({"step": 0.75, "input": 0.25}.get(part, 0.0), abs=0.03), part
+
+
+def test_every_part_of_the_ledger_has_a_color_of_its_own():
+    assert set(_PART_COLORS) == set(PARTS) and len(set(_PART_COLORS.values())) == len(PARTS)
+
+
+def columns(count):
+    records = [train_line(number, count) for number in range(1, count + 1)]
+    return {name: np.array([record[name] for record in records]) for name in records[0] if name != "split"}
+
+
+def test_windows_begin_where_the_one_before_ends():
+    steps, shares = _windows(columns(3))
+    assert steps.tolist() == [0, 10, 20, 30]
+    np.testing.assert_allclose(dict(zip(_PART_COLORS, shares, strict=True))["input"], [0.25] * 3)
+
+
+def test_many_windows_are_taken_together_by_their_seconds():
+    train = columns(4001)
+    train["seconds"][:3] = 1.0, 2.0, 5.0
+    train["share_step"][:3] = 0.0, 0.5, 1.0
+    steps, shares = _windows(train)
+    assert len(steps) == 1335 and steps[:3].tolist() == [0, 30, 60] and steps[-1] == 40010
+    assert shares[list(_PART_COLORS).index("step")][0] == pytest.approx((1.0 + 5.0) / 8)
+
+
+def test_the_best_evaluation_is_named(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: (figures.append(figure), path.touch()))
+    tops = (0.5, None, 0.75, 0.75, 0.6)
+    records = [{"step": 1000 * k, "split": "eval", "loss": 1.0, "top1": top, "count": 9} for k, top in enumerate(tops)]
+    (tmp_path / "m").write_text("".join(json.dumps(record) + "\n" for record in records))
+    draw(tmp_path / "m", tmp_path / "report.png", title="a run")
+    words = [text.get_text() for text in figures[0].axes[1].get_legend().get_texts()]
+    assert words == ["evaluation", "best: 75.00 %\nat step 2,000"]
+
+
+@pytest.mark.parametrize("title", ["$x$ $\\frac$ 猫 two\nlines \udcff \x00", ""])
+def test_any_title_can_be_drawn(tmp_path, title):
+    drawn(tmp_path, lines(2), title)
+
+
+def test_a_full_disk_leaves_the_old_picture(tmp_path, monkeypatch):
+    drawn(tmp_path, lines(2))
+    before = (tmp_path / "report.png").read_bytes()
+
+    def full(figure, path, **_):
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Figure, "savefig", full)
+    with pytest.raises(OSError, match="No space left"):
+        draw(tmp_path / "m", tmp_path / "report.png", title="a run")
+    assert (tmp_path / "report.png").read_bytes() == before
+    assert not (tmp_path / "report.png.part").exists()
+
+
+def test_no_state_of_matplotlib_is_left(tmp_path):
+    before = dict(matplotlib.rcParams)
+    drawn(tmp_path, lines(2))
+    assert dict(matplotlib.rcParams) == before
+    assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
