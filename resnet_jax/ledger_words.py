@@ -6,6 +6,7 @@ from resnet_jax.duration import duration
 from resnet_jax.ledger import PARTS, TRAINING
 
 _INPUT_BOUND, _HOST_BOUND = 0.10, 0.20  # shares of the time of training that are worth a word
+_LEAST_WAITED = 1.0  # second: shorter waits say nothing of a run
 _LEAST_SHOWN = 0.005  # of a window
 
 
@@ -44,6 +45,8 @@ def advice(seconds: Mapping[str, float], *, num_workers: int, num_threads: int, 
     if not training:
         return None
     waited, idle = (seconds[part] / training for part in ("input", "host"))
+    if max(seconds["input"], seconds["host"]) < _LEAST_WAITED:
+        return None
     if idle >= _HOST_BOUND and idle > waited:
         return (
             f"Host-bound: the devices waited {100 * idle:.0f} % of the time while the host was busy with other things "

@@ -52,6 +52,8 @@ def test_what_limits_the_run_and_what_helps(spent, machine, expected):
     assert all(part in words for part in expected)
 
 
-@pytest.mark.parametrize("spent", [{"step": 91, "input": 9}, {"step": 81, "host": 19}, {"eval": 5}])
+@pytest.mark.parametrize(
+    "spent", [{"step": 91, "input": 9}, {"step": 81, "host": 19}, {"eval": 5}, {"step": 1, "input": 0.9}]
+)
 def test_nothing_is_said_of_a_run_that_nothing_holds_up(spent):
     assert advice(seconds(**spent), **FEW) is None

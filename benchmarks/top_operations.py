@@ -1,0 +1,144 @@
+"""Lists the operations that took most of the devices' time in a trace of `--config.train.profile_at=STEP`.
+
+    python benchmarks/top_operations.py WORKDIR [--count 10]
+
+Of several traces the newest is read. Times are of the operation itself, without those that run inside of it, summed
+over all devices of this host and divided by the number of traced steps.
+"""
+
+import argparse
+import collections
+import gzip
+import json
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, it finds its siblings too
+
+from benchmarks.table import markdown
+from resnet_jax.command_line import fail
+from resnet_jax.errors import UsageError
+
+_WRAPPER = "ThunkExecutor::"  # of a CPU: around operations
+
+
+class Event(NamedTuple):
+    """Something that a device did, in microseconds."""
+
+    start: float
+    duration: float
+    name: str
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prints the table."""
+    options = _parse(argv)
+    try:
+        timelines = device_timelines(read_trace(options.workdir))
+        steps = traced_steps(options.workdir)
+    except UsageError as error:
+        fail(str(error))
+    print(table(timelines, steps=steps, count=options.count))
+    print(f"\nidle {idle_share(timelines):.1%} of the traced time, of {len(timelines)} timelines, {steps} steps")
+
+
+def read_trace(workdir: Path) -> list[dict[str, Any]]:
+    """The events of the newest trace. Raises UsageError if there is none."""
+    files = sorted(workdir.glob("plugins/profile/*/*.trace.json.gz"))
+    if not files:
+        raise UsageError(
+            f"there is no trace below {workdir / 'plugins' / 'profile'}: run with --config.train.profile_at=STEP"
+        )
+    with gzip.open(files[-1], "rt") as file:
+        return json.load(file)["traceEvents"]
+
+
+def traced_steps(workdir: Path) -> int:
+    """How many steps a trace has, by the config of the run. Raises UsageError if it cannot be read."""
+    path = workdir / "config.json"
+    try:
+        return json.loads(path.read_text())["train"]["profile_steps"]
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(f"{path} cannot be read ({error}): name the work directory of the run") from None
+
+
+def device_timelines(events: list[dict[str, Any]]) -> list[list[Event]]:
+    """What each device did, in order of time.
+
+    A TPU's operations stand in its thread 'XLA Ops'; a GPU's in a thread for each stream; a CPU's in those of XLA.
+
+    Raises:
+      UsageError: no device did anything.
+    """
+    described = [event for event in events if event.get("ph") == "M" and "name" in event["args"]]
+    names = {(event["name"], event["pid"], event.get("tid")): event["args"]["name"] for event in described}
+    found: dict[tuple[int, int], list[Event]] = collections.defaultdict(list)
+    for event in events:
+        if event.get("ph") != "X":
+            continue
+        process = names.get(("process_name", event["pid"], None), "")
+        thread = names.get(("thread_name", event["pid"], event["tid"]), "")
+        if _is_of_device(process, thread) and not event["name"].startswith(_WRAPPER):
+            found[event["pid"], event["tid"]].append(Event(event["ts"], event.get("dur", 0.0), event["name"]))
+    if not found:
+        raise UsageError("there is no operation of a device in the trace: take a later train.profile_at, or more steps")
+    return [sorted(timeline) for timeline in found.values()]
+
+
+def own_times(timeline: list[Event]) -> Iterator[tuple[str, float]]:
+    """The name and the time of each event, without that of the events inside of it."""
+    open_events: list[tuple[float, str, float]] = []  # end, name, time of its own
+    for event in timeline:
+        while open_events and open_events[-1][0] <= event.start:
+            _, name, own = open_events.pop()
+            yield name, own
+        if open_events:
+            end, name, own = open_events.pop()
+            open_events.append((end, name, own - event.duration))
+        open_events.append((event.start + event.duration, event.name, event.duration))
+    yield from ((name, own) for _, name, own in open_events)
+
+
+def table(timelines: list[list[Event]], *, steps: int, count: int) -> str:
+    """The operations that took most time, in Markdown."""
+    spent: collections.Counter[str] = collections.Counter()
+    calls: collections.Counter[str] = collections.Counter()
+    for timeline in timelines:
+        for name, own in own_times(timeline):
+            spent[name] += own
+            calls[name] += 1
+    total = sum(spent.values())
+    lines = [("operation", "ms a step", "share", "calls a step")]
+    for name, time in spent.most_common(count):
+        lines.append((name[:80], f"{time / 1000 / steps:.3f}", f"{time / total:.1%}", f"{calls[name] / steps:.1f}"))
+    return markdown(lines)
+
+
+def idle_share(timelines: list[list[Event]]) -> float:
+    """The share of the time from the first event to the last in which a device did nothing, over all devices."""
+    begin = min(timeline[0].start for timeline in timelines)
+    end = max(event.start + event.duration for timeline in timelines for event in timeline)
+    busy = sum(own for timeline in timelines for _, own in own_times(timeline))
+    return max(0.0, 1 - busy / (len(timelines) * (end - begin)))
+
+
+def _is_of_device(process: str, thread: str) -> bool:
+    if process.startswith("/device:TPU"):
+        return thread == "XLA Ops"
+    if process.startswith("/device:"):
+        return thread.startswith("Stream")
+    return bool(re.match("tf_XLA(Eigen|PjRt)", thread))
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("workdir", type=Path)
+    parser.add_argument("--count", type=int, default=10, help="of operations")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    main()
