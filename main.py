@@ -15,6 +15,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from configs import default
 from resnet_jax import command_line
 from resnet_jax.channel import Channel
 from resnet_jax.errors import UsageError, full_disks_said
@@ -76,7 +77,8 @@ def train(_: list[str]) -> int:
         ledger = Ledger(age=process_age())
         settings = experiment.resolve(_CONFIG.value)
         if channel.is_main:
-            workdir.check(settings, may_change=experiment.MAY_CHANGE)
+            defaults = experiment.resolve(default.get_config())
+            workdir.check(settings, may_change=experiment.MAY_CHANGE, defaults=defaults)
         result = workdir.finished(settings) if channel.is_main else None
         check_same_run(channel, settings, workdir)
         if channel.gather("finished" if result else "")[0]:
@@ -102,7 +104,8 @@ def evaluate(_: list[str]) -> int:
 
         settings = experiment.resolve(_CONFIG.value)
         if channel.is_main:
-            workdir.check(settings, may_change=experiment.EVALUATION_MAY_CHANGE)
+            defaults = experiment.resolve(default.get_config())
+            workdir.check(settings, may_change=experiment.EVALUATION_MAY_CHANGE, defaults=defaults)
         check_same_run(channel, settings, workdir)
         with channel.first():
             built = experiment.build(_CONFIG.value, cache_dir=workdir.path, training=False)

@@ -20,7 +20,6 @@ import jax
 from jax.sharding import Mesh
 from jax.stages import Compiled
 
-from benchmarks.hbm_traffic import hbm_traffic
 from benchmarks.table import markdown
 from benchmarks.trainers.flax_style import flax_style
 from configs import resnet50
@@ -28,6 +27,7 @@ from resnet_jax import experiment, provenance
 from resnet_jax.command_line import fail
 from resnet_jax.compilation import compile_train_step
 from resnet_jax.errors import UsageError
+from resnet_jax.hbm_traffic import hbm_traffic
 from resnet_jax.program_cost import program_cost
 from resnet_jax.roofline import PEAKS
 from resnet_jax.sharding import make_mesh, over_batch, replicated
@@ -65,7 +65,7 @@ def measure(compiled: Compiled, mesh: Mesh, images: int) -> dict[str, Any]:
     peaks = PEAKS[mesh.devices.flat[0].device_kind]
     reduced = cost.collectives.get("all-reduce")
     return {
-        "bytes_accessed": cost.hbm_bytes / images,
+        "bytes_accessed": cost.bytes_accessed / images,
         "hbm_bytes": traffic.total / images,
         "flops": cost.flops / images,
         "peak_memory": cost.peak_memory,

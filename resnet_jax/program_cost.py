@@ -5,13 +5,15 @@ from typing import NamedTuple
 from jax.stages import Compiled
 
 from resnet_jax.collectives import Collectives, find_collectives
+from resnet_jax.hbm_traffic import has_chip_memory, hbm_traffic
 
 
 class ProgramCost(NamedTuple):
     """What one device does in one call."""
 
     flops: float  # a multiplication and an addition are two
-    hbm_bytes: float  # read and written
+    bytes_accessed: float  # read and written by operations, wherever that lies
+    hbm_bytes: float  # of these, what crosses the border of the chip; all, where the program does not say
     peak_memory: int | None  # bytes of arguments, temporaries and results, where one is put in place of another once
     collectives: dict[str, Collectives]
 
@@ -36,9 +38,11 @@ def program_cost(compiled: Compiled, *, parts: int) -> ProgramCost:
         + memory.output_size_in_bytes
         - memory.alias_size_in_bytes
     )
+    text, accessed = compiled.as_text() or "", parts * analysis["bytes accessed"]
     return ProgramCost(
         flops=device_flops(compiled, parts=parts),
-        hbm_bytes=parts * analysis["bytes accessed"],
+        bytes_accessed=accessed,
+        hbm_bytes=hbm_traffic(text).total if parts == 1 and has_chip_memory(text) else accessed,
         peak_memory=peak,
-        collectives=find_collectives(compiled.as_text() or ""),
+        collectives=find_collectives(text),
     )

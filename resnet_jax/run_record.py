@@ -53,8 +53,8 @@ def _draw(workdir: Workdir) -> None:
         from resnet_jax.report_picture import draw  # noqa: PLC0415  matplotlib takes a second to load
 
         draw(workdir.metrics, workdir.report, title=workdir.path.name)
-    except OSError as error:
-        logger.warning("%s is not drawn: %s", workdir.report, error.strerror or error)
+    except Exception as error:  # whatever matplotlib raises
+        logger.warning("%s is not drawn: %s", workdir.report, " ".join(str(error).split()))
 
 
 def _advice(experiment: Experiment, result: dict[str, Any]) -> list[str]:

@@ -48,7 +48,7 @@ class StepNeeds:
     def as_json(self) -> dict[str, Any]:
         """JSON values; None: unknown."""
         cost, least = self.cost, self.least_time
-        hbm_bytes = cost and cost.hbm_bytes
+        hbm_bytes, accessed = cost and cost.hbm_bytes, cost and cost.bytes_accessed
         return {
             "per_device": {
                 "flops": cost and cost.flops,
@@ -58,6 +58,7 @@ class StepNeeds:
                 "fits": self.fits,
             },
             "hbm_bytes_per_image": hbm_bytes and hbm_bytes * self.devices / self.batch_size,
+            "bytes_accessed_per_image": accessed and accessed * self.devices / self.batch_size,
             "collectives": cost
             and {kind: {"count": count, "bytes": size} for kind, (count, size) in cost.collectives.items()},
             "seconds_per_step_bound": least and {**least._asdict(), "bound": least.bound},

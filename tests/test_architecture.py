@@ -32,6 +32,7 @@ LAYERS = [
         "metrics",
         "quiet_imports",
         "compile_counter",
+        "hbm_traffic",
         "duration",
         "ledger",
         "compile_cache",

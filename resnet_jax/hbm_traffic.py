@@ -31,6 +31,11 @@ class Traffic(NamedTuple):
         return sum(self.operations.values()) + self.copies
 
 
+def has_chip_memory(program: str) -> bool:
+    """Whether a program says what lies on the chip, as those of TPUs do."""
+    return "S(1)}" in program
+
+
 def hbm_traffic(program: str) -> Traffic:
     """Adds up the entry computation.
 
