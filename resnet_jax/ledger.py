@@ -105,6 +105,12 @@ class Ledger:
             self._busy = [interval._replace(start=now) for interval in self._busy if interval.end > now]
         return dict(self._seconds)
 
+    def note_first_step(self) -> float:
+        """Whoever has results of a step says so: the seconds from the beginning until that was first done."""
+        if self.to_first_step is None:
+            self.to_first_step = self._clock() - self._began
+        return self.to_first_step
+
     def _turn_to(self, parts: list[str]) -> None:
         now = self._clock()
         self._host.append(_Interval(self._since, now, self._parts[-1]))
@@ -121,8 +127,7 @@ class Ledger:
                 start = max(self._begun.popleft(), self._free)
                 self._busy.append(_Interval(start, now, "step"))
                 self._free = now
-                if self.to_first_step is None:
-                    self.to_first_step = now - self._began
+            self.note_first_step()
 
 
 def _shared_out(host: list[_Interval], busy: list[_Interval]) -> Iterator[tuple[str, float]]:

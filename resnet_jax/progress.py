@@ -41,11 +41,10 @@ class Progress:
         """One step was made."""
         self._bar.update()
 
-    def first_step(self, after: float | None, spent: Mapping[str, float]) -> None:
+    def first_step(self, after: float, spent: Mapping[str, float]) -> None:
         """Says how many seconds after the start the first step was done, and what they were spent on."""
-        if after is not None:
-            parts = ", ".join(f"{part} {seconds:.1f}" for part, seconds in spent.items() if seconds >= 0.05)
-            logger.info("first step   after %.1f s (%s)", after, parts)
+        parts = ", ".join(f"{part} {seconds:.1f}" for part, seconds in spent.items() if seconds >= 0.05)
+        logger.info("first step   after %.1f s (%s)", after, parts)
 
     def train(self, step: int, scalars: Mapping[str, float]) -> None:
         """Shows the scalars of the steps up to `step`: on the bar if there is one, else as a line."""

@@ -82,7 +82,7 @@ class RunLog:
         fetched = jax.device_get(totals)
         self._check(step, fetched)
         if not self._step:
-            self._progress.first_step(self._ledger.to_first_step, self._ledger.seconds())
+            self._progress.first_step(self._ledger.note_first_step(), self._ledger.seconds())
         self._step, self._lr, self._loss_scale = step, float(fetched.lr), fetched.loss_scale
         self._window.steps += 1
         self._window.flops += flops

@@ -28,7 +28,7 @@ def test_everything_is_measured_and_recorded(tmp_path, data_dir):
     cold, warm = measured["first_step"]["cold"], measured["first_step"]["warm"]
     for found in (cold, warm):
         assert {"import", "start", "compile", "step"} <= set(found["parts"])
-        assert found["seconds"] <= sum(found["parts"].values())
+        assert found["seconds"] <= sum(found["parts"].values()) + 0.001  # it is rounded to that
     assert warm["parts"]["compile"] < cold["parts"]["compile"]
     step = measured["step"]
     assert len(step["images_per_second"]["windows"]) == 2 and step["programs_compiled_later"] == 0
