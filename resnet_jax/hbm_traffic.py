@@ -1,8 +1,8 @@
 """What a compiled TPU program moves through the memory outside of the chip, read from its text.
 
 XLA's own 'bytes accessed' adds up what its operations read and write wherever that lies: a tensor that is copied into
-the memory on the chip beforehand counts when it is read, when it is written there, and when it is used. Here it counts
-once, when it crosses the border.
+the memory on the chip beforehand counts three or four times, and again when it is used (docs/performance.md). Here it
+counts once, when it crosses the border.
 """
 
 import collections
