@@ -25,6 +25,7 @@ def test_the_work_directory(finished):
         ".lock",
         "classes.json",
         "config.json",
+        "report.png",
         "run.json",
         "metrics.jsonl",
         "train.log",
