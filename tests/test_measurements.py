@@ -44,6 +44,12 @@ def test_a_step_is_measured_without_any_of_the_data(tiny, monkeypatch):
     assert found["mfu"] is None and found["share_of_bound"] is None  # nobody knows the peak of these devices
 
 
+def test_steps_that_have_gone_wrong_are_not_measured():
+    wild = experiment.build(tiny_config({"schedule.base_lr": 1e30, "schedule.warmup_epochs": 0.0}))
+    with pytest.raises(UsageError, match="the loss is nan after 7 steps on random images: take a lower"):
+        measure_step(wild, WINDOWS)
+
+
 def test_where_the_peak_is_known_so_is_the_share_of_it(tiny, monkeypatch):
     from resnet_jax.measurements import step
     from resnet_jax.roofline import Peaks

@@ -11,7 +11,7 @@ from resnet_jax.batch import Batch
 from resnet_jax.compilation import compile_train_step, initial_state
 from resnet_jax.compile_counter import CompileCounter
 from resnet_jax.data.feed import device_batches
-from resnet_jax.errors import NonFiniteError
+from resnet_jax.errors import UsageError
 from resnet_jax.experiment import Experiment
 from resnet_jax.measurements.windows import Windows, rates, spread, time_windows, wall_clock
 from resnet_jax.program_cost import ProgramCost, program_cost
@@ -24,7 +24,7 @@ def measure_step(experiment: Experiment, windows: Windows) -> dict[str, Any]:
     """Times the step at the last image size of the training.
 
     Raises:
-      NonFiniteError: the loss is not finite after all windows.
+      UsageError: the loss is not finite after all windows: such steps are not what is to be measured.
     """
     size = experiment.train_loader.image_size_at(experiment.plan.schedule_steps - 1)
     start = wall_clock()
@@ -38,7 +38,10 @@ def measure_step(experiment: Experiment, windows: Windows) -> dict[str, Any]:
         recompiled = compiled.unexpected
     loss = runner.loss()
     if not np.isfinite(loss):
-        raise NonFiniteError(f"the loss is {loss} after {windows.total_steps} steps on random images")
+        raise UsageError(
+            f"the loss is {loss} after {windows.total_steps} steps on random images: take a lower "
+            "config.schedule.base_lr, or fewer config.benchmark.windows"
+        )
     batch_size = experiment.train_loader.order.batch_size
     return {
         "image_size": size,
