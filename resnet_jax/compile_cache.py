@@ -5,7 +5,6 @@ from pathlib import Path
 
 import jax
 
-
 _KEY = "jax_compilation_cache_dir"
 
 
