@@ -6,10 +6,12 @@
 Each trainer is a process that stays; they take turns, window by window, so that what else the machine does meets them
 alike, and only one of them works at a time. Images are random uint8 on the device already, several batches in turn. A
 figure is the median over the windows; "ours is" is the median of the ratios within a round. What is not installed, or
-has no memory, is named and left out. PyTorch's network is timm's or torchvision's, whichever is installed.
+has no memory beside the others, is named and left out: measure that one again alone, by --trainers, at that size.
+PyTorch's network is timm's or torchvision's, whichever is installed.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
@@ -53,8 +55,9 @@ class StepProcess:
     def seconds(self, steps: int) -> float | None:
         """Makes so many steps; None: it failed, see `error`."""
         assert self._process.stdin
-        self._process.stdin.write(f"{steps}\n")
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # then there is no answer, and that is said
+            self._process.stdin.write(f"{steps}\n")
+            self._process.stdin.flush()
         return self._take(self._answer())
 
     def _answer(self) -> dict[str, Any]:
@@ -77,13 +80,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
         result = compare(options.trainers, task, windows=options.windows, steps=options.steps, warmup=options.warmup)
         record["results"].append(result)
+        record["best"] = best_of(record["results"])
         print(f"\nbatch {batch_size}", table(result), sep="\n", flush=True)
+        if options.json:
+            options.json.write_text(json.dumps(record, indent=1) + "\n")
     best = best_of(record["results"])
     print(
         "", *(f"best {name:6} {rate:10,.1f} images/s at batch {size}" for name, (rate, size) in best.items()), sep="\n"
     )
-    if options.json:
-        options.json.write_text(json.dumps({**record, "best": best}, indent=1) + "\n")
 
 
 def compare(trainers: Sequence[str], task: Task, *, windows: int, steps: int, warmup: int) -> dict[str, Any]:

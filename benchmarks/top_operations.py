@@ -85,7 +85,8 @@ def device_timelines(events: list[dict[str, Any]]) -> list[list[Event]]:
             found[event["pid"], event["tid"]].append(Event(event["ts"], event.get("dur", 0.0), event["name"]))
     if not found:
         raise UsageError("there is no operation of a device in the trace: take a later train.profile_at, or more steps")
-    return [sorted(timeline) for timeline in found.values()]
+    # What runs inside another comes after it, also where both begin at once.
+    return [sorted(timeline, key=lambda event: (event.start, -event.duration)) for timeline in found.values()]
 
 
 def own_times(timeline: list[Event]) -> Iterator[tuple[str, float]]:
@@ -118,11 +119,14 @@ def table(timelines: list[list[Event]], *, steps: int, count: int) -> str:
 
 
 def idle_share(timelines: list[list[Event]]) -> float:
-    """The share of the time from the first event to the last in which a device did nothing, over all devices."""
-    begin = min(timeline[0].start for timeline in timelines)
-    end = max(event.start + event.duration for timeline in timelines for event in timeline)
-    busy = sum(own for timeline in timelines for _, own in own_times(timeline))
-    return max(0.0, 1 - busy / (len(timelines) * (end - begin)))
+    """The share of the time from the first event to the last in which no timeline had anything to do."""
+    events = sorted(event for timeline in timelines for event in timeline)
+    begin = free = events[0].start
+    idle = 0.0
+    for event in events:
+        idle += max(0.0, event.start - free)
+        free = max(free, event.start + event.duration)
+    return idle / (free - begin)
 
 
 def _is_of_device(process: str, thread: str) -> bool:

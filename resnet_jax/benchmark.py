@@ -10,6 +10,7 @@ from typing import Any
 
 from resnet_jax import provenance
 from resnet_jax.data.feed import cores, decoders
+from resnet_jax.errors import UsageError
 from resnet_jax.experiment import BenchmarkRequest, Experiment
 from resnet_jax.ledger import TRAINING
 from resnet_jax.ledger_words import advice, shares_line
@@ -69,8 +70,13 @@ def benchmark(
 
 
 def record_path(directory: Path) -> Path:
-    """A file of this moment in a directory, which is made."""
-    directory.mkdir(parents=True, exist_ok=True)
+    """A file of this moment in a directory, which is made; raises UsageError if it cannot be."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"{directory} cannot be made ({error.strerror}): name another --workdir, or a file by config.benchmark.json"
+        ) from None
     return directory / f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H-%M-%S}.json"
 
 

@@ -13,12 +13,12 @@ class CompileCounter:
 
     def __init__(self) -> None:
         self.count = 0  # programs
-        self._expected = 0
+        self._expected: int | None = None
 
     @property
     def unexpected(self) -> int:
-        """How many were compiled since `expect_no_more`."""
-        return self.count - self._expected
+        """How many were compiled since `expect_no_more`; before that, each is expected."""
+        return 0 if self._expected is None else self.count - self._expected
 
     def expect_no_more(self) -> None:
         """All programs of a run are there."""

@@ -14,7 +14,10 @@ from typing import NamedTuple
 _BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f32": 4, "s32": 4, "u32": 4}
 _ARRAY = re.compile(r"(\w+)\[([\d,]*)\](?:\{([^}]*)\})?")  # as bf16[128,56,56,64]{0,3,2,1:T(8,128)(2,1)S(1)}
 _INSTRUCTION = re.compile(r"\s*(?:ROOT )?%?([\w.\-]+) = (\(.*?\)|\S+) ([\w\-]+)\((.*)")
-_NOTHING_MOVES = {"parameter", "tuple", "get-tuple-element", "bitcast", "constant", "copy-done", "slice-done"}
+_NOTHING_MOVES = {
+    *("parameter", "tuple", "get-tuple-element", "bitcast", "constant", "after-all", "opt-barrier"),
+    *("while", "conditional", "call"),
+}
 _COPIES = {"copy-start", "slice-start"}  # by the DMA engines, while other operations go on
 _NAME_OF_NOTHING = "ConcatBitcast"  # of slices that were copied one after the other into one place
 
@@ -54,7 +57,7 @@ def hbm_traffic(program: str) -> Traffic:
         shapes[name] = shape
         if kind in _COPIES:
             copies += _copied(shape)
-        elif kind not in _NOTHING_MOVES and _NAME_OF_NOTHING not in line:
+        elif kind not in _NOTHING_MOVES and not kind.endswith("-done") and _NAME_OF_NOTHING not in line:
             operands = re.findall(r"%([\w.\-]+)", rest.split("), ", 1)[0])
             moved = _outside(shape) + sum(_outside(shapes.get(operand, "")) for operand in operands)
             operations[_kind(kind, line, bodies)] += moved

@@ -67,6 +67,7 @@ class RunLog:
         self._loss_scale: LossScale | None = None
         self._left_out = 0  # updates, in a row
         self._window = _Window(dict.fromkeys(ledger.seconds(), 0.0))
+        self._windows = 0
 
     def add(self, step: int, totals: StepTotals, *, flops: float) -> None:
         """Waits for the totals of the update that led to `step` and takes them in.
@@ -111,7 +112,7 @@ class RunLog:
     def images_per_second(self) -> float:
         """Since this process began, while it trained: without loading, compiling, evaluating and saving."""
         training = _training(self._ledger.seconds())
-        return self._images / training if training else math.nan
+        return self._images / training if self._images else math.nan
 
     def _check(self, step: int, fetched: StepTotals) -> None:
         loss, grad_norm, count = float(fetched.examples.loss), float(fetched.grad_norm), int(fetched.examples.count)
@@ -141,7 +142,9 @@ class RunLog:
             self._writers.scalars(self._step, "train", scalars)
         seconds_left = (self._total_steps - self._step) * _training(spent) / window.steps
         self._progress.train(self._step, scalars | {"seconds_left": seconds_left})
-        self._progress.advise(advice(spent, **self._machine.decoders))
+        self._windows += 1
+        if self._windows > 1:  # the first has the start of the decoders in it
+            self._progress.advise(advice(spent, **self._machine.decoders))
         platform.work_unit().set_task_status(f"step {self._step} of {self._total_steps}, loss {scalars['loss']:.4f}")
 
 

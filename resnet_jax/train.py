@@ -229,9 +229,9 @@ class _Run:
     def _settle(self, at: Position) -> Position:
         """Takes the pending totals into the log. Raises NonFiniteError if the state is spoilt."""
         if at.pending is not None:
-            self.log.add(at.step, at.pending, flops=at.flops)
             if at.step == self.start.step + 1:
                 self.compiled.expect_no_more()
+            self.log.add(at.step, at.pending, flops=at.flops)
         return at._replace(pending=None)
 
     def _evaluate(self, at: Position, state: TrainState) -> Position:

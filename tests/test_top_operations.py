@@ -32,7 +32,8 @@ def test_operations_of_a_device_are_told_from_all_others(process, threads):
 
 
 def test_what_runs_inside_an_operation_is_not_its_own_time():
-    timeline = [Event(0, 10, "loop"), Event(1, 4, "body"), Event(2, 1, "add"), Event(6, 3, "body"), Event(20, 5, "end")]
+    events = [*names("/device:TPU:0", "XLA Ops"), done(0, 0, 4, "body"), done(0, 0, 10, "loop"), done(0, 1, 1, "add")]
+    (timeline,) = device_timelines([*events, done(0, 6, 3, "body"), done(0, 20, 5, "end")])
     times = {}
     for name, own in own_times(timeline):
         times[name] = times.get(name, 0) + own
@@ -45,7 +46,10 @@ def test_the_table_is_of_a_step():
         [cell.strip() for cell in line.split("|")[1:-1]] for line in table(timelines, steps=2, count=1).splitlines()
     ]
     assert lines[2:] == [["conv", "3.500", "87.5%", "1.0"]]
-    assert idle_share([[Event(0, 3, "conv")], [Event(5, 5, "conv")]]) == 1 - 8 / 20
+
+
+def test_idle_is_when_no_stream_of_the_device_works():
+    assert idle_share([[Event(0, 3, "conv"), Event(5, 5, "conv")], [Event(2, 2, "copy")]]) == 1 / 10
 
 
 def write_trace(workdir, name, events):

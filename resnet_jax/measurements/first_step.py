@@ -51,17 +51,15 @@ def _run(program: Path, scratch: Path, name: str) -> dict[str, Any]:
     workdir = scratch / name
     command = [sys.executable, str(program), f"--config={program.parent / 'configs' / 'run.py'}:{scratch / 'config'}"]
     environment = {**os.environ, **_KEEP_ALL, "JAX_COMPILATION_CACHE_DIR": str(scratch / "cache")}
-    with subprocess.Popen(
-        [*command, f"--workdir={workdir}"],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    errors = scratch / f"{name}.log"  # a pipe that nobody reads would stop the run when it is full
+    with errors.open("w") as log:
+        process = subprocess.Popen(
+            [*command, f"--workdir={workdir}"], env=environment, stdout=subprocess.DEVNULL, stderr=log
+        )
         _stop_after_first_step(process, workdir / "metrics.jsonl")
-        _, errors = process.communicate()
+        process.wait()
     if process.returncode not in (0, _STOPPED):
-        last = (errors.strip() or "it said nothing").splitlines()[-1]
+        last = (errors.read_text(errors="replace").strip() or "it said nothing").splitlines()[-1]
         raise UsageError(f"a run that was to be timed ended with status {process.returncode}: {last}")
     return _read(workdir)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from resnet_jax.data.feed import host_batches
 from resnet_jax.experiment import Experiment
-from resnet_jax.measurements.windows import Windows, rates, spread, wall_clock
+from resnet_jax.measurements.windows import SPARE_BATCHES, Windows, rates, spread, wall_clock
 from resnet_jax.process_tree import ProcessTree
 
 
@@ -14,7 +14,7 @@ def measure_loader(experiment: Experiment, windows: Windows) -> dict[str, Any]:
     loaded = host_batches(
         experiment.train_loader,
         start=0,
-        stop=windows.total_steps + 1,  # it ends no window early, with its threads
+        stop=windows.total_steps + SPARE_BATCHES,
         num_threads=experiment.num_threads,
         num_workers=experiment.num_workers,
         stopping=lambda: False,

@@ -34,6 +34,7 @@ def measure_step(experiment: Experiment, windows: Windows) -> dict[str, Any]:
     runner = StepRunner(experiment, step, size)
     with CompileCounter() as compiled:
         compiled.expect_no_more()
+        runner(windows.warmup_steps)
         seconds = time_windows(windows, runner, clock=wall_clock)
         recompiled = compiled.unexpected
     loss = runner.loss()
@@ -74,7 +75,7 @@ class StepRunner:
     def loss(self) -> float:
         """The mean of the last batch."""
         examples = jax.device_get(self._totals).examples
-        return float(examples.loss) / float(examples.count)
+        return float(examples.loss) / float(examples.count) if examples.count else 0.0  # one that was left out
 
 
 def _random_batches(experiment: Experiment, size: int) -> Iterator[Batch[np.ndarray]]:

@@ -9,20 +9,20 @@ from resnet_jax.compilation import compile_train_steps, initial_state
 from resnet_jax.data.feed import device_batches, host_batches
 from resnet_jax.experiment import Experiment
 from resnet_jax.ledger import Ledger
-from resnet_jax.measurements.windows import Windows, rates, time_windows, wall_clock
+from resnet_jax.measurements.windows import SPARE_BATCHES, Windows, rates, time_windows, wall_clock
 
 
 def measure_together(experiment: Experiment, windows: Windows) -> dict[str, Any]:
     """Times training steps on loaded batches; totals are fetched one step late, as in training.
 
     Returns:
-      The rates, and where the seconds of all windows and of the warm-up went (`ledger.py`).
+      The rates, and where the seconds of all windows went (`ledger.py`).
     """
     steps, state = compile_train_steps(experiment), initial_state(experiment)
     loaded = host_batches(
         experiment.train_loader,
         start=0,
-        stop=windows.total_steps + 1,
+        stop=windows.total_steps + SPARE_BATCHES,
         num_threads=experiment.num_threads,
         num_workers=experiment.num_workers,
         stopping=lambda: False,
@@ -41,7 +41,9 @@ def measure_together(experiment: Experiment, windows: Windows) -> dict[str, Any]
                 pending = totals
             jax.block_until_ready(pending)
 
+        run(windows.warmup_steps)
+        before = ledger.seconds()
         seconds = time_windows(windows, run, clock=wall_clock)
-        spent = ledger.seconds()
+        spent = {part: total - before[part] for part, total in ledger.seconds().items()}
     images = windows.steps * experiment.train_loader.order.batch_size
     return {"images_per_second": rates(seconds, images), "seconds": {part: s for part, s in spent.items() if s}}

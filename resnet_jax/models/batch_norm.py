@@ -117,8 +117,8 @@ class BatchNorm(nn.Module):
 
 def _rounded(x: jax.Array, dtype: DTypeLike) -> jax.Array:
     """float32 with the precision of `dtype`; its gradient is not rounded."""
-    kind = jnp.finfo(dtype)
-    rounding = jax.lax.reduce_precision(x, exponent_bits=kind.nexp, mantissa_bits=kind.nmant) - x
+    # The exponent stays float32's: else numbers that are small for float16 would become zero, which its own do not.
+    rounding = jax.lax.reduce_precision(x, exponent_bits=8, mantissa_bits=jnp.finfo(dtype).nmant) - x
     return x + jax.lax.stop_gradient(rounding)
 
 

@@ -81,6 +81,16 @@ def test_in_bfloat16_nothing_is_further_from_the_truth():
         assert relative_gap(one, wanted) < 1.05 * relative_gap(other, wanted)
 
 
+def test_small_scales_are_no_zeros_in_float16():
+    """As where a residual branch starts at zero: the scaled kernel is below the least normal number of float16."""
+    x, kernel, params, stats = inputs()
+    params = {name: 1e-4 * leaf for name, leaf in params.items()}
+    truth = value_and_gradients(apart, x, kernel, params, stats)
+    found = value_and_gradients(functools.partial(folded, dtype=jnp.float16), x, kernel, params, stats)
+    for wanted, got in zip(parts(truth), parts(found), strict=True):
+        assert relative_gap(got, wanted) < 5e-3
+
+
 def test_the_gradient_needs_no_product():
     x, kernel, params, stats = inputs()
     _, back = jax.vjp(lambda *given: folded(*given, stats)[0], x, kernel, params)
