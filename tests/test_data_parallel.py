@@ -68,6 +68,7 @@ def test_the_type_of_the_sum_is_that_of_the_config_and_not_of_the_activations(ch
     assert summed_kernels(changes) == {dtype}
 
 
+@pytest.mark.slow
 def test_bfloat16_rounds_the_gradient_and_nothing_else():
     exact, exact_totals = one_step({})
     rounded, totals = one_step({"train.reduce_dtype": "bfloat16"})
@@ -88,6 +89,7 @@ def test_bfloat16_needs_whole_groups_on_a_device():
         build({"train.reduce_dtype": "float16"})
 
 
+@pytest.mark.slow
 def test_counts_are_whole_numbers():
     _, totals = one_step({})
     assert totals.examples.count.dtype == jnp.int32 and totals.examples.count == 96

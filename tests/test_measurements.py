@@ -44,12 +44,14 @@ def test_a_step_is_measured_without_any_of_the_data(tiny, monkeypatch):
     assert found["mfu"] is None and found["share_of_bound"] is None  # nobody knows the peak of these devices
 
 
+@pytest.mark.slow
 def test_steps_that_have_gone_wrong_are_not_measured():
     wild = experiment.build(tiny_config({"schedule.base_lr": 1e30, "schedule.warmup_epochs": 0.0}))
     with pytest.raises(UsageError, match="the loss is nan after 7 steps on random images: take a lower"):
         measure_step(wild, WINDOWS)
 
 
+@pytest.mark.slow
 def test_where_the_peak_is_known_so_is_the_share_of_it(tiny, monkeypatch):
     from resnet_jax.measurements import step
     from resnet_jax.roofline import Peaks
@@ -70,6 +72,7 @@ def test_the_loader_is_measured_by_the_clock_and_by_the_cpu(tiny):
     assert found["megabytes_per_second"]["median"] == pytest.approx(found["images_per_second"]["median"] * pixels)
 
 
+@pytest.mark.slow
 def test_together_says_where_the_time_went(tiny):
     found = measure_together(tiny, WINDOWS)
     assert len(found["images_per_second"]["windows"]) == 3 and found["seconds"]["step"] > 0
