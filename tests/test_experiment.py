@@ -9,7 +9,6 @@ from ml_collections import config_flags
 from configs import default, resnet50_fast
 from resnet_jax import experiment
 from resnet_jax.batch import abstract_batch
-from resnet_jax.compilation import initial_state
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment import Plan, inputs
 from resnet_jax.sharding import over_batch
@@ -207,12 +206,6 @@ def test_a_run_may_be_cut_short_without_another_schedule():
     whole = experiment.build(tiny_config())
     assert built.description["rate"].split()[-1] != "0"
     assert whole.plan.total_steps == whole.plan.schedule_steps == 21
-
-
-def test_the_learning_rate_is_in_proportion_to_the_batch():
-    built = experiment.build(tiny_config({"schedule.warmup_epochs": 0.0}))
-    _, totals = jax.jit(built.train_step)(initial_state(built), built.train_loader.batch(0).batch)
-    assert float(totals.lr) == pytest.approx(0.1 * 48 / 256)
 
 
 def test_evaluation_batches_are_no_larger_than_needed():

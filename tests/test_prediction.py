@@ -8,7 +8,9 @@ from tests.tiny import tiny_config
 
 def test_probabilities_and_classes_are_those_of_the_logits_of_evaluation():
     config = tiny_config()
-    built, inference = experiment.build(config), experiment.build_inference(config, num_classes=10)
+    devices = jax.devices()[:1]
+    built = experiment.build(config, devices=devices)
+    inference = experiment.build_inference(config, num_classes=10, devices=devices)
     variables = jax.device_get(jax.jit(built.init)().variables)
     assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, inference.shapes)
     batch = built.eval_loader.batch(0).batch

@@ -141,15 +141,6 @@ def test_the_state_is_donated():
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
 
 
-def test_groups_that_fit_a_device_need_no_collective_inside_the_network():
-    def all_reduces(group_size):
-        compiled = compile_train_step(build(8, {"model.bn_group_size": group_size}))
-        return compiled.as_text().count(" all-reduce(")
-
-    assert all_reduces(6) <= 2
-    assert all_reduces(48) > 10
-
-
 def close(got, expected, rtol=1e-5):
     """Whether two states are equal up to rounding, leaf by leaf."""
     return all(
@@ -171,7 +162,7 @@ EVERYTHING = {
 
 @pytest.mark.parametrize(
     ("devices", "parts"),
-    [(8, 2), *(pytest.param(*numbers, marks=pytest.mark.slow) for numbers in [(1, 2), (1, 8), (2, 4), (4, 2)])],
+    [(2, 4), *(pytest.param(*numbers, marks=pytest.mark.slow) for numbers in [(1, 2), (1, 8), (4, 2), (8, 2)])],
 )
 def test_parts_of_a_batch_add_up_to_the_whole(devices, parts):
     changes = EVERYTHING | {"data.batch_size": 96, "model.bn_group_size": 6}
@@ -222,10 +213,15 @@ def test_a_static_loss_scale_changes_nothing_in_float32():
     assert (float(scaled.loss_scale.scale), int(scaled.loss_scale.skipped)) == (128.0, 0)
 
 
-def test_an_overflow_is_left_out_counted_and_halves_the_scale():
+@functools.cache
+def with_a_dynamic_scale():
+    """A state, a batch and the step."""
     built = build(1, {"loss.scale": 2.0**24, "loss.scale_growth_steps": 2, "ema.decay": 0.9})
-    state, batch = initial_state(built), built.train_loader.batch(0).batch
-    step = jax.jit(built.train_step)
+    return initial_state(built), built.train_loader.batch(0).batch, jax.jit(built.train_step)
+
+
+def test_an_overflow_is_left_out_counted_and_halves_the_scale():
+    state, batch, step = with_a_dynamic_scale()
     huge = state.replace(loss_scale=state.loss_scale.replace(scale=jnp.float32(jnp.inf)))
     after, totals = step(huge, batch)
     assert int(after.step) == 1
@@ -239,10 +235,9 @@ def test_an_overflow_is_left_out_counted_and_halves_the_scale():
 
 
 def test_at_scale_one_what_is_not_finite_shows():
-    built = build(1, {"loss.scale": 1.0, "loss.scale_growth_steps": 2000})
-    state, batch = initial_state(built), built.train_loader.batch(0).batch
-    broken = state.replace(params=jax.tree.map(lambda leaf: leaf * jnp.nan, state.params))
-    _, totals = jax.jit(built.train_step)(broken, batch)
+    state, batch, step = with_a_dynamic_scale()
+    broken = jax.tree.map(lambda leaf: leaf * jnp.nan, state.params)
+    _, totals = step(state.replace(params=broken, loss_scale=state.loss_scale.replace(scale=jnp.float32(1))), batch)
     assert not np.isfinite(totals.grad_norm)
 
 
@@ -253,6 +248,7 @@ def test_float16_trains_with_a_dynamic_scale():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
 
 
+@pytest.mark.slow
 def test_every_image_size_has_its_program():
     built = build(2, {"data.progressive.sizes": (8,), "data.progressive.until_epochs": (1.0,)})
     programs = compile_train_steps(built)

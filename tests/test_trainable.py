@@ -70,7 +70,8 @@ def test_the_head_alone_is_trained_and_the_rest_stays_bit_by_bit(weights, parts)
     assert changed(before.average, state.average) == {f"params/{name}" for name in HEAD}
 
 
-@pytest.mark.parametrize("parts", [1, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("parts", [1, 3])
 def test_without_a_pattern_everything_changes(weights, parts):
     changes = TO_SEVEN_CLASSES | {"model.init_from": weights, "train.accumulate": parts}
     before, state, _ = after(build(changes), 20)

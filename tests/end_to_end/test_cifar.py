@@ -115,6 +115,7 @@ def check(workdir, done):
     return result
 
 
+@pytest.mark.slow
 def test_the_recipe_learns_what_tfds_prepared(prepared, tmp_path):
     done = processes.run("configs/cifar10.py", tmp_path, prepared, SMALL)
     check(tmp_path, done)
