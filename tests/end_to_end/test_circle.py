@@ -210,7 +210,8 @@ def start_of_an_export(run, directory, data_dir):
         text=True,
     )
     deadline = time.monotonic() + 120
-    while not directory.with_name(directory.name + ".part").exists():
+    part = directory.with_name(directory.name + ".part")
+    while not (part.exists() and any(part.iterdir())):  # it is locked only after it was made
         assert process.poll() is None and time.monotonic() < deadline, process.communicate(timeout=10)
         time.sleep(0.002)
     return process
