@@ -16,14 +16,14 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from configs import default
-from resnet_jax import command_line
-from resnet_jax.channel import Channel
+from resnet_jax.distributed.channel import Channel
+from resnet_jax.distributed.signals import Signals
+from resnet_jax.distributed.stop_requests import Requests
 from resnet_jax.errors import UsageError, full_disks_said
-from resnet_jax.progress import show_log
-from resnet_jax.signals import Signals
-from resnet_jax.stopping import Requests
-from resnet_jax.summary import summary
-from resnet_jax.workdir import Workdir
+from resnet_jax.programs import command_line
+from resnet_jax.reporting.progress import show_log
+from resnet_jax.reporting.run_record import summary
+from resnet_jax.reporting.workdir import Workdir
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run is kept; default: runs/<name of the config file>.")
@@ -68,11 +68,10 @@ def train(_: list[str]) -> int:
     with _at_work_in(workdir) as (channel, requests):
         # Imported once the command line is known to be good: they take seconds.
         from resnet_jax import experiment  # noqa: PLC0415
-        from resnet_jax.compile_cache import keep_programs  # noqa: PLC0415
-        from resnet_jax.ledger import Ledger  # noqa: PLC0415
-        from resnet_jax.process_age import process_age  # noqa: PLC0415
-        from resnet_jax.same_run import check_same_run  # noqa: PLC0415
-        from resnet_jax.train import train as run  # noqa: PLC0415
+        from resnet_jax.experiment.compile import keep_programs  # noqa: PLC0415
+        from resnet_jax.programs.run_identity import check_same_run  # noqa: PLC0415
+        from resnet_jax.programs.train import train as run  # noqa: PLC0415
+        from resnet_jax.reporting.time_accounting import Ledger, process_age  # noqa: PLC0415
 
         ledger = Ledger(age=process_age())
         settings = experiment.resolve(_CONFIG.value)
@@ -98,9 +97,9 @@ def evaluate(_: list[str]) -> int:
     which = _CONFIG.value.eval.checkpoint
     with _at_work_in(workdir, must_hold_a_run=which in ("latest", "best") or which.isdigit()) as (channel, requests):
         from resnet_jax import experiment  # noqa: PLC0415
-        from resnet_jax.compile_cache import keep_programs  # noqa: PLC0415
-        from resnet_jax.evaluate import evaluate as run  # noqa: PLC0415
-        from resnet_jax.same_run import check_same_run  # noqa: PLC0415
+        from resnet_jax.experiment.compile import keep_programs  # noqa: PLC0415
+        from resnet_jax.programs.evaluation.evaluate import evaluate as run  # noqa: PLC0415
+        from resnet_jax.programs.run_identity import check_same_run  # noqa: PLC0415
 
         settings = experiment.resolve(_CONFIG.value)
         if channel.is_main:
@@ -118,8 +117,8 @@ def plan(_: list[str]) -> int:
     _check_alone()
     show_log()
     from resnet_jax import experiment  # noqa: PLC0415
-    from resnet_jax.plan_run import plan_run  # noqa: PLC0415
-    from resnet_jax.topology import topology_devices  # noqa: PLC0415
+    from resnet_jax.analysis.tpu_topology import topology_devices  # noqa: PLC0415
+    from resnet_jax.programs.plan import plan_run  # noqa: PLC0415
 
     topology, json_path = _CONFIG.value.plan.topology, _CONFIG.value.plan.json
     devices = None if topology is None else topology_devices(topology)
@@ -132,10 +131,10 @@ def benchmark(_: list[str]) -> int:
     _check_alone()
     show_log()
     from resnet_jax import experiment  # noqa: PLC0415
-    from resnet_jax.benchmark import benchmark as run  # noqa: PLC0415
-    from resnet_jax.benchmark import record_path  # noqa: PLC0415
-    from resnet_jax.measurements.first_step import measure_first_step  # noqa: PLC0415
-    from resnet_jax.record_file import check_writable  # noqa: PLC0415
+    from resnet_jax.analysis.measure.first_step import measure_first_step  # noqa: PLC0415
+    from resnet_jax.files import check_writable  # noqa: PLC0415
+    from resnet_jax.programs.benchmark import benchmark as run  # noqa: PLC0415
+    from resnet_jax.programs.benchmark import record_path  # noqa: PLC0415
 
     request, settings = experiment.benchmark_requested(_CONFIG.value), experiment.resolve(_CONFIG.value)
     workdir = Workdir(_WORKDIR.value or default_workdir())
@@ -153,8 +152,8 @@ def predict(places: list[str]) -> int:
     show_log(stream=sys.stderr)  # stdout is for the answers
     command_line.pass_any_names()
     from resnet_jax.data.sources.files import list_images  # noqa: PLC0415
-    from resnet_jax.predict import Wanted  # noqa: PLC0415
-    from resnet_jax.predict import predict as run  # noqa: PLC0415
+    from resnet_jax.programs.predict import Wanted  # noqa: PLC0415
+    from resnet_jax.programs.predict import predict as run  # noqa: PLC0415
 
     wanted = Wanted(**_CONFIG.value.predict)
     paths = list_images(places, sys.stdin or ())
@@ -165,9 +164,9 @@ def export(_: list[str]) -> int:
     """Writes files that serve without this program; returns the exit status."""
     show_log()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what is half made is removed
-    from resnet_jax.chosen import find_weights  # noqa: PLC0415
-    from resnet_jax.export import check_request  # noqa: PLC0415
-    from resnet_jax.export import export as run  # noqa: PLC0415
+    from resnet_jax.programs.export.export import check_request  # noqa: PLC0415
+    from resnet_jax.programs.export.export import export as run  # noqa: PLC0415
+    from resnet_jax.weights.select import find_weights  # noqa: PLC0415
 
     options, workdir = _CONFIG.value.export, Workdir(_WORKDIR.value or default_workdir())
     weights = _CONFIG.value.eval
@@ -187,7 +186,7 @@ def _chosen_network(*, dtype: str | None = None, alone: bool = False) -> tuple:
     import jax  # noqa: PLC0415
 
     from resnet_jax import experiment  # noqa: PLC0415
-    from resnet_jax.chosen import choose, outputs_and_names, read_chosen  # noqa: PLC0415
+    from resnet_jax.weights.select import choose, outputs_and_names, read_chosen  # noqa: PLC0415
 
     workdir = Workdir(_WORKDIR.value or default_workdir())
     request = experiment.requested(_CONFIG.value)
@@ -217,8 +216,8 @@ def _at_work_in(workdir: Workdir, *, must_hold_a_run: bool = False) -> Iterator[
 @contextlib.contextmanager
 def _joined(requests: Requests) -> Iterator[Channel]:
     """Waits for the other processes; what signals ask for is for all of them from then on."""
-    from resnet_jax import cluster  # noqa: PLC0415  it loads JAX
-    from resnet_jax.rendezvous import meet  # noqa: PLC0415
+    from resnet_jax.distributed import cluster  # noqa: PLC0415  it loads JAX
+    from resnet_jax.distributed.rendezvous import meet  # noqa: PLC0415
 
     timeout = _JOIN_TIMEOUT.value
     given = {"coordinator": _COORDINATOR.value, "num_processes": _NUM_PROCESSES.value}
@@ -255,7 +254,7 @@ def prepare(_: list[str]) -> int:
     """Prepares ImageNet from its archives, or says that it is prepared; returns the exit status."""
     _check_alone()
     show_log()
-    from resnet_jax.prepare import prepare as run  # noqa: PLC0415
+    from resnet_jax.programs.prepare.prepare import prepare as run  # noqa: PLC0415
 
     return run(data_dir=_CONFIG.value.data.data_dir, **_CONFIG.value.prepare)
 

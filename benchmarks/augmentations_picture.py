@@ -1,4 +1,4 @@
-"""Draws what the network sees of training images: crops, policies, erasing and mixing, a row each.
+"""Draws what the network sees of training images: crops, host_augment, erasing and mixing, a row each.
 
     python benchmarks/augmentations_picture.py [--out docs/images/augmentations.png]
 
@@ -33,19 +33,17 @@ from PIL import Image
 
 from benchmarks import photos
 from configs import default
-from resnet_jax.augmentations import Erasing, row_keys
-from resnet_jax.batch import Batch
-from resnet_jax.data import policies
+from resnet_jax.data import host_augment
+from resnet_jax.data.batch import Batch
 from resnet_jax.data.crop_stages import CropStages
 from resnet_jax.data.crops import Central, Crop, create_train_crop
+from resnet_jax.data.host_augment import Policy, create_policy
 from resnet_jax.data.loader import Loader
+from resnet_jax.data.on_device import Erasing, Mixed, Mixing, normalize, row_keys
 from resnet_jax.data.order import EvalOrder
-from resnet_jax.data.policies import Policy, create_policy
 from resnet_jax.data.resize import create_resize
 from resnet_jax.data.sources import Example
-from resnet_jax.gradients import make_train_input
-from resnet_jax.mixing import Mixed, Mixing
-from resnet_jax.normalization import normalize
+from resnet_jax.training.gradients import make_train_input
 
 _OUT = Path(__file__).resolve().parent.parent / "docs" / "images" / "augmentations.png"
 _SEED = 99  # one whose draws differ well from each other
@@ -129,8 +127,8 @@ class Telling:
             operations.append(f"{name.removesuffix('_relative')} {_ARGUMENTS.get(name, '').format(argument)}".strip())
             return original(name, image, argument, sampling)
 
-        original = policies.apply
-        with mock.patch.object(policies, "apply", apply):  # a policy does not say what it does
+        original = host_augment.apply
+        with mock.patch.object(host_augment, "apply", apply):  # a policy does not say what it does
             changed = self._policy(image, uniforms)
         self.told.append("\n".join(operations).replace("_", " ").replace("-", "\N{MINUS SIGN}"))
         return changed
@@ -159,7 +157,7 @@ def make_rows() -> list[Row]:
     return [
         Row("original", "the largest square", whole),
         Row("random crop, flip", "8 to 100 % of the area,\naspect 3/4 to 4/3", crop, flip=True),
-        Row("TrivialAugment", "one operation,\nany strength", whole, policies.TrivialAugment()),
+        Row("TrivialAugment", "one operation,\nany strength", whole, host_augment.TrivialAugment()),
         Row(
             "RandAugment",
             f"{augment['num_ops']} operations,\nmagnitude {augment['magnitude']:g} of 10",

@@ -34,8 +34,8 @@ from benchmarks import photos
 from benchmarks.measurement import NOT_INSTALLED, Measurement, Settings
 from benchmarks.pipelines import RIVALS, Contender, ours
 from benchmarks.table import render, summarize
-from resnet_jax.command_line import fail
 from resnet_jax.errors import UsageError
+from resnet_jax.programs.command_line import fail
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -33,7 +33,7 @@ from resnet_jax.data.feed import host_batches
 from resnet_jax.data.loader import Loader
 from resnet_jax.data.sources import Example, Source
 from resnet_jax.experiment.inputs import make_train_loader, open_from
-from resnet_jax.experiment.plan import make_plan
+from resnet_jax.experiment.milestones import make_plan
 
 ROOT = Path(__file__).resolve().parent.parent
 _SHARE_HEADER = ("processes", "images of each", "each image once", "CPU-s of each", "CPU-s of all")

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.pipelines import Contender, load
+from resnet_jax.analysis.process_tree import ProcessTree
 from resnet_jax.errors import UsageError
-from resnet_jax.process_tree import ProcessTree
 
 NOT_INSTALLED = 3  # exit status
 

@@ -19,8 +19,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, it finds its siblings too
 
 from benchmarks.table import markdown
-from resnet_jax.command_line import fail
 from resnet_jax.errors import UsageError
+from resnet_jax.programs.command_line import fail
 
 _ROOT = Path(__file__).resolve().parent.parent
 _TOPOLOGIES = ("v5e:2x2", "v5e:4x4", "v5e:8x8", "v5e:16x16", "v6e:4x4", "v4:2x2x4")

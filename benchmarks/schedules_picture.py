@@ -24,8 +24,8 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from configs import resnet50_fast
 from resnet_jax.experiment.inputs import open_from
-from resnet_jax.experiment.plan import make_plan, schedule_options
-from resnet_jax.schedules import create_schedule
+from resnet_jax.experiment.milestones import make_plan, schedule_options
+from resnet_jax.training.schedules import create_schedule
 
 _ROOT = Path(__file__).resolve().parent.parent
 _OUT = _ROOT / "docs" / "images" / "schedules.png"

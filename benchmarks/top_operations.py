@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, it finds its siblings too
 
 from benchmarks.table import markdown
-from resnet_jax.command_line import fail
 from resnet_jax.errors import UsageError
+from resnet_jax.programs.command_line import fail
 
 _WRAPPER = "ThunkExecutor::"  # of a CPU: around operations
 

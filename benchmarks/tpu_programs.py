@@ -23,15 +23,16 @@ from jax.stages import Compiled
 from benchmarks.table import markdown
 from benchmarks.trainers.flax_style import flax_style
 from configs import resnet50
-from resnet_jax import experiment, provenance
-from resnet_jax.command_line import fail
-from resnet_jax.compilation import compile_train_step
+from resnet_jax import experiment
+from resnet_jax.analysis.hbm_traffic import hbm_traffic
+from resnet_jax.analysis.program_cost import program_cost
+from resnet_jax.analysis.roofline import PEAKS
+from resnet_jax.analysis.tpu_topology import topology_devices
+from resnet_jax.distributed.mesh import make_mesh, over_batch, replicated
 from resnet_jax.errors import UsageError
-from resnet_jax.hbm_traffic import hbm_traffic
-from resnet_jax.program_cost import program_cost
-from resnet_jax.roofline import PEAKS
-from resnet_jax.sharding import make_mesh, over_batch, replicated
-from resnet_jax.topology import topology_devices
+from resnet_jax.experiment.compile import compile_train_step
+from resnet_jax.programs.command_line import fail
+from resnet_jax.reporting import provenance
 
 _HEADER = ("step", "bytes accessed", "HBM", "GFLOP", "peak memory", "all-reduces", "bound by HBM")
 

@@ -9,7 +9,7 @@ Status:    not yet reproduced with this code
 
 Source: tensorflow/models, official/r1/resnet (`imagenet_main.py`, `imagenet_preprocessing.py`, `resnet_model.py`,
 `resnet_run_loop.py`). docs/migrating_from_tf_r1.md says what differs on purpose, and
-`python -m resnet_jax.r1_flags` translates its flags. r1's version 1 is v1.5 here: the stride is on the 3x3
+`python -m resnet_jax.programs.r1_flags` translates its flags. r1's version 1 is v1.5 here: the stride is on the 3x3
 convolution. Its classes are 1,001: 0 is 'background', of which there is no image. r1 takes the statistics of batch
 norm on each GPU, 32 images of 256 on 8: that is what the groups are. Biases of batch norm and its scales are not
 decayed, that of the head is.

@@ -13,144 +13,65 @@ PACKAGE = ROOT / "resnet_jax"
 FILES = sorted(path for path in PACKAGE.rglob("*.py"))
 NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 
-# A module may import from the layers before its own, and from its own subpackage's __init__ and siblings if that is
-# listed as a whole.
-LAYERS = [
-    {"errors", "batch"},
-    {
-        "class_list",
-        "command_line",
-        "r1_flag_table",
-        "limits",
-        "checksums",
-        "collectives",
-        "locks",
-        "loss_scale",
-        "losses",
-        "confidence",
-        "confusion",
-        "metrics",
-        "quiet_imports",
-        "compile_counter",
-        "hbm_traffic",
-        "duration",
-        "ledger",
-        "compile_cache",
-        "process_age",
-        "process_tree",
-        "metrics_file",
-        "record_file",
-        "mixing",
-        "schedules",
-        "normalization",
-        "augmentations",
-        "retention",
-        "rendezvous",
-        "averaging",
-        "sharding",
-        "signals",
-        "eval_picture",
-        "data.crops",
-        "data.hashing",
-        "data.jpeg",
-        "data.operations",
-        "data.open_files",
-        "data.records",
-        "data.scan",
-        "data.tfrecord_format",
-        "topology",
-    },
-    {
-        "agreement",
-        "channel",
-        "checkpoint_files",
-        "cluster",
-        "confusion_picture",
-        "ledger_words",
-        "program_cost",
-        "roofline",
-        "state",
-        "workdir",
-        "writers",
-        "provenance",
-        "r1_meaning",
-        "data.array_records",
-        "data.crop_stages",
-        "data.images",
-        "data.policies",
-        "data.resize",
-        "data.tfrecords",
-    },
-    {"host_state", "same_run", "stopping", "progress", "optimizers", "models"},
-    {"checkpoint", "data.datasets", "data.order", "report_picture", "trainable", "weights"},
-    {"summary"},
-    {"data.sources", "gradients", "warm_start"},
-    {"data.loader"},
-    {"data.bad_examples", "data.feed"},
-    {"data_parallel", "prediction", "steps", "run_log"},
-    {"experiment"},
-    {"agenda", "compilation", "profiling", "chosen", "run_record"},
-    {"certificate", "evaluator", "exports", "measurements", "prepare", "r1_flags", "step_needs"},
-    {"benchmark", "evaluate", "export", "plan_run", "predict", "train"},
+# The rooms of the package, from the leaves up: a room may import from the rooms before it and from itself.
+ROOMS = [
+    "errors",
+    "files",
+    "nested",
+    "optional_tensorflow",
+    "distributed",
+    "models",
+    "data",
+    "training",
+    "reporting",
+    "checkpoints",
+    "weights",
+    "experiment",
+    "analysis",
+    "programs",
 ]
-
-EXPERIMENT = (
-    "build",
-    "computation",
-    "description",
-    "division",
-    "inference",
-    "inputs",
-    "measuring",
-    "network",
-    "plan",
-)  # the readers of configs
+LEAVES = {"__init__", "errors", "files", "nested", "optional_tensorflow"}  # the only modules outside of a folder
 
 # Heavy packages, and the files that may import them at module level.
 HEAVY = {
-    "tensorflow": {"exports/tensorflow_images.py", "exports/tensorflow_resize.py"},  # imported by what needs them
+    "tensorflow": {  # the files that only --mode=export of a SavedModel imports
+        "programs/export/tensorflow_images.py",
+        "programs/export/tensorflow_resize.py",
+    },
     "tensorboard": set(),
     "tensorflow_datasets": {
         "data/sources/tfds.py",
         "data/sources/tf_example.py",
         "data/datasets/digits/builder.py",
-        "data/datasets/imagenet/builder.py",
-        "data/datasets/imagenet/examples.py",
-        "prepare.py",
+        "programs/prepare/builder.py",
+        "programs/prepare/examples.py",
+        "programs/prepare/prepare.py",
     },
     "grain": {"data/feed.py"},
-    "clu": {"profiling.py", "train.py", "run_log.py", "run_record.py"},
-    "matplotlib": {"confusion_picture.py", "report_picture.py"},
-    "orbax": {"checkpoint_files.py"},
-    "safetensors": {"weights/tensor_files.py"},
+    "clu": {"reporting/profiling.py", "programs/train.py", "reporting/run_log.py", "reporting/run_record.py"},
+    "matplotlib": {"programs/evaluation/confusion_picture.py", "reporting/report_picture.py"},
+    "orbax": {"checkpoints/files.py"},
+    "safetensors": {"weights/formats/safetensors.py"},
     "torch": set(),
-    "cv2": {"data/images.py", "data/resize.py", "data/sources/synthetic_jpeg.py"},
-    "simplejpeg": {
-        "data/images.py",
-        "data/jpeg.py",
-        "data/datasets/imagenet/shrinking.py",
-        "data/sources/synthetic_jpeg.py",
-    },
+    "cv2": {"data/decode.py", "data/resize.py", "data/sources/synthetic_jpeg.py"},
+    "simplejpeg": {"data/decode.py", "programs/prepare/shrinking.py", "data/sources/synthetic_jpeg.py"},
     "PIL": {
-        "data/images.py",
-        "data/operations.py",
-        "data/policies.py",
+        "data/decode.py",
+        "data/host_augment.py",
         "data/resize.py",
         "data/datasets/digits/builder.py",
-        "exports/tensorflow_resize.py",
+        "programs/export/tensorflow_resize.py",
     },
-    "ml_collections": {*(f"experiment/{name}.py" for name in EXPERIMENT), "command_line.py"},
+    "ml_collections": {
+        *(f"experiment/{path.name}" for path in (PACKAGE / "experiment").glob("*.py")),  # the readers of configs
+        "programs/command_line.py",
+    },
 }
 
 
-def part(module: str) -> str:
-    """The entry of LAYERS that a module belongs to: 'resnet_jax.data.sources.tfds' is of 'data.sources'."""
-    names = module.split(".")[1:]
-    return ".".join(names[:2]) if names[0] == "data" else names[0]
-
-
-def layer(module: str) -> int:
-    return next(number for number, names in enumerate(LAYERS) if part(module) in names)
+def room(module: str) -> str:
+    """'resnet_jax.data.sources.tfds' -> 'data'."""
+    return module.split(".")[1]
 
 
 def module_name(path: Path) -> str:
@@ -170,7 +91,7 @@ def imports(nodes):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            if node.module in ("resnet_jax", "resnet_jax.data"):
+            if node.module == "resnet_jax":
                 yield from (f"{node.module}.{alias.name}" for alias in node.names)
             else:
                 yield node.module
@@ -180,13 +101,19 @@ def imports(nodes):
 def test_imports_point_one_way(path):
     own = module_name(path)
     for imported in imports(ast.walk(ast.parse(path.read_text()))):
-        if imported.startswith("resnet_jax."):
-            assert part(imported) == part(own) or layer(imported) < layer(own), f"{own} imports {imported}"
+        if imported.startswith("resnet_jax.") and own != "resnet_jax":
+            assert ROOMS.index(room(imported)) <= ROOMS.index(room(own)), f"{own} imports {imported}"
 
 
-def test_every_module_has_a_layer():
-    names = {part(name) for path in FILES if "." in (name := module_name(path)) and name != "resnet_jax.data"}
-    assert names == set().union(*LAYERS)
+def test_every_module_lies_in_a_room():
+    assert {path.stem for path in PACKAGE.glob("*.py")} == LEAVES
+    assert {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()} == set(ROOMS) - LEAVES
+
+
+def test_every_room_says_its_purpose_in_one_line():
+    for path in PACKAGE.rglob("__init__.py"):
+        first = ast.get_docstring(ast.parse(path.read_text())).splitlines()[0]
+        assert 10 < len(first) <= 117 and first.endswith("."), path
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
@@ -237,5 +164,5 @@ def test_importing_the_package_costs_nothing():
 
 
 def test_training_loads_no_tensorflow_until_the_writer_asks():
-    program = "import sys, resnet_jax.train, resnet_jax.data.sources.tfds; print('tensorflow' in sys.modules)"
+    program = "import sys, resnet_jax.programs.train, resnet_jax.data.sources.tfds; print('tensorflow' in sys.modules)"
     assert run(program) == "False\n"

@@ -7,8 +7,8 @@ import jax
 from benchmarks.trainers import Task
 from configs import resnet50
 from resnet_jax import experiment
-from resnet_jax.compilation import compile_train_step
-from resnet_jax.measurements.step import StepRunner
+from resnet_jax.analysis.measure.step import StepRunner
+from resnet_jax.experiment.compile import compile_train_step
 
 
 def make(task: Task) -> tuple[str, Callable[[int], None]]:

@@ -1,0 +1,1 @@
+"""What compiled programs cost, what devices can do, and how fast both are."""

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 from jax.stages import Compiled
 
-from resnet_jax.collectives import Collectives, find_collectives
-from resnet_jax.hbm_traffic import has_chip_memory, hbm_traffic
+from resnet_jax.analysis.hbm_traffic import has_chip_memory, hbm_traffic
+from resnet_jax.analysis.hlo_collectives import Collectives, find_collectives
 
 
 class ProgramCost(NamedTuple):

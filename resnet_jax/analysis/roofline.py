@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import jax
 
-from resnet_jax.collectives import Collectives
+from resnet_jax.analysis.hlo_collectives import Collectives
 
 
 @dataclasses.dataclass(frozen=True)

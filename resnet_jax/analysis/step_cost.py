@@ -6,10 +6,10 @@ from typing import Any
 
 import jax
 
-from resnet_jax.compilation import compile_train_step
+from resnet_jax.analysis.program_cost import ProgramCost, program_cost
+from resnet_jax.analysis.roofline import PEAKS, Peaks, StepTime, least_time
 from resnet_jax.experiment import Experiment
-from resnet_jax.program_cost import ProgramCost, program_cost
-from resnet_jax.roofline import PEAKS, Peaks, StepTime, least_time
+from resnet_jax.experiment.compile import compile_train_step
 
 _CURE = (
     "set config.train.per_device_limit to fewer images, or config.train.accumulate to more parts, or take a smaller "

@@ -5,14 +5,9 @@ import json
 from typing import Any
 
 import google_crc32c
-import jax
 import numpy as np
 
-
-def by_path(tree: Any) -> dict[str, Any]:
-    """The leaves of a tree by path, as 'params/head/kernel': the same for a dataclass and for dicts of its fields."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+from resnet_jax.nested import by_path
 
 
 def of_arrays(tree: Any) -> dict[str, int]:

@@ -14,8 +14,9 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from resnet_jax import checksums
+from resnet_jax.checkpoints import checksums
 from resnet_jax.errors import UsageError
+from resnet_jax.nested import by_path
 
 _PART, _REMOVED = ".orbax-checkpoint-tmp", ".removed"  # after the name of one that is half written, half removed
 _STATE, _META, _OLD_METRICS = "state", "meta/metadata", "metrics/metrics"
@@ -104,7 +105,7 @@ def read(path: Path, *, parts: tuple[str, ...] | None = None) -> tuple[dict[str,
 def part_names(path: Path) -> set[str]:
     """The names of the outermost dict of the arrays that hold any; raises as `read_meta`."""
     with _telling_damage(path):
-        names = _read_json(path).get("checksums") or checksums.by_path(_arrays_there(path / _STATE))
+        names = _read_json(path).get("checksums") or by_path(_arrays_there(path / _STATE))
         return {name.split("/")[0] for name in names}
 
 

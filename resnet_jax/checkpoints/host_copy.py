@@ -6,8 +6,9 @@ import jax
 import numpy as np
 from jax.sharding import Sharding
 
-from resnet_jax import checksums, sharding
-from resnet_jax.state import TrainState
+from resnet_jax.distributed import mesh
+from resnet_jax.nested import by_path
+from resnet_jax.training.state import TrainState
 
 
 def copy_to_host(state: TrainState, *, into: TrainState | None) -> TrainState:
@@ -32,11 +33,11 @@ def place(arrays: Any, abstract: TrainState) -> TrainState:
       arrays: numpy arrays, nested as the state is; dicts and lists do.
       abstract: the shapes, dtypes and shardings of the state.
     """
-    there = checksums.by_path(arrays)
-    leaves = [_place(there[name], wanted.sharding) for name, wanted in checksums.by_path(abstract).items()]
+    there = by_path(arrays)
+    leaves = [_place(there[name], wanted.sharding) for name, wanted in by_path(abstract).items()]
     return jax.tree.unflatten(jax.tree.structure(abstract), leaves)
 
 
 def _place(array: np.ndarray, where: Sharding | None) -> jax.Array:
     """Without a sharding: on the default device."""
-    return jax.device_put(array) if where is None else sharding.place(array, where)
+    return jax.device_put(array) if where is None else mesh.place(array, where)

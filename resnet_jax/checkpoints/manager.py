@@ -12,14 +12,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from resnet_jax import agreement, checkpoint_files, checksums
-from resnet_jax.agreement import Gather
-from resnet_jax.checkpoint_files import DamagedError, cause
+from resnet_jax.checkpoints import files
+from resnet_jax.checkpoints.files import DamagedError, cause
+from resnet_jax.checkpoints.host_copy import copy_to_host, place
+from resnet_jax.checkpoints.retention import Retention
+from resnet_jax.distributed import agreement
+from resnet_jax.distributed.agreement import Gather
 from resnet_jax.errors import UsageError
-from resnet_jax.host_state import copy_to_host, place
-from resnet_jax.retention import Retention
-from resnet_jax.state import TrainState
-from resnet_jax.workdir import difference
+from resnet_jax.nested import by_path, difference
+from resnet_jax.training.state import TrainState
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ class Checkpoints:
             return
         if is_there:
             with self._write_errors():
-                checkpoint_files.replace_meta(path, meta, top1=top1)
+                files.replace_meta(path, meta, top1=top1)
             self._remove(outdated)
         else:
             self._copy = copy_to_host(state, into=self._copy)
@@ -202,7 +203,7 @@ class Checkpoints:
     def _open(self) -> dict[str, Any]:
         """Makes and clears the directory, and reads what is in it."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        checkpoint_files.clear_leftovers(self.directory)
+        files.clear_leftovers(self.directory)
         top1: dict[int, float | None] = {}
         unreadable = []
         for path in self.directory.iterdir():
@@ -210,7 +211,7 @@ class Checkpoints:
                 continue
             step = int(path.name)
             try:
-                _, top1[step] = checkpoint_files.read_meta(path)
+                _, top1[step] = files.read_meta(path)
             except (DamagedError, UsageError):  # said if and when it is to be used
                 top1[step] = None
                 unreadable.append(step)
@@ -220,13 +221,13 @@ class Checkpoints:
         self, path: Path, state: TrainState, meta: dict[str, Any], top1: float | None, outdated: list[int]
     ) -> None:
         """Runs beside the training. The others go only after the new one is whole."""
-        checkpoint_files.write(path, state, meta, top1=top1)
+        files.write(path, state, meta, top1=top1)
         self._remove(outdated)
 
     def _remove(self, steps: list[int]) -> None:
         for step in steps:
             try:
-                checkpoint_files.remove(self.directory / str(step))
+                files.remove(self.directory / str(step))
             except OSError as error:  # no reason to end a run that can save
                 logger.warning("checkpoint %s could not be removed (%s)", self.directory / str(step), error.strerror)
 
@@ -234,8 +235,8 @@ class Checkpoints:
         """Reads a checkpoint in every process. What one of them raises, all raise."""
         path, problem = self.directory / str(step), None
         try:
-            meta, _ = checkpoint_files.read_meta(path)
-            arrays, has_checksums = checkpoint_files.read(path)
+            meta, _ = files.read_meta(path)
+            arrays, has_checksums = files.read(path)
             _check_model(path, arrays, abstract)
         except (DamagedError, UsageError) as error:
             problem = error
@@ -266,7 +267,7 @@ class Checkpoints:
 
     def _move_aside(self, steps: list[int]) -> list[str]:
         into = self.directory.parent / "damaged_checkpoints"
-        return [str(checkpoint_files.set_aside(self.directory / str(step), into)) for step in steps]
+        return [str(files.set_aside(self.directory / str(step), into)) for step in steps]
 
     @contextlib.contextmanager
     def _write_errors(self) -> Iterator[None]:
@@ -283,7 +284,7 @@ class Checkpoints:
 def _check_model(path: Path, arrays: dict[str, Any], abstract: TrainState) -> None:
     """Raises UsageError if a good checkpoint holds the state of another model."""
     there, here = (
-        {name: f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}" for name, leaf in checksums.by_path(tree).items()}
+        {name: f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}" for name, leaf in by_path(tree).items()}
         for tree in (arrays, abstract)
     )
     changes = difference(there, here)

@@ -1,1 +1,1 @@
-"""From stored images to batches on the devices."""
+"""A batch: from stored bytes to the input of the network."""

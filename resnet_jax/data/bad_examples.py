@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from resnet_jax.batch import HostBatch
-from resnet_jax.channel import Channel, Message
+from resnet_jax.data.batch import HostBatch
 from resnet_jax.data.loader import Loaded, Loader
+from resnet_jax.distributed.channel import Channel, Message
 from resnet_jax.errors import UsageError
 
 logger = logging.getLogger(__name__)

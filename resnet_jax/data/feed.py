@@ -13,9 +13,9 @@ import jax
 from absl import flags
 from jax.sharding import Mesh
 
-from resnet_jax.batch import Batch, DeviceBatch, HostBatch
+from resnet_jax.data.batch import Batch, DeviceBatch, HostBatch
 from resnet_jax.data.loader import Loaded, Loader
-from resnet_jax.sharding import over_batch
+from resnet_jax.distributed.mesh import over_batch
 
 _MOST_THREADS = 16  # each holds a whole batch; more decode no faster than the GIL lets them read
 

@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from resnet_jax.batch import UNREADABLE, Batch, HostBatch
+from resnet_jax.data.batch import UNREADABLE, Batch, HostBatch
 from resnet_jax.data.crop_stages import CropStages
 from resnet_jax.data.crops import Crop
+from resnet_jax.data.decode import Picture, open_picture
 from resnet_jax.data.hashing import combine, uniforms
-from resnet_jax.data.images import Picture, open_picture
+from resnet_jax.data.host_augment import Policy
 from resnet_jax.data.order import Order, Rows
-from resnet_jax.data.policies import Policy
 from resnet_jax.data.resize import Resize, enlarge, show
 from resnet_jax.data.sources import Example, Source
 from resnet_jax.errors import UsageError

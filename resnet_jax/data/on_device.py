@@ -1,10 +1,103 @@
-"""Mixing pairs of training images and their labels: mixup and cutmix, on device."""
+"""What happens to a batch on the devices: normalise, flip, erase a rectangle, mix pairs of images."""
 
 import dataclasses
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+
+def normalize(images: jax.Array, *, mean: Sequence[float], std: Sequence[float], dtype: DTypeLike) -> jax.Array:
+    """Returns (images - mean) / std, computed in float32. [B, H, W, 3] uint8 -> [B, H, W, 3] `dtype`.
+
+    Args:
+      images: pixel values 0..255.
+      mean: per channel, in the units of the pixels.
+      std: per channel, in the units of the pixels.
+      dtype: of the result.
+    """
+    scale = 1.0 / jnp.asarray(std, jnp.float32)
+    return ((images.astype(jnp.float32) - jnp.asarray(mean, jnp.float32)) * scale).astype(dtype)
+
+
+def standardize_per_image(images: jax.Array, *, dtype: DTypeLike) -> jax.Array:
+    """Gives each image mean 0 and deviation 1 over all its values, as `tf.image.per_image_standardization`.
+
+    An image of N values is divided by at least 1 / sqrt(N): a uniform one becomes 0.
+
+    Args:
+      images: [B, H, W, 3] uint8.
+      dtype: of the result [B, H, W, 3].
+    """
+    pixels = images.astype(jnp.float32)
+    centred = pixels - jnp.mean(pixels, axis=(1, 2, 3), keepdims=True)
+    deviation = jnp.sqrt(jnp.mean(jnp.square(centred), axis=(1, 2, 3), keepdims=True))
+    return (centred / jnp.maximum(deviation, images[0].size ** -0.5)).astype(dtype)
+
+
+def row_keys(key: jax.Array, rows: jax.Array) -> jax.Array:
+    """A key for each row of the global batch, whichever device or part of the batch it is in. [B] -> [B] keys."""
+    return jax.vmap(lambda row: jax.random.fold_in(key, row))(rows)
+
+
+def random_flip(keys: jax.Array, images: jax.Array) -> jax.Array:
+    """Mirrors each image left to right with probability 1/2. [B, H, W, C], any dtype."""
+    flip = jax.vmap(jax.random.bernoulli)(keys)[:, None, None, None]
+    return jnp.where(flip, images[:, :, ::-1], images)
+
+
+@dataclasses.dataclass(frozen=True)
+class Erasing:
+    """Random erasing (Zhong et al. 2017): fills a rectangle of some images.
+
+    Area uniform, aspect ratio log-uniform, place uniform, as torchvision's `RandomErasing` and timm's; sides longer
+    than the image are cut to it, where those two draw again.
+
+    Attributes:
+      probability: that an image loses a rectangle.
+      area: smallest and largest share of the image's area.
+      aspect: smallest and largest height / width.
+      noise: fill with normal noise of deviation 1 (timm's 'pixel' mode); else with 0, the mean of normalised pixels.
+    """
+
+    probability: float
+    area: tuple[float, float]
+    aspect: tuple[float, float]
+    noise: bool
+
+    def __call__(self, keys: jax.Array, images: jax.Array) -> jax.Array:
+        """Erases in normalised images. [B] keys, [B, H, W, C] float -> [B, H, W, C]."""
+        height, width = images.shape[1:3]
+        inside = jax.vmap(lambda key: self._rectangle(key, height, width))(keys)[..., None]
+        fill = self._noise(keys, images) if self.noise else jnp.zeros((), images.dtype)
+        return jnp.where(inside, fill, images)
+
+    def _rectangle(self, key: jax.Array, height: int, width: int) -> jax.Array:
+        """Where one image is erased: [H, W] bool."""
+        u_erase, u_area, u_aspect, u_top, u_left = jax.random.uniform(key, (5,))
+        area = height * width * (self.area[0] + u_area * (self.area[1] - self.area[0]))
+        log_low, log_high = (math.log(bound) for bound in self.aspect)
+        aspect = jnp.exp(log_low + u_aspect * (log_high - log_low))
+        box_height = jnp.clip(jnp.round(jnp.sqrt(area * aspect)), 1, height)
+        box_width = jnp.clip(jnp.round(jnp.sqrt(area / aspect)), 1, width)
+        rows = _between(u_top, box_height, height)
+        columns = _between(u_left, box_width, width)
+        return (u_erase < self.probability) & rows[:, None] & columns[None, :]
+
+    def _noise(self, keys: jax.Array, images: jax.Array) -> jax.Array:
+        # Not the key of the rectangle itself, whose numbers would come again.
+        noise_keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
+        return jax.vmap(lambda key: jax.random.normal(key, images.shape[1:], images.dtype))(noise_keys)
+
+
+def _between(uniform: jax.Array, length: jax.Array, size: int) -> jax.Array:
+    """Marks `length` neighbours of `size`, at a place that a uniform number chooses. [size] bool."""
+    start = jnp.floor(uniform * (size - length + 1))
+    index = jnp.arange(size)
+    return (index >= start) & (index < start + length)
 
 
 class Mixed(NamedTuple):

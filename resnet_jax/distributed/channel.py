@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, NoReturn
 
-from resnet_jax import rendezvous
+from resnet_jax.distributed import rendezvous
+from resnet_jax.distributed.rendezvous import Meeting
+from resnet_jax.distributed.signals import STOPPED
 from resnet_jax.errors import UsageError
-from resnet_jax.rendezvous import Meeting
-from resnet_jax.signals import STOPPED
 
 logger = logging.getLogger(__name__)
 

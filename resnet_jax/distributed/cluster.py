@@ -7,8 +7,8 @@ import warnings
 
 import jax
 
+from resnet_jax.distributed.rendezvous import Place
 from resnet_jax.errors import UsageError
-from resnet_jax.rendezvous import Place
 
 _WAY = 5.0  # seconds
 _CURE = "give --coordinator=HOST:PORT, --num_processes and --process_id, or --num_processes=1 to run alone"

@@ -3,8 +3,8 @@
 import logging
 import threading
 
-from resnet_jax.channel import Channel, Message
-from resnet_jax.signals import STOPPED, Request
+from resnet_jax.distributed.channel import Channel, Message
+from resnet_jax.distributed.signals import STOPPED, Request
 
 logger = logging.getLogger(__name__)
 

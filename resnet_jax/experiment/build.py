@@ -10,10 +10,11 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from resnet_jax import sharding, steps
-from resnet_jax.class_list import check_same
+from resnet_jax.data.class_names import check_same
+from resnet_jax.data.eval_preprocessing import EvalPicture
 from resnet_jax.data.loader import Loader
-from resnet_jax.eval_picture import EvalPicture
+from resnet_jax.distributed import mesh as sharding
+from resnet_jax.experiment.batch_division import count_parts
 from resnet_jax.experiment.computation import (
     check_image_sizes,
     make_first_state,
@@ -24,15 +25,15 @@ from resnet_jax.experiment.computation import (
     weights_to_evaluate,
 )
 from resnet_jax.experiment.description import describe
-from resnet_jax.experiment.division import count_parts
 from resnet_jax.experiment.inference import Request, eval_picture, requested
 from resnet_jax.experiment.inputs import identify, make_eval_loader, make_train_loader, open_from
+from resnet_jax.experiment.limits import check_limits
+from resnet_jax.experiment.milestones import Plan, make_plan, schedule_options
 from resnet_jax.experiment.network import network_settings
-from resnet_jax.experiment.plan import Plan, make_plan, schedule_options
-from resnet_jax.limits import check_limits
-from resnet_jax.schedules import create_schedule
-from resnet_jax.state import TrainState, Weights
-from resnet_jax.workdir import flatten
+from resnet_jax.nested import flatten
+from resnet_jax.training import steps
+from resnet_jax.training.schedules import create_schedule
+from resnet_jax.training.state import TrainState, Weights
 
 # What a continued run may change: it decides where and how fast a run goes, not what it computes.
 MAY_CHANGE = (

@@ -1,6 +1,8 @@
 """The compiled programs of an experiment."""
 
 import dataclasses
+import os
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -8,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.stages import Compiled
 
-from resnet_jax.batch import Batch, abstract_batch
+from resnet_jax.data.batch import Batch, abstract_batch
 from resnet_jax.data.loader import Loader
+from resnet_jax.distributed.mesh import over_batch, place, replicated
 from resnet_jax.experiment import Experiment, Inference
-from resnet_jax.sharding import over_batch, place, replicated
-from resnet_jax.state import TrainState, abstract_state
+from resnet_jax.training.state import TrainState, abstract_state
 
 
 def initial_state(experiment: Experiment) -> TrainState:
@@ -79,3 +81,22 @@ def _with_variables(state: TrainState, given: dict[str, Any]) -> TrainState:
     variables = jax.tree.map(choose, state.variables, given)
     average = None if state.average is None else jax.tree.map(jnp.copy, variables)
     return dataclasses.replace(state, **variables, average=average)
+
+
+_KEY = "jax_compilation_cache_dir"
+
+
+def keep_programs() -> None:
+    """Has JAX keep what it compiles for accelerators, where minutes go into it, unless the user says where or not.
+
+    In `~/.cache/resnet_jax/xla`, or below `XDG_CACHE_HOME`. Programs for CPUs are quick to compile, and one that was
+    made on another machine may not run on this.
+    """
+    if getattr(jax.config, _KEY) is not None or jax.default_backend() == "cpu":
+        return
+    directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "resnet_jax", "xla")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError:  # a home that may not be written to: nothing is kept
+        return
+    jax.config.update(_KEY, str(directory))

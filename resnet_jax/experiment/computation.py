@@ -9,26 +9,31 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from resnet_jax import steps
-from resnet_jax.augmentations import Erasing
-from resnet_jax.averaging import update_average
-from resnet_jax.class_list import fingerprint
-from resnet_jax.data_parallel import over_devices
+from resnet_jax.data.class_names import fingerprint
+from resnet_jax.data.on_device import Erasing, Mixing, normalize, standardize_per_image
+from resnet_jax.distributed.mesh import make_split
 from resnet_jax.errors import UsageError
-from resnet_jax.experiment.division import groups_on_devices
+from resnet_jax.experiment.batch_division import groups_on_devices
 from resnet_jax.experiment.network import network_settings
-from resnet_jax.gradients import GradientFn, Preprocess, accumulate, make_gradient_fn, make_train_input, split_rows
-from resnet_jax.losses import create_loss
-from resnet_jax.mixing import Mixing
 from resnet_jax.models import create_model
 from resnet_jax.models.resnet import ResNet
-from resnet_jax.normalization import normalize, standardize_per_image
-from resnet_jax.optimizers import create_optimizer
-from resnet_jax.schedules import Schedule
-from resnet_jax.sharding import make_split
-from resnet_jax.state import TrainState, Weights, make_init
-from resnet_jax.trainable import train_only, trainable_pattern
-from resnet_jax.warm_start import begin_with
+from resnet_jax.training import steps
+from resnet_jax.training.ema import update_average
+from resnet_jax.training.gradients import (
+    GradientFn,
+    Preprocess,
+    accumulate,
+    make_gradient_fn,
+    make_train_input,
+    split_rows,
+)
+from resnet_jax.training.losses import create_loss
+from resnet_jax.training.optimizers import create_optimizer
+from resnet_jax.training.schedules import Schedule
+from resnet_jax.training.sharded_gradients import over_devices
+from resnet_jax.training.state import TrainState, Weights, make_init
+from resnet_jax.training.trainable import train_only, trainable_pattern
+from resnet_jax.weights.warm_start import begin_with
 
 
 def check_image_sizes(config: ConfigDict) -> None:

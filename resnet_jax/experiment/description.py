@@ -6,11 +6,11 @@ from ml_collections import ConfigDict
 
 from resnet_jax.data.sources import Source, share_with_boxes
 from resnet_jax.experiment.computation import trained_norms
-from resnet_jax.experiment.plan import Plan
+from resnet_jax.experiment.milestones import Plan
 from resnet_jax.models.batch_norm import moves
-from resnet_jax.schedules import Schedule, rate_table
-from resnet_jax.state import TrainState, parameter_count
-from resnet_jax.trainable import only_trained, trainable_pattern
+from resnet_jax.training.schedules import Schedule, rate_table
+from resnet_jax.training.state import TrainState, parameter_count
+from resnet_jax.training.trainable import only_trained, trainable_pattern
 
 
 def describe(

@@ -9,21 +9,21 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from resnet_jax import sharding
 from resnet_jax.data.crop_stages import CropStages
 from resnet_jax.data.crops import create_eval_crop
+from resnet_jax.data.eval_preprocessing import EvalPicture
 from resnet_jax.data.loader import Loader
 from resnet_jax.data.order import EvalOrder
 from resnet_jax.data.resize import create_resize
 from resnet_jax.data.sources import Source
+from resnet_jax.distributed import mesh as sharding
 from resnet_jax.errors import UsageError
-from resnet_jax.eval_picture import EvalPicture
 from resnet_jax.experiment.computation import check_image_sizes, make_model, make_preprocess
+from resnet_jax.experiment.limits import check_limits
 from resnet_jax.experiment.network import network_settings
-from resnet_jax.limits import check_limits
-from resnet_jax.prediction import PredictStep, make_predict_step
-from resnet_jax.state import Weights
-from resnet_jax.workdir import flatten
+from resnet_jax.nested import flatten
+from resnet_jax.training.predict_step import PredictStep, make_predict_step
+from resnet_jax.training.state import Weights
 
 
 class Request(NamedTuple):

@@ -6,17 +6,17 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from resnet_jax.class_list import fingerprint
+from resnet_jax.data.class_names import fingerprint
 from resnet_jax.data.crop_stages import CropStages
 from resnet_jax.data.crops import create_eval_crop, create_train_crop
+from resnet_jax.data.host_augment import create_policy
 from resnet_jax.data.loader import Loader
 from resnet_jax.data.order import EvalOrder, TrainOrder
-from resnet_jax.data.policies import create_policy
 from resnet_jax.data.resize import create_resize
 from resnet_jax.data.sources import Source, open_source
 from resnet_jax.errors import UsageError
-from resnet_jax.experiment.division import at_most_at_once
-from resnet_jax.experiment.plan import Plan
+from resnet_jax.experiment.batch_division import at_most_at_once
+from resnet_jax.experiment.milestones import Plan
 
 
 def open_from(config: ConfigDict, *, training: bool, cache_dir: Path | None) -> Source:

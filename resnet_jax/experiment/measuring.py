@@ -5,8 +5,8 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from resnet_jax.errors import UsageError
-from resnet_jax.limits import check_limits
-from resnet_jax.workdir import flatten
+from resnet_jax.experiment.limits import check_limits
+from resnet_jax.nested import flatten
 
 _PARTS = ("first_step", "step", "loader", "together")
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from resnet_jax.weights.settings import NETWORK_KEYS
-from resnet_jax.workdir import flatten
+from resnet_jax.nested import flatten
+from resnet_jax.weights.compatibility import NETWORK_KEYS
 
 
 def network_settings(config: ConfigDict) -> dict[str, Any]:

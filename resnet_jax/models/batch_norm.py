@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from resnet_jax.models.convolution import pointwise_convolution
-from resnet_jax.models.product_statistics import channel_moments, product_mean, product_variance
+from resnet_jax.models.fused_conv_norm import channel_moments, product_mean, product_variance
+from resnet_jax.models.layers import pointwise_convolution
 
 
 class BatchNorm(nn.Module):

@@ -5,8 +5,7 @@ from typing import ClassVar
 
 import flax.linen as nn
 import jax
-
-from resnet_jax.models.branches import drop_branch, squeeze_and_excite
+import jax.numpy as jnp
 
 
 class ResidualBlock(nn.Module):
@@ -125,4 +124,83 @@ BLOCKS: dict[str, dict[str, type[ResidualBlock]]] = {
     "v1": {"basic": BasicBlock, "bottleneck": BottleneckBlockV1},
     "v1.5": {"basic": BasicBlock, "bottleneck": BottleneckBlock},
     "v2": {"basic": PreactivationBasicBlock, "bottleneck": PreactivationBottleneckBlock},
+}
+
+
+def squeeze_and_excite(x: jax.Array, *, ratio: float, conv: Callable[..., nn.Module]) -> jax.Array:
+    """Scales each channel of [B, H, W, C] by what the means of all channels say (Hu et al. 2018).
+
+    Args:
+      x: the branch.
+      ratio: width of the squeeze / C, rounded: 1/16 in the paper, 1/4 in ResNet-RS (Bello et al. 2021).
+      conv: a convolution but for features, kernel size and stride.
+    """
+    width = max(1, round(ratio * x.shape[-1]))
+    means = jnp.mean(x.astype(jnp.float32), axis=(1, 2), keepdims=True).astype(x.dtype)
+    squeezed = nn.relu(conv(width, 1, 1, use_bias=True, name="se_reduce")(means))
+    return x * nn.sigmoid(conv(x.shape[-1], 1, 1, use_bias=True, name="se_expand")(squeezed))
+
+
+def drop_branch(x: jax.Array, uniforms: jax.Array, *, rate: float) -> jax.Array:
+    """Stochastic depth (Huang et al. 2016): zero for a share of the images, the others scaled by 1 / (1 - rate).
+
+    Args:
+      x: the branch, [B, H, W, C].
+      uniforms: [B] in [0, 1); an image loses its branch where it is below `rate`.
+      rate: in [0, 1). The expectation is x, so that nothing is to be scaled in evaluation.
+    """
+    kept = jnp.where(uniforms < rate, 0.0, 1.0 / (1.0 - rate))
+    return x * kept.astype(x.dtype)[:, None, None, None]
+
+
+def drop_rate(number: int, num_blocks: int, last_rate: float) -> float:
+    """Rate of block `number`, from 0: linear from 0 at the first to `last_rate` at the last, as timm has it.
+
+    Huang et al. let the first of L blocks have last_rate / L already; ResNet-RS counts stages in place of blocks.
+    """
+    return last_rate * number / max(1, num_blocks - 1)
+
+
+# From the input [B, H, W, C], channels and stride to [B, ceil(H / stride), ceil(W / stride), channels]. By keyword:
+# `conv`, a convolution but for features, kernel size and stride; `pointwise_kernel`, the kernel of a 1x1 convolution
+# but for features and name; `norm`, a batch norm but for its name, None in v2.
+Shortcut = Callable[..., jax.Array]
+Conv = Callable[..., nn.Module]
+Norm = Callable[..., nn.Module]
+
+
+def _projection(
+    x: jax.Array, features: int, stride: int, *, conv: Conv, pointwise_kernel: Conv, norm: Norm | None
+) -> jax.Array:
+    """A 1x1 convolution with the stride (option B of He et al. 2015)."""
+    if norm is None:
+        return conv(features, 1, stride, name="shortcut_conv")(x)
+    if stride > 1:  # cut out first, the pixels that are left would be stored once more
+        return norm(name="shortcut_bn")(conv(features, 1, stride, name="shortcut_conv")(x))
+    return norm(name="shortcut_bn")(x, kernel=pointwise_kernel(features, name="shortcut_conv")(x.shape[-1]))
+
+
+def _average_pool(
+    x: jax.Array, features: int, stride: int, *, conv: Conv, pointwise_kernel: Conv, norm: Norm | None
+) -> jax.Array:
+    """The mean of 2x2 pixels (of those there are, at the end of an odd side), then a 1x1 convolution (ResNet-D)."""
+    if stride > 1:
+        window = (stride, stride)
+        x = nn.avg_pool(x, window, strides=window, padding="SAME", count_include_pad=False)
+    return _projection(x, features, 1, conv=conv, pointwise_kernel=pointwise_kernel, norm=norm)
+
+
+def _zero_pad(
+    x: jax.Array, features: int, stride: int, *, conv: Conv, pointwise_kernel: Conv, norm: Norm | None
+) -> jax.Array:
+    """Every `stride`-th pixel, zeros in the new channels: no parameters (option A of He et al. 2015)."""
+    del conv, pointwise_kernel, norm
+    return jnp.pad(x[:, ::stride, ::stride], ((0, 0), (0, 0), (0, 0), (0, features - x.shape[-1])))
+
+
+SHORTCUTS: dict[str, Shortcut] = {
+    "projection": _projection,
+    "stage_projection": _projection,  # in the first block of every stage, even where the shape stays (r1)
+    "average_pool": _average_pool,
+    "zero_pad": _zero_pad,
 }

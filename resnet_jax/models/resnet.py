@@ -11,11 +11,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from resnet_jax.models.batch_norm import BatchNorm
-from resnet_jax.models.blocks import BLOCKS, ResidualBlock
-from resnet_jax.models.branches import drop_rate
-from resnet_jax.models.convolution import PointwiseKernel, convolution
-from resnet_jax.models.initializers import HEAD_INITS, KERNEL_INITS
-from resnet_jax.models.shortcuts import SHORTCUTS, Shortcut
+from resnet_jax.models.blocks import BLOCKS, SHORTCUTS, ResidualBlock, Shortcut, drop_rate
+from resnet_jax.models.layers import HEAD_INITS, KERNEL_INITS, PointwiseKernel, convolution
 from resnet_jax.models.stems import STEMS, max_pool
 
 

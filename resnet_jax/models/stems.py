@@ -10,7 +10,7 @@ from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
 from resnet_jax.errors import UsageError
-from resnet_jax.models.convolution import convolution
+from resnet_jax.models.layers import convolution
 
 Norm = Callable[..., nn.Module]  # a batch norm but for its name
 

@@ -6,10 +6,9 @@ from typing import Any, Literal
 import jax.numpy as jnp
 
 from resnet_jax.errors import UsageError
-from resnet_jax.models.blocks import BLOCKS
-from resnet_jax.models.initializers import HEAD_INITS, KERNEL_INITS
+from resnet_jax.models.blocks import BLOCKS, SHORTCUTS
+from resnet_jax.models.layers import HEAD_INITS, KERNEL_INITS
 from resnet_jax.models.resnet import ResNet
-from resnet_jax.models.shortcuts import SHORTCUTS
 from resnet_jax.models.stems import POOL_PADDINGS, STEMS
 
 BlockName = Literal["basic", "bottleneck"]

@@ -8,17 +8,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from resnet_jax import provenance
+from resnet_jax.analysis.measure.end_to_end import measure_together
+from resnet_jax.analysis.measure.loader import measure_loader
+from resnet_jax.analysis.measure.step import measure_step
+from resnet_jax.analysis.measure.windows import Windows
 from resnet_jax.data.feed import cores, decoders
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment import BenchmarkRequest, Experiment
-from resnet_jax.ledger import TRAINING
-from resnet_jax.ledger_words import advice, shares_line
-from resnet_jax.measurements.loader import measure_loader
-from resnet_jax.measurements.step import measure_step
-from resnet_jax.measurements.together import measure_together
-from resnet_jax.measurements.windows import Windows
-from resnet_jax.record_file import write_record
+from resnet_jax.files import write_record
+from resnet_jax.reporting import provenance
+from resnet_jax.reporting.bottleneck import advice, shares_line
+from resnet_jax.reporting.time_accounting import TRAINING
 
 logger = logging.getLogger(__name__)
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import jax
 
-from resnet_jax import provenance
-from resnet_jax.agenda import Agenda, make_agenda
+from resnet_jax.analysis.run_forecast import Agenda, make_agenda
+from resnet_jax.analysis.step_cost import StepNeeds, find_needs, scaled
 from resnet_jax.data.loader import Loader
-from resnet_jax.duration import duration
 from resnet_jax.experiment import Experiment
-from resnet_jax.record_file import check_writable, write_record
-from resnet_jax.step_needs import StepNeeds, find_needs, scaled
+from resnet_jax.files import check_writable, write_record
+from resnet_jax.reporting import provenance
+from resnet_jax.reporting.bottleneck import duration
 
 logger = logging.getLogger(__name__)
 

@@ -9,15 +9,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from resnet_jax.batch import UNREADABLE
-from resnet_jax.chosen import Chosen
-from resnet_jax.compilation import compile_predict_step
+from resnet_jax.data.batch import UNREADABLE
 from resnet_jax.data.feed import device_batches, host_batches
 from resnet_jax.data.loader import Loader
 from resnet_jax.data.sources.files import FilesSource
+from resnet_jax.distributed.mesh import place, replicated
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment import Inference
-from resnet_jax.sharding import place, replicated
+from resnet_jax.experiment.compile import compile_predict_step
+from resnet_jax.weights.select import Chosen
 
 logger = logging.getLogger(__name__)
 

@@ -4,10 +4,11 @@ import contextlib
 import json
 from typing import Any
 
-from resnet_jax.channel import Channel
+from resnet_jax.distributed.channel import Channel
 from resnet_jax.errors import UsageError
-from resnet_jax.provenance import versions
-from resnet_jax.workdir import Workdir, difference
+from resnet_jax.nested import difference
+from resnet_jax.reporting.provenance import versions
+from resnet_jax.reporting.workdir import Workdir
 
 # Where the data lie, and who decodes them, is each machine's own affair.
 _OWN_AFFAIR = ("data.data_dir", "data.num_threads", "data.num_workers")

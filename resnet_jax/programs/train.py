@@ -8,31 +8,30 @@ from typing import Any, NamedTuple
 
 from clu import parameter_overview
 
-from resnet_jax.batch import DeviceBatch
-from resnet_jax.channel import Channel
-from resnet_jax.checkpoint import Checkpoints
-from resnet_jax.compilation import compile_train_steps, initial_state
-from resnet_jax.compile_counter import CompileCounter
+from resnet_jax.analysis.program_cost import device_flops
+from resnet_jax.analysis.roofline import peak_flops
+from resnet_jax.checkpoints.manager import Checkpoints
 from resnet_jax.data.bad_examples import BadExamples
+from resnet_jax.data.batch import DeviceBatch
 from resnet_jax.data.feed import decoders, device_batches, host_batches
+from resnet_jax.distributed.channel import Channel
+from resnet_jax.distributed.mesh import replicated
+from resnet_jax.distributed.signals import STOPPED
+from resnet_jax.distributed.stop_requests import Requests
 from resnet_jax.errors import NonFiniteError, full_devices_said
-from resnet_jax.evaluator import Evaluator
 from resnet_jax.experiment import Experiment
-from resnet_jax.ledger import Ledger
-from resnet_jax.metrics import StepTotals
-from resnet_jax.process_age import process_age
-from resnet_jax.profiling import Profile
-from resnet_jax.program_cost import device_flops
-from resnet_jax.progress import Progress, keep_log
-from resnet_jax.roofline import peak_flops
-from resnet_jax.run_log import Machine, RunLog
-from resnet_jax.run_record import begin_record, end_record
-from resnet_jax.sharding import replicated
-from resnet_jax.signals import STOPPED
-from resnet_jax.state import TrainState, abstract_state
-from resnet_jax.stopping import Requests
-from resnet_jax.workdir import Workdir
-from resnet_jax.writers import Writers
+from resnet_jax.experiment.compile import compile_train_steps, initial_state
+from resnet_jax.programs.evaluation.evaluator import Evaluator
+from resnet_jax.reporting.compile_events import CompileCounter
+from resnet_jax.reporting.profiling import Profile
+from resnet_jax.reporting.progress import Progress, keep_log
+from resnet_jax.reporting.run_log import Machine, RunLog
+from resnet_jax.reporting.run_record import begin_record, end_record
+from resnet_jax.reporting.time_accounting import Ledger, process_age
+from resnet_jax.reporting.workdir import Workdir
+from resnet_jax.reporting.writers import Writers
+from resnet_jax.training.metrics import StepTotals
+from resnet_jax.training.state import TrainState, abstract_state
 
 logger = logging.getLogger(__name__)
 
@@ -116,8 +115,7 @@ class _Run:
     def open(self, settings: dict[str, Any], stack: contextlib.ExitStack) -> None:
         """Opens the writers, which load TensorFlow meanwhile, and compiles."""
         with self.ledger.measure("start"):
-            start = (self.experiment, self.workdir, settings, self.start.step)
-            writers = stack.enter_context(begin_record(*start)) if self.is_main else None
+            writers = stack.enter_context(self._begin_record(settings)) if self.is_main else None
         with self.ledger.measure("compile"):
             self.train_steps = compile_train_steps(self.experiment)
             self.evaluator = Evaluator(self.experiment, self.bad_examples, self.requests)
@@ -197,6 +195,17 @@ class _Run:
         state = initial_state(self.experiment)
         logger.debug("parameters\n%s", parameter_overview.get_parameter_overview(state.params, include_stats=False))
         return state, Position(0)
+
+    def _begin_record(self, settings: dict[str, Any]) -> Writers:
+        return begin_record(
+            self.workdir,
+            settings,
+            self.start.step,
+            data=self.experiment.data,
+            class_names=self.experiment.class_names,
+            tensorboard=self.experiment.tensorboard,
+            first_images=self.experiment.train_loader.first_images,
+        )
 
     def _open_log(self, writers: Writers | None, stack: contextlib.ExitStack) -> RunLog:
         total_steps, devices = self.plan.total_steps, self.experiment.mesh.devices
@@ -295,4 +304,5 @@ class _Run:
             "seconds_to_first_step": self.ledger.to_first_step and round(self.ledger.to_first_step, 3),
             "programs_compiled_later": self.compiled.unexpected,
         }
-        end_record(self.experiment, result, self.workdir)
+        made_by = decoders(self.experiment.num_threads, self.experiment.num_workers)
+        end_record(result, self.workdir, decoders=made_by)

@@ -1,0 +1,1 @@
+"""What a run writes and shows: work directory, metrics, progress, timing, pictures."""

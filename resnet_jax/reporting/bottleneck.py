@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 
-from resnet_jax.duration import duration
-from resnet_jax.ledger import PARTS, TRAINING
+from resnet_jax.reporting.time_accounting import PARTS, TRAINING
 
 _INPUT_BOUND, _HOST_BOUND = 0.10, 0.20  # shares of the time of training that are worth a word
 _LEAST_WAITED = 1.0  # second: shorter waits say nothing of a run
@@ -65,3 +64,10 @@ def _faster_input(threads: int, cores: int) -> str:
         f"there is a decoding thread for each core ({cores}): give it more cores, store smaller images (--mode=prepare "
         "with prepare.resize_short_side), or take a cheaper data.resize (docs/performance.md)"
     )
+
+
+def duration(seconds: float) -> str:
+    """3725 -> '1:02:05'."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

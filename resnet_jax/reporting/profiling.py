@@ -7,7 +7,7 @@ from types import TracebackType
 import jax
 from clu import profiler
 
-from resnet_jax.state import TrainState
+from resnet_jax.training.state import TrainState
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from resnet_jax.duration import duration
-from resnet_jax.ledger_words import shares_line
+from resnet_jax.reporting.bottleneck import duration, shares_line
 
 logger = logging.getLogger(__name__)
 

@@ -1,5 +1,7 @@
 """A training run as a picture: its loss, accuracy, learning rate and speed, and where its time went."""
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,33 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from resnet_jax.metrics_file import Columns, read_columns
+Columns = dict[str, np.ndarray]  # float64 [lines] by name, of one split; 'step' among them
+
+
+def read_columns(path: Path) -> dict[str, Columns]:
+    """The numbers of each split ('train', 'eval'), in order; NaN where a line has null, or not that name."""
+    lines: dict[str, list[dict[str, Any]]] = {}
+    for record in _records(path):
+        lines.setdefault(record["split"], []).append(record)
+    return {split: _columns(records) for split, records in lines.items()}
+
+
+def _records(path: Path) -> Iterator[dict[str, Any]]:
+    """What each line says, without those that a kill or a full disk cut short."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if isinstance(record, dict):
+                yield record
+
+
+def _columns(records: list[dict[str, Any]]) -> Columns:
+    names = dict.fromkeys(name for record in records for name in record if name != "split")
+    return {name: np.array([record.get(name) for record in records], np.float64) for name in names}
+
 
 _INK, _FAINT, _GRID = "#1f2328", "#59636e", "#d1d9e0"
 # Okabe and Ito's palette, which colour-blind people can tell apart (https://jfly.uni-koeln.de/color/).

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 import jax
 from clu import platform
 
-from resnet_jax import metrics
 from resnet_jax.errors import NonFiniteError
-from resnet_jax.ledger import TRAINING, Ledger
-from resnet_jax.ledger_words import advice
-from resnet_jax.loss_scale import LossScale
-from resnet_jax.metrics import StepTotals, Totals
-from resnet_jax.progress import Progress
-from resnet_jax.writers import Writers
+from resnet_jax.reporting.bottleneck import advice
+from resnet_jax.reporting.progress import Progress
+from resnet_jax.reporting.time_accounting import TRAINING, Ledger
+from resnet_jax.reporting.writers import Writers
+from resnet_jax.training import metrics
+from resnet_jax.training.loss_scale import LossScale
+from resnet_jax.training.metrics import StepTotals, Totals
 
 _MOST_LEFT_OUT = 50  # a good scale is found in fewer
 

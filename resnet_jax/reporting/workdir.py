@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from resnet_jax.class_list import check_same
+from resnet_jax.data.class_names import check_same
 from resnet_jax.errors import UsageError
-from resnet_jax.locks import locked
+from resnet_jax.files import locked
+from resnet_jax.nested import difference, flatten
 
 FINISHED = ("completed", "stop_at", "max_steps")  # stop reasons of runs that need no continuing
 
@@ -134,25 +135,6 @@ class Workdir:
         part = path.with_name(path.name + ".part")
         part.write_text(text)
         part.replace(path)
-
-
-def difference(old: dict[str, Any], new: dict[str, Any], *, ignore: tuple[str, ...] = ()) -> list[str]:
-    """Says in which dotted keys two nested dicts differ, as 'model.depth: 50 there, 18 here'."""
-    there, here = flatten(old), flatten(new)
-    keys = sorted(key for key in there.keys() | here.keys() if there.get(key) != here.get(key))
-    return [
-        f"{key}: {there.get(key, 'absent')} there, {here.get(key, 'absent')} here"
-        for key in keys
-        if not any(key == prefix or key.startswith(prefix + ".") for prefix in ignore)
-    ]
-
-
-def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{'model': {'depth': 50}} -> {'model.depth': 50}."""
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
 
 
 def _parse(line: str) -> dict[str, Any] | None:

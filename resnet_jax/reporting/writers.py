@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from resnet_jax import metrics
-from resnet_jax.quiet_imports import import_tensorflow
+from resnet_jax.optional_tensorflow import import_tensorflow
+from resnet_jax.training import metrics
 
 logger = logging.getLogger(__name__)
 

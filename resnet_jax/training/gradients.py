@@ -6,13 +6,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from resnet_jax.augmentations import Erasing, random_flip, row_keys
-from resnet_jax.batch import DeviceBatch
-from resnet_jax.losses import Loss, class_shares
-from resnet_jax.metrics import Totals, count_examples
-from resnet_jax.mixing import Mixed, Mixing
+from resnet_jax.data.batch import DeviceBatch
+from resnet_jax.data.on_device import Erasing, Mixed, Mixing, random_flip, row_keys
 from resnet_jax.models.resnet import ResNet
-from resnet_jax.trainable import only_trained, with_frozen
+from resnet_jax.training.losses import Loss, class_shares
+from resnet_jax.training.metrics import Totals, count_examples
+from resnet_jax.training.trainable import only_trained, with_frozen
 
 Preprocess = Callable[[jax.Array], jax.Array]  # [B, H, W, 3] uint8 -> the same, float
 Split = Callable[[Any], Any]  # leaves [B, ...] -> [parts, B / parts, ...]

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from resnet_jax.batch import UNREADABLE
+from resnet_jax.data.batch import UNREADABLE
 from resnet_jax.errors import UsageError
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]  # logits [B, K], shares of the classes [B, K] -> [B] float32

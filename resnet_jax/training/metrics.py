@@ -8,7 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from resnet_jax.batch import UNREADABLE
+from resnet_jax.data.batch import UNREADABLE
+
+NO_ANSWER = -1  # predicted class of an image that cannot be read, or of outputs of which some are NaN
 
 
 @jax.tree_util.register_dataclass
@@ -36,6 +38,16 @@ class StepTotals:
     loss_scale: Any = None  # a `LossScale`, where it changes with time
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """What the examples of a batch were taken for: arrays on the devices, numpy arrays on the host."""
+
+    label: Any  # [B] int32: the true class, or `UNREADABLE`
+    predicted: Any  # [B] int32: a class, or `NO_ANSWER`
+    mask: Any  # [B] bool; False marks padding
+
+
 def label_rank(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """How many classes are predicted before the true one: 0 is a top-1 hit. [B, K], [B] -> [B] int32.
 
@@ -47,6 +59,12 @@ def label_rank(logits: jax.Array, labels: jax.Array) -> jax.Array:
     behind = (logits < own) | ((logits == own) & later)
     rank = logits.shape[-1] - jnp.sum(behind, axis=-1, dtype=jnp.int32)
     return jnp.where(labels == UNREADABLE, jnp.iinfo(jnp.int32).max, rank)
+
+
+def predicted_class(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """The class whose `label_rank` is 0, or `NO_ANSWER`. [B, K], [B] -> [B] int32."""
+    known = (labels != UNREADABLE) & ~jnp.any(jnp.isnan(logits), axis=-1)
+    return jnp.where(known, jnp.argmax(logits, axis=-1), NO_ANSWER).astype(jnp.int32)
 
 
 def count_examples(logits: jax.Array, labels: jax.Array, mask: jax.Array, losses: jax.Array) -> Totals:

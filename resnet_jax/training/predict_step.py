@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from resnet_jax.gradients import Preprocess
+from resnet_jax.training.gradients import Preprocess
 
 Outputs = dict[str, jax.Array]  # 'probabilities' [B, K] float32, 'classes' [B] int32
 PredictStep = Callable[[dict[str, Any], jax.Array], Outputs]

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 from jax.typing import DTypeLike
 
-from resnet_jax.gradients import GradientFn, Gradients, Rows, Variables
-from resnet_jax.metrics import Totals
+from resnet_jax.training.gradients import GradientFn, Gradients, Rows, Variables
+from resnet_jax.training.metrics import Totals
 
 _AXIS = "data"
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Sharding
 
-from resnet_jax.loss_scale import LossScale, initial
+from resnet_jax.training.loss_scale import LossScale, initial
 
 Weights = Literal["trained", "ema"]
 

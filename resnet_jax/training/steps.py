@@ -9,15 +9,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from resnet_jax.batch import DeviceBatch
-from resnet_jax.confusion import Answers, predicted_class
-from resnet_jax.gradients import GradientFn, Preprocess, Rows
-from resnet_jax.loss_scale import adjust
-from resnet_jax.losses import cross_entropy
-from resnet_jax.metrics import StepTotals, Totals, count_examples
-from resnet_jax.schedules import Schedule
-from resnet_jax.state import TrainState
-from resnet_jax.trainable import apply_updates
+from resnet_jax.data.batch import DeviceBatch
+from resnet_jax.training.gradients import GradientFn, Preprocess, Rows
+from resnet_jax.training.loss_scale import adjust
+from resnet_jax.training.losses import cross_entropy
+from resnet_jax.training.metrics import Answers, StepTotals, Totals, count_examples, predicted_class
+from resnet_jax.training.schedules import Schedule
+from resnet_jax.training.state import TrainState
+from resnet_jax.training.trainable import apply_updates
 
 TrainStep = Callable[[TrainState, DeviceBatch], tuple[TrainState, StepTotals]]
 

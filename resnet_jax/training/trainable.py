@@ -6,7 +6,7 @@ import jax
 import optax
 
 from resnet_jax.errors import UsageError
-from resnet_jax.optimizers import is_masked, select_leaves
+from resnet_jax.training.optimizers import is_masked, select_leaves
 
 _SHORT = {"head": "^head/"}
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from resnet_jax.errors import UsageError
-from resnet_jax.state import Weights
-from resnet_jax.weights import own, pickles, r1, tensor_files
+from resnet_jax.training.state import Weights
+from resnet_jax.weights.formats import own, r1, safetensors, torch_pickle
 from resnet_jax.weights.stored import StoredWeights
 
 _Reader = Callable[[Path, Weights | None], StoredWeights]
@@ -52,10 +52,10 @@ def _reader_of_file(place: Path) -> _Reader:
         raise UsageError(f"{place} is not there: name {_FORMATS}") from None
     except OSError as error:
         raise UsageError(f"{place} cannot be read ({error.strerror}): name another one") from error
-    if tensor_files.begins_one(start):  # first: the length of its header may begin as a pickle does
-        return tensor_files.read
+    if safetensors.begins_one(start):  # first: the length of its header may begin as a pickle does
+        return safetensors.read
     if start.startswith((_ZIP, _PICKLE)):
-        return pickles.read
+        return torch_pickle.read
     raise UsageError(f"{place} is {_what_else(start)}: name {_FORMATS}")
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from resnet_jax.checksums import by_path
 from resnet_jax.errors import UsageError
+from resnet_jax.nested import by_path
 from resnet_jax.weights.stored import HEAD, StoredWeights
 
 _BIAS, _KERNEL = HEAD + "bias", HEAD + "kernel"

@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from resnet_jax import checkpoint_files
-from resnet_jax.checkpoint_files import DamagedError
-from resnet_jax.checksums import sha256_of_arrays
-from resnet_jax.class_list import check_same, fingerprint
+from resnet_jax.checkpoints import files
+from resnet_jax.checkpoints.checksums import sha256_of_arrays
+from resnet_jax.checkpoints.files import DamagedError
+from resnet_jax.checkpoints.retention import Retention
+from resnet_jax.data.class_names import check_same, fingerprint
 from resnet_jax.errors import UsageError
-from resnet_jax.retention import Retention
-from resnet_jax.state import Weights
+from resnet_jax.reporting.workdir import Workdir
+from resnet_jax.training.state import Weights
 from resnet_jax.weights import StoredWeights, check_settings, fill, read_weights
-from resnet_jax.workdir import Workdir
 
 logger = logging.getLogger(__name__)
 
@@ -166,6 +166,6 @@ def _best(directory: Path, steps: list[int]) -> int | None:
     top1: dict[int, float | None] = {}
     for step in steps:
         with contextlib.suppress(DamagedError):
-            _, top1[step] = checkpoint_files.read_meta(directory / str(step))
+            _, top1[step] = files.read_meta(directory / str(step))
     best = Retention(top1, unreadable=(), keep_latest=1, keep_best=1).best
     return best[0] if best else None

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from resnet_jax.state import Weights
+from resnet_jax.training.state import Weights
 
 HEAD = "params/head/"
 

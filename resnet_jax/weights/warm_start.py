@@ -6,7 +6,7 @@ from typing import Any
 
 from resnet_jax.errors import UsageError
 from resnet_jax.weights import check_settings, fill, read_weights
-from resnet_jax.weights.settings import other_settings
+from resnet_jax.weights.compatibility import other_settings
 
 logger = logging.getLogger(__name__)
 

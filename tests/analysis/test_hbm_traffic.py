@@ -1,6 +1,6 @@
 import pytest
 
-from resnet_jax.hbm_traffic import hbm_traffic
+from resnet_jax.analysis.hbm_traffic import hbm_traffic
 
 # ruff: noqa: E501
 

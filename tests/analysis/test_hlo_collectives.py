@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import PartitionSpec
 
-from resnet_jax.collectives import find_collectives
-from resnet_jax.compilation import compile_train_step
+from resnet_jax.analysis.hlo_collectives import find_collectives
+from resnet_jax.distributed.mesh import make_mesh
 from resnet_jax.experiment import build
-from resnet_jax.sharding import make_mesh
+from resnet_jax.experiment.compile import compile_train_step
 from tests.tiny import tiny_config
 
 FLOAT = 4  # bytes

@@ -1,13 +1,13 @@
 import pytest
 
 from resnet_jax import experiment
-from resnet_jax.benchmark import first_step_lines, record_path
+from resnet_jax.analysis.measure.end_to_end import measure_together
+from resnet_jax.analysis.measure.loader import measure_loader
+from resnet_jax.analysis.measure.step import measure_step
+from resnet_jax.analysis.measure.windows import Windows, rates, spread, time_windows
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment import benchmark_requested
-from resnet_jax.measurements.loader import measure_loader
-from resnet_jax.measurements.step import measure_step
-from resnet_jax.measurements.together import measure_together
-from resnet_jax.measurements.windows import Windows, rates, spread, time_windows
+from resnet_jax.programs.benchmark import first_step_lines, record_path
 from tests.tiny import tiny_config
 
 WINDOWS = Windows(count=3, steps=2, warmup_steps=1)
@@ -53,8 +53,8 @@ def test_steps_that_have_gone_wrong_are_not_measured():
 
 @pytest.mark.slow
 def test_where_the_peak_is_known_so_is_the_share_of_it(tiny, monkeypatch):
-    from resnet_jax.measurements import step
-    from resnet_jax.roofline import Peaks
+    from resnet_jax.analysis.measure import step
+    from resnet_jax.analysis.roofline import Peaks
 
     monkeypatch.setitem(step.PEAKS, "cpu", Peaks(1e12, 1e11, 1e10, 1e9, None))
     found = measure_step(tiny, WINDOWS)

@@ -1,7 +1,7 @@
 import pytest
 
-from resnet_jax.collectives import Collectives
-from resnet_jax.roofline import PEAKS, Peaks, least_time
+from resnet_jax.analysis.hlo_collectives import Collectives
+from resnet_jax.analysis.roofline import PEAKS, Peaks, least_time
 
 PEAK = Peaks(bf16_flops=100.0, f32_flops=50.0, hbm_bytes_per_second=10.0, memory=1.0, link_bytes_per_second=2.0)
 

@@ -5,9 +5,9 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from resnet_jax.loss_scale import initial
-from resnet_jax.sharding import make_mesh, replicated
-from resnet_jax.state import TrainState
+from resnet_jax.distributed.mesh import make_mesh, replicated
+from resnet_jax.training.loss_scale import initial
+from resnet_jax.training.state import TrainState
 
 
 def state(step, size=3):

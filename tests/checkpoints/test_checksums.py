@@ -2,8 +2,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from resnet_jax import checksums
-from tests.checkpoint_states import state
+from resnet_jax.checkpoints import checksums
+from resnet_jax.nested import by_path
+from tests.checkpoints.states import state
 
 
 def test_the_check_value_of_crc_32c():
@@ -13,10 +14,10 @@ def test_the_check_value_of_crc_32c():
 
 
 def test_a_state_and_dicts_of_its_fields_have_the_same_paths():
-    paths = list(checksums.by_path(state(1)))
+    paths = list(by_path(state(1)))
     assert {"step", "params/w", "batch_stats/m", "opt_state/0/v"} < set(paths)
     as_dicts = {"step": 1, "params": {"w": 1}, "batch_stats": {"m": 1}, "opt_state": [{"v": 1}]}
-    assert set(checksums.by_path(as_dicts)) == {path for path in paths if not path.startswith("loss_scale")}
+    assert set(by_path(as_dicts)) == {path for path in paths if not path.startswith("loss_scale")}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "int32", "bool"])

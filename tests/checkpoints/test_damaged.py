@@ -10,11 +10,11 @@ import jax
 import numpy as np
 import pytest
 
-from resnet_jax import checkpoint_files
-from resnet_jax.checkpoint import Checkpoints
+from resnet_jax.checkpoints import files
+from resnet_jax.checkpoints.manager import Checkpoints
 from resnet_jax.errors import UsageError
 from resnet_jax.weights import read_weights
-from tests.checkpoint_states import abstract, fill, state, steps_on_disk
+from tests.checkpoints.states import abstract, fill, state, steps_on_disk
 
 SIZE = 3000  # floats, of which the bits are flipped
 
@@ -123,16 +123,16 @@ def test_a_damaged_checkpoint_is_moved_aside_and_the_one_before_it_used(
 @pytest.mark.parametrize("part", ["params/w", "opt_state/0/v", "step"])
 def test_the_array_with_a_flipped_bit_is_named(part, written, open_checkpoints, monkeypatch, caplog):
     # What Orbax hands out is not what was saved: so it is with bits flipped in what it does not compress.
-    read = checkpoint_files._read_arrays
+    read = files._read_arrays
 
     def read_wrongly(path, parts):
         tree = read(path, parts)
         if path.parent.name == "3":
-            array = checkpoint_files.checksums.by_path(tree)[part]
+            array = files.by_path(tree)[part]
             array.reshape(-1).view(np.uint8)[0] ^= 16
         return tree
 
-    monkeypatch.setattr(checkpoint_files, "_read_arrays", read_wrongly)
+    monkeypatch.setattr(files, "_read_arrays", read_wrongly)
     with open_checkpoints() as checkpoints:
         checkpoints.restore_latest(abstract(SIZE))
     assert f"({part} of 7 arrays: other than was saved, by the checksum)" in caplog.text

@@ -8,10 +8,10 @@ import shutil
 import jax
 import pytest
 
-from resnet_jax import checkpoint_files
-from resnet_jax.checkpoint import Checkpoints
+from resnet_jax.checkpoints import files
+from resnet_jax.checkpoints.manager import Checkpoints
 from resnet_jax.errors import UsageError
-from tests.checkpoint_states import abstract, fill, state, steps_on_disk
+from tests.checkpoints.states import abstract, fill, state, steps_on_disk
 
 SIZE = 3000  # floats that no compression makes small
 
@@ -81,7 +81,7 @@ def test_a_checkpoint_that_cannot_be_removed_does_not_end_the_run(open_checkpoin
     with open_checkpoints(keep_latest=1, keep_best=0) as checkpoints:
         fill(checkpoints, {1: None})
         checkpoints.wait()
-        monkeypatch.setattr(checkpoint_files, "remove", refuse)
+        monkeypatch.setattr(files, "remove", refuse)
         fill(checkpoints, {2: None})
     assert steps_on_disk(checkpoints) == [1, 2]
     assert "checkpoints/1 could not be removed (Permission denied)" in caplog.text

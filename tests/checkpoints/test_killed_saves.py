@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from resnet_jax import checkpoint_files
-from resnet_jax.checkpoint import Checkpoints
-from tests.checkpoint_states import abstract, fill, steps_on_disk
+from resnet_jax.checkpoints import files
+from resnet_jax.checkpoints.manager import Checkpoints
+from tests.checkpoints.states import abstract, fill, steps_on_disk
 
 OPERATIONS = [
     (Path, "mkdir"),
@@ -16,8 +16,8 @@ OPERATIONS = [
     (Path, "rename"),
     (Path, "replace"),
     (shutil, "rmtree"),
-    (checkpoint_files, "_flush"),
-    (checkpoint_files, "_write_arrays"),
+    (files, "_flush"),
+    (files, "_write_arrays"),
 ]
 
 

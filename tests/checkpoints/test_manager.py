@@ -9,11 +9,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from resnet_jax import checksums
-from resnet_jax.checkpoint import Checkpoints
+from resnet_jax.checkpoints import checksums
+from resnet_jax.checkpoints.manager import Checkpoints
+from resnet_jax.distributed.mesh import make_mesh, replicated
 from resnet_jax.errors import UsageError
-from resnet_jax.sharding import make_mesh, replicated
-from tests.checkpoint_states import abstract, fill, state, steps_on_disk
+from tests.checkpoints.states import abstract, fill, state, steps_on_disk
 
 
 @pytest.fixture

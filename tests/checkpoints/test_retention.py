@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from resnet_jax.retention import Retention
+from resnet_jax.checkpoints.retention import Retention
 
 
 def account(top1, *, unreadable=(), keep_latest=2, keep_best=1):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from resnet_jax.data.datasets.imagenet import census
+from resnet_jax.programs.prepare import census
 from tests.data.encoded import encode, smooth
 
 CMYK, PNG, TRUNCATED = "n01440764_7.JPEG", "n01443537_7.JPEG", "n01484850_7.JPEG"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from resnet_jax.data.crops import BoxGuided, Central, ResizeThenCentral
+from resnet_jax.data.decode import decode
 from resnet_jax.data.hashing import uniforms
-from resnet_jax.data.images import decode
 from resnet_jax.data.resize import RESIZES, show
 from tests.data.encoded import encode, photo
 

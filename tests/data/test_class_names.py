@@ -1,6 +1,6 @@
 import pytest
 
-from resnet_jax.class_list import check_same, fingerprint
+from resnet_jax.data.class_names import check_same, fingerprint
 from resnet_jax.errors import UsageError
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resnet_jax.data.images import decode
+from resnet_jax.data.decode import decode
 from tests.data.encoded import encode, smooth
 
 

@@ -5,8 +5,7 @@ import pytest
 import simplejpeg
 from PIL import Image
 
-from resnet_jax.data.images import open_picture
-from resnet_jax.data.jpeg import Frame, decode_top, find_frame
+from resnet_jax.data.decode import Frame, decode_top, find_frame, open_picture
 from tests.data.encoded import encode, photo
 
 SUBSAMPLINGS = ("444", "422", "420", "440", "411")

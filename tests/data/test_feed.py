@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from resnet_jax.data.feed import device_batches, host_batches
+from resnet_jax.data.host_augment import RandAugment
 from resnet_jax.data.order import TrainOrder
-from resnet_jax.data.policies import RandAugment
 from resnet_jax.data.sources import Source, open_source
-from resnet_jax.sharding import make_mesh
+from resnet_jax.distributed.mesh import make_mesh
 from tests.data.test_loader import Smooth, arrays, growing_loader, train_loader
 
 

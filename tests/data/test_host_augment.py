@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resnet_jax.data import operations, policies
+from resnet_jax.data import host_augment
 from resnet_jax.data.hashing import uniforms
-from resnet_jax.data.policies import RAND_AUGMENT, TRIVIAL_AUGMENT, RandAugment, TrivialAugment, create_policy
+from resnet_jax.data.host_augment import RAND_AUGMENT, TRIVIAL_AUGMENT, RandAugment, TrivialAugment, create_policy
 from resnet_jax.errors import UsageError
 from tests.data.patterns import patterns
 
@@ -55,7 +55,7 @@ TIMM = {
 
 
 def checksum(name, image, argument, sampling):
-    return crc32(operations.apply(name, Image.fromarray(IMAGES[image]), argument, sampling).tobytes())
+    return crc32(host_augment.apply(name, Image.fromarray(IMAGES[image]), argument, sampling).tobytes())
 
 
 def torchvision_arguments(name):
@@ -95,7 +95,7 @@ def test_operations_and_strengths_are_those_of_timm(theirs, image):
     name = TIMM[theirs]
     cases = itertools.product(STRENGTHS, (1, -1), RandAugment.KERNELS)
     ours = [
-        checksum(name, image, RAND_AUGMENT[name](strength, sign), operations.Sampling(kernel, RandAugment.FILL))
+        checksum(name, image, RAND_AUGMENT[name](strength, sign), host_augment.Sampling(kernel, RandAugment.FILL))
         for strength, sign, kernel in cases
     ]
     assert ours == GOLDEN[f"timm {theirs} {image}"]
@@ -104,7 +104,7 @@ def test_operations_and_strengths_are_those_of_timm(theirs, image):
 def test_each_policy_has_the_operations_of_its_reference():
     assert set(TRIVIAL_AUGMENT) == set(TORCHVISION.values()) and len(TRIVIAL_AUGMENT) == 14
     assert set(RAND_AUGMENT) == set(TIMM.values()) and len(RAND_AUGMENT) == 15
-    assert {*TRIVIAL_AUGMENT, *RAND_AUGMENT} == {*operations.COLOUR, *operations.GEOMETRY}
+    assert {*TRIVIAL_AUGMENT, *RAND_AUGMENT} == {*host_augment.COLOUR, *host_augment.GEOMETRY}
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def noted(monkeypatch):
         calls.append((name, argument, sampling))
         return image
 
-    monkeypatch.setattr(policies, "apply", apply)
+    monkeypatch.setattr(host_augment, "apply", apply)
     return calls
 
 
@@ -142,7 +142,7 @@ def test_trivial_augment_chooses_uniformly(noted):
     assert min(rotations) == -135 and max(rotations) == 135
     assert chi_square([abs(argument) for argument in rotations], 31) < 59.7  # 30 degrees of freedom
     assert abs(np.sign(rotations).mean()) < 0.1
-    assert {sampling for _, _, sampling in noted} == {operations.Sampling(Image.Resampling.NEAREST, (0, 0, 0))}
+    assert {sampling for _, _, sampling in noted} == {host_augment.Sampling(Image.Resampling.NEAREST, (0, 0, 0))}
 
 
 def test_strengths_of_trivial_augment():
@@ -207,7 +207,7 @@ def test_no_magnitude_changes_only_by_what_has_none():
     for name, argument in RAND_AUGMENT.items():
         for sign in (1, -1):
             for kernel in RandAugment.KERNELS:
-                sampling = operations.Sampling(kernel, RandAugment.FILL)
+                sampling = host_augment.Sampling(kernel, RandAugment.FILL)
                 if checksum(name, "dim", argument(0.0, sign), sampling) != crc32(IMAGES["dim"].tobytes()):
                     changed.add(name)
     assert changed == {"auto_contrast", "equalize", "invert", "posterize"}

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resnet_jax.data.operations import COLOUR, GEOMETRY, Sampling, apply
+from resnet_jax.data.host_augment import COLOUR, GEOMETRY, Sampling, apply
 from tests.data.encoded import photo
 from tests.data.patterns import patterns
 

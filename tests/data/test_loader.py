@@ -3,13 +3,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from resnet_jax.batch import UNREADABLE
+from resnet_jax.data.batch import UNREADABLE
 from resnet_jax.data.crop_stages import CropStages
 from resnet_jax.data.crops import Central, RandomResized
 from resnet_jax.data.hashing import combine, uniforms
+from resnet_jax.data.host_augment import TrivialAugment
 from resnet_jax.data.loader import Loader
 from resnet_jax.data.order import EvalOrder, TrainOrder
-from resnet_jax.data.policies import TrivialAugment
 from resnet_jax.data.resize import area
 from resnet_jax.data.sources import Example
 from resnet_jax.errors import UsageError

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from resnet_jax.augmentations import Erasing, random_flip, row_keys
+from resnet_jax.data.on_device import Erasing, random_flip, row_keys
 
 
 def keys(count, seed=0):

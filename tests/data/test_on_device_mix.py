@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from resnet_jax import mixing
-from resnet_jax.augmentations import row_keys
-from resnet_jax.collectives import find_collectives
-from resnet_jax.mixing import Mixing
-from resnet_jax.sharding import make_mesh, over_batch
+from resnet_jax.analysis.hlo_collectives import find_collectives
+from resnet_jax.data import on_device
+from resnet_jax.data.on_device import Mixing, row_keys
+from resnet_jax.distributed.mesh import make_mesh, over_batch
 
 COUNT = 2000  # images everywhere: what was compiled for one test serves the others
 
@@ -57,7 +56,9 @@ def test_mixup_shares_are_beta_distributed():
 
 @pytest.mark.parametrize("alpha", [0.02, 0.2, 0.5, 1.0, 4.0, 100.0])
 def test_draws_of_beta_are_those_of_its_distribution(alpha):
-    draws = np.asarray(jax.vmap(lambda key: mixing._beta(key, alpha))(row_keys(jax.random.key(0), jnp.arange(20_000))))
+    draws = np.asarray(
+        jax.vmap(lambda key: on_device._beta(key, alpha))(row_keys(jax.random.key(0), jnp.arange(20_000)))
+    )
     assert ((draws >= 0) & (draws <= 1)).all()
     # Where most draws lie within a rounding of 0 or 1, those are compared as ties.
     points = np.linspace(0.0, 1.0, 101)[1:-1]
@@ -70,7 +71,7 @@ def test_no_device_waits_for_another_to_draw():
     # With a loop that ends when all draws are good there would be one exchange more.
     mesh = make_mesh()
     keys = jax.eval_shape(lambda: row_keys(jax.random.key(0), jnp.arange(16)))
-    drawn = jax.jit(jax.vmap(lambda key: mixing._beta(key, 0.2)), in_shardings=over_batch(mesh))
+    drawn = jax.jit(jax.vmap(lambda key: on_device._beta(key, 0.2)), in_shardings=over_batch(mesh))
     assert find_collectives(drawn.lower(keys).compile().as_text()) == {}
 
 

@@ -1,7 +1,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from resnet_jax.normalization import normalize
+from resnet_jax.data.on_device import normalize
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 

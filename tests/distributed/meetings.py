@@ -5,8 +5,8 @@ import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from resnet_jax.channel import Channel
-from resnet_jax.rendezvous import Place, meet
+from resnet_jax.distributed.channel import Channel
+from resnet_jax.distributed.rendezvous import Place, meet
 
 
 def free_port():

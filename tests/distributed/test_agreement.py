@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from resnet_jax.agreement import alone, from_first, raise_alike
+from resnet_jax.distributed.agreement import alone, from_first, raise_alike
 from resnet_jax.errors import UsageError
 
 

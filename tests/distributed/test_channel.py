@@ -2,10 +2,10 @@ import threading
 
 import pytest
 
-from resnet_jax.channel import Channel
+from resnet_jax.distributed.channel import Channel
 from resnet_jax.errors import UsageError
-from tests import meetings
-from tests.meetings import Ends, channels, disconnect, together
+from tests.distributed import meetings
+from tests.distributed.meetings import Ends, channels, disconnect, together
 
 SECONDS = 20  # until a message must have come
 
@@ -13,8 +13,8 @@ SECONDS = 20  # until a message must have come
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     """No process of these tests ends: none waits for that."""
-    monkeypatch.setattr("resnet_jax.channel._WAIT_TO_LEAVE", 0.2)
-    monkeypatch.setattr("resnet_jax.channel._WAIT_FOR_CAUSE", 0.2)
+    monkeypatch.setattr("resnet_jax.distributed.channel._WAIT_TO_LEAVE", 0.2)
+    monkeypatch.setattr("resnet_jax.distributed.channel._WAIT_FOR_CAUSE", 0.2)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])

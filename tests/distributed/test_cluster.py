@@ -2,9 +2,9 @@ import os
 
 import pytest
 
-from resnet_jax.cluster import find_place
+from resnet_jax.distributed.cluster import find_place
+from resnet_jax.distributed.rendezvous import Place
 from resnet_jax.errors import UsageError
-from resnet_jax.rendezvous import Place
 
 NOTHING = {"coordinator": None, "num_processes": None, "process_id": None, "timeout": 1.0}
 CLUSTERS = ("SLURM", "OMPI", "TPU", "MEGASCALE", "KUBERNETES", "JAX_COORDINATOR")

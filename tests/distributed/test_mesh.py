@@ -2,7 +2,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType
 
-from resnet_jax.sharding import make_mesh, over_batch, replicated
+from resnet_jax.distributed.mesh import make_mesh, over_batch, replicated
 
 
 def test_devices_stand_in_the_order_of_their_processes():

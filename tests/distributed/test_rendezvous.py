@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from resnet_jax.distributed.rendezvous import Place, encode, meet
 from resnet_jax.errors import AbsentError, UsageError
-from resnet_jax.rendezvous import Place, encode, meet
-from tests.meetings import free_port, places, result_or_error, together
+from tests.distributed.meetings import free_port, places, result_or_error, together
 
 
 def close(meetings):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from resnet_jax.signals import Signals
+from resnet_jax.distributed.signals import Signals
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_a_second_signal_ends_the_process_even_inside_a_call_that_does_not_retur
 
 def test_signals_in_quick_succession_are_one_request(monkeypatch):
     # Slurm and shells pass on what has reached the whole process group already.
-    monkeypatch.setattr("resnet_jax.signals._ONE_REQUEST", 60.0)
+    monkeypatch.setattr("resnet_jax.distributed.signals._ONE_REQUEST", 60.0)
     requests = queue.SimpleQueue()
     with Signals(lambda *request: requests.put(request)):
         for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):

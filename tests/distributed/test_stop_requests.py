@@ -3,9 +3,9 @@ import threading
 
 import pytest
 
-from resnet_jax.channel import Channel
-from resnet_jax.stopping import Requests
-from tests.meetings import Ends, channels, together
+from resnet_jax.distributed.channel import Channel
+from resnet_jax.distributed.stop_requests import Requests
+from tests.distributed.meetings import Ends, channels, together
 
 SECONDS = 30
 
@@ -102,7 +102,7 @@ def test_where_nothing_is_saved_a_request_to_save_does_nothing(caplog):
 
 @pytest.mark.parametrize("asked", [0, 1, 2])
 def test_before_there_is_anything_to_save_all_end_at_once(asked, monkeypatch):
-    monkeypatch.setattr("resnet_jax.channel._WAIT_TO_LEAVE", 0.2)  # none of them ends
+    monkeypatch.setattr("resnet_jax.distributed.channel._WAIT_TO_LEAVE", 0.2)  # none of them ends
     with channels(3, ends := Ends()) as made:
         requests = [Requests() for _ in made]
         for channel, request in zip(made, requests, strict=True):

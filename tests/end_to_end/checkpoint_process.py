@@ -8,11 +8,11 @@ import jax
 import numpy as np
 from jax._src import distributed
 
-from resnet_jax import checkpoint_files
-from resnet_jax.checkpoint import Checkpoints
-from resnet_jax.checkpoint_files import DamagedError
-from resnet_jax.host_state import place
-from tests.checkpoint_states import abstract, state
+from resnet_jax.checkpoints import files
+from resnet_jax.checkpoints.files import DamagedError
+from resnet_jax.checkpoints.host_copy import place
+from resnet_jax.checkpoints.manager import Checkpoints
+from tests.checkpoints.states import abstract, state
 
 _SECONDS = 60
 
@@ -55,7 +55,7 @@ def restore(checkpoints):
 
 def restore_where_one_cannot_read(checkpoints):
     """Process 1 finds the newest damaged, as where the network garbles what it reads."""
-    read = checkpoint_files.read
+    read = files.read
 
     def read_wrongly(path, **options):
         if path.name == "5":
@@ -63,7 +63,7 @@ def restore_where_one_cannot_read(checkpoints):
         return read(path, **options)
 
     if jax.process_index() == 1:
-        checkpoint_files.read = read_wrongly
+        files.read = read_wrongly
     return restore(checkpoints)
 
 

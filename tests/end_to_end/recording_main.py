@@ -15,8 +15,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 from absl import app
 
 import main
-from resnet_jax import command_line, experiment
+from resnet_jax import experiment
 from resnet_jax.data.loader import Loader
+from resnet_jax.programs import command_line
 
 _this_thread = threading.local()  # `reads`: what it has read for its batch
 

@@ -9,10 +9,10 @@ import sys
 import numpy as np
 import pytest
 
-from resnet_jax.checkpoint import Checkpoints
-from tests.checkpoint_states import abstract, fill, steps_on_disk
+from resnet_jax.checkpoints.manager import Checkpoints
+from tests.checkpoints.states import abstract, fill, steps_on_disk
+from tests.checkpoints.test_damaged import truncate
 from tests.end_to_end.processes import ROOT
-from tests.test_damaged_checkpoints import truncate
 
 
 def together(task, directory, *, count=2, devices=2):

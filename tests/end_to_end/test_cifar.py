@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from resnet_jax.data.images import decode
+from resnet_jax.data.decode import decode
 from resnet_jax.data.sources import open_source
 from resnet_jax.data.sources.cifar_binary import TEST_FILES, TRAIN_FILES
-from resnet_jax.r1_flags import translate
+from resnet_jax.programs.r1_flags.translate import translate
 from tests.data.encoded import encode
 from tests.data.sources.conftest import CIFAR_NAMES
 from tests.end_to_end import processes

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from resnet_jax.data.images import open_picture
+from resnet_jax.data.decode import open_picture
 from resnet_jax.data.sources import open_source
 from tests.end_to_end import processes
 

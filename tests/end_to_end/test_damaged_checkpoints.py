@@ -5,9 +5,9 @@ import subprocess
 
 import pytest
 
+from tests.checkpoints.test_damaged import empty, flip_a_bit, largest_file, truncate
 from tests.end_to_end import processes
 from tests.end_to_end.test_resume import CONFIG, assert_ends_like
-from tests.test_damaged_checkpoints import empty, flip_a_bit, largest_file, truncate
 
 
 @pytest.fixture(scope="module")

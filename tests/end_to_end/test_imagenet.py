@@ -8,11 +8,11 @@ import pytest
 
 from resnet_jax.data.crop_stages import CropStages
 from resnet_jax.data.crops import Central
-from resnet_jax.data.datasets.imagenet import census
 from resnet_jax.data.loader import Loader
 from resnet_jax.data.order import EvalOrder
 from resnet_jax.data.resize import bilinear
 from resnet_jax.data.sources import open_source
+from resnet_jax.programs.prepare import census
 from tests.data import ilsvrc
 from tests.data.records import serialised, write_tfrecord
 from tests.end_to_end import processes

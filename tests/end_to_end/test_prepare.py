@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from resnet_jax import prepare as program
-from resnet_jax.data.datasets.imagenet import census
-from resnet_jax.data.images import decode
+from resnet_jax.data.decode import decode
 from resnet_jax.data.sources import open_source
 from resnet_jax.errors import UsageError
-from resnet_jax.prepare import prepare
+from resnet_jax.programs.prepare import census
+from resnet_jax.programs.prepare import prepare as program
+from resnet_jax.programs.prepare.prepare import prepare
 from tests.data import ilsvrc
 from tests.end_to_end import processes
 
@@ -244,9 +244,9 @@ def test_an_archive_that_stops_being_readable_is_said_and_leaves_nothing(tars, d
 
 def test_a_full_disk_is_said_with_what_the_same_command_does_then(tmp_path):
     code = (
-        "import errno, sys; from absl import app; import main, resnet_jax.prepare\n"
+        "import errno, sys; from absl import app; import main, resnet_jax.programs.prepare.prepare\n"
         "def prepare(**options): raise OSError(errno.ENOSPC, 'full')\n"
-        "resnet_jax.prepare.prepare = prepare\n"
+        "resnet_jax.programs.prepare.prepare.prepare = prepare\n"
         "app.run(main.main, [*sys.argv, '--config=configs/resnet50.py', '--mode=prepare'], main.command_line.parse)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=processes.ROOT, capture_output=True, text=True, check=False)
@@ -306,7 +306,8 @@ def test_interrupted_it_leaves_nothing_that_opens_and_begins_anew(tmp_path, data
 def test_no_tensorflow_is_loaded(tars, data):
     call = f"prepare(archives={str(tars)!r}, data_dir={str(data)!r}, allow_partial=True, **{OPTIONS!r})"
     code = (
-        f"import sys; from resnet_jax.prepare import prepare; {call}; print({{'tensorflow', 'jax'}} & set(sys.modules))"
+        f"import sys; from resnet_jax.programs.prepare.prepare import prepare; {call};"
+        "print({'tensorflow', 'jax'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=processes.ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()"

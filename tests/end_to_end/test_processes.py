@@ -7,7 +7,7 @@ import pytest
 
 from drill.launch import free_port
 from drill.watching import Watch
-from resnet_jax.rendezvous import Place, meet
+from resnet_jax.distributed.rendezvous import Place, meet
 from tests.end_to_end import processes
 
 CONFIG = "configs/digits.py"

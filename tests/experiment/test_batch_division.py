@@ -1,7 +1,7 @@
 import pytest
 
 from resnet_jax.errors import UsageError
-from resnet_jax.experiment.division import at_most_at_once, count_parts
+from resnet_jax.experiment.batch_division import at_most_at_once, count_parts
 from tests.tiny import tiny_config
 
 

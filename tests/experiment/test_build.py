@@ -8,11 +8,11 @@ from ml_collections import config_flags
 
 from configs import default, resnet50_fast
 from resnet_jax import experiment
-from resnet_jax.batch import abstract_batch
+from resnet_jax.data.batch import abstract_batch
+from resnet_jax.distributed.mesh import over_batch
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment import Plan, inputs
-from resnet_jax.sharding import over_batch
-from resnet_jax.state import parameter_count
+from resnet_jax.training.state import parameter_count
 from tests.tiny import tiny_config
 
 CONFIGS = sorted({path.stem for path in Path("configs").glob("*.py")} - {"run"})  # which is that of a run

@@ -1,7 +1,7 @@
 import jax
 import pytest
 
-from resnet_jax import compile_cache
+from resnet_jax.experiment import compile as module
 
 
 @pytest.fixture
@@ -15,26 +15,26 @@ def no_cache(monkeypatch, tmp_path):
 
 
 def test_programs_of_accelerators_are_kept(no_cache, monkeypatch):
-    monkeypatch.setattr(compile_cache.jax, "default_backend", lambda: "tpu")
-    compile_cache.keep_programs()
+    monkeypatch.setattr(module.jax, "default_backend", lambda: "tpu")
+    module.keep_programs()
     assert jax.config.jax_compilation_cache_dir == str(no_cache / "resnet_jax" / "xla")
     assert (no_cache / "resnet_jax" / "xla").is_dir()
 
 
 def test_those_of_cpus_are_not(no_cache):
-    compile_cache.keep_programs()
+    module.keep_programs()
     assert jax.config.jax_compilation_cache_dir is None and not list(no_cache.iterdir())
 
 
 def test_what_the_user_says_stands(no_cache, monkeypatch):
-    monkeypatch.setattr(compile_cache.jax, "default_backend", lambda: "tpu")
+    monkeypatch.setattr(module.jax, "default_backend", lambda: "tpu")
     jax.config.update("jax_compilation_cache_dir", "elsewhere")
-    compile_cache.keep_programs()
+    module.keep_programs()
     assert jax.config.jax_compilation_cache_dir == "elsewhere"
 
 
 def test_where_nothing_can_be_written_nothing_is_kept(no_cache, monkeypatch):
-    monkeypatch.setattr(compile_cache.jax, "default_backend", lambda: "tpu")
+    monkeypatch.setattr(module.jax, "default_backend", lambda: "tpu")
     (no_cache / "resnet_jax").write_text("a file")
-    compile_cache.keep_programs()
+    module.keep_programs()
     assert jax.config.jax_compilation_cache_dir is None

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from resnet_jax.models.branches import drop_branch, drop_rate
+from resnet_jax.models.blocks import drop_branch, drop_rate
 from tests.models.networks import evaluation_logits, initialize, outputs, shapes_of_variables, tiny, training_logits
 
 

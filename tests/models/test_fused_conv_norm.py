@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from resnet_jax.models.batch_norm import BatchNorm
-from resnet_jax.models.convolution import pointwise_convolution
-from resnet_jax.models.product_statistics import channel_moments, product_mean, product_variance
+from resnet_jax.models.fused_conv_norm import channel_moments, product_mean, product_variance
+from resnet_jax.models.layers import pointwise_convolution
 from resnet_jax.models.stems import max_pool
 
 WIDE, THIN = 24, 6

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from resnet_jax.models.initializers import HEAD_INITS, KERNEL_INITS
+from resnet_jax.models.layers import HEAD_INITS, KERNEL_INITS
 from tests.models.networks import initialize, tiny
 
 KEY = jax.random.key(0)

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from resnet_jax.models.convolution import convolution, low_pass
+from resnet_jax.models.layers import convolution, low_pass
 from tests.models.networks import shapes_of_outputs, tiny
 
 FILTER = np.outer([1, 2, 1], [1, 2, 1]) / 16

@@ -2,7 +2,7 @@
 
 import pytest
 
-from resnet_jax.state import parameter_count
+from resnet_jax.training.state import parameter_count
 from tests.models.networks import CIFAR, RESNET_D, network, shapes_of_variables
 
 # torchvision 0.20 publishes the first five (`weights.meta["num_params"]`), timm 1.0 all.

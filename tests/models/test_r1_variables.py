@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from resnet_jax.state import parameter_count
+from resnet_jax.training.state import parameter_count
 from tests.models.networks import CIFAR, R1, network, shapes_of_variables
 from tests.models.r1_variables import by_r1_name, kind, layers
 

@@ -3,7 +3,8 @@ import json
 import pytest
 
 from configs import default, digits, run
-from resnet_jax import command_line, experiment
+from resnet_jax import experiment
+from resnet_jax.programs import command_line
 
 
 def write(path, settings):

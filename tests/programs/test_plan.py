@@ -7,16 +7,16 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from resnet_jax import step_needs
-from resnet_jax.agenda import evaluation_steps, make_agenda
-from resnet_jax.collectives import Collectives
+from resnet_jax.analysis import step_cost
+from resnet_jax.analysis.hlo_collectives import Collectives
+from resnet_jax.analysis.program_cost import ProgramCost, program_cost
+from resnet_jax.analysis.roofline import StepTime
+from resnet_jax.analysis.run_forecast import evaluation_steps, make_agenda
+from resnet_jax.analysis.step_cost import StepNeeds, scaled
+from resnet_jax.analysis.tpu_topology import topology_devices
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment import Plan, build
-from resnet_jax.plan_run import plan_run
-from resnet_jax.program_cost import ProgramCost, program_cost
-from resnet_jax.roofline import StepTime
-from resnet_jax.step_needs import StepNeeds, scaled
-from resnet_jax.topology import topology_devices
+from resnet_jax.programs.plan import plan_run
 from tests.tiny import tiny_config
 
 NEEDS = StepNeeds(
@@ -132,7 +132,7 @@ def test_a_compiler_that_finds_no_room_is_an_answer(monkeypatch, tmp_path):
     def compile_train_step(experiment, image_size):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 16.14G exceeds available HBM (15.75G).\nSee elsewhere")
 
-    monkeypatch.setattr(step_needs, "compile_train_step", compile_train_step)
+    monkeypatch.setattr(step_cost, "compile_train_step", compile_train_step)
     path = tmp_path / "plan.json"
     assert plan_run(build(tiny_config()), json_path=str(path)) == 0
     plan = json.loads(path.read_text())
@@ -142,7 +142,7 @@ def test_a_compiler_that_finds_no_room_is_an_answer(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("name", ["missing/plan.json", "."])
 def test_a_file_that_cannot_be_written_is_said_before_anything_is_compiled(name, monkeypatch, tmp_path):
-    monkeypatch.setattr(step_needs, "compile_train_step", None)
+    monkeypatch.setattr(step_cost, "compile_train_step", None)
     with pytest.raises(UsageError, match="config.plan.json=.*cannot be written"):
         plan_run(build(tiny_config()), json_path=str(tmp_path / name))
 

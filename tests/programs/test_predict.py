@@ -5,11 +5,11 @@ import cv2
 import numpy as np
 import pytest
 
-from resnet_jax.data.images import decode
+from resnet_jax.data.decode import decode
 from resnet_jax.data.sources import open_source
 from resnet_jax.errors import UsageError
-from resnet_jax.predict import Wanted, predict
-from tests.chosen_weights import untrained
+from resnet_jax.programs.predict import Wanted, predict
+from tests.weights.chosen_weights import untrained
 
 NAMES = tuple("abcdefghij")
 

@@ -1,9 +1,10 @@
-from resnet_jax import experiment, same_run
-from resnet_jax.channel import Channel
+from resnet_jax import experiment
+from resnet_jax.distributed.channel import Channel
 from resnet_jax.errors import UsageError
-from resnet_jax.same_run import check_same_run
-from resnet_jax.workdir import Workdir
-from tests.meetings import channels, result_or_error, together
+from resnet_jax.programs import run_identity
+from resnet_jax.programs.run_identity import check_same_run
+from resnet_jax.reporting.workdir import Workdir
+from tests.distributed.meetings import channels, result_or_error, together
 from tests.tiny import tiny_config
 
 
@@ -38,7 +39,7 @@ def test_another_config_is_named_with_its_key(tmp_path):
 
 def test_another_version_is_named(tmp_path, monkeypatch):
     counts = iter(["0.10.2", "0.12.0"])
-    monkeypatch.setattr(same_run, "versions", lambda: {"jax": next(counts)})
+    monkeypatch.setattr(run_identity, "versions", lambda: {"jax": next(counts)})
     errors = check([tmp_path] * 2, [{}, {}])
     assert all("jax: 0.1" in str(error) and "the same installation" in str(error) for error in errors)
 

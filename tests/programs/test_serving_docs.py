@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from resnet_jax.data.sources import open_source
-from resnet_jax.export import export, outputs_of
-from tests.chosen_weights import untrained
+from resnet_jax.programs.export.export import export, outputs_of
+from tests.weights.chosen_weights import untrained
 
 DOCS = Path(__file__).parent.parent / "docs" / "serving.md"
 NAMES = [f"kind {number}" for number in range(10)]

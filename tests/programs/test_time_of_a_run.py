@@ -7,13 +7,12 @@ import time
 import pytest
 
 from resnet_jax import experiment
-from resnet_jax import train as training
 from resnet_jax.data.loader import Loader
-from resnet_jax.ledger import PARTS
-from resnet_jax.process_age import process_age
-from resnet_jax.stopping import Requests
-from resnet_jax.train import train
-from resnet_jax.workdir import Workdir
+from resnet_jax.distributed.stop_requests import Requests
+from resnet_jax.programs import train as training
+from resnet_jax.programs.train import train
+from resnet_jax.reporting.time_accounting import PARTS, process_age
+from resnet_jax.reporting.workdir import Workdir
 from tests.tiny import tiny_config
 
 SLOW = 0.15  # seconds; a step of this network takes a few thousandths

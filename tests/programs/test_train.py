@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from resnet_jax import experiment
-from resnet_jax import train as training
-from resnet_jax.checkpoint import Checkpoints
-from resnet_jax.class_list import fingerprint
-from resnet_jax.compilation import compile_train_steps, initial_state
+from resnet_jax.checkpoints.manager import Checkpoints
+from resnet_jax.data.class_names import fingerprint
 from resnet_jax.data.feed import device_batches, host_batches
+from resnet_jax.distributed.signals import STOPPED
+from resnet_jax.distributed.stop_requests import Requests
 from resnet_jax.errors import UsageError
-from resnet_jax.signals import STOPPED
-from resnet_jax.stopping import Requests
-from resnet_jax.train import train
-from resnet_jax.workdir import Workdir
+from resnet_jax.experiment.compile import compile_train_steps, initial_state
+from resnet_jax.programs import train as training
+from resnet_jax.programs.train import train
+from resnet_jax.reporting.workdir import Workdir
 from tests.tiny import tiny_config
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from resnet_jax.ledger import PARTS
-from resnet_jax.ledger_words import advice, shares_line, time_table
+from resnet_jax.reporting.bottleneck import advice, shares_line, time_table
+from resnet_jax.reporting.time_accounting import PARTS
 
 
 def seconds(**parts):

@@ -1,7 +1,7 @@
 import jax
 import numpy as np
 
-from resnet_jax.compile_counter import CompileCounter
+from resnet_jax.reporting.compile_events import CompileCounter
 
 
 def test_programs_are_counted_while_it_is_open_and_no_longer():

@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 
-from resnet_jax.metrics_file import read_columns
+from resnet_jax.reporting.report_picture import read_columns
 
 
 def test_columns_of_each_split(tmp_path):

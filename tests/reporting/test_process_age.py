@@ -4,8 +4,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from resnet_jax import process_age as module
-from resnet_jax.process_age import process_age
+from resnet_jax.reporting import time_accounting as module
+from resnet_jax.reporting.time_accounting import process_age
 
 
 def test_it_is_as_old_as_the_system_says():

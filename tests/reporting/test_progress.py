@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from resnet_jax.progress import keep_log, show_log
+from resnet_jax.reporting.progress import keep_log, show_log
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])

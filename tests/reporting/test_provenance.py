@@ -4,7 +4,7 @@ from pathlib import Path
 
 import jax
 
-from resnet_jax import provenance
+from resnet_jax.reporting import provenance
 
 
 def test_a_start_is_described_in_json_values():

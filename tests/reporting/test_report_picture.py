@@ -8,8 +8,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from resnet_jax.ledger import PARTS
-from resnet_jax.report_picture import _PART_COLORS, _windows, draw
+from resnet_jax.reporting.report_picture import _PART_COLORS, _windows, draw
+from resnet_jax.reporting.time_accounting import PARTS
 
 
 def train_line(number, last, **changes):

@@ -4,14 +4,14 @@ import math
 import numpy as np
 import pytest
 
-from resnet_jax.duration import duration
 from resnet_jax.errors import NonFiniteError
-from resnet_jax.ledger import PARTS, TRAINING, Ledger
-from resnet_jax.loss_scale import LossScale
-from resnet_jax.metrics import StepTotals, Totals
-from resnet_jax.progress import Progress
-from resnet_jax.run_log import Machine, RunLog
-from resnet_jax.writers import Writers
+from resnet_jax.reporting.bottleneck import duration
+from resnet_jax.reporting.progress import Progress
+from resnet_jax.reporting.run_log import Machine, RunLog
+from resnet_jax.reporting.time_accounting import PARTS, TRAINING, Ledger
+from resnet_jax.reporting.writers import Writers
+from resnet_jax.training.loss_scale import LossScale
+from resnet_jax.training.metrics import StepTotals, Totals
 
 
 def totals(loss=1.0, grad_norm=2.0, top1=3):

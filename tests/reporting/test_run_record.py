@@ -2,11 +2,10 @@ import logging
 
 import pytest
 
-from resnet_jax import experiment, report_picture
-from resnet_jax.ledger import PARTS
-from resnet_jax.run_record import end_record
-from resnet_jax.workdir import Workdir
-from tests.tiny import tiny_config
+from resnet_jax.reporting import report_picture
+from resnet_jax.reporting.run_record import end_record
+from resnet_jax.reporting.time_accounting import PARTS
+from resnet_jax.reporting.workdir import Workdir
 
 
 @pytest.fixture
@@ -22,9 +21,8 @@ def ended(workdir, caplog, **changes):
     seconds = dict.fromkeys(PARTS, 0.0) | {"step": 60.0, "total": 100.0}
     result = {"step": 6, "total_steps": 6, "stop_reason": "completed", "eval": None, "best": None, "bad_examples": 0}
     result |= {"images_per_second": 10.0, "seconds": seconds, "programs_compiled_later": 0}
-    built = experiment.build(tiny_config())
     with caplog.at_level(logging.INFO, logger="resnet_jax"):
-        end_record(built, result | changes, workdir)
+        end_record(result | changes, workdir, decoders={"num_workers": 0, "num_threads": 2, "cores": 2})
     return [record.getMessage() for record in caplog.records]
 
 

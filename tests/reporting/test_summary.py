@@ -1,7 +1,7 @@
 import pytest
 
-from resnet_jax.summary import summary
-from resnet_jax.workdir import Workdir
+from resnet_jax.reporting.run_record import summary
+from resnet_jax.reporting.workdir import Workdir
 
 RESULT = {
     "step": 60,

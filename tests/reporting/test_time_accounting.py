@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from resnet_jax.ledger import PARTS, TRAINING, Ledger
+from resnet_jax.reporting.time_accounting import PARTS, TRAINING, Ledger
 
 
 class Clock:

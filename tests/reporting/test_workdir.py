@@ -5,7 +5,8 @@ import pytest
 from configs import default, digits
 from resnet_jax import experiment
 from resnet_jax.errors import UsageError
-from resnet_jax.workdir import Workdir, difference, flatten
+from resnet_jax.nested import difference, flatten
+from resnet_jax.reporting.workdir import Workdir
 
 SETTINGS = {"seed": 0, "model": {"depth": 50}, "log": {"every_steps": 100}}
 

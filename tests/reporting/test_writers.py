@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from resnet_jax import writers
-from resnet_jax.writers import Writers
+from resnet_jax.reporting import writers
+from resnet_jax.reporting.writers import Writers
 
 
 def lines(path):

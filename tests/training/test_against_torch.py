@@ -10,10 +10,10 @@ import optax
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from resnet_jax.compilation import initial_state
+from resnet_jax.experiment.compile import initial_state
 from resnet_jax.experiment.computation import make_model
-from tests.test_steps import build
 from tests.tiny import tiny_config
+from tests.training.test_steps import build
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from resnet_jax.averaging import update_average
+from resnet_jax.training.ema import update_average
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "moving_average.json").read_text())  # by golden/r1_training.py
 

@@ -12,13 +12,13 @@ import pytest
 
 from resnet_jax import experiment
 from resnet_jax.data.crops import BoxGuided, PadAndCrop, ResizeThenCentral
+from resnet_jax.data.on_device import standardize_per_image
 from resnet_jax.data.sources import cifar_binary, open_source
 from resnet_jax.errors import UsageError
-from resnet_jax.experiment.plan import make_plan, schedule_options
-from resnet_jax.normalization import standardize_per_image
-from resnet_jax.optimizers import decay_mask, leaf_path
-from resnet_jax.r1_flags import translate
-from resnet_jax.workdir import flatten
+from resnet_jax.experiment.milestones import make_plan, schedule_options
+from resnet_jax.nested import flatten
+from resnet_jax.programs.r1_flags.translate import translate
+from resnet_jax.training.optimizers import decay_mask, leaf_path
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "r1.json").read_text())
 RECIPES = {"imagenet": "resnet50_r1", "cifar10": "cifar10_r1"}

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from resnet_jax import experiment
-from resnet_jax.compilation import compile_train_step, initial_state
 from resnet_jax.data.feed import device_batches
+from resnet_jax.experiment.compile import compile_train_step, initial_state
 from resnet_jax.models.batch_norm import BatchNorm
-from resnet_jax.models.convolution import pointwise_convolution
+from resnet_jax.models.layers import pointwise_convolution
 from tests.tiny import tiny_config
 
 STEPS = 20

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from resnet_jax.loss_scale import MAX_SCALE, adjust, initial
+from resnet_jax.training.loss_scale import MAX_SCALE, adjust, initial
 
 
 def run(scale, finite, *, growth_steps):

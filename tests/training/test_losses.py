@@ -6,8 +6,14 @@ import numpy as np
 import optax
 import pytest
 
-from resnet_jax.batch import UNREADABLE
-from resnet_jax.losses import binary_cross_entropy, class_shares, create_loss, cross_entropy, softmax_cross_entropy
+from resnet_jax.data.batch import UNREADABLE
+from resnet_jax.training.losses import (
+    binary_cross_entropy,
+    class_shares,
+    create_loss,
+    cross_entropy,
+    softmax_cross_entropy,
+)
 
 
 def test_uniform_logits_cost_log_k():

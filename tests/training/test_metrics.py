@@ -2,8 +2,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from resnet_jax import metrics
-from resnet_jax.batch import UNREADABLE
+from resnet_jax.data.batch import UNREADABLE
+from resnet_jax.training import metrics
 
 
 def test_rank_agrees_with_a_stable_sort():

@@ -10,9 +10,9 @@ import pytest
 from configs import default
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment.computation import make_model
-from resnet_jax.optimizers import OPTIMIZERS, create_optimizer, decay_mask, leaf_path
-from resnet_jax.trainable import train_only
-from tests import optimizer_definitions as definitions
+from resnet_jax.training.optimizers import OPTIMIZERS, create_optimizer, decay_mask, leaf_path
+from resnet_jax.training.trainable import train_only
+from tests.training import optimizer_definitions as definitions
 
 R1 = json.loads((Path(__file__).parent / "golden" / "r1_momentum.json").read_text())  # by golden/r1_training.py
 ALL_BUT_BATCH_NORM = "kernel$|head/bias$"  # the rule of r1

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.test_optimizers import arrays, assert_close, float32, make, updates
+from tests.training.test_optimizers import arrays, assert_close, float32, make, updates
 
 pytestmark = pytest.mark.slow
 

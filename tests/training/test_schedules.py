@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from resnet_jax.errors import UsageError
-from resnet_jax.schedules import DECAYS, create_schedule, rate_table
+from resnet_jax.training.schedules import DECAYS, create_schedule, rate_table
 
 R1 = json.loads((Path(__file__).parent / "golden" / "r1_schedules.json").read_text())  # by golden/r1_training.py
 IMAGENET = 1_281_167

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from resnet_jax import experiment
-from resnet_jax.batch import Batch, abstract_batch
-from resnet_jax.collectives import find_collectives
-from resnet_jax.compilation import compile_train_step, initial_state
+from resnet_jax.analysis.hlo_collectives import find_collectives
+from resnet_jax.data.batch import Batch, abstract_batch
 from resnet_jax.data.feed import device_batches
+from resnet_jax.distributed.mesh import over_batch
 from resnet_jax.errors import UsageError
-from resnet_jax.sharding import over_batch
+from resnet_jax.experiment.compile import compile_train_step, initial_state
 from tests.tiny import tiny_config
 
 EIGHT = {"data.batch_size": 96, "model.bn_group_size": 6}  # two groups on each of eight devices

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from resnet_jax import experiment
-from resnet_jax.compilation import initial_state
-from resnet_jax.optimizers import leaf_path
-from resnet_jax.sharding import replicated
-from resnet_jax.state import abstract_state, parameter_count
+from resnet_jax.distributed.mesh import replicated
+from resnet_jax.experiment.compile import initial_state
+from resnet_jax.training.optimizers import leaf_path
+from resnet_jax.training.state import abstract_state, parameter_count
 from tests.tiny import tiny_config
 
 

@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from resnet_jax import experiment, metrics
-from resnet_jax.compilation import compile_train_steps, initial_state
+from resnet_jax import experiment
 from resnet_jax.data.bad_examples import BadExamples
 from resnet_jax.data.feed import device_batches, host_batches
-from resnet_jax.evaluator import Evaluator
+from resnet_jax.distributed.stop_requests import Requests
+from resnet_jax.experiment.compile import compile_train_steps, initial_state
 from resnet_jax.experiment.computation import make_model
-from resnet_jax.stopping import Requests
+from resnet_jax.programs.evaluation.evaluator import Evaluator
+from resnet_jax.training import metrics
 from tests.tiny import tiny_config
 
 

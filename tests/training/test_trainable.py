@@ -5,13 +5,13 @@ import optax
 import pytest
 
 from resnet_jax import experiment
-from resnet_jax.compilation import compile_train_steps, initial_state
+from resnet_jax.distributed.stop_requests import Requests
 from resnet_jax.errors import UsageError
-from resnet_jax.optimizers import leaf_path
-from resnet_jax.stopping import Requests
-from resnet_jax.train import train
-from resnet_jax.trainable import apply_updates, only_trained, train_only, trainable_pattern, with_frozen
-from resnet_jax.workdir import Workdir
+from resnet_jax.experiment.compile import compile_train_steps, initial_state
+from resnet_jax.programs.train import train
+from resnet_jax.reporting.workdir import Workdir
+from resnet_jax.training.optimizers import leaf_path
+from resnet_jax.training.trainable import apply_updates, only_trained, train_only, trainable_pattern, with_frozen
 from tests.tiny import tiny_config
 
 CHANGES = {"schedule.warmup_epochs": 0.0, "model.zero_init_last_bn": False, "input.flip": False}

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 
 from resnet_jax import experiment
-from resnet_jax.checksums import sha256_of_arrays
-from resnet_jax.chosen import Chosen
+from resnet_jax.checkpoints.checksums import sha256_of_arrays
+from resnet_jax.weights.select import Chosen
 from tests.tiny import tiny_config
 
 

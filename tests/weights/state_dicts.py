@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from resnet_jax.checksums import by_path
+from resnet_jax.nested import by_path
 from resnet_jax.weights.naming import Naming, to_torch_layout
 from tests.models.networks import DEFAULTS, network, shapes_of_variables
 

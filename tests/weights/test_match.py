@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from resnet_jax.checksums import by_path
 from resnet_jax.errors import UsageError
+from resnet_jax.nested import by_path
 from resnet_jax.weights import StoredWeights, check_settings, fill
 from tests.weights.state_dicts import settings, shapes, variables
 

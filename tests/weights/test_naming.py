@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from resnet_jax.checksums import by_path
+from resnet_jax.nested import by_path
 from resnet_jax.weights.naming import Naming, to_our_layout, to_torch_layout
 from tests.models.networks import CIFAR, RESNET_D, network, shapes_of_variables
 

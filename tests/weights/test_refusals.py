@@ -65,7 +65,7 @@ def test_links_in_a_circle(tmp_path):
 
 def test_a_pattern_that_is_no_text():
     with pytest.raises(UsageError, match="has what is no regular expression"):
-        from resnet_jax.weights.filling import _compile
+        from resnet_jax.weights.match import _compile
 
         _compile((3,))
 

@@ -8,9 +8,9 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from resnet_jax.checksums import by_path
-from resnet_jax.class_list import fingerprint
+from resnet_jax.data.class_names import fingerprint
 from resnet_jax.errors import UsageError
+from resnet_jax.nested import by_path
 from resnet_jax.weights import check_settings, fill, read_weights, write_safetensors
 from tests.weights.state_dicts import settings, shapes, state_dict, variables
 

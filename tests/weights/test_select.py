@@ -4,12 +4,13 @@ import json
 import numpy as np
 import pytest
 
-from resnet_jax import checkpoint_files, experiment
-from resnet_jax.chosen import choose, find_weights, outputs_and_names, read_chosen, read_class_names
+from resnet_jax import experiment
+from resnet_jax.checkpoints import files
 from resnet_jax.errors import UsageError
-from resnet_jax.workdir import Workdir
-from tests.chosen_weights import untrained
+from resnet_jax.reporting.workdir import Workdir
+from resnet_jax.weights.select import choose, find_weights, outputs_and_names, read_chosen, read_class_names
 from tests.tiny import tiny_config
+from tests.weights.chosen_weights import untrained
 
 INFERENCE, CHOSEN = untrained()
 
@@ -23,7 +24,7 @@ def workdir(tmp_path_factory):
         average = {"params": CHOSEN.variables["params"], "batch_stats": CHOSEN.variables["batch_stats"]}
         state = {**CHOSEN.variables, **({"average": average} if step == 3 else {})}
         meta = {"step": step, "network": INFERENCE.network}
-        checkpoint_files.write(workdir.checkpoints / str(step), state, meta, top1=top1)
+        files.write(workdir.checkpoints / str(step), state, meta, top1=top1)
     (workdir.path / "config.json").write_text(json.dumps(experiment.resolve(tiny_config())))
     (workdir.path / "classes.json").write_text(json.dumps([f"name {number}" for number in range(10)]))
     return workdir

@@ -7,19 +7,20 @@ import numpy as np
 import pytest
 from flax.traverse_util import unflatten_dict
 
-from resnet_jax import checkpoint_files, experiment
-from resnet_jax.class_list import fingerprint
-from resnet_jax.compilation import initial_state
+from resnet_jax import experiment
+from resnet_jax.checkpoints import files
+from resnet_jax.data.class_names import fingerprint
 from resnet_jax.data.sources import open_source
+from resnet_jax.distributed.stop_requests import Requests
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment import inputs
+from resnet_jax.experiment.compile import initial_state
 from resnet_jax.experiment.network import network_settings
-from resnet_jax.optimizers import leaf_path
-from resnet_jax.stopping import Requests
-from resnet_jax.train import train
-from resnet_jax.warm_start import begin_with
+from resnet_jax.programs.train import train
+from resnet_jax.reporting.workdir import Workdir
+from resnet_jax.training.optimizers import leaf_path
 from resnet_jax.weights import read_weights, write_safetensors
-from resnet_jax.workdir import Workdir
+from resnet_jax.weights.warm_start import begin_with
 from tests.tiny import tiny_config
 
 STEPS = {"train.total_steps": 4, "eval.every_steps": 2, "model.zero_init_last_bn": False}
@@ -81,9 +82,9 @@ def test_a_run_knows_what_its_weights_depend_on(plain):
 def test_a_checkpoint_from_before_its_settings_stood_in_it_asks_the_work_directory(tmp_path, plain):
     copy = shutil.copytree(plain, tmp_path / "run")
     checkpoint = copy / "checkpoints" / "4"
-    meta, top1 = checkpoint_files.read_meta(checkpoint)
+    meta, top1 = files.read_meta(checkpoint)
     del meta["network"]
-    checkpoint_files.replace_meta(checkpoint, meta, top1=top1)
+    files.replace_meta(checkpoint, meta, top1=top1)
     (copy / "config.json").write_text(json.dumps(experiment.resolve(tiny_config(STEPS))))
     assert read_weights(copy).settings == network_settings(tiny_config(STEPS))
     (copy / "config.json").unlink()

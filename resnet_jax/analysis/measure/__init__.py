@@ -1,1 +1,1 @@
-"""What `--mode=benchmark` measures, a file each."""
+"""The measurements of --mode=benchmark, one file each."""

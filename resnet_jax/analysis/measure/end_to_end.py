@@ -5,11 +5,11 @@ from typing import Any
 
 import jax
 
-from resnet_jax.compilation import compile_train_steps, initial_state
+from resnet_jax.analysis.measure.windows import SPARE_BATCHES, Windows, rates, time_windows, wall_clock
 from resnet_jax.data.feed import device_batches, host_batches
 from resnet_jax.experiment import Experiment
-from resnet_jax.ledger import Ledger
-from resnet_jax.measurements.windows import SPARE_BATCHES, Windows, rates, time_windows, wall_clock
+from resnet_jax.experiment.compile import compile_train_steps, initial_state
+from resnet_jax.reporting.time_accounting import Ledger
 
 
 def measure_together(experiment: Experiment, windows: Windows) -> dict[str, Any]:

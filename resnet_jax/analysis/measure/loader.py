@@ -3,10 +3,10 @@
 import contextlib
 from typing import Any
 
+from resnet_jax.analysis.measure.windows import SPARE_BATCHES, Windows, rates, spread, wall_clock
+from resnet_jax.analysis.process_tree import ProcessTree
 from resnet_jax.data.feed import host_batches
 from resnet_jax.experiment import Experiment
-from resnet_jax.measurements.windows import SPARE_BATCHES, Windows, rates, spread, wall_clock
-from resnet_jax.process_tree import ProcessTree
 
 
 def measure_loader(experiment: Experiment, windows: Windows) -> dict[str, Any]:

@@ -7,15 +7,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from resnet_jax.batch import Batch
-from resnet_jax.compilation import compile_train_step, initial_state
-from resnet_jax.compile_counter import CompileCounter
+from resnet_jax.analysis.measure.windows import Windows, rates, spread, time_windows, wall_clock
+from resnet_jax.analysis.program_cost import ProgramCost, program_cost
+from resnet_jax.analysis.roofline import PEAKS, least_time
+from resnet_jax.data.batch import Batch
 from resnet_jax.data.feed import device_batches
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment import Experiment
-from resnet_jax.measurements.windows import Windows, rates, spread, time_windows, wall_clock
-from resnet_jax.program_cost import ProgramCost, program_cost
-from resnet_jax.roofline import PEAKS, least_time
+from resnet_jax.experiment.compile import compile_train_step, initial_state
+from resnet_jax.reporting.compile_events import CompileCounter
 
 BATCHES = 4  # that take turns, so that no cache holds one
 

@@ -1,0 +1,1 @@
+"""Files of records (ArrayRecord, TFRecord) as sequences with random access."""

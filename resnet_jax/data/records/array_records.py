@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from array_record.python import array_record_module
 
-from resnet_jax.data.open_files import OpenFiles
-from resnet_jax.data.scan import scan
+from resnet_jax.data.records.open_files import OpenFiles
+from resnet_jax.data.records.scan import scan
 from resnet_jax.errors import UsageError
 
 # What the library's documentation says of random access: nothing is read ahead, and no threads but the caller's.

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import google_crc32c
 import numpy as np
 
-from resnet_jax.data.open_files import OpenFiles
-from resnet_jax.data.records import sample
-from resnet_jax.data.scan import scan
-from resnet_jax.data.tfrecord_format import find_records, open_at_random, opened, read_record
+from resnet_jax.data.records.open_files import OpenFiles
+from resnet_jax.data.records.records import sample
+from resnet_jax.data.records.scan import scan
+from resnet_jax.data.records.tfrecord_format import find_records, open_at_random, opened, read_record
 from resnet_jax.errors import UsageError
 
 logger = logging.getLogger(__name__)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from resnet_jax.data.open_files import OpenFiles
-from resnet_jax.data.records import Part, Records
+from resnet_jax.data.records.open_files import OpenFiles
+from resnet_jax.data.records.records import Part, Records
+from resnet_jax.data.records.tfrecord_format import open_at_random
 from resnet_jax.data.sources.source import Example
-from resnet_jax.data.tfrecord_format import open_at_random
 from resnet_jax.errors import UsageError
 
 _SIDE = 32  # pixels

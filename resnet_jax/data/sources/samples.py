@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from resnet_jax.data.records import Records
-from resnet_jax.data.scan import scan
+from resnet_jax.data.records.records import Records
+from resnet_jax.data.records.scan import scan
 
 
 def check_samples(records: Records, check: Callable[[int], None]) -> None:

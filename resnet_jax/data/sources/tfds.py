@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import tensorflow_datasets as tfds
 from google.protobuf.json_format import ParseError
 
-from resnet_jax.data.array_records import open_array_records
-from resnet_jax.data.records import Part, RecordFiles, Records
+from resnet_jax.data.records.array_records import open_array_records
+from resnet_jax.data.records.records import Part, RecordFiles, Records
+from resnet_jax.data.records.tfrecords import open_tfrecords
 from resnet_jax.data.sources.samples import check_samples
 from resnet_jax.data.sources.source import NO_BOXES, Example
 from resnet_jax.data.sources.tf_example import floats, one_bytes, one_integer, parse
-from resnet_jax.data.tfrecords import open_tfrecords
 from resnet_jax.errors import UsageError
 
 # Data sets that come with this package: name -> module of the builder. They prepare themselves on first use.

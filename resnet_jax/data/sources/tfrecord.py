@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from resnet_jax.data.datasets.imagenet.census import synsets
-from resnet_jax.data.records import Part, Records
+from resnet_jax.data.imagenet_classes import synsets
+from resnet_jax.data.records.records import Part, Records
+from resnet_jax.data.records.tfrecords import open_tfrecords
 from resnet_jax.data.sources.samples import check_samples
 from resnet_jax.data.sources.source import NO_BOXES, Example
 from resnet_jax.data.sources.tf_example import Features, floats, one_bytes, one_integer, parse
-from resnet_jax.data.tfrecords import open_tfrecords
 from resnet_jax.errors import UsageError
 
 _BOX = tuple(f"image/object/bbox/{side}" for side in ("ymin", "xmin", "ymax", "xmax"))

@@ -1,0 +1,1 @@
+"""--mode=eval: accuracy of given weights, as a certificate."""

@@ -12,15 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from resnet_jax import metrics, provenance
-from resnet_jax.chosen import Chosen
-from resnet_jax.class_list import fingerprint
-from resnet_jax.confidence import CONFIDENCE, wilson
-from resnet_jax.confusion import Answers, Confusion, count_pairs
-from resnet_jax.confusion_picture import draw
+from resnet_jax.data.class_names import fingerprint
 from resnet_jax.data.sources import Source
 from resnet_jax.experiment import Experiment
-from resnet_jax.metrics import Totals
+from resnet_jax.programs.evaluation.confusion import Confusion, count_pairs
+from resnet_jax.programs.evaluation.confusion_picture import draw
+from resnet_jax.programs.evaluation.wilson import CONFIDENCE, wilson
+from resnet_jax.reporting import provenance
+from resnet_jax.training import metrics
+from resnet_jax.training.metrics import Answers, Totals
+from resnet_jax.weights.select import Chosen
 
 CERTIFICATE, PER_CLASS, MATRIX, PICTURE = "certificate.json", "per_class.csv", "confusion.csv", "confusion.png"
 BAD_EXAMPLES = "bad_examples.jsonl"

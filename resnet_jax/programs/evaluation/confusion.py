@@ -2,25 +2,12 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from resnet_jax.batch import UNREADABLE
-
-NO_ANSWER = -1  # predicted class of an image that cannot be read, or of outputs of which some are NaN
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Answers:
-    """What the examples of a batch were taken for: arrays on the devices, numpy arrays on the host."""
-
-    label: Any  # [B] int32: the true class, or `UNREADABLE`
-    predicted: Any  # [B] int32: a class, or `NO_ANSWER`
-    mask: Any  # [B] bool; False marks padding
+from resnet_jax.data.batch import UNREADABLE
+from resnet_jax.training.metrics import NO_ANSWER, Answers
 
 
 class Pair(NamedTuple):
@@ -29,12 +16,6 @@ class Pair(NamedTuple):
     label: int
     predicted: int
     times: int
-
-
-def predicted_class(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """The class whose `metrics.label_rank` is 0, or `NO_ANSWER`. [B, K], [B] -> [B] int32."""
-    known = (labels != UNREADABLE) & ~jnp.any(jnp.isnan(logits), axis=-1)
-    return jnp.where(known, jnp.argmax(logits, axis=-1), NO_ANSWER).astype(jnp.int32)
 
 
 @dataclasses.dataclass(frozen=True)

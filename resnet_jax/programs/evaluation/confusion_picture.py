@@ -12,8 +12,9 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
-from resnet_jax.batch import UNREADABLE
-from resnet_jax.confusion import NO_ANSWER, Confusion
+from resnet_jax.data.batch import UNREADABLE
+from resnet_jax.programs.evaluation.confusion import Confusion
+from resnet_jax.training.metrics import NO_ANSWER
 
 _MOST_NUMBERED, _MOST_NAMED, _MOST_CELLS = 20, 60, 1000  # classes on a side
 _LONGEST_NAME = 24  # characters

@@ -8,20 +8,21 @@ from typing import Any
 
 import jax
 
-from resnet_jax import agreement, certificate
-from resnet_jax.channel import Channel
-from resnet_jax.chosen import Chosen, choose, find_weights
-from resnet_jax.class_list import check_same, fingerprint
-from resnet_jax.confusion import Answers
 from resnet_jax.data.bad_examples import BadExamples
+from resnet_jax.data.class_names import check_same, fingerprint
+from resnet_jax.distributed import agreement
+from resnet_jax.distributed.channel import Channel
+from resnet_jax.distributed.mesh import place, replicated
+from resnet_jax.distributed.signals import STOPPED
+from resnet_jax.distributed.stop_requests import Requests
 from resnet_jax.errors import UsageError
-from resnet_jax.evaluator import Evaluator
 from resnet_jax.experiment import Experiment
-from resnet_jax.sharding import place, replicated
-from resnet_jax.signals import STOPPED
-from resnet_jax.stopping import Requests
+from resnet_jax.programs.evaluation import certificate
+from resnet_jax.programs.evaluation.evaluator import Evaluator
+from resnet_jax.reporting.workdir import Workdir
+from resnet_jax.training.metrics import Answers
 from resnet_jax.weights import read_weights
-from resnet_jax.workdir import Workdir
+from resnet_jax.weights.select import Chosen, choose, find_weights
 
 logger = logging.getLogger(__name__)
 

@@ -6,15 +6,14 @@ from typing import Any
 
 import jax
 
-from resnet_jax import metrics
-from resnet_jax.compilation import compile_eval_step
-from resnet_jax.confusion import Answers
 from resnet_jax.data.bad_examples import BadExamples
 from resnet_jax.data.feed import device_batches, host_batches
 from resnet_jax.data.loader import Loaded
+from resnet_jax.distributed.stop_requests import Requests
 from resnet_jax.experiment import Experiment
-from resnet_jax.metrics import Totals
-from resnet_jax.stopping import Requests
+from resnet_jax.experiment.compile import compile_eval_step
+from resnet_jax.training import metrics
+from resnet_jax.training.metrics import Answers, Totals
 
 
 class Evaluator:

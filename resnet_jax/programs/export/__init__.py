@@ -1,1 +1,1 @@
-"""What leaves this program: files that serve without it."""
+"""--mode=export: writes files that serve predictions without this program."""

@@ -11,18 +11,18 @@ from typing import Any
 import jax
 import numpy as np
 
-from resnet_jax.chosen import Chosen
-from resnet_jax.class_list import fingerprint
-from resnet_jax.compilation import compile_predict_step
+from resnet_jax.data.class_names import fingerprint
 from resnet_jax.data.sources import open_source
+from resnet_jax.distributed.mesh import over_batch, place, replicated
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment import Inference
-from resnet_jax.exports.formats import FORMATS
-from resnet_jax.exports.jax_artifact import PLATFORMS
-from resnet_jax.exports.model import Model, Outputs, Sample, compare
-from resnet_jax.locks import own_directory
-from resnet_jax.provenance import versions
-from resnet_jax.sharding import over_batch, place, replicated
+from resnet_jax.experiment.compile import compile_predict_step
+from resnet_jax.files import own_directory
+from resnet_jax.programs.export.formats import FORMATS
+from resnet_jax.programs.export.jax_artifact import PLATFORMS
+from resnet_jax.programs.export.model import Model, Outputs, Sample, compare
+from resnet_jax.reporting.provenance import versions
+from resnet_jax.weights.select import Chosen
 
 logger = logging.getLogger(__name__)
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from resnet_jax.checksums import by_path
 from resnet_jax.errors import UsageError
-from resnet_jax.exports.jax_artifact import run_jax_artifact, write_jax_artifact
-from resnet_jax.exports.model import Model, Outputs, Sample
-from resnet_jax.exports.saved_model import check_tensorflow, run_saved_model, write_saved_model
+from resnet_jax.nested import by_path
+from resnet_jax.programs.export.jax_artifact import run_jax_artifact, write_jax_artifact
+from resnet_jax.programs.export.model import Model, Outputs, Sample
+from resnet_jax.programs.export.saved_model import check_tensorflow, run_saved_model, write_saved_model
 from resnet_jax.weights import check_named, fill, read_weights, write_safetensors
 
 

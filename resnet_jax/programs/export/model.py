@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from resnet_jax.data.eval_preprocessing import EvalPicture
 from resnet_jax.errors import UsageError
-from resnet_jax.eval_picture import EvalPicture
 
 _LARGEST_DIFFERENCE = 1e-4  # of a probability
 

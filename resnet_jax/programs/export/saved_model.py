@@ -8,10 +8,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from resnet_jax.data.eval_preprocessing import EvalPicture
 from resnet_jax.errors import UsageError
-from resnet_jax.eval_picture import EvalPicture
-from resnet_jax.exports.jax_artifact import PLATFORMS
-from resnet_jax.quiet_imports import import_tensorflow
+from resnet_jax.optional_tensorflow import import_tensorflow
+from resnet_jax.programs.export.jax_artifact import PLATFORMS
 
 Predict = Callable[[dict[str, Any], jax.Array], dict[str, jax.Array]]
 
@@ -43,7 +43,7 @@ def write_saved_model(directory: Path, predict: Predict, variables: dict[str, An
       UsageError: TensorFlow is not installed.
     """
     tf = _load_tensorflow()
-    from resnet_jax.exports.tensorflow_images import read_images  # noqa: PLC0415  imports TensorFlow
+    from resnet_jax.programs.export.tensorflow_images import read_images  # noqa: PLC0415  imports TensorFlow
 
     size = picture.image_size
     module = tf.Module()

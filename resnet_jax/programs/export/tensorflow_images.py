@@ -2,8 +2,8 @@
 
 import tensorflow as tf
 
-from resnet_jax.eval_picture import EvalPicture
-from resnet_jax.exports.tensorflow_resize import RESIZES, bilinear
+from resnet_jax.data.eval_preprocessing import EvalPicture
+from resnet_jax.programs.export.tensorflow_resize import RESIZES, bilinear
 
 
 def read_images(encoded: tf.Tensor, *, picture: EvalPicture) -> tf.Tensor:

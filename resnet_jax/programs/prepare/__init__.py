@@ -1,1 +1,1 @@
-"""ImageNet of the challenge of 2012 (ILSVRC2012), from its archives to a TFDS data set."""
+"""--mode=prepare: builds a TFDS data set from the archives of ILSVRC2012 (ImageNet)."""

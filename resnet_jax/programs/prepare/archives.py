@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from resnet_jax.data.datasets.imagenet import census
-from resnet_jax.data.datasets.imagenet.in_order import in_order
+from resnet_jax.data import imagenet_classes
 from resnet_jax.errors import UsageError
+from resnet_jax.programs.prepare.in_order import in_order
 
 TRAIN = "ILSVRC2012_img_train.tar"  # a tar of 1,000 tars n01440764.tar, each of images n01440764_10026.JPEG
 VALIDATION = "ILSVRC2012_img_val.tar"  # images ILSVRC2012_val_00000001.JPEG
@@ -130,7 +130,7 @@ def unreadable(what: str | Path, error: OSError) -> UsageError:
 
 
 def _scan_synset(descriptor: int, path: Path, tar: np.void) -> np.ndarray:
-    synset = census.synsets()[tar["label"]]
+    synset = imagenet_classes.synsets()[tar["label"]]
     where = f"{synset}.tar in {path}"
     members = _members(descriptor, int(tar["offset"]), int(tar["size"]), where)
     return _checked(members, functools.partial(_synset_of_image, synset), where)
@@ -147,7 +147,7 @@ def _checked(members: Iterator[tuple[str, int, int]], synset_of: Callable[[str],
         except ValueError as error:
             raise UsageError(f"{name} does not belong in {where} ({error}): get the original archive") from None
         names.add(name)
-        rows.append((name.encode("ascii"), census.labels()[synset], offset, size))
+        rows.append((name.encode("ascii"), imagenet_classes.labels()[synset], offset, size))
     return np.array(rows, _ROW)
 
 
@@ -171,14 +171,14 @@ def _synset_of_validation_image(name: str) -> str:
     match = re.fullmatch(r"ILSVRC2012_val_(\d{8})\.JPEG", name)
     if match is None:
         raise ValueError("it is not named as ILSVRC2012_val_00000001.JPEG")
-    if not 1 <= int(match[1]) <= len(census.validation_synsets()):
-        raise ValueError(f"its number is not one of 1 to {len(census.validation_synsets()):,}")
-    return census.validation_synsets()[int(match[1]) - 1]
+    if not 1 <= int(match[1]) <= len(imagenet_classes.validation_synsets()):
+        raise ValueError(f"its number is not one of 1 to {len(imagenet_classes.validation_synsets()):,}")
+    return imagenet_classes.validation_synsets()[int(match[1]) - 1]
 
 
 def _known(synset: str) -> str:
-    if synset not in census.labels():
-        raise ValueError(f"{synset} is none of the {len(census.synsets()):,} classes of ILSVRC2012")
+    if synset not in imagenet_classes.labels():
+        raise ValueError(f"{synset} is none of the {len(imagenet_classes.synsets()):,} classes of ILSVRC2012")
     return synset
 
 

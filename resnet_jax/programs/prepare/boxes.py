@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from resnet_jax.data.datasets.imagenet import census
-from resnet_jax.data.datasets.imagenet.archives import unreadable
+from resnet_jax.data import imagenet_classes
 from resnet_jax.errors import UsageError
+from resnet_jax.programs.prepare.archives import unreadable
 
 TRAIN = "ILSVRC2012_bbox_train_v2.tar.gz"
 VALIDATION = "ILSVRC2012_bbox_val_v3.tgz"
@@ -108,7 +108,7 @@ def parse(xml: bytes, synset: str) -> np.ndarray:
     boxes = []
     for annotated in root.iter("object"):
         name = annotated.findtext("name")
-        if name != synset and name in census.labels():
+        if name != synset and name in imagenet_classes.labels():
             continue
         y_first, x_first, y_last, x_last = (_number(annotated, f"bndbox/{edge}") for edge in _EDGES)
         ymin, ymax = _clipped(y_first / height, y_last / height)
@@ -133,6 +133,10 @@ def _number(element: ElementTree.Element, path: str) -> int:
 def _synset_of(stem: str) -> str | None:
     """The class of the image of an XML file; None: it is none of ILSVRC2012's."""
     prefix, _, number = stem.rpartition("_")
-    if prefix == "ILSVRC2012_val" and number.isdecimal() and 1 <= int(number) <= len(census.validation_synsets()):
-        return census.validation_synsets()[int(number) - 1]
-    return prefix if prefix in census.labels() else None
+    if (
+        prefix == "ILSVRC2012_val"
+        and number.isdecimal()
+        and 1 <= int(number) <= len(imagenet_classes.validation_synsets())
+    ):
+        return imagenet_classes.validation_synsets()[int(number) - 1]
+    return prefix if prefix in imagenet_classes.labels() else None

@@ -11,8 +11,8 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.utils.shard_utils import ShardConfig, get_shard_boundaries
 from tensorflow_datasets.core.writer import ExampleWriter
 
-from resnet_jax.data.datasets.imagenet import census
-from resnet_jax.data.datasets.imagenet.examples import Example
+from resnet_jax.data import imagenet_classes
+from resnet_jax.programs.prepare.examples import Example
 
 # Of what the system says of a disk, the errors that are the user's to cure.
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
@@ -55,7 +55,7 @@ class Imagenet2012(tfds.core.ShardBasedBuilder, skip_registration=True):  # type
     def _info(self) -> tfds.core.DatasetInfo:
         features = {
             "image": tfds.features.Image(encoding_format="jpeg"),
-            "label": tfds.features.ClassLabel(names=census.synsets()),
+            "label": tfds.features.ClassLabel(names=imagenet_classes.synsets()),
             "file_name": tfds.features.Text(),
             "bboxes": tfds.features.Sequence(tfds.features.BBoxFeature()),
         }

@@ -1,33 +1,14 @@
 """The classes of ILSVRC2012, what the whole of it holds, and what an archive lacks of that."""
 
-import functools
-import importlib.resources
-
 import numpy as np
+
+from resnet_jax.data.imagenet_classes import synsets
 
 WHOLE = {"train": 1_281_167, "validation": 50_000}  # images
 _VALIDATION_PER_CLASS = 50
 # Of all classes; Russakovsky et al. 2015 (arXiv 1409.0575), table 2.
 _FEWEST_PER_CLASS, _MOST_PER_CLASS = 732, 1300
 _NAMED = 8  # classes in a message
-
-
-@functools.cache
-def synsets() -> tuple[str, ...]:
-    """The WordNet numbers of the 1,000 classes, as 'n01440764'; class k is the k-th, in order of the number."""
-    return _lines("labels.txt")
-
-
-@functools.cache
-def labels() -> dict[str, int]:
-    """WordNet number -> class."""
-    return {synset: label for label, synset in enumerate(synsets())}
-
-
-@functools.cache
-def validation_synsets() -> tuple[str, ...]:
-    """The WordNet number of each validation image: that of ILSVRC2012_val_00000001.JPEG comes first."""
-    return _lines("validation_labels.txt")
 
 
 def lacks(split: str, image_labels: np.ndarray) -> str:
@@ -50,9 +31,3 @@ def lacks(split: str, image_labels: np.ndarray) -> str:
 def _names(rows: np.ndarray) -> str:
     names = [synsets()[label] for label in np.nonzero(rows)[0]]
     return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
-
-
-def _lines(name: str) -> tuple[str, ...]:
-    """A list of TFDS's, read as a file: its code for this data set needs TensorFlow."""
-    file = importlib.resources.files("tensorflow_datasets").joinpath("datasets/imagenet2012", name)
-    return tuple(file.read_text(encoding="ascii").split())

@@ -6,8 +6,8 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from resnet_jax.duration import duration
-from resnet_jax.stopping import Requests
+from resnet_jax.distributed.stop_requests import Requests
+from resnet_jax.reporting.bottleneck import duration
 
 logger = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from resnet_jax.data.datasets.imagenet.archives import Images, opened
-from resnet_jax.data.datasets.imagenet.boxes import Boxes
-from resnet_jax.data.datasets.imagenet.in_order import in_order
-from resnet_jax.data.datasets.imagenet.shrinking import Shrink
+from resnet_jax.programs.prepare.archives import Images, opened
+from resnet_jax.programs.prepare.boxes import Boxes
+from resnet_jax.programs.prepare.in_order import in_order
+from resnet_jax.programs.prepare.shrinking import Shrink
 
 _ROWS_PER_TASK = 16  # a thread's hand-over costs as much as reading an image that is in memory
 

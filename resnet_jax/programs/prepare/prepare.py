@@ -16,18 +16,18 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from resnet_jax.data.datasets.imagenet.archives import Images
-from resnet_jax.data.datasets.imagenet.builder import Imagenet2012, Split
-from resnet_jax.data.datasets.imagenet.counter import Counter, StoppedError
-from resnet_jax.data.datasets.imagenet.examples import Example, Maker
-from resnet_jax.data.datasets.imagenet.shrinking import Shrink
-from resnet_jax.data.datasets.imagenet.survey import Contents, archives_in, survey
 from resnet_jax.data.hashing import permute
 from resnet_jax.data.sources.tfds import data_root
+from resnet_jax.distributed.signals import STOPPED, Signals
+from resnet_jax.distributed.stop_requests import Requests
 from resnet_jax.errors import UsageError
-from resnet_jax.locks import locked
-from resnet_jax.signals import STOPPED, Signals
-from resnet_jax.stopping import Requests
+from resnet_jax.files import locked
+from resnet_jax.programs.prepare.archives import Images
+from resnet_jax.programs.prepare.builder import Imagenet2012, Split
+from resnet_jax.programs.prepare.counter import Counter, StoppedError
+from resnet_jax.programs.prepare.examples import Example, Maker
+from resnet_jax.programs.prepare.shrinking import Shrink
+from resnet_jax.programs.prepare.survey import Contents, archives_in, survey
 
 logger = logging.getLogger(__name__)
 

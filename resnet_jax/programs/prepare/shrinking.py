@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import simplejpeg
 
-from resnet_jax.data.images import decode
+from resnet_jax.data.decode import decode
 from resnet_jax.data.resize import area
 
 

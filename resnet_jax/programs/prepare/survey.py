@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from resnet_jax.data.datasets.imagenet import archives, boxes, census
-from resnet_jax.data.datasets.imagenet.archives import Images
-from resnet_jax.data.datasets.imagenet.boxes import Boxes
-from resnet_jax.data.datasets.imagenet.counter import Counter
+from resnet_jax.data import imagenet_classes
+from resnet_jax.distributed.stop_requests import Requests
 from resnet_jax.errors import UsageError
-from resnet_jax.stopping import Requests
+from resnet_jax.programs.prepare import archives, boxes, census
+from resnet_jax.programs.prepare.archives import Images
+from resnet_jax.programs.prepare.boxes import Boxes
+from resnet_jax.programs.prepare.counter import Counter
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ def survey(directory: Path, requests: Requests, *, allow_partial: bool, sequenti
             with Counter(f"{split}: found", total=census.WHOLE[split], requests=requests) as counter:
                 images[split] = scan(directory / name, counter.add, sequential=sequential)
         labels = images[split].labels if split in images else np.zeros(0, np.int64)
-        logger.info("%s: images of %d of %d classes", split, len(np.unique(labels)), len(census.synsets()))
+        logger.info("%s: images of %d of %d classes", split, len(np.unique(labels)), len(imagenet_classes.synsets()))
         missing += filter(None, [census.lacks(split, labels)])
     _check_whole(directory, images, missing, allow_partial=allow_partial)
     found_boxes, warnings = _read_boxes(directory, present, requests)

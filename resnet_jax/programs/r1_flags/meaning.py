@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from resnet_jax.errors import UsageError
-from resnet_jax.r1_flag_table import FLAGS, HOOKS, IMAGENET_SIZES, PROGRAMS, STRATEGIES, Program
+from resnet_jax.programs.r1_flags.table import FLAGS, HOOKS, IMAGENET_SIZES, PROGRAMS, STRATEGIES, Program
 
 Values = Mapping[str, Any]  # of all flags, by long name
 

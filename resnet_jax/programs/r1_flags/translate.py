@@ -1,6 +1,6 @@
 """Translates a command line of TensorFlow's official r1 ResNet into one of this program.
 
-python -m resnet_jax.r1_flags imagenet_main.py --data_dir=DIR --batch_size=256 --num_gpus=8
+python -m resnet_jax.programs.r1_flags imagenet_main.py --data_dir=DIR --batch_size=256 --num_gpus=8
 
 Takes a whole old command line, or its flags alone with --model=imagenet (the default) or --model=cifar10. Prints the
 command with the same meaning; then, as comments, a line for each flag that has none here, or another one than in r1.
@@ -11,15 +11,14 @@ import difflib
 import importlib
 import itertools
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from resnet_jax.command_line import fail
 from resnet_jax.errors import UsageError
-from resnet_jax.r1_flag_table import FLAGS, PROGRAMS, Flag
-from resnet_jax.r1_meaning import check, notes, overrides, processes
-from resnet_jax.workdir import flatten
+from resnet_jax.nested import flatten
+from resnet_jax.programs.command_line import fail
+from resnet_jax.programs.r1_flags.meaning import check, notes, overrides, processes
+from resnet_jax.programs.r1_flags.table import FLAGS, PROGRAMS, Flag
 
 _DOC = "docs/migrating_from_tf_r1.md"
 _MODEL = Flag("model", None, "text", "imagenet", choices=tuple(PROGRAMS))  # no flag of r1
@@ -154,7 +153,3 @@ def _wrapped(command: list[str]) -> str:
     words = [shlex.quote(word) for word in command]
     one_line = " ".join(words)
     return one_line if len(one_line) <= 120 else " \\\n  ".join([" ".join(words[:3]), *words[3:]])
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""One file for each format that weights are read from or written to."""

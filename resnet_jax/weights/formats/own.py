@@ -6,15 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from resnet_jax import checkpoint_files
-from resnet_jax.checkpoint_files import DamagedError
-from resnet_jax.checksums import by_path
-from resnet_jax.class_list import fingerprint
+from resnet_jax.checkpoints import files
+from resnet_jax.checkpoints.files import DamagedError
+from resnet_jax.data.class_names import fingerprint
 from resnet_jax.errors import UsageError
-from resnet_jax.state import Weights
-from resnet_jax.weights.settings import NETWORK_KEYS
+from resnet_jax.nested import by_path, flatten
+from resnet_jax.training.state import Weights
+from resnet_jax.weights.compatibility import NETWORK_KEYS
 from resnet_jax.weights.stored import StoredWeights
-from resnet_jax.workdir import flatten
 
 _AVERAGE, _VARIABLES = "average", ("params", "batch_stats")
 
@@ -77,13 +76,13 @@ def _steps(place: Path) -> list[int]:
 def _read(checkpoint: Path, weights: Weights | None) -> tuple[dict[str, Any], dict[str, Any], Weights]:
     """The JSON of a checkpoint, 'params' and 'batch_stats', and which these are."""
     try:
-        meta, _ = checkpoint_files.read_meta(checkpoint)
-        has_average = _AVERAGE in checkpoint_files.part_names(checkpoint)
+        meta, _ = files.read_meta(checkpoint)
+        has_average = _AVERAGE in files.part_names(checkpoint)
         if weights == "ema" and not has_average:
             raise UsageError(f"checkpoint {checkpoint} cannot be read (it has no average): name another one")
         if weights == "trained" or not has_average:
-            return meta, checkpoint_files.read(checkpoint, parts=_VARIABLES)[0], "trained"
-        return meta, checkpoint_files.read(checkpoint, parts=(_AVERAGE,))[0][_AVERAGE], "ema"
+            return meta, files.read(checkpoint, parts=_VARIABLES)[0], "trained"
+        return meta, files.read(checkpoint, parts=(_AVERAGE,))[0][_AVERAGE], "ema"
     except DamagedError as error:
         raise UsageError(f"checkpoint {checkpoint} is damaged ({error}): name another one") from error
 

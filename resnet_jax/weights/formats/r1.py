@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from resnet_jax.checkpoint_files import cause
+from resnet_jax.checkpoints.files import cause
 from resnet_jax.errors import UsageError
-from resnet_jax.quiet_imports import import_tensorflow
-from resnet_jax.state import Weights
+from resnet_jax.optional_tensorflow import import_tensorflow
+from resnet_jax.training.state import Weights
 from resnet_jax.weights.architecture import infer_settings
 from resnet_jax.weights.stored import StoredWeights
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from resnet_jax.checkpoint_files import cause
+from resnet_jax.checkpoints.files import cause
 from resnet_jax.errors import UsageError
-from resnet_jax.state import Weights
-from resnet_jax.weights.state_dicts import from_state_dict
+from resnet_jax.training.state import Weights
+from resnet_jax.weights.formats.safetensors import from_state_dict
 from resnet_jax.weights.stored import StoredWeights
 
 # Where training programs put the weights among other things; torchvision's and timm's among them.

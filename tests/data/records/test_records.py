@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from resnet_jax.data.records import Part, Records, sample
+from resnet_jax.data.records.records import Part, Records, sample
 
 
 class Named:

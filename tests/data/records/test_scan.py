@@ -3,8 +3,8 @@ import threading
 
 import pytest
 
-from resnet_jax.data import scan as scan_module
-from resnet_jax.data.scan import scan
+from resnet_jax.data.records import scan as scan_module
+from resnet_jax.data.records.scan import scan
 
 
 def test_results_come_in_order_from_many_threads():

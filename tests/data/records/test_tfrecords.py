@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from resnet_jax.data import tfrecords
-from resnet_jax.data.tfrecords import open_tfrecords
+from resnet_jax.data.records import tfrecords
+from resnet_jax.data.records.tfrecords import open_tfrecords
 from resnet_jax.errors import UsageError
 from tests.data.records import framed, write_tfrecord
 

@@ -7,8 +7,8 @@ import pytest
 
 from resnet_jax.data.crop_stages import CropStages
 from resnet_jax.data.crops import BoxGuided, Central
+from resnet_jax.data.decode import decode
 from resnet_jax.data.feed import host_batches
-from resnet_jax.data.images import decode
 from resnet_jax.data.loader import Loader
 from resnet_jax.data.order import EvalOrder, TrainOrder
 from resnet_jax.data.resize import area

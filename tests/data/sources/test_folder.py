@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from resnet_jax.data.images import decode
+from resnet_jax.data.decode import decode
 from resnet_jax.data.sources import open_source
 from resnet_jax.errors import UsageError
 from tests.data.sources.conftest import FOLDER

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from resnet_jax import certificate
-from resnet_jax.confusion import NO_ANSWER, Answers, count_pairs
-from resnet_jax.metrics import Totals
+from resnet_jax.programs.evaluation import certificate
+from resnet_jax.programs.evaluation.confusion import count_pairs
+from resnet_jax.training.metrics import NO_ANSWER, Answers, Totals
 
 NAMES = ['a, "b"', "c\nd", "\udcff猫"]
 ABOUT = {

@@ -2,9 +2,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from resnet_jax.batch import UNREADABLE
-from resnet_jax.confusion import NO_ANSWER, Answers, Pair, count_pairs, predicted_class
-from resnet_jax.metrics import label_rank
+from resnet_jax.data.batch import UNREADABLE
+from resnet_jax.programs.evaluation.confusion import Pair, count_pairs
+from resnet_jax.training.metrics import NO_ANSWER, Answers, label_rank, predicted_class
 
 
 def answers(label, predicted, mask=None):

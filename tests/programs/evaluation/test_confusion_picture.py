@@ -7,9 +7,10 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from resnet_jax.batch import UNREADABLE
-from resnet_jax.confusion import NO_ANSWER, Answers, count_pairs
-from resnet_jax.confusion_picture import draw, make_grid
+from resnet_jax.data.batch import UNREADABLE
+from resnet_jax.programs.evaluation.confusion import count_pairs
+from resnet_jax.programs.evaluation.confusion_picture import draw, make_grid
+from resnet_jax.training.metrics import NO_ANSWER, Answers
 
 
 def confusion(num_classes, count, num_outputs=None):

@@ -8,19 +8,20 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from resnet_jax import certificate, experiment
-from resnet_jax.checksums import sha256_of_arrays
-from resnet_jax.class_list import fingerprint
-from resnet_jax.compilation import compile_eval_step
-from resnet_jax.confidence import wilson
+from resnet_jax import experiment
+from resnet_jax.checkpoints.checksums import sha256_of_arrays
+from resnet_jax.data.class_names import fingerprint
+from resnet_jax.distributed.signals import STOPPED
+from resnet_jax.distributed.stop_requests import Requests
 from resnet_jax.errors import UsageError
-from resnet_jax.evaluate import evaluate
-from resnet_jax.signals import STOPPED
-from resnet_jax.steps import EvalStep
-from resnet_jax.stopping import Requests
-from resnet_jax.train import train
+from resnet_jax.experiment.compile import compile_eval_step
+from resnet_jax.programs.evaluation import certificate
+from resnet_jax.programs.evaluation.evaluate import evaluate
+from resnet_jax.programs.evaluation.wilson import wilson
+from resnet_jax.programs.train import train
+from resnet_jax.reporting.workdir import Workdir
+from resnet_jax.training.steps import EvalStep
 from resnet_jax.weights import read_weights
-from resnet_jax.workdir import Workdir
 from tests.end_to_end import processes
 from tests.tiny import tiny_config
 

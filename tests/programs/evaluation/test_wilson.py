@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from resnet_jax.confidence import wilson
+from resnet_jax.programs.evaluation.wilson import wilson
 
 
 # R. G. Newcombe, Statistics in Medicine 17 (1998), table I, method 3, to the four digits printed there.

@@ -42,7 +42,7 @@ def kernels(rng):
     import tensorflow as tf
 
     from resnet_jax.data.resize import RESIZES as HOST
-    from resnet_jax.exports.tensorflow_resize import RESIZES
+    from resnet_jax.programs.export.tensorflow_resize import RESIZES
 
     assert list(HOST) == list(RESIZES)
     cases = [(size, (24, 24)) for size in SIZES] + [((375, 500), (256, 341)), ((500, 201), (224, 90))]
@@ -63,8 +63,8 @@ def views(rng):
     """Each crop on noise of many sizes, with the kernels whose pixels are all equal."""
     import tensorflow as tf
 
-    from resnet_jax.eval_picture import EvalPicture
-    from resnet_jax.exports.tensorflow_images import show
+    from resnet_jax.data.eval_preprocessing import EvalPicture
+    from resnet_jax.programs.export.tensorflow_images import show
 
     sizes = SIZES + [(side, side + 3) for side in range(25, 120, 7)]
     for crop, padding, enlarge_to in PICTURES:
@@ -80,8 +80,8 @@ def views(rng):
 
 def decoded():
     """Decoded files of several kinds."""
-    from resnet_jax.data.images import decode
-    from resnet_jax.exports import tensorflow_images
+    from resnet_jax.data.decode import decode
+    from resnet_jax.programs.export import tensorflow_images
     from tests.data.encoded import encode, photo
 
     kinds = {
@@ -110,9 +110,9 @@ def write(directory):
     """Writes saved_model and sample.npz."""
     import jax
 
-    from resnet_jax.data.images import decode
-    from resnet_jax.eval_picture import EvalPicture
-    from resnet_jax.exports.saved_model import run_saved_model, write_saved_model
+    from resnet_jax.data.decode import decode
+    from resnet_jax.data.eval_preprocessing import EvalPicture
+    from resnet_jax.programs.export.saved_model import run_saved_model, write_saved_model
     from tests.data.encoded import encode, photo
     from tests.models.networks import CIFAR, initialize, network
 

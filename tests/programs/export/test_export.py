@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from resnet_jax.errors import UsageError
-from resnet_jax.export import METADATA, check_request, export
-from resnet_jax.exports import formats
-from resnet_jax.locks import own_directory
-from tests.chosen_weights import untrained
+from resnet_jax.files import own_directory
+from resnet_jax.programs.export import formats
+from resnet_jax.programs.export.export import METADATA, check_request, export
+from tests.weights.chosen_weights import untrained
 
 NAMES = tuple("abcdefghij")
 

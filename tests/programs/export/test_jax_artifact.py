@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from resnet_jax import experiment
-from resnet_jax.exports.jax_artifact import PLATFORMS, run_jax_artifact, write_jax_artifact
+from resnet_jax.programs.export.jax_artifact import PLATFORMS, run_jax_artifact, write_jax_artifact
 from tests.tiny import tiny_config
 
 NETWORKS = {

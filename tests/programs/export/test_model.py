@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from resnet_jax.errors import UsageError
-from resnet_jax.exports.model import Sample, compare
+from resnet_jax.programs.export.model import Sample, compare
 
 RNG = np.random.default_rng(0)
 PROBABILITIES = RNG.dirichlet(np.ones(5), size=32).astype(np.float32)

@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 
+from resnet_jax.data.eval_preprocessing import EvalPicture
 from resnet_jax.errors import UsageError
-from resnet_jax.eval_picture import EvalPicture
-from resnet_jax.exports.saved_model import run_saved_model, write_saved_model
+from resnet_jax.programs.export.saved_model import run_saved_model, write_saved_model
 
 
 def test_without_tensorflow_the_extra_is_named(tmp_path, monkeypatch):

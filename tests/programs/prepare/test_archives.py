@@ -4,10 +4,11 @@ import tarfile
 import numpy as np
 import pytest
 
-from resnet_jax.data.datasets.imagenet import census
-from resnet_jax.data.datasets.imagenet.archives import opened, scan_train, scan_validation
-from resnet_jax.data.datasets.imagenet.in_order import in_order
+from resnet_jax.data import imagenet_classes
 from resnet_jax.errors import UsageError
+from resnet_jax.programs.prepare import census
+from resnet_jax.programs.prepare.archives import opened, scan_train, scan_validation
+from resnet_jax.programs.prepare.in_order import in_order
 from tests.data import ilsvrc
 
 IMAGE = {"n01440764_1.JPEG": b"tench"}
@@ -29,7 +30,7 @@ def test_images_are_found_and_labelled_by_name_in_whatever_order(tmp_path, seque
     train, labels, told = scanned(scan_train, tmp_path / "ILSVRC2012_img_train.tar", sequential=sequential)
     assert train == files.train and told == len(files.train) == 23
     assert list(train) != sorted(train)
-    assert [census.synsets()[label] for label in labels] == [name.split("_")[0] for name in train]
+    assert [imagenet_classes.synsets()[label] for label in labels] == [name.split("_")[0] for name in train]
     validation, labels, told = scanned(scan_validation, tmp_path / "ILSVRC2012_img_val.tar", sequential=sequential)
     assert validation == files.validation and told == 9
     by_name = dict(zip(validation, labels, strict=True))
@@ -38,8 +39,10 @@ def test_images_are_found_and_labelled_by_name_in_whatever_order(tmp_path, seque
 
 
 def test_the_lists_of_classes():
-    assert len(census.synsets()) == 1000 and list(census.synsets()) == sorted(set(census.synsets()))
-    counts = np.bincount([census.labels()[synset] for synset in census.validation_synsets()])
+    assert len(imagenet_classes.synsets()) == 1000 and list(imagenet_classes.synsets()) == sorted(
+        set(imagenet_classes.synsets())
+    )
+    counts = np.bincount([imagenet_classes.labels()[synset] for synset in imagenet_classes.validation_synsets()])
     assert counts.tolist() == [50] * 1000
 
 

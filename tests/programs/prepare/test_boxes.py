@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 
-from resnet_jax.data.datasets.imagenet.boxes import Boxes, parse
 from resnet_jax.errors import UsageError
+from resnet_jax.programs.prepare.boxes import Boxes, parse
 from tests.data import ilsvrc
 
 

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from tensorflow_datasets.core.writer import ExampleWriter
 
-from resnet_jax.data.datasets.imagenet.archives import opened, scan_train
-from resnet_jax.data.datasets.imagenet.boxes import Boxes
-from resnet_jax.data.datasets.imagenet.builder import Imagenet2012, Split
-from resnet_jax.data.datasets.imagenet.counter import Counter, StoppedError
-from resnet_jax.data.datasets.imagenet.examples import Maker
-from resnet_jax.data.datasets.imagenet.shrinking import Shrink
-from resnet_jax.data.images import decode
+from resnet_jax.data.decode import decode
+from resnet_jax.distributed.stop_requests import Requests
 from resnet_jax.errors import UsageError
-from resnet_jax.stopping import Requests
+from resnet_jax.programs.prepare.archives import opened, scan_train
+from resnet_jax.programs.prepare.boxes import Boxes
+from resnet_jax.programs.prepare.builder import Imagenet2012, Split
+from resnet_jax.programs.prepare.counter import Counter, StoppedError
+from resnet_jax.programs.prepare.examples import Maker
+from resnet_jax.programs.prepare.shrinking import Shrink
 from tests.data import ilsvrc
 from tests.data.encoded import encode, smooth
 

@@ -15,10 +15,10 @@ from ml_collections import config_flags
 from configs import default
 from resnet_jax import experiment
 from resnet_jax.errors import UsageError
-from resnet_jax.limits import check_limits
-from resnet_jax.r1_flag_table import FLAGS, HOOKS
-from resnet_jax.r1_flags import main, parse, translate
-from resnet_jax.workdir import flatten
+from resnet_jax.experiment.limits import check_limits
+from resnet_jax.nested import flatten
+from resnet_jax.programs.r1_flags.table import FLAGS, HOOKS
+from resnet_jax.programs.r1_flags.translate import main, parse, translate
 
 PAGE = Path(__file__).parent.parent / "docs" / "migrating_from_tf_r1.md"
 
@@ -330,7 +330,8 @@ def test_a_switch_that_is_off_needs_no_note():
 
 def test_it_loads_neither_jax_nor_tensorflow_and_a_mistake_is_one_line():
     program = (
-        "import sys; from resnet_jax.r1_flags import main; main(['--batch_size=64']); sys.stdout.flush();"
+        "import sys; from resnet_jax.programs.r1_flags.translate import main;"
+        "main(['--batch_size=64']); sys.stdout.flush();"
         "assert not {'jax', 'numpy', 'flax', 'tensorflow'} & set(sys.modules), sorted(sys.modules); main(['--no'])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
@@ -340,7 +341,7 @@ def test_it_loads_neither_jax_nor_tensorflow_and_a_mistake_is_one_line():
 
 
 def test_it_is_run_from_the_root_of_the_repository(tmp_path):
-    command = [sys.executable, "-m", "resnet_jax.r1_flags"]
+    command = [sys.executable, "-m", "resnet_jax.programs.r1_flags"]
     environment = {"PYTHONPATH": str(tmp_path)}
     (tmp_path / "resnet_jax").symlink_to(PAGE.parent.parent / "resnet_jax")
     done = subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, check=False)
