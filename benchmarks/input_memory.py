@@ -26,7 +26,7 @@ from configs import resnet50
 from resnet_jax import experiment
 from resnet_jax.data.feed import host_batches
 from resnet_jax.programs.prepare.builder import Imagenet2012, Split
-from tests.data.records import serialised, write_tfrecord
+from tests.data.record_files import serialised, write_tfrecord
 
 _RECORDS, _FILES = 1_281_167, 1024
 

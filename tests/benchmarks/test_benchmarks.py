@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,8 +15,7 @@ from benchmarks.measurement import Measurement, ProcessTree, Settings
 from benchmarks.pipelines import RIVALS, Contender, load, ours
 from benchmarks.table import render, summarize
 from resnet_jax.errors import UsageError
-
-ROOT = Path(__file__).parent.parent
+from tests.paths import ROOT
 
 
 def measured(*, images=100, seconds=1.0, cpu_seconds=1.0, start_rss=10, peak_rss=10) -> Measurement:

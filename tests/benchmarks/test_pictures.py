@@ -1,15 +1,12 @@
 """The pictures of the docs: what they show is what training sees, and everything that there is."""
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from benchmarks import augmentations_picture, schedules_picture
-
-ROOT = Path(__file__).parent.parent
+from tests.paths import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import pytest
@@ -9,8 +8,8 @@ import pytest
 from benchmarks import side_by_side
 from benchmarks.trainers import Task
 from benchmarks.trainers.flax_style import flax_style
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 RESULT = {
     "task": {"batch_size": 10},
     "steps": 2,

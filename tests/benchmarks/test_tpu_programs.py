@@ -3,13 +3,12 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from benchmarks import tpu_programs
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 LIBTPU = os.environ.get("LIBTPU")  # where `make test-slow` has installed it
 needs_libtpu = pytest.mark.skipif(LIBTPU is None and importlib.util.find_spec("libtpu") is None, reason="needs libtpu")
 FIGURES = {

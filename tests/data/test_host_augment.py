@@ -2,7 +2,6 @@ import collections
 import itertools
 import json
 import pickle
-from pathlib import Path
 from zlib import crc32
 
 import numpy as np
@@ -13,9 +12,10 @@ from resnet_jax.data import host_augment
 from resnet_jax.data.hashing import uniforms
 from resnet_jax.data.host_augment import RAND_AUGMENT, TRIVIAL_AUGMENT, RandAugment, TrivialAugment, create_policy
 from resnet_jax.errors import UsageError
+from tests import paths
 from tests.data.patterns import patterns
 
-GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "augmentations.json").read_text())
+GOLDEN = json.loads((paths.GOLDEN / "augmentations.json").read_text())
 BINS = (0, 1, 7, 15, 22, 30)
 STRENGTHS = (0.0, 0.35, 0.7, 0.99)
 IMAGES = patterns()

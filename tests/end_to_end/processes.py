@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 from drill.launch import Processes
-
-ROOT = Path(__file__).parent.parent.parent
+from tests.paths import ROOT
 
 # ResNet-8 of four features on 12-pixel digits: a second of training.
 SMALL = {

@@ -14,7 +14,7 @@ from resnet_jax.data.resize import bilinear
 from resnet_jax.data.sources import open_source
 from resnet_jax.programs.prepare import census
 from tests.data import ilsvrc
-from tests.data.records import serialised, write_tfrecord
+from tests.data.record_files import serialised, write_tfrecord
 from tests.end_to_end import processes
 
 SPLITS = {"train_split": "train", "eval_split": None, "cache_dir": None}

@@ -8,7 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.paths import ROOT
+
 LAUNCH = ROOT / "launch"
 
 # What stands for main.py: ends as script.json says, [status of process 0, of process 1] for each start in turn.

@@ -4,18 +4,18 @@ import functools
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
+from tests import paths
 from tests.models.networks import CIFAR, R1, initialize, network
 from tests.models.r1_variables import by_r1_name
 
 pytestmark = pytest.mark.slow
 
-GOLDEN = Path(__file__).parent.parent / "golden" / "variables_r1.json"
+GOLDEN = paths.GOLDEN / "variables_r1.json"
 # Family, size, version of r1, pixels: 224 and less, even and odd where the images are halved.
 CASES = [
     ("imagenet", 18, 1, 224),

@@ -1,16 +1,16 @@
 """The variables of r1's networks, of every size and version, as TensorFlow makes them."""
 
 import json
-from pathlib import Path
 
 import jax
 import pytest
 
 from resnet_jax.training.state import parameter_count
+from tests import paths
 from tests.models.networks import CIFAR, R1, network, shapes_of_variables
 from tests.models.r1_variables import by_r1_name, kind, layers
 
-GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "variables_r1.json").read_text())  # tensorflow_r1.py
+GOLDEN = json.loads((paths.GOLDEN / "variables_r1.json").read_text())  # tensorflow_r1.py
 
 
 @pytest.mark.parametrize("name", GOLDEN)

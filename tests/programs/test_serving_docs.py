@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -11,9 +10,10 @@ import pytest
 
 from resnet_jax.data.sources import open_source
 from resnet_jax.programs.export.export import export, outputs_of
+from tests import paths
 from tests.weights.chosen_weights import untrained
 
-DOCS = Path(__file__).parent.parent / "docs" / "serving.md"
+DOCS = paths.ROOT / "docs" / "serving.md"
 NAMES = [f"kind {number}" for number in range(10)]
 SMALL = {"data.image_size": 32, "data.resize": "bicubic"}
 RESNET_18 = SMALL | {"model.name": "resnet", "model.depth": 18, "model.features": 64}

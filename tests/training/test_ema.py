@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -7,8 +6,9 @@ import numpy as np
 import pytest
 
 from resnet_jax.training.ema import update_average
+from tests import paths
 
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "moving_average.json").read_text())  # by golden/r1_training.py
+GOLDEN = json.loads((paths.GOLDEN / "moving_average.json").read_text())  # by golden/r1_training.py
 
 
 def run(values, *, decay, every_steps=1):

@@ -3,7 +3,6 @@
 import importlib
 import json
 import math
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +18,9 @@ from resnet_jax.experiment.milestones import make_plan, schedule_options
 from resnet_jax.nested import flatten
 from resnet_jax.programs.r1_flags.translate import translate
 from resnet_jax.training.optimizers import decay_mask, leaf_path
+from tests import paths
 
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "r1.json").read_text())
+GOLDEN = json.loads((paths.GOLDEN / "r1.json").read_text())
 RECIPES = {"imagenet": "resnet50_r1", "cifar10": "cifar10_r1"}
 CASES = [(data, row) for data in RECIPES for row in GOLDEN[data]["steps"]]
 

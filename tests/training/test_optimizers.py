@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +11,10 @@ from resnet_jax.errors import UsageError
 from resnet_jax.experiment.computation import make_model
 from resnet_jax.training.optimizers import OPTIMIZERS, create_optimizer, decay_mask, leaf_path
 from resnet_jax.training.trainable import train_only
+from tests import paths
 from tests.training import optimizer_definitions as definitions
 
-R1 = json.loads((Path(__file__).parent / "golden" / "r1_momentum.json").read_text())  # by golden/r1_training.py
+R1 = json.loads((paths.GOLDEN / "r1_momentum.json").read_text())  # by golden/r1_training.py
 ALL_BUT_BATCH_NORM = "kernel$|head/bias$"  # the rule of r1
 PARAMS = {
     "head": {"bias": jnp.ones(2), "kernel": jnp.ones((2, 2))},

@@ -3,17 +3,17 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
+from tests import paths
 from tests.training.test_optimizers import arrays, assert_close, float32, make, updates
 
 pytestmark = pytest.mark.slow
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = paths.GOLDEN
 RATES = (0.1, 0.2, 0.3, 0.2, 0.1)
 
 

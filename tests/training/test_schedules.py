@@ -1,6 +1,5 @@
 import json
 import math
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +8,9 @@ import pytest
 
 from resnet_jax.errors import UsageError
 from resnet_jax.training.schedules import DECAYS, create_schedule, rate_table
+from tests import paths
 
-R1 = json.loads((Path(__file__).parent / "golden" / "r1_schedules.json").read_text())  # by golden/r1_training.py
+R1 = json.loads((paths.GOLDEN / "r1_schedules.json").read_text())  # by golden/r1_training.py
 IMAGENET = 1_281_167
 
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 from array_record.python import array_record_module
 
-from tests.data.records import write_tfrecord
+from tests.data.record_files import write_tfrecord
 
 PROGRAM = """
 import multiprocessing, os, resource, sys

@@ -12,7 +12,7 @@ import pytest
 from resnet_jax.data.records import tfrecords
 from resnet_jax.data.records.tfrecords import open_tfrecords
 from resnet_jax.errors import UsageError
-from tests.data.records import framed, write_tfrecord
+from tests.data.record_files import framed, write_tfrecord
 
 COUNTS = (7, 0, 12)
 

@@ -10,7 +10,7 @@ from array_record.python import array_record_module
 
 from resnet_jax.data.sources import SOURCES, open_source
 from tests.data.encoded import encode
-from tests.data.records import serialised, write_tfrecord
+from tests.data.record_files import serialised, write_tfrecord
 
 SYNTHETIC = {"num_train": 50, "num_eval": 7, "num_classes": 5, "image_size": 6}
 SYNTHETIC_JPEG = {"num_train": 50, "num_eval": 7, "num_classes": 5, "image_height": 12, "image_width": 16}

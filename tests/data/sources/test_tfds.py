@@ -14,7 +14,7 @@ from array_record.python import array_record_module
 from resnet_jax.data.sources import open_source
 from resnet_jax.errors import UsageError
 from tests.data.encoded import encode
-from tests.data.records import write_tfrecord
+from tests.data.record_files import write_tfrecord
 from tests.data.sources.conftest import DIGITS, as_tfrecord
 
 
@@ -276,7 +276,7 @@ WITH_TENSORFLOW = """
 import pathlib, sys
 import tensorflow as tf
 from tests.data.encoded import encode
-from tests.data.records import write_tfrecord
+from tests.data.record_files import write_tfrecord
 import tensorflow_datasets as tfds
 import resnet_jax.data.datasets.digits
 

@@ -8,7 +8,7 @@ import pytest
 
 from resnet_jax.data.sources import open_source
 from resnet_jax.errors import UsageError
-from tests.data.records import write_tfrecord
+from tests.data.record_files import write_tfrecord
 from tests.data.sources.conftest import TFRECORD, r1_example
 
 SIDES = ("ymin", "xmin", "ymax", "xmax")

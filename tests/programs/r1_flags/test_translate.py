@@ -19,8 +19,9 @@ from resnet_jax.experiment.limits import check_limits
 from resnet_jax.nested import flatten
 from resnet_jax.programs.r1_flags.table import FLAGS, HOOKS
 from resnet_jax.programs.r1_flags.translate import main, parse, translate
+from tests import paths
 
-PAGE = Path(__file__).parent.parent / "docs" / "migrating_from_tf_r1.md"
+PAGE = paths.ROOT / "docs" / "migrating_from_tf_r1.md"
 
 # Long name, short name and a value of every flag that r1 defines.
 INVENTORY = """
