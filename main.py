@@ -71,9 +71,9 @@ def train(_: list[str]) -> int:
         from resnet_jax.experiment.compile import keep_programs  # noqa: PLC0415
         from resnet_jax.programs.run_identity import check_same_run  # noqa: PLC0415
         from resnet_jax.programs.train import train as run  # noqa: PLC0415
-        from resnet_jax.reporting.time_accounting import Ledger, process_age  # noqa: PLC0415
+        from resnet_jax.reporting.time_accounting import TimeAccounting, process_age  # noqa: PLC0415
 
-        ledger = Ledger(age=process_age())
+        accounting = TimeAccounting(age=process_age())
         settings = experiment.resolve(_CONFIG.value)
         if channel.is_main:
             defaults = experiment.resolve(default.get_config())
@@ -85,10 +85,10 @@ def train(_: list[str]) -> int:
                 print(f"Nothing to do: this run is finished, step {result['step']} of {result['total_steps']}.")
                 print(*summary(result, workdir), sep="\n")
             return 0
-        with ledger.measure("start"), channel.first():  # it may have to index the data, or prepare them
+        with accounting.measure("start"), channel.first():  # it may have to index the data, or prepare them
             built = experiment.build(_CONFIG.value, cache_dir=workdir.path)
         keep_programs()
-        return run(built, workdir, settings, requests, channel, ledger)
+        return run(built, workdir, settings, requests, channel, accounting)
 
 
 def evaluate(_: list[str]) -> int:
@@ -118,12 +118,12 @@ def plan(_: list[str]) -> int:
     show_log()
     from resnet_jax import experiment  # noqa: PLC0415
     from resnet_jax.analysis.tpu_topology import topology_devices  # noqa: PLC0415
-    from resnet_jax.programs.plan import plan_run  # noqa: PLC0415
+    from resnet_jax.programs.plan import plan  # noqa: PLC0415
 
     topology, json_path = _CONFIG.value.plan.topology, _CONFIG.value.plan.json
     devices = None if topology is None else topology_devices(topology)
     built = experiment.build(_CONFIG.value, devices=devices)
-    return plan_run(built, topology=topology, json_path=json_path)
+    return plan(built, topology=topology, json_path=json_path)
 
 
 def benchmark(_: list[str]) -> int:

@@ -7,7 +7,7 @@ import jax
 from resnet_jax.experiment import Experiment, Plan
 
 
-class Agenda(NamedTuple):
+class RunForecast(NamedTuple):
     """What happens besides training, if no evaluation is good enough to end the run."""
 
     evaluations: list[int]  # after how many steps
@@ -16,13 +16,13 @@ class Agenda(NamedTuple):
     kept_checkpoints: int  # at most, at the end
 
 
-def make_agenda(experiment: Experiment) -> Agenda:
+def make_forecast(experiment: Experiment) -> RunForecast:
     """Looks ahead over a whole run; nothing is computed."""
     plan = experiment.plan
     evaluations = evaluation_steps(plan)
     checkpoints = _count_checkpoints(plan, evaluations)
     leaves = jax.tree.leaves(jax.eval_shape(experiment.init))
-    return Agenda(
+    return RunForecast(
         evaluations=evaluations,
         checkpoints=checkpoints,
         checkpoint_bytes=sum(leaf.size * leaf.dtype.itemsize for leaf in leaves),

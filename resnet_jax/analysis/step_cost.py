@@ -18,7 +18,7 @@ _CURE = (
 
 
 @dataclasses.dataclass(frozen=True)
-class StepNeeds:
+class StepCost:
     """The needs of a step with images of one size."""
 
     image_size: int  # pixels
@@ -109,7 +109,7 @@ class StepNeeds:
         )
 
 
-def find_needs(experiment: Experiment, image_size: int) -> StepNeeds:
+def find_step_cost(experiment: Experiment, image_size: int) -> StepCost:
     """Compiles the training step for the devices of an experiment and images of so many pixels."""
     devices = experiment.mesh.devices.flat
     cost, problem, start = None, None, time.monotonic()
@@ -121,7 +121,7 @@ def find_needs(experiment: Experiment, image_size: int) -> StepNeeds:
         problem = str(error).strip().split("\n", 1)[0]
     kind = devices[0].device_kind
     peaks = PEAKS.get(kind)
-    return StepNeeds(
+    return StepCost(
         image_size=image_size,
         batch_size=experiment.train_loader.order.batch_size,
         devices=len(devices),

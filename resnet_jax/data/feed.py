@@ -80,7 +80,7 @@ def decoding_threads(num_threads: int | None) -> int:
 
 
 def decoders(num_threads: int | None, num_workers: int) -> dict[str, int]:
-    """What makes the images, as `ledger_words.advice` takes it."""
+    """What makes the images, as `reporting.bottleneck.advice` takes it."""
     return {"num_workers": num_workers, "num_threads": decoding_threads(num_threads), "cores": cores()}
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import jax
 
-from resnet_jax.analysis.run_forecast import Agenda, make_agenda
-from resnet_jax.analysis.step_cost import StepNeeds, find_needs, scaled
+from resnet_jax.analysis.run_forecast import RunForecast, make_forecast
+from resnet_jax.analysis.step_cost import StepCost, find_step_cost, scaled
 from resnet_jax.data.loader import Loader
 from resnet_jax.experiment import Experiment
 from resnet_jax.files import check_writable, write_record
@@ -17,7 +17,7 @@ from resnet_jax.reporting.bottleneck import duration
 logger = logging.getLogger(__name__)
 
 
-def plan_run(experiment: Experiment, *, topology: str | None = None, json_path: str | None = None) -> int:
+def plan(experiment: Experiment, *, topology: str | None = None, json_path: str | None = None) -> int:
     """Compiles the training step and prints what it needs, and what the run will come to.
 
     Args:
@@ -35,18 +35,18 @@ def plan_run(experiment: Experiment, *, topology: str | None = None, json_path: 
     if path:
         check_writable(path, key="config.plan.json")
     lines = {"topology": topology} if topology else {}
-    agenda = make_agenda(experiment)
-    _show(lines | experiment.description | _agenda_lines(agenda))
+    forecast = make_forecast(experiment)
+    _show(lines | experiment.description | _forecast_lines(forecast))
     needs = {}
     for size in experiment.train_loader.image_sizes:
         logger.info("compiling    for images of %d pixels: minutes, where the network is large", size)
-        needs[size] = find_needs(experiment, size)
+        needs[size] = find_step_cost(experiment, size)
         _show(needs[size].as_lines())
     seconds = _least_seconds(experiment.train_loader, experiment.plan.total_steps, needs)
     if seconds is not None:
         _show({"time": f"at least {duration(seconds)} of training, evaluations aside"})
     if path and jax.process_index() == 0:
-        record = _record(experiment, agenda, needs)
+        record = _record(experiment, forecast, needs)
         write_record(path, {"topology": topology, "seconds_bound": seconds} | record)
         logger.info("%-12s %s", "written", path)
     return 0
@@ -57,18 +57,18 @@ def _show(lines: dict[str, str]) -> None:
         logger.info("%-12s %s", part, line)
 
 
-def _agenda_lines(agenda: Agenda) -> dict[str, str]:
-    steps = [f"{step:,}" for step in agenda.evaluations]
+def _forecast_lines(forecast: RunForecast) -> dict[str, str]:
+    steps = [f"{step:,}" for step in forecast.evaluations]
     when = ", ".join(steps if len(steps) <= 5 else [*steps[:3], "...", steps[-1]])
-    size, kept = agenda.checkpoint_bytes, agenda.kept_checkpoints
+    size, kept = forecast.checkpoint_bytes, forecast.kept_checkpoints
     return {
         "evaluations": f"{len(steps):,}: after step{'s' * (len(steps) > 1)} {when}",
-        "checkpoints": f"{agenda.checkpoints:,} of {scaled(size, 'B')} are written, {kept} kept: "
+        "checkpoints": f"{forecast.checkpoints:,} of {scaled(size, 'B')} are written, {kept} kept: "
         f"{scaled(kept * size, 'B')} of disk, and as much as one more while the next is written",
     }
 
 
-def _least_seconds(loader: Loader, total_steps: int, needs: dict[int, StepNeeds]) -> float | None:
+def _least_seconds(loader: Loader, total_steps: int, needs: dict[int, StepCost]) -> float | None:
     """The least time of all steps of a run; None: unknown."""
     edges = [0, *(min(until, total_steps) for until in loader.crops.untils), total_steps]
     seconds = 0.0
@@ -80,11 +80,11 @@ def _least_seconds(loader: Loader, total_steps: int, needs: dict[int, StepNeeds]
     return seconds
 
 
-def _record(experiment: Experiment, agenda: Agenda, needs: dict[int, StepNeeds]) -> dict[str, Any]:
+def _record(experiment: Experiment, forecast: RunForecast, needs: dict[int, StepCost]) -> dict[str, Any]:
     """The plan in JSON values; what belongs to an image size is also given by itself for the last one."""
     plan, by_size = experiment.plan, {size: need.as_json() for size, need in needs.items()}
     last = experiment.train_loader.image_size_at(plan.schedule_steps - 1)
-    evaluations = agenda.evaluations
+    evaluations = forecast.evaluations
     return {
         "steps_per_epoch": plan.steps_per_epoch,
         "total_steps": plan.total_steps,
@@ -95,10 +95,10 @@ def _record(experiment: Experiment, agenda: Agenda, needs: dict[int, StepNeeds])
         "device_kind": needs[last].device_kind,
         "evaluations": {"count": len(evaluations), "first": evaluations[0], "last": evaluations[-1]},
         "checkpoints": {
-            "count": agenda.checkpoints,
-            "bytes": agenda.checkpoint_bytes,
-            "kept": agenda.kept_checkpoints,
-            "kept_bytes": agenda.kept_checkpoints * agenda.checkpoint_bytes,
+            "count": forecast.checkpoints,
+            "bytes": forecast.checkpoint_bytes,
+            "kept": forecast.kept_checkpoints,
+            "kept_bytes": forecast.kept_checkpoints * forecast.checkpoint_bytes,
         },
         "image_size": last,
         **by_size[last],

@@ -27,7 +27,7 @@ from resnet_jax.reporting.profiling import Profile
 from resnet_jax.reporting.progress import Progress, keep_log
 from resnet_jax.reporting.run_log import Machine, RunLog
 from resnet_jax.reporting.run_record import begin_record, end_record
-from resnet_jax.reporting.time_accounting import Ledger, process_age
+from resnet_jax.reporting.time_accounting import TimeAccounting, process_age
 from resnet_jax.reporting.workdir import Workdir
 from resnet_jax.reporting.writers import Writers
 from resnet_jax.training.metrics import StepTotals
@@ -51,7 +51,7 @@ def train(
     settings: dict[str, Any],
     requests: Requests,
     channel: Channel | None = None,
-    ledger: Ledger | None = None,
+    accounting: TimeAccounting | None = None,
 ) -> int:
     """Trains to the end, continuing what is in the work directory.
 
@@ -61,7 +61,7 @@ def train(
       settings: the resolved config, to be written down.
       requests: to stop or to save; looked at once a step.
       channel: between the processes of the run; None: there is only this one.
-      ledger: of what was done for this run before; None: nothing was.
+      accounting: of what was done for this run before; None: nothing was.
 
     Returns:
       The exit status: 0 done, 75 stopped by a signal after saving, 3 not finite.
@@ -71,8 +71,8 @@ def train(
     """
     workdir.check_classes(experiment.class_names)
     with contextlib.ExitStack() as stack:
-        ledger = stack.enter_context(ledger or Ledger(age=process_age()))
-        run = _Run(experiment, workdir, requests, channel or Channel(), ledger, stack)
+        accounting = stack.enter_context(accounting or TimeAccounting(age=process_age()))
+        run = _Run(experiment, workdir, requests, channel or Channel(), accounting, stack)
         try:
             with full_devices_said():
                 run.open(settings, stack)
@@ -91,13 +91,13 @@ class _Run:
         workdir: Workdir,
         requests: Requests,
         channel: Channel,
-        ledger: Ledger,
+        accounting: TimeAccounting,
         stack: contextlib.ExitStack,
     ):
         """Restores or makes the state; what is opened is to be closed by `stack`."""
         self.experiment, self.workdir, self.plan, self.requests = experiment, workdir, experiment.plan, requests
         self.stack = stack
-        self.ledger, self.compiled = ledger, stack.enter_context(CompileCounter())
+        self.accounting, self.compiled = accounting, stack.enter_context(CompileCounter())
         self.channel, self.is_main = channel, channel.is_main
         if self.is_main:
             stack.enter_context(keep_log(workdir.log))
@@ -108,20 +108,20 @@ class _Run:
         )
         channel.before_leaving(self.checkpoints.finish)
         self.bad_examples = BadExamples(workdir.bad_examples, at_most=experiment.max_bad_examples, channel=channel)
-        with self.ledger.measure("start"):
+        with self.accounting.measure("start"):
             self.state, self.start = self._first_state()
         self.last_evaluation = self.start.evaluation
 
     def open(self, settings: dict[str, Any], stack: contextlib.ExitStack) -> None:
         """Opens the writers, which load TensorFlow meanwhile, and compiles."""
-        with self.ledger.measure("start"):
+        with self.accounting.measure("start"):
             writers = stack.enter_context(self._begin_record(settings)) if self.is_main else None
-        with self.ledger.measure("compile"):
+        with self.accounting.measure("compile"):
             self.train_steps = compile_train_steps(self.experiment)
             self.evaluator = Evaluator(self.experiment, self.bad_examples, self.requests)
             parts = self.experiment.parts
             self.flops = {size: device_flops(step, parts=parts) for size, step in self.train_steps.items()}
-        logger.info("compiled     in %.1f s", self.ledger.seconds()["compile"])
+        logger.info("compiled     in %.1f s", self.accounting.seconds()["compile"])
         self.log = self._open_log(writers, stack)
         traced = self.experiment.profile if self.is_main else range(0)
         self.profile = stack.enter_context(Profile(self.workdir.path, traced))
@@ -151,13 +151,13 @@ class _Run:
             batch = self._next(batches, at, state)
             self.profile.before(at.step, state)
             size = batch.image.shape[1]
-            state, totals = self.ledger.step(self.train_steps[size], state, batch)
+            state, totals = self.accounting.step(self.train_steps[size], state, batch)
             at = Position(self._settle(at).step + 1, pending=totals, flops=self.flops[size])
 
     def end(self, position: Position) -> int:
         """Writes and prints how it ended; returns the exit status."""
         self.log.finish()
-        with self.ledger.measure("checkpoint"):
+        with self.accounting.measure("checkpoint"):
             self.checkpoints.wait()
         self.channel.gather("")  # what process 0 saves is saved
         reason = self.plan.stop_reason(position.step, position.evaluation)
@@ -170,7 +170,7 @@ class _Run:
     def end_non_finite(self, error: NonFiniteError) -> int:
         """Writes and prints how it failed; returns the exit status."""
         self.log.finish()
-        with self.ledger.measure("checkpoint"):
+        with self.accounting.measure("checkpoint"):
             self.checkpoints.wait()
         step, directory = self.checkpoints.latest_step, self.checkpoints.directory
         self._write_result(step or 0, "non_finite")
@@ -214,7 +214,7 @@ class _Run:
         return RunLog(
             writers=writers,
             progress=stack.enter_context(progress),
-            ledger=self.ledger,
+            accounting=self.accounting,
             machine=Machine(devices.size, peak_flops(devices.flat[0], self.experiment.dtype), made_by),
             every_steps=self.plan.log_every_steps,
             total_steps=total_steps,
@@ -233,7 +233,7 @@ class _Run:
         )
         self.stack.enter_context(contextlib.closing(loaded))  # with its threads and processes, before an error is said
         batches = self.bad_examples.watch(loaded, experiment.train_loader, start=start)
-        return device_batches(self.ledger.waited_for("input", batches), mesh=experiment.mesh)
+        return device_batches(self.accounting.measure_items("input", batches), mesh=experiment.mesh)
 
     def _settle(self, at: Position) -> Position:
         """Takes the pending totals into the log. Raises NonFiniteError if the state is spoilt."""
@@ -246,7 +246,7 @@ class _Run:
     def _evaluate(self, at: Position, state: TrainState) -> Position:
         variables = state.to_evaluate(self.experiment.eval_weights)
         try:
-            with self.ledger.measure("eval"):
+            with self.accounting.measure("eval"):
                 totals = self.evaluator(variables, save=lambda: self._write(at, state, say=True))
         except Exception:
             self._save_what_can_be(at, state)
@@ -257,7 +257,7 @@ class _Run:
         return at._replace(evaluation=self.last_evaluation)
 
     def _save(self, at: Position, state: TrainState, *, say: bool = False) -> None:
-        with self.ledger.measure("checkpoint"):
+        with self.accounting.measure("checkpoint"):
             self._write(at, state, say=say)
 
     def _write(self, at: Position, state: TrainState, *, say: bool) -> None:
@@ -291,7 +291,8 @@ class _Run:
     def _write_result(self, step: int, stop_reason: str) -> None:
         if not self.is_main:
             return
-        rate, best, seconds = self.log.images_per_second, self.checkpoints.best(), self.ledger.seconds()
+        rate, best, seconds = self.log.images_per_second, self.checkpoints.best(), self.accounting.seconds()
+        to_first_step = self.accounting.seconds_to_first_step
         result = {
             "step": step,
             "total_steps": self.plan.total_steps,
@@ -301,7 +302,7 @@ class _Run:
             "bad_examples": len(self.bad_examples),
             "images_per_second": rate if math.isfinite(rate) else None,
             "seconds": {part: round(spent, 3) for part, spent in (seconds | {"total": sum(seconds.values())}).items()},
-            "seconds_to_first_step": self.ledger.to_first_step and round(self.ledger.to_first_step, 3),
+            "seconds_to_first_step": to_first_step and round(to_first_step, 3),
             "programs_compiled_later": self.compiled.unexpected,
         }
         made_by = decoders(self.experiment.num_threads, self.experiment.num_workers)

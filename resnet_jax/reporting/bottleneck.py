@@ -1,8 +1,8 @@
-"""What the ledger of a run says, in words."""
+"""What the accounting of a run says, in words."""
 
 from collections.abc import Mapping
 
-from resnet_jax.reporting.time_accounting import PARTS, TRAINING
+from resnet_jax.reporting.time_accounting import PHASES, TRAINING
 
 _INPUT_BOUND, _HOST_BOUND = 0.10, 0.20  # shares of the time of training that are worth a word
 _LEAST_WAITED = 1.0  # second: shorter waits say nothing of a run
@@ -13,9 +13,9 @@ def time_table(seconds: Mapping[str, float]) -> list[str]:
     """The lines of a table: part, time, share.
 
     Args:
-      seconds: by part of the ledger; what else is in it is left out, as is a part of less than 0.05 %.
+      seconds: by part of the accounting; what else is in it is left out, as is a part of less than 0.05 %.
     """
-    spent = {part: seconds.get(part, 0.0) for part in PARTS}
+    spent = {part: seconds.get(part, 0.0) for part in PHASES}
     total = sum(spent.values())
     if not total:
         return []
@@ -27,7 +27,7 @@ def time_table(seconds: Mapping[str, float]) -> list[str]:
 
 def shares_line(shares: Mapping[str, float]) -> str:
     """As 'step 93 % input 4 % host 2 % eval 1 %', from fractions by part; those under half a percent are left out."""
-    shown = [part for part in PARTS if shares.get(part, 0.0) >= _LEAST_SHOWN]
+    shown = [part for part in PHASES if shares.get(part, 0.0) >= _LEAST_SHOWN]
     return " ".join(f"{part} {100 * shares[part]:.0f} %" for part in shown)
 
 
@@ -35,7 +35,7 @@ def advice(seconds: Mapping[str, float], *, num_workers: int, num_threads: int, 
     """Says what keeps the devices from their work, and what to do about it; None: nothing much does.
 
     Args:
-      seconds: by part of the ledger.
+      seconds: by part of the accounting.
       num_workers: decoding processes; 0: threads of this one.
       num_threads: decoding threads, of each of them.
       cores: that this process may use.

@@ -42,7 +42,7 @@ _INK, _FAINT, _GRID = "#1f2328", "#59636e", "#d1d9e0"
 # Okabe and Ito's palette, which colour-blind people can tell apart (https://jfly.uni-koeln.de/color/).
 _TRAIN, _EVAL, _MFU = "#0072b2", "#d55e00", "#cc79a7"
 # From the bottom: the share of work can be read off the axis.
-_PART_COLORS = {
+_PHASE_COLORS = {
     "step": "#0072b2",
     "input": "#d55e00",
     "host": "#e69f00",
@@ -124,23 +124,23 @@ def _draw_ledger(axes: Axes, train: Columns) -> None:
         return
     steps, shares = _windows(train)
     base = np.where(np.isfinite(shares).any(axis=0), 0.0, np.nan)
-    for part, share in zip(_PART_COLORS, np.nan_to_num(shares), strict=True):
+    for part, share in zip(_PHASE_COLORS, np.nan_to_num(shares), strict=True):
         if share.any():
             top = base + 100 * share
             axes.stairs(
-                top, steps, baseline=base, fill=True, color=_PART_COLORS[part], label=part, lw=0, antialiased=False
+                top, steps, baseline=base, fill=True, color=_PHASE_COLORS[part], label=part, lw=0, antialiased=False
             )
             base = top
     _explain(axes, from_top=True)
 
 
 def _windows(train: Columns) -> tuple[np.ndarray, np.ndarray]:
-    """The steps at which windows end, from 0 [N + 1], and the share of each of `_PART_COLORS` in each [parts, N].
+    """The steps at which windows end, from 0 [N + 1], and the share of each of `_PHASE_COLORS` in each [parts, N].
 
     Where there are more windows than can be seen, neighbours are taken together, by their seconds.
     """
     seconds, absent = train["seconds"], np.full(len(train["step"]), np.nan)
-    spent = seconds * np.stack([train.get(f"share_{part}", absent) for part in _PART_COLORS])
+    spent = seconds * np.stack([train.get(f"share_{part}", absent) for part in _PHASE_COLORS])
     group = -(-len(seconds) // _MOST_WINDOWS)
     starts = np.arange(0, len(seconds), group)
     ends = np.append(starts[1:], len(seconds)) - 1

@@ -10,7 +10,7 @@ from clu import platform
 from resnet_jax.errors import NonFiniteError
 from resnet_jax.reporting.bottleneck import advice
 from resnet_jax.reporting.progress import Progress
-from resnet_jax.reporting.time_accounting import TRAINING, Ledger
+from resnet_jax.reporting.time_accounting import TRAINING, TimeAccounting
 from resnet_jax.reporting.writers import Writers
 from resnet_jax.training import metrics
 from resnet_jax.training.loss_scale import LossScale
@@ -31,7 +31,7 @@ class Machine(NamedTuple):
 class _Window:
     """The steps since the last report."""
 
-    start: dict[str, float]  # seconds by part of the ledger before it
+    start: dict[str, float]  # seconds by part of the accounting before it
     flops: float = 0.0  # of one device
     steps: int = 0
     updates: int = 0  # the same without those that were left out
@@ -47,16 +47,16 @@ class RunLog:
         *,
         writers: Writers | None,
         progress: Progress,
-        ledger: Ledger,
+        accounting: TimeAccounting,
         machine: Machine,
         every_steps: int,
         total_steps: int,
         steps_per_epoch: float,
     ):
-        """Opens a window that reaches back to the beginning of the ledger; `writers` only on process 0."""
+        """Opens a window that reaches back to the beginning of the accounting; `writers` only on process 0."""
         self._writers = writers
         self._progress = progress
-        self._ledger = ledger
+        self._accounting = accounting
         self._machine = machine
         self._every_steps = every_steps
         self._total_steps = total_steps
@@ -66,7 +66,7 @@ class RunLog:
         self._lr = 0.0
         self._loss_scale: LossScale | None = None
         self._left_out = 0  # updates, in a row
-        self._window = _Window(dict.fromkeys(ledger.seconds(), 0.0))
+        self._window = _Window(dict.fromkeys(accounting.seconds(), 0.0))
         self._windows = 0
 
     def add(self, step: int, totals: StepTotals, *, flops: float) -> None:
@@ -83,7 +83,7 @@ class RunLog:
         fetched = jax.device_get(totals)
         self._check(step, fetched)
         if not self._step:
-            self._progress.first_step(self._ledger.note_first_step(), self._ledger.seconds())
+            self._progress.first_step(self._accounting.mark_first_step(), self._accounting.seconds())
         self._step, self._lr, self._loss_scale = step, float(fetched.lr), fetched.loss_scale
         self._window.steps += 1
         self._window.flops += flops
@@ -111,7 +111,7 @@ class RunLog:
     @property
     def images_per_second(self) -> float:
         """Since this process began, while it trained: without loading, compiling, evaluating and saving."""
-        training = _training(self._ledger.seconds())
+        training = _training(self._accounting.seconds())
         return self._images / training if self._images else math.nan
 
     def _check(self, step: int, fetched: StepTotals) -> None:
@@ -125,7 +125,7 @@ class RunLog:
             raise NonFiniteError(problem, cure="a lower loss.scale, or loss.scale_growth_steps, which adapts it")
 
     def _report(self) -> None:
-        window, now = self._window, self._ledger.seconds()
+        window, now = self._window, self._accounting.seconds()
         self._window = _Window(now)
         self._images += window.totals.count
         spent = {part: seconds - window.start[part] for part, seconds in now.items()}

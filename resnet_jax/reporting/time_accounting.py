@@ -17,7 +17,7 @@ import jax
 # goes to what the host was at while the devices had no step to work on: 'import' is all until the code is loaded;
 # 'start' finding the data, making or restoring the state, opening files; 'compile' making programs; 'input' waiting for
 # a batch to be read and decoded; 'checkpoint' and 'eval' as they say; and 'host' all the rest.
-PARTS = ("import", "start", "compile", "step", "input", "host", "checkpoint", "eval")
+PHASES = ("import", "start", "compile", "step", "input", "host", "checkpoint", "eval")
 TRAINING = ("step", "input", "host")  # those that rates are taken over
 
 T = TypeVar("T")
@@ -31,8 +31,8 @@ class _Interval(NamedTuple):
     part: str
 
 
-class Ledger:
-    """Divides wall time into `PARTS`; every moment belongs to one. A context manager: leaving it ends its thread.
+class TimeAccounting:
+    """Divides wall time into `PHASES`; every moment belongs to one. A context manager: leaving it ends its thread.
 
     Both sides are measured: what the host is at by the clock, and when each step's results are ready by a thread that
     waits for them.
@@ -41,8 +41,8 @@ class Ledger:
     def __init__(self, *, age: float = 0.0, clock: Callable[[], float] = time.perf_counter):
         """Begins to measure; `age` seconds before that go to 'import'."""
         self._clock, self._lock = clock, threading.Lock()
-        self.to_first_step: float | None = None  # seconds from the beginning until the first step's results were ready
-        self._seconds = dict.fromkeys(PARTS, 0.0)
+        self.seconds_to_first_step: float | None = None  # from process start to the first step's results
+        self._seconds = dict.fromkeys(PHASES, 0.0)
         self._parts = ["host"]  # what the host is at, the innermost last
         self._since = clock()
         self._began = self._since - age
@@ -51,9 +51,9 @@ class Ledger:
         self._begun: deque[float] = deque()  # when the steps that are not ready were handed to the devices
         self._free = float("-inf")  # since when the devices have nothing to do but those
         self._results: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        threading.Thread(target=self._watch, name="ledger", daemon=True).start()
+        threading.Thread(target=self._watch, name="time accounting", daemon=True).start()
 
-    def __enter__(self) -> "Ledger":
+    def __enter__(self) -> "TimeAccounting":
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -68,7 +68,7 @@ class Ledger:
         finally:
             self._turn_to(self._parts[:-1])
 
-    def waited_for(self, part: str, items: Iterable[T]) -> Iterator[T]:
+    def measure_items(self, part: str, items: Iterable[T]) -> Iterator[T]:
         """Passes on items; the time until each is there is `part`."""
         iterator = iter(items)
         while True:
@@ -107,11 +107,11 @@ class Ledger:
             self._busy = [interval._replace(start=now) for interval in self._busy if interval.end > now]
         return dict(self._seconds)
 
-    def note_first_step(self) -> float:
+    def mark_first_step(self) -> float:
         """Whoever has results of a step says so: the seconds from the beginning until that was first done."""
-        if self.to_first_step is None:
-            self.to_first_step = self._clock() - self._began
-        return self.to_first_step
+        if self.seconds_to_first_step is None:
+            self.seconds_to_first_step = self._clock() - self._began
+        return self.seconds_to_first_step
 
     def _turn_to(self, parts: list[str]) -> None:
         now = self._clock()
@@ -129,7 +129,7 @@ class Ledger:
                 start = max(self._begun.popleft(), self._free)
                 self._busy.append(_Interval(start, now, "step"))
                 self._free = now
-            self.note_first_step()
+            self.mark_first_step()
 
 
 def _shared_out(host: list[_Interval], busy: list[_Interval]) -> Iterator[tuple[str, float]]:

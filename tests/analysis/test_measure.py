@@ -1,7 +1,7 @@
 import pytest
 
 from resnet_jax import experiment
-from resnet_jax.analysis.measure.end_to_end import measure_together
+from resnet_jax.analysis.measure.end_to_end import measure_end_to_end
 from resnet_jax.analysis.measure.loader import measure_loader
 from resnet_jax.analysis.measure.step import measure_step
 from resnet_jax.analysis.measure.windows import Windows, rates, spread, time_windows
@@ -74,7 +74,7 @@ def test_the_loader_is_measured_by_the_clock_and_by_the_cpu(tiny):
 
 @pytest.mark.slow
 def test_together_says_where_the_time_went(tiny):
-    found = measure_together(tiny, WINDOWS)
+    found = measure_end_to_end(tiny, WINDOWS)
     assert len(found["images_per_second"]["windows"]) == 3 and found["seconds"]["step"] > 0
 
 

@@ -11,15 +11,15 @@ from resnet_jax.analysis import step_cost
 from resnet_jax.analysis.hlo_collectives import Collectives
 from resnet_jax.analysis.program_cost import ProgramCost, program_cost
 from resnet_jax.analysis.roofline import StepTime
-from resnet_jax.analysis.run_forecast import evaluation_steps, make_agenda
-from resnet_jax.analysis.step_cost import StepNeeds, scaled
+from resnet_jax.analysis.run_forecast import evaluation_steps, make_forecast
+from resnet_jax.analysis.step_cost import StepCost, scaled
 from resnet_jax.analysis.tpu_topology import topology_devices
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment import Plan, build
-from resnet_jax.programs.plan import plan_run
+from resnet_jax.programs.plan import plan
 from tests.tiny import tiny_config
 
-NEEDS = StepNeeds(
+NEEDS = StepCost(
     image_size=224,
     batch_size=512,
     devices=4,
@@ -62,34 +62,34 @@ def test_the_evaluations_are_those_of_the_loop(every, first):
 @pytest.mark.parametrize("every", [None, 1, 2, 5, 50])
 def test_as_many_checkpoints_as_the_loop_writes(every):
     plan = plan_of(checkpoint_every_steps=every)
-    agenda = make_agenda(dataclasses.replace(build(tiny_config()), plan=plan))
-    assert agenda.checkpoints == sum(plan.evaluation_due(step) or plan.checkpoint_due(step) for step in range(21))
-    assert agenda.kept_checkpoints == min(agenda.checkpoints, 3)
+    forecast = make_forecast(dataclasses.replace(build(tiny_config()), plan=plan))
+    assert forecast.checkpoints == sum(plan.evaluation_due(step) or plan.checkpoint_due(step) for step in range(21))
+    assert forecast.kept_checkpoints == min(forecast.checkpoints, 3)
 
 
 def test_a_checkpoint_has_the_parameters_their_velocities_and_the_statistics():
     experiment = build(tiny_config())
     state = jax.eval_shape(experiment.init)
     parameters, statistics = (sum(leaf.size for leaf in jax.tree.leaves(part)) for part in state.variables.values())
-    assert make_agenda(experiment).checkpoint_bytes == 4 * (2 * parameters + statistics + 1)  # and the step
+    assert make_forecast(experiment).checkpoint_bytes == 4 * (2 * parameters + statistics + 1)  # and the step
 
 
 def test_a_plan_in_json_for_all_sizes_and_devices(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     config = tiny_config({"data.progressive.sizes": (8,), "data.progressive.until_epochs": (2.0,)})
     path = tmp_path / "plan.json"
-    assert plan_run(build(config), json_path=str(path)) == 0
-    plan = json.loads(path.read_text())
-    assert (plan["total_steps"], plan["steps_per_epoch"]) == (21, pytest.approx(100 / 48))
-    assert plan["evaluations"] == {"count": 10, "first": 2, "last": 21}
-    assert (plan["devices"], plan["device_kind"], plan["image_size"]) == (8, "cpu", 12)
-    assert list(plan["image_sizes"]) == ["8", "12"]
-    assert plan["per_device"] == plan["image_sizes"]["12"]["per_device"]
-    assert plan["per_device"]["flops"] > 1.5 * plan["image_sizes"]["8"]["per_device"]["flops"] > 0
-    assert plan["hbm_bytes_per_image"] == plan["per_device"]["hbm_bytes"] / 6
-    assert plan["per_device"]["peak_memory_bytes"] > 0
-    assert plan["collectives"]["all-reduce"]["count"] == 1
-    assert plan["images_per_second_bound"] is None and "no figures of a cpu" in caplog.text
+    assert plan(build(config), json_path=str(path)) == 0
+    found = json.loads(path.read_text())
+    assert (found["total_steps"], found["steps_per_epoch"]) == (21, pytest.approx(100 / 48))
+    assert found["evaluations"] == {"count": 10, "first": 2, "last": 21}
+    assert (found["devices"], found["device_kind"], found["image_size"]) == (8, "cpu", 12)
+    assert list(found["image_sizes"]) == ["8", "12"]
+    assert found["per_device"] == found["image_sizes"]["12"]["per_device"]
+    assert found["per_device"]["flops"] > 1.5 * found["image_sizes"]["8"]["per_device"]["flops"] > 0
+    assert found["hbm_bytes_per_image"] == found["per_device"]["hbm_bytes"] / 6
+    assert found["per_device"]["peak_memory_bytes"] > 0
+    assert found["collectives"]["all-reduce"]["count"] == 1
+    assert found["images_per_second_bound"] is None and "no figures of a cpu" in caplog.text
     assert [file.name for file in tmp_path.iterdir()] == ["plan.json"]
 
 
@@ -134,17 +134,17 @@ def test_a_compiler_that_finds_no_room_is_an_answer(monkeypatch, tmp_path):
 
     monkeypatch.setattr(step_cost, "compile_train_step", compile_train_step)
     path = tmp_path / "plan.json"
-    assert plan_run(build(tiny_config()), json_path=str(path)) == 0
-    plan = json.loads(path.read_text())
-    assert plan["problem"] == "RESOURCE_EXHAUSTED: 16.14G exceeds available HBM (15.75G)."
-    assert plan["per_device"]["fits"] is False and plan["per_device"]["flops"] is None
+    assert plan(build(tiny_config()), json_path=str(path)) == 0
+    found = json.loads(path.read_text())
+    assert found["problem"] == "RESOURCE_EXHAUSTED: 16.14G exceeds available HBM (15.75G)."
+    assert found["per_device"]["fits"] is False and found["per_device"]["flops"] is None
 
 
 @pytest.mark.parametrize("name", ["missing/plan.json", "."])
 def test_a_file_that_cannot_be_written_is_said_before_anything_is_compiled(name, monkeypatch, tmp_path):
     monkeypatch.setattr(step_cost, "compile_train_step", None)
     with pytest.raises(UsageError, match="config.plan.json=.*cannot be written"):
-        plan_run(build(tiny_config()), json_path=str(tmp_path / name))
+        plan(build(tiny_config()), json_path=str(tmp_path / name))
 
 
 def test_a_topology_needs_libtpu(monkeypatch):

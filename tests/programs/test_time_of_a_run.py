@@ -1,4 +1,4 @@
-"""Whether the ledger of a real run says what was slow in it."""
+"""Whether the accounting of a real run says what was slow in it."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ from resnet_jax.data.loader import Loader
 from resnet_jax.distributed.stop_requests import Requests
 from resnet_jax.programs import train as training
 from resnet_jax.programs.train import train
-from resnet_jax.reporting.time_accounting import PARTS, process_age
+from resnet_jax.reporting.time_accounting import PHASES, process_age
 from resnet_jax.reporting.workdir import Workdir
 from tests.tiny import tiny_config
 
@@ -62,10 +62,10 @@ def quick(tmp_path_factory):
 def test_the_parts_of_a_run_and_of_each_window_are_the_whole(quick):
     result, lines, age = quick
     seconds = result["seconds"]
-    assert set(seconds) == {*PARTS, "total"}
-    assert sum(seconds[part] for part in PARTS) == pytest.approx(seconds["total"], rel=0.01)
+    assert set(seconds) == {*PHASES, "total"}
+    assert sum(seconds[part] for part in PHASES) == pytest.approx(seconds["total"], rel=0.01)
     for line in lines:
-        assert sum(line[f"share_{part}"] for part in PARTS) == pytest.approx(1.0, abs=0.01)
+        assert sum(line[f"share_{part}"] for part in PHASES) == pytest.approx(1.0, abs=0.01)
     # The windows follow each other without a gap, from the start of the process.
     assert sum(line["seconds"] for line in lines) < seconds["total"]
     assert 0.95 * age - 0.5 < seconds["total"] < age + 0.05  # between them, the result is put together and written

@@ -1,11 +1,11 @@
 import pytest
 
 from resnet_jax.reporting.bottleneck import advice, shares_line, time_table
-from resnet_jax.reporting.time_accounting import PARTS
+from resnet_jax.reporting.time_accounting import PHASES
 
 
 def seconds(**parts):
-    return dict.fromkeys(PARTS, 0.0) | parts
+    return dict.fromkeys(PHASES, 0.0) | parts
 
 
 def test_the_table_adds_up_and_leaves_out_what_took_nothing():

@@ -8,12 +8,12 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from resnet_jax.reporting.report_picture import _PART_COLORS, _windows, draw
-from resnet_jax.reporting.time_accounting import PARTS
+from resnet_jax.reporting.report_picture import _PHASE_COLORS, _windows, draw
+from resnet_jax.reporting.time_accounting import PHASES
 
 
 def train_line(number, last, **changes):
-    shares = dict.fromkeys(PARTS, 0.0) | {"step": 0.75, "input": 0.25}
+    shares = dict.fromkeys(PHASES, 0.0) | {"step": 0.75, "input": 0.25}
     return {
         "step": 10 * number,
         "split": "train",
@@ -35,7 +35,7 @@ def lines(count, **changes):
 
 
 def older(line):
-    """As it was before there was a ledger."""
+    """As it was before there was a accounting."""
     return {name: value for name, value in line.items() if name not in ("seconds", "mfu") and "share" not in name}
 
 
@@ -68,16 +68,16 @@ def test_any_metrics_can_be_drawn_without_a_warning(tmp_path, records):
     assert (tmp_path / "report.png").stat().st_size < 500_000
 
 
-def test_the_ledger_is_drawn_in_its_colors_by_its_shares(tmp_path):
+def test_the_accounting_is_drawn_in_its_colors_by_its_shares(tmp_path):
     pixels = np.asarray(drawn(tmp_path, lines(3)))[1222:1528, 109:946]  # inside the last panel
-    for part, color in _PART_COLORS.items():
+    for part, color in _PHASE_COLORS.items():
         rgb = [int(color[k : k + 2], 16) for k in (1, 3, 5)]
         share = (pixels == rgb).all(axis=-1).mean()
         assert share == pytest.approx({"step": 0.75, "input": 0.25}.get(part, 0.0), abs=0.03), part
 
 
-def test_every_part_of_the_ledger_has_a_color_of_its_own():
-    assert set(_PART_COLORS) == set(PARTS) and len(set(_PART_COLORS.values())) == len(PARTS)
+def test_every_part_of_the_accounting_has_a_color_of_its_own():
+    assert set(_PHASE_COLORS) == set(PHASES) and len(set(_PHASE_COLORS.values())) == len(PHASES)
 
 
 def columns(count):
@@ -88,7 +88,7 @@ def columns(count):
 def test_windows_begin_where_the_one_before_ends():
     steps, shares = _windows(columns(3))
     assert steps.tolist() == [0, 10, 20, 30]
-    np.testing.assert_allclose(dict(zip(_PART_COLORS, shares, strict=True))["input"], [0.25] * 3)
+    np.testing.assert_allclose(dict(zip(_PHASE_COLORS, shares, strict=True))["input"], [0.25] * 3)
 
 
 def test_many_windows_are_taken_together_by_their_seconds():
@@ -97,7 +97,7 @@ def test_many_windows_are_taken_together_by_their_seconds():
     train["share_step"][:3] = 0.0, 0.5, 1.0
     steps, shares = _windows(train)
     assert len(steps) == 1335 and steps[:3].tolist() == [0, 30, 60] and steps[-1] == 40010
-    assert shares[list(_PART_COLORS).index("step")][0] == pytest.approx((1.0 + 5.0) / 8)
+    assert shares[list(_PHASE_COLORS).index("step")][0] == pytest.approx((1.0 + 5.0) / 8)
 
 
 def test_the_best_evaluation_is_named(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from resnet_jax.errors import NonFiniteError
 from resnet_jax.reporting.bottleneck import duration
 from resnet_jax.reporting.progress import Progress
 from resnet_jax.reporting.run_log import Machine, RunLog
-from resnet_jax.reporting.time_accounting import PARTS, TRAINING, Ledger
+from resnet_jax.reporting.time_accounting import PHASES, TRAINING, TimeAccounting
 from resnet_jax.reporting.writers import Writers
 from resnet_jax.training.loss_scale import LossScale
 from resnet_jax.training.metrics import StepTotals, Totals
@@ -27,7 +27,7 @@ def open_log(tmp_path):
         log = RunLog(
             writers=writers,
             progress=progress,
-            ledger=Ledger(),
+            accounting=TimeAccounting(),
             machine=Machine(2, 1e12, {"num_workers": 0, "num_threads": 1, "cores": 2}),
             every_steps=3,
             total_steps=total_steps,
@@ -60,7 +60,7 @@ def test_a_window_says_how_fast_it_was_and_where_its_time_went(open_log):
         log.add(step, totals(), flops=1e9)
     (line,) = lines(open_log)
     shares = {name: value for name, value in line.items() if name.startswith("share_")}
-    assert tuple(shares) == tuple(f"share_{part}" for part in PARTS)
+    assert tuple(shares) == tuple(f"share_{part}" for part in PHASES)
     assert sum(shares.values()) == pytest.approx(1.0)
     trained = line["seconds"] * sum(shares[f"share_{part}"] for part in TRAINING)
     assert line["images_per_second"] == pytest.approx(24 / trained)

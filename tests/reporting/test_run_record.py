@@ -4,7 +4,7 @@ import pytest
 
 from resnet_jax.reporting import report_picture
 from resnet_jax.reporting.run_record import end_record
-from resnet_jax.reporting.time_accounting import PARTS
+from resnet_jax.reporting.time_accounting import PHASES
 from resnet_jax.reporting.workdir import Workdir
 
 
@@ -18,7 +18,7 @@ def workdir(tmp_path):
 
 def ended(workdir, caplog, **changes):
     """What is said of a run that ended so."""
-    seconds = dict.fromkeys(PARTS, 0.0) | {"step": 60.0, "total": 100.0}
+    seconds = dict.fromkeys(PHASES, 0.0) | {"step": 60.0, "total": 100.0}
     result = {"step": 6, "total_steps": 6, "stop_reason": "completed", "eval": None, "best": None, "bad_examples": 0}
     result |= {"images_per_second": 10.0, "seconds": seconds, "programs_compiled_later": 0}
     with caplog.at_level(logging.INFO, logger="resnet_jax"):
@@ -43,7 +43,7 @@ def test_a_picture_that_cannot_be_drawn_is_one_line_and_no_failure(workdir, capl
 
 
 def test_what_held_a_run_up_is_said(workdir, caplog):
-    seconds = dict.fromkeys(PARTS, 0.0) | {"step": 60.0, "input": 40.0, "total": 100.0}
+    seconds = dict.fromkeys(PHASES, 0.0) | {"step": 60.0, "input": 40.0, "total": 100.0}
     said = ended(workdir, caplog, seconds=seconds, programs_compiled_later=2)
     assert any(line.startswith("limit        Input-bound: the devices waited 40 % of the time") for line in said)
     assert any(line.startswith("compiled     2 programs after the first step") for line in said)

@@ -28,7 +28,7 @@ WRITE_AND_READ = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from resnet_jax.writers import Writers
+from resnet_jax.reporting.writers import Writers
 assert "tensorflow" not in sys.modules
 with Writers(Path(sys.argv[1]) / "m.jsonl", tensorboard_dir=Path(sys.argv[1])) as out:
     out.hyperparameters({"model.depth": 50, "data.data_dir": None, "input.mean": [1.0, 2.0]})
