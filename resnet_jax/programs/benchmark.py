@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from resnet_jax.analysis.measure.end_to_end import measure_together
+from resnet_jax.analysis.measure.end_to_end import measure_end_to_end
 from resnet_jax.analysis.measure.loader import measure_loader
 from resnet_jax.analysis.measure.step import measure_step
 from resnet_jax.analysis.measure.windows import Windows
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 _MEASURES: dict[str, Callable[[Experiment, Windows], dict[str, Any]]] = {
     "step": measure_step,
     "loader": measure_loader,
-    "together": measure_together,
+    "together": measure_end_to_end,
 }
 
 
