@@ -33,7 +33,7 @@ from resnet_jax.experiment.network import network_settings
 from resnet_jax.nested import flatten
 from resnet_jax.training import steps
 from resnet_jax.training.schedules import create_schedule
-from resnet_jax.training.state import TrainState, Weights
+from resnet_jax.training.state import TrainState, WeightsKind
 
 # What a continued run may change: it decides where and how fast a run goes, not what it computes.
 MAY_CHANGE = (
@@ -106,7 +106,7 @@ class Experiment:
     profile: range  # the steps that are traced
     keep: dict[str, int]  # checkpoints: `keep_latest`, `keep_best`
     tensorboard: bool
-    eval_weights: Weights
+    eval_weights: WeightsKind
     picture: EvalPicture  # what evaluation makes of an image file
     request: Request  # which weights are evaluated without training
 

@@ -31,7 +31,7 @@ from resnet_jax.training.losses import create_loss
 from resnet_jax.training.optimizers import create_optimizer
 from resnet_jax.training.schedules import Schedule
 from resnet_jax.training.sharded_gradients import over_devices
-from resnet_jax.training.state import TrainState, Weights, make_init
+from resnet_jax.training.state import TrainState, WeightsKind, make_init
 from resnet_jax.training.trainable import train_only, trainable_pattern
 from resnet_jax.weights.warm_start import begin_with
 
@@ -188,13 +188,13 @@ def make_preprocess(config: ConfigDict) -> Preprocess:
     return functools.partial(normalize, mean=mean, std=std, dtype=jnp.float32)
 
 
-def weights_to_evaluate(config: ConfigDict) -> Weights:
+def weights_to_evaluate(config: ConfigDict) -> WeightsKind:
     """The trained ones or their average; raises UsageError for an unknown word, or where there is no average."""
     weights, has_average = config.eval.weights, config.ema.decay > 0
     if weights is None:
         return "ema" if has_average else "trained"
-    if weights not in get_args(Weights):
-        raise UsageError(f"config.eval.weights={weights!r} is not one of {', '.join(get_args(Weights))}")
+    if weights not in get_args(WeightsKind):
+        raise UsageError(f"config.eval.weights={weights!r} is not one of {', '.join(get_args(WeightsKind))}")
     if weights == "ema" and not has_average:
         raise UsageError("config.eval.weights='ema', and there is no average: set config.ema.decay, as to 0.9999")
     return weights

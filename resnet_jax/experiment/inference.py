@@ -23,14 +23,14 @@ from resnet_jax.experiment.limits import check_limits
 from resnet_jax.experiment.network import network_settings
 from resnet_jax.nested import flatten
 from resnet_jax.training.predict_step import PredictStep, make_predict_step
-from resnet_jax.training.state import Weights
+from resnet_jax.training.state import WeightsKind
 
 
 class Request(NamedTuple):
     """What predictions and exports are asked for."""
 
     checkpoint: str  # 'latest', 'best', a step, or a path
-    weights: Weights | None
+    weights: WeightsKind | None
     class_names_file: str | None
     num_classes: int | None  # outputs; None: as many as the weights have
     any_input: bool  # whatever padding and normalisation they were trained with
@@ -53,8 +53,8 @@ def requested(config: ConfigDict) -> Request:
     """What a config asks for. Raises UsageError for a value out of range."""
     check_limits(flatten(config.to_dict()))
     weights = config.eval.weights
-    if weights not in (None, *get_args(Weights)):
-        raise UsageError(f"config.eval.weights={weights!r} is not one of {', '.join(get_args(Weights))}")
+    if weights not in (None, *get_args(WeightsKind)):
+        raise UsageError(f"config.eval.weights={weights!r} is not one of {', '.join(get_args(WeightsKind))}")
     model = config.model
     return Request(config.eval.checkpoint, weights, model.class_names, model.num_classes, model.init_any_input)
 

@@ -12,7 +12,7 @@ from jax.sharding import Sharding
 
 from resnet_jax.training.loss_scale import LossScale, initial
 
-Weights = Literal["trained", "ema"]
+WeightsKind = Literal["trained", "ema"]
 
 
 @flax.struct.dataclass
@@ -31,7 +31,7 @@ class TrainState:
         """What the network computes with while it is trained: 'params' and 'batch_stats'."""
         return {"params": self.params, "batch_stats": self.batch_stats}
 
-    def to_evaluate(self, weights: Weights) -> dict[str, Any]:
+    def to_evaluate(self, weights: WeightsKind) -> dict[str, Any]:
         """The variables that are trained, or their average."""
         if weights == "trained":
             return self.variables

@@ -4,18 +4,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from resnet_jax.errors import UsageError
-from resnet_jax.training.state import Weights
+from resnet_jax.training.state import WeightsKind
 from resnet_jax.weights.formats import own, r1, safetensors, torch_pickle
 from resnet_jax.weights.stored import StoredWeights
 
-_Reader = Callable[[Path, Weights | None], StoredWeights]
+_Reader = Callable[[Path, WeightsKind | None], StoredWeights]
 
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"  # what torch.save writes now, and wrote before version 1.6
 _FORMATS = "a run, a checkpoint, PyTorch's .safetensors or .pth, or a checkpoint or SavedModel of r1 (docs/weights.md)"
 _FIRST = 512  # bytes that tell the formats apart
 
 
-def read_weights(path: str | Path, *, weights: Weights | None = None) -> StoredWeights:
+def read_weights(path: str | Path, *, weights: WeightsKind | None = None) -> StoredWeights:
     """Reads weights of any of the formats.
 
     Args:

@@ -15,7 +15,7 @@ from resnet_jax.checkpoints.retention import Retention
 from resnet_jax.data.class_names import check_same, fingerprint
 from resnet_jax.errors import UsageError
 from resnet_jax.reporting.workdir import Workdir
-from resnet_jax.training.state import Weights
+from resnet_jax.training.state import WeightsKind
 from resnet_jax.weights import StoredWeights, check_settings, fill, read_weights
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class Chosen:
     variables: dict[str, Any]
     path: str
     step: int | None
-    weights: Weights | None
+    weights: WeightsKind | None
     sha256: str
     class_names: tuple[str, ...] | None
 
@@ -68,7 +68,7 @@ def find_weights(checkpoint: str, workdir: Workdir) -> str:
     )
 
 
-def read_chosen(checkpoint: str, workdir: Workdir, *, weights: Weights | None) -> StoredWeights:
+def read_chosen(checkpoint: str, workdir: Workdir, *, weights: WeightsKind | None) -> StoredWeights:
     """Reads the weights that `find_weights` finds; raises as it and `read_weights`."""
     return read_weights(find_weights(checkpoint, workdir), weights=weights)
 

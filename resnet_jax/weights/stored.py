@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from resnet_jax.training.state import Weights
+from resnet_jax.training.state import WeightsKind
 
 HEAD = "params/head/"
 
@@ -39,5 +39,5 @@ class StoredWeights:
     class_names: tuple[str, ...] | None = None
     class_list: str | None = None
     step: int | None = None
-    weights: Weights | None = None
+    weights: WeightsKind | None = None
     has_background: bool = False

@@ -11,7 +11,7 @@ from resnet_jax.checkpoints.files import DamagedError
 from resnet_jax.data.class_names import fingerprint
 from resnet_jax.errors import UsageError
 from resnet_jax.nested import by_path, flatten
-from resnet_jax.training.state import Weights
+from resnet_jax.training.state import WeightsKind
 from resnet_jax.weights.compatibility import NETWORK_KEYS
 from resnet_jax.weights.stored import StoredWeights
 
@@ -36,7 +36,7 @@ def find_checkpoint(path: Path) -> Path:
     return place / "checkpoints" / str(max(steps)) if steps else place
 
 
-def read(path: Path, weights: Weights | None) -> StoredWeights:
+def read(path: Path, weights: WeightsKind | None) -> StoredWeights:
     """Reads a checkpoint, and what the run around it says of it.
 
     Args:
@@ -73,7 +73,7 @@ def _steps(place: Path) -> list[int]:
     return [int(part.name) for part in (place / "checkpoints").glob("*") if part.name.isdigit()]
 
 
-def _read(checkpoint: Path, weights: Weights | None) -> tuple[dict[str, Any], dict[str, Any], Weights]:
+def _read(checkpoint: Path, weights: WeightsKind | None) -> tuple[dict[str, Any], dict[str, Any], WeightsKind]:
     """The JSON of a checkpoint, 'params' and 'batch_stats', and which these are."""
     try:
         meta, _ = files.read_meta(checkpoint)

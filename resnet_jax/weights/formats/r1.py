@@ -11,7 +11,7 @@ import numpy as np
 from resnet_jax.checkpoints.files import cause
 from resnet_jax.errors import UsageError
 from resnet_jax.optional_tensorflow import import_tensorflow
-from resnet_jax.training.state import Weights
+from resnet_jax.training.state import WeightsKind
 from resnet_jax.weights.architecture import infer_settings
 from resnet_jax.weights.stored import StoredWeights
 
@@ -61,7 +61,7 @@ def find_prefix(place: Path) -> Path | None:
     return place if _is_table(place) else None
 
 
-def read(prefix: Path, weights: Weights | None) -> StoredWeights:
+def read(prefix: Path, weights: WeightsKind | None) -> StoredWeights:
     """Reads the variables of a network by the order of its layers.
 
     Args:

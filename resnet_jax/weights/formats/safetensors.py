@@ -14,7 +14,7 @@ from safetensors.numpy import save
 from resnet_jax.data.class_names import fingerprint
 from resnet_jax.errors import UsageError
 from resnet_jax.nested import by_path
-from resnet_jax.training.state import Weights
+from resnet_jax.training.state import WeightsKind
 from resnet_jax.weights.architecture import infer_settings
 from resnet_jax.weights.naming import Naming, to_our_layout, to_torch_layout
 from resnet_jax.weights.stored import StoredWeights
@@ -29,7 +29,7 @@ def begins_one(start: bytes) -> bool:
     return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= _LONGEST_HEADER
 
 
-def read(path: Path, weights: Weights | None) -> StoredWeights:
+def read(path: Path, weights: WeightsKind | None) -> StoredWeights:
     """Reads a file, and the settings and classes that `write_safetensors` wrote beside the tensors.
 
     Raises:

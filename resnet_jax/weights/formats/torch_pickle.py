@@ -15,12 +15,12 @@ import numpy as np
 
 from resnet_jax.checkpoints.files import cause
 from resnet_jax.errors import UsageError
-from resnet_jax.training.state import Weights
+from resnet_jax.training.state import WeightsKind
 from resnet_jax.weights.formats.safetensors import from_state_dict
 from resnet_jax.weights.stored import StoredWeights
 
 # Where training programs put the weights among other things; torchvision's and timm's among them.
-_WRAPPERS: dict[Weights, tuple[str, ...]] = {
+_WRAPPERS: dict[WeightsKind, tuple[str, ...]] = {
     "trained": ("state_dict", "model", "model_state_dict"),
     "ema": ("state_dict_ema", "model_ema", "model_state_dict_ema"),
 }
@@ -28,7 +28,7 @@ _CUT = re.compile("truncated|magic number|EOF")  # else its reader met something
 _NAME_OF_CODE = re.compile(r"GLOBAL ([\w.]+)|global:? (?:GLOBAL )?`?([\w.]+)")
 
 
-def read(path: Path, weights: Weights | None) -> StoredWeights:
+def read(path: Path, weights: WeightsKind | None) -> StoredWeights:
     """Reads a state dict, on its own or among the other things of a training program.
 
     Args:
@@ -99,12 +99,14 @@ def _code_in(error: Exception) -> str:
     return f" ({match[1] or match[2]})" if match else ""
 
 
-def _choose(content: Mapping[Any, Any], weights: Weights | None, path: Path) -> tuple[str | None, Weights | None]:
+def _choose(
+    content: Mapping[Any, Any], weights: WeightsKind | None, path: Path
+) -> tuple[str | None, WeightsKind | None]:
     """The key of the weights; None: they lie open, and it is not said which they are."""
     there = {kind: key for kind, keys in _WRAPPERS.items() for key in keys if _is_filled(content.get(key))}
     if not there and weights != "ema":
         return None, None
-    taken: Weights = weights or ("ema" if "ema" in there else "trained")
+    taken: WeightsKind = weights or ("ema" if "ema" in there else "trained")
     if taken not in there:
         what = "an average" if taken == "ema" else "trained weights"
         raise UsageError(f"{path} does not say that it holds {what}: leave config.eval.weights unset")
