@@ -166,11 +166,11 @@ def export(_: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what is half made is removed
     from resnet_jax.programs.export.export import check_request  # noqa: PLC0415
     from resnet_jax.programs.export.export import export as run  # noqa: PLC0415
-    from resnet_jax.weights.select import find_weights  # noqa: PLC0415
+    from resnet_jax.weights.select import selected_path  # noqa: PLC0415
 
     options, workdir = _CONFIG.value.export, Workdir(_WORKDIR.value or default_workdir())
     weights = _CONFIG.value.eval
-    found = Path(find_weights(weights.checkpoint, workdir)).expanduser().resolve()
+    found = Path(selected_path(weights.checkpoint, workdir.checkpoints)).expanduser().resolve()
     name = "-".join(filter(None, [found.name.removesuffix(".safetensors").removesuffix(".pth"), weights.weights]))
     directory = Path(options.dir).expanduser() if options.dir else workdir.path / "exports" / name
     check_request(directory, options.formats)
@@ -186,18 +186,18 @@ def _chosen_network(*, dtype: str | None = None, alone: bool = False) -> tuple:
     import jax  # noqa: PLC0415
 
     from resnet_jax import experiment  # noqa: PLC0415
-    from resnet_jax.weights.select import choose, outputs_and_names, read_chosen  # noqa: PLC0415
+    from resnet_jax.weights.select import outputs_and_names, read_selected, select_weights  # noqa: PLC0415
 
     workdir = Workdir(_WORKDIR.value or default_workdir())
     request = experiment.requested(_CONFIG.value)
-    stored = read_chosen(request.checkpoint, workdir, weights=request.weights)
+    stored = read_selected(request.checkpoint, workdir.checkpoints, kind=request.weights)
     num_classes, names = outputs_and_names(
         stored, num_classes=request.num_classes, class_names_file=request.class_names_file
     )
     devices = jax.devices()[:1] if alone else None
     inference = experiment.build_inference(_CONFIG.value, num_classes=num_classes, dtype=dtype, devices=devices)
-    chosen = choose(stored, inference.shapes, network=inference.network, any_input=request.any_input)
-    return inference, chosen, names
+    selected = select_weights(stored, inference.shapes, network=inference.network, any_input=request.any_input)
+    return inference, selected, names
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from resnet_jax.distributed.mesh import place, replicated
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment import Inference
 from resnet_jax.experiment.compile import compile_predict_step
-from resnet_jax.weights.select import Chosen
+from resnet_jax.weights.select import SelectedWeights
 
 logger = logging.getLogger(__name__)
 
@@ -38,13 +38,13 @@ class Wanted:
 
 
 def predict(
-    inference: Inference, chosen: Chosen, class_names: Sequence[str], paths: Sequence[str], wanted: Wanted
+    inference: Inference, selected: SelectedWeights, class_names: Sequence[str], paths: Sequence[str], wanted: Wanted
 ) -> int:
     """Prints a line for each file, in order; those that cannot be read are said, and the rest goes on.
 
     Args:
       inference: from files to probabilities.
-      chosen: the weights.
+      selected: the weights.
       class_names: of the outputs.
       paths: of image files.
       wanted: what is said of each.
@@ -55,7 +55,7 @@ def predict(
     loader = inference.make_loader(FilesSource(paths), wanted.batch_size)
     line = _json_line if wanted.format == "json" else _TableLine(paths, class_names)
     bad = 0
-    for path, found in zip(paths, _outputs(inference, chosen, loader), strict=True):
+    for path, found in zip(paths, _outputs(inference, selected, loader), strict=True):
         if isinstance(found, str):
             bad += 1
             answer: dict[str, Any] = {"path": path, "error": found}
@@ -67,10 +67,10 @@ def predict(
     return 2 if bad == len(paths) else 0
 
 
-def _outputs(inference: Inference, chosen: Chosen, loader: Loader) -> Iterator[tuple[np.ndarray, int] | str]:
+def _outputs(inference: Inference, selected: SelectedWeights, loader: Loader) -> Iterator[tuple[np.ndarray, int] | str]:
     """Of each file in turn: probabilities [K] and the first class; or why it cannot be read."""
     step = compile_predict_step(inference, loader.order.batch_size)
-    variables = place(chosen.variables, replicated(inference.mesh))
+    variables = place(selected.variables, replicated(inference.mesh))
     size = loader.order.batch_size
     loaded = host_batches(loader, start=0, stop=loader.num_batches, num_threads=None, num_workers=0)
     labels: list[np.ndarray] = []  # of batches that are on their way through the devices

@@ -28,15 +28,15 @@ class Gradients(NamedTuple):
     examples: Totals
 
 
-class Rows(NamedTuple):
+class IndexedBatch(NamedTuple):
     """A batch, or a part of one, and which rows of the global batch it has: their keys are made of that."""
 
     batch: DeviceBatch
-    numbers: jax.Array  # [B] int32
+    row_numbers: jax.Array  # [B] int32, index of each row in the global batch
 
 
 Variables = dict[str, dict[str, Any]]
-GradientFn = Callable[[Variables, Rows, jax.Array, jax.Array | float], Gradients]
+GradientFn = Callable[[Variables, IndexedBatch, jax.Array, jax.Array | float], Gradients]
 
 
 def make_train_input(
@@ -74,7 +74,7 @@ def make_gradient_fn(*, model: ResNet, train_input: TrainInput, loss: Loss, trai
     """
 
     def loss_fn(trained, params, batch_stats, rows, key, scale):
-        batch, keys = rows.batch, row_keys(key, rows.numbers)
+        batch, keys = rows.batch, row_keys(key, rows.row_numbers)
         seen = train_input(keys, batch)
         variables = {"params": with_frozen(trained, params), "batch_stats": batch_stats}
         uniforms = _uniforms(_for_use(_DEPTH, keys), model.num_blocks) if model.stochastic_depth else None
@@ -83,7 +83,7 @@ def make_gradient_fn(*, model: ResNet, train_input: TrainInput, loss: Loss, trai
         labels = jnp.where(seen.share >= 0.5, batch.label, seen.partner)  # for the accuracy: what is seen most of
         return scale * jnp.mean(losses), (updated["batch_stats"], count_examples(logits, labels, batch.mask, losses))
 
-    def gradient_fn(variables: Variables, rows: Rows, key: jax.Array, scale: jax.Array | float) -> Gradients:
+    def gradient_fn(variables: Variables, rows: IndexedBatch, key: jax.Array, scale: jax.Array | float) -> Gradients:
         params, trained = variables["params"], only_trained(variables["params"], trainable)
         grad_fn = jax.grad(loss_fn, has_aux=True)
         grads, (batch_stats, examples) = grad_fn(trained, params, variables["batch_stats"], rows, key, scale)
@@ -109,12 +109,12 @@ def accumulate(gradient_fn: GradientFn, split: Split) -> GradientFn:
       split: takes rows apart (`split_rows`, `sharding.make_split`).
     """
 
-    def accumulated(variables: Variables, rows: Rows, key: jax.Array, scale: jax.Array | float) -> Gradients:
+    def accumulated(variables: Variables, rows: IndexedBatch, key: jax.Array, scale: jax.Array | float) -> Gradients:
         parts = split(rows)
-        old, count = variables["batch_stats"], len(parts.numbers)
+        old, count = variables["batch_stats"], len(parts.row_numbers)
         shapes = jax.eval_shape(gradient_fn, variables, jax.tree.map(lambda leaf: leaf[0], parts), key, scale)
 
-        def add(sums: Gradients, part: Rows) -> tuple[Gradients, None]:
+        def add(sums: Gradients, part: IndexedBatch) -> tuple[Gradients, None]:
             found = gradient_fn(variables, part, key, scale)
             decreases = jax.tree.map(jnp.subtract, old, found.batch_stats)
             return jax.tree.map(jnp.add, sums, found._replace(batch_stats=decreases)), None

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 from jax.typing import DTypeLike
 
-from resnet_jax.training.gradients import GradientFn, Gradients, Rows, Variables
+from resnet_jax.training.gradients import GradientFn, Gradients, IndexedBatch, Variables
 from resnet_jax.training.metrics import Totals
 
 _AXIS = "data"
@@ -24,7 +24,7 @@ def over_devices(gradient_fn: GradientFn, mesh: Mesh, *, dtype: DTypeLike) -> Gr
     """
     whole, rows = PartitionSpec(), PartitionSpec(_AXIS)
 
-    def own_rows(variables: Variables, rows: Rows, key: jax.Array, scale: jax.Array | float) -> Gradients:
+    def own_rows(variables: Variables, rows: IndexedBatch, key: jax.Array, scale: jax.Array | float) -> Gradients:
         found, old = gradient_fn(variables, rows, key, scale), variables["batch_stats"]
         # What no device changes stays bit by bit.
         decreases = jax.tree.map(jnp.subtract, old, found.batch_stats)

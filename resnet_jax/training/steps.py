@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from resnet_jax.data.batch import DeviceBatch
-from resnet_jax.training.gradients import GradientFn, Preprocess, Rows
+from resnet_jax.training.gradients import GradientFn, IndexedBatch, Preprocess
 from resnet_jax.training.loss_scale import adjust
 from resnet_jax.training.losses import cross_entropy
 from resnet_jax.training.metrics import Answers, StepTotals, Totals, count_examples, predicted_class
@@ -53,7 +53,7 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: DeviceBatch) -> tuple[TrainState, StepTotals]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        rows = Rows(batch, jnp.arange(len(batch.label), dtype=jnp.int32))
+        rows = IndexedBatch(batch, jnp.arange(len(batch.label), dtype=jnp.int32))
         scale = state.loss_scale.scale if state.loss_scale else scaling.scale
         gradients = gradient_fn(state.variables, rows, key, scale)
         grads = jax.tree.map(lambda grad: grad / scale, gradients.params)

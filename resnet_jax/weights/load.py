@@ -15,16 +15,16 @@ _FORMATS = "a run, a checkpoint, PyTorch's .safetensors or .pth, or a checkpoint
 _FIRST = 512  # bytes that tell the formats apart
 
 
-def read_weights(path: str | Path, *, weights: WeightsKind | None = None) -> StoredWeights:
+def read_weights(path: str | Path, *, kind: WeightsKind | None = None) -> StoredWeights:
     """Reads weights of any of the formats.
 
     Args:
       path: a work directory of this program or one of its checkpoints; a file of tensors of PyTorch; the prefix or the
         directory of a checkpoint of TensorFlow's r1, or its SavedModel.
-      weights: those that were trained or their average; None: the average if there is one.
+      kind: 'trained', or 'ema' for their moving average; None: the average if there is one.
 
     Raises:
-      UsageError: there are none, they are damaged, of no known network, or not there as `weights` asks.
+      UsageError: there are none, they are damaged, of no known network, or not there as `kind` asks.
     """
     try:
         place = Path(path).expanduser().resolve()
@@ -33,7 +33,7 @@ def read_weights(path: str | Path, *, weights: WeightsKind | None = None) -> Sto
     prefix = r1.find_prefix(place)
     reader = r1.read if prefix else _reader_of_directory(place) if place.is_dir() else _reader_of_file(place)
     try:
-        return reader(prefix or place, weights)
+        return reader(prefix or place, kind)
     except OSError as error:
         raise UsageError(f"{place} cannot be read ({error.strerror or error}): name another one") from error
 

@@ -14,7 +14,6 @@ from resnet_jax.checkpoints.files import DamagedError
 from resnet_jax.checkpoints.retention import Retention
 from resnet_jax.data.class_names import check_same, fingerprint
 from resnet_jax.errors import UsageError
-from resnet_jax.reporting.workdir import Workdir
 from resnet_jax.training.state import WeightsKind
 from resnet_jax.weights import StoredWeights, check_settings, fill, read_weights
 
@@ -24,14 +23,14 @@ _HEAD_BIAS = "params/head/bias"
 
 
 @dataclasses.dataclass(frozen=True)
-class Chosen:
+class SelectedWeights:
     """Weights, and where they are from.
 
     Attributes:
       variables: 'params' and 'batch_stats', numpy arrays.
       path: of the checkpoint or file.
       step: of the run that made them; None: unknown.
-      weights: those that were trained or their average; None: unknown.
+      kind: 'trained', or 'ema' for their moving average; None: unknown.
       sha256: 64 hexadecimal digits, of the variables as they are here (`checksums.sha256_of_arrays`).
       class_names: of the run that made them; None: unknown.
     """
@@ -39,47 +38,47 @@ class Chosen:
     variables: dict[str, Any]
     path: str
     step: int | None
-    weights: WeightsKind | None
+    kind: WeightsKind | None
     sha256: str
     class_names: tuple[str, ...] | None
 
 
-def find_weights(checkpoint: str, workdir: Workdir) -> str:
+def selected_path(checkpoint: str, checkpoints: Path) -> str:
     """Where the weights are: one of the checkpoints of a run, or what a path names.
 
     Args:
       checkpoint: 'latest', 'best' by evaluation top-1, a step in digits; else a path, as `model.init_from`.
-      workdir: of the run.
+      checkpoints: the directory of the checkpoints of the run.
 
     Raises:
       UsageError: there is no such checkpoint.
     """
     if checkpoint and checkpoint not in ("latest", "best") and not checkpoint.isdigit():
         return checkpoint
-    steps = sorted(int(path.name) for path in workdir.checkpoints.glob("*") if path.name.isdigit())
-    found = {"latest": lambda: max(steps, default=None), "best": lambda: _best(workdir.checkpoints, steps)}
+    steps = sorted(int(path.name) for path in checkpoints.glob("*") if path.name.isdigit())
+    found = {"latest": lambda: max(steps, default=None), "best": lambda: _best(checkpoints, steps)}
     step = found[checkpoint]() if checkpoint in found else int(checkpoint or -1)
     if step in steps:
-        return str(workdir.checkpoints / str(step))
+        return str(checkpoints / str(step))
     there = f"there are {', '.join(map(str, steps))}" if steps else "there are none"
     raise UsageError(
-        f"no checkpoint {checkpoint!r} in {workdir.checkpoints}: {there}; config.eval.checkpoint is latest, best, "
+        f"no checkpoint {checkpoint!r} in {checkpoints}: {there}; config.eval.checkpoint is latest, best, "
         "a step or the path of weights"
     )
 
 
-def read_chosen(checkpoint: str, workdir: Workdir, *, weights: WeightsKind | None) -> StoredWeights:
-    """Reads the weights that `find_weights` finds; raises as it and `read_weights`."""
-    return read_weights(find_weights(checkpoint, workdir), weights=weights)
+def read_selected(checkpoint: str, checkpoints: Path, *, kind: WeightsKind | None) -> StoredWeights:
+    """Reads the weights at `selected_path`; raises as it and `read_weights`."""
+    return read_weights(selected_path(checkpoint, checkpoints), kind=kind)
 
 
-def choose(
+def select_weights(
     stored: StoredWeights, shapes: dict[str, Any], *, network: Mapping[str, Any], any_input: bool = False
-) -> Chosen:
+) -> SelectedWeights:
     """Makes sure that weights are those of a network.
 
     Args:
-      stored: as `read_chosen` has them.
+      stored: as `read_selected` has them.
       shapes: of its 'params' and 'batch_stats'.
       network: what it is and is given (`network_settings`).
       any_input: see `check_settings`.
@@ -93,11 +92,11 @@ def choose(
     for line in filled.report:
         logger.log(logging.INFO if line.startswith("reshaped") else logging.DEBUG, "%s", line)
     variables = filled.variables
-    return Chosen(
+    return SelectedWeights(
         variables=variables,
         path=stored.path,
         step=stored.step,
-        weights=stored.weights,
+        kind=stored.kind,
         sha256=sha256_of_arrays(variables),
         class_names=stored.class_names,
     )

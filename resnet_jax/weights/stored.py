@@ -25,7 +25,7 @@ class StoredWeights:
       class_names: where they are said.
       class_list: their fingerprint, where it is known.
       step: of the run, where it is known.
-      weights: those that were trained or their average, where it is known.
+      kind: 'trained', or 'ema' for their moving average; None: unknown.
       has_background: class 0 is r1's 'background', of which there is no image.
     """
 
@@ -39,5 +39,5 @@ class StoredWeights:
     class_names: tuple[str, ...] | None = None
     class_list: str | None = None
     step: int | None = None
-    weights: WeightsKind | None = None
+    kind: WeightsKind | None = None
     has_background: bool = False

@@ -9,7 +9,7 @@ from resnet_jax.data.decode import decode
 from resnet_jax.data.sources import open_source
 from resnet_jax.errors import UsageError
 from resnet_jax.programs.predict import Wanted, predict
-from tests.weights.chosen_weights import untrained
+from tests.weights.untrained_weights import untrained
 
 NAMES = tuple("abcdefghij")
 
@@ -77,9 +77,9 @@ def test_no_more_classes_than_there_are(capsys, files):
 
 
 def test_what_is_not_a_number_is_null(capsys, files, monkeypatch):
-    inference, chosen = untrained()
-    chosen.variables["params"]["head"]["bias"][:] = np.nan
-    assert predict(inference, chosen, NAMES, files[:1], Wanted(top_k=1, format="json", batch_size=8)) == 0
+    inference, selected = untrained()
+    selected.variables["params"]["head"]["bias"][:] = np.nan
+    assert predict(inference, selected, NAMES, files[:1], Wanted(top_k=1, format="json", batch_size=8)) == 0
     assert json.loads(capsys.readouterr().out)["predictions"][0]["probability"] is None
 
 

@@ -11,7 +11,7 @@ import pytest
 from resnet_jax.data.sources import open_source
 from resnet_jax.programs.export.export import export, outputs_of
 from tests import paths
-from tests.weights.chosen_weights import untrained
+from tests.weights.untrained_weights import untrained
 
 DOCS = paths.ROOT / "docs" / "serving.md"
 NAMES = [f"kind {number}" for number in range(10)]
@@ -26,14 +26,14 @@ def program(name):
 
 def served(directory, formats, changes=SMALL):
     """Makes `export` and `photo.jpg` in a directory; what this program says of the photograph."""
-    inference, chosen = untrained(changes, devices=jax.devices()[:1])
-    assert export(inference, chosen, NAMES, directory / "export", formats) == 0
+    inference, selected = untrained(changes, devices=jax.devices()[:1])
+    assert export(inference, selected, NAMES, directory / "export", formats) == 0
     size = {"image_height": 300, "image_width": 211}
     source = open_source("synthetic_jpeg", training=False, num_train=1, num_eval=1, num_classes=1, **size)
     (directory / "photo.jpg").write_bytes(source[0].image)
     pixels = inference.make_loader(source, 1).first_images(1)
     np.save(directory / "pixels.npy", pixels[0])
-    return outputs_of(inference, chosen.variables, pixels)["probabilities"][0]
+    return outputs_of(inference, selected.variables, pixels)["probabilities"][0]
 
 
 def run(name, directory, *, before="", more=""):

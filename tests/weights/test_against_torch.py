@@ -81,7 +81,7 @@ def averages(small):
 
 
 @pytest.mark.parametrize(
-    ("wrap", "weights", "expected"),
+    ("wrap", "kind", "expected"),
     [
         (lambda small: small, None, (1, None)),
         (lambda small: {f"module._orig_mod.{n}": t for n, t in small.items()}, None, (1, None)),
@@ -94,11 +94,11 @@ def averages(small):
     ],
 )
 @pytest.mark.parametrize("zipped", [True, False])
-def test_what_training_programs_save(torch, tmp_path, small, wrap, weights, expected, zipped):
+def test_what_training_programs_save(torch, tmp_path, small, wrap, kind, expected, zipped):
     torch.save(wrap(small), tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)
-    stored = read_weights(tmp_path / "w.pth", weights=weights)
-    factor, kind = expected
-    assert stored.weights == kind and stored.unknown == () and len(stored.arrays) == 102
+    stored = read_weights(tmp_path / "w.pth", kind=kind)
+    factor, found_kind = expected
+    assert stored.kind == found_kind and stored.unknown == () and len(stored.arrays) == 102
     bias = stored.arrays["params/head/bias"]
     np.testing.assert_allclose(bias, factor * small["fc.bias"].numpy(), rtol=2**-8)
     assert bias.dtype == np.float32
@@ -174,4 +174,4 @@ def test_no_state_dict_is_named(torch, tmp_path):
 def test_an_average_that_is_not_there_is_an_error(torch, tmp_path, small):
     torch.save({"state_dict": small}, tmp_path / "w.pth")
     with pytest.raises(UsageError, match="w.pth does not say that it holds an average"):
-        read_weights(tmp_path / "w.pth", weights="ema")
+        read_weights(tmp_path / "w.pth", kind="ema")

@@ -94,7 +94,7 @@ def test_what_is_known_of_it(file):
     assert stored.path == str(file) and stored.format == "PyTorch (torchvision or timm names)"
     assert stored.origin["params/stage1_block2/conv1/kernel"] == "layer1.1.conv1.weight"
     assert set(stored.skipped.values()) == {"a counter"} and len(stored.skipped) == 20
-    assert stored.class_names is None and stored.weights is None and stored.step is None
+    assert stored.class_names is None and stored.kind is None and stored.step is None
     check_settings(stored, settings())
 
 
@@ -166,7 +166,7 @@ def test_other_networks_are_named(tmp_path, changed, message):
 
 def test_an_average_is_not_supposed(file):
     with pytest.raises(UsageError, match="does not say that it is an average"):
-        read_weights(file, weights="ema")
+        read_weights(file, kind="ema")
 
 
 def test_without_torch_the_cure_is_said(tmp_path, monkeypatch):

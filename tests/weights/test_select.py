@@ -8,11 +8,11 @@ from resnet_jax import experiment
 from resnet_jax.checkpoints import files
 from resnet_jax.errors import UsageError
 from resnet_jax.reporting.workdir import Workdir
-from resnet_jax.weights.select import choose, find_weights, outputs_and_names, read_chosen, read_class_names
+from resnet_jax.weights.select import outputs_and_names, read_class_names, read_selected, select_weights, selected_path
 from tests.tiny import tiny_config
-from tests.weights.chosen_weights import untrained
+from tests.weights.untrained_weights import untrained
 
-INFERENCE, CHOSEN = untrained()
+INFERENCE, SELECTED = untrained()
 
 
 @pytest.fixture(scope="module")
@@ -21,8 +21,8 @@ def workdir(tmp_path_factory):
     workdir = Workdir(tmp_path_factory.mktemp("run"))
     workdir.checkpoints.mkdir()
     for step, top1 in ((3, 0.25), (10, 0.5), (20, None)):
-        average = {"params": CHOSEN.variables["params"], "batch_stats": CHOSEN.variables["batch_stats"]}
-        state = {**CHOSEN.variables, **({"average": average} if step == 3 else {})}
+        average = {"params": SELECTED.variables["params"], "batch_stats": SELECTED.variables["batch_stats"]}
+        state = {**SELECTED.variables, **({"average": average} if step == 3 else {})}
         meta = {"step": step, "network": INFERENCE.network}
         files.write(workdir.checkpoints / str(step), state, meta, top1=top1)
     (workdir.path / "config.json").write_text(json.dumps(experiment.resolve(tiny_config())))
@@ -32,45 +32,49 @@ def workdir(tmp_path_factory):
 
 @pytest.mark.parametrize(("which", "step"), [("latest", 20), ("best", 10), ("3", 3)])
 def test_a_checkpoint_of_the_run(workdir, which, step):
-    assert find_weights(which, workdir) == str(workdir.checkpoints / str(step))
-    stored = read_chosen(which, workdir, weights=None)
-    chosen = choose(stored, INFERENCE.shapes, network=INFERENCE.network)
-    assert (chosen.step, chosen.path, chosen.sha256) == (step, find_weights(which, workdir), CHOSEN.sha256)
-    assert chosen.weights == ("ema" if step == 3 else "trained")
+    assert selected_path(which, workdir.checkpoints) == str(workdir.checkpoints / str(step))
+    stored = read_selected(which, workdir.checkpoints, kind=None)
+    selected = select_weights(stored, INFERENCE.shapes, network=INFERENCE.network)
+    assert (selected.step, selected.path, selected.sha256) == (
+        step,
+        selected_path(which, workdir.checkpoints),
+        SELECTED.sha256,
+    )
+    assert selected.kind == ("ema" if step == 3 else "trained")
     np.testing.assert_array_equal(
-        chosen.variables["params"]["head"]["kernel"], CHOSEN.variables["params"]["head"]["kernel"]
+        selected.variables["params"]["head"]["kernel"], SELECTED.variables["params"]["head"]["kernel"]
     )
 
 
 def test_a_path_needs_no_run(tmp_path):
-    assert find_weights("some/resnet50.pth", Workdir(tmp_path)) == "some/resnet50.pth"
+    assert selected_path("some/resnet50.pth", Workdir(tmp_path).checkpoints) == "some/resnet50.pth"
 
 
 @pytest.mark.parametrize("which", ["5", "0"])
 def test_a_step_that_is_not_there(workdir, which):
     with pytest.raises(UsageError, match=rf"no checkpoint '{which}' in .*: there are 3, 10, 20; .* or the path"):
-        find_weights(which, workdir)
+        selected_path(which, workdir.checkpoints)
 
 
 @pytest.mark.parametrize("which", ["latest", "best"])
 def test_a_run_without_checkpoints(tmp_path, which):
     with pytest.raises(UsageError, match=r"there are none; config.eval.checkpoint is latest, best, a step or"):
-        find_weights(which, Workdir(tmp_path))
+        selected_path(which, Workdir(tmp_path).checkpoints)
 
 
 def test_another_network_or_another_input_is_refused(workdir):
-    stored = read_chosen("latest", workdir, weights=None)
+    stored = read_selected("latest", workdir.checkpoints, kind=None)
     other, _ = untrained({"input.std": (1.0, 1.0, 1.0)})
     with pytest.raises(UsageError, match=r"set --config.input.std='\(58.395, 57.12, 57.375\)'"):
-        choose(stored, other.shapes, network=other.network)
-    assert choose(stored, other.shapes, network=other.network, any_input=True).sha256 == CHOSEN.sha256
+        select_weights(stored, other.shapes, network=other.network)
+    assert select_weights(stored, other.shapes, network=other.network, any_input=True).sha256 == SELECTED.sha256
     deeper, _ = untrained({"model.depth": 14})
     with pytest.raises(UsageError, match=r"set --config.model.depth=8"):
-        choose(stored, deeper.shapes, network=deeper.network)
+        select_weights(stored, deeper.shapes, network=deeper.network)
 
 
 def test_names_of_outputs(workdir, tmp_path):
-    stored, file = read_chosen("latest", workdir, weights=None), tmp_path / "names.txt"
+    stored, file = read_selected("latest", workdir.checkpoints, kind=None), tmp_path / "names.txt"
     assert outputs_and_names(stored, num_classes=None, class_names_file=None) == (10, stored.class_names)
     assert stored.class_names[9] == "name 9"
     fewer = dataclasses.replace(stored, class_names=stored.class_names[:8])  # more outputs than classes
@@ -99,7 +103,9 @@ def test_a_file_of_names(tmp_path):
 
 
 def test_names_for_weights_that_do_not_say_theirs(workdir, tmp_path):
-    stored = dataclasses.replace(read_chosen("latest", workdir, weights=None), class_names=None, class_list=None)
+    stored = dataclasses.replace(
+        read_selected("latest", workdir.checkpoints, kind=None), class_names=None, class_list=None
+    )
     assert outputs_and_names(stored, num_classes=None, class_names_file=None)[1][:2] == ("class 0", "class 1")
     file = tmp_path / "names.txt"
     file.write_text("".join(f"n{number}\n" for number in range(10)))

@@ -46,8 +46,8 @@ def averaged(tmp_path_factory):
     return run(tmp_path_factory.mktemp("averaged"), {"ema.decay": 0.9, "seed": 1})
 
 
-def read_variables(path, *, weights=None):
-    return unflatten_dict(read_weights(path, weights=weights).arrays, sep="/")
+def read_variables(path, *, kind=None):
+    return unflatten_dict(read_weights(path, kind=kind).arrays, sep="/")
 
 
 def leaves(tree):
@@ -75,7 +75,7 @@ def begin(changes, path, **others):
 def test_a_run_knows_what_its_weights_depend_on(plain):
     stored = read_weights(plain)
     assert stored.settings == network_settings(tiny_config(STEPS))
-    assert (stored.step, stored.weights, len(stored.class_names)) == (4, "trained", 10)
+    assert (stored.step, stored.kind, len(stored.class_names)) == (4, "trained", 10)
     assert stored.path == str(plain / "checkpoints" / "4")
 
 
@@ -137,25 +137,23 @@ def test_one_checkpoint_can_be_named(plain):
 
 
 def test_the_average_is_taken_where_there_is_one(averaged):
-    average, trained = read_variables(averaged), read_variables(averaged, weights="trained")
+    average, trained = read_variables(averaged), read_variables(averaged, kind="trained")
     assert not np.array_equal(average["params"]["head"]["kernel"], trained["params"]["head"]["kernel"])
-    for one, other in zip(
-        jax.tree.leaves(average), jax.tree.leaves(read_variables(averaged, weights="ema")), strict=True
-    ):
+    for one, other in zip(jax.tree.leaves(average), jax.tree.leaves(read_variables(averaged, kind="ema")), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 def test_a_run_begins_with_the_average(averaged):
     begun = initial_state(build({"model.init_from": str(averaged), "model.init_head": True}))
     for one, other in zip(
-        jax.tree.leaves(begun.variables), jax.tree.leaves(read_variables(averaged, weights="ema")), strict=True
+        jax.tree.leaves(begun.variables), jax.tree.leaves(read_variables(averaged, kind="ema")), strict=True
     ):
         np.testing.assert_array_equal(one, other)
 
 
 def test_an_average_that_is_not_there_is_an_error(plain):
     with pytest.raises(UsageError, match=r"checkpoints/4 cannot be read \(it has no average\): name another one"):
-        read_variables(plain, weights="ema")
+        read_variables(plain, kind="ema")
 
 
 @pytest.mark.parametrize("name", ["plain", "plain/checkpoints/4", "~/plain"])

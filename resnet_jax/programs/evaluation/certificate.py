@@ -21,27 +21,27 @@ from resnet_jax.programs.evaluation.wilson import CONFIDENCE, wilson
 from resnet_jax.reporting import provenance
 from resnet_jax.training import metrics
 from resnet_jax.training.metrics import Answers, Totals
-from resnet_jax.weights.select import Chosen
+from resnet_jax.weights.select import SelectedWeights
 
 CERTIFICATE, PER_CLASS, MATRIX, PICTURE = "certificate.json", "per_class.csv", "confusion.csv", "confusion.png"
 BAD_EXAMPLES = "bad_examples.jsonl"
 _SAMPLE = 16  # images
 
 
-def subject(experiment: Experiment, chosen: Chosen) -> dict[str, Any]:
+def subject(experiment: Experiment, selected: SelectedWeights) -> dict[str, Any]:
     """What is evaluated, and on what, in JSON values: of equal ones the results are equal, up to rounding."""
     return {
         "weights": {
-            "sha256": chosen.sha256,
-            "path": chosen.path,
-            "step": chosen.step,
-            "kind": chosen.weights,
+            "sha256": selected.sha256,
+            "path": selected.path,
+            "step": selected.step,
+            "kind": selected.kind,
         },
         "network": experiment.network | {"dtype": experiment.dtype},
         "data": experiment.data["eval"] | {"sample_sha256": _sample_hash(experiment.eval_loader.source)},
         "classes": {
             "number": len(experiment.class_names),
-            "outputs": num_outputs(chosen),
+            "outputs": num_outputs(selected),
             "fingerprint": fingerprint(experiment.class_names),
         },
         "preprocessing": dataclasses.asdict(experiment.picture),  # up to the normalisation, which is the network's
@@ -78,9 +78,9 @@ def directory_name(about: dict[str, Any]) -> str:
     return "-".join(filter(None, [*parts, digest[:6]]))
 
 
-def num_outputs(chosen: Chosen) -> int:
+def num_outputs(selected: SelectedWeights) -> int:
     """How many classes a network tells apart, which may be more than the data have."""
-    return chosen.variables["params"]["head"]["bias"].shape[-1]
+    return selected.variables["params"]["head"]["bias"].shape[-1]
 
 
 def count_answers(answers: Sequence[Answers], totals: Totals, *, num_classes: int, num_outputs: int) -> Confusion:

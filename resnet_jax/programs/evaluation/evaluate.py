@@ -22,7 +22,7 @@ from resnet_jax.programs.evaluation.evaluator import Evaluator
 from resnet_jax.reporting.workdir import Workdir
 from resnet_jax.training.metrics import Answers
 from resnet_jax.weights import read_weights
-from resnet_jax.weights.select import Chosen, choose, find_weights
+from resnet_jax.weights.select import SelectedWeights, select_weights, selected_path
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +44,8 @@ def evaluate(experiment: Experiment, workdir: Workdir, requests: Requests, chann
     """
     channel = channel or Channel()
     _say_what(experiment)
-    chosen = _choose(experiment, workdir, channel)
-    about = certificate.subject(experiment, chosen)
+    selected = _select_weights(experiment, workdir, channel)
+    about = certificate.subject(experiment, selected)
     directory = workdir.evaluations / certificate.directory_name(about)
     # Before any other process looks for a list of bad examples there.
     part = _by_first(channel, directory, lambda: str(certificate.begin(directory)))
@@ -54,11 +54,11 @@ def evaluate(experiment: Experiment, workdir: Workdir, requests: Requests, chann
     answers: list[Answers] = []
     evaluator = Evaluator(experiment, bad_examples, requests, take=answers.append)
     requests.begin(saves=False)
-    totals = evaluator(place(chosen.variables, replicated(experiment.mesh)))
+    totals = evaluator(place(selected.variables, replicated(experiment.mesh)))
     if totals is None:
         _by_first(channel, directory, lambda: certificate.discard(directory))
         return STOPPED
-    names = certificate.names_of_outputs(experiment.class_names, certificate.num_outputs(chosen))
+    names = certificate.names_of_outputs(experiment.class_names, certificate.num_outputs(selected))
     confusion = certificate.count_answers(
         answers, totals, num_classes=len(experiment.class_names), num_outputs=len(names)
     )
@@ -78,19 +78,19 @@ def _say_what(experiment: Experiment) -> None:
     )
 
 
-def _choose(experiment: Experiment, workdir: Workdir, channel: Channel) -> Chosen:
+def _select_weights(experiment: Experiment, workdir: Workdir, channel: Channel) -> SelectedWeights:
     """Reads the weights, in every process those that process 0 finds."""
-    find = functools.partial(find_weights, experiment.request.checkpoint, workdir)
+    find = functools.partial(selected_path, experiment.request.checkpoint, workdir.checkpoints)
     path = agreement.from_first(channel.gather, find, cure="mend it and run again")
-    stored, shapes = read_weights(path, weights=experiment.request.weights), jax.eval_shape(experiment.init).variables
-    chosen = choose(stored, shapes, network=experiment.network, any_input=experiment.request.any_input)
-    if chosen.class_names is not None:
-        check_same(chosen.class_names, experiment.class_names, owner=chosen.path)
+    stored, shapes = read_weights(path, kind=experiment.request.weights), jax.eval_shape(experiment.init).variables
+    selected = select_weights(stored, shapes, network=experiment.network, any_input=experiment.request.any_input)
+    if selected.class_names is not None:
+        check_same(selected.class_names, experiment.class_names, owner=selected.path)
     elif stored.class_list not in (None, fingerprint(experiment.class_names)):
         raise UsageError(
-            f"{chosen.path} was trained on other classes than the data have, or in another order: name its own data"
+            f"{selected.path} was trained on other classes than the data have, or in another order: name its own data"
         )
-    return chosen
+    return selected
 
 
 def _by_first(channel: Channel, directory: Path, action: Callable[[], Any]) -> Any:

@@ -22,7 +22,7 @@ from resnet_jax.programs.export.formats import FORMATS
 from resnet_jax.programs.export.jax_artifact import PLATFORMS
 from resnet_jax.programs.export.model import Model, Outputs, Sample, compare
 from resnet_jax.reporting.provenance import versions
-from resnet_jax.weights.select import Chosen
+from resnet_jax.weights.select import SelectedWeights
 
 logger = logging.getLogger(__name__)
 
@@ -42,13 +42,13 @@ def check_request(directory: Path, formats: Sequence[str]) -> None:
 
 
 def export(
-    inference: Inference, chosen: Chosen, class_names: Sequence[str], directory: Path, formats: Sequence[str]
+    inference: Inference, selected: SelectedWeights, class_names: Sequence[str], directory: Path, formats: Sequence[str]
 ) -> int:
     """Writes the formats and `model.json` into a directory, which is there whole and checked, or not at all.
 
     Args:
       inference: the network, in the type that is exported.
-      chosen: its weights.
+      selected: its weights.
       class_names: of its outputs.
       directory: is made.
       formats: keys of `FORMATS`.
@@ -61,14 +61,14 @@ def export(
         this program does.
     """
     check_request(directory, formats)
-    model = _model(inference, chosen, class_names)
+    model = _model(inference, selected, class_names)
     for name in formats:
         FORMATS[name].check(model)
     part, cure = directory.with_name(f"{directory.name}.part"), "name another with config.export.dir"
     try:
         with own_directory(part, what=f"the export {directory}", cure=cure):
             check_request(directory, formats)  # again: another process may have made it just now
-            sample = _sample(inference, chosen)
+            sample = _sample(inference, selected)
             checked = {name: _write(name, model, sample, part) for name in formats}
             content = _metadata(model, inference, checked)
             (part / METADATA).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -79,11 +79,11 @@ def export(
     return 0
 
 
-def _model(inference: Inference, chosen: Chosen, class_names: Sequence[str]) -> Model:
-    source = {"path": chosen.path, "step": chosen.step, "weights": chosen.weights, "sha256": chosen.sha256}
+def _model(inference: Inference, selected: SelectedWeights, class_names: Sequence[str]) -> Model:
+    source = {"path": selected.path, "step": selected.step, "weights": selected.kind, "sha256": selected.sha256}
     return Model(
         step=inference.predict_step,
-        variables=chosen.variables,
+        variables=selected.variables,
         network=inference.network,
         picture=inference.picture,
         class_names=tuple(class_names),
@@ -91,7 +91,7 @@ def _model(inference: Inference, chosen: Chosen, class_names: Sequence[str]) -> 
     )
 
 
-def _sample(inference: Inference, chosen: Chosen) -> Sample:
+def _sample(inference: Inference, selected: SelectedWeights) -> Sample:
     """Made-up photographs of several sizes through this program's own data path and prediction step."""
     files: list[bytes] = []
     images: list[np.ndarray] = []
@@ -101,7 +101,7 @@ def _sample(inference: Inference, chosen: Chosen) -> Sample:
         images.append(inference.make_loader(source, _EACH).first_images(_EACH))
         files += [bytes(source[index].image) for index in range(_EACH)]
     stacked = np.concatenate(images)
-    return Sample(tuple(files), stacked, outputs_of(inference, chosen.variables, stacked))
+    return Sample(tuple(files), stacked, outputs_of(inference, selected.variables, stacked))
 
 
 def outputs_of(inference: Inference, variables: dict[str, Any], images: np.ndarray) -> Outputs:

@@ -36,18 +36,18 @@ def find_checkpoint(path: Path) -> Path:
     return place / "checkpoints" / str(max(steps)) if steps else place
 
 
-def read(path: Path, weights: WeightsKind | None) -> StoredWeights:
+def read(path: Path, kind: WeightsKind | None) -> StoredWeights:
     """Reads a checkpoint, and what the run around it says of it.
 
     Args:
       path: as in `find_checkpoint`.
-      weights: those that were trained or their average; None: the average if there is one.
+      kind: 'trained', or 'ema' for their moving average; None: the average if there is one.
 
     Raises:
       UsageError: there is no checkpoint, it is damaged, or it has no average where that is asked for.
     """
     checkpoint = find_checkpoint(path)
-    meta, variables, taken = _read(checkpoint, weights)
+    meta, variables, taken = _read(checkpoint, kind)
     arrays = {name: np.asarray(leaf) for name, leaf in by_path(variables).items()}
     workdir = checkpoint.parent.parent
     class_list = meta.get("data", {}).get("class_list")
@@ -65,7 +65,7 @@ def read(path: Path, weights: WeightsKind | None) -> StoredWeights:
         class_names=tuple(names) if known else None,
         class_list=class_list or (fingerprint(names) if known else None),
         step=meta.get("step"),
-        weights=taken,
+        kind=taken,
     )
 
 
@@ -73,14 +73,14 @@ def _steps(place: Path) -> list[int]:
     return [int(part.name) for part in (place / "checkpoints").glob("*") if part.name.isdigit()]
 
 
-def _read(checkpoint: Path, weights: WeightsKind | None) -> tuple[dict[str, Any], dict[str, Any], WeightsKind]:
+def _read(checkpoint: Path, kind: WeightsKind | None) -> tuple[dict[str, Any], dict[str, Any], WeightsKind]:
     """The JSON of a checkpoint, 'params' and 'batch_stats', and which these are."""
     try:
         meta, _ = files.read_meta(checkpoint)
         has_average = _AVERAGE in files.part_names(checkpoint)
-        if weights == "ema" and not has_average:
+        if kind == "ema" and not has_average:
             raise UsageError(f"checkpoint {checkpoint} cannot be read (it has no average): name another one")
-        if weights == "trained" or not has_average:
+        if kind == "trained" or not has_average:
             return meta, files.read(checkpoint, parts=_VARIABLES)[0], "trained"
         return meta, files.read(checkpoint, parts=(_AVERAGE,))[0][_AVERAGE], "ema"
     except DamagedError as error:

@@ -61,17 +61,17 @@ def find_prefix(place: Path) -> Path | None:
     return place if _is_table(place) else None
 
 
-def read(prefix: Path, weights: WeightsKind | None) -> StoredWeights:
+def read(prefix: Path, kind: WeightsKind | None) -> StoredWeights:
     """Reads the variables of a network by the order of its layers.
 
     Args:
       prefix: of `find_prefix`.
-      weights: not 'ema': r1 has no averages.
+      kind: 'trained' or None; r1 has no averages.
 
     Raises:
       UsageError: TensorFlow is not installed, the checkpoint is damaged, or not one of r1.
     """
-    if weights == "ema":
+    if kind == "ema":
         raise UsageError(f"{prefix} has no average, as r1 makes none: leave config.eval.weights unset")
     reader, names = _open(prefix)
     layers: dict[tuple[str, int], str] = {}
@@ -95,7 +95,7 @@ def read(prefix: Path, weights: WeightsKind | None) -> StoredWeights:
         skipped=skipped,
         unknown=tuple(name for name in names if name not in used and name not in skipped),
         settings=settings,
-        weights="trained",
+        kind="trained",
         has_background=settings["model.name"] == "resnet" and len(arrays.get("params/head/bias", ())) == _CLASSES,
     )
 

@@ -29,7 +29,7 @@ def begins_one(start: bytes) -> bool:
     return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= _LONGEST_HEADER
 
 
-def read(path: Path, weights: WeightsKind | None) -> StoredWeights:
+def read(path: Path, kind: WeightsKind | None) -> StoredWeights:
     """Reads a file, and the settings and classes that `write_safetensors` wrote beside the tensors.
 
     Raises:
@@ -43,19 +43,19 @@ def read(path: Path, weights: WeightsKind | None) -> StoredWeights:
         names = json.loads(metadata.get(_CLASS_NAMES, "null"))
         if not isinstance(settings, dict) or not isinstance(names, list | None):
             raise ValueError("its metadata are not those that this program writes")
-        step, kind = (json.loads(metadata.get(key, "null")) for key in (SOURCE_STEP, SOURCE_WEIGHTS))
+        step, stored_kind = (json.loads(metadata.get(key, "null")) for key in (SOURCE_STEP, SOURCE_WEIGHTS))
     except (AttributeError, TypeError) as error:  # a type of tensors that numpy has not
         raise UsageError(f"{path} cannot be read ({error}): convert it to float16 or float32") from error
     except (SafetensorError, ValueError) as error:
         raise UsageError(f"{path} is damaged ({error}): copy or download it again") from error
-    if weights == "ema" and kind != "ema":
+    if kind == "ema" and stored_kind != "ema":
         raise UsageError(f"{path} does not say that it is an average: leave config.eval.weights unset")
     stored = from_state_dict(tensors, path)
     return dataclasses.replace(
         stored,
         settings=stored.settings | settings,
         step=step,
-        weights=kind or stored.weights,
+        kind=stored_kind or stored.kind,
         class_names=None if names is None else tuple(names),
         class_list=None if names is None else fingerprint(names),
     )

@@ -28,12 +28,12 @@ _CUT = re.compile("truncated|magic number|EOF")  # else its reader met something
 _NAME_OF_CODE = re.compile(r"GLOBAL ([\w.]+)|global:? (?:GLOBAL )?`?([\w.]+)")
 
 
-def read(path: Path, weights: WeightsKind | None) -> StoredWeights:
+def read(path: Path, kind: WeightsKind | None) -> StoredWeights:
     """Reads a state dict, on its own or among the other things of a training program.
 
     Args:
       path: of the file.
-      weights: those that were trained or their average; None: the average if there is one.
+      kind: 'trained', or 'ema' for their moving average; None: the average if there is one.
 
     Raises:
       UsageError: PyTorch is not installed; the file is damaged, holds more than weights, or not those asked for.
@@ -41,14 +41,14 @@ def read(path: Path, weights: WeightsKind | None) -> StoredWeights:
     content = _load(path)
     if not isinstance(content, Mapping):
         raise UsageError(f"{path} holds a {type(content).__name__}, no weights by name: save a state_dict")
-    key, taken = _choose(content, weights, path)
+    key, taken = _choose(content, kind, path)
     state_dict = content if key is None else content[key]
     tensors = {name: value for name, value in state_dict.items() if hasattr(value, "detach")}
     arrays = {str(name): _to_numpy(name, tensor, path) for name, tensor in tensors.items()}
     stored = from_state_dict(arrays, path, found_in="" if key is None else f", in {key!r}")
     others = {str(name): "no tensor" for name in state_dict if name not in tensors}
     beside = {} if key is None else {str(name): "beside the weights" for name in content if name != key}
-    return dataclasses.replace(stored, skipped=stored.skipped | others | beside, weights=taken)
+    return dataclasses.replace(stored, skipped=stored.skipped | others | beside, kind=taken)
 
 
 def _load(path: Path) -> Any:
@@ -99,14 +99,12 @@ def _code_in(error: Exception) -> str:
     return f" ({match[1] or match[2]})" if match else ""
 
 
-def _choose(
-    content: Mapping[Any, Any], weights: WeightsKind | None, path: Path
-) -> tuple[str | None, WeightsKind | None]:
+def _choose(content: Mapping[Any, Any], kind: WeightsKind | None, path: Path) -> tuple[str | None, WeightsKind | None]:
     """The key of the weights; None: they lie open, and it is not said which they are."""
-    there = {kind: key for kind, keys in _WRAPPERS.items() for key in keys if _is_filled(content.get(key))}
-    if not there and weights != "ema":
+    there = {which: key for which, keys in _WRAPPERS.items() for key in keys if _is_filled(content.get(key))}
+    if not there and kind != "ema":
         return None, None
-    taken: WeightsKind = weights or ("ema" if "ema" in there else "trained")
+    taken: WeightsKind = kind or ("ema" if "ema" in there else "trained")
     if taken not in there:
         what = "an average" if taken == "ema" else "trained weights"
         raise UsageError(f"{path} does not say that it holds {what}: leave config.eval.weights unset")

@@ -106,7 +106,7 @@ def test_the_certificate_says_what_was_evaluated_and_how_sure_it_is(trained):
     assert {path.name for path in directory.iterdir()} == FILES
     top1 = written["right"]["top1"]
     assert written["interval"]["top1"] == list(wilson(top1, 21)) and written["eval"]["top1"] == top1 / 21
-    stored = read_weights(str(trained.checkpoints / "6"), weights="ema")
+    stored = read_weights(str(trained.checkpoints / "6"), kind="ema")
     variables = jax.eval_shape(built.init).variables
     arrays = jax.tree_util.tree_map_with_path(
         lambda path, _: stored.arrays[jax.tree_util.keystr(path, simple=True, separator="/")], variables

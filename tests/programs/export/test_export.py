@@ -11,7 +11,7 @@ from resnet_jax.errors import UsageError
 from resnet_jax.files import own_directory
 from resnet_jax.programs.export import formats
 from resnet_jax.programs.export.export import METADATA, check_request, export
-from tests.weights.chosen_weights import untrained
+from tests.weights.untrained_weights import untrained
 
 NAMES = tuple("abcdefghij")
 

@@ -5,7 +5,7 @@ import numpy as np
 
 from resnet_jax import experiment
 from resnet_jax.checkpoints.checksums import sha256_of_arrays
-from resnet_jax.weights.select import Chosen
+from resnet_jax.weights.select import SelectedWeights
 from tests.tiny import tiny_config
 
 
@@ -21,5 +21,5 @@ def untrained(changes=None, *, dtype=None, num_classes=10, devices=None):
         return rng.uniform(*((0.5, 1.5) if name in ("scale", "var") else (-0.2, 0.2)), leaf.shape).astype(leaf.dtype)
 
     variables = jax.tree_util.tree_map_with_path(draw, inference.shapes)
-    chosen = Chosen(variables, "weights", 4, "trained", sha256_of_arrays(variables), None)
-    return inference, chosen
+    selected = SelectedWeights(variables, "weights", 4, "trained", sha256_of_arrays(variables), None)
+    return inference, selected
