@@ -1,6 +1,7 @@
-"""One process at a time."""
+"""Files: locks between processes, atomic writes, JSON."""
 
 import contextlib
+import errno
 import fcntl
 import json
 import logging
@@ -8,7 +9,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -113,8 +115,73 @@ def check_writable(path: Path, *, key: str) -> None:
         ) from None
 
 
-def write_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Writes the file so that a reader finds all of it or nothing."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(record, indent=2) + "\n")
-    part.replace(path)
+@contextlib.contextmanager
+def replacing(path: Path, *, unique: bool = False) -> Iterator[Path]:
+    """Yields the name of a temporary file beside `path`, which replaces `path` when the block ends without an error.
+
+    Readers, and a process killed meanwhile, leave the old or the new file under `path`, never half of one. After an
+    error the temporary file is removed; after a kill it stays, and the next write overwrites it.
+
+    Args:
+      path: the file to replace; it need not exist, its directory must.
+      unique: give each writer a name of its own, for files that several processes may write at once.
+    """
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part" if unique else f"{path.name}.part")
+    try:
+        yield part
+        part.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise
+
+
+def write_atomically(path: Path, content: str | bytes, *, sync: bool = False, unique: bool = False) -> None:
+    """Writes a file so that readers find the old or the new content, never half of it.
+
+    Args:
+      path: the file, see `replacing`.
+      content: text is encoded as UTF-8.
+      sync: flush the content and the name to the disk (fsync) before returning, so that they survive a power cut.
+      unique: see `replacing`.
+    """
+    with replacing(path, unique=unique) as part:
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
+        if sync:
+            fsync(part)
+    if sync:
+        fsync(path.parent)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON values as indented text, by `write_atomically`."""
+    write_atomically(path, json.dumps(content, indent=2) + "\n")
+
+
+def read_json(path: Path, *, cure: str) -> Any:
+    """Reads a JSON file.
+
+    Args:
+      path: the file.
+      cure: what the user can do about a missing or damaged file, for the message.
+
+    Raises:
+      UsageError: the file cannot be read or is not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        raise UsageError(f"{path} cannot be read ({reason}): {cure}") from None
+
+
+def fsync(path: Path) -> None:
+    """Waits until a file, or the names in a directory, are on the disk itself."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems that cannot sync a directory
+            raise
+    finally:
+        os.close(descriptor)

@@ -19,6 +19,7 @@ ROOMS = [
     "errors",
     "files",
     "nested",
+    "text",
     "optional_tensorflow",
     "distributed",
     "models",
@@ -31,7 +32,14 @@ ROOMS = [
     "analysis",
     "programs",
 ]
-LEAVES = {"__init__", "errors", "files", "nested", "optional_tensorflow"}  # the only modules outside of a folder
+LEAVES = {
+    "__init__",
+    "errors",
+    "files",
+    "nested",
+    "text",
+    "optional_tensorflow",
+}  # the only modules outside of a folder
 
 # Heavy packages, and the files that may import them at module level.
 HEAVY = {

@@ -15,7 +15,7 @@ from resnet_jax.analysis.measure.windows import Windows
 from resnet_jax.data.feed import cores, decoders
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment import BenchmarkRequest, Experiment
-from resnet_jax.files import write_record
+from resnet_jax.files import write_json
 from resnet_jax.reporting import provenance
 from resnet_jax.reporting.bottleneck import advice, shares_line
 from resnet_jax.reporting.time_accounting import TRAINING
@@ -64,7 +64,7 @@ def benchmark(
             found[part] = measure(experiment, windows)
             _show(_LINES[part](found[part]))
     _show(_limit_lines(experiment, found))
-    write_record(path, _about(experiment, windows) | {"measured": found, "config": settings})
+    write_json(path, _about(experiment, windows) | {"measured": found, "config": settings})
     _show({"written": str(path)})
     return 0
 
