@@ -10,7 +10,7 @@ from resnet_jax.analysis.run_forecast import RunForecast, make_forecast
 from resnet_jax.analysis.step_cost import StepCost, find_step_cost, scaled
 from resnet_jax.data.loader import Loader
 from resnet_jax.experiment import Experiment
-from resnet_jax.files import check_writable, write_record
+from resnet_jax.files import check_writable, write_json
 from resnet_jax.reporting import provenance
 from resnet_jax.reporting.bottleneck import duration
 
@@ -47,7 +47,7 @@ def plan(experiment: Experiment, *, topology: str | None = None, json_path: str 
         _show({"time": f"at least {duration(seconds)} of training, evaluations aside"})
     if path and jax.process_index() == 0:
         record = _record(experiment, forecast, needs)
-        write_record(path, {"topology": topology, "seconds_bound": seconds} | record)
+        write_json(path, {"topology": topology, "seconds_bound": seconds} | record)
         logger.info("%-12s %s", "written", path)
     return 0
 
