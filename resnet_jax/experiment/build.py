@@ -91,7 +91,7 @@ class Experiment:
     parts: int  # of a training batch that go through the network in turn
     dtype: str  # of the activations
     init: Callable[[], TrainState]
-    warm_start: Callable[[dict[str, Any]], dict[str, Any]] | None  # see `begin_with`
+    warm_start: Callable[[dict[str, Any]], dict[str, Any]] | None  # see `warm_start_variables`
     train_step: steps.TrainStep
     eval_step: steps.EvalStep
     class_names: tuple[str, ...]

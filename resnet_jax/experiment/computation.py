@@ -25,7 +25,7 @@ from resnet_jax.training.gradients import (
     accumulate,
     make_gradient_fn,
     make_train_input,
-    split_rows,
+    split_into_microbatches,
 )
 from resnet_jax.training.losses import create_loss
 from resnet_jax.training.optimizers import create_optimizer
@@ -33,7 +33,7 @@ from resnet_jax.training.schedules import Schedule
 from resnet_jax.training.sharded_gradients import over_devices
 from resnet_jax.training.state import TrainState, WeightsKind, make_init
 from resnet_jax.training.trainable import train_only, trainable_pattern
-from resnet_jax.weights.warm_start import begin_with
+from resnet_jax.weights.warm_start import warm_start_variables
 
 
 def check_image_sizes(config: ConfigDict) -> None:
@@ -92,7 +92,7 @@ def make_warm_start(
     if path is None:
         return None
     return functools.partial(
-        begin_with,
+        warm_start_variables,
         path,
         head=head,
         class_list=fingerprint(class_names),
@@ -149,7 +149,9 @@ def _of_batch(config: ConfigDict, gradient_fn: GradientFn, mesh: Mesh, parts: in
         raise UsageError(f"config.train.reduce_dtype={dtype!r} is not one of {', '.join(names)}")
     local = groups_on_devices(config, mesh.size, parts)
     if parts > 1:
-        gradient_fn = accumulate(gradient_fn, split_rows(parts) if local else make_split(mesh, parts=parts))
+        gradient_fn = accumulate(
+            gradient_fn, split_into_microbatches(parts) if local else make_split(mesh, parts=parts)
+        )
     if mesh.size > 1 and local:
         return over_devices(gradient_fn, mesh, dtype=jnp.dtype(dtype))
     if mesh.size > 1 and dtype == "bfloat16":

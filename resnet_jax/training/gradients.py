@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from resnet_jax.data.batch import DeviceBatch
 from resnet_jax.data.on_device import Erasing, Mixed, Mixing, random_flip, row_keys
 from resnet_jax.models.resnet import ResNet
-from resnet_jax.training.losses import Loss, class_shares
+from resnet_jax.training.losses import Loss, soft_targets
 from resnet_jax.training.metrics import Totals, count_examples
 from resnet_jax.training.trainable import only_trained, with_frozen
 
@@ -79,7 +79,7 @@ def make_gradient_fn(*, model: ResNet, train_input: TrainInput, loss: Loss, trai
         variables = {"params": with_frozen(trained, params), "batch_stats": batch_stats}
         uniforms = _uniforms(_for_use(_DEPTH, keys), model.num_blocks) if model.stochastic_depth else None
         logits, updated = model.apply(variables, seen.images, train=True, uniforms=uniforms, mutable=["batch_stats"])
-        losses = loss(logits, class_shares(batch.label, seen.partner, seen.share, logits.shape[-1]))
+        losses = loss(logits, soft_targets(batch.label, seen.partner, seen.share, logits.shape[-1]))
         labels = jnp.where(seen.share >= 0.5, batch.label, seen.partner)  # for the accuracy: what is seen most of
         return scale * jnp.mean(losses), (updated["batch_stats"], count_examples(logits, labels, batch.mask, losses))
 
@@ -92,7 +92,7 @@ def make_gradient_fn(*, model: ResNet, train_input: TrainInput, loss: Loss, trai
     return gradient_fn
 
 
-def split_rows(parts: int) -> Split:
+def split_into_microbatches(parts: int) -> Split:
     """Returns the function that takes the rows of one device apart: leaves [B, ...] -> [parts, B / parts, ...]."""
     return lambda rows: jax.tree.map(lambda leaf: leaf.reshape(parts, -1, *leaf.shape[1:]), rows)
 
@@ -106,7 +106,7 @@ def accumulate(gradient_fn: GradientFn, split: Split) -> GradientFn:
 
     Args:
       gradient_fn: of one part.
-      split: takes rows apart (`split_rows`, `sharding.make_split`).
+      split: takes rows apart (`split_into_microbatches`, `sharding.make_split`).
     """
 
     def accumulated(variables: Variables, rows: IndexedBatch, key: jax.Array, scale: jax.Array | float) -> Gradients:

@@ -78,7 +78,7 @@ def create_loss(name: str, *, label_smoothing: float, target_threshold: float | 
     raise UsageError(f"config.loss.name={name!r} is not one of cross_entropy, binary_cross_entropy")
 
 
-def class_shares(labels: jax.Array, partners: jax.Array, share: jax.Array, num_classes: int) -> jax.Array:
+def soft_targets(labels: jax.Array, partners: jax.Array, share: jax.Array, num_classes: int) -> jax.Array:
     """What is seen of each class in images that show two. [B] int, [B] int, [B] float -> [B, K] float32."""
     own, other = jax.nn.one_hot(labels, num_classes), jax.nn.one_hot(partners, num_classes)
     return share[:, None] * own + (1.0 - share[:, None]) * other

@@ -34,7 +34,7 @@ class Options:
       decay_pattern: regular expression searched in 'block/layer/leaf' paths; the leaves it finds are decayed, and
         by lars and lamb scaled by trust, even if `weight_decay` is 0.
       clip_norm: longest gradient over all parameters, before anything else is done to it; None: any.
-      lr_scales: see `scale_parts`.
+      lr_scales: see `scale_lr`.
     """
 
     momentum: float
@@ -131,7 +131,7 @@ def scale_by_rate() -> optax.GradientTransformationExtraArgs:
     return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
 
 
-def scale_parts(scales: Sequence[tuple[str, float]]) -> optax.GradientTransformationExtraArgs:
+def scale_lr(scales: Sequence[tuple[str, float]]) -> optax.GradientTransformationExtraArgs:
     """Multiplies the learning rate of some leaves, each by one number for good.
 
     It stands after everything else, and that is the same: all optimizers here are linear in the rate of a leaf. LARS,
@@ -250,7 +250,7 @@ def create_optimizer(name: str, **options: Any) -> optax.GradientTransformationE
         raise UsageError(f"config.optimizer.name={name!r} is not one of {', '.join(OPTIMIZERS)}")
     given = Options(**options)
     clip = [] if given.clip_norm is None else [optax.clip_by_global_norm(given.clip_norm)]
-    scale = [scale_parts(given.lr_scales)] if given.lr_scales else []
+    scale = [scale_lr(given.lr_scales)] if given.lr_scales else []
     optimizer = OPTIMIZERS[name](given)
     return optax.chain(*clip, optimizer, *scale) if clip or scale else optimizer
 

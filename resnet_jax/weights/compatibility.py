@@ -30,7 +30,7 @@ def check_settings(stored: StoredWeights, settings: Mapping[str, Any], *, any_in
       UsageError: it is not; names the flags to set.
     """
     ignored = _INPUT_KEYS if any_input else ()
-    flags = [_flag(key, stored.settings[key]) for key in other_settings(stored, settings) if key not in ignored]
+    flags = [_flag(key, stored.settings[key]) for key in differing_settings(stored, settings) if key not in ignored]
     if flags:
         raise UsageError(
             f"{stored.path} is {_what(stored.settings)} ({stored.format}) and the config another network, or input: "
@@ -38,7 +38,7 @@ def check_settings(stored: StoredWeights, settings: Mapping[str, Any], *, any_in
         )
 
 
-def other_settings(stored: StoredWeights, settings: Mapping[str, Any]) -> list[str]:
+def differing_settings(stored: StoredWeights, settings: Mapping[str, Any]) -> list[str]:
     """The keys in which the function that is computed differs from the one that the weights were trained for."""
     there = _canonical(stored.settings, stored.settings)
     here = _canonical({key: settings[key] for key in NETWORK_KEYS}, stored.settings)

@@ -17,7 +17,7 @@ _SHOWN = 3  # names of each kind
 
 
 @dataclasses.dataclass(frozen=True)
-class Filled:
+class MatchedVariables:
     """The variables of a network.
 
     Attributes:
@@ -33,7 +33,9 @@ class Filled:
     unused: tuple[str, ...]
 
 
-def fill(stored: StoredWeights, variables: dict[str, Any], *, head: bool, allow_missing: Sequence[str]) -> Filled:
+def match_variables(
+    stored: StoredWeights, variables: dict[str, Any], *, head: bool, allow_missing: Sequence[str]
+) -> MatchedVariables:
     """Fills variables with stored ones; every name, there and here, must find its like.
 
     Args:
@@ -69,7 +71,7 @@ def fill(stored: StoredWeights, variables: dict[str, Any], *, head: bool, allow_
     flat = here | loaded
     _, structure = jax.tree.flatten(variables)
     filled = jax.tree.unflatten(structure, [flat[name] for name in here])
-    return Filled(filled, rows.report(len(here)), rows.table(), rows.unused())
+    return MatchedVariables(filled, rows.report(len(here)), rows.table(), rows.unused())
 
 
 class _Rows:

@@ -15,7 +15,7 @@ from resnet_jax.checkpoints.retention import Retention
 from resnet_jax.data.class_names import check_same, fingerprint
 from resnet_jax.errors import UsageError
 from resnet_jax.training.state import WeightsKind
-from resnet_jax.weights import StoredWeights, check_settings, fill, read_weights
+from resnet_jax.weights import StoredWeights, check_settings, match_variables, read_weights
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ def select_weights(
       UsageError: they are of another one, or were trained with other input.
     """
     check_settings(stored, network, any_input=any_input)
-    filled = fill(stored, shapes, head=True, allow_missing=())
+    filled = match_variables(stored, shapes, head=True, allow_missing=())
     logger.info("weights      %s, %s", stored.path, stored.format)
     for line in filled.report:
         logger.log(logging.INFO if line.startswith("reshaped") else logging.DEBUG, "%s", line)

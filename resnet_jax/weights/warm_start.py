@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from resnet_jax.errors import UsageError
-from resnet_jax.weights import check_settings, fill, read_weights
-from resnet_jax.weights.compatibility import other_settings
+from resnet_jax.weights import check_settings, match_variables, read_weights
+from resnet_jax.weights.compatibility import differing_settings
 
 logger = logging.getLogger(__name__)
 
 
-def begin_with(
+def warm_start_variables(
     path: str,
     variables: dict[str, Any],
     *,
@@ -41,14 +41,14 @@ def begin_with(
     stored = read_weights(path)
     logger.info("weights      %s: %s", stored.path, stored.format)
     check_settings(stored, settings, any_input=any_input)
-    for key in other_settings(stored, settings):
+    for key in differing_settings(stored, settings):
         logger.info("other input  %s is %s, the weights were trained with %s", key, settings[key], stored.settings[key])
     if head and stored.class_list not in (None, class_list):
         raise UsageError(
             f"{path} was trained on other classes, or in another order: set config.model.init_head=False to begin "
             "with a new last layer"
         )
-    filled = fill(stored, variables, head=head, allow_missing=allow_missing)
+    filled = match_variables(stored, variables, head=head, allow_missing=allow_missing)
     for line in filled.report:
         logger.info("%s", line)
     for pattern in filled.unused:

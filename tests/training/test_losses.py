@@ -9,9 +9,9 @@ import pytest
 from resnet_jax.data.batch import UNREADABLE
 from resnet_jax.training.losses import (
     binary_cross_entropy,
-    class_shares,
     create_loss,
     cross_entropy,
+    soft_targets,
     softmax_cross_entropy,
 )
 
@@ -61,7 +61,7 @@ def test_what_is_there_enough_counts_as_wholly_there(threshold, targets):
 
 
 def test_shares_of_two_classes_sum_to_one_and_of_one_class_to_one():
-    shares = class_shares(jnp.array([1, 2, 0]), jnp.array([0, 2, 1]), jnp.array([0.25, 0.4, 1.0]), 3)
+    shares = soft_targets(jnp.array([1, 2, 0]), jnp.array([0, 2, 1]), jnp.array([0.25, 0.4, 1.0]), 3)
     np.testing.assert_allclose(shares, [[0.75, 0.25, 0], [0, 0, 1], [1, 0, 0]], rtol=1e-6)
 
 

@@ -112,7 +112,7 @@ def test_imported_they_give_tensorflows_logits(written, tmp_path):
     ("name", "reduced"), [*((name, False) for name in CASES), *((name, True) for name in CASES if "imagenet" in name)]
 )
 def test_logits_with_all_classes_and_without_the_background(written, tmp_path, name, reduced):
-    from resnet_jax.weights import StoredWeights, fill
+    from resnet_jax.weights import StoredWeights, match_variables
 
     directory, given = written
     classes, images = CASES[name][4] - reduced, given[name][1]
@@ -130,7 +130,7 @@ def test_logits_with_all_classes_and_without_the_background(written, tmp_path, n
     options = {key.removeprefix("model."): value for key, value in said["settings"].items() if key.startswith("model.")}
     model = network(**options | {"num_classes": classes})
     shapes = shapes_of_variables(model, images.shape[1])
-    filled = fill(stored, shapes, head=True, allow_missing=())
+    filled = match_variables(stored, shapes, head=True, allow_missing=())
     logits = evaluation_logits(model, filled.variables, images)
     with np.load(directory / f"{name}.out.npz") as file:
         expected = file["evaluation"][:, int(reduced) :]

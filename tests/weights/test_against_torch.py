@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from resnet_jax.errors import UsageError
-from resnet_jax.weights import fill, read_weights, write_safetensors
+from resnet_jax.weights import match_variables, read_weights, write_safetensors
 from tests.models.networks import evaluation_logits, network, shapes_of_variables
 from tests.weights.state_dicts import state_dict
 
@@ -52,7 +52,7 @@ def test_logits_and_the_way_back(torch, tmp_path, which):
     model = network(**options | {"num_classes": 10})
     images = np.random.default_rng(0).normal(size=(4, 96, 96, 3)).astype(np.float32)
     shapes = shapes_of_variables(model, images.shape[1])
-    variables = fill(stored, shapes, head=True, allow_missing=()).variables
+    variables = match_variables(stored, shapes, head=True, allow_missing=()).variables
     ours = evaluation_logits(model, variables, images)
     with torch.no_grad():
         expected = theirs(torch.tensor(images.transpose(0, 3, 1, 2).copy())).numpy()

@@ -8,7 +8,7 @@ import pytest
 
 from resnet_jax.errors import UsageError
 from resnet_jax.nested import by_path
-from resnet_jax.weights import StoredWeights, check_settings, fill
+from resnet_jax.weights import StoredWeights, check_settings, match_variables
 from tests.weights.state_dicts import settings, shapes, variables
 
 
@@ -24,14 +24,14 @@ def without(name):
 
 
 def test_everything_is_loaded():
-    filled = fill(stored(), shapes(), head=True, allow_missing=())
+    filled = match_variables(stored(), shapes(), head=True, allow_missing=())
     jax.tree.map(np.testing.assert_array_equal, filled.variables, variables())
     assert filled.report == ("loaded       102 of 102 arrays",)
     assert len(filled.table) == 102
 
 
 def test_the_head_may_stay():
-    filled = fill(stored(classes=7), shapes(), head=False, allow_missing=())
+    filled = match_variables(stored(classes=7), shapes(), head=False, allow_missing=())
     assert isinstance(filled.variables["params"]["head"]["bias"], jax.ShapeDtypeStruct)
     assert isinstance(filled.variables["params"]["stem_conv"]["kernel"], np.ndarray)
     assert filled.report == (
@@ -46,8 +46,8 @@ NAME = "params/stage2_block1/conv1/kernel"
 @pytest.mark.parametrize("pattern", ["stage2_block1/conv1", "kernel$"])
 def test_what_is_missing_must_be_allowed(pattern):
     with pytest.raises(UsageError, match=rf"/there/w is of another network: {NAME}, not there; .*allow_missing"):
-        fill(without(NAME), shapes(), head=True, allow_missing=("^stem",))
-    filled = fill(without(NAME), shapes(), head=True, allow_missing=(pattern,))
+        match_variables(without(NAME), shapes(), head=True, allow_missing=("^stem",))
+    filled = match_variables(without(NAME), shapes(), head=True, allow_missing=(pattern,))
     assert isinstance(filled.variables["params"]["stage2_block1"]["conv1"]["kernel"], jax.ShapeDtypeStruct)
     assert f"missing      {NAME}: not there, which is allowed" in filled.report
 
@@ -55,8 +55,8 @@ def test_what_is_missing_must_be_allowed(pattern):
 def test_what_is_left_over_must_be_allowed():
     more = dataclasses.replace(stored(), unknown=("maxpool.weight",), skipped={"n": "a counter"})
     with pytest.raises(UsageError, match="maxpool.weight, not here"):
-        fill(more, shapes(), head=True, allow_missing=())
-    filled = fill(more, shapes(), head=True, allow_missing=("^maxpool",))
+        match_variables(more, shapes(), head=True, allow_missing=())
+    filled = match_variables(more, shapes(), head=True, allow_missing=("^maxpool",))
     assert "left over    maxpool.weight: not here, which is allowed" in filled.report
     assert "skipped      n: a counter" in filled.report
 
@@ -66,33 +66,33 @@ def test_what_has_another_shape_must_be_allowed():
     odd.arrays[NAME] = np.zeros((1, 1), np.float32)
     odd.origin[NAME] = "layer2.0.conv1.weight"
     with pytest.raises(UsageError, match=rf"{NAME}, \(1, 1\) there, \(3, 3, 4, 8\) here"):
-        fill(odd, shapes(), head=True, allow_missing=())
-    filled = fill(odd, shapes(), head=True, allow_missing=(r"^layer2\.0\.conv1",))  # the name in the file
+        match_variables(odd, shapes(), head=True, allow_missing=())
+    filled = match_variables(odd, shapes(), head=True, allow_missing=(r"^layer2\.0\.conv1",))  # the name in the file
     assert isinstance(filled.variables["params"]["stage2_block1"]["conv1"]["kernel"], jax.ShapeDtypeStruct)
     assert any(line.startswith("reshaped     ") for line in filled.report)
 
 
 def test_patterns_must_be_regular_expressions():
     with pytest.raises(UsageError, match=r"config.model.allow_missing=\('\(',\) has what is no regular expression"):
-        fill(stored(), shapes(), head=True, allow_missing=("(",))
+        match_variables(stored(), shapes(), head=True, allow_missing=("(",))
 
 
 @pytest.mark.parametrize("classes", [9, 11, 1001])
 def test_another_number_of_classes_is_one_line(classes):
     with pytest.raises(UsageError, match=rf"has {classes:,} classes, the network 10: set .*num_classes={classes}$"):
-        fill(stored(classes=classes), shapes(), head=True, allow_missing=())
+        match_variables(stored(classes=classes), shapes(), head=True, allow_missing=())
 
 
 def test_the_background_is_dropped_where_that_fits_and_where_there_is_one():
-    filled = fill(stored(classes=11, has_background=True), shapes(), head=True, allow_missing=())
+    filled = match_variables(stored(classes=11, has_background=True), shapes(), head=True, allow_missing=())
     head, there = filled.variables["params"]["head"], variables(classes=11)["params"]["head"]
     np.testing.assert_array_equal(head["kernel"], there["kernel"][:, 1:])
     np.testing.assert_array_equal(head["bias"], there["bias"][1:])
     assert any("11 -> 10 classes, without 0, 'background'" in line for line in filled.report)
-    kept = fill(stored(classes=11, has_background=True), shapes(classes=11), head=True, allow_missing=())
+    kept = match_variables(stored(classes=11, has_background=True), shapes(classes=11), head=True, allow_missing=())
     np.testing.assert_array_equal(kept.variables["params"]["head"]["bias"], there["bias"])
     with pytest.raises(UsageError, match="11 classes, the network 10"):
-        fill(stored(classes=11), shapes(), head=True, allow_missing=())
+        match_variables(stored(classes=11), shapes(), head=True, allow_missing=())
 
 
 @pytest.mark.parametrize(

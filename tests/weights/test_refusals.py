@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from resnet_jax.errors import UsageError
-from resnet_jax.weights import fill, read_weights
+from resnet_jax.weights import match_variables, read_weights
 from tests.weights.state_dicts import shapes, state_dict
 
 
@@ -21,7 +21,7 @@ def test_values_that_are_not_finite(tmp_path):
     kernel[0, 0, 0, 0] = np.nan
     stored = read_weights(saved(tmp_path / "w.safetensors", **{"conv1.weight": kernel}))
     with pytest.raises(UsageError, match=r"not finite, in params/stem_conv/kernel: take an earlier checkpoint"):
-        fill(stored, shapes(), head=True, allow_missing=())
+        match_variables(stored, shapes(), head=True, allow_missing=())
 
 
 @pytest.mark.parametrize("content", ["[1, 2]", "null", "{"])

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 from resnet_jax.data.class_names import fingerprint
 from resnet_jax.errors import UsageError
 from resnet_jax.nested import by_path
-from resnet_jax.weights import check_settings, fill, read_weights, write_safetensors
+from resnet_jax.weights import check_settings, match_variables, read_weights, write_safetensors
 from tests.weights.state_dicts import settings, shapes, state_dict, variables
 
 NAMES = [f"class {number}" for number in range(10)]
@@ -52,7 +52,7 @@ def test_what_is_written_is_read(family, tmp_path):
 
 
 def test_what_is_read_is_written_bit_by_bit(file, tmp_path):
-    filled = fill(read_weights(file), shapes(), head=True, allow_missing=())
+    filled = match_variables(read_weights(file), shapes(), head=True, allow_missing=())
     write_safetensors(tmp_path / "b", filled.variables, settings=settings(), class_names=NAMES, metadata={})
     there = {name: array for name, array in load_file(file).items() if "num_batches" not in name}
     back = load_file(tmp_path / "b")

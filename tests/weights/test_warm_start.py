@@ -20,7 +20,7 @@ from resnet_jax.programs.train import train
 from resnet_jax.reporting.workdir import Workdir
 from resnet_jax.training.optimizers import leaf_path
 from resnet_jax.weights import read_weights, write_safetensors
-from resnet_jax.weights.warm_start import begin_with
+from resnet_jax.weights.warm_start import warm_start_variables
 from tests.tiny import tiny_config
 
 STEPS = {"train.total_steps": 4, "eval.every_steps": 2, "model.zero_init_last_bn": False}
@@ -65,11 +65,11 @@ def test_all_but_the_head_comes_from_the_other_run(plain):
 
 
 def begin(changes, path, **others):
-    """`begin_with` for the network of some settings."""
+    """`warm_start_variables` for the network of some settings."""
     config = tiny_config(STEPS | changes)
     options = {"head": False, "class_list": "", "allow_missing": (), "any_input": False} | others
     variables = jax.eval_shape(experiment.build(config).init).variables
-    return begin_with(str(path), variables, settings=network_settings(config), **options)
+    return warm_start_variables(str(path), variables, settings=network_settings(config), **options)
 
 
 def test_a_run_knows_what_its_weights_depend_on(plain):

@@ -13,7 +13,7 @@ from resnet_jax.nested import by_path
 from resnet_jax.programs.export.jax_artifact import run_jax_artifact, write_jax_artifact
 from resnet_jax.programs.export.model import Model, Outputs, Sample
 from resnet_jax.programs.export.saved_model import check_tensorflow, run_saved_model, write_saved_model
-from resnet_jax.weights import check_named, fill, read_weights, write_safetensors
+from resnet_jax.weights import check_named, match_variables, read_weights, write_safetensors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,7 @@ def _write_safetensors(path: Path, model: Model) -> None:
 
 
 def _run_safetensors(path: Path, model: Model, sample: Sample) -> dict[str, Outputs]:
-    variables = fill(read_weights(path), model.variables, head=True, allow_missing=()).variables
+    variables = match_variables(read_weights(path), model.variables, head=True, allow_missing=()).variables
     read, written = by_path(variables), by_path(model.variables)
     changed = [name for name in written if not np.array_equal(read[name], written[name], equal_nan=True)]
     if changed:

@@ -80,9 +80,9 @@ def read(prefix: Path, kind: WeightsKind | None) -> StoredWeights:
     for name, match in found.items():
         layers[match[1], int(match[2] or 0)] = name.rpartition("/")[0]
     origin = {}
-    for kind, number, path in _our_layers(layers, values, prefix):
-        for leaf, (collection, own) in _VARIABLES[kind].items():
-            origin[f"{collection}/{path}/{own}"] = f"{layers[kind, number]}/{leaf}"
+    for layer_kind, number, path in _our_layers(layers, values, prefix):
+        for leaf, (collection, own) in _VARIABLES[layer_kind].items():
+            origin[f"{collection}/{path}/{own}"] = f"{layers[layer_kind, number]}/{leaf}"
     arrays = {own: values[name] for own, name in origin.items() if name in values}
     used, others = set(origin.values()), [name for name in names if name not in found]
     skipped = {name: why for name in others if (why := _use_of(name, found))}
