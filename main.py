@@ -18,8 +18,8 @@ from ml_collections import config_flags
 from configs import default
 from resnet_jax.distributed.channel import Channel
 from resnet_jax.distributed.signals import Signals
-from resnet_jax.distributed.stop_requests import Requests
-from resnet_jax.errors import UsageError, full_disks_said
+from resnet_jax.distributed.stop_requests import StopRequests
+from resnet_jax.errors import UsageError, disk_full_as_usage_error
 from resnet_jax.programs import command_line
 from resnet_jax.reporting.progress import show_log
 from resnet_jax.reporting.run_record import summary
@@ -50,7 +50,7 @@ def main(argv: list[str]) -> None:
             raise UsageError(f"{argv[1]!r} is no flag: flags begin with --, as --config.data.batch_size=256")
         if _CONFIG.value is None:
             raise UsageError(command_line.NO_CONFIG)
-        with full_disks_said(_again()):
+        with disk_full_as_usage_error(_again()):
             status = _MODES[_MODE.value](argv[1:])
     except UsageError as error:
         command_line.fail(str(error), error.exit_status)
@@ -201,11 +201,11 @@ def _chosen_network(*, dtype: str | None = None, alone: bool = False) -> tuple:
 
 
 @contextlib.contextmanager
-def _at_work_in(workdir: Workdir, *, must_hold_a_run: bool = False) -> Iterator[tuple[Channel, Requests]]:
+def _at_work_in(workdir: Workdir, *, must_hold_a_run: bool = False) -> Iterator[tuple[Channel, StopRequests]]:
     """Joins the processes of the run, if there are others, and keeps those of other runs out of the directory."""
     show_log()
-    requests = Requests()
-    with Signals(requests.ask), _joined(requests) as channel, full_disks_said(_again()):
+    requests = StopRequests()
+    with Signals(requests.ask), _joined(requests) as channel, disk_full_as_usage_error(_again()):
         if must_hold_a_run:
             workdir.must_hold_a_run()
         patience = _LOCK_PATIENCE if channel.num_processes > 1 else 0.0
@@ -214,22 +214,22 @@ def _at_work_in(workdir: Workdir, *, must_hold_a_run: bool = False) -> Iterator[
 
 
 @contextlib.contextmanager
-def _joined(requests: Requests) -> Iterator[Channel]:
+def _joined(requests: StopRequests) -> Iterator[Channel]:
     """Waits for the other processes; what signals ask for is for all of them from then on."""
     from resnet_jax.distributed import cluster  # noqa: PLC0415  it loads JAX
-    from resnet_jax.distributed.rendezvous import meet  # noqa: PLC0415
+    from resnet_jax.distributed.rendezvous import connect_all  # noqa: PLC0415
 
     timeout = _JOIN_TIMEOUT.value
     given = {"coordinator": _COORDINATOR.value, "num_processes": _NUM_PROCESSES.value}
-    place = cluster.find_place(**given, process_id=_PROCESS_ID.value, timeout=timeout)
+    place = cluster.detect_process(**given, process_id=_PROCESS_ID.value, timeout=timeout)
     if place is None:
         yield Channel()
         return
     if place.process_id > 0:
         show_log(level=stdlib_logging.WARNING)
-    with Channel(meet(place, timeout=timeout), process_id=place.process_id) as channel:
+    with Channel(connect_all(place, timeout=timeout), process_id=place.process_id) as channel:
         requests.connect(channel)  # before JAX, which does not end well where a process is gone
-        cluster.connect(place, timeout=timeout)
+        cluster.initialize_jax(place, timeout=timeout)
         yield channel
 
 

@@ -13,7 +13,7 @@ class UsageError(Exception):
     exit_status = 2
 
 
-class AbsentError(UsageError):
+class ProcessLostError(UsageError):
     """Another process of the run is not there: one line; the same command may do next time."""
 
     exit_status = 75  # EX_TEMPFAIL of sysexits.h
@@ -30,7 +30,7 @@ class NonFiniteError(Exception):
 
 
 @contextlib.contextmanager
-def full_disks_said(purpose: str) -> Iterator[None]:
+def disk_full_as_usage_error(purpose: str) -> Iterator[None]:
     """Turns an OSError of a disk that takes no more into a UsageError: run again, 'to continue'."""
     try:
         yield
@@ -42,7 +42,7 @@ def full_disks_said(purpose: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def full_devices_said() -> Iterator[None]:
+def out_of_memory_as_usage_error() -> Iterator[None]:
     """Turns XLA's error of a device without memory into a UsageError."""
     try:
         yield

@@ -26,7 +26,7 @@ def copy_to_host(state: TrainState, *, into: TrainState | None) -> TrainState:
     return into
 
 
-def place(arrays: Any, abstract: TrainState) -> TrainState:
+def copy_to_devices(arrays: Any, abstract: TrainState) -> TrainState:
     """Puts arrays on the devices by the shardings of `abstract`. Each process fills its own devices: none waits.
 
     Args:
@@ -34,10 +34,10 @@ def place(arrays: Any, abstract: TrainState) -> TrainState:
       abstract: the shapes, dtypes and shardings of the state.
     """
     there = by_path(arrays)
-    leaves = [_place(there[name], wanted.sharding) for name, wanted in by_path(abstract).items()]
+    leaves = [_put(there[name], wanted.sharding) for name, wanted in by_path(abstract).items()]
     return jax.tree.unflatten(jax.tree.structure(abstract), leaves)
 
 
-def _place(array: np.ndarray, where: Sharding | None) -> jax.Array:
+def _put(array: np.ndarray, where: Sharding | None) -> jax.Array:
     """Without a sharding: on the default device."""
-    return jax.device_put(array) if where is None else mesh.place(array, where)
+    return jax.device_put(array) if where is None else mesh.put_on_devices(array, where)

@@ -14,7 +14,7 @@ import numpy as np
 
 from resnet_jax.checkpoints import files
 from resnet_jax.checkpoints.files import DamagedError, cause
-from resnet_jax.checkpoints.host_copy import copy_to_host, place
+from resnet_jax.checkpoints.host_copy import copy_to_devices, copy_to_host
 from resnet_jax.checkpoints.retention import Retention
 from resnet_jax.distributed import agreement
 from resnet_jax.distributed.agreement import Gather
@@ -243,7 +243,7 @@ class Checkpoints:
         agreement.raise_alike(self._gather, problem, kinds=(UsageError, DamagedError))  # damage last: it moves files
         if not has_checksums and self._writes:
             logger.warning("checkpoint %s has no checksums, an earlier version wrote it: it is used unchecked", path)
-        return place(arrays, abstract), meta
+        return copy_to_devices(arrays, abstract), meta
 
     def _wait_together(self) -> None:
         """Returns in all processes once process 0 has written everything."""

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from resnet_jax.distributed import rendezvous
-from resnet_jax.distributed.rendezvous import Meeting
+from resnet_jax.distributed.rendezvous import Connections
 from resnet_jax.distributed.signals import STOPPED
 from resnet_jax.errors import UsageError
 
@@ -35,7 +35,7 @@ class Channel:
 
     def __init__(
         self,
-        meeting: Meeting | None = None,
+        meeting: Connections | None = None,
         *,
         process_id: int = 0,
         end_process: Callable[[int, str], None] | None = None,

@@ -7,16 +7,16 @@ import warnings
 
 import jax
 
-from resnet_jax.distributed.rendezvous import Place
+from resnet_jax.distributed.rendezvous import ProcessSpec
 from resnet_jax.errors import UsageError
 
 _WAY = 5.0  # seconds
 _CURE = "give --coordinator=HOST:PORT, --num_processes and --process_id, or --num_processes=1 to run alone"
 
 
-def find_place(
+def detect_process(
     *, coordinator: str | None, num_processes: int | None, process_id: int | None, timeout: float
-) -> Place | None:
+) -> ProcessSpec | None:
     """This process's place among all of the run.
 
     What is not given is found as `jax.distributed.initialize` finds it: on TPU pods, GKE, Slurm and Open MPI.
@@ -44,14 +44,14 @@ def find_place(
         raise UsageError(f"--process_id={process_id} is not one of 0 to {num_processes - 1}: {_CURE}")
     if ":" not in coordinator:
         raise UsageError(f"--coordinator={coordinator} has no port, as in HOST:1234")
-    return Place(coordinator, num_processes, process_id, local_devices)
+    return ProcessSpec(coordinator, num_processes, process_id, local_devices)
 
 
-def connect(place: Place, *, timeout: float) -> None:
+def initialize_jax(spec: ProcessSpec, *, timeout: float) -> None:
     """Has JAX connect all processes, which have met already, so that their devices can be one mesh.
 
     Args:
-      place: of this process.
+      spec: of this process.
       timeout: in seconds.
 
     Raises:
@@ -61,15 +61,15 @@ def connect(place: Place, *, timeout: float) -> None:
     ctypes.CDLL(None).signal(signal.SIGABRT, _give_way)
     try:
         jax.distributed.initialize(
-            place.coordinator,
-            num_processes=place.num_processes,
-            process_id=place.process_id,
-            local_device_ids=place.local_devices,
+            spec.coordinator,
+            num_processes=spec.num_processes,
+            process_id=spec.process_id,
+            local_device_ids=spec.local_devices,
             cluster_detection_method="deactivate",
             initialization_timeout=int(timeout) + 1,
         )
     except (RuntimeError, ValueError) as error:
-        raise UsageError(f"JAX cannot connect the processes at {place.coordinator} ({error})") from error
+        raise UsageError(f"JAX cannot connect the processes at {spec.coordinator} ({error})") from error
     _check_devices()
 
 

@@ -26,7 +26,7 @@ def over_batch(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
-def place(tree: Any, sharding: Sharding) -> Any:
+def put_on_devices(tree: Any, sharding: Sharding) -> Any:
     """Puts arrays that every process has onto the devices of all; no process waits for another."""
     return jax.tree.map(
         lambda leaf: jax.make_array_from_callback(np.shape(leaf), sharding, lambda index: np.asarray(leaf)[index]), tree

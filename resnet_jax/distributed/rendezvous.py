@@ -8,21 +8,21 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from resnet_jax.errors import AbsentError, UsageError
+from resnet_jax.errors import ProcessLostError, UsageError
 
 _PAUSE = 0.2  # seconds between two tries to reach process 0
 _HELLO_SECONDS = 5.0  # that a connection has to say who it is: it may be a port scanner
 _HOST_GONE = (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4), ("TCP_USER_TIMEOUT", 30_000))
 
 
-class Meeting(NamedTuple):
+class Connections(NamedTuple):
     """The processes of a run, come together."""
 
     hosts: tuple[str, ...]  # name of the machine of each process
     connections: dict[int, socket.socket]  # process 0: to all the others; the others: to process 0
 
 
-class Place(NamedTuple):
+class ProcessSpec(NamedTuple):
     """One process's place among all."""
 
     coordinator: str  # 'host:port' of process 0
@@ -31,23 +31,23 @@ class Place(NamedTuple):
     local_devices: Sequence[int] | None = None  # indices of those that are its own; None: all of its machine
 
 
-def meet(place: Place, *, timeout: float) -> Meeting:
+def connect_all(spec: ProcessSpec, *, timeout: float) -> Connections:
     """Waits for all processes.
 
     The port is free again once all are there; the connections stay.
 
     Args:
-      place: of this process.
+      spec: of this process.
       timeout: in seconds.
 
     Raises:
-      AbsentError: some have not come by then.
+      ProcessLostError: some have not come by then.
       UsageError: they do not agree on how many and who they are.
     """
     deadline = time.monotonic() + timeout
-    if place.process_id == 0:
-        return _receive(place, deadline, timeout)
-    return _go_there(place, deadline, timeout)
+    if spec.process_id == 0:
+        return _receive(spec, deadline, timeout)
+    return _go_there(spec, deadline, timeout)
 
 
 def encode(message: dict[str, Any]) -> bytes:
@@ -55,29 +55,29 @@ def encode(message: dict[str, Any]) -> bytes:
     return json.dumps(message).encode() + b"\n"
 
 
-def _receive(place: Place, deadline: float, timeout: float) -> Meeting:
+def _receive(spec: ProcessSpec, deadline: float, timeout: float) -> Connections:
     """Process 0: waits for the others, and tells them how it went."""
     here: dict[int, socket.socket] = {}
     hosts = {0: platform.node()}
     try:
-        with _listen(place.coordinator) as server:
-            while len(hosts) < place.num_processes:
+        with _listen(spec.coordinator) as server:
+            while len(hosts) < spec.num_processes:
                 server.settimeout(max(0.01, deadline - time.monotonic()))
                 try:
                     connection, _ = server.accept()
                 except TimeoutError:
-                    raise AbsentError(_missing(hosts, place, timeout)) from None
+                    raise ProcessLostError(_missing(hosts, spec, timeout)) from None
                 _forget_the_gone(here, hosts)
-                _welcome(connection, place, here, hosts)
-                if len(hosts) == place.num_processes:
+                _welcome(connection, spec, here, hosts)
+                if len(hosts) == spec.num_processes:
                     _forget_the_gone(here, hosts)
-        names = tuple(hosts[number] for number in range(place.num_processes))
+        names = tuple(hosts[number] for number in range(spec.num_processes))
         _tell(here, {"hosts": names})
     except UsageError as error:
         _tell(here, {"error": str(error), "status": error.exit_status})
         _close(here)
         raise
-    return Meeting(names, here)
+    return Connections(names, here)
 
 
 def _listen(coordinator: str) -> socket.socket:
@@ -93,7 +93,9 @@ def _listen(coordinator: str) -> socket.socket:
         ) from None
 
 
-def _welcome(connection: socket.socket, place: Place, here: dict[int, socket.socket], hosts: dict[int, str]) -> None:
+def _welcome(
+    connection: socket.socket, spec: ProcessSpec, here: dict[int, socket.socket], hosts: dict[int, str]
+) -> None:
     """Takes in a process that has come; lets go what is none.
 
     Raises:
@@ -107,8 +109,8 @@ def _welcome(connection: socket.socket, place: Place, here: dict[int, socket.soc
         connection.close()
         return
     problem = None
-    if count != place.num_processes:
-        problem = f"process {number} ({host}) was told of {count} processes, process 0 of {place.num_processes}"
+    if count != spec.num_processes:
+        problem = f"process {number} ({host}) was told of {count} processes, process 0 of {spec.num_processes}"
     elif number in hosts:
         problem = f"two processes have the number {number} ({hosts.get(number)}, {host})"
     if problem:
@@ -120,27 +122,27 @@ def _welcome(connection: socket.socket, place: Place, here: dict[int, socket.soc
     here[number], hosts[number] = connection, host
 
 
-def _go_there(place: Place, deadline: float, timeout: float) -> Meeting:
+def _go_there(spec: ProcessSpec, deadline: float, timeout: float) -> Connections:
     """Every other process: goes to process 0 and waits for its word."""
-    connection = _connect(place, deadline, timeout)
+    connection = _connect(spec, deadline, timeout)
     try:
-        hello = {"process_id": place.process_id, "num_processes": place.num_processes, "host": platform.node()}
+        hello = {"process_id": spec.process_id, "num_processes": spec.num_processes, "host": platform.node()}
         connection.sendall(encode(hello))
         # Process 0 may have begun to wait later than this one.
         connection.settimeout(max(0.01, deadline - time.monotonic()) + timeout)
         answer = _read_line(connection)
     except (OSError, ValueError):
         connection.close()
-        raise AbsentError(f"process 0 at {place.coordinator} is gone: start all processes again") from None
+        raise ProcessLostError(f"process 0 at {spec.coordinator} is gone: start all processes again") from None
     if "error" in answer:
         connection.close()
-        raise (AbsentError if answer["status"] == AbsentError.exit_status else UsageError)(answer["error"])
+        raise (ProcessLostError if answer["status"] == ProcessLostError.exit_status else UsageError)(answer["error"])
     _make_lasting(connection)
-    return Meeting(tuple(answer["hosts"]), {0: connection})
+    return Connections(tuple(answer["hosts"]), {0: connection})
 
 
-def _connect(place: Place, deadline: float, timeout: float) -> socket.socket:
-    host, _, port = place.coordinator.rpartition(":")
+def _connect(spec: ProcessSpec, deadline: float, timeout: float) -> socket.socket:
+    host, _, port = spec.coordinator.rpartition(":")
     cause = ""
     while time.monotonic() < deadline:
         try:
@@ -148,18 +150,18 @@ def _connect(place: Place, deadline: float, timeout: float) -> socket.socket:
         except (OSError, ValueError, OverflowError) as error:
             cause = getattr(error, "strerror", None) or str(error)
             time.sleep(_PAUSE)
-    raise AbsentError(
-        f"process 0 of {place.num_processes} is not to be found at {place.coordinator} ({cause}) after {timeout:g} s: "
+    raise ProcessLostError(
+        f"process 0 of {spec.num_processes} is not to be found at {spec.coordinator} ({cause}) after {timeout:g} s: "
         "start it there, or name another --coordinator=HOST:PORT or a longer --join_timeout"
     )
 
 
-def _missing(hosts: dict[int, str], place: Place, timeout: float) -> str:
-    absent = [str(number) for number in range(place.num_processes) if number not in hosts]
+def _missing(hosts: dict[int, str], spec: ProcessSpec, timeout: float) -> str:
+    absent = [str(number) for number in range(spec.num_processes) if number not in hosts]
     some = ", ".join(absent[:8]) + (f" and {len(absent) - 8} more" if len(absent) > 8 else "")
     there = ", ".join(f"{number} ({host})" for number, host in sorted(hosts.items())[:8])
     return (
-        f"process{'es' * (len(absent) > 1)} {some} of {place.num_processes} did not come within {timeout:g} s "
+        f"process{'es' * (len(absent) > 1)} {some} of {spec.num_processes} did not come within {timeout:g} s "
         f"(there: {there}): start all of them, or wait longer with --join_timeout=SECONDS"
     )
 

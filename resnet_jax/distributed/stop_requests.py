@@ -9,7 +9,7 @@ from resnet_jax.distributed.signals import STOPPED, Request
 logger = logging.getLogger(__name__)
 
 
-class Requests:
+class StopRequests:
     """Decides at which point of the program a request is met.
 
     A point is a call of `stop_here`. All processes make the same calls in the same order; some are a few ahead of the

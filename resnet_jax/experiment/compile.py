@@ -12,7 +12,7 @@ from jax.stages import Compiled
 
 from resnet_jax.data.batch import Batch, abstract_batch
 from resnet_jax.data.loader import Loader
-from resnet_jax.distributed.mesh import over_batch, place, replicated
+from resnet_jax.distributed.mesh import over_batch, put_on_devices, replicated
 from resnet_jax.experiment import Experiment, Inference
 from resnet_jax.training.state import TrainState, abstract_state
 
@@ -57,7 +57,7 @@ def compile_eval_step(experiment: Experiment, *, with_answers: bool = False) -> 
 def compile_predict_step(inference: Inference, batch_size: int) -> Compiled:
     """Compiles the prediction step for so many images at once."""
     whole, rows = replicated(inference.mesh), over_batch(inference.mesh)
-    side = inference.picture.image_size
+    side = inference.preprocessing.image_size
     images = jax.ShapeDtypeStruct((batch_size, side, side, 3), jnp.uint8, sharding=rows)
     variables = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), inference.shapes
@@ -76,7 +76,7 @@ def _with_variables(state: TrainState, given: dict[str, Any]) -> TrainState:
     """Puts numpy arrays in place of the variables; where there are only shapes, the state keeps its own."""
 
     def choose(own: jax.Array, other: Any) -> jax.Array:
-        return place(other, own.sharding) if isinstance(other, np.ndarray) else own
+        return put_on_devices(other, own.sharding) if isinstance(other, np.ndarray) else own
 
     variables = jax.tree.map(choose, state.variables, given)
     average = None if state.average is None else jax.tree.map(jnp.copy, variables)

@@ -13,7 +13,7 @@ from resnet_jax.data.batch import UNREADABLE
 from resnet_jax.data.feed import device_batches, host_batches
 from resnet_jax.data.loader import Loader
 from resnet_jax.data.sources.files import FilesSource
-from resnet_jax.distributed.mesh import place, replicated
+from resnet_jax.distributed.mesh import put_on_devices, replicated
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment import Inference
 from resnet_jax.experiment.compile import compile_predict_step
@@ -70,7 +70,7 @@ def predict(
 def _outputs(inference: Inference, selected: SelectedWeights, loader: Loader) -> Iterator[tuple[np.ndarray, int] | str]:
     """Of each file in turn: probabilities [K] and the first class; or why it cannot be read."""
     step = compile_predict_step(inference, loader.order.batch_size)
-    variables = place(selected.variables, replicated(inference.mesh))
+    variables = put_on_devices(selected.variables, replicated(inference.mesh))
     size = loader.order.batch_size
     loaded = host_batches(loader, start=0, stop=loader.num_batches, num_threads=None, num_workers=0)
     labels: list[np.ndarray] = []  # of batches that are on their way through the devices

@@ -4,8 +4,8 @@ import pytest
 
 from resnet_jax.distributed.channel import Channel
 from resnet_jax.errors import UsageError
-from tests.distributed import meetings
-from tests.distributed.meetings import Ends, channels, disconnect, together
+
+from tests.distributed.local_channels import Ends, channels, disconnect, together
 
 SECONDS = 20  # until a message must have come
 
@@ -103,4 +103,4 @@ def test_process_0_goes_first():
 def test_alone_nobody_is_ended():
     with pytest.raises(UsageError), Channel():
         raise UsageError("no data")
-    assert meetings.together(Channel().gather, ["a"]) == [["a"]]
+    assert together(Channel().gather, ["a"]) == [["a"]]

@@ -2,8 +2,8 @@ import os
 
 import pytest
 
-from resnet_jax.distributed.cluster import find_place
-from resnet_jax.distributed.rendezvous import Place
+from resnet_jax.distributed.cluster import detect_process
+from resnet_jax.distributed.rendezvous import ProcessSpec
 from resnet_jax.errors import UsageError
 
 NOTHING = {"coordinator": None, "num_processes": None, "process_id": None, "timeout": 1.0}
@@ -18,12 +18,12 @@ def no_cluster(monkeypatch):
 
 
 def test_without_a_cluster_a_process_is_alone():
-    assert find_place(**NOTHING) is None
+    assert detect_process(**NOTHING) is None
 
 
 def test_what_is_given_is_taken():
     given = {"coordinator": "a:12", "num_processes": 3, "process_id": 2}
-    assert find_place(**NOTHING | given) == Place("a:12", 3, 2)
+    assert detect_process(**NOTHING | given) == ProcessSpec("a:12", 3, 2)
 
 
 # The variables that `srun` and `mpirun` set.
@@ -44,24 +44,24 @@ OPEN_MPI = {
 
 
 @pytest.mark.parametrize(
-    ("environment", "place"),
+    ("environment", "spec"),
     [
-        (SLURM, Place("gpu003:61447", 3, 1, [0])),  # 65536 - 4096 + 4103 mod 4096
-        (OPEN_MPI, Place("10.96.0.1:61443", 4, 3, [1])),  # 65536 - 4096 + 12288 / 4096
+        (SLURM, ProcessSpec("gpu003:61447", 3, 1, [0])),  # 65536 - 4096 + 4103 mod 4096
+        (OPEN_MPI, ProcessSpec("10.96.0.1:61443", 4, 3, [1])),  # 65536 - 4096 + 12288 / 4096
     ],
 )
-def test_clusters_are_found_by_their_environment(environment, place, monkeypatch):
+def test_clusters_are_found_by_their_environment(environment, spec, monkeypatch):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert find_place(**NOTHING) == place
-    assert find_place(**NOTHING | {"num_processes": 1}) is None
-    assert find_place(**NOTHING | {"coordinator": "b:7"}) == place._replace(coordinator="b:7")
+    assert detect_process(**NOTHING) == spec
+    assert detect_process(**NOTHING | {"num_processes": 1}) is None
+    assert detect_process(**NOTHING | {"coordinator": "b:7"}) == spec._replace(coordinator="b:7")
 
 
 def test_one_process_of_a_cluster_has_all_devices_of_its_machine(monkeypatch):
     for name, value in (SLURM | {"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}).items():
         monkeypatch.setenv(name, value)
-    assert find_place(**NOTHING) is None
+    assert detect_process(**NOTHING) is None
 
 
 @pytest.mark.parametrize(
@@ -75,11 +75,11 @@ def test_one_process_of_a_cluster_has_all_devices_of_its_machine(monkeypatch):
 )
 def test_what_does_not_fit_together_is_said(given, message):
     with pytest.raises(UsageError, match=message):
-        find_place(**NOTHING | given)
+        detect_process(**NOTHING | given)
 
 
 def test_a_cluster_that_is_not_understood_is_said(monkeypatch):
     for name, value in (SLURM | {"SLURM_PROCID": "one"}).items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UsageError, match=r"the cluster's environment is not understood \(invalid literal .*'one'\): "):
-        find_place(**NOTHING)
+        detect_process(**NOTHING)

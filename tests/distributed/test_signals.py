@@ -31,7 +31,7 @@ def test_as_many_requests_to_save_as_wanted():
 def test_a_second_signal_ends_the_process_even_inside_a_call_that_does_not_return():
     # A sleep in C that releases the GIL stands for a compilation: no Python handler runs meanwhile.
     program = (
-        "import ctypes; from resnet_jax import signals\n"
+        "import ctypes; from resnet_jax.distributed import signals\n"
         "signals._ONE_REQUEST = 0.0\n"
         "with signals.Signals(lambda *request: print(request, flush=True)):\n"
         "    print('ready', flush=True)\n"

@@ -4,8 +4,8 @@ import threading
 import pytest
 
 from resnet_jax.distributed.channel import Channel
-from resnet_jax.distributed.stop_requests import Requests
-from tests.distributed.meetings import Ends, channels, together
+from resnet_jax.distributed.stop_requests import StopRequests
+from tests.distributed.local_channels import Ends, channels, together
 
 SECONDS = 30
 
@@ -53,7 +53,7 @@ def test_all_stop_and_save_at_the_same_step_whoever_is_asked_when(count, seed):
     first = min(step for (_, step), kinds in asked.items() if "stop" in kinds)
 
     def run(made):
-        requests = [Requests() for _ in made]
+        requests = [StopRequests() for _ in made]
         for channel, request in zip(made, requests, strict=True):
             request.connect(channel)
             request.begin()
@@ -79,7 +79,7 @@ def test_all_stop_and_save_at_the_same_step_whoever_is_asked_when(count, seed):
 
 
 def test_a_stop_is_for_good_and_a_save_is_said_once():
-    requests = Requests()
+    requests = StopRequests()
     requests.begin()
     assert not requests.stop_here() and not requests.stop_asked() and not requests.save_here()
     requests.ask("save", "SIGUSR1")
@@ -91,7 +91,7 @@ def test_a_stop_is_for_good_and_a_save_is_said_once():
 
 
 def test_where_nothing_is_saved_a_request_to_save_does_nothing(caplog):
-    requests = Requests()
+    requests = StopRequests()
     with caplog.at_level("INFO", logger="resnet_jax"):
         requests.ask("save", "SIGUSR1")
         requests.begin(saves=False)
@@ -104,7 +104,7 @@ def test_where_nothing_is_saved_a_request_to_save_does_nothing(caplog):
 def test_before_there_is_anything_to_save_all_end_at_once(asked, monkeypatch):
     monkeypatch.setattr("resnet_jax.distributed.channel._WAIT_TO_LEAVE", 0.2)  # none of them ends
     with channels(3, ends := Ends()) as made:
-        requests = [Requests() for _ in made]
+        requests = [StopRequests() for _ in made]
         for channel, request in zip(made, requests, strict=True):
             request.connect(channel)
         requests[2].begin()  # it has compiled already; the others have not

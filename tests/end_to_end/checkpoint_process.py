@@ -10,7 +10,7 @@ from jax._src import distributed
 
 from resnet_jax.checkpoints import files
 from resnet_jax.checkpoints.files import DamagedError
-from resnet_jax.checkpoints.host_copy import place
+from resnet_jax.checkpoints.host_copy import copy_to_devices
 from resnet_jax.checkpoints.manager import Checkpoints
 from tests.checkpoints.states import abstract, state
 
@@ -31,7 +31,7 @@ def make_gather(count, number):
 
 def everywhere(step):
     """The state on all devices of all processes."""
-    return place(jax.tree.map(np.asarray, state(step)), abstract(devices=None))
+    return copy_to_devices(jax.tree.map(np.asarray, state(step)), abstract(devices=None))
 
 
 def save(checkpoints):

@@ -7,7 +7,7 @@ import pytest
 
 from drill.launch import free_port
 from drill.watching import Watch
-from resnet_jax.distributed.rendezvous import Place, meet
+from resnet_jax.distributed.rendezvous import ProcessSpec, connect_all
 from tests.end_to_end import processes
 
 CONFIG = "configs/digits.py"
@@ -133,10 +133,10 @@ def test_a_process_that_is_killed_ends_the_others_with_one_line(tmp_path, data_d
 @pytest.mark.parametrize("real", [0, 1])
 def test_a_process_that_dies_before_jax_knows_of_it(tmp_path, data_dir, real):
     """The test is the other process: it comes, and is gone before JAX has connected them."""
-    at, *_ = flags = places(real, count=2)[0]
-    place = Place(at.partition("=")[2], 2, 1 - real)
+    at, *_ = flags = process_flags(real, count=2)[0]
+    spec = ProcessSpec(at.partition("=")[2], 2, 1 - real)
     with processes.start_several(CONFIG, tmp_path / "run", data_dir, LONG, count=1, own_flags=[flags]) as run:
-        for connection in meet(place, timeout=60).connections.values():
+        for connection in connect_all(spec, timeout=60).connections.values():
             connection.close()
         assert run.wait(30) == [75], outputs(run)
         (line,) = said(run, 0)
@@ -157,7 +157,7 @@ def mistake(workdir, data_dir, *, own_flags, changes=None, status=2):
     return [of_one[0] for of_one in lines]
 
 
-def places(*numbers, count):
+def process_flags(*numbers, count):
     """The flags of processes that meet at a free port."""
     at = f"--coordinator=localhost:{free_port()}"
     return [[at, f"--num_processes={count}", f"--process_id={number}"] for number in numbers]
@@ -169,14 +169,14 @@ def places(*numbers, count):
     [(0, "process 1 of 2 did not come within 3 s"), (1, "process 0 of 2 is not to be found at localhost:")],
 )
 def test_a_process_that_does_not_come(tmp_path, data_dir, present, message):
-    (flags,) = places(present, count=2)
+    (flags,) = process_flags(present, count=2)
     (line,) = mistake(tmp_path / "run", data_dir, own_flags=[[*flags, "--join_timeout=3"]], status=75)
     assert message in line
 
 
 @pytest.mark.slow
 def test_another_config_in_one_process(tmp_path, data_dir):
-    first, second = places(0, 1, count=2)
+    first, second = process_flags(0, 1, count=2)
     lines = mistake(tmp_path / "run", data_dir, own_flags=[first, [*second, "--config.seed=1"]])
     assert all("seed: 0 there, 1 here" in line for line in lines)
     assert all("process 1 (" in line and "the same command" in line for line in lines)
@@ -184,7 +184,7 @@ def test_another_config_in_one_process(tmp_path, data_dir):
 
 @pytest.mark.slow
 def test_another_work_directory_in_one_process(tmp_path, data_dir):
-    first, second = places(0, 1, count=2)
+    first, second = process_flags(0, 1, count=2)
     other = tmp_path / "other"
     lines = mistake(tmp_path / "run", data_dir, own_flags=[first, [*second, f"--workdir={other}"]])
     assert all(f"work directory {other} of process 1" in line and str(tmp_path / "run") in line for line in lines)
@@ -192,11 +192,11 @@ def test_another_work_directory_in_one_process(tmp_path, data_dir):
 
 @pytest.mark.slow
 def test_two_processes_of_one_number(tmp_path, data_dir):
-    lines = mistake(tmp_path / "run", data_dir, own_flags=places(0, 1, 1, count=3))
+    lines = mistake(tmp_path / "run", data_dir, own_flags=process_flags(0, 1, 1, count=3))
     assert all("two processes have the number 1" in line for line in lines)
 
 
 @pytest.mark.slow
 def test_a_number_that_there_is_not(tmp_path, data_dir):
-    (line,) = mistake(tmp_path / "run", data_dir, own_flags=places(2, count=2))
+    (line,) = mistake(tmp_path / "run", data_dir, own_flags=process_flags(2, count=2))
     assert "--process_id=2 is not one of 0 to 1" in line

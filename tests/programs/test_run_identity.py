@@ -4,7 +4,7 @@ from resnet_jax.errors import UsageError
 from resnet_jax.programs import run_identity
 from resnet_jax.programs.run_identity import check_same_run
 from resnet_jax.reporting.workdir import Workdir
-from tests.distributed.meetings import channels, result_or_error, together
+from tests.distributed.local_channels import channels, result_or_error, together
 from tests.tiny import tiny_config
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from resnet_jax import experiment
 from resnet_jax.data.loader import Loader
-from resnet_jax.distributed.stop_requests import Requests
+from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.programs import train as training
 from resnet_jax.programs.train import train
 from resnet_jax.reporting.time_accounting import PHASES, process_age
@@ -44,7 +44,7 @@ def run(tmp_path, changes):
     built = dataclasses.replace(built, **{name: change(getattr(built, name)) for name, change in changes.items()})
     workdir = Workdir(tmp_path / "run")
     with workdir.lock():
-        assert train(built, workdir, {}, Requests()) == 0
+        assert train(built, workdir, {}, StopRequests()) == 0
         age = process_age() - (time.time() - workdir.result.stat().st_mtime)
     lines = [json.loads(line) for line in workdir.metrics.read_text().splitlines()]
     return json.loads(workdir.result.read_text()), [line for line in lines if line["split"] == "train"], age

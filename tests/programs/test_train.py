@@ -10,7 +10,7 @@ from resnet_jax.checkpoints.manager import Checkpoints
 from resnet_jax.data.class_names import fingerprint
 from resnet_jax.data.feed import device_batches, host_batches
 from resnet_jax.distributed.signals import STOPPED
-from resnet_jax.distributed.stop_requests import Requests
+from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment.compile import compile_train_steps, initial_state
 from resnet_jax.programs import train as training
@@ -46,7 +46,7 @@ def restore(workdir, built):
 
 def test_every_step_is_logged_once_and_the_run_is_a_plain_loop(workdir):
     built = build({})
-    assert train(built, workdir, {"seed": 0}, Requests()) == 0
+    assert train(built, workdir, {"seed": 0}, StopRequests()) == 0
     state, step_fn, losses = initial_state(built), compile_train_steps(built)[12], {}
     batches = host_batches(built.train_loader, start=0, stop=6, num_threads=0, num_workers=0)
     for step, batch in enumerate(device_batches((b.batch for b in batches), mesh=built.mesh), start=1):
@@ -60,7 +60,7 @@ def test_every_step_is_logged_once_and_the_run_is_a_plain_loop(workdir):
 
 
 def test_a_stop_request_saves_the_very_step(workdir):
-    class AfterSomeSteps(Requests):
+    class AfterSomeSteps(StopRequests):
         def stop_here(self):
             return workdir.metrics.exists() and len(lines(workdir, "train")) >= 2
 
@@ -72,7 +72,7 @@ def test_a_stop_request_saves_the_very_step(workdir):
 
 
 def test_a_request_to_save_saves_the_very_step_and_training_goes_on(workdir, caplog):
-    class AfterTwoSteps(Requests):
+    class AfterTwoSteps(StopRequests):
         def save_here(self):
             due = workdir.metrics.exists() and len(lines(workdir, "train")) == 2 and not asked
             asked.extend([True] * due)
@@ -100,13 +100,13 @@ def test_input_workers_that_fail_by_themselves_are_an_error_after_saving(workdir
     monkeypatch.setattr(training, "host_batches", broken_batches(3))
     built = build({"eval.every_steps": 100})
     with pytest.raises(RuntimeError, match="terminated unexpectedly"):
-        train(built, workdir, {}, Requests())
+        train(built, workdir, {}, StopRequests())
     assert restore(workdir, built)[1]["step"] in (1, 2, 3)
 
 
 def test_a_state_that_is_not_finite_is_never_saved(workdir, capsys):
     built = build({"schedule.base_lr": 1e30, "schedule.warmup_epochs": 0.0, "checkpoint.every_steps": 1})
-    assert train(built, workdir, {}, Requests()) == 3
+    assert train(built, workdir, {}, StopRequests()) == 3
     restored, _ = restore(workdir, built)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(restored))
     assert json.loads(workdir.result.read_text())["stop_reason"] == "non_finite"
@@ -114,7 +114,7 @@ def test_a_state_that_is_not_finite_is_never_saved(workdir, capsys):
 
 def test_another_list_of_classes_is_refused_before_anything_is_touched(workdir):
     built = build({"train.total_steps": 1})
-    assert train(built, workdir, {}, Requests()) == 0
+    assert train(built, workdir, {}, StopRequests()) == 0
     classes = json.loads((workdir.path / "classes.json").read_text())
     assert classes == [str(label) for label in range(10)]
     start = json.loads((workdir.path / "run.json").read_text())["starts"][0]
@@ -128,20 +128,20 @@ def test_another_list_of_classes_is_refused_before_anything_is_touched(workdir):
         built, class_names=(*built.class_names[:9], "daisy"), data=built.data | {"class_list": "another"}
     )
     with pytest.raises(UsageError, match="class 9 is '9' there and 'daisy' here"):
-        train(other, workdir, {}, Requests())
+        train(other, workdir, {}, StopRequests())
     (workdir.path / "classes.json").unlink()  # the checkpoint itself knows, too
     with pytest.raises(UsageError, match="checkpoints/1 was trained on other data .class_list: .* there, another here"):
-        train(other, workdir, {}, Requests())
+        train(other, workdir, {}, StopRequests())
 
 
 def test_other_data_are_refused(workdir):
     built = build({"train.total_steps": 1})
-    assert train(built, workdir, {}, Requests()) == 0
+    assert train(built, workdir, {}, StopRequests()) == 0
     data = built.data | {"train": {"name": "synthetic:2/train", "examples": 100}}
     with pytest.raises(
         UsageError, match="other data .train.name: synthetic/train there, synthetic:2/train here.: give"
     ):
-        train(dataclasses.replace(built, data=data), workdir, {}, Requests())
+        train(dataclasses.replace(built, data=data), workdir, {}, StopRequests())
 
 
 def test_bad_examples_are_listed_and_the_run_goes_on(workdir):
@@ -149,7 +149,7 @@ def test_bad_examples_are_listed_and_the_run_goes_on(workdir):
     train_loader = dataclasses.replace(built.train_loader, source=Spotted(built.train_loader.source))
     eval_loader = dataclasses.replace(built.eval_loader, source=Spotted(built.eval_loader.source))
     built = dataclasses.replace(built, train_loader=train_loader, eval_loader=eval_loader)
-    assert train(built, workdir, {}, Requests()) == 0
+    assert train(built, workdir, {}, StopRequests()) == 0
     lines = [json.loads(line) for line in (workdir.path / "bad_examples.jsonl").read_text().splitlines()]
     assert sorted((line["source"], line["index"]) for line in lines) == [("synthetic/eval", 7), ("synthetic/train", 7)]
     assert json.loads(workdir.result.read_text())["eval"]["count"] == 21
@@ -178,31 +178,31 @@ def result(workdir):
 
 
 def test_a_run_ends_when_it_is_good_enough(workdir):
-    assert train(build({"eval.stop_at": 0.0}), workdir, {}, Requests()) == 0
+    assert train(build({"eval.stop_at": 0.0}), workdir, {}, StopRequests()) == 0
     assert (result(workdir)["stop_reason"], result(workdir)["step"]) == ("stop_at", 4)
-    assert train(build({"eval.stop_at": 1.0}), workdir, {}, Requests()) == 0
+    assert train(build({"eval.stop_at": 1.0}), workdir, {}, StopRequests()) == 0
     assert (result(workdir)["stop_reason"], result(workdir)["step"]) == ("completed", 6)
 
 
 def test_a_run_that_is_cut_short_has_the_rates_of_the_whole_one(workdir):
     settings = {"train.total_steps": 6, "train.max_steps": 3}
-    assert train(build(settings), workdir, {}, Requests()) == 0
+    assert train(build(settings), workdir, {}, StopRequests()) == 0
     assert (result(workdir)["stop_reason"], result(workdir)["step"]) == ("max_steps", 3)
     assert sorted(lines(workdir, "eval")) == [3]
-    assert train(build(settings | {"train.max_steps": None}), workdir, {}, Requests()) == 0
+    assert train(build(settings | {"train.max_steps": None}), workdir, {}, StopRequests()) == 0
     schedule = [line["lr"] for _, line in sorted(lines(workdir, "train").items())]
     assert len(schedule) == 6 and schedule[2] > 0
     assert (result(workdir)["stop_reason"], result(workdir)["step"]) == ("completed", 6)
 
 
 def test_a_limit_below_what_is_done_ends_the_run_at_once(workdir):
-    assert train(build({"train.max_steps": 4}), workdir, {}, Requests()) == 0
-    assert train(build({"train.max_steps": 2}), workdir, {}, Requests()) == 0
+    assert train(build({"train.max_steps": 4}), workdir, {}, StopRequests()) == 0
+    assert train(build({"train.max_steps": 2}), workdir, {}, StopRequests()) == 0
     assert (result(workdir)["stop_reason"], result(workdir)["step"]) == ("max_steps", 4)
 
 
 def test_the_first_state_is_evaluated_where_that_is_asked_for(workdir):
-    assert train(build({"eval.before_training": True}), workdir, {}, Requests()) == 0
+    assert train(build({"eval.before_training": True}), workdir, {}, StopRequests()) == 0
     assert sorted(lines(workdir, "eval")) == [0, 4, 6]
 
 
@@ -211,18 +211,18 @@ def test_small_images_come_first(workdir):
     built = build(changes)
     assert built.train_loader.image_sizes == (8, 12)
     assert built.eval_loader.image_sizes == (16,)
-    assert train(built, workdir, {}, Requests()) == 0
+    assert train(built, workdir, {}, StopRequests()) == 0
     assert sorted(lines(workdir, "train")) == [1, 2, 3, 4, 5, 6]
 
 
 def test_the_loss_scale_is_in_the_log(workdir):
-    assert train(build({"loss.scale": 8.0, "loss.scale_growth_steps": 2}), workdir, {}, Requests()) == 0
+    assert train(build({"loss.scale": 8.0, "loss.scale_growth_steps": 2}), workdir, {}, StopRequests()) == 0
     assert [line["loss_scale"] for line in lines(workdir, "train").values()] == [8, 16, 16, 32, 32, 64]
     assert {line["skipped_steps"] for line in lines(workdir, "train").values()} == {0}
 
 
 def test_some_steps_are_traced(workdir):
-    assert train(build({"train.profile_at": 2, "train.profile_steps": 2}), workdir, {}, Requests()) == 0
+    assert train(build({"train.profile_at": 2, "train.profile_steps": 2}), workdir, {}, StopRequests()) == 0
     (trace,) = workdir.path.glob("plugins/profile/*")
     assert list(trace.glob("*.xplane.pb"))
 
@@ -260,6 +260,6 @@ def test_cut_and_continued_a_run_with_everything_ends_bit_for_bit_alike(tmp_path
         with workdir.lock():
             for end in ends:
                 built = build(changes | {"train.max_steps": end})
-                assert train(built, workdir, {}, Requests()) == 0
+                assert train(built, workdir, {}, StopRequests()) == 0
             states[name], _ = restore(workdir, built)
     jax.tree.map(np.testing.assert_array_equal, states["cut"], states["whole"])

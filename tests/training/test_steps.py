@@ -10,7 +10,7 @@ import pytest
 from resnet_jax import experiment
 from resnet_jax.data.bad_examples import BadExamples
 from resnet_jax.data.feed import device_batches, host_batches
-from resnet_jax.distributed.stop_requests import Requests
+from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.experiment.compile import compile_train_steps, initial_state
 from resnet_jax.experiment.computation import make_model
 from resnet_jax.programs.evaluation.evaluator import Evaluator
@@ -39,7 +39,7 @@ def run(built, steps):
 
 def evaluate(built, state, requests=None):
     variables = state.to_evaluate(built.eval_weights)
-    return Evaluator(built, BadExamples(Path(os.devnull), at_most=0), requests or Requests())(variables)
+    return Evaluator(built, BadExamples(Path(os.devnull), at_most=0), requests or StopRequests())(variables)
 
 
 @functools.cache
@@ -92,7 +92,7 @@ def test_evaluation_agrees_with_a_plain_loop_over_the_examples():
 
 
 def test_an_interrupted_evaluation_has_no_result():
-    requests = Requests()
+    requests = StopRequests()
     requests.begin()
     requests.ask("stop", "SIGTERM")
     assert evaluate(build(1, {"eval.batch_size": 4}), on_one_device()[0], requests) is None

@@ -5,7 +5,7 @@ import optax
 import pytest
 
 from resnet_jax import experiment
-from resnet_jax.distributed.stop_requests import Requests
+from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment.compile import compile_train_steps, initial_state
 from resnet_jax.programs.train import train
@@ -49,7 +49,7 @@ def weights(tmp_path_factory):
     """A run on ten classes, whose statistics have moved."""
     path = tmp_path_factory.mktemp("weights")
     built = experiment.build(tiny_config(CHANGES | {"train.total_steps": 4, "eval.every_steps": 4}))
-    assert train(built, Workdir(path), {}, Requests()) == 0
+    assert train(built, Workdir(path), {}, StopRequests()) == 0
     return str(path)
 
 

@@ -11,7 +11,7 @@ from resnet_jax import experiment
 from resnet_jax.checkpoints import files
 from resnet_jax.data.class_names import fingerprint
 from resnet_jax.data.sources import open_source
-from resnet_jax.distributed.stop_requests import Requests
+from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment import inputs
 from resnet_jax.experiment.compile import initial_state
@@ -32,7 +32,7 @@ def build(changes=None):
 
 def run(path, changes=None):
     path.mkdir(exist_ok=True)
-    assert train(build(changes), Workdir(path), {}, Requests()) == 0
+    assert train(build(changes), Workdir(path), {}, StopRequests()) == 0
     return path
 
 
@@ -213,7 +213,7 @@ def test_a_mistake_is_found_before_anything_is_compiled(tmp_path, monkeypatch):
     workdir = Workdir(tmp_path / "run")
     monkeypatch.setattr(jax, "jit", lambda *args, **options: pytest.fail("compiles"))
     with workdir.lock(), pytest.raises(UsageError, match="holds no checkpoint"):
-        train(built, workdir, {}, Requests())
+        train(built, workdir, {}, StopRequests())
 
 
 def test_a_newest_checkpoint_that_is_not_whole_is_named(tmp_path, plain):

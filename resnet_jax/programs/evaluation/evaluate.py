@@ -12,9 +12,9 @@ from resnet_jax.data.bad_examples import BadExamples
 from resnet_jax.data.class_names import check_same, fingerprint
 from resnet_jax.distributed import agreement
 from resnet_jax.distributed.channel import Channel
-from resnet_jax.distributed.mesh import place, replicated
+from resnet_jax.distributed.mesh import put_on_devices, replicated
 from resnet_jax.distributed.signals import STOPPED
-from resnet_jax.distributed.stop_requests import Requests
+from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment import Experiment
 from resnet_jax.programs.evaluation import certificate
@@ -27,7 +27,7 @@ from resnet_jax.weights.select import SelectedWeights, select_weights, selected_
 logger = logging.getLogger(__name__)
 
 
-def evaluate(experiment: Experiment, workdir: Workdir, requests: Requests, channel: Channel | None = None) -> int:
+def evaluate(experiment: Experiment, workdir: Workdir, requests: StopRequests, channel: Channel | None = None) -> int:
     """Evaluates the weights that the experiment names; prints the result and leaves a certificate.
 
     Args:
@@ -54,7 +54,7 @@ def evaluate(experiment: Experiment, workdir: Workdir, requests: Requests, chann
     answers: list[Answers] = []
     evaluator = Evaluator(experiment, bad_examples, requests, take=answers.append)
     requests.begin(saves=False)
-    totals = evaluator(place(selected.variables, replicated(experiment.mesh)))
+    totals = evaluator(put_on_devices(selected.variables, replicated(experiment.mesh)))
     if totals is None:
         _by_first(channel, directory, lambda: certificate.discard(directory))
         return STOPPED
@@ -80,10 +80,12 @@ def _say_what(experiment: Experiment) -> None:
 
 def _select_weights(experiment: Experiment, workdir: Workdir, channel: Channel) -> SelectedWeights:
     """Reads the weights, in every process those that process 0 finds."""
-    find = functools.partial(selected_path, experiment.request.checkpoint, workdir.checkpoints)
+    find = functools.partial(selected_path, experiment.weights_options.checkpoint, workdir.checkpoints)
     path = agreement.from_first(channel.gather, find, cure="mend it and run again")
-    stored, shapes = read_weights(path, kind=experiment.request.weights), jax.eval_shape(experiment.init).variables
-    selected = select_weights(stored, shapes, network=experiment.network, any_input=experiment.request.any_input)
+    stored, shapes = read_weights(path, kind=experiment.weights_options.kind), jax.eval_shape(experiment.init).variables
+    selected = select_weights(
+        stored, shapes, network=experiment.network, any_input=experiment.weights_options.any_input
+    )
     if selected.class_names is not None:
         check_same(selected.class_names, experiment.class_names, owner=selected.path)
     elif stored.class_list not in (None, fingerprint(experiment.class_names)):

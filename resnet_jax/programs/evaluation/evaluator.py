@@ -9,7 +9,7 @@ import jax
 from resnet_jax.data.bad_examples import BadExamples
 from resnet_jax.data.feed import device_batches, host_batches
 from resnet_jax.data.loader import Loaded
-from resnet_jax.distributed.stop_requests import Requests
+from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.experiment import Experiment
 from resnet_jax.experiment.compile import compile_eval_step
 from resnet_jax.training import metrics
@@ -23,7 +23,7 @@ class Evaluator:
         self,
         experiment: Experiment,
         bad_examples: BadExamples,
-        requests: Requests,
+        requests: StopRequests,
         *,
         take: Callable[[Answers], None] | None = None,
     ):

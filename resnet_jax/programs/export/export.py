@@ -13,7 +13,7 @@ import numpy as np
 
 from resnet_jax.data.class_names import fingerprint
 from resnet_jax.data.sources import open_source
-from resnet_jax.distributed.mesh import over_batch, place, replicated
+from resnet_jax.distributed.mesh import over_batch, put_on_devices, replicated
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment import Inference
 from resnet_jax.experiment.compile import compile_predict_step
@@ -85,7 +85,7 @@ def _model(inference: Inference, selected: SelectedWeights, class_names: Sequenc
         step=inference.predict_step,
         variables=selected.variables,
         network=inference.network,
-        picture=inference.picture,
+        preprocessing=inference.preprocessing,
         class_names=tuple(class_names),
         source=source,
     )
@@ -109,7 +109,9 @@ def outputs_of(inference: Inference, variables: dict[str, Any], images: np.ndarr
     count, devices = len(images), inference.mesh.size
     padded = np.concatenate([images, np.zeros((-count % devices, *images.shape[1:]), np.uint8)])
     step = compile_predict_step(inference, len(padded))
-    outputs = step(place(variables, replicated(inference.mesh)), jax.device_put(padded, over_batch(inference.mesh)))
+    outputs = step(
+        put_on_devices(variables, replicated(inference.mesh)), jax.device_put(padded, over_batch(inference.mesh))
+    )
     return {name: np.asarray(value)[:count] for name, value in outputs.items()}
 
 
@@ -128,7 +130,7 @@ def _write(name: str, model: Model, sample: Sample, directory: Path) -> dict[str
 
 
 def _metadata(model: Model, inference: Inference, checked: dict[str, Any]) -> dict[str, Any]:
-    side = model.picture.image_size
+    side = model.preprocessing.image_size
     return {
         "class_names": list(model.class_names),
         "class_list": fingerprint(model.class_names),
@@ -139,7 +141,7 @@ def _metadata(model: Model, inference: Inference, checked: dict[str, Any]) -> di
             "classes": {"shape": ["batch"], "dtype": "int32 (saved_model: int64)"},
         },
         "preprocessing": {
-            "before": dataclasses.asdict(model.picture),  # what an image file goes through to be the input
+            "before": dataclasses.asdict(model.preprocessing),  # what an image file goes through to be the input
             "inside": {key.removeprefix("input."): value for key, value in model.network.items() if "input." in key},
         },
         "network": model.network,

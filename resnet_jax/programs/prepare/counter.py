@@ -6,7 +6,7 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from resnet_jax.distributed.stop_requests import Requests
+from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.reporting.bottleneck import duration
 
 logger = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ class StoppedError(Exception):
 class Counter:
     """Counts things done: a bar on a terminal, else a line every half minute. Leaving it ends the bar."""
 
-    def __init__(self, what: str, *, total: int, requests: Requests, unit: str = "images"):
+    def __init__(self, what: str, *, total: int, requests: StopRequests, unit: str = "images"):
         """Starts at none of `total`; `what` is in the past tense, as 'written'."""
         self._what, self._total, self._unit, self._requests = what, total, unit, requests
         self._done, self._start = 0, time.monotonic()

@@ -19,7 +19,7 @@ import tensorflow_datasets as tfds
 from resnet_jax.data.hashing import permute
 from resnet_jax.data.sources.tfds import data_root
 from resnet_jax.distributed.signals import STOPPED, Signals
-from resnet_jax.distributed.stop_requests import Requests
+from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.errors import UsageError
 from resnet_jax.files import locked
 from resnet_jax.programs.prepare.archives import Images
@@ -89,7 +89,7 @@ def prepare(
     threads = max(8, 2 * (os.cpu_count() or 1)) if num_threads is None else num_threads
     if threads < 1:
         raise UsageError(f"config.prepare.num_threads={threads}: it has to be at least 1")
-    requests = Requests()
+    requests = StopRequests()
     requests.begin(saves=False)
     with Signals(requests.ask), _lock(target):
         if target.directory.exists():
@@ -166,7 +166,7 @@ def _made_without(target: Target, source: Path) -> list[str]:
 
 
 def _write(
-    target: Target, contents: Contents, makers: Mapping[str, Maker], requests: Requests, *, shuffle: bool
+    target: Target, contents: Contents, makers: Mapping[str, Maker], requests: StopRequests, *, shuffle: bool
 ) -> None:
     sizes = {split: _estimated_bytes(maker) for split, maker in makers.items()}
     _check_space(target.root, sum(sizes.values()))

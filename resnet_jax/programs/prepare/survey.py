@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from resnet_jax.data import imagenet_classes
-from resnet_jax.distributed.stop_requests import Requests
+from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.errors import UsageError
 from resnet_jax.programs.prepare import archives, boxes, census
 from resnet_jax.programs.prepare.archives import Images
@@ -51,7 +51,7 @@ class Contents:
         return sum(len(self.boxes.of(images.name(row))) > 0 for row in range(len(images)))
 
 
-def survey(directory: Path, requests: Requests, *, allow_partial: bool, sequential: bool) -> Contents:
+def survey(directory: Path, requests: StopRequests, *, allow_partial: bool, sequential: bool) -> Contents:
     """Reads the headers of the tars and all bounding boxes.
 
     Args:
@@ -100,7 +100,7 @@ def archives_in(directory: Path) -> dict[str, int]:
     return present
 
 
-def _read_boxes(directory: Path, present: Collection[str], requests: Requests) -> tuple[Boxes, list[str]]:
+def _read_boxes(directory: Path, present: Collection[str], requests: StopRequests) -> tuple[Boxes, list[str]]:
     """All boxes, and warnings."""
     found, warnings = Boxes(), []
     for split, (name, total) in _BOXES.items():

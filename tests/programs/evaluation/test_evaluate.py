@@ -12,7 +12,7 @@ from resnet_jax import experiment
 from resnet_jax.checkpoints.checksums import sha256_of_arrays
 from resnet_jax.data.class_names import fingerprint
 from resnet_jax.distributed.signals import STOPPED
-from resnet_jax.distributed.stop_requests import Requests
+from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment.compile import compile_eval_step
 from resnet_jax.programs.evaluation import certificate
@@ -28,7 +28,7 @@ from tests.tiny import tiny_config
 FILES = {"certificate.json", "per_class.csv", "confusion.csv", "confusion.png"}
 
 
-class Stop(Requests):
+class Stop(StopRequests):
     """Requests with one to stop, or none."""
 
     def __init__(self, came):

@@ -7,7 +7,7 @@ import pytest
 from tensorflow_datasets.core.writer import ExampleWriter
 
 from resnet_jax.data.decode import decode
-from resnet_jax.distributed.stop_requests import Requests
+from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.errors import UsageError
 from resnet_jax.programs.prepare.archives import opened, scan_train
 from resnet_jax.programs.prepare.boxes import Boxes
@@ -94,7 +94,7 @@ def test_what_is_wrong_with_the_disk_is_an_os_error_and_nothing_is_left(tmp_path
 
 
 def test_a_counter_logs_its_sum_and_stops_on_request(caplog):
-    requests = Requests()
+    requests = StopRequests()
     requests.begin()
     with caplog.at_level("INFO", logger="resnet_jax"), Counter("written", total=7, requests=requests) as counter:
         counter.add(3)

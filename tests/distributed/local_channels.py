@@ -6,7 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from resnet_jax.distributed.channel import Channel
-from resnet_jax.distributed.rendezvous import Place, meet
+from resnet_jax.distributed.rendezvous import ProcessSpec, connect_all
 
 
 def free_port():
@@ -14,9 +14,9 @@ def free_port():
         return server.getsockname()[1]
 
 
-def places(count):
+def process_specs(count):
     coordinator = f"127.0.0.1:{free_port()}"
-    return [Place(coordinator, count, number) for number in range(count)]
+    return [ProcessSpec(coordinator, count, number) for number in range(count)]
 
 
 def together(function, items):
@@ -65,11 +65,11 @@ def channels(count, ends=None):
     """Connected channels."""
     ends = ends or Ends()
 
-    def connect(place):
-        meeting, number = meet(place, timeout=20), place.process_id
+    def connect(spec):
+        meeting, number = connect_all(spec, timeout=20), spec.process_id
         return Channel(meeting, process_id=number, end_process=ends.of(number))
 
-    made = together(connect, places(count))
+    made = together(connect, process_specs(count))
     try:
         yield made
     finally:
