@@ -4,7 +4,7 @@ import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
-class EvalPicture:
+class EvalPreprocessing:
     """How evaluation cuts and resizes: the settings of an evaluation's `Loader`.
 
     Attributes:

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from resnet_jax.data.class_names import check_same
-from resnet_jax.data.eval_preprocessing import EvalPicture
+from resnet_jax.data.eval_preprocessing import EvalPreprocessing
 from resnet_jax.data.loader import Loader
 from resnet_jax.distributed import mesh as sharding
 from resnet_jax.experiment.batch_division import count_parts
@@ -25,11 +25,12 @@ from resnet_jax.experiment.computation import (
     weights_to_evaluate,
 )
 from resnet_jax.experiment.description import describe
-from resnet_jax.experiment.inference import Request, eval_picture, requested
+from resnet_jax.experiment.inference import Request, eval_preprocessing, requested
 from resnet_jax.experiment.inputs import identify, make_eval_loader, make_train_loader, open_from
 from resnet_jax.experiment.limits import check_limits
 from resnet_jax.experiment.milestones import Plan, make_plan, schedule_options
 from resnet_jax.experiment.network import network_settings
+from resnet_jax.experiment.options import WeightsOptions, weights_options
 from resnet_jax.nested import flatten
 from resnet_jax.training import steps
 from resnet_jax.training.schedules import create_schedule
@@ -107,13 +108,20 @@ class Experiment:
     keep: dict[str, int]  # checkpoints: `keep_latest`, `keep_best`
     tensorboard: bool
     eval_weights: WeightsKind
-    picture: EvalPicture  # what evaluation makes of an image file
-    request: Request  # which weights are evaluated without training
+    preprocessing: EvalPreprocessing  # how evaluation crops and resizes an image file
+    weights_options: WeightsOptions  # which weights are evaluated without training
 
 
 def resolve(config: ConfigDict) -> dict[str, Any]:
     """The config as nested dicts of JSON values, as `config.json` holds it."""
     return json.loads(config.to_json())
+
+
+def default_settings() -> dict[str, Any]:
+    """The settings of `configs/default.py`, as `resolve` gives them."""
+    from configs import default  # noqa: PLC0415
+
+    return resolve(default.get_config())
 
 
 def build(
@@ -179,6 +187,6 @@ def _options(config: ConfigDict, *, training: bool) -> dict[str, Any]:
         "tensorboard": config.log.tensorboard,
         # Of weights from elsewhere only they themselves say whether there is an average.
         "eval_weights": weights_to_evaluate(config) if training else "trained",
-        "picture": eval_picture(config),
-        "request": requested(config),
+        "preprocessing": eval_preprocessing(config),
+        "weights_options": weights_options(config),
     }

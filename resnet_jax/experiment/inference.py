@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from resnet_jax.data.crop_stages import CropStages
 from resnet_jax.data.crops import create_eval_crop
-from resnet_jax.data.eval_preprocessing import EvalPicture
+from resnet_jax.data.eval_preprocessing import EvalPreprocessing
 from resnet_jax.data.loader import Loader
 from resnet_jax.data.order import EvalOrder
 from resnet_jax.data.resize import create_resize
@@ -26,37 +26,17 @@ from resnet_jax.training.predict_step import PredictStep, make_predict_step
 from resnet_jax.training.state import WeightsKind
 
 
-class Request(NamedTuple):
-    """What predictions and exports are asked for."""
-
-    checkpoint: str  # 'latest', 'best', a step, or a path
-    weights: WeightsKind | None
-    class_names_file: str | None
-    num_classes: int | None  # outputs; None: as many as the weights have
-    any_input: bool  # whatever padding and normalisation they were trained with
-
-
 @dataclasses.dataclass(frozen=True)
 class Inference:
     """Everything that it takes to get from image files to probabilities."""
 
     mesh: Mesh
     network: dict[str, Any]  # what weights depend on (`network_settings`)
-    picture: EvalPicture
+    preprocessing: EvalPreprocessing
     dtype: str  # of the activations
     predict_step: PredictStep
     shapes: dict[str, Any]  # of 'params' and 'batch_stats'
     make_loader: Callable[[Source, int], Loader]  # of a source, in batches of at most so many that the devices divide
-
-
-def requested(config: ConfigDict) -> Request:
-    """What a config asks for. Raises UsageError for a value out of range."""
-    check_limits(flatten(config.to_dict()))
-    weights = config.eval.weights
-    if weights not in (None, *get_args(WeightsKind)):
-        raise UsageError(f"config.eval.weights={weights!r} is not one of {', '.join(get_args(WeightsKind))}")
-    model = config.model
-    return Request(config.eval.checkpoint, weights, model.class_names, model.num_classes, model.init_any_input)
 
 
 def build_inference(
@@ -77,24 +57,24 @@ def build_inference(
     config.model.update({"num_classes": num_classes, "dtype": dtype or config.model.dtype})
     check_image_sizes(config)
     model, mesh = make_model(config, num_classes), sharding.make_mesh(devices)
-    picture = eval_picture(config)
-    images = jax.ShapeDtypeStruct((1, picture.image_size, picture.image_size, 3), jnp.float32)
+    preprocessing = eval_preprocessing(config)
+    images = jax.ShapeDtypeStruct((1, preprocessing.image_size, preprocessing.image_size, 3), jnp.float32)
     shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
     return Inference(
         mesh=mesh,
         network=network_settings(config),
-        picture=picture,
+        preprocessing=preprocessing,
         dtype=config.model.dtype,
         predict_step=make_predict_step(model=model, preprocess=make_preprocess(config)),
         shapes=shapes,
-        make_loader=_loader_maker(picture, mesh.size),
+        make_loader=_loader_maker(preprocessing, mesh.size),
     )
 
 
-def eval_picture(config: ConfigDict) -> EvalPicture:
+def eval_preprocessing(config: ConfigDict) -> EvalPreprocessing:
     """What a config has evaluation make of an image file."""
     data = config.data
-    return EvalPicture(
+    return EvalPreprocessing(
         image_size=config.eval.image_size or data.image_size,
         crop=data.eval_crop.name,
         padding=data.eval_crop.padding,
@@ -103,9 +83,9 @@ def eval_picture(config: ConfigDict) -> EvalPicture:
     )
 
 
-def _loader_maker(picture: EvalPicture, devices: int) -> Callable[[Source, int], Loader]:
-    crop = create_eval_crop(picture.crop, size=picture.image_size, padding=picture.padding)
-    resize = create_resize(picture.resize)
+def _loader_maker(preprocessing: EvalPreprocessing, devices: int) -> Callable[[Source, int], Loader]:
+    crop = create_eval_crop(preprocessing.crop, size=preprocessing.image_size, padding=preprocessing.padding)
+    resize = create_resize(preprocessing.resize)
 
     def make_loader(source: Source, at_most: int) -> Loader:
         batch_size = -(-min(at_most, len(source)) // devices) * devices
@@ -114,7 +94,7 @@ def _loader_maker(picture: EvalPicture, devices: int) -> Callable[[Source, int],
             order=EvalOrder(num_examples=len(source), batch_size=batch_size),
             crops=CropStages((crop,)),
             resize=resize,
-            enlarge_to=picture.enlarge_to,
+            enlarge_to=preprocessing.enlarge_to,
             seed=0,  # evaluation draws nothing
             replaces=False,
         )

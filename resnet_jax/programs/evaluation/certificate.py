@@ -44,7 +44,9 @@ def subject(experiment: Experiment, selected: SelectedWeights) -> dict[str, Any]
             "outputs": num_outputs(selected),
             "fingerprint": fingerprint(experiment.class_names),
         },
-        "preprocessing": dataclasses.asdict(experiment.picture),  # up to the normalisation, which is the network's
+        "preprocessing": dataclasses.asdict(
+            experiment.preprocessing
+        ),  # up to the normalisation, which is the network's
     }
 
 

@@ -38,7 +38,7 @@ def _any(model: Model) -> None:
 
 
 def _write_jax(path: Path, model: Model) -> None:
-    write_jax_artifact(path, model.predict, image_size=model.picture.image_size)
+    write_jax_artifact(path, model.predict, image_size=model.preprocessing.image_size)
 
 
 def _run_jax(path: Path, model: Model, sample: Sample) -> dict[str, Outputs]:
@@ -47,7 +47,7 @@ def _run_jax(path: Path, model: Model, sample: Sample) -> dict[str, Outputs]:
 
 
 def _write_saved_model(path: Path, model: Model) -> None:
-    write_saved_model(path, model.step, model.variables, picture=model.picture)
+    write_saved_model(path, model.step, model.variables, preprocessing=model.preprocessing)
 
 
 def _run_saved_model(path: Path, model: Model, sample: Sample) -> dict[str, Outputs]:

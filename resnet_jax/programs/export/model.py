@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from resnet_jax.data.eval_preprocessing import EvalPicture
+from resnet_jax.data.eval_preprocessing import EvalPreprocessing
 from resnet_jax.errors import UsageError
 
 _LARGEST_DIFFERENCE = 1e-4  # of a probability
@@ -23,7 +23,7 @@ class Model:
       step: from 'params' and 'batch_stats', and images [B, S, S, 3] uint8, to probabilities and classes.
       variables: 'params' and 'batch_stats', numpy arrays.
       network: what it is and is given (`network_settings`).
-      picture: from a file to such an image.
+      preprocessing: from a file to such an image.
       class_names: of the outputs.
       source: of the weights, in JSON values: path, step, weights, sha256.
     """
@@ -31,7 +31,7 @@ class Model:
     step: Callable[[dict[str, Any], jax.Array], dict[str, jax.Array]]
     variables: dict[str, Any]
     network: dict[str, Any]
-    picture: EvalPicture
+    preprocessing: EvalPreprocessing
     class_names: tuple[str, ...]
     source: dict[str, Any]
 

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from resnet_jax.data.eval_preprocessing import EvalPicture
+from resnet_jax.data.eval_preprocessing import EvalPreprocessing
 from resnet_jax.errors import UsageError
 from resnet_jax.optional_tensorflow import import_tensorflow
 from resnet_jax.programs.export.jax_artifact import PLATFORMS
@@ -25,7 +25,9 @@ _ABSENT = (
 _BATCHES = (32, 8, 1)
 
 
-def write_saved_model(directory: Path, predict: Predict, variables: dict[str, Any], *, picture: EvalPicture) -> None:
+def write_saved_model(
+    directory: Path, predict: Predict, variables: dict[str, Any], *, preprocessing: EvalPreprocessing
+) -> None:
     """Writes a SavedModel for any batch size, which computes on CPUs, GPUs and TPUs.
 
     Its signatures give 'probabilities' [B, K] float32 and 'classes' [B] int64:
@@ -37,7 +39,7 @@ def write_saved_model(directory: Path, predict: Predict, variables: dict[str, An
       directory: is made.
       predict: from the weights and images [B, S, S, 3] uint8 to 'probabilities' [B, K] float32 and 'classes' [B].
       variables: the weights, which both signatures share.
-      picture: what is made of a file before.
+      preprocessing: what is made of a file before.
 
     Raises:
       UsageError: TensorFlow is not installed.
@@ -45,7 +47,7 @@ def write_saved_model(directory: Path, predict: Predict, variables: dict[str, An
     tf = _load_tensorflow()
     from resnet_jax.programs.export.tensorflow_images import read_images  # noqa: PLC0415  imports TensorFlow
 
-    size = picture.image_size
+    size = preprocessing.image_size
     module = tf.Module()
     module.weights = jax.tree.map(tf.Variable, variables)
     call = _in_batches(predict, module.weights, size)
@@ -54,7 +56,7 @@ def write_saved_model(directory: Path, predict: Predict, variables: dict[str, An
         return call(image)
 
     def image_bytes(image_bytes):
-        return call(read_images(image_bytes, picture=picture))
+        return call(read_images(image_bytes, preprocessing=preprocessing))
 
     pixels = tf.TensorSpec((None, size, size, 3), tf.uint8, name="image")
     module.image = tf.function(image, input_signature=[pixels], autograph=False)

@@ -2,16 +2,18 @@
 
 import tensorflow as tf
 
-from resnet_jax.data.eval_preprocessing import EvalPicture
+from resnet_jax.data.eval_preprocessing import EvalPreprocessing
 from resnet_jax.programs.export.tensorflow_resize import RESIZES, bilinear
 
 
-def read_images(encoded: tf.Tensor, *, picture: EvalPicture) -> tf.Tensor:
+def read_images(encoded: tf.Tensor, *, preprocessing: EvalPreprocessing) -> tf.Tensor:
     """Decodes, crops and resizes image files: [B] string to [B, S, S, 3] uint8. One that is no image fails them all."""
-    size = picture.image_size
+    size = preprocessing.image_size
     with tf.device("CPU:0"):  # as decoding; a GPU would fuse multiplications and additions, and round otherwise
         pixels = tf.TensorSpec((size, size, 3), tf.uint8)
-        return tf.map_fn(lambda file: show(decode(file), picture=picture), encoded, fn_output_signature=pixels)
+        return tf.map_fn(
+            lambda file: show(decode(file), preprocessing=preprocessing), encoded, fn_output_signature=pixels
+        )
 
 
 def decode(encoded: tf.Tensor) -> tf.Tensor:
@@ -19,12 +21,12 @@ def decode(encoded: tf.Tensor) -> tf.Tensor:
     return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
 
 
-def show(image: tf.Tensor, *, picture: EvalPicture) -> tf.Tensor:
+def show(image: tf.Tensor, *, preprocessing: EvalPreprocessing) -> tf.Tensor:
     """Crops and resizes [H, W, 3] uint8 to [S, S, 3] uint8."""
-    if picture.enlarge_to is not None:
-        image = enlarge(image, picture.enlarge_to)
-    crop = {"central": _central, "resize": _resize_then_central}[picture.crop]
-    return tf.ensure_shape(crop(image, picture), (picture.image_size, picture.image_size, 3))
+    if preprocessing.enlarge_to is not None:
+        image = enlarge(image, preprocessing.enlarge_to)
+    crop = {"central": _central, "resize": _resize_then_central}[preprocessing.crop]
+    return tf.ensure_shape(crop(image, preprocessing), (preprocessing.image_size, preprocessing.image_size, 3))
 
 
 def enlarge(image: tf.Tensor, short_side: int) -> tf.Tensor:
@@ -35,23 +37,23 @@ def enlarge(image: tf.Tensor, short_side: int) -> tf.Tensor:
     return tf.cond(factor > 1, lambda: bilinear(image, height, width), lambda: image)
 
 
-def _central(image: tf.Tensor, picture: EvalPicture) -> tf.Tensor:
+def _central(image: tf.Tensor, preprocessing: EvalPreprocessing) -> tf.Tensor:
     """`Central` of `data/crops.py`, and its resize."""
-    size = picture.image_size
+    size = preprocessing.image_size
     height, width = tf.unstack(tf.shape(image)[:2])
-    share = tf.constant(size / (size + picture.padding), tf.float32)
+    share = tf.constant(size / (size + preprocessing.padding), tf.float32)
     side = tf.maximum(1, tf.cast(share * tf.cast(tf.minimum(height, width), tf.float32), tf.int32))
     top, left = (height - side + 1) // 2, (width - side + 1) // 2
     square = image[top : top + side, left : left + side]
-    return RESIZES[picture.resize](square, tf.constant(size), tf.constant(size))
+    return RESIZES[preprocessing.resize](square, tf.constant(size), tf.constant(size))
 
 
-def _resize_then_central(image: tf.Tensor, picture: EvalPicture) -> tf.Tensor:
+def _resize_then_central(image: tf.Tensor, preprocessing: EvalPreprocessing) -> tf.Tensor:
     """`ResizeThenCentral` of `data/crops.py`, and its resize."""
-    size = picture.image_size
+    size = preprocessing.image_size
     sides = tf.cast(tf.shape(image)[:2], tf.float32)
-    scale = tf.constant(size + picture.padding, tf.float32) / tf.reduce_min(sides)
+    scale = tf.constant(size + preprocessing.padding, tf.float32) / tf.reduce_min(sides)
     height, width = tf.unstack(tf.maximum(size, tf.cast(sides * scale, tf.int32)))
-    resized = RESIZES[picture.resize](image, height, width)
+    resized = RESIZES[preprocessing.resize](image, height, width)
     top, left = (height - size) // 2, (width - size) // 2
     return resized[top : top + size, left : left + size]

@@ -24,16 +24,16 @@ def differences(ours, expected):
     return [float((gap > 0).mean()), int(gap.max())]
 
 
-def host_view(image, picture):
+def host_view(image, preprocessing):
     """What the loader makes of [H, W, 3] uint8."""
     from resnet_jax.data.crops import create_eval_crop
     from resnet_jax.data.resize import RESIZES, enlarge, show
 
-    if picture.enlarge_to is not None:
-        image = enlarge(image, picture.enlarge_to)
-    crop = create_eval_crop(picture.crop, size=picture.image_size, padding=picture.padding)
-    out = np.empty((picture.image_size, picture.image_size, 3), np.uint8)
-    show(image, crop(*image.shape[:2], np.zeros((0, 4)), ()), RESIZES[picture.resize], out)
+    if preprocessing.enlarge_to is not None:
+        image = enlarge(image, preprocessing.enlarge_to)
+    crop = create_eval_crop(preprocessing.crop, size=preprocessing.image_size, padding=preprocessing.padding)
+    out = np.empty((preprocessing.image_size, preprocessing.image_size, 3), np.uint8)
+    show(image, crop(*image.shape[:2], np.zeros((0, 4)), ()), RESIZES[preprocessing.resize], out)
     return out
 
 
@@ -63,19 +63,21 @@ def views(rng):
     """Each crop on noise of many sizes, with the kernels whose pixels are all equal."""
     import tensorflow as tf
 
-    from resnet_jax.data.eval_preprocessing import EvalPicture
+    from resnet_jax.data.eval_preprocessing import EvalPreprocessing
     from resnet_jax.programs.export.tensorflow_images import show
 
     sizes = SIZES + [(side, side + 3) for side in range(25, 120, 7)]
     for crop, padding, enlarge_to in PICTURES:
         for name in ("area", "bicubic_antialias"):
-            picture = EvalPicture(SIZE, crop, padding, name, enlarge_to)
+            preprocessing = EvalPreprocessing(SIZE, crop, padding, name, enlarge_to)
             signature = [tf.TensorSpec((None, None, 3), tf.uint8)]
-            ours = tf.function(lambda x, p=picture: show(x, picture=p), input_signature=signature, autograph=False)
+            ours = tf.function(
+                lambda x, p=preprocessing: show(x, preprocessing=p), input_signature=signature, autograph=False
+            )
             for height, width in sizes:
                 image = rng.integers(0, 256, (height, width, 3), np.uint8)
                 key = f"{crop} {padding} {enlarge_to} {name} {height}x{width}"
-                yield key, differences(ours(image).numpy(), host_view(image, picture))
+                yield key, differences(ours(image).numpy(), host_view(image, preprocessing))
 
 
 def decoded():
@@ -111,17 +113,17 @@ def write(directory):
     import jax
 
     from resnet_jax.data.decode import decode
-    from resnet_jax.data.eval_preprocessing import EvalPicture
+    from resnet_jax.data.eval_preprocessing import EvalPreprocessing
     from resnet_jax.programs.export.saved_model import run_saved_model, write_saved_model
     from tests.data.encoded import encode, photo
     from tests.models.networks import CIFAR, initialize, network
 
     model = network(**CIFAR | {"depth": 8, "num_classes": CLASSES, "features": 64})
     variables = jax.tree.map(np.asarray, initialize(model, np.zeros((1, SIZE, SIZE, 3), np.float32)))
-    picture = EvalPicture(SIZE, "central", 4, "area", None)
+    preprocessing = EvalPreprocessing(SIZE, "central", 4, "area", None)
 
     files = [encode(photo(20 + 3 * index, 90 - index, seed=index), "JPEG") for index in range(42)]
-    images = np.stack([host_view(decode(file), picture) for file in files])
+    images = np.stack([host_view(decode(file), preprocessing) for file in files])
     logits = model.apply(variables, images.astype(np.float32) / 64 - 2, train=False)
     mean, deviation = logits.mean(0), logits.std(0)  # of a new network they tell one class for all images
 
@@ -129,7 +131,7 @@ def write(directory):
         logits = (model.apply(variables, images.astype(np.float32) / 64 - 2, train=False) - mean) / deviation
         return {"probabilities": jax.nn.softmax(logits), "classes": logits.argmax(-1)}
 
-    write_saved_model(directory / "saved_model", predict, variables, picture=picture)
+    write_saved_model(directory / "saved_model", predict, variables, preprocessing=preprocessing)
     again = run_saved_model(directory / "saved_model", images=images[:1])["classes"]  # both in one process
     outputs = jax.jit(predict)(variables, images)
     assert again.dtype == np.int64 and again[0] == outputs["classes"][0]

@@ -24,7 +24,7 @@ def test_any_batch_on_all_platforms(name, tmp_path):
     variables = jax.tree.map(
         lambda leaf: (0.5 + rng.random(leaf.shape)).astype(leaf.dtype) * (0.1 if leaf.ndim > 1 else 1), inference.shapes
     )
-    side, path = inference.picture.image_size, tmp_path / "model.jax"
+    side, path = inference.preprocessing.image_size, tmp_path / "model.jax"
     write_jax_artifact(path, lambda images: inference.predict_step(variables, images), image_size=side)
     exported = jax.export.deserialize(bytearray(path.read_bytes()))
     assert exported.platforms == PLATFORMS

@@ -6,16 +6,16 @@ import sys
 import numpy as np
 import pytest
 
-from resnet_jax.data.eval_preprocessing import EvalPicture
+from resnet_jax.data.eval_preprocessing import EvalPreprocessing
 from resnet_jax.errors import UsageError
 from resnet_jax.programs.export.saved_model import run_saved_model, write_saved_model
 
 
 def test_without_tensorflow_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    picture = EvalPicture(12, "central", 0, "area", None)
+    preprocessing = EvalPreprocessing(12, "central", 0, "area", None)
     with pytest.raises(UsageError, match=r"^a SavedModel needs TensorFlow.*pip install -e '.\[tensorboard\]'"):
-        write_saved_model(tmp_path / "saved_model", lambda variables, images: {}, {}, picture=picture)
+        write_saved_model(tmp_path / "saved_model", lambda variables, images: {}, {}, preprocessing=preprocessing)
     assert not (tmp_path / "saved_model").exists()
     with pytest.raises(UsageError, match="needs TensorFlow"):
         run_saved_model(tmp_path, images=np.zeros((1, 12, 12, 3), np.uint8))

@@ -1,0 +1,41 @@
+"""The entry of --mode=export."""
+
+import signal
+import sys
+from pathlib import Path
+
+from resnet_jax.programs.command import Command
+from resnet_jax.reporting.progress import show_log
+from resnet_jax.reporting.workdir import Workdir
+
+
+def main(command: Command) -> int:
+    """Exports the weights that config.eval.checkpoint names; returns the exit status.
+
+    The network runs on one device, as it will where it is served: over several, bfloat16 rounds differently.
+    """
+    show_log()
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
+    )  # an exception removes the unfinished files
+    import jax  # noqa: PLC0415
+
+    from resnet_jax import experiment  # noqa: PLC0415
+    from resnet_jax.programs.export.export import check_request, export  # noqa: PLC0415
+    from resnet_jax.programs.trained_network import load_network  # noqa: PLC0415
+
+    options = experiment.export_options(command.config)
+    directory = Path(options.dir).expanduser() if options.dir else _default_directory(command)
+    check_request(directory, options.formats)
+    network = load_network(command, dtype=options.dtype, devices=jax.devices()[:1])
+    return export(*network, directory, options.formats)
+
+
+def _default_directory(command: Command) -> Path:
+    """<workdir>/exports/<name of the weights>, for example runs/digits/exports/808-ema."""
+    from resnet_jax.weights.select import selected_path  # noqa: PLC0415
+
+    workdir, weights = Workdir(command.workdir), command.config.eval
+    found = Path(selected_path(weights.checkpoint, workdir.checkpoints)).expanduser().resolve()
+    name = found.name.removesuffix(".safetensors").removesuffix(".pth")
+    return workdir.path / "exports" / "-".join(filter(None, [name, weights.weights]))
