@@ -13,7 +13,7 @@ parameter, crops of the image padded by 4 pixels, flips. The network is that of 
 projections where the image is halved. Mean and deviation are those of the source.
 """
 
-from configs import default
+from resnet_jax.configs import default
 
 
 def get_config():

@@ -13,7 +13,7 @@ and 182. Unlike the paper r1 trains on all 50,000, projects at the start of ever
 those of batch norm included, by 2e-4. docs/migrating_from_tf_r1.md says what differs from r1 on purpose.
 """
 
-from configs import default
+from resnet_jax.configs import default
 
 
 def get_config():

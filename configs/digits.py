@@ -9,7 +9,7 @@ Status:    reproduced
 The network is the smallest of He et al. 2015, section 4.2, half as wide again. Rates and crops were chosen by hand.
 """
 
-from configs import default
+from resnet_jax.configs import default
 
 
 def get_config():

@@ -17,7 +17,7 @@ Source: Kornblith et al. 2019 (arXiv 1805.08974) tune whole networks with Nester
 They search rate and decay for each data set; those here are a start.
 """
 
-from configs import default
+from resnet_jax.configs import default
 
 
 def get_config():

@@ -14,7 +14,7 @@ which also keep the result independent of the number of devices, from the large-
 Values that equal the defaults are spelled out: a recipe does not change when they do.
 """
 
-from configs import default
+from resnet_jax.configs import default
 
 
 def get_config():

@@ -11,7 +11,7 @@ mixup 0.2 and cutmix, repeated augmentation, stochastic depth. With label smooth
 soft, as in mmpretrain. Mixing draws for each image here, not for each batch.
 """
 
-from configs import default
+from resnet_jax.configs import default
 
 
 def get_config():

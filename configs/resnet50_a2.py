@@ -10,7 +10,7 @@ Source: Wightman, Touvron and Jegou 2021 (arXiv 2110.00476), table 2. A mixed cl
 of 0.2 on: timm's `bce_target_thresh`.
 """
 
-from configs import resnet50_a1
+from resnet_jax.configs import resnet50_a1
 
 
 def get_config():

@@ -10,7 +10,7 @@ Source: Wightman, Touvron and Jegou 2021 (arXiv 2110.00476), table 2: small trai
 repeated augmentation nor stochastic depth.
 """
 
-from configs import resnet50_a2
+from resnet_jax.configs import resnet50_a2
 
 
 def get_config():

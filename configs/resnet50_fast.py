@@ -12,7 +12,7 @@ to 0 at the end, decay 1e-4 but not on batch norm, label smoothing, blur-pool, 1
 run, evaluation at 256. It decays what is not named 'bn': the bias of the last layer, and the norms of shortcuts, too.
 """
 
-from configs import default
+from resnet_jax.configs import default
 
 # Epochs of a run -> the epoch at which its images grow: the first whole one at which FFCV's ramp, rounded to a multiple
 # of 32, gives 192. That of 18 is in proportion.

@@ -13,7 +13,7 @@ with 5 of 42 to 44 epochs for 8,192. MLPerf's LARS divides by |g| + decay |w|, o
 are a little longer here.
 """
 
-from configs import default
+from resnet_jax.configs import default
 
 
 def get_config():

@@ -12,7 +12,7 @@ evaluation from 232 pixels. torchvision turns its EMA decay of 0.99998 into 1 - 
 steps. Mixing draws for each image here, not for each device's batch.
 """
 
-from configs import default
+from resnet_jax.configs import default
 
 
 def get_config():

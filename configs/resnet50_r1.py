@@ -15,7 +15,7 @@ norm on each GPU, 32 images of 256 on 8: that is what the groups are. Biases of 
 decayed, that of the head is.
 """
 
-from configs import default
+from resnet_jax.configs import default
 
 
 def get_config():

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from configs import default
+from resnet_jax.configs import default
 
 
 def get_config(workdir: str = ""):

@@ -1,0 +1,130 @@
+"""Declarations of config keys: default, comment, type, bound and effect. `configs/default.py` declares every key."""
+
+import enum
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+from resnet_jax.errors import UsageError
+
+
+class Effect(enum.Enum):
+    """What a key changes, and therefore who may change it in a work directory that holds checkpoints."""
+
+    WEIGHTS = "fixed, also for --mode=eval"  # the network and its input: the stored weights depend on it
+    TRAINING = "fixed; free for --mode=eval"  # the course of training, or what its metrics mean
+    FREE = "free"  # neither the weights nor the metrics: files, threads, intervals, the other modes
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The valid numbers of a key. Numbers that are not finite are never valid."""
+
+    words: str  # end of the sentence "it must be ..."
+    accepts: Callable[[Any], bool]  # given a finite number, or a sequence of them
+
+
+AT_LEAST_0 = Bound("at least 0", lambda value: value >= 0)
+AT_LEAST_1 = Bound("at least 1", lambda value: value >= 1)
+ABOVE_0 = Bound("above 0", lambda value: value > 0)
+UINT32 = Bound("at least 0, below 2^32", lambda value: 0 <= value < 2**32)
+FRACTION = Bound("at least 0, at most 1", lambda value: 0 <= value <= 1)
+BELOW_1 = Bound("at least 0, below 1", lambda value: 0 <= value < 1)
+LOSS_SCALE = Bound("above 0, at most 2^24", lambda value: 0 < value <= 2**24)
+UP_TO_10 = Bound("at least 0, at most 10", lambda value: 0 <= value <= 10)
+AREA = Bound("two numbers, 0 < low <= high <= 1", lambda pair: len(pair) == 2 and 0 < pair[0] <= pair[1] <= 1)
+ASPECT = Bound("two numbers, 0 < low <= high", lambda pair: len(pair) == 2 and 0 < pair[0] <= pair[1])
+RGB = Bound("three numbers", lambda values: len(values) == 3)
+RGB_ABOVE_0 = Bound("three numbers above 0", lambda values: len(values) == 3 and min(values) > 0)
+SIZES = Bound(
+    "whole numbers of at least 1 pixel", lambda values: all(isinstance(size, int) and size >= 1 for size in values)
+)
+INCREASING = Bound(
+    "increasing numbers above 0",
+    lambda values: all(0 <= low < high for low, high in zip((0, *values), values, strict=False)),
+)
+ALL_AT_LEAST_0 = Bound("numbers of at least 0", lambda values: all(value >= 0 for value in values))
+
+
+@dataclass(frozen=True)
+class Key:
+    """A config key.
+
+    Args:
+      name: dotted, for example 'data.batch_size'.
+      default: its value where no recipe and no flag changes it.
+      comment: one line.
+      bound: its valid numbers, besides None for an optional key; None: any value of the type.
+      effect: who may change it.
+      optional: the type of a key that may be None, which is then its default; None: the type is that of the default.
+    """
+
+    name: str
+    default: Any
+    comment: str
+    bound: Bound | None = None
+    effect: Effect = Effect.TRAINING
+    optional: type | None = None
+
+    @property
+    def type_name(self) -> str:
+        """The type as `--help_keys` prints it, for example 'int or None'."""
+        return f"{self.optional.__name__} or None" if self.optional else type(self.default).__name__
+
+
+def build_config(keys: Iterable[Key]) -> ConfigDict:
+    """Returns the defaults as nested sections, locked: an undeclared key cannot be set."""
+    root = ConfigDict()
+    for key in keys:
+        section = root
+        *path, name = key.name.split(".")
+        for part in path:
+            if part not in section:
+                section[part] = ConfigDict()
+            section = section[part]
+        section[name] = placeholder(key.optional) if key.optional else key.default
+    return root.lock()
+
+
+def check_bounds(keys: Iterable[Key], values: Mapping[str, Any]) -> None:
+    """Raises UsageError if a value, by dotted key, is outside the bound of its key."""
+    for key in keys:
+        value = values[key.name]
+        if key.bound and value is not None and not (_is_finite(value) and key.bound.accepts(value)):
+            raise UsageError(f"config.{key.name}={value!r} is out of range: it must be {key.bound.words}")
+
+
+def changeable_when_continued(keys: Iterable[Key]) -> tuple[str, ...]:
+    """Returns the keys in which a continued run may differ from the earlier starts; see `_whole_sections`."""
+    return _whole_sections(keys, {Effect.FREE})
+
+
+def changeable_when_evaluated(keys: Iterable[Key]) -> tuple[str, ...]:
+    """Returns the keys in which an evaluation may differ from the run; see `_whole_sections`."""
+    return _whole_sections(keys, {Effect.FREE, Effect.TRAINING})
+
+
+def _whole_sections(keys: Iterable[Key], effects: set[Effect]) -> tuple[str, ...]:
+    """Returns the keys of these effects.
+
+    A top-level section of which every key has one of them is returned by its name alone, which also covers keys that a
+    work directory holds and that this version no longer declares.
+    """
+    keys = tuple(keys)
+    mixed = {_section(key) for key in keys if key.effect not in effects}
+    allowed = (key for key in keys if key.effect in effects)
+    return tuple(dict.fromkeys(key.name if _section(key) in mixed else _section(key) for key in allowed))
+
+
+def _section(key: Key) -> str:
+    return key.name.split(".")[0]
+
+
+def _is_finite(value: Any) -> bool:
+    """Returns whether a number, or every element of a sequence, is a finite number."""
+    values = value if isinstance(value, tuple | list) else [value]
+    return all(isinstance(number, int | float) and math.isfinite(number) for number in values)
