@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import augmentations_picture, schedules_picture
+from benchmarks import augmentations_picture, rooms_picture, schedules_picture
 from tests.paths import ROOT
 
 
@@ -82,9 +82,24 @@ def test_the_curves_are_those_of_r1_and_of_the_main_recipe():
 
 def test_every_config_has_a_panel(tmp_path):
     names = schedules_picture.config_names()
-    assert set(names) == {path.stem for path in (ROOT / "configs").glob("*.py")} - {"default", "run"}
+    assert set(names) == {name for name, _ in recipes()}
     schedules_picture.main(["--out", str(tmp_path / "new" / "s.png")])
     curves = {name: [schedules_picture.curve(name, *a) for a in schedules_picture.arguments(name)] for name in names}
     titles = {axes.get_title(loc="left") for axes in schedules_picture.draw(curves).axes}
     assert titles == {*names, "resnet50 and resnet50_r1"}
     assert 30_000 < (tmp_path / "new" / "s.png").stat().st_size < 600_000
+
+
+def test_the_drawing_of_the_rooms_is_that_of_the_imports():
+    assert rooms_picture.PICTURE.read_text() == rooms_picture.picture(), "run make pictures"
+
+
+def test_rooms_that_import_each_other_cannot_be_drawn():
+    assert rooms_picture.levels({"a": {"b"}, "b": set()}) == {"a": 1, "b": 0}
+    with pytest.raises(ValueError, match="a, b"):
+        rooms_picture.levels({"a": {"b"}, "b": {"a"}, "c": set()})
+
+
+def test_arrows_that_follow_from_others_are_left_out():
+    imports = {"a": {"b", "c"}, "b": {"c"}, "c": set()}
+    assert rooms_picture.reduced(imports) == {"a": {"b"}, "b": {"c"}, "c": set()}
