@@ -10,6 +10,8 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from resnet_jax.config_keys import changeable_when_continued, changeable_when_evaluated, check_bounds
+from resnet_jax.configs.default import KEYS, get_config
 from resnet_jax.data.class_names import check_same
 from resnet_jax.data.eval_preprocessing import EvalPreprocessing
 from resnet_jax.data.loader import Loader
@@ -25,9 +27,8 @@ from resnet_jax.experiment.computation import (
     weights_to_evaluate,
 )
 from resnet_jax.experiment.description import describe
-from resnet_jax.experiment.inference import Request, eval_preprocessing, requested
+from resnet_jax.experiment.inference import eval_preprocessing
 from resnet_jax.experiment.inputs import identify, make_eval_loader, make_train_loader, open_from
-from resnet_jax.experiment.limits import check_limits
 from resnet_jax.experiment.milestones import Plan, make_plan, schedule_options
 from resnet_jax.experiment.network import network_settings
 from resnet_jax.experiment.options import WeightsOptions, weights_options
@@ -36,51 +37,8 @@ from resnet_jax.training import steps
 from resnet_jax.training.schedules import create_schedule
 from resnet_jax.training.state import TrainState, WeightsKind
 
-# What a continued run may change: it decides where and how fast a run goes, not what it computes.
-MAY_CHANGE = (
-    "data.data_dir",
-    "data.num_threads",
-    "data.num_workers",
-    "data.max_bad_examples",
-    "train.max_steps",
-    "train.accumulate",
-    "train.per_device_limit",
-    "train.profile_at",
-    "train.profile_steps",
-    "eval.batch_size",
-    "eval.stop_at",
-    "eval.checkpoint",
-    "checkpoint",
-    "log",
-    "plan",
-    "predict",
-    "export",
-    "benchmark",
-    "prepare",
-)
-# What may differ where a run is only evaluated: all but the network, its weights and what it is given.
-EVALUATION_MAY_CHANGE = (
-    *(
-        "seed",
-        "data",
-        "mixing",
-        "loss",
-        "optimizer",
-        "schedule",
-        "train",
-        "eval",
-        "checkpoint",
-        "log",
-        "plan",
-        "predict",
-        "export",
-        "benchmark",
-        "prepare",
-    ),
-    *("input.flip", "input.erasing", "model.bn_group_size", "model.stochastic_depth", "model.zero_init_last_bn"),
-    *("model.kernel_init", "model.head_init", "model.init_from", "model.init_head"),
-    *("model.allow_missing", "model.init_any_input", "model.class_names"),
-)
+MAY_CHANGE = changeable_when_continued(KEYS)
+EVALUATION_MAY_CHANGE = changeable_when_evaluated(KEYS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,9 +77,7 @@ def resolve(config: ConfigDict) -> dict[str, Any]:
 
 def default_settings() -> dict[str, Any]:
     """The settings of `configs/default.py`, as `resolve` gives them."""
-    from configs import default  # noqa: PLC0415
-
-    return resolve(default.get_config())
+    return resolve(get_config())
 
 
 def build(
@@ -143,7 +99,7 @@ def build(
     Raises:
       UsageError: a value is out of range, an unknown name, or the data are missing.
     """
-    check_limits(flatten(config.to_dict()))
+    check_bounds(KEYS, flatten(config.to_dict()))
     mesh = sharding.make_mesh(devices)
     parts = count_parts(config, mesh.size)
     check_image_sizes(config)

@@ -67,9 +67,7 @@ def compile_predict_step(inference: Inference, batch_size: int) -> Compiled:
 
 
 def _abstract_batch(experiment: Experiment, loader: Loader, image_size: int) -> Batch[jax.ShapeDtypeStruct]:
-    return abstract_batch(
-        batch_size=loader.order.batch_size, image_size=image_size, sharding=over_batch(experiment.mesh)
-    )
+    return abstract_batch(batch_size=loader.batch_size, image_size=image_size, sharding=over_batch(experiment.mesh))
 
 
 def _with_variables(state: TrainState, given: dict[str, Any]) -> TrainState:

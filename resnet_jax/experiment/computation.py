@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from resnet_jax.data.class_names import fingerprint
 from resnet_jax.data.on_device import Erasing, Mixing, normalize, standardize_per_image
-from resnet_jax.distributed.mesh import make_split
+from resnet_jax.distributed.mesh import make_microbatch_split
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment.batch_division import groups_on_devices
 from resnet_jax.experiment.network import network_settings
@@ -30,7 +30,7 @@ from resnet_jax.training.gradients import (
 from resnet_jax.training.losses import create_loss
 from resnet_jax.training.optimizers import create_optimizer
 from resnet_jax.training.schedules import Schedule
-from resnet_jax.training.sharded_gradients import over_devices
+from resnet_jax.training.sharded_gradients import sum_over_devices
 from resnet_jax.training.state import TrainState, WeightsKind, make_init
 from resnet_jax.training.trainable import train_only, trainable_pattern
 from resnet_jax.weights.warm_start import warm_start_variables
@@ -130,7 +130,7 @@ def make_steps(
       UsageError: an unknown loss, or a reduction that cannot be had.
     """
     preprocess, ema = make_preprocess(config), config.ema
-    train_step = steps.make_train_step(
+    train_step = steps.make_update_step(
         gradient_fn=_of_batch(config, _make_gradient_fn(config, model, preprocess), *layout),
         optimizer=optimizer,
         schedule=schedule,
@@ -150,10 +150,11 @@ def _of_batch(config: ConfigDict, gradient_fn: GradientFn, mesh: Mesh, parts: in
     local = groups_on_devices(config, mesh.size, parts)
     if parts > 1:
         gradient_fn = accumulate(
-            gradient_fn, split_into_microbatches(parts) if local else make_split(mesh, parts=parts)
+            gradient_fn,
+            split_into_microbatches(parts) if local else make_microbatch_split(mesh, num_microbatches=parts),
         )
     if mesh.size > 1 and local:
-        return over_devices(gradient_fn, mesh, dtype=jnp.dtype(dtype))
+        return sum_over_devices(gradient_fn, mesh, dtype=jnp.dtype(dtype))
     if mesh.size > 1 and dtype == "bfloat16":
         raise UsageError(
             f"config.train.reduce_dtype='bfloat16' needs whole batch norm groups on each of {mesh.size} devices: set "

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 from resnet_jax.data.sources import Source, share_with_boxes
 from resnet_jax.experiment.computation import trained_norms
 from resnet_jax.experiment.milestones import Plan
-from resnet_jax.models.batch_norm import moves
+from resnet_jax.models.batch_norm import is_trained
 from resnet_jax.training.schedules import Schedule, rate_table
 from resnet_jax.training.state import TrainState, parameter_count
 from resnet_jax.training.trainable import only_trained, trainable_pattern
@@ -108,7 +108,7 @@ def _statistics(config: ConfigDict, abstract: TrainState) -> str:
     paths = {
         tuple(key.key for key in path[:-1]) for path, _ in jax.tree_util.tree_leaves_with_path(abstract.batch_stats)
     }
-    kept = sum(not moves(path, trained_norms(config)) for path in paths)
+    kept = sum(not is_trained(path, trained_norms(config)) for path in paths)
     return f"{kept} of {len(paths)} batch norms keep their statistics"
 
 

@@ -2,28 +2,21 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, get_args
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from resnet_jax.data.crop_stages import CropStages
 from resnet_jax.data.crops import create_eval_crop
 from resnet_jax.data.eval_preprocessing import EvalPreprocessing
 from resnet_jax.data.loader import Loader
-from resnet_jax.data.order import EvalOrder
-from resnet_jax.data.resize import create_resize
 from resnet_jax.data.sources import Source
 from resnet_jax.distributed import mesh as sharding
-from resnet_jax.errors import UsageError
 from resnet_jax.experiment.computation import check_image_sizes, make_model, make_preprocess
-from resnet_jax.experiment.limits import check_limits
 from resnet_jax.experiment.network import network_settings
-from resnet_jax.nested import flatten
 from resnet_jax.training.predict_step import PredictStep, make_predict_step
-from resnet_jax.training.state import WeightsKind
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,18 +78,16 @@ def eval_preprocessing(config: ConfigDict) -> EvalPreprocessing:
 
 def _loader_maker(preprocessing: EvalPreprocessing, devices: int) -> Callable[[Source, int], Loader]:
     crop = create_eval_crop(preprocessing.crop, size=preprocessing.image_size, padding=preprocessing.padding)
-    resize = create_resize(preprocessing.resize)
 
     def make_loader(source: Source, at_most: int) -> Loader:
         batch_size = -(-min(at_most, len(source)) // devices) * devices
         return Loader(
-            source=source,
-            order=EvalOrder(num_examples=len(source), batch_size=batch_size),
-            crops=CropStages((crop,)),
-            resize=resize,
+            source,
+            batch_size=batch_size,
+            training=False,
+            crops=crop,
+            resize=preprocessing.resize,
             enlarge_to=preprocessing.enlarge_to,
-            seed=0,  # evaluation draws nothing
-            replaces=False,
         )
 
     return make_loader

@@ -11,8 +11,6 @@ from resnet_jax.data.crop_stages import CropStages
 from resnet_jax.data.crops import create_eval_crop, create_train_crop
 from resnet_jax.data.host_augment import create_policy
 from resnet_jax.data.loader import Loader
-from resnet_jax.data.order import EvalOrder, TrainOrder
-from resnet_jax.data.resize import create_resize
 from resnet_jax.data.sources import Source, open_source
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment.batch_division import at_most_at_once
@@ -64,26 +62,20 @@ def make_train_loader(config: ConfigDict, source: Source, plan: Plan) -> Loader:
     sizes = (*data.progressive.sizes, data.image_size)
     crops = CropStages(
         tuple(create_train_crop(size=size, **data.train_crop) for size in sizes),
-        untils=tuple(round(epoch * plan.steps_per_epoch) for epoch in data.progressive.until_epochs),
+        end_steps=tuple(round(epoch * plan.steps_per_epoch) for epoch in data.progressive.until_epochs),
     )
-    if crops.untils and crops.untils[-1] >= plan.schedule_steps:
+    if crops.end_steps and crops.end_steps[-1] >= plan.schedule_steps:
         raise UsageError(
             f"config.data.progressive.until_epochs={tuple(data.progressive.until_epochs)}: the run has "
             f"{plan.schedule_steps / plan.steps_per_epoch:.4g} epochs and would never come to {data.image_size} pixels"
         )
-    order = TrainOrder(
-        num_examples=len(source),
-        batch_size=data.batch_size,
-        seed=config.seed,
-        repeats=data.repeats,
-        spread=groups,  # copies of an image are no neighbours in batch norm
-    )
     return Loader(
-        source=source,
-        order=order,
+        source,
+        batch_size=data.batch_size,
         crops=crops,
         augment=create_policy(**data.augment),
-        replaces=True,
+        repeats=data.repeats,
+        num_groups=groups,
         **_loader_options(config),
     )
 
@@ -98,17 +90,17 @@ def make_eval_loader(config: ConfigDict, source: Source, devices: int) -> Loader
     wanted = min(wanted, len(source))
     size = config.eval.image_size or config.data.image_size
     return Loader(
-        source=source,
-        order=EvalOrder(num_examples=len(source), batch_size=-(-wanted // devices) * devices),  # padding is masked
-        crops=CropStages((create_eval_crop(size=size, **config.data.eval_crop),)),
-        replaces=False,
+        source,
+        batch_size=-(-wanted // devices) * devices,  # rounded up: the loader pads and masks the last batch
+        training=False,
+        crops=create_eval_crop(size=size, **config.data.eval_crop),
         **_loader_options(config),
     )
 
 
 def _loader_options(config: ConfigDict) -> dict[str, Any]:
     return {
-        "resize": create_resize(config.data.resize),
+        "resize": config.data.resize,
         "enlarge_to": config.data.enlarge_to,
         "seed": config.seed,
         "process_index": jax.process_index(),

@@ -8,17 +8,22 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from resnet_jax import experiment as experiments
 from resnet_jax.analysis.measure.end_to_end import measure_end_to_end
+from resnet_jax.analysis.measure.first_step import measure_first_step
 from resnet_jax.analysis.measure.loader import measure_loader
 from resnet_jax.analysis.measure.step import measure_step
 from resnet_jax.analysis.measure.windows import Windows
 from resnet_jax.data.feed import cores, decoders
 from resnet_jax.errors import UsageError
-from resnet_jax.experiment import BenchmarkRequest, Experiment
-from resnet_jax.files import write_json
+from resnet_jax.experiment import BenchmarkOptions, Experiment
+from resnet_jax.files import check_writable, write_json
+from resnet_jax.programs.command import Command
 from resnet_jax.reporting import provenance
 from resnet_jax.reporting.bottleneck import advice, shares_line
+from resnet_jax.reporting.progress import show_log
 from resnet_jax.reporting.time_accounting import TRAINING
+from resnet_jax.reporting.workdir import Workdir
 
 logger = logging.getLogger(__name__)
 
@@ -29,9 +34,21 @@ _MEASURES: dict[str, Callable[[Experiment, Windows], dict[str, Any]]] = {
 }
 
 
+def main(command: Command) -> int:
+    """Runs --mode=benchmark; returns the exit status."""
+    show_log()
+    options, settings = experiments.benchmark_options(command.config), experiments.resolve(command.config)
+    workdir = Workdir(command.workdir)
+    path = Path(options.json).expanduser() if options.json else record_path(workdir.path / "benchmarks")
+    check_writable(path, key="config.benchmark.json")
+    # Measured first, in processes of their own: this one has not taken the devices yet.
+    first_step = measure_first_step(settings) if "first_step" in options.measurements else None
+    return benchmark(experiments.build(command.config), options, first_step, settings=settings, path=path)
+
+
 def benchmark(
     experiment: Experiment,
-    request: BenchmarkRequest,
+    options: BenchmarkOptions,
     first_step: Mapping[str, Any] | None,
     *,
     settings: Mapping[str, Any],
@@ -41,7 +58,7 @@ def benchmark(
 
     Args:
       experiment: what is measured.
-      request: which parts of it, and how often.
+      options: the measurements and their windows.
       first_step: what `measure_first_step` found; None: it was not asked for.
       settings: the resolved config, for the record.
       path: of the record; overwritten.
@@ -51,7 +68,7 @@ def benchmark(
     """
     for part in ("devices", "data", "model"):
         logger.info("%-12s %s", part, experiment.description[part])
-    windows = Windows(request.windows, request.window_steps, request.warmup_steps)
+    windows = Windows(options.windows, options.window_steps, options.warmup_steps)
     logger.info(
         "%-12s medians of %d windows of %d steps (smallest to largest), after %d to warm up",
         "method",
@@ -60,7 +77,7 @@ def benchmark(
     found: dict[str, Any] = {} if first_step is None else {"first_step": first_step}
     _show(first_step_lines(first_step) if first_step else {})
     for part, measure in _MEASURES.items():
-        if part in request.parts:
+        if part in options.measurements:
             found[part] = measure(experiment, windows)
             _show(_LINES[part](found[part]))
     _show(_limit_lines(experiment, found))

@@ -6,15 +6,28 @@ from typing import Any
 
 import jax
 
+from resnet_jax import experiment as experiments
 from resnet_jax.analysis.run_forecast import RunForecast, make_forecast
 from resnet_jax.analysis.step_cost import StepCost, find_step_cost, scaled
+from resnet_jax.analysis.tpu_topology import topology_devices
 from resnet_jax.data.loader import Loader
 from resnet_jax.experiment import Experiment
 from resnet_jax.files import check_writable, write_json
+from resnet_jax.programs.command import Command
 from resnet_jax.reporting import provenance
 from resnet_jax.reporting.bottleneck import duration
+from resnet_jax.reporting.progress import show_log
 
 logger = logging.getLogger(__name__)
+
+
+def main(command: Command) -> int:
+    """Runs --mode=plan; returns the exit status."""
+    show_log()
+    options = experiments.plan_options(command.config)
+    devices = None if options.topology is None else topology_devices(options.topology)
+    built = experiments.build(command.config, devices=devices)
+    return plan(built, topology=options.topology, json_path=options.json)
 
 
 def plan(experiment: Experiment, *, topology: str | None = None, json_path: str | None = None) -> int:
@@ -70,9 +83,9 @@ def _forecast_lines(forecast: RunForecast) -> dict[str, str]:
 
 def _least_seconds(loader: Loader, total_steps: int, needs: dict[int, StepCost]) -> float | None:
     """The least time of all steps of a run; None: unknown."""
-    edges = [0, *(min(until, total_steps) for until in loader.crops.untils), total_steps]
+    edges = [0, *(min(until, total_steps) for until in loader.crop_stages.end_steps), total_steps]
     seconds = 0.0
-    for crop, start, end in zip(loader.crops.crops, edges, edges[1:], strict=False):
+    for crop, start, end in zip(loader.crop_stages.crops, edges, edges[1:], strict=False):
         least = needs[crop.size].least_time
         if least is None:
             return None
@@ -88,7 +101,7 @@ def _record(experiment: Experiment, forecast: RunForecast, needs: dict[int, Step
     return {
         "steps_per_epoch": plan.steps_per_epoch,
         "total_steps": plan.total_steps,
-        "batch_size": experiment.train_loader.order.batch_size,
+        "batch_size": experiment.train_loader.batch_size,
         "parts": experiment.parts,
         "dtype": experiment.dtype,
         "devices": experiment.mesh.size,

@@ -1,79 +1,75 @@
-"""Predictions for image files: the likeliest classes of each, as lines of JSON or of a table."""
+"""--mode=predict: the likeliest classes of image files, as lines of a table or of JSON."""
 
-import dataclasses
 import json
 import logging
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from resnet_jax import experiment
 from resnet_jax.data.batch import UNREADABLE
 from resnet_jax.data.feed import device_batches, host_batches
 from resnet_jax.data.loader import Loader
-from resnet_jax.data.sources.files import FilesSource
+from resnet_jax.data.sources.files import FilesSource, list_images
 from resnet_jax.distributed.mesh import put_on_devices, replicated
-from resnet_jax.errors import UsageError
-from resnet_jax.experiment import Inference
+from resnet_jax.experiment import PredictOptions
 from resnet_jax.experiment.compile import compile_predict_step
-from resnet_jax.weights.select import SelectedWeights
+from resnet_jax.programs.command import Command
+from resnet_jax.programs.command_line import allow_any_file_names
+from resnet_jax.programs.trained_network import TrainedNetwork, load_network
+from resnet_jax.reporting.progress import show_log
+from resnet_jax.text import json_number, printable
 
 logger = logging.getLogger(__name__)
 
-_WIDEST_PATH, _WIDEST_NAME = 60, 24  # columns of a table that paths and names are padded to
+_WIDEST_PATH, _WIDEST_NAME = 60, 24  # columns to which the table pads paths and class names at most
 
 
-@dataclasses.dataclass(frozen=True)
-class Wanted:
-    """What is to be said of each image, and how."""
-
-    top_k: int
-    format: str  # 'table' or 'json'
-    batch_size: int
-
-    def __post_init__(self):
-        if self.format not in ("table", "json"):
-            raise UsageError(f"config.predict.format={self.format!r} is not one of table, json")
+def main(command: Command) -> int:
+    """Predicts the classes of the image files that the command names; returns the exit status."""
+    show_log(stream=sys.stderr)  # stdout is for the predictions
+    allow_any_file_names()
+    options = experiment.predict_options(command.config)
+    paths = list_images(list(command.paths), sys.stdin or ())
+    return predict(load_network(command), paths, options)
 
 
-def predict(
-    inference: Inference, selected: SelectedWeights, class_names: Sequence[str], paths: Sequence[str], wanted: Wanted
-) -> int:
-    """Prints a line for each file, in order; those that cannot be read are said, and the rest goes on.
+def predict(network: TrainedNetwork, paths: Sequence[str], options: PredictOptions) -> int:
+    """Prints a line for each file, in order. The line of a file that cannot be read holds the error.
 
     Args:
-      inference: from files to probabilities.
-      selected: the weights.
-      class_names: of the outputs.
-      paths: of image files.
-      wanted: what is said of each.
+      network: the network, its weights and the names of its classes.
+      paths: image files.
+      options: format and length of a line, and the batch size.
 
     Returns:
-      The exit status: 0, or 2 if not one of the files could be read.
+      The exit status: 0, or 2 if none of the files could be read.
     """
-    loader = inference.make_loader(FilesSource(paths), wanted.batch_size)
-    line = _json_line if wanted.format == "json" else _TableLine(paths, class_names)
-    bad = 0
-    for path, found in zip(paths, _outputs(inference, selected, loader), strict=True):
-        if isinstance(found, str):
-            bad += 1
-            answer: dict[str, Any] = {"path": path, "error": found}
+    loader = network.inference.make_loader(FilesSource(paths), options.batch_size)
+    format_line = json.dumps if options.format == "json" else _TableLine(paths, network.class_names)
+    num_unreadable = 0
+    for path, outputs in zip(paths, _outputs(network, loader), strict=True):
+        if isinstance(outputs, str):
+            num_unreadable += 1
+            answer: dict[str, Any] = {"path": path, "error": outputs}
         else:
-            answer = {"path": path, "predictions": _likeliest(*found, class_names, wanted.top_k)}
-        print(line(answer), flush=True)
-    if bad:
-        logger.warning("unreadable   %d of %d files", bad, len(paths))
-    return 2 if bad == len(paths) else 0
+            answer = {"path": path, "predictions": _likeliest(*outputs, network.class_names, options.top_k)}
+        print(format_line(answer), flush=True)
+    if num_unreadable:
+        logger.warning("unreadable   %d of %d files", num_unreadable, len(paths))
+    return 2 if num_unreadable == len(paths) else 0
 
 
-def _outputs(inference: Inference, selected: SelectedWeights, loader: Loader) -> Iterator[tuple[np.ndarray, int] | str]:
-    """Of each file in turn: probabilities [K] and the first class; or why it cannot be read."""
-    step = compile_predict_step(inference, loader.order.batch_size)
-    variables = put_on_devices(selected.variables, replicated(inference.mesh))
-    size = loader.order.batch_size
+def _outputs(network: TrainedNetwork, loader: Loader) -> Iterator[tuple[np.ndarray, int] | str]:
+    """Yields for each file its probabilities [K] float32 and its first class, or the reason it cannot be read."""
+    inference, batch_size = network.inference, loader.batch_size
+    step = compile_predict_step(inference, batch_size)
+    variables = put_on_devices(network.weights.variables, replicated(inference.mesh))
     loaded = host_batches(loader, start=0, stop=loader.num_batches, num_threads=None, num_workers=0)
-    labels: list[np.ndarray] = []  # of batches that are on their way through the devices
+    labels: list[np.ndarray] = []  # of each batch; `device_batches` reads ahead of the step
 
     def batches() -> Iterator:
         for batch, _ in loaded:
@@ -82,51 +78,40 @@ def _outputs(inference: Inference, selected: SelectedWeights, loader: Loader) ->
 
     for number, batch in enumerate(device_batches(batches(), mesh=inference.mesh)):
         outputs = jax.device_get(step(variables, batch.image))
-        for row, index in enumerate(range(number * size, min((number + 1) * size, len(loader.source)))):
-            readable = labels[number][row] != UNREADABLE
-            if readable:
+        first = number * batch_size
+        for row, index in enumerate(range(first, min(first + batch_size, len(loader.source)))):
+            if labels[number][row] != UNREADABLE:
                 yield outputs["probabilities"][row], int(outputs["classes"][row])
             else:
-                yield loader.problem(index) or "it could not be read at first"
+                yield loader.read_error(index) or "it could not be read at the first attempt"
 
 
 def _likeliest(probabilities: np.ndarray, first: int, class_names: Sequence[str], top_k: int) -> list[dict[str, Any]]:
-    """The class that is first by the logits, then by probability; equal ones by number."""
+    """The top k classes as JSON values, by falling probability, then by number.
+
+    `first`, the class of the largest logit, comes first: probabilities can round to equal values.
+    """
     order = np.argsort(-probabilities, kind="stable")
     order = np.concatenate([[first], order[order != first]])[:top_k]
     return [
-        {"class": int(label), "name": class_names[label], "probability": _finite(float(probabilities[label]))}
+        {"class": int(label), "name": class_names[label], "probability": json_number(float(probabilities[label]))}
         for label in order
     ]
 
 
-def _finite(value: float) -> float | None:
-    """JSON has no NaN."""
-    return value if np.isfinite(value) else None
-
-
-def _json_line(answer: dict[str, Any]) -> str:
-    return json.dumps(answer)
-
-
 class _TableLine:
-    """Lines of a table: the path, then probabilities in percent, each with its class."""
+    """Formats a line of the table: the path, then for each class its probability in percent and its name."""
 
     def __init__(self, paths: Sequence[str], class_names: Sequence[str]):
         self._width = min(_WIDEST_PATH, max(map(len, paths)))
         self._name_width = min(_WIDEST_NAME, max(map(len, class_names)))
 
     def __call__(self, answer: dict[str, Any]) -> str:
-        path = _printable(answer["path"]).ljust(self._width)
+        path = printable(answer["path"]).ljust(self._width)
         if "error" in answer:
             return f"{path}  cannot be read: {answer['error']}"
         return "  ".join([path, *map(self._cell, answer["predictions"])]).rstrip()
 
     def _cell(self, found: dict[str, Any]) -> str:
         percent = "  NaN" if found["probability"] is None else f"{100 * found['probability']:5.1f}"
-        return f"{percent} % {_printable(found['name']):<{self._name_width}}"
-
-
-def _printable(name: str) -> str:
-    """Without what would break a line or speak to the terminal; bytes that are no UTF-8 stay."""
-    return "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else repr(c)[1:-1] for c in name)
+        return f"{percent} % {printable(found['name']):<{self._name_width}}"

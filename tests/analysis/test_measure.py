@@ -6,7 +6,7 @@ from resnet_jax.analysis.measure.loader import measure_loader
 from resnet_jax.analysis.measure.step import measure_step
 from resnet_jax.analysis.measure.windows import Windows, rates, spread, time_windows
 from resnet_jax.errors import UsageError
-from resnet_jax.experiment import benchmark_requested
+from resnet_jax.experiment import benchmark_options
 from resnet_jax.programs.benchmark import first_step_lines, record_path
 from tests.tiny import tiny_config
 
@@ -79,12 +79,12 @@ def test_together_says_where_the_time_went(tiny):
 
 
 def test_parts_are_checked_before_anything_is_measured():
-    assert benchmark_requested(tiny_config({"benchmark.parts": ("step",)})).parts == ("step",)
+    assert benchmark_options(tiny_config({"benchmark.parts": ("step",)})).measurements == ("step",)
     for wrong, message in ((("disk",), "'disk' is not one; name some of first_step, step"), ((), "it is empty; name")):
         with pytest.raises(UsageError, match=message):
-            benchmark_requested(tiny_config({"benchmark.parts": wrong}))
+            benchmark_options(tiny_config({"benchmark.parts": wrong}))
     with pytest.raises(UsageError, match=r"benchmark.windows=0 is out of range: it must be at least 1"):
-        benchmark_requested(tiny_config({"benchmark.windows": 0}))
+        benchmark_options(tiny_config({"benchmark.windows": 0}))
 
 
 def test_records_have_names_that_sort_by_time(tmp_path):

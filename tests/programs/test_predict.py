@@ -8,7 +8,10 @@ import pytest
 from resnet_jax.data.decode import decode
 from resnet_jax.data.sources import open_source
 from resnet_jax.errors import UsageError
-from resnet_jax.programs.predict import Wanted, predict
+from resnet_jax.experiment import PredictOptions, predict_options
+from resnet_jax.programs.predict import predict
+from resnet_jax.programs.trained_network import TrainedNetwork
+from tests.tiny import tiny_config
 from tests.weights.untrained_weights import untrained
 
 NAMES = tuple("abcdefghij")
@@ -28,7 +31,7 @@ def files(tmp_path_factory):
 
 def lines(capsys, paths, *, changes=None, **wanted):
     options = {"top_k": 3, "format": "json", "batch_size": 8} | wanted
-    status = predict(*untrained(changes), NAMES, paths, Wanted(**options))
+    status = predict(TrainedNetwork(*untrained(changes), NAMES), paths, PredictOptions(**options))
     return status, capsys.readouterr().out.splitlines()
 
 
@@ -79,7 +82,7 @@ def test_no_more_classes_than_there_are(capsys, files):
 def test_what_is_not_a_number_is_null(capsys, files, monkeypatch):
     inference, selected = untrained()
     selected.variables["params"]["head"]["bias"][:] = np.nan
-    assert predict(inference, selected, NAMES, files[:1], Wanted(top_k=1, format="json", batch_size=8)) == 0
+    assert predict(TrainedNetwork(inference, selected, NAMES), files[:1], PredictOptions(1, "json", 8)) == 0
     assert json.loads(capsys.readouterr().out)["predictions"][0]["probability"] is None
 
 
@@ -92,4 +95,4 @@ def test_names_that_would_break_a_line_are_written_otherwise(capsys, files, tmp_
 
 def test_an_unknown_format_is_an_error():
     with pytest.raises(UsageError, match=r"config.predict.format='xml' is not one of table, json"):
-        Wanted(top_k=1, format="xml", batch_size=8)
+        predict_options(tiny_config({"predict.format": "xml"}))

@@ -9,8 +9,8 @@ import pytest
 from resnet_jax import experiment
 from resnet_jax.data.loader import Loader
 from resnet_jax.distributed.stop_requests import StopRequests
-from resnet_jax.programs import train as training
-from resnet_jax.programs.train import train
+from resnet_jax.programs.train import run as training
+from resnet_jax.programs.train.run import train
 from resnet_jax.reporting.time_accounting import PHASES, process_age
 from resnet_jax.reporting.workdir import Workdir
 from tests.tiny import tiny_config

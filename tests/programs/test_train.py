@@ -13,8 +13,8 @@ from resnet_jax.distributed.signals import STOPPED
 from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment.compile import compile_train_steps, initial_state
-from resnet_jax.programs import train as training
-from resnet_jax.programs.train import train
+from resnet_jax.programs.train import run as training
+from resnet_jax.programs.train.run import train
 from resnet_jax.reporting.workdir import Workdir
 from tests.tiny import tiny_config
 

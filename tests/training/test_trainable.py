@@ -8,7 +8,7 @@ from resnet_jax import experiment
 from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment.compile import compile_train_steps, initial_state
-from resnet_jax.programs.train import train
+from resnet_jax.programs.train.run import train
 from resnet_jax.reporting.workdir import Workdir
 from resnet_jax.training.optimizers import leaf_path
 from resnet_jax.training.trainable import apply_updates, only_trained, train_only, trainable_pattern, with_frozen

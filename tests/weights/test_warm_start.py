@@ -16,7 +16,7 @@ from resnet_jax.errors import UsageError
 from resnet_jax.experiment import inputs
 from resnet_jax.experiment.compile import initial_state
 from resnet_jax.experiment.network import network_settings
-from resnet_jax.programs.train import train
+from resnet_jax.programs.train.run import train
 from resnet_jax.reporting.workdir import Workdir
 from resnet_jax.training.optimizers import leaf_path
 from resnet_jax.weights import read_weights, write_safetensors

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import resnet_jax
 from resnet_jax.errors import UsageError
 
 # Every program is kept, not only those that take a second to compile.
@@ -25,36 +26,42 @@ _CHANGES: dict[str, dict[str, Any]] = {
 }
 
 
-def measure_first_step(settings: Mapping[str, Any], program: Path) -> dict[str, Any]:
-    """Starts training twice, in processes of their own: with an empty compile cache, then with the same one filled.
+def measure_first_step(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Starts training twice in child processes: with an empty compile cache, then with the cache of the first start.
 
     Args:
       settings: the resolved config.
-      program: main.py.
 
     Returns:
-      For 'cold' and 'warm': seconds from the start of the process until the results of the first step were there, and
-      what they were spent on until it was in the log.
+      For 'cold' and 'warm': `seconds` from the start of the process to the results of the first step, and their
+      `parts`, by phase.
 
     Raises:
-      UsageError: a run ended before its first step.
+      UsageError: a child process ended before its first step.
     """
+    changed = {section: {**settings[section], **keys} for section, keys in _CHANGES.items()}
     with tempfile.TemporaryDirectory(prefix="first_step-") as scratch:
-        config = Path(scratch, "config")
-        config.mkdir()
-        changed = {section: {**settings[section], **keys} for section, keys in _CHANGES.items()}
-        (config / "config.json").write_text(json.dumps({**settings, **changed}))
-        return {name: _run(program, Path(scratch), name) for name in ("cold", "warm")}
+        return {name: _run({**settings, **changed}, Path(scratch), name) for name in ("cold", "warm")}
 
 
-def _run(program: Path, scratch: Path, name: str) -> dict[str, Any]:
+def _run(settings: Mapping[str, Any], scratch: Path, name: str) -> dict[str, Any]:
+    """Trains in a new work directory; a command that names only --workdir takes the config.json in it."""
     workdir = scratch / name
-    command = [sys.executable, str(program), f"--config={program.parent / 'configs' / 'run.py'}:{scratch / 'config'}"]
+    workdir.mkdir()
+    (workdir / "config.json").write_text(json.dumps(settings))
     environment = {**os.environ, **_KEEP_ALL, "JAX_COMPILATION_CACHE_DIR": str(scratch / "cache")}
+    search = [
+        str(Path(resnet_jax.__file__).parents[1]),
+        environment.get("PYTHONPATH", ""),
+    ]  # a checkout may not be installed
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, search))
     errors = scratch / f"{name}.log"  # a pipe that nobody reads would stop the run when it is full
     with errors.open("w") as log:
         process = subprocess.Popen(
-            [*command, f"--workdir={workdir}"], env=environment, stdout=subprocess.DEVNULL, stderr=log
+            [sys.executable, "-m", "resnet_jax", f"--workdir={workdir}"],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
         )
         _stop_after_first_step(process, workdir / "metrics.jsonl")
         process.wait()

@@ -16,18 +16,21 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from resnet_jax import experiment
 from resnet_jax.data.hashing import permute
 from resnet_jax.data.sources.tfds import data_root
 from resnet_jax.distributed.signals import STOPPED, Signals
 from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.errors import UsageError
 from resnet_jax.files import locked
+from resnet_jax.programs.command import Command
 from resnet_jax.programs.prepare.archives import Images
 from resnet_jax.programs.prepare.builder import Imagenet2012, Split
 from resnet_jax.programs.prepare.counter import Counter, StoppedError
 from resnet_jax.programs.prepare.examples import Example, Maker
 from resnet_jax.programs.prepare.shrinking import Shrink
 from resnet_jax.programs.prepare.survey import Contents, archives_in, survey
+from resnet_jax.reporting.progress import show_log
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +61,12 @@ class Target:
     def directory(self) -> Path:
         """Where TFDS looks for it."""
         return self.root / self.name / str(Imagenet2012.VERSION)
+
+
+def main(command: Command) -> int:
+    """Runs --mode=prepare; returns the exit status."""
+    show_log()
+    return prepare(**experiment.prepare_options(command.config))
 
 
 def prepare(

@@ -18,7 +18,7 @@ from resnet_jax.experiment.compile import compile_eval_step
 from resnet_jax.programs.evaluation import certificate
 from resnet_jax.programs.evaluation.evaluate import evaluate
 from resnet_jax.programs.evaluation.wilson import wilson
-from resnet_jax.programs.train import train
+from resnet_jax.programs.train.run import train
 from resnet_jax.reporting.workdir import Workdir
 from resnet_jax.training.steps import EvalStep
 from resnet_jax.weights import read_weights

@@ -1,0 +1,101 @@
+"""The options of the programs: sections of a config as typed, checked tuples."""
+
+from typing import Any, NamedTuple, get_args
+
+from ml_collections import ConfigDict
+
+from resnet_jax.config_keys import check_bounds
+from resnet_jax.configs.default import KEYS
+from resnet_jax.errors import UsageError
+from resnet_jax.nested import flatten
+from resnet_jax.training.state import WeightsKind
+
+MEASUREMENTS = ("first_step", "step", "loader", "together")
+
+
+class WeightsOptions(NamedTuple):
+    """Which weights are evaluated, used for predictions or exported."""
+
+    checkpoint: str  # 'latest', 'best', a step in digits, or a path
+    kind: WeightsKind | None  # None: the average if there is one, else the trained weights
+    class_names_file: str | None
+    num_classes: int | None  # number of outputs; None: that of the weights
+    any_input: bool  # accept weights trained with another padding or normalisation
+
+
+class PredictOptions(NamedTuple):
+    """What is printed for each image."""
+
+    top_k: int  # classes
+    format: str  # 'table' or 'json'
+    batch_size: int
+
+
+class ExportOptions(NamedTuple):
+    """What is exported."""
+
+    dir: str | None  # must not exist; None: <workdir>/exports/<name of the weights>
+    formats: tuple[str, ...]
+    dtype: str  # of the activations
+
+
+class PlanOptions(NamedTuple):
+    """What a plan is made for."""
+
+    topology: str | None  # name of the TPUs to compile for; None: the devices of this machine
+    json: str | None  # file for the plan
+
+
+class BenchmarkOptions(NamedTuple):
+    """What is measured, and in how many windows."""
+
+    measurements: tuple[str, ...]  # of `MEASUREMENTS`
+    windows: int
+    window_steps: int
+    warmup_steps: int
+    json: str | None  # file for the record
+
+
+def weights_options(config: ConfigDict) -> WeightsOptions:
+    """Reads which weights to load. Raises UsageError for any value of the config out of range."""
+    check_bounds(KEYS, flatten(config.to_dict()))
+    kind = config.eval.weights
+    if kind not in (None, *get_args(WeightsKind)):
+        raise UsageError(f"config.eval.weights={kind!r} is not one of {', '.join(get_args(WeightsKind))}")
+    model = config.model
+    return WeightsOptions(config.eval.checkpoint, kind, model.class_names, model.num_classes, model.init_any_input)
+
+
+def predict_options(config: ConfigDict) -> PredictOptions:
+    """Reads the section. Raises UsageError for an unknown format."""
+    options = PredictOptions(**config.predict)
+    if options.format not in ("table", "json"):
+        raise UsageError(f"config.predict.format={options.format!r} is not one of table, json")
+    return options
+
+
+def export_options(config: ConfigDict) -> ExportOptions:
+    """Reads the section; `check_request` of the export checks the directory and the formats."""
+    return ExportOptions(**config.export)
+
+
+def plan_options(config: ConfigDict) -> PlanOptions:
+    """Reads the section."""
+    return PlanOptions(**config.plan)
+
+
+def prepare_options(config: ConfigDict) -> dict[str, Any]:
+    """The keyword arguments of `prepare`, which checks them."""
+    return {"data_dir": config.data.data_dir, **config.prepare}
+
+
+def benchmark_options(config: ConfigDict) -> BenchmarkOptions:
+    """Reads the section. Raises UsageError for a value of the config out of range or an unknown measurement."""
+    check_bounds(KEYS, flatten(config.to_dict()))
+    options = dict(config.benchmark)
+    measurements = tuple(options.pop("parts"))
+    unknown = [name for name in measurements if name not in MEASUREMENTS]
+    if unknown or not measurements:
+        wrong = f"{unknown[0]!r} is not one" if unknown else "it is empty"
+        raise UsageError(f"config.benchmark.parts={measurements}: {wrong}; name some of {', '.join(MEASUREMENTS)}")
+    return BenchmarkOptions(measurements=measurements, **options)

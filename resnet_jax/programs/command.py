@@ -1,0 +1,52 @@
+"""A parsed command line, and the table of modes."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+
+class Mode(NamedTuple):
+    """A value of --mode."""
+
+    program: str  # module whose `main(command)` runs it and returns the exit status
+    purpose: str  # one line for --help
+    run_again: str  # what running the same command again does, for error messages: 'to continue'
+    many_processes: bool = False  # whether several processes can run it together
+    takes_paths: bool = False  # whether words that are not flags are allowed
+
+
+_PROGRAMS = "resnet_jax.programs"
+MODES = {
+    "train": Mode(f"{_PROGRAMS}.train.main", "train, or continue a run", "to continue", many_processes=True),
+    "eval": Mode(
+        f"{_PROGRAMS}.evaluation.main",
+        "evaluate a checkpoint and write a certificate of the result",
+        "to evaluate",
+        many_processes=True,
+    ),
+    "predict": Mode(
+        f"{_PROGRAMS}.predict", "print the likeliest classes of image files", "to predict", takes_paths=True
+    ),
+    "export": Mode(f"{_PROGRAMS}.export.main", "write the model as a JAX artifact or a TF SavedModel", "to export"),
+    "plan": Mode(f"{_PROGRAMS}.plan", "compile only: print memory, FLOPs and the least time of a run", "to plan"),
+    "benchmark": Mode(f"{_PROGRAMS}.benchmark", "measure the training speed of this machine", "to benchmark"),
+    "prepare": Mode(f"{_PROGRAMS}.prepare.prepare", "make the ImageNet data set from its archives", "to begin anew"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A command line, parsed."""
+
+    mode: str  # key of `MODES`
+    config: Any  # the ConfigDict, read by `resnet_jax.experiment` only
+    workdir: str
+    paths: tuple[str, ...] = ()  # image files and folders, or '-' for a list on stdin
+    coordinator: str | None = None  # HOST:PORT of process 0; None: found from the cluster's environment
+    num_processes: int | None = None
+    process_id: int | None = None
+    join_timeout: float = 300.0  # seconds to wait for the other processes
+
+    @property
+    def run_again(self) -> str:
+        """What running the same command again does: 'to continue'."""
+        return MODES[self.mode].run_again

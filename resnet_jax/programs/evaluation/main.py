@@ -1,0 +1,31 @@
+"""The entry of --mode=eval."""
+
+from resnet_jax.programs.command import Command
+from resnet_jax.programs.session import open_session
+from resnet_jax.reporting.workdir import Workdir
+
+
+def main(command: Command) -> int:
+    """Evaluates the weights that config.eval.checkpoint names; returns the exit status.
+
+    The session is opened first, and the rest is imported inside it: importing takes seconds in which a signal
+    must already stop the evaluation properly.
+    """
+    workdir = Workdir(command.workdir)
+    which = command.config.eval.checkpoint
+    of_the_run = which in ("latest", "best") or which.isdigit()
+    with open_session(command, workdir, must_hold_a_run=of_the_run) as (channel, requests):
+        from resnet_jax import experiment  # noqa: PLC0415
+        from resnet_jax.experiment.compile import keep_programs  # noqa: PLC0415
+        from resnet_jax.programs.evaluation.evaluate import evaluate  # noqa: PLC0415
+        from resnet_jax.programs.run_identity import check_same_run  # noqa: PLC0415
+
+        settings = experiment.resolve(command.config)
+        if channel.is_main:
+            defaults = experiment.default_settings()
+            workdir.check(settings, may_change=experiment.EVALUATION_MAY_CHANGE, defaults=defaults)
+        check_same_run(channel, settings, workdir)
+        with channel.first():  # process 0 first: it may index or prepare the data
+            built = experiment.build(command.config, cache_dir=workdir.path, training=False)
+        keep_programs()
+        return evaluate(built, workdir, requests, channel)

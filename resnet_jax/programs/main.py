@@ -1,0 +1,78 @@
+"""The command line: defines the flags, and calls the program of --mode."""
+
+import importlib
+import logging as stdlib_logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from resnet_jax.errors import UsageError, disk_full_as_usage_error
+from resnet_jax.programs import command_line
+from resnet_jax.programs.command import MODES, Command
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "The recipe, as configs/digits.py.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run; default: runs/<name of the recipe>.")
+_MODE = flags.DEFINE_enum("mode", "train", list(MODES), "What to do.")
+# For a run of several processes; detected on TPU pods, GKE, Slurm and Open MPI (docs/scaling.md).
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, the same in all processes.")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes; 1: run alone.", lower_bound=1)
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.", lower_bound=0)
+_JOIN_TIMEOUT = flags.DEFINE_float("join_timeout", 300.0, "Seconds to wait for other processes.", lower_bound=0.1)
+
+
+def run() -> None:
+    """Runs the command line of this process, and exits."""
+    app.run(main, flags_parser=command_line.parse)
+
+
+def main(argv: list[str]) -> None:
+    """Runs one mode and exits with its status."""
+    if not any(arg.startswith("--verbosity") for arg in sys.argv):
+        logging.set_verbosity(logging.FATAL)  # Orbax also logs the errors that it raises
+        stdlib_logging.getLogger("jax").setLevel(stdlib_logging.WARNING)
+    try:
+        command = _command(argv[1:])
+        with disk_full_as_usage_error(command.run_again):
+            status = importlib.import_module(MODES[command.mode].program).main(command)
+    except UsageError as error:
+        command_line.fail(str(error), error.exit_status)
+    except BrokenPipeError:  # the reader of stdout has closed it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    sys.exit(status)
+
+
+def _command(words: list[str]) -> Command:
+    """The flags as one object. Raises UsageError for what the mode does not take; JAX is not loaded yet."""
+    mode = _MODE.value
+    if words and not MODES[mode].takes_paths:
+        raise UsageError(f"{words[0]!r} is no flag: flags begin with --, as --config.data.batch_size=256")
+    if _CONFIG.value is None:
+        raise UsageError(command_line.NO_CONFIG)
+    several = _COORDINATOR.value or _PROCESS_ID.value is not None or (_NUM_PROCESSES.value or 1) > 1
+    if several and not MODES[mode].many_processes:
+        raise UsageError(f"--mode={mode} is for one process: leave out --coordinator, --num_processes and --process_id")
+    return Command(
+        mode=mode,
+        config=_CONFIG.value,
+        workdir=_WORKDIR.value or str(default_workdir()),
+        paths=tuple(words),
+        coordinator=_COORDINATOR.value,
+        num_processes=_NUM_PROCESSES.value,
+        process_id=_PROCESS_ID.value,
+        join_timeout=_JOIN_TIMEOUT.value,
+    )
+
+
+def default_workdir() -> Path:
+    """runs/<name of the recipe>, with its argument if it has one: 'runs/resnet50_fast-32'."""
+    path, _, argument = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
+    if Path(path).stem == "run":
+        return Path(argument)
+    return Path("runs", "-".join(filter(None, [Path(path).stem, argument])))

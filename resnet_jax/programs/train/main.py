@@ -1,0 +1,45 @@
+"""The entry of --mode=train."""
+
+from typing import Any
+
+from resnet_jax.programs.command import Command
+from resnet_jax.programs.session import open_session
+from resnet_jax.reporting.workdir import Workdir
+
+
+def main(command: Command) -> int:
+    """Trains, or prints the result of a finished run; returns the exit status.
+
+    The session is opened first, and the rest is imported inside it: importing takes seconds in which a signal
+    must already stop the run properly.
+    """
+    workdir = Workdir(command.workdir)
+    with open_session(command, workdir) as (channel, requests):
+        from resnet_jax import experiment  # noqa: PLC0415
+        from resnet_jax.experiment.compile import keep_programs  # noqa: PLC0415
+        from resnet_jax.programs.run_identity import check_same_run  # noqa: PLC0415
+        from resnet_jax.programs.train.run import train  # noqa: PLC0415
+        from resnet_jax.reporting.time_accounting import TimeAccounting, process_age  # noqa: PLC0415
+
+        accounting = TimeAccounting(age=process_age())
+        settings = experiment.resolve(command.config)
+        if channel.is_main:
+            defaults = experiment.default_settings()
+            workdir.check(settings, may_change=experiment.MAY_CHANGE, defaults=defaults)
+        result = workdir.finished(settings) if channel.is_main else None
+        check_same_run(channel, settings, workdir)
+        if channel.gather("finished" if result else "")[0]:
+            if result:
+                _show_finished(result, workdir)
+            return 0
+        with accounting.measure("start"), channel.first():  # process 0 first: it may index or prepare the data
+            built = experiment.build(command.config, cache_dir=workdir.path)
+        keep_programs()
+        return train(built, workdir, settings, requests, channel, accounting)
+
+
+def _show_finished(result: dict[str, Any], workdir: Workdir) -> None:
+    from resnet_jax.reporting.run_record import summary  # noqa: PLC0415
+
+    print(f"Nothing to do: this run is finished, step {result['step']} of {result['total_steps']}.")
+    print(*summary(result, workdir), sep="\n")
