@@ -32,16 +32,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from benchmarks import photos
-from configs import default
+from resnet_jax.configs import default
 from resnet_jax.data import host_augment
 from resnet_jax.data.batch import Batch
-from resnet_jax.data.crop_stages import CropStages
 from resnet_jax.data.crops import Central, Crop, create_train_crop
 from resnet_jax.data.host_augment import Policy, create_policy
 from resnet_jax.data.loader import Loader
 from resnet_jax.data.on_device import Erasing, Mixed, Mixing, normalize, row_keys
-from resnet_jax.data.order import EvalOrder
-from resnet_jax.data.resize import create_resize
 from resnet_jax.data.sources import Example
 from resnet_jax.training.gradients import make_train_input
 
@@ -185,14 +182,12 @@ def show(row: Row, source: Pictures) -> Shown:
     """Sends one batch, an image a column, through the loader and through the input of the training step."""
     policy = row.policy and Telling(row.policy)
     loader = Loader(
-        source=source,
-        order=EvalOrder(num_examples=len(source), batch_size=len(source)),
-        crops=CropStages((row.crop,)),
-        resize=create_resize("area"),
-        enlarge_to=None,
-        seed=_SEED,
-        replaces=False,
+        source,
+        batch_size=len(source),
+        training=False,
+        crops=row.crop,
         augment=policy,
+        seed=_SEED,
     )
     batch = Batch(*map(jnp.asarray, loader.batch(0).batch))
     scale = {key: tuple(default.get_config().input[key]) for key in ("mean", "std")}

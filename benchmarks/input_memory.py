@@ -22,8 +22,8 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from configs import resnet50
 from resnet_jax import experiment
+from resnet_jax.configs import resnet50
 from resnet_jax.data.feed import host_batches
 from resnet_jax.programs.prepare.builder import Imagenet2012, Split
 from tests.data.record_files import serialised, write_tfrecord

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file
 import numpy as np
 
 from benchmarks.table import markdown
-from configs import resnet50
+from resnet_jax.configs import resnet50
 from resnet_jax.data.feed import host_batches
 from resnet_jax.data.loader import Loader
 from resnet_jax.data.sources import Example, Source

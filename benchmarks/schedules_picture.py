@@ -22,9 +22,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from configs import resnet50_fast
+from resnet_jax.configs import resnet50_fast
 from resnet_jax.experiment.inputs import open_from
 from resnet_jax.experiment.milestones import make_plan, schedule_options
+from resnet_jax.programs.recipes import recipes
 from resnet_jax.training.schedules import create_schedule
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -61,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def config_names() -> list[str]:
     """Every config but the defaults: those that are compared, those of ImageNet, the others."""
-    names = {path.stem for path in (_ROOT / "configs").glob("*.py")} - {"default", "run"}
+    names = [name for name, _ in recipes()]
     return sorted(names, key=lambda name: (name not in _COMPARED, not name.startswith("resnet50"), name))
 
 
@@ -72,7 +73,7 @@ def arguments(name: str) -> list[tuple[str, ...]]:
 
 def curve(name: str, *argument: str) -> Curve:
     """The rates of a config, at 2,000 steps and wherever the shape changes."""
-    config = importlib.import_module(f"configs.{name}").get_config(*argument)
+    config = importlib.import_module(f"resnet_jax.configs.{name}").get_config(*argument)
     config.data.source = "synthetic"
     plan = make_plan(config, len(open_from(config, training=True, cache_dir=None)))
     schedule = create_schedule(**schedule_options(config, plan))

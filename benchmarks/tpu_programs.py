@@ -22,12 +22,12 @@ from jax.stages import Compiled
 
 from benchmarks.table import markdown
 from benchmarks.trainers.flax_style import flax_style
-from configs import resnet50
 from resnet_jax import experiment
 from resnet_jax.analysis.hbm_traffic import hbm_traffic
 from resnet_jax.analysis.program_cost import program_cost
 from resnet_jax.analysis.roofline import PEAKS
 from resnet_jax.analysis.tpu_topology import topology_devices
+from resnet_jax.configs import resnet50
 from resnet_jax.distributed.mesh import make_mesh, over_batch, replicated
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment.compile import compile_train_step

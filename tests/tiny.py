@@ -4,7 +4,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs import default
+from resnet_jax.configs import default
 
 
 def tiny_config(changes: dict[str, Any] | None = None) -> ConfigDict:

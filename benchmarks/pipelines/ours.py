@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import resnet_jax
-from configs import resnet50
 from resnet_jax import experiment
+from resnet_jax.configs import resnet50
 from resnet_jax.data import feed
 from resnet_jax.errors import UsageError
 
@@ -37,7 +37,7 @@ def batches(
         run.train_loader, start=0, stop=_ENDLESS, num_threads=run.num_threads, num_workers=run.num_workers
     )
     for _ in loaded:
-        yield run.train_loader.order.batch_size
+        yield run.train_loader.batch_size
 
 
 def _value(text: str) -> object:

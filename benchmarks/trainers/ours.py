@@ -5,9 +5,9 @@ from collections.abc import Callable
 import jax
 
 from benchmarks.trainers import Task
-from configs import resnet50
 from resnet_jax import experiment
 from resnet_jax.analysis.measure.step import StepRunner
+from resnet_jax.configs import resnet50
 from resnet_jax.experiment.compile import compile_train_step
 
 

@@ -1,9 +1,10 @@
-"""Flags whose mistakes are one line: absl and ml_collections answer some with a traceback."""
+"""Parses the command line; a mistake ends the process with one line and status 2 instead of a traceback."""
 
 import io
 import re
 import runpy
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -11,89 +12,126 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from resnet_jax.errors import UsageError
+from resnet_jax.programs.help import help_keys, keys_pattern
+from resnet_jax.programs.recipes import RUN, locate, recipes
 
-# What ml_collections raises for a key that is not there or a value of the wrong type.
+# What ml_collections raises for an unknown key or a value of the wrong type.
 _MISTAKES = (AttributeError, KeyError, TypeError)
 
-NO_CONFIG = "--config is missing, as --config=configs/resnet50.py; or name by --workdir=DIR a run, whose config it is"
+NO_CONFIG = "--config is missing: name a recipe, for example --config=resnet50, or an existing run with --workdir=DIR"
 
 
 def parse(argv: list[str]) -> list[str]:
-    """Parses the flags and returns the rest; for `absl.app.run(flags_parser=...)`.
+    """Parses the flags and returns the other words; for `absl.app.run(flags_parser=...)`.
 
-    A mistake in them, or in the file that --config names, is printed and ends the process with status 2.
+    Exits with status 2 for a mistake in the flags or in the file of --config, and with 0 after `--help_keys`.
     """
+    _print_keys_if_asked(argv)
     argv = _with_config_of_run(argv)
-    files = _values(argv, "config")
-    if not files and any(re.match(r"--?config\.", arg) for arg in argv):
-        fail(NO_CONFIG if not _values(argv, "workdir") else f"{_values(argv, 'workdir')[-1]} holds no run: {NO_CONFIG}")
-    if files:
-        path, *argument = files[-1].split(":", 1)
-        _check_overrides(argv, path, _load(path, *argument))
+    given = [value for _, value in _values(argv, "config")]
+    if not given and any(_is_override(word) for word in argv):
+        workdirs = [value for _, value in _values(argv, "workdir")]
+        fail(f"{workdirs[-1]} holds no run: {NO_CONFIG}" if workdirs else NO_CONFIG)
+    if given:
+        name, *argument = given[-1].split(":", 1)
+        _check_overrides(argv, name, _load(name, *argument))
     try:
-        return flags.FLAGS(argv)
+        return flags.FLAGS(_with_recipe_files(argv))
     except (flags.Error, *_MISTAKES) as error:
         fail(_one_line(error))
 
 
-def pass_any_names() -> None:
-    """Lets names of files through stdin and stdout that are no UTF-8, or cannot be shown."""
+def allow_any_file_names() -> None:
+    """Lets stdin and stdout carry file names that are not valid in their encoding."""
     for stream in (sys.stdin, sys.stdout):
         if isinstance(stream, io.TextIOWrapper):
             is_utf8 = stream.encoding.lower().replace("-", "") == "utf8"
             stream.reconfigure(errors="surrogateescape" if is_utf8 or stream is sys.stdin else "backslashreplace")
 
 
-def _with_config_of_run(argv: list[str]) -> list[str]:
-    """Adds the config of the run that --workdir names, where none is named and there is one."""
-    workdirs = _values(argv, "workdir")
-    if _values(argv, "config") or not workdirs or not Path(workdirs[-1], "config.json").expanduser().exists():
-        return argv
-    return [argv[0], f"--config={Path(argv[0]).parent / 'configs' / 'run.py'}:{workdirs[-1]}", *argv[1:]]
-
-
-def _values(argv: list[str], flag: str) -> list[str]:
-    """All values that a flag is given."""
-    pairs = zip(argv, [*argv[1:], ""], strict=True)
-    return [_value(arg, after) for arg, after in pairs if re.fullmatch(f"--?{flag}(=.*)?", arg)]
-
-
 def fail(message: str, status: int = UsageError.exit_status) -> NoReturn:
-    """Prints one line and exits."""
+    """Prints one line to stderr and exits."""
     print(f"error: {message}", file=sys.stderr)
     sys.exit(status)
 
 
-def _value(arg: str, after: str) -> str:
-    """The value of a flag given as '--config=value' or as '--config value'."""
-    return arg.split("=", 1)[1] if "=" in arg else after
-
-
-def _load(path: str, *argument: str) -> ConfigDict:
-    if not Path(path).is_file():
-        fail(f"config file {path} does not exist")
+def _print_keys_if_asked(argv: list[str]) -> None:
+    """Prints the config keys and exits if there is a `--help_keys`."""
+    pattern = keys_pattern(argv[1:])
+    if pattern is None:
+        return
     try:
-        return runpy.run_path(path)["get_config"](*argument)
-    except (SyntaxError, ValueError, *_MISTAKES) as error:
-        fail(f"config file {path}: {_one_line(error)}")
+        print(help_keys(pattern))
+    except UsageError as error:
+        fail(str(error))
+    sys.exit(0)
 
 
-def _check_overrides(argv: list[str], path: str, settings: ConfigDict) -> None:
-    """Fails on an override of a key that is not there, with a list of those that are."""
-    for arg in argv:
-        if not re.match(r"--?config\.", arg):
+def _with_config_of_run(argv: list[str]) -> list[str]:
+    """Adds the config of the run in --workdir if there is a run and no --config."""
+    workdirs = [value for _, value in _values(argv, "workdir")]
+    if _values(argv, "config") or not workdirs or not Path(workdirs[-1], "config.json").expanduser().exists():
+        return argv
+    return [argv[0], f"--config={RUN}:{workdirs[-1]}", *argv[1:]]
+
+
+def _with_recipe_files(argv: list[str]) -> list[str]:
+    """Replaces the name of a recipe by the path of its file: --config=resnet50_fast:32 -> --config=FILE:32."""
+    argv = list(argv)
+    for position, value in _values(argv, "config"):
+        name, colon, argument = value.partition(":")
+        located = f"{locate(name)}{colon}{argument}"
+        argv[position] = f"--config={located}" if "=" in argv[position] else located
+    return argv
+
+
+def _values(argv: list[str], flag: str) -> list[tuple[int, str]]:
+    """Returns every value of a flag with the position of the word that holds it: '--FLAG=VALUE' or '--FLAG' 'VALUE'."""
+    return list(_find_values(argv, flag))
+
+
+def _find_values(argv: list[str], flag: str) -> Iterator[tuple[int, str]]:
+    for position, word in enumerate(argv):
+        name, equals, value = word.partition("=")
+        if name not in (f"--{flag}", f"-{flag}"):
             continue
-        section, key = settings, arg.lstrip("-").split("=", 1)[0]
-        for name in key.split(".")[1:]:
+        if equals:
+            yield position, value
+        elif position + 1 < len(argv):
+            yield position + 1, argv[position + 1]
+
+
+def _is_override(word: str) -> bool:
+    """Returns whether a word sets a config key: '--config.KEY=VALUE'."""
+    return bool(re.match(r"--?config\.", word))
+
+
+def _load(name: str, *argument: str) -> ConfigDict:
+    """Returns the config of a recipe or of a path, made with the argument after the colon."""
+    path = locate(name)
+    if not path.is_file():
+        names = ", ".join(recipe for recipe, _ in recipes())
+        fail(f"config file {name} does not exist: give the path of a file, or one of the recipes {names}")
+    try:
+        return runpy.run_path(str(path))["get_config"](*argument)
+    except (SyntaxError, ValueError, *_MISTAKES) as error:
+        fail(f"config file {name}: {_one_line(error)}")
+
+
+def _check_overrides(argv: list[str], name: str, settings: ConfigDict) -> None:
+    """Fails for an override of an unknown key, with a list of the valid names."""
+    for word in filter(_is_override, argv):
+        section, key = settings, word.lstrip("-").split("=", 1)[0]
+        for part in key.split(".")[1:]:
             if not isinstance(section, ConfigDict):
-                fail(f"--{key} is no key of {path}: there are no keys below a value")
-            if name not in section:
-                fail(f"--{key} is no key of {path}: there is no {name!r} among {', '.join(section)}")
-            section = section[name]
+                fail(f"--{key} is not a key of {name}: a value has no keys below it")
+            if part not in section:
+                fail(f"--{key} is not a key of {name}: there is no {part!r} among {', '.join(section)}")
+            section = section[part]
 
 
 def _one_line(error: Exception) -> str:
-    """The message without ml_collections' dump of all fields, on one line."""
+    """Returns the message on one line, without the dump of all fields that ml_collections adds."""
     while error.args and isinstance(error.args[0], Exception):
         error = error.args[0]  # an AttributeError around a KeyError, whose text is quoted twice
     message = str(error.args[0]) if error.args else str(error)

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import augmentations_picture, rooms_picture, schedules_picture
-from tests.paths import ROOT
+from resnet_jax.programs.recipes import recipes
 
 
 @pytest.fixture(scope="module")

@@ -70,7 +70,7 @@ def test_an_argument_that_a_config_does_not_take(tmp_path, data_dir):
     assert "config file configs/resnet50_fast.py: '17' is not one of 16, 18, 24, 32, 40, 56, 88 epochs" in line
 
 
-MISSING = "--config is missing, as --config=configs/resnet50.py; or name by --workdir=DIR a run, whose config it is"
+MISSING = "--config is missing: name a recipe, for example --config=resnet50, or an existing run with --workdir=DIR"
 
 
 def test_no_flags_at_all(data_dir):

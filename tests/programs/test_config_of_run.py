@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from configs import default, digits, run
 from resnet_jax import experiment
-from resnet_jax.programs import command_line
+from resnet_jax.configs import default, digits, run
+from resnet_jax.programs import command_line, recipes
 
 
 def write(path, settings):
@@ -40,7 +40,7 @@ def test_no_config_of_a_run_is_an_error(tmp_path, content):
 def test_a_work_directory_stands_for_its_config(tmp_path):
     write(tmp_path, {})
     found = command_line._with_config_of_run(["main.py", f"--workdir={tmp_path}", "--mode=predict", "a.jpg"])
-    assert found[1] == f"--config=configs/run.py:{tmp_path}" and found[2:] == [
+    assert found[1] == f"--config={recipes.RUN}:{tmp_path}" and found[2:] == [
         f"--workdir={tmp_path}",
         "--mode=predict",
         "a.jpg",

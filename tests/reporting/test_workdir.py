@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from configs import default, digits
 from resnet_jax import experiment
+from resnet_jax.configs import default, digits
 from resnet_jax.errors import UsageError
 from resnet_jax.nested import difference, flatten
 from resnet_jax.reporting.workdir import Workdir
@@ -60,7 +60,7 @@ def test_a_lock_is_free_again_after_use(tmp_path):
 
 
 def test_a_bucket_is_not_taken_for_a_directory():
-    with pytest.raises(UsageError, match="work directory gs://bucket/run is no local path"):
+    with pytest.raises(UsageError, match="work directory gs://bucket/run is not a local path"):
         Workdir("gs://bucket/run")
 
 
@@ -140,13 +140,6 @@ def test_a_run_that_ended_at_a_limit_goes_on_when_the_limit_moves(workdir, reaso
     workdir.record_start(settings, {}, class_names=["a"])
     workdir.write_result({"step": 5, "stop_reason": reason})
     assert workdir.finished(settings | {section: {key: None}}) is None
-
-
-def test_metrics_past_a_step_are_forgotten_and_so_is_half_a_line(workdir):
-    workdir.forget_metrics_after(5)  # no file yet
-    workdir.metrics.write_text('{"step": 5, "a": 1}\n{"step": 6}\n{"step": 5, "b": 2}\n{"st')
-    workdir.forget_metrics_after(5)
-    assert workdir.metrics.read_text() == '{"step": 5, "a": 1}\n{"step": 5, "b": 2}\n'
 
 
 def test_flatten_and_difference():

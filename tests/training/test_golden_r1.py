@@ -26,7 +26,7 @@ CASES = [(data, row) for data in RECIPES for row in GOLDEN[data]["steps"]]
 
 
 def recipe(data, **changes):
-    config = importlib.import_module(f"configs.{RECIPES[data]}").get_config()
+    config = importlib.import_module(f"resnet_jax.configs.{RECIPES[data]}").get_config()
     config.update_from_flattened_dict(changes)
     return config
 

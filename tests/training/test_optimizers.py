@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from configs import default
+from resnet_jax.configs import default
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment.computation import make_model
 from resnet_jax.training.optimizers import OPTIMIZERS, create_optimizer, decay_mask, leaf_path
@@ -109,19 +109,25 @@ def test_a_scale_is_another_rate_by_the_definition(case, listed):
 @pytest.mark.parametrize(
     ("scales", "message"),
     [
-        (("^head/", 10.0), r"lr_scales=\('\^head/', 10.0\) are no pairs .* write them as \(\('\^head/', 10.0\),\)"),
-        ((("^head/",),), "are no pairs"),
-        (((10.0, "^head/"),), "are no pairs"),
-        ("^head/", "are no pairs"),
-        ((("^head/", 0.0),), r"has 0.0 for '\^head/': it must be a finite number above 0; config.train.trainable says"),
+        (
+            ("^head/", 10.0),
+            r"lr_scales=\('\^head/', 10.0\) is not a sequence of pairs .* write \(\('\^head/', 10.0\),\)",
+        ),
+        ((("^head/",),), "is not a sequence of pairs"),
+        (((10.0, "^head/"),), "is not a sequence of pairs"),
+        ("^head/", "is not a sequence of pairs"),
+        (
+            (("^head/", 0.0),),
+            r"has 0.0 for '\^head/': it must be a finite number above 0; config.train.trainable selects",
+        ),
         ((("^head/", -1),), "has -1 for"),
         ((("^head/", float("inf")),), "has inf for"),
         ((("^head/", float("nan")),), "has nan for"),
         ((("^head/", True),), "has True for"),
         ((("^head/", "10"),), "has '10' for"),
-        ((("(", 10.0),), r"lr_scales='\(' is no regular expression"),
+        ((("(", 10.0),), r"lr_scales='\(' is not a regular expression"),
         ((("^tail/", 10.0),), r"has '\^tail/', which matches no trained parameter"),
-        ((("head", 10.0), ("head/bias", 2.0)), "has 'head/bias', .* or none that no pattern before it matches"),
+        ((("head", 10.0), ("head/bias", 2.0)), "has 'head/bias', .* or only those that an earlier pattern matches"),
     ],
 )
 def test_a_useless_scale_is_an_error(scales, message):
@@ -254,7 +260,9 @@ def test_the_rules_of_both_worlds_in_real_networks(name, depth, version):
     assert found("") == set(leaves)
 
 
-@pytest.mark.parametrize(("pattern", "message"), [("(", "no regular expression"), ("weights$", "matches no parameter")])
+@pytest.mark.parametrize(
+    ("pattern", "message"), [("(", "is not a regular expression"), ("weights$", "matches no parameter")]
+)
 def test_a_useless_pattern_is_an_error(pattern, message):
     with pytest.raises(UsageError, match=f"config.optimizer.decay_pattern=.* {message}"):
         make(decay_pattern=pattern).init(PARAMS)
@@ -278,5 +286,5 @@ def test_unknown_name():
 
 
 def test_decoupled_lars_is_an_error():
-    with pytest.raises(UsageError, match=r"config.optimizer.decoupled=True is not for 'lars'"):
+    with pytest.raises(UsageError, match=r"config.optimizer.decoupled=True is not supported by 'lars'"):
         make("lars", decoupled=True)

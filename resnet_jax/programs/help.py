@@ -1,0 +1,53 @@
+"""`--help_keys [PATTERN]`: prints the config keys from their declarations in `configs/default.py`."""
+
+import itertools
+import re
+import textwrap
+from collections.abc import Sequence
+
+from resnet_jax.config_keys import Effect, Key
+from resnet_jax.configs.default import KEYS
+from resnet_jax.errors import UsageError
+
+FLAG = "help_keys"
+_EFFECTS = {
+    Effect.WEIGHTS: "fixed once a run has checkpoints, also for --mode=eval",
+    Effect.TRAINING: "fixed once a run has checkpoints; free for --mode=eval",
+    Effect.FREE: "may change when a run continues",
+}
+
+
+def keys_pattern(argv: Sequence[str]) -> str | None:
+    """Returns PATTERN of the last `--help_keys`, `--help_keys=PATTERN` or `--help_keys PATTERN`; None without the flag.
+
+    Without a pattern it is empty, which matches every key.
+    """
+    found = None
+    for word, following in itertools.zip_longest(argv, argv[1:], fillvalue=""):
+        name, equals, value = word.lstrip("-").partition("=")
+        if word.startswith("-") and name == FLAG:
+            found = value if equals or following.startswith("-") else following
+    return found
+
+
+def help_keys(pattern: str = "") -> str:
+    """Returns name, default, type, bound, effect and comment of the keys in whose names the pattern is found.
+
+    Raises:
+      UsageError: the pattern is not a regular expression, or no name matches it.
+    """
+    pattern = pattern.removeprefix("--").removeprefix("config.")
+    try:
+        found = [key for key in KEYS if re.search(pattern, key.name)]
+    except re.error as error:
+        raise UsageError(f"--{FLAG}={pattern} is not a regular expression ({error}): try a part of a name") from None
+    if not found:
+        sections = ", ".join(dict.fromkeys(key.name.partition(".")[0] for key in KEYS))
+        raise UsageError(f"--{FLAG}={pattern} matches no config key: try one of the sections {sections}")
+    return "\n".join(_describe(key) for key in found)
+
+
+def _describe(key: Key) -> str:
+    bound = f", {key.bound.words}" if key.bound else ""
+    lines = [f"{key.type_name}{bound}; {_EFFECTS[key.effect]}", *textwrap.wrap(key.comment, 100)]
+    return "\n".join([f"--config.{key.name}={key.default!r}", *(f"    {line}" for line in lines)])

@@ -1,0 +1,35 @@
+"""Recipes by name: where --config finds them, and the command that trains one."""
+
+import ast
+from pathlib import Path
+
+from resnet_jax import configs
+
+FOLDER = Path(configs.__file__).parent
+RUN = FOLDER / "run.py"  # the config of an existing run
+_OTHER_FILES = ("__init__", "default", "run")
+
+
+def recipes() -> list[tuple[str, str]]:
+    """Returns the name and the first line of the docstring of every recipe, sorted by name."""
+    files = sorted(path for path in FOLDER.glob("*.py") if path.stem not in _OTHER_FILES)
+    return [(path.stem, _first_line(path)) for path in files]
+
+
+def locate(name: str) -> Path:
+    """Returns the file of --config=NAME: a bare word such as 'digits' is a recipe, anything else is a path."""
+    file = FOLDER / f"{name}.py"
+    return file if name.isidentifier() and file.is_file() else Path(name)
+
+
+def command(recipe: str) -> list[str]:
+    """Returns the words of a command that trains a recipe: by main.py in a checkout, elsewhere by the console script."""
+    path = Path("configs", f"{recipe}.py")
+    if Path("main.py").is_file() and path.is_file():
+        return ["python", "main.py", f"--config={path}"]
+    return ["resnet-jax", f"--config={recipe}"]
+
+
+def _first_line(path: Path) -> str:
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return docstring.partition("\n")[0]
