@@ -1,1 +1,1 @@
-"""Translates command lines of TensorFlow's official r1 ResNet to this program."""
+"""Translates command lines of TensorFlow's official r1 ResNet into commands of this program."""

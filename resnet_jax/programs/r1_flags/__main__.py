@@ -1,4 +1,4 @@
-"""Translates the flags of r1 on the command line: python -m resnet_jax.programs.r1_flags --FLAG ..."""
+"""python -m resnet_jax.programs.r1_flags --FLAG ...: translates a command line of r1."""
 
 import sys
 

@@ -1,123 +1,56 @@
-"""What the flags of TensorFlow's official r1 ResNet mean here: keys of a config, and a word where that is not all."""
+"""Maps the flags of TensorFlow's official r1 ResNet to config keys; rejects what r1 rejects."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from resnet_jax.errors import UsageError
-from resnet_jax.programs.r1_flags.table import FLAGS, HOOKS, IMAGENET_SIZES, PROGRAMS, STRATEGIES, Program
+from resnet_jax.programs.r1_flags.table import HOOKS, IMAGENET_SIZES, PROGRAMS, STRATEGIES, Program
 
-Values = Mapping[str, Any]  # of all flags, by long name
+Values = Mapping[str, Any]  # long name of a flag -> its value; holds every flag of r1
 
 _DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 _FP16_LOSS_SCALE = 128.0
-# `tf.mixed_precision.experimental.DynamicLossScale`
+# Defaults of `tf.mixed_precision.experimental.DynamicLossScale`.
 _DYNAMIC_LOSS_SCALE, _GROWTH_STEPS = 32768.0, 2000
-_CIFAR_WEIGHT_DECAY = 2e-4  # whatever the flag says
+_CIFAR_WEIGHT_DECAY = 2e-4  # r1 ignores --weight_decay on CIFAR-10
 _FINE_TUNE_LR = 0.1
-# `poly_rate_fn` of `resnet_run_loop.py`: batch sizes below the first number have that peak rate and warm-up in epochs.
+# (batch size limit, peak learning rate, warm-up epochs): the first row whose limit exceeds the batch size applies.
+# Source: `poly_rate_fn` in `resnet_run_loop.py`.
 _LARS = ((8192, 5.0, 5.0), (16384, 10.0, 5.0), (32768, 25.0, 5.0), (float("inf"), 32.0, 14.0))
 _LARS_EPOCHS = 90.0
 _LARS_END_LR = 1e-4  # the default of `polynomial_decay`
 _PROFILED_STEP = 1000
+_CHECKPOINT_WORDS = ("latest", "best")  # values of eval.checkpoint that are not paths
 
 
 def check(values: Values, program: Program) -> None:
-    """Raises UsageError for what r1 refuses, or what has no counterpart here at all."""
+    """Raises UsageError for values that r1 rejects and for features without an equivalent here."""
     _check_devices(values)
     _check_size(values["resnet_size"], program)
     _check_precision(values)
-    unknown = _hooks(values) - {name.lower() for name in HOOKS}
+    unknown = hooks(values) - {name.lower() for name in HOOKS}
     if unknown:
         raise UsageError(f"--hooks={','.join(sorted(unknown))} is not one of {', '.join(HOOKS)}")
     if values["benchmark_logger_type"] == "BenchmarkFileLogger" and not values["benchmark_log_dir"]:
-        raise UsageError("--benchmark_logger_type=BenchmarkFileLogger needs --benchmark_log_dir in r1: leave both out")
+        raise UsageError("--benchmark_logger_type=BenchmarkFileLogger needs --benchmark_log_dir in r1: omit both")
     if values["image_bytes_as_serving_input"] and program is PROGRAMS["cifar10"]:
-        raise UsageError("--image_bytes_as_serving_input is for ImageNet alone in r1: leave it out")
+        raise UsageError("--image_bytes_as_serving_input is for ImageNet only in r1: omit it")
 
 
 def overrides(values: Values, program: Program) -> dict[str, Any]:
-    """The keys that the flags decide, with their values, whether or not the config has them already."""
+    """Returns the config keys that the flags determine, including those equal to the recipe's values."""
     return {
         **_data(values),
         **_network(values),
+        **_weights(values),
         **_precision(values),
         **_recipe(values, program),
         **_loop(values),
     }
 
 
-def notes(given: Values, values: Values, changed: Mapping[str, Any], program: Program) -> dict[str, str]:
-    """A line for each flag that means nothing here, or something else than in r1, or acts though it was not given.
-
-    Args:
-      given: values of the flags on the command line.
-      values: of all flags.
-      changed: the keys that become overrides.
-      program: that the flags are for.
-    """
-    told = {name for name, value in given.items() if value is not False}  # a switch that is off means nothing
-    found = {flag.name: flag.note for flag in FLAGS if flag.note and flag.name in told}
-    found |= {name: note for name, note in _special_notes(values, program).items() if note and name in told}
-    for name, key in {"data_dir": "data.data_dir", "batch_size": "data.batch_size"}.items():
-        if name not in given and key in changed:
-            found[name] = f"not given, and {values[name]} by default in r1"
-    if "num_gpus" not in given and "model.bn_group_size" in changed:
-        found["num_gpus"] = "not given: r1 then takes batch norm statistics on one GPU, over the whole batch"
-    return found
-
-
-def _special_notes(values: Values, program: Program) -> dict[str, str]:
-    """Notes that depend on the values, also for flags that were not given; empty where there is nothing to say."""
-    hooks = {name: meaning for name, meaning in HOOKS.items() if name.lower() in _hooks(values)}
-    return {
-        "hooks": "; ".join(f"{name}: {meaning}" for name, meaning in hooks.items()) or "lines are logged nevertheless",
-        "train_epochs": "" if values["train_epochs"] else "0 is --mode=eval",
-        "resnet_version": "version 1 of r1 is 'v1.5' here" if values["resnet_version"] == "1" else "",
-        **_device_notes(values),
-        **_precision_notes(values),
-        **_recipe_notes(values, program),
-    }
-
-
-def _device_notes(values: Values) -> dict[str, str]:
-    found = {}
-    if values["num_gpus"] == -1:
-        found["num_gpus"] = "how many is not known: set --config.model.bn_group_size to batch size / number of GPUs"
-    if values["num_gpus"] == 0:
-        found["num_gpus"] = "JAX_PLATFORMS=cpu in front of the command keeps it on the CPU"
-    if _workers(values) > 1:
-        found["worker_hosts"] = f"the batch is that of {_workers(values)} hosts together; --workdir has to be shared"
-    elif values["worker_hosts"]:
-        found["worker_hosts"] = "one host needs no name"
-    return found
-
-
-def _precision_notes(values: Values) -> dict[str, str]:
-    found = {}
-    if values["dtype"] == "bf16":
-        found["dtype"] = "works here; r1 has the flag, but its model refuses bf16"
-    if values["loss_scale"] == "dynamic":
-        found["loss_scale"] = "doubles every 2,000 good steps, halves at a bad one; in r1 it needs graph_rewrite"
-    elif values["fp16_implementation"] == "graph_rewrite" and values["loss_scale"] is None:
-        found["fp16_implementation"] = "float16 with a loss scale of 128, as r1 without it; r1's graph_rewrite has 1"
-    return found
-
-
-def _recipe_notes(values: Values, program: Program) -> dict[str, str]:
-    found, cifar = {}, program is PROGRAMS["cifar10"]
-    if values["stop_threshold"] is not None and values["use_train_and_evaluate"]:
-        found["stop_threshold"] = "ends the run; r1 ignores it with --use_train_and_evaluate"
-    if values["enable_lars"]:
-        found["enable_lars"] = "r1 counts L2 twice, in the loss and in the optimizer: weight_decay is doubled"
-    if cifar:
-        found["weight_decay"] = "without effect on CIFAR-10 in r1, which decays 2e-4"
-        found["label_smoothing"] = "without effect on CIFAR-10 in r1"
-    elif values["label_smoothing"]:
-        found["label_smoothing"] = "of the training loss alone; r1 smooths that of evaluations, too"
-    return found
-
-
-def _hooks(values: Values) -> set[str]:
+def hooks(values: Values) -> set[str]:
+    """Returns the names in --hooks in lower case."""
     return {name.lower() for name in values["hooks"]}
 
 
@@ -126,16 +59,14 @@ def _check_devices(values: Values) -> None:
     if strategy not in STRATEGIES:
         raise UsageError(f"--distribution_strategy={strategy} is not one of {', '.join(STRATEGIES)}")
     if strategy == "parameter_server":
-        raise UsageError(
-            "--distribution_strategy=parameter_server has no counterpart, updates are synchronous: drop it"
-        )
+        raise UsageError("--distribution_strategy=parameter_server has no equivalent, updates are synchronous: omit it")
     if strategy in ("off", "one_device") and gpus > 1:
-        raise UsageError(f"--distribution_strategy={strategy} takes one GPU in r1, not {gpus}: leave one flag out")
+        raise UsageError(f"--distribution_strategy={strategy} uses one GPU in r1, not {gpus}: omit one of the flags")
     if gpus > 1 and batch_size % gpus:
-        near = " or ".join(str(size) for size in (batch_size // gpus * gpus, -(-batch_size // gpus) * gpus) if size)
-        raise UsageError(f"--batch_size={batch_size} cannot be divided over --num_gpus={gpus}: take {near}")
-    if _workers(values) > 1 and values["task_index"] < 0:
-        raise UsageError(f"--worker_hosts names {_workers(values)} hosts, for which r1 needs --task_index")
+        nearest = " or ".join(str(size) for size in (batch_size // gpus * gpus, -(-batch_size // gpus) * gpus) if size)
+        raise UsageError(f"--batch_size={batch_size} is not divisible by --num_gpus={gpus}: use {nearest}")
+    if num_hosts(values) > 1 and values["task_index"] < 0:
+        raise UsageError(f"--worker_hosts names {num_hosts(values)} hosts: add --task_index, which r1 requires")
 
 
 def _check_size(size: str, program: Program) -> None:
@@ -148,9 +79,9 @@ def _check_size(size: str, program: Program) -> None:
 def _check_precision(values: Values) -> None:
     scale = values["loss_scale"]
     if scale is not None and scale != "dynamic" and not _is_positive(scale):
-        raise UsageError(f"--loss_scale={scale} is neither a number above 0 nor 'dynamic'")
+        raise UsageError(f"--loss_scale={scale} is neither a positive number nor 'dynamic'")
     if values["fp16_implementation"] == "graph_rewrite" and values["dtype"] != "fp16":
-        raise UsageError("--fp16_implementation=graph_rewrite needs --dtype=fp16 in r1: give both or none")
+        raise UsageError("--fp16_implementation=graph_rewrite requires --dtype=fp16 in r1: give both or neither")
 
 
 def _is_positive(text: str) -> bool:
@@ -160,15 +91,21 @@ def _is_positive(text: str) -> bool:
         return False
 
 
+def is_evaluation(values: Values) -> bool:
+    """Returns whether r1 only evaluates: --eval_only or --train_epochs=0."""
+    return values["eval_only"] or not values["train_epochs"]
+
+
 def processes(values: Values) -> list[str]:
-    """The flags of one process of several, if there are several: the first host of r1 is the coordinator."""
-    if _workers(values) == 1:
+    """Returns the flags of one process of a multi-host run, empty for one host; r1's first host is the coordinator."""
+    if num_hosts(values) == 1:
         return []
     first = values["worker_hosts"].split(",")[0]
-    return [f"--coordinator={first}", f"--num_processes={_workers(values)}", f"--process_id={values['task_index']}"]
+    return [f"--coordinator={first}", f"--num_processes={num_hosts(values)}", f"--process_id={values['task_index']}"]
 
 
-def _workers(values: Values) -> int:
+def num_hosts(values: Values) -> int:
+    """Returns the number of addresses in --worker_hosts, 1 if there are none."""
     return len(values["worker_hosts"].split(",")) if values["worker_hosts"] else 1
 
 
@@ -176,7 +113,7 @@ def _data(values: Values) -> dict[str, Any]:
     keys: dict[str, Any] = {"data.data_dir": values["data_dir"]}
     if values["use_synthetic_data"]:
         keys = {"data.source": "synthetic"}
-    keys["data.batch_size"] = values["batch_size"] * _workers(values)
+    keys["data.batch_size"] = values["batch_size"] * num_hosts(values)
     if values["datasets_num_private_threads"] is not None:
         keys["data.num_threads"] = values["datasets_num_private_threads"]
     return keys
@@ -185,11 +122,21 @@ def _data(values: Values) -> dict[str, Any]:
 def _network(values: Values) -> dict[str, Any]:
     version = {"1": "v1.5", "2": "v2"}[values["resnet_version"]]
     keys: dict[str, Any] = {"model.version": version, "model.depth": int(values["resnet_size"])}
-    if values["pretrained_model_checkpoint_path"] is not None:
-        keys["model.init_from"] = values["pretrained_model_checkpoint_path"]
     if values["num_gpus"] >= 0:
         keys["model.bn_group_size"] = values["batch_size"] // max(1, values["num_gpus"])
     return keys
+
+
+def _weights(values: Values) -> dict[str, Any]:
+    """The weights to start from, or to evaluate: r1 prefers the checkpoint in --model_dir when it evaluates."""
+    pretrained = values["pretrained_model_checkpoint_path"]
+    if not is_evaluation(values):
+        return {} if pretrained is None else {"model.init_from": pretrained}
+    path = pretrained if values["model_dir"] is None else values["model_dir"]
+    if path is None:
+        return {}
+    is_path = not path.isdigit() and path not in _CHECKPOINT_WORDS  # '7' alone would be a step
+    return {"eval.checkpoint": path if is_path else f"./{path}"}
 
 
 def _precision(values: Values) -> dict[str, Any]:
@@ -215,7 +162,7 @@ def _recipe(values: Values, program: Program) -> dict[str, Any]:
 
 def _lars(values: Values, program: Program, weight_decay: float) -> dict[str, Any]:
     _, peak, warmup_epochs = next(row for row in _LARS if values["batch_size"] < row[0])
-    batch_size = values["batch_size"] * _workers(values)
+    batch_size = values["batch_size"] * num_hosts(values)
     return {
         "optimizer.name": "lars",
         "optimizer.weight_decay": 2 * weight_decay,
@@ -224,7 +171,7 @@ def _lars(values: Values, program: Program, weight_decay: float) -> dict[str, An
         "schedule.base_lr": peak,
         "schedule.base_batch_size": batch_size,
         "schedule.warmup_epochs": warmup_epochs,
-        "schedule.decay_epochs": _LARS_EPOCHS + batch_size / program.num_images,  # and one step
+        "schedule.decay_epochs": _LARS_EPOCHS + batch_size / program.num_images,  # r1 adds one step
         "schedule.power": 2.0,
         "schedule.end": _LARS_END_LR / peak,
     }
@@ -239,6 +186,6 @@ def _loop(values: Values) -> dict[str, Any]:
         keys["train.max_steps"] = values["max_train_steps"]
     if values["stop_threshold"] is not None:
         keys["eval.stop_at"] = values["stop_threshold"]
-    if "profilerhook" in _hooks(values):
+    if "profilerhook" in hooks(values):
         keys["train.profile_at"] = _PROFILED_STEP
     return keys

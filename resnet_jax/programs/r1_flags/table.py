@@ -1,4 +1,4 @@
-"""Every flag of TensorFlow's official r1 ResNet: what it takes, its default, and a note where it means little here.
+"""The flags of TensorFlow's official r1 ResNet: type, default, and a note where the meaning here differs.
 
 Source: tensorflow/models, `official/utils/flags/*.py` and `define_resnet_flags` of
 `official/r1/resnet/resnet_run_loop.py`.
@@ -8,24 +8,24 @@ from typing import Any, Literal, NamedTuple
 
 
 class Flag(NamedTuple):
-    """One flag."""
+    """One flag of r1."""
 
     name: str
     short: str | None
     kind: Literal["text", "integer", "number", "switch", "list"]
     default: Any
-    note: str = ""  # for those who give it, if it has no meaning here or another one
-    choices: tuple[str, ...] = ()  # of a text
-    at_least: int | None = None  # of an integer
+    note: str = ""  # printed when the flag is given: what differs here; empty: nothing does
+    choices: tuple[str, ...] = ()  # the values that a text flag allows; empty: any
+    at_least: int | None = None  # the least value that an integer flag allows
 
 
 class Program(NamedTuple):
     """One of r1's two programs."""
 
-    name: str  # of the file, without '.py'
-    recipe: str  # name of the config that does the same here
-    num_images: int  # in an epoch
-    defaults: dict[str, Any]  # where they differ from those of the flags
+    name: str  # name of the file, without '.py'
+    recipe: str  # name of the equivalent config in configs/
+    num_images: int  # training images in an epoch
+    defaults: dict[str, Any]  # defaults that the program overrides
 
 
 PROGRAMS = {
@@ -36,7 +36,6 @@ PROGRAMS = {
         50_000,
         {
             "data_dir": "/tmp/cifar10_data/cifar-10-batches-bin",
-            "model_dir": "/tmp/cifar10_model",
             "resnet_size": "56",
             "train_epochs": 182,
             "epochs_between_evals": 10,
@@ -46,13 +45,13 @@ PROGRAMS = {
 }
 IMAGENET_SIZES = ("18", "34", "50", "101", "152", "200")
 
-# Names are taken in any case.
+# Value of --hooks, in upper or lower case, to its equivalent here.
 HOOKS = {
-    "LoggingTensorHook": "a line every log.every_steps (100), with loss, top-1 and rate",
+    "LoggingTensorHook": "a log line every log.every_steps (100) with loss, top-1 and learning rate",
     "ProfilerHook": "one trace for TensorBoard, at train.profile_at; r1 takes one every 1,000 steps",
-    "ExamplesPerSecondHook": "images per second are in every line",
-    "LoggingMetricHook": "metrics.jsonl in the work directory, a line every log.every_steps, not every 600 seconds",
-    "StepCounterHook": "images per second are in every line",
+    "ExamplesPerSecondHook": "every log line has images per second",
+    "LoggingMetricHook": "metrics.jsonl in the work directory gets a line every log.every_steps, not every 600 seconds",
+    "StepCounterHook": "every log line has images per second",
 }
 STRATEGIES = (
     "off",
@@ -64,17 +63,17 @@ STRATEGIES = (
     "parameter_server",
 )
 
-_XLA = "no meaning here: XLA decides"
-_FILES = "no meaning here: metrics.jsonl, run.json and result.json in the work directory are always written"
-_UPLOAD = "nothing is uploaded; BigQuery loads metrics.jsonl as it is (NEWLINE_DELIMITED_JSON)"
-_TPU = "no flag of r1's ResNet programs; TPUs are used where JAX finds them"
-_LATER = "a command of its own: --mode=export, after training (docs/serving.md)"
+_XLA = "ignored: XLA decides"
+_FILES = "ignored: metrics.jsonl, run.json and result.json are always written to the work directory"
+_UPLOAD = "ignored: nothing is uploaded; BigQuery can load metrics.jsonl (NEWLINE_DELIMITED_JSON)"
+_TPU = "ignored: r1's ResNet programs do not define it; JAX uses the TPUs that it finds"
+_EXPORT = "a separate command after training: --mode=export (docs/serving.md)"
 
 FLAGS = (
     # define_base
     Flag("data_dir", "dd", "text", "/tmp"),
-    Flag("model_dir", "md", "text", "/tmp"),
-    Flag("clean", None, "switch", False, "nothing is removed for you: remove the work directory, or name another"),
+    Flag("model_dir", "md", "text", None),  # r1 defaults to /tmp; here each recipe has its own directory
+    Flag("clean", None, "switch", False, "ignored: remove the work directory yourself, or choose another"),
     Flag("train_epochs", "te", "integer", 1, at_least=0),
     Flag("epochs_between_evals", "ebe", "integer", 1, at_least=1),
     Flag("stop_threshold", "st", "number", None),
@@ -84,13 +83,19 @@ FLAGS = (
         "ng",
         "integer",
         1,
-        "every device is used (CUDA_VISIBLE_DEVICES=0,1 chooses); it says how many images share batch norm statistics",
+        "sets only the batch norm group size, batch / GPUs; all devices in CUDA_VISIBLE_DEVICES are used",
         at_least=-1,
     ),
     Flag("hooks", "hk", "list", ["LoggingTensorHook"]),
-    Flag("export_dir", "ed", "text", None, _LATER),
-    Flag("distribution_strategy", "ds", "text", "mirrored", "no meaning here: one program runs on all devices"),
-    Flag("run_eagerly", None, "switch", False, "no flag of r1's ResNet programs; steps are always compiled"),
+    Flag("export_dir", "ed", "text", None, _EXPORT),
+    Flag("distribution_strategy", "ds", "text", "mirrored", "ignored: all devices run one synchronous program"),
+    Flag(
+        "run_eagerly",
+        None,
+        "switch",
+        False,
+        "ignored: r1's ResNet programs do not define it; steps are always compiled",
+    ),
     # define_performance
     Flag("inter_op_parallelism_threads", "inter", "integer", 0, _XLA),
     Flag("intra_op_parallelism_threads", "intra", "integer", 0, _XLA),
@@ -99,14 +104,14 @@ FLAGS = (
         "synth",
         "switch",
         False,
-        "other random images, and all the labels; they are made on the host and are as many as real ones",
+        "random images differ from r1's: made on the host, one for each index, with all labels",
     ),
     Flag(
         "max_train_steps",
         "mts",
         "integer",
         None,
-        "training stops there; evaluations are whole, while r1 ends each after so many batches, too",
+        "limits training only; r1 also stops each evaluation after this many batches",
         at_least=1,
     ),
     Flag("dtype", "dt", "text", "fp32", choices=("fp16", "bf16", "fp32")),
@@ -116,17 +121,24 @@ FLAGS = (
         None,
         "text",
         "keras",
-        "no meaning here: activations are float16; parameters, statistics and the loss are float32",
+        "ignored: activations are float16; parameters, statistics and the loss are float32",
         choices=("keras", "graph_rewrite"),
     ),
     Flag("all_reduce_alg", "ara", "text", None, _XLA),
     Flag("num_packs", None, "integer", 1, _XLA),
     Flag("tf_gpu_thread_mode", "gt_mode", "text", None, _XLA),
-    Flag("per_gpu_thread_count", "pgtc", "integer", 0, _XLA + "; r1 ignores it, too"),
-    Flag("datasets_num_private_threads", None, "integer", None, "threads that decode", at_least=1),
-    Flag("tf_data_experimental_slack", None, "switch", False, "no meaning here, nor in r1, which does not pass it on"),
+    Flag("per_gpu_thread_count", "pgtc", "integer", 0, _XLA + ", and r1 ignores it"),
+    Flag(
+        "datasets_num_private_threads",
+        None,
+        "integer",
+        None,
+        "sets the number of threads that decode images",
+        at_least=1,
+    ),
+    Flag("tf_data_experimental_slack", None, "switch", False, "ignored, as in r1"),
     # define_image
-    Flag("data_format", "df", "text", None, _XLA + " on the layout", choices=("channels_first", "channels_last")),
+    Flag("data_format", "df", "text", None, _XLA + " the layout", choices=("channels_first", "channels_last")),
     # define_benchmark
     Flag(
         "benchmark_logger_type",
@@ -137,8 +149,15 @@ FLAGS = (
         choices=("BaseBenchmarkLogger", "BenchmarkFileLogger"),
     ),
     Flag("benchmark_log_dir", "bld", "text", None, _FILES),
-    Flag("benchmark_test_id", "bti", "text", None, "no meaning here: name the run by its --workdir"),
-    Flag("log_steps", None, "integer", 100, "how often a line is logged; r1's ResNet logs every 100 steps", at_least=1),
+    Flag("benchmark_test_id", "bti", "text", None, "ignored: --workdir names the run"),
+    Flag(
+        "log_steps",
+        None,
+        "integer",
+        100,
+        "steps between log lines; r1's ResNet programs ignore it and log every 100 steps",
+        at_least=1,
+    ),
     Flag("gcp_project", "gp", "text", None, _UPLOAD),
     Flag("bigquery_data_set", "bds", "text", "test_benchmark", _UPLOAD),
     Flag("bigquery_run_table", "brt", "text", "benchmark_run", _UPLOAD),
@@ -156,27 +175,15 @@ FLAGS = (
     Flag("resnet_size", "rs", "text", "50"),
     Flag("resnet_version", "rv", "text", "1", choices=("1", "2")),
     Flag("fine_tune", "ft", "switch", False),
-    Flag(
-        "pretrained_model_checkpoint_path",
-        "pmcp",
-        "text",
-        None,
-        "has to be a run of this program, or one of its checkpoints: those of r1 cannot be imported yet",
-    ),
-    Flag(
-        "eval_only",
-        None,
-        "switch",
-        False,
-        "needs a --workdir of this program: r1's checkpoints cannot be imported yet",
-    ),
-    Flag("image_bytes_as_serving_input", None, "switch", False, _LATER),
+    Flag("pretrained_model_checkpoint_path", "pmcp", "text", None),
+    Flag("eval_only", None, "switch", False),
+    Flag("image_bytes_as_serving_input", None, "switch", False, _EXPORT),
     Flag(
         "use_train_and_evaluate",
         None,
         "switch",
         False,
-        "no meaning here: there is one loop, and it evaluates all images, where r1 then takes 100 batches",
+        "ignored: every evaluation covers all images; r1 with this flag evaluates 100 batches",
     ),
     Flag("enable_lars", None, "switch", False),
     Flag("label_smoothing", None, "number", 0.0),

@@ -2,9 +2,9 @@
 
 python -m resnet_jax.programs.r1_flags imagenet_main.py --data_dir=DIR --batch_size=256 --num_gpus=8
 
-Takes a whole old command line, or its flags alone with --model=imagenet (the default) or --model=cifar10. Prints the
-command with the same meaning; then, as comments, a line for each flag that has none here, or another one than in r1.
-docs/migrating_from_tf_r1.md has the whole table.
+Takes a complete r1 command line, or only its flags with --model=imagenet (the default) or --model=cifar10. Prints the
+equivalent command; then, as shell comments, a line for each flag that is ignored or means something else here.
+docs/migrating_from_tf_r1.md lists all flags.
 """
 
 import difflib
@@ -17,62 +17,62 @@ from typing import Any, NamedTuple
 from resnet_jax.errors import UsageError
 from resnet_jax.nested import flatten
 from resnet_jax.programs.command_line import fail
-from resnet_jax.programs.r1_flags.meaning import check, notes, overrides, processes
+from resnet_jax.programs.r1_flags.meaning import check, is_evaluation, overrides, processes
+from resnet_jax.programs.r1_flags.notes import notes
 from resnet_jax.programs.r1_flags.table import FLAGS, PROGRAMS, Flag
 
 _DOC = "docs/migrating_from_tf_r1.md"
-_MODEL = Flag("model", None, "text", "imagenet", choices=tuple(PROGRAMS))  # no flag of r1
+_MODEL = Flag("model", None, "text", "imagenet", choices=tuple(PROGRAMS))  # added by this translator
 _BY_NAME = {name: flag for flag in (*FLAGS, _MODEL) for name in (flag.name, flag.short) if name is not None}
 _SWITCH_VALUES = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}  # absl's
 
 
 class Translation(NamedTuple):
-    """What a command line of r1 means here."""
+    """The equivalent of a command line of r1."""
 
-    command: list[str]
-    notes: dict[str, str]  # by flag
+    command: list[str]  # the words of a shell command
+    notes: dict[str, str]  # long name of a flag of r1 -> how it differs here
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Prints the translation of a command line; a mistake in it is one line, and status 2."""
+    """Prints the translation of a command line; for an invalid one prints one line and exits with status 2."""
     if {"--help", "-h"} & set(arguments):
         print(__doc__)
         return
     try:
-        command, explained = translate(arguments)
+        command, notes_by_flag = translate(arguments)
     except UsageError as error:
         fail(str(error))
     print(_wrapped(command))
-    for name, note in explained.items():
+    for name, note in notes_by_flag.items():
         print(f"# --{name}: {note}")
 
 
 def translate(arguments: Sequence[str]) -> Translation:
-    """Returns the command of this program for the words of one of r1's.
+    """Translates the words of a command line of r1 into a command of this program.
 
     Raises:
-      UsageError: no flag of r1, a value that it does not take, or flags that do not go together.
+      UsageError: an unknown flag, an invalid value, or flags that r1 does not allow together.
     """
     model, words = _split_off_program(arguments)
     given = {_MODEL.name: model} | parse(words)
     program = PROGRAMS[given.pop(_MODEL.name)]
     values = {flag.name: flag.default for flag in FLAGS} | program.defaults | given
     check(values, program)
-    wanted = overrides(values, program)
-    there = _recipe(program.recipe)
-    changed = {key: value for key, value in wanted.items() if there[key] != value}
+    recipe = _recipe(program.recipe)
+    changed = {key: value for key, value in overrides(values, program).items() if recipe[key] != value}
     command = ["python", "main.py", f"--config=configs/{program.recipe}.py"]
-    if values["eval_only"] or not values["train_epochs"]:
+    if is_evaluation(values):
         command.append("--mode=eval")
-    if "model_dir" in given:  # r1's default, /tmp, was shared by all runs
-        command.append(f"--workdir={given['model_dir']}")
+    if values["model_dir"] is not None:
+        command.append(f"--workdir={values['model_dir']}")
     command += processes(values)
     command += [f"--config.{key}={value}" for key, value in changed.items()]
     return Translation(command, notes(given, values, changed, program))
 
 
 def parse(words: Sequence[str]) -> dict[str, Any]:
-    """Parses flags of r1 as absl does, into values by long name; the last one counts.
+    """Parses flags of r1 as absl does; returns values by long name. A repeated flag has its last value.
 
     Raises:
       UsageError: see `translate`.
@@ -82,26 +82,26 @@ def parse(words: Sequence[str]) -> dict[str, Any]:
     while words:
         word = words.pop(0)
         if not word.startswith("-") or not word.strip("-"):
-            raise UsageError(f"{word!r} is no flag: write --name=value, switches included")
+            raise UsageError(f"{word!r} is not a flag: write --name=value, also for switches")
         name, equals, value = word.lstrip("-").partition("=")
         negated = not equals and name not in _BY_NAME and name.startswith("no")
         flag = _find(name.removeprefix("no") if negated else name, word)
         if flag.kind == "switch":
             given[flag.name] = _read(flag, value) if equals else not negated
         elif negated:
-            raise UsageError(f"{word} is no flag of r1: --{flag.name} is no switch")
+            raise UsageError(f"{word} is not a flag of r1: --{flag.name} is not a switch")
         elif equals or words:
             given[flag.name] = _read(flag, value if equals else words.pop(0))
         else:
-            raise UsageError(f"--{flag.name} needs a value, as --{flag.name}=VALUE")
+            raise UsageError(f"--{flag.name} needs a value: write --{flag.name}=VALUE")
     return given
 
 
 def _split_off_program(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    """Which of r1's programs a command line begins with, and what comes after it."""
+    """Splits a command line into the key of r1's program (imagenet if none is named) and its flags."""
     names = {program.name: model for model, program in PROGRAMS.items()}
     for position, word in enumerate(itertools.takewhile(lambda word: not word.startswith("--"), arguments)):
-        # A path, or what comes after 'python -m'.
+        # A path to the file, or a module name after 'python -m'.
         name = word.removesuffix(".py").replace("/", ".").split(".")[-1]
         if name in names:
             return names[name], list(arguments[position + 1 :])
@@ -111,13 +111,13 @@ def _split_off_program(arguments: Sequence[str]) -> tuple[str, list[str]]:
 def _find(name: str, word: str) -> Flag:
     if name in _BY_NAME:
         return _BY_NAME[name]
-    near = ", ".join(f"--{other}" for other in difflib.get_close_matches(name, _BY_NAME, n=3))
-    cure = f"did you mean {near}? {_DOC} lists them all" if near else f"{_DOC} lists them"
-    raise UsageError(f"{word.partition('=')[0]} is no flag of r1's ResNet: {cure}")
+    similar = ", ".join(f"--{other}" for other in difflib.get_close_matches(name, _BY_NAME, n=3))
+    cure = f"did you mean {similar}? {_DOC} lists all flags" if similar else f"{_DOC} lists all flags"
+    raise UsageError(f"{word.partition('=')[0]} is not a flag of r1's ResNet: {cure}")
 
 
 def _read(flag: Flag, text: str) -> Any:
-    """The value of a flag. Raises UsageError if it is none."""
+    """Parses the text of a flag; raises UsageError if the flag does not allow it."""
     if flag.kind == "switch":
         if text.lower() not in _SWITCH_VALUES:
             raise UsageError(f"--{flag.name}={text} is neither true nor false")
@@ -131,25 +131,26 @@ def _read(flag: Flag, text: str) -> Any:
     try:
         number = (int if flag.kind == "integer" else float)(text)
     except ValueError:
-        raise UsageError(f"--{flag.name}={text} is no {flag.kind}") from None
+        article = "an" if flag.kind == "integer" else "a"
+        raise UsageError(f"--{flag.name}={text} is not {article} {flag.kind}") from None
     if flag.at_least is not None and number < flag.at_least:
         raise UsageError(f"--{flag.name}={text} is out of range: it must be at least {flag.at_least}")
     return number
 
 
 def _recipe(name: str) -> Mapping[str, Any]:
-    """The settings of a config by dotted key."""
+    """Returns the values of a recipe by dotted key."""
     try:
         module = importlib.import_module(f"configs.{name}")
     except ModuleNotFoundError as error:
         if error.name not in ("configs", f"configs.{name}"):
             raise
-        raise UsageError(f"there is no configs/{name}.py here: run this where main.py and configs/ are") from None
+        raise UsageError(f"no configs/{name}.py here: run this in the directory of main.py and configs/") from None
     return flatten(module.get_config().to_dict())
 
 
 def _wrapped(command: list[str]) -> str:
-    """For a shell; on several lines if it would be long."""
+    """Quotes the command for a shell; breaks it into lines if it is longer than 120 characters."""
     words = [shlex.quote(word) for word in command]
     one_line = " ".join(words)
     return one_line if len(one_line) <= 120 else " \\\n  ".join([" ".join(words[:3]), *words[3:]])

@@ -12,10 +12,10 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from configs import default
 from resnet_jax import experiment
+from resnet_jax.config_keys import check_bounds
+from resnet_jax.configs import default
 from resnet_jax.errors import UsageError
-from resnet_jax.experiment.limits import check_limits
 from resnet_jax.nested import flatten
 from resnet_jax.programs.r1_flags.table import FLAGS, HOOKS
 from resnet_jax.programs.r1_flags.translate import main, parse, translate
@@ -135,11 +135,22 @@ def test_the_last_of_a_repeated_flag_counts():
         (
             "cifar10_main.py --eval_only --model_dir=/runs/a --resnet_size=110 --weight_decay=1",
             "python main.py --config=configs/cifar10_r1.py --mode=eval --workdir=/runs/a "
-            "--config.data.data_dir=/tmp/cifar10_data/cifar-10-batches-bin --config.model.depth=110",
+            "--config.data.data_dir=/tmp/cifar10_data/cifar-10-batches-bin --config.model.depth=110 "
+            "--config.eval.checkpoint=/runs/a",
         ),
         (
             "imagenet_main.py --train_epochs=0 -dd /data -bs 256 -ng 8",
             "python main.py --config=configs/resnet50_r1.py --mode=eval --config.data.data_dir=/data",
+        ),
+        (
+            "cifar10_main.py --eval_only -pmcp /r1/model.ckpt-7 -dd /c",
+            "python main.py --config=configs/cifar10_r1.py --mode=eval --config.data.data_dir=/c "
+            "--config.eval.checkpoint=/r1/model.ckpt-7",
+        ),
+        (
+            "cifar10_main.py --train_epochs=0 -md 7 -pmcp /r1/model.ckpt-7 -dd /c",
+            "python main.py --config=configs/cifar10_r1.py --mode=eval --workdir=7 --config.data.data_dir=/c "
+            "--config.eval.checkpoint=./7",
         ),
         (
             "cifar10_main.py --label_smoothing=0.1 -dd /c -bs 64 --worker_hosts=a:1,b:1 --task_index=0 "
@@ -173,8 +184,8 @@ def test_r1s_defaults_count_where_they_are_not_those_of_the_recipe():
     assert keys("-bs", "256")[0] == {"data.data_dir": "/tmp", "model.bn_group_size": "256"}
     told = translate([]).notes
     assert told == {
-        "data_dir": "not given, and /tmp by default in r1",
-        "batch_size": "not given, and 32 by default in r1",
+        "data_dir": "not given: r1's default is /tmp",
+        "batch_size": "not given: r1's default is 32",
     }
     assert "over the whole batch" in translate(["-bs", "256"]).notes["num_gpus"]
 
@@ -206,13 +217,13 @@ LINES = [
 @pytest.mark.parametrize("line", LINES)
 def test_every_override_is_a_key_with_a_value_of_its_type(line):
     command = translate(shlex.split(line)).command
-    recipe = importlib.import_module(f"configs.{Path(command[2]).stem}")
+    recipe = importlib.import_module(f"resnet_jax.configs.{Path(command[2]).stem}")
     settings = applied(recipe.get_config(), command[3:])
     got, there = flatten(settings.to_dict()), flatten(recipe.get_config().to_dict())
     overrides = keys(*shlex.split(line))[0]
     assert {key for key in got if got[key] != there[key]} == set(overrides)
     assert all(str(got[key]) == value for key, value in overrides.items())
-    check_limits(got)
+    check_bounds(default.KEYS, got)
 
 
 def applied(settings, words):
@@ -235,7 +246,7 @@ def applied(settings, words):
 )
 def test_translations_build(line, part, words):
     command = translate([*shlex.split(line), "--use_synthetic_data"]).command
-    recipe = importlib.import_module(f"configs.{Path(command[2]).stem}")
+    recipe = importlib.import_module(f"resnet_jax.configs.{Path(command[2]).stem}")
     built = experiment.build(applied(recipe.get_config(), command[3:]))
     assert re.search(words, built.description[part])
     jax.eval_shape(built.train_step, jax.eval_shape(built.init), built.train_loader.batch(0).batch)
@@ -244,14 +255,14 @@ def test_translations_build(line, part, words):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("--bacth_size=3", "--bacth_size is no flag of r1's ResNet: did you mean --batch_size"),
-        ("--frobnicate", "--frobnicate is no flag of r1's ResNet: docs/migrating_from_tf_r1.md lists them"),
-        ("--nobatch_size", "--nobatch_size is no flag of r1: --batch_size is no switch"),
-        ("--clean false", "'false' is no flag: write --name=value, switches included"),
+        ("--bacth_size=3", "--bacth_size is not a flag of r1's ResNet: did you mean --batch_size"),
+        ("--frobnicate", "--frobnicate is not a flag of r1's ResNet: docs/migrating_from_tf_r1.md lists all flags"),
+        ("--nobatch_size", "--nobatch_size is not a flag of r1: --batch_size is not a switch"),
+        ("--clean false", "'false' is not a flag: write --name=value, also for switches"),
         ("--clean=maybe", "--clean=maybe is neither true nor false"),
-        ("imagenet_main.py --batch_size", "--batch_size needs a value, as --batch_size=VALUE"),
-        ("--batch_size=many", "--batch_size=many is no integer"),
-        ("--weight_decay=heavy", "--weight_decay=heavy is no number"),
+        ("imagenet_main.py --batch_size", "--batch_size needs a value: write --batch_size=VALUE"),
+        ("--batch_size=many", "--batch_size=many is not an integer"),
+        ("--weight_decay=heavy", "--weight_decay=heavy is not a number"),
         ("--batch_size=0", "--batch_size=0 is out of range: it must be at least 1"),
         ("--num_gpus=-2", "--num_gpus=-2 is out of range: it must be at least -1"),
         ("--dtype=fp64", "--dtype=fp64 is not one of fp16, bf16, fp32"),
@@ -261,18 +272,18 @@ def test_translations_build(line, part, words):
         ("cifar10_main.py --resnet_size=50.0", "--resnet_size=50.0 is not 6n+2"),
         ("cifar10_main.py --resnet_size=52", "--resnet_size=52 is not 6n+2"),
         ("cifar10_main.py --resnet_size=2", "--resnet_size=2 is not 6n+2"),
-        ("--batch_size=100 --num_gpus=8", "--batch_size=100 cannot be divided over --num_gpus=8: take 96 or 104"),
-        ("--batch_size=4 --num_gpus=8", "--batch_size=4 cannot be divided over --num_gpus=8: take 8"),
-        ("--distribution_strategy=off --num_gpus=2 -bs 2", "--distribution_strategy=off takes one GPU in r1, not 2"),
+        ("--batch_size=100 --num_gpus=8", "--batch_size=100 is not divisible by --num_gpus=8: use 96 or 104"),
+        ("--batch_size=4 --num_gpus=8", "--batch_size=4 is not divisible by --num_gpus=8: use 8"),
+        ("--distribution_strategy=off --num_gpus=2 -bs 2", "--distribution_strategy=off uses one GPU in r1, not 2"),
         ("--distribution_strategy=tree", "--distribution_strategy=tree is not one of off, default, one_device"),
-        ("-ds parameter_server", "--distribution_strategy=parameter_server has no counterpart"),
-        ("--worker_hosts=a:1,b:2", "--worker_hosts names 2 hosts, for which r1 needs --task_index"),
-        ("--loss_scale=-1", "--loss_scale=-1 is neither a number above 0 nor 'dynamic'"),
-        ("--loss_scale=auto", "--loss_scale=auto is neither a number above 0 nor 'dynamic'"),
-        ("--fp16_implementation=graph_rewrite", "--fp16_implementation=graph_rewrite needs --dtype=fp16 in r1"),
+        ("-ds parameter_server", "--distribution_strategy=parameter_server has no equivalent"),
+        ("--worker_hosts=a:1,b:2", "--worker_hosts names 2 hosts: add --task_index"),
+        ("--loss_scale=-1", "--loss_scale=-1 is neither a positive number nor 'dynamic'"),
+        ("--loss_scale=auto", "--loss_scale=auto is neither a positive number nor 'dynamic'"),
+        ("--fp16_implementation=graph_rewrite", "--fp16_implementation=graph_rewrite requires --dtype=fp16 in r1"),
         ("--hooks=LoggingTensorHook,Captain", "--hooks=captain is not one of LoggingTensorHook, ProfilerHook"),
-        ("--benchmark_logger_type=BenchmarkFileLogger", "needs --benchmark_log_dir in r1: leave both out"),
-        ("cifar10_main.py --image_bytes_as_serving_input", "is for ImageNet alone in r1: leave it out"),
+        ("--benchmark_logger_type=BenchmarkFileLogger", "needs --benchmark_log_dir in r1: omit both"),
+        ("cifar10_main.py --image_bytes_as_serving_input", "is for ImageNet only in r1: omit it"),
         ("--model=mnist", "--model=mnist is not one of imagenet, cifar10"),
     ],
 )
@@ -305,18 +316,21 @@ def test_a_shell_reads_the_printed_command_as_it_is(words, capsys):
 @pytest.mark.parametrize(
     ("line", "name", "note"),
     [
-        ("-rv 1", "resnet_version", "version 1 of r1 is 'v1.5' here"),
-        ("-dt bf16", "dtype", "works here; r1 has the flag, but its model refuses bf16"),
-        ("-ls dynamic", "loss_scale", "in r1 it needs graph_rewrite"),
+        ("-rv 1", "resnet_version", "r1's version 1 is 'v1.5' here"),
+        ("-dt bf16", "dtype", "bfloat16 works here; r1 accepts the value, but its model rejects it"),
+        ("-ls dynamic", "loss_scale", "needs graph_rewrite in r1"),
         ("-dt fp16 --fp16_implementation=graph_rewrite", "fp16_implementation", "loss scale of 128"),
         ("-ng -1", "num_gpus", "set --config.model.bn_group_size"),
         ("-ng 0", "num_gpus", "JAX_PLATFORMS=cpu"),
         ("--enable_lars", "enable_lars", "weight_decay is doubled"),
-        ("-pmcp /old", "pretrained_model_checkpoint_path", "has to be a run of this program"),
-        ("--model=cifar10 --weight_decay=1", "weight_decay", "without effect on CIFAR-10 in r1"),
-        ("--model=cifar10 --label_smoothing=0.1", "label_smoothing", "without effect on CIFAR-10 in r1"),
-        ("--train_epochs=0", "train_epochs", "0 is --mode=eval"),
-        ("--hooks=", "hooks", "lines are logged nevertheless"),
+        ("--eval_only -pmcp /old", "pretrained_model_checkpoint_path", "evaluated with its last layer"),
+        ("--eval_only -md /a -pmcp /old", "pretrained_model_checkpoint_path", "ignored: the checkpoint in --model_dir"),
+        ("--eval_only -md /a", "eval_only", "evaluates the newest checkpoint in --model_dir"),
+        ("--eval_only", "eval_only", "without --model_dir, evaluates the newest checkpoint in runs/"),
+        ("--model=cifar10 --weight_decay=1", "weight_decay", "ignored: r1 always uses 2e-4 on CIFAR-10"),
+        ("--model=cifar10 --label_smoothing=0.1", "label_smoothing", "ignored, as r1 does on CIFAR-10"),
+        ("--train_epochs=0", "train_epochs", "without --model_dir, evaluates the newest checkpoint in runs/"),
+        ("--hooks=", "hooks", "log lines are always written"),
         ("--hk PROFILERHOOK", "hooks", "one trace for TensorBoard"),
     ],
 )
@@ -338,7 +352,7 @@ def test_it_loads_neither_jax_nor_tensorflow_and_a_mistake_is_one_line():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert done.stdout.startswith("python main.py --config=configs/resnet50_r1.py ")
-    assert done.stderr.startswith("error: --no is no flag of r1's ResNet: ")
+    assert done.stderr.startswith("error: --no is not a flag of r1's ResNet: ")
 
 
 def test_it_is_run_from_the_root_of_the_repository(tmp_path):
@@ -347,7 +361,7 @@ def test_it_is_run_from_the_root_of_the_repository(tmp_path):
     (tmp_path / "resnet_jax").symlink_to(PAGE.parent.parent / "resnet_jax")
     done = subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: there is no configs/resnet50_r1.py here: run this where main.py and configs/ are\n"
+    assert done.stderr == "error: no configs/resnet50_r1.py here: run this in the directory of main.py and configs/\n"
 
 
 def table(title):
