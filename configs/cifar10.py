@@ -1,22 +1,24 @@
-"""ResNet-56 on CIFAR-10 with a cosine: a plain modern recipe for the small network.
+"""ResNet-56 on CIFAR-10 with SGD and a cosine schedule.
 
 Command:   python main.py --config=configs/cifar10.py
-Data:      TFDS cifar10 as ArrayRecord (docs/data.md); or its binary files, --config.data.source=cifar_binary
+Data:      TFDS cifar10 as ArrayRecord (docs/data.md), or CIFAR-10's binary files with --config.data.source=cifar_binary
 Hardware:  one GPU
-Expected:  94.2 % top-1 after the last epoch, 94.4 % at best: the log of the source. He et al. 2015 report 93.0 % for
-           this depth with steps instead of a cosine and less decay.
+Expected:  94.2 % top-1 after the last epoch and 94.4 % at best, from the log of the source. He et al. 2015 report
+           93.0 % for this depth with a piecewise constant rate and less weight decay.
 Status:    not yet reproduced with this code
 
-Source: the published log of `cifar10_resnet56` in github.com/chenyaofo/pytorch-cifar-models (one GPU, float32):
-SGD with Nesterov momentum, rate 0.1 for 256 images without warm-up, cosine to 0 over 200 epochs, decay 5e-4 of every
-parameter, crops of the image padded by 4 pixels, flips. The network is that of He et al. 2015, section 4.2, with
-projections where the image is halved. Mean and deviation are those of the source.
+Source: the published log of `cifar10_resnet56` in github.com/chenyaofo/pytorch-cifar-models (one GPU, float32): SGD
+with Nesterov momentum, rate 0.1 for batches of 256 without warm-up, cosine to 0 over 200 epochs, weight decay 5e-4 on
+every parameter, random crops after padding by 4 pixels, flips. The network is that of He et al. 2015, section 4.2,
+with projection shortcuts where the resolution halves. Mean and standard deviation are those of the source.
 """
+
+from ml_collections import ConfigDict
 
 from resnet_jax.configs import default
 
 
-def get_config():
+def get_config() -> ConfigDict:
     config = default.get_config()
     config.data.name = "cifar10"
     config.data.batch_size = 256
@@ -24,8 +26,8 @@ def get_config():
     config.data.train_crop.name = "pad"
     config.data.train_crop.padding = 4
     config.data.eval_crop.name = "central"
-    config.data.eval_crop.padding = 0  # the whole image
-    config.data.synthetic.num_train = 50_000  # with --config.data.source=synthetic
+    config.data.eval_crop.padding = 0  # crop nothing
+    config.data.synthetic.num_train = 50_000  # for --config.data.source=synthetic
     config.data.synthetic.num_classes = 10
     config.input.mean = (125.307, 122.961, 113.8575)
     config.input.std = (51.5865, 50.847, 51.255)

@@ -1,22 +1,25 @@
-"""ResNet-56 on CIFAR-10 as TensorFlow's official r1 trains it: `cifar10_main.py` without flags, on one GPU.
+"""ResNet-56 on CIFAR-10 as in TensorFlow's official r1 models: `cifar10_main.py` with its default flags on one GPU.
 
 Command:   python main.py --config=configs/cifar10_r1.py --config.data.data_dir=DIR
 Data:      CIFAR-10's binary version, DIR/data_batch_1.bin to data_batch_5.bin and DIR/test_batch.bin, unpacked from
            https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz
 Hardware:  one GPU
-Expected:  92.6 to 93.8 % top-1: r1's own accuracy test asks for this
+Expected:  92.6 to 93.8 % top-1, the range that r1's own accuracy test accepts
 Status:    not yet reproduced with this code
 
 Source: tensorflow/models, official/r1/resnet (`cifar10_main.py`, `resnet_run_loop.py`, `estimator_benchmark.py`),
-after He et al. 2015, section 4.2, whose 32,000, 48,000 and 64,000 steps of 128 of 45,000 images are epochs 91, 136
-and 182. Unlike the paper r1 trains on all 50,000, projects at the start of every stage, and decays every parameter,
-those of batch norm included, by 2e-4. docs/migrating_from_tf_r1.md says what differs from r1 on purpose.
+which follows He et al. 2015, section 4.2. Their rate drops after 32,000 and 48,000 steps and their runs end after
+64,000; with batches of 128 from 45,000 images these are epochs 91, 136 and 182. Unlike the paper, r1 trains on all
+50,000 images, has a projection shortcut at the start of every stage, and applies a weight decay of 2e-4 to every
+parameter, those of batch norm included. docs/migrating_from_tf_r1.md lists the intended differences from r1.
 """
+
+from ml_collections import ConfigDict
 
 from resnet_jax.configs import default
 
 
-def get_config():
+def get_config() -> ConfigDict:
     config = default.get_config()
     config.data.source = "cifar_binary"
     config.data.batch_size = 128
@@ -24,13 +27,13 @@ def get_config():
     config.data.train_crop.name = "pad"
     config.data.train_crop.padding = 4
     config.data.eval_crop.name = "central"
-    config.data.eval_crop.padding = 0  # the whole image
-    config.data.synthetic.num_train = 50_000  # with --config.data.source=synthetic
+    config.data.eval_crop.padding = 0  # crop nothing
+    config.data.synthetic.num_train = 50_000  # for --config.data.source=synthetic
     config.data.synthetic.num_classes = 10
     config.input.per_image = True
     config.input.flip = True
     config.model.name = "resnet_cifar"
-    config.model.version = "v1.5"  # the same as v1: there is no 1x1 convolution in its blocks
+    config.model.version = "v1.5"  # same as v1: these blocks have no 1x1 convolution
     config.model.depth = 56
     config.model.features = 16
     config.model.dtype = "float32"

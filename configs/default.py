@@ -50,8 +50,7 @@ KEYS = (
     Key("data.progressive.sizes", (), "image sizes before image_size, in pixels, for example (128, 160)", SIZES),
     Key("data.progressive.until_epochs", (), "epoch at which each of these sizes ends, for example (6.0, 12.0)",
         INCREASING),
-    Key("data.repeats", 1, "crops of each image per pass, in the same batch norm group (repeated augmentation)",
-        AT_LEAST_1),
+    Key("data.repeats", 1, "crops of each image, nearly always in one batch (repeated augmentation)", AT_LEAST_1),
     Key("data.train_crop.name", "random_resized", "'random_resized', 'box_guided' (around labelled objects, as in r1) "
         "or 'pad' (pad, then cut, as for CIFAR)"),
     Key("data.train_crop.area", (0.08, 1.0), "range of crop area / image area (random_resized, box_guided)", AREA),

@@ -1,26 +1,28 @@
-"""ResNet-50 v1.5 from weights that are given, on another data set: here the Oxford-IIIT pets.
+"""ResNet-50 v1.5 from existing weights, trained on another data set, here the Oxford-IIIT pets.
 
 Command:   python main.py --config=configs/finetune.py --config.model.init_from=WEIGHTS --config.data.name=NAME
-           WEIGHTS: resnet50.safetensors or .pth (torchvision, timm), an r1 checkpoint, or a run, as runs/resnet50
-Head only: --config.train.trainable=head                       (the rest is neither changed nor differentiated)
-           --config.train.trainable='^head/|^stage4_'          (and the last stage)
-           --config.train.freeze_statistics=False              (statistics of frozen batch norms move, as in r1)
-Rates:     --config.optimizer.lr_scales="(('^head/', 10.0),)"  (the new layer ten times as fast as the others)
+           WEIGHTS: resnet50.safetensors or .pth (torchvision, timm), an r1 checkpoint, or a run such as runs/resnet50
+Head only: --config.train.trainable=head                       (all other parameters are frozen, without gradients)
+           --config.train.trainable='^head/|^stage4_'          (the head and the last stage)
+           --config.train.freeze_statistics=False              (frozen batch norms update their statistics, as in r1)
+Rates:     --config.optimizer.lr_scales="(('^head/', 10.0),)"  (the new layer learns at ten times the rate)
 Data:      any TFDS image classification, or --config.data.source=folder --config.data.data_dir=DIR (docs/data.md)
 Hardware:  one GPU with 16 GB or a TPU v3 core
 Expected:  depends on the data and the weights; no figure is claimed for the pets
 Status:    not yet reproduced with this code
 
-Weights trained with other padding or normalisation say which keys to set (docs/weights.md).
+For weights trained with other padding or normalisation an error message lists the keys to set (docs/weights.md).
 
-Source: Kornblith et al. 2019 (arXiv 1805.08974) tune whole networks with Nesterov momentum, cosine and batches of 256.
-They search rate and decay for each data set; those here are a start.
+Source: Kornblith et al. 2019 (arXiv 1805.08974) train whole networks with Nesterov momentum, cosine and batches of
+256. They search rate and weight decay for each data set; the values here are a starting point.
 """
+
+from ml_collections import ConfigDict
 
 from resnet_jax.configs import default
 
 
-def get_config():
+def get_config() -> ConfigDict:
     config = default.get_config()
     config.data.name = "oxford_iiit_pet"
     config.data.eval_split = "test"

@@ -2,22 +2,24 @@
 
 Command:   python main.py --config=configs/resnet50.py
 Data:      TFDS imagenet2012 as ArrayRecord (docs/data.md)
-Hardware:  8 TPU v3 cores or 8 GPUs with 16 GB; the batch is global, so any number of devices that divides it
+Hardware:  8 TPU v3 cores or 8 GPUs with 16 GB; the batch of 1,024 is global: any number of devices that divides it
 Expected:  76.3 to 76.8 % top-1. The flax (76.3 to 76.7 %) and haiku (76.2 to 76.8 %) ImageNet examples report
-           this for 90 to 100 epochs of this family: SGD with Nesterov momentum, rate 0.1 per 256 images,
+           this for 90 to 100 epochs of similar recipes: SGD with Nesterov momentum, rate 0.1 per 256 images,
            5 epochs of warm-up, cosine, crops of 8 to 100 % of the area, bicubic resize.
 Status:    not yet reproduced with this code
 
-Sources: rate, warm-up and zero-initialised residual branches from Goyal et al. 2017 (arXiv 1706.02677); cosine
-from Loshchilov and Hutter 2017; label smoothing from Szegedy et al. 2016; groups of 128 images for batch norm,
-which also keep the result independent of the number of devices, from the large-batch runs of MLPerf (64 to 400).
-Values that equal the defaults are spelled out: a recipe does not change when they do.
+Sources: rate, warm-up and zero-initialised residual branches from Goyal et al. 2017 (arXiv 1706.02677); cosine from
+Loshchilov and Hutter 2017; label smoothing from Szegedy et al. 2016; batch norm groups of 128 images, which make the
+result independent of the number of devices, from large-batch MLPerf submissions (64 to 400 images). Values equal to
+the defaults are written out too, so that a changed default does not change the recipe.
 """
+
+from ml_collections import ConfigDict
 
 from resnet_jax.configs import default
 
 
-def get_config():
+def get_config() -> ConfigDict:
     config = default.get_config()
     config.data.name = "imagenet2012"
     config.data.batch_size = 1024

@@ -2,19 +2,21 @@
 
 Command:   python main.py --config=configs/resnet50_a1.py
 Data:      TFDS imagenet2012 as ArrayRecord (docs/data.md)
-Hardware:  4 GPUs with 32 GB took 4.6 days (Wightman et al.)
+Hardware:  4 GPUs with 32 GB; 4.6 days (Wightman et al.)
 Expected:  80.4 % top-1 (paper; 80.38 in timm's own evaluation, 80.12 reproduced by mmpretrain)
 Status:    not yet reproduced with this code
 
 Source: Wightman, Touvron and Jegou 2021 (arXiv 2110.00476), table 2: LAMB, binary cross entropy, RandAugment 7 / 0.5,
-mixup 0.2 and cutmix, repeated augmentation, stochastic depth. With label smoothing the targets of the binary loss are
-soft, as in mmpretrain. Mixing draws for each image here, not for each batch.
+mixup 0.2 and cutmix, repeated augmentation, stochastic depth. Label smoothing applies to the targets of the binary
+loss, as in mmpretrain. Mixing coefficients are sampled for each image, in the original for each batch.
 """
+
+from ml_collections import ConfigDict
 
 from resnet_jax.configs import default
 
 
-def get_config():
+def get_config() -> ConfigDict:
     config = default.get_config()
     config.data.name = "imagenet2012"
     config.data.batch_size = 2048
@@ -29,7 +31,7 @@ def get_config():
     config.data.augment.magnitude_std = 0.5
     config.data.augment.probability = 0.5
     config.data.eval_crop.name = "resize"
-    config.data.eval_crop.padding = 11  # 224 / 0.95
+    config.data.eval_crop.padding = 11  # shorter side 235 = 224 / 0.95
     config.data.resize = "bicubic_antialias"
     config.mixing.mixup_alpha = 0.2
     config.mixing.cutmix_alpha = 1.0
@@ -50,8 +52,8 @@ def get_config():
     config.schedule.base_lr = 5e-3
     config.schedule.base_batch_size = 2048
     config.schedule.warmup_epochs = 5.0
-    config.schedule.warmup_start = 0.02  # 1e-4
-    config.schedule.end = 2e-4  # 1e-6
+    config.schedule.warmup_start = 0.02  # rate 1e-4
+    config.schedule.end = 2e-4  # rate 1e-6
     config.train.epochs = 600.0
     config.eval.every_epochs = 5.0
     return config

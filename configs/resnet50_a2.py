@@ -2,18 +2,20 @@
 
 Command:   python main.py --config=configs/resnet50_a2.py
 Data:      TFDS imagenet2012 as ArrayRecord (docs/data.md)
-Hardware:  4 GPUs with 32 GB took 2.3 days (Wightman et al.)
+Hardware:  4 GPUs with 32 GB; 2.3 days (Wightman et al.)
 Expected:  79.8 % top-1 (paper; 79.83 in timm's own evaluation, 79.55 reproduced by mmpretrain)
 Status:    not yet reproduced with this code
 
-Source: Wightman, Touvron and Jegou 2021 (arXiv 2110.00476), table 2. A mixed class counts as wholly there from a share
-of 0.2 on: timm's `bce_target_thresh`.
+Source: Wightman, Touvron and Jegou 2021 (arXiv 2110.00476), table 2. A class whose share of a mixed label exceeds 0.2
+has the target 1, any other class 0 (timm's `bce_target_thresh`).
 """
+
+from ml_collections import ConfigDict
 
 from resnet_jax.configs import resnet50_a1
 
 
-def get_config():
+def get_config() -> ConfigDict:
     config = resnet50_a1.get_config()
     config.mixing.mixup_alpha = 0.1
     config.loss.label_smoothing = 0.0

@@ -3,20 +3,22 @@
 Command:   python main.py --config=configs/resnet50_lars.py
 Data:      TFDS imagenet2012 as ArrayRecord (docs/data.md)
 Hardware:  16 TPU v3 chips (Google's run took 29 minutes)
-Expected:  75.9 % top-1, the target of MLPerf training (v0.5 to v4.0) that ended that run
+Expected:  75.9 % top-1, the target of MLPerf training v0.5 to v4.0, at which Google's run ended
 Status:    not yet reproduced with this code
 
-Sources: LARS from You et al. 2017 (arXiv 1708.03888); rate 13, two epochs of warm-up, a polynomial of power 2, decay
-2e-4 and label smoothing from Google's v3-32 submission to MLPerf training v0.7; crops of 5 to 100 % of the area from
-NVIDIA's. Other batch sizes need other rates; from the same round: 8.5 with 5 epochs of warm-up for 2,048 images, 17
-with 5 of 42 to 44 epochs for 8,192. MLPerf's LARS divides by |g| + decay |w|, ours (optax's) by |g + decay w|: steps
-are a little longer here.
+Sources: LARS from You et al. 2017 (arXiv 1708.03888); rate 13, two epochs of warm-up, polynomial decay of power 2,
+weight decay 2e-4 and label smoothing from Google's v3-32 submission to MLPerf training v0.7; crops of 5 to 100 % of
+the area from NVIDIA's. Other batch sizes need other rates. The same round has 8.5 with 5 epochs of warm-up for 2,048
+images, and 17 with 5 epochs of warm-up in 42 to 44 epochs for 8,192. MLPerf's LARS divides by |g| + decay |w|;
+optax's, used here, by |g + decay w|, which makes steps slightly longer.
 """
+
+from ml_collections import ConfigDict
 
 from resnet_jax.configs import default
 
 
-def get_config():
+def get_config() -> ConfigDict:
     config = default.get_config()
     config.data.name = "imagenet2012"
     config.data.batch_size = 4096

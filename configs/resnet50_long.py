@@ -1,21 +1,23 @@
-"""ResNet-50 v1.5 on ImageNet, torchvision's second recipe: 600 epochs of 176 pixels.
+"""ResNet-50 v1.5 on ImageNet, torchvision's second recipe: 600 epochs at 176 pixels.
 
 Command:   python main.py --config=configs/resnet50_long.py
 Data:      TFDS imagenet2012 as ArrayRecord (docs/data.md)
-Hardware:  8 GPUs took a day and 18 hours (torchvision's pull request 6433)
-Expected:  80.86 % top-1 at 224 pixels (IMAGENET1K_V2; 80.85 when it was run again)
+Hardware:  8 GPUs; 42 hours in torchvision's pull request 6433
+Expected:  80.86 % top-1 at 224 pixels (IMAGENET1K_V2; 80.85 in a second run)
 Status:    not yet reproduced with this code
 
 Source: torchvision's issue 3995 and pull request 5201 (references/classification): rate 0.5 for 1,024 images, cosine,
 label smoothing, mixup 0.2, cutmix, TrivialAugment, random erasing, repeated augmentation, an average of the weights,
-evaluation from 232 pixels. torchvision turns its EMA decay of 0.99998 into 1 - 0.00002 * 1024 * 32 / 600 every 32
-steps. Mixing draws for each image here, not for each device's batch.
+evaluation after resizing to 232 pixels. torchvision converts its EMA decay of 0.99998 to 1 - 0.00002 * 1024 * 32 /
+600, applied every 32 steps. Mixing coefficients are sampled for each image, in the original for each device's batch.
 """
+
+from ml_collections import ConfigDict
 
 from resnet_jax.configs import default
 
 
-def get_config():
+def get_config() -> ConfigDict:
     config = default.get_config()
     config.data.name = "imagenet2012"
     config.data.batch_size = 1024

@@ -1,24 +1,25 @@
-"""ResNet-50 as TensorFlow's official r1 trains it: `imagenet_main.py` with --batch_size=256 on 8 GPUs.
+"""ResNet-50 as in TensorFlow's official r1 models: `imagenet_main.py` with --batch_size=256 on 8 GPUs.
 
 Command:   python main.py --config=configs/resnet50_r1.py --config.data.data_dir=DIR
 Data:      r1's shards, DIR/train-00000-of-01024 and DIR/validation-00000-of-00128 (docs/data.md)
 Hardware:  8 GPUs, or any number of devices that divides the batch of 256
-Expected:  76.53 % top-1, the accuracy of r1's published checkpoint (version 1, float32). Its own accuracy test, with
-           batches of 1,024, asks for 76.2 to 76.6 %.
+Expected:  76.53 % top-1, the accuracy of r1's published checkpoint (version 1, float32). r1's own accuracy test, with
+           batches of 1,024, accepts 76.2 to 76.6 %.
 Status:    not yet reproduced with this code
 
 Source: tensorflow/models, official/r1/resnet (`imagenet_main.py`, `imagenet_preprocessing.py`, `resnet_model.py`,
-`resnet_run_loop.py`). docs/migrating_from_tf_r1.md says what differs on purpose, and
-`python -m resnet_jax.programs.r1_flags` translates its flags. r1's version 1 is v1.5 here: the stride is on the 3x3
-convolution. Its classes are 1,001: 0 is 'background', of which there is no image. r1 takes the statistics of batch
-norm on each GPU, 32 images of 256 on 8: that is what the groups are. Biases of batch norm and its scales are not
-decayed, that of the head is.
+`resnet_run_loop.py`). docs/migrating_from_tf_r1.md lists the intended differences; `python -m
+resnet_jax.programs.r1_flags` translates r1's flags. r1's version 1 is v1.5 here: the 3x3 convolution has the stride.
+There are 1,001 classes; class 0, 'background', has no images. r1 computes batch norm statistics on each GPU, over 32
+of 256 images, hence groups of 32. The head's bias has weight decay; scales and biases of batch norm have none.
 """
+
+from ml_collections import ConfigDict
 
 from resnet_jax.configs import default
 
 
-def get_config():
+def get_config() -> ConfigDict:
     config = default.get_config()
     config.data.source = "tfrecord"
     config.data.label_offset = 0
@@ -31,7 +32,7 @@ def get_config():
     config.data.eval_crop.name = "resize"
     config.data.eval_crop.padding = 32  # shorter side to 256, then the central 224
     config.data.resize = "bilinear_tf1"
-    config.data.synthetic.num_classes = 1001  # with --config.data.source=synthetic
+    config.data.synthetic.num_classes = 1001  # for --config.data.source=synthetic
     config.input.mean = (123.68, 116.78, 103.94)
     config.input.std = (1.0, 1.0, 1.0)
     config.input.flip = True

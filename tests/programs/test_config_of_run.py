@@ -33,7 +33,7 @@ def test_what_an_earlier_run_did_not_know_has_its_default(tmp_path):
 def test_no_config_of_a_run_is_an_error(tmp_path, content):
     if content:
         (tmp_path / "config.json").write_text(content)
-    with pytest.raises(ValueError, match="is no config of a run"):
+    with pytest.raises(ValueError, match="is not the config of a run"):
         run.get_config(str(tmp_path))
 
 
