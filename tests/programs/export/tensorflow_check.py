@@ -1,6 +1,6 @@
 """What exports for TensorFlow do; run as a program, for TensorFlow in the tests' process would take long.
 
-python -m tests.exports.tensorflow_check pixels|write|serve DIRECTORY
+python -m tests.programs.export.tensorflow_check pixels|write|serve DIRECTORY
 
 `pixels` compares TensorFlow's pixels with the host's: pixels.json. `write` writes a SavedModel, what the host makes of
 files, and what JAX makes of that: saved_model, sample.npz. `serve` has TensorFlow alone call it: served.npz.
@@ -27,13 +27,13 @@ def differences(ours, expected):
 def host_view(image, preprocessing):
     """What the loader makes of [H, W, 3] uint8."""
     from resnet_jax.data.crops import create_eval_crop
-    from resnet_jax.data.resize import RESIZES, enlarge, show
+    from resnet_jax.data.resize import RESIZES, apply_view, enlarge
 
     if preprocessing.enlarge_to is not None:
         image = enlarge(image, preprocessing.enlarge_to)
     crop = create_eval_crop(preprocessing.crop, size=preprocessing.image_size, padding=preprocessing.padding)
     out = np.empty((preprocessing.image_size, preprocessing.image_size, 3), np.uint8)
-    show(image, crop(*image.shape[:2], np.zeros((0, 4)), ()), RESIZES[preprocessing.resize], out)
+    apply_view(image, crop(*image.shape[:2], np.zeros((0, 4)), ()), RESIZES[preprocessing.resize], out)
     return out
 
 

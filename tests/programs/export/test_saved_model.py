@@ -25,7 +25,7 @@ def test_without_tensorflow_the_extra_is_named(tmp_path, monkeypatch):
 def directory(tmp_path_factory):
     directory = tmp_path_factory.mktemp("exports")
     for command in ("write", "serve"):
-        run = [sys.executable, "-m", "tests.exports.tensorflow_check", command, str(directory)]
+        run = [sys.executable, "-m", "tests.programs.export.tensorflow_check", command, str(directory)]
         done = subprocess.run(run, check=True, capture_output=True, text=True)
         assert command == "serve" or done.stderr == ""  # nothing is said that nobody asked for
     return directory

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     directory = tmp_path_factory.mktemp("pixels")
-    command = [sys.executable, "-m", "tests.exports.tensorflow_check", "pixels", str(directory)]
+    command = [sys.executable, "-m", "tests.programs.export.tensorflow_check", "pixels", str(directory)]
     subprocess.run(command, check=True, capture_output=True)
     return json.loads((directory / "pixels.json").read_text())
 

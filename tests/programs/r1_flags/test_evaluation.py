@@ -1,4 +1,4 @@
-"""Runs translated --eval_only commands on checkpoints that TensorFlow wrote, and compares with TensorFlow's own logits."""
+"""Runs translated --eval_only commands on checkpoints written by TensorFlow; compares with TensorFlow's logits."""
 
 import json
 import subprocess
@@ -46,7 +46,9 @@ def r1(tmp_path_factory):
     images = standardize(pixels)
     variables = initialize(network(**CIFAR | R1 | {"depth": 20, "version": "v1.5"}), images)
     values = by_r1_name(variables, 1) | {"images": images}
-    (directory / "cases.json").write_text(json.dumps({"cifar20": dict(cifar=True, size=20, version=1, classes=10)}))
+    (directory / "cases.json").write_text(
+        json.dumps({"cifar20": {"cifar": True, "size": 20, "version": 1, "classes": 10}})
+    )
     logits = run_tensorflow("forward", directory, values)
     # Without this bias an untrained network predicts one class for all images.
     values["resnet_model/dense/bias"] = -logits.mean(0)
