@@ -1,1 +1,1 @@
-"""Everything inside jit: state, losses, gradients, optimizers, schedules, and the pure steps made of them."""
+"""Everything that runs inside jit: state, losses, gradients, optimizers, schedules, and the step functions."""

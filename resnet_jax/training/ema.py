@@ -1,4 +1,4 @@
-"""Exponential moving averages of parameters and statistics."""
+"""Exponential moving averages of parameters and batch norm statistics."""
 
 from typing import Any
 
@@ -6,22 +6,23 @@ import jax
 import jax.numpy as jnp
 
 
-def update_average(average: Any, values: Any, *, step: jax.Array, decay: float, every_steps: int) -> Any:
-    """The average after one more training step: average <- weight * average + (1 - weight) * values.
+def update_average(average: Any, values: Any, *, step: jax.Array, decay: float, every_steps: int = 1) -> Any:
+    """Returns the average after one more training step: average <- weight * average + (1 - weight) * values.
 
-    Every so many steps, from the first one on. Update n, from 0, has weight min(decay, (1 + n) / (10 + n)), so that
-    the initial values are soon forgotten: `tf.train.ExponentialMovingAverage` with `num_updates` = n.
+    The average is updated at the steps that `every_steps` divides. Update n, counted from 0, has the weight
+    min(decay, (1 + n) / (10 + n)), as `tf.train.ExponentialMovingAverage` with `num_updates` = n: the weight is small
+    at first, so that the random initial values soon stop mattering.
 
     Args:
-      average: a tree of float32 arrays; it starts as a copy of the initial values.
-      values: the same tree, after the training step.
-      step: number of the training step, int32, from 0.
+      average: tree of float32 arrays; before the first step, a copy of the initial values.
+      values: tree of the same structure, after the training step.
+      step: int32 scalar, index of the training step, from 0.
       decay: largest weight of the old average, 0 <= decay < 1.
-      every_steps: the average stays as it is at all steps but the multiples of this.
+      every_steps: steps between updates; the average does not change in between.
     """
     updates = (step // every_steps).astype(jnp.float32)
-    share = jnp.maximum(1.0 - decay, 9.0 / (10.0 + updates))  # of the values: 1 - weight, without its cancellation
+    new_weight = jnp.maximum(1.0 - decay, 9.0 / (10.0 + updates))  # 1 - weight, computed without cancellation
     due = step % every_steps == 0
-    # Not `lax.cond`, for which a GPU waits for the host; reading everything for nothing costs less. Written so that the
-    # average of what does not change stays bit by bit: old - 0 is old, old + 0 makes +0 of -0.
-    return jax.tree.map(lambda old, new: jnp.where(due, old - share * (old - new), old), average, values)
+    # `where` and not `lax.cond`, whose condition a GPU must send to the host; the wasted reads cost less.
+    # `old - w * (old - new)` keeps a value that does not change, bit for bit: `old + w * (new - old)` turns -0 into +0.
+    return jax.tree.map(lambda old, new: jnp.where(due, old - new_weight * (old - new), old), average, values)

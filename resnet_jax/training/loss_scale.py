@@ -1,4 +1,4 @@
-"""Scaling of the loss, so that small gradients survive in float16 (Micikevicius et al. 2018, section 3.2)."""
+"""Loss scaling: keeps small gradients representable in float16 (Micikevicius et al. 2018, section 3.2)."""
 
 import dataclasses
 
@@ -11,15 +11,15 @@ MIN_SCALE, MAX_SCALE = 1.0, 2.0**24
 
 @flax.struct.dataclass
 class LossScale:
-    """Multiplies the loss; the gradients are divided by it before they are used."""
+    """The factor that multiplies the loss before differentiation, and by which the gradients are then divided."""
 
     scale: jax.Array  # float32
-    good_steps: jax.Array  # int32, in a row, since the scale last changed; not counted where it is constant
-    skipped: jax.Array  # int32, steps without an update, for their gradients were not finite
+    good_steps: jax.Array  # int32, consecutive finite steps since the scale last changed; unused by a constant scale
+    skipped: jax.Array  # int32, steps without an update because their gradients were not finite
 
 
 def initial(scale: float) -> LossScale:
-    """The state of step 0."""
+    """Returns the loss scale of step 0."""
     return LossScale(
         scale=jnp.asarray(scale, jnp.float32),
         good_steps=jnp.zeros((), jnp.int32),
@@ -28,13 +28,13 @@ def initial(scale: float) -> LossScale:
 
 
 def adjust(loss_scale: LossScale, finite: jax.Array, *, growth_steps: int | None) -> LossScale:
-    """The state after one more training step.
+    """Returns the loss scale after one more training step.
 
     Args:
       loss_scale: the one that the step used.
-      finite: bool, whether its gradients were all finite; if not, they are counted as skipped.
-      growth_steps: the scale is doubled after so many good steps in a row and halved at every bad one, between
-        `MIN_SCALE` and `MAX_SCALE`; None: it is constant.
+      finite: bool scalar, whether all gradients of the step were finite; if not, the step counts as skipped.
+      growth_steps: consecutive finite steps after which the scale doubles; each non-finite step halves it. The scale
+        stays between `MIN_SCALE` and `MAX_SCALE`. None: the scale is constant.
     """
     skipped = loss_scale.skipped + jnp.logical_not(finite)
     if growth_steps is None:

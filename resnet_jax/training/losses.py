@@ -1,4 +1,4 @@
-"""Losses of single examples."""
+"""Classification losses, one value for each example."""
 
 import functools
 from collections.abc import Callable
@@ -10,15 +10,15 @@ import optax
 from resnet_jax.data.batch import UNREADABLE
 from resnet_jax.errors import UsageError
 
-Loss = Callable[[jax.Array, jax.Array], jax.Array]  # logits [B, K], shares of the classes [B, K] -> [B] float32
+Loss = Callable[[jax.Array, jax.Array], jax.Array]  # logits [B, K], targets [B, K] -> losses [B] float32
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Softmax cross entropy of each example, in nats: the loss of every evaluation.
+    """Softmax cross entropy of each example in nats, without label smoothing: the loss of every evaluation.
 
     Args:
-      logits: [B, K]; computed in float32 whatever comes in.
-      labels: [B] integers in 0..K-1; against `UNREADABLE` the loss is log K, that of a guess.
+      logits: [B, K] of any float dtype; the loss is computed in float32.
+      labels: [B] integers in 0..K-1, or `UNREADABLE`, whose loss is log K, that of a uniform prediction.
 
     Returns:
       [B] float32.
@@ -27,49 +27,59 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.where(labels == UNREADABLE, jnp.log(jnp.float32(logits.shape[-1])), losses)
 
 
-def softmax_cross_entropy(logits: jax.Array, shares: jax.Array, *, label_smoothing: float) -> jax.Array:
-    """Cross entropy between the shares of the classes and the softmax of the logits, in nats.
+def softmax_cross_entropy(logits: jax.Array, targets: jax.Array, *, label_smoothing: float) -> jax.Array:
+    """Cross entropy between soft targets and the softmax of the logits, in nats.
 
     Args:
-      logits: [B, K]; computed in float32 whatever comes in.
-      shares: [B, K], each row of sum 1.
-      label_smoothing: part of the shares spread evenly over all K classes (Szegedy et al. 2016, section 7).
+      logits: [B, K] of any float dtype; the loss is computed in float32.
+      targets: [B, K] probabilities; each row sums to 1.
+      label_smoothing: probability spread evenly over all K classes (Szegedy et al. 2016, section 7).
 
     Returns:
       [B] float32.
     """
-    return optax.softmax_cross_entropy(logits.astype(jnp.float32), optax.smooth_labels(shares, label_smoothing))
+    return optax.softmax_cross_entropy(logits.astype(jnp.float32), optax.smooth_labels(targets, label_smoothing))
 
 
 def binary_cross_entropy(
-    logits: jax.Array, shares: jax.Array, *, label_smoothing: float, target_threshold: float | None
+    logits: jax.Array, targets: jax.Array, *, label_smoothing: float, target_threshold: float | None
 ) -> jax.Array:
-    """The mean over the classes of their sigmoid cross entropies (Wightman et al. 2021, section 3; timm).
+    """Mean over the classes of the sigmoid cross entropy of each (Wightman et al. 2021, section 3; timm).
 
     Args:
-      logits: [B, K]; computed in float32 whatever comes in.
-      shares: [B, K].
-      label_smoothing: as in `softmax_cross_entropy`.
-      target_threshold: classes of which more than this is there count as wholly there, others as absent.
+      logits: [B, K] of any float dtype; the loss is computed in float32.
+      targets: [B, K] in 0..1.
+      label_smoothing: see `softmax_cross_entropy`.
+      target_threshold: targets above it become 1, the rest 0, after label smoothing; None: targets stay soft.
 
     Returns:
       [B] float32.
     """
-    targets = optax.smooth_labels(shares, label_smoothing)
+    targets = optax.smooth_labels(targets, label_smoothing)
     if target_threshold is not None:
         targets = (targets > target_threshold).astype(jnp.float32)
     return jnp.mean(optax.sigmoid_binary_cross_entropy(logits.astype(jnp.float32), targets), axis=-1)
 
 
-def create_loss(name: str, *, label_smoothing: float, target_threshold: float | None) -> Loss:
-    """Makes a training loss by name.
+def create_loss(
+    name: str = "cross_entropy", *, label_smoothing: float = 0.1, target_threshold: float | None = None
+) -> Loss:
+    """Returns a training loss by name. The defaults are those of `configs/resnet50.py`.
+
+    Args:
+      name: 'cross_entropy' or 'binary_cross_entropy'.
+      label_smoothing: see `softmax_cross_entropy`.
+      target_threshold: see `binary_cross_entropy`.
 
     Raises:
-      UsageError: no such loss, or a threshold for one that has none.
+      UsageError: the name is unknown, or a threshold is given for 'cross_entropy'.
     """
     if name == "cross_entropy":
         if target_threshold is not None:
-            raise UsageError("config.loss.target_threshold is for config.loss.name='binary_cross_entropy' alone")
+            raise UsageError(
+                f"config.loss.target_threshold={target_threshold} has no meaning for 'cross_entropy': leave it unset, "
+                "or set config.loss.name='binary_cross_entropy'"
+            )
         return functools.partial(softmax_cross_entropy, label_smoothing=label_smoothing)
     if name == "binary_cross_entropy":
         return functools.partial(
@@ -79,6 +89,16 @@ def create_loss(name: str, *, label_smoothing: float, target_threshold: float | 
 
 
 def soft_targets(labels: jax.Array, partners: jax.Array, share: jax.Array, num_classes: int) -> jax.Array:
-    """What is seen of each class in images that show two. [B] int, [B] int, [B] float -> [B, K] float32."""
+    """Returns the targets of mixed images: `share` for the label, 1 - `share` for the partner's label.
+
+    Args:
+      labels: [B] integers.
+      partners: [B] integers, labels of the images mixed in.
+      share: [B] float32 in 0..1.
+      num_classes: K.
+
+    Returns:
+      [B, K] float32.
+    """
     own, other = jax.nn.one_hot(labels, num_classes), jax.nn.one_hot(partners, num_classes)
     return share[:, None] * own + (1.0 - share[:, None]) * other

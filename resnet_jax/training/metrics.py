@@ -1,8 +1,7 @@
-"""Classification metrics as sums and counts, divided once on the host."""
+"""Classification metrics as sums and counts over examples, divided once, on the host."""
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -10,49 +9,49 @@ import jax.numpy as jnp
 
 from resnet_jax.data.batch import UNREADABLE
 
-NO_ANSWER = -1  # predicted class of an image that cannot be read, or of outputs of which some are NaN
+NO_ANSWER = -1  # predicted class of an unreadable image, or where a logit is NaN
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Totals:
-    """Sums over examples: arrays on the devices, Python numbers on the host. `merge` adds them up."""
+    """Sums over examples: scalar arrays on the devices, Python numbers on the host. `merge` adds them."""
 
-    count: Any  # int32, like the next two
-    top1: Any
-    top5: Any
-    loss: Any  # float32, in nats
+    count: Any  # int32, number of examples
+    top1: Any  # int32, examples whose label has the largest logit
+    top5: Any  # int32, examples whose label is among the five largest logits
+    loss: Any  # float32, sum of the losses in nats
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class StepTotals:
-    """What one training step reports: sums over its batch, and numbers of the step itself.
+    """What one training step reports: sums over its batch, and scalars of the step.
 
-    A step whose update was left out (`loss_scale.py`) has sums over no examples.
+    A step that loss scaling skips reports sums over no examples.
     """
 
     examples: Totals
     grad_norm: Any  # global L2 norm of the loss gradient, before weight decay
-    lr: Any
-    loss_scale: Any = None  # a `LossScale`, where it changes with time
+    lr: Any  # learning rate of the update
+    loss_scale: Any = None  # `LossScale` after the step; None: the loss is not scaled
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Answers:
-    """What the examples of a batch were taken for: arrays on the devices, numpy arrays on the host."""
+    """Labels and predictions of a batch: arrays on the devices, numpy arrays on the host."""
 
-    label: Any  # [B] int32: the true class, or `UNREADABLE`
-    predicted: Any  # [B] int32: a class, or `NO_ANSWER`
-    mask: Any  # [B] bool; False marks padding
+    label: Any  # [B] int32, true class or `UNREADABLE`
+    predicted: Any  # [B] int32, predicted class or `NO_ANSWER`
+    mask: Any  # [B] bool, False for padding rows
 
 
 def label_rank(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """How many classes are predicted before the true one: 0 is a top-1 hit. [B, K], [B] -> [B] int32.
+    """Returns the number of classes ranked above the true one; 0 is a top-1 hit. [B, K], [B] -> [B] int32.
 
-    Equal logits are ordered by class index, as `argmax` and `top_k` order them. Against a NaN every class
-    loses, so that a broken model scores nothing; and so does every class against the label `UNREADABLE`.
+    Equal logits rank by class index, as in `argmax` and `top_k`. A NaN logit ranks above every label, and an unreadable
+    image has the largest rank, so that neither ever counts as correct.
     """
     own = jnp.take_along_axis(logits, labels[:, None], axis=-1)
     later = jnp.arange(logits.shape[-1])[None, :] >= labels[:, None]
@@ -62,43 +61,43 @@ def label_rank(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def predicted_class(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """The class whose `label_rank` is 0, or `NO_ANSWER`. [B, K], [B] -> [B] int32."""
+    """Returns the class whose `label_rank` is 0, or `NO_ANSWER`. [B, K], [B] -> [B] int32."""
     known = (labels != UNREADABLE) & ~jnp.any(jnp.isnan(logits), axis=-1)
     return jnp.where(known, jnp.argmax(logits, axis=-1), NO_ANSWER).astype(jnp.int32)
 
 
 def count_examples(logits: jax.Array, labels: jax.Array, mask: jax.Array, losses: jax.Array) -> Totals:
-    """Sums a batch; rows where `mask` [B] is False count for nothing.
+    """Sums the metrics of a batch over the rows whose mask is True.
 
     Args:
       logits: [B, K].
       labels: [B] integers.
-      mask: [B] bool.
+      mask: [B] bool, False for padding rows.
       losses: [B] float32.
     """
     rank = label_rank(logits, labels)
     return Totals(
-        count=_how_many(mask),
-        top1=_how_many(mask & (rank < 1)),
-        top5=_how_many(mask & (rank < 5)),
+        count=_count(mask),
+        top1=_count(mask & (rank < 1)),
+        top5=_count(mask & (rank < 5)),
         loss=jnp.sum(jnp.where(mask, losses, 0.0)),
     )
 
 
-def _how_many(marked: jax.Array) -> jax.Array:
-    """[B] bool -> how many are True, int32."""
-    # As float32, exact up to 2^24: XLA sums them over the devices together with the loss and the gradients, where
-    # integers would take an exchange of their own.
+def _count(marked: jax.Array) -> jax.Array:
+    """Returns the number of True values as int32. [B] bool -> scalar."""
+    # Summed as float32, exact up to 2^24: XLA all-reduces these counts together with the loss and the gradients, while
+    # integers would need an all-reduce of their own.
     return jnp.sum(marked, dtype=jnp.float32).astype(jnp.int32)
 
 
 def zero() -> Totals:
-    """The sum over no examples."""
+    """Returns the totals of no examples."""
     return Totals(count=0, top1=0, top5=0, loss=0.0)
 
 
 def merge(totals: Totals, fetched: Totals) -> Totals:
-    """Adds fetched device sums to host sums, in Python's unbounded integers and float64."""
+    """Adds fetched device totals to host totals, in Python integers and float64."""
     return Totals(
         count=totals.count + int(fetched.count),
         top1=totals.top1 + int(fetched.top1),
@@ -107,12 +106,7 @@ def merge(totals: Totals, fetched: Totals) -> Totals:
     )
 
 
-def finite(scalars: Mapping[str, float]) -> dict[str, float | None]:
-    """Numbers that JSON can hold: what is not finite becomes None."""
-    return {name: value if math.isfinite(value) else None for name, value in scalars.items()}
-
-
 def scalars(totals: Totals) -> dict[str, float]:
-    """Means per example: `loss` in nats, `top1` and `top5` in 0..1. NaN for no examples."""
+    """Returns the means over examples: `loss` in nats, `top1` and `top5` in 0..1; NaN if there are no examples."""
     sums = {"loss": totals.loss, "top1": totals.top1, "top5": totals.top5}
     return {name: total / totals.count if totals.count else math.nan for name, total in sums.items()}

@@ -1,9 +1,9 @@
-"""Optimizers as gradient transformations that are told the learning rate of each update.
+"""Optimizers as optax gradient transformations that take the learning rate of each update as an argument.
 
 `updates, state = optimizer.update(grads, state, params, lr=lr)`, then `optax.apply_updates(params, updates)`. The
-rate is an argument, for LARS keeps it inside its velocity; the step is counted in the training state and not again.
+learning rate is an argument because LARS stores it in its velocity, and because `TrainState` already counts the steps.
 
-One rule says which parameters are decayed, for all optimizers: `decay_mask`.
+For every optimizer, `decay_mask` selects the parameters that weight decay applies to.
 """
 
 import dataclasses
@@ -20,22 +20,7 @@ from resnet_jax.errors import UsageError
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What optimizers are told; each takes what it needs.
-
-    Attributes:
-      momentum: decay of the velocity, 0 <= momentum < 1 (sgd, lars).
-      nesterov: look ahead along the velocity (sgd, lars).
-      beta1: decay of the mean of the gradients (lamb, adamw).
-      beta2: decay of the mean of their squares (lamb, adamw).
-      epsilon: added to the root of the latter (lamb, adamw).
-      trust: length of a step / length of the weights, at rate 1 and without momentum (lars).
-      weight_decay: this times the weight is decayed.
-      decoupled: the decay is added to the step instead of the gradient (sgd).
-      decay_pattern: regular expression searched in 'block/layer/leaf' paths; the leaves it finds are decayed, and
-        by lars and lamb scaled by trust, even if `weight_decay` is 0.
-      clip_norm: longest gradient over all parameters, before anything else is done to it; None: any.
-      lr_scales: see `scale_lr`.
-    """
+    """The options of `create_optimizer`; each optimizer reads those that apply to it."""
 
     momentum: float
     nesterov: bool
@@ -46,21 +31,19 @@ class Options:
     weight_decay: float
     decoupled: bool
     decay_pattern: str
-    clip_norm: float | None
-    lr_scales: Sequence[tuple[str, float]]
 
     def decayed(self, params: Any) -> Any:
-        """Marks the leaves that are decayed."""
+        """Returns a tree of bools: True for the leaves that weight decay applies to."""
         return decay_mask(params, self.decay_pattern)
 
 
 def sgd(options: Options) -> optax.GradientTransformationExtraArgs:
     """SGD with momentum: v <- momentum * v + (g + weight_decay * w); w <- w - lr * v.
 
-    The rate multiplies the velocity when it is used and is not stored in it, as in PyTorch and TensorFlow. With
-    `nesterov` the step is g + weight_decay * w + momentum * v (Sutskever et al. 2013). With `decoupled` the decay
-    goes past the velocity (SGDW of Loshchilov and Hutter 2019, the rate times the decay): v <- momentum * v + g;
-    w <- w - lr * (v + weight_decay * w).
+    The velocity does not contain the learning rate, as in PyTorch and TensorFlow. With `nesterov` the step is
+    g + weight_decay * w + momentum * v (Sutskever et al. 2013). With `decoupled` the decay is not accumulated in the
+    velocity (SGDW of Loshchilov and Hutter 2019, with the decay scaled by the learning rate):
+    v <- momentum * v + g; w <- w - lr * (v + weight_decay * w).
     """
     decay = optax.add_decayed_weights(options.weight_decay, mask=options.decayed)
     velocity = optax.trace(decay=options.momentum, nesterov=options.nesterov)
@@ -70,21 +53,22 @@ def sgd(options: Options) -> optax.GradientTransformationExtraArgs:
 
 
 def lars(options: Options) -> optax.GradientTransformationExtraArgs:
-    """LARS (You et al. 2017): each decayed leaf steps by `trust` of its own length, in the direction of SGD.
+    """LARS (You et al. 2017): SGD in which the step of each decayed leaf is scaled to `trust` times the leaf's norm.
 
-    v <- momentum * v + lr * trust * |w| / |d| * d with d = g + weight_decay * w; w <- w - v. Where w or d is zero
-    and for the other leaves the quotient is 1: plain momentum. With `nesterov` the step is that of `sgd`.
+    v <- momentum * v + lr * ratio * d with d = g + weight_decay * w and ratio = trust * |w| / |d|; w <- w - v. The
+    ratio is 1 where w or d is zero, and for leaves that are not decayed. `nesterov` as in `sgd`.
 
-    As `optax.lars`. MLPerf's reference and r1 (`tf.contrib.opt.LARSOptimizer`) divide by |g| + weight_decay * |w|,
-    which is never less than |d|. The rate is stored in the velocity, as in MLPerf's; r1 applies rate and quotient to
-    the velocity when it is used, and counts the L2 regularisation twice: its g, that of the loss, contains it.
+    Equal to `optax.lars`. MLPerf's reference and r1 (`tf.contrib.opt.LARSOptimizer`) divide by
+    |g| + weight_decay * |w|, which is at least |d|. The velocity contains the learning rate, as in MLPerf's reference;
+    r1 applies the learning rate and the ratio after the velocity. r1 also counts weight decay twice: its g already
+    contains the gradient of the L2 loss.
 
     Raises:
-      UsageError: `decoupled`, which has no meaning here.
+      UsageError: `decoupled` is set.
     """
     if options.decoupled:
         raise UsageError(
-            "config.optimizer.decoupled=True is not for 'lars', whose step contains the decay: "
+            "config.optimizer.decoupled=True is not supported by 'lars', whose trust ratio includes the decay: "
             "set it to False, or config.optimizer.name to 'sgd'"
         )
     return optax.chain(
@@ -96,10 +80,11 @@ def lars(options: Options) -> optax.GradientTransformationExtraArgs:
 
 
 def lamb(options: Options) -> optax.GradientTransformationExtraArgs:
-    """LAMB (You et al. 2020): each decayed leaf steps by its own length, in the direction of AdamW.
+    """LAMB (You et al. 2020): AdamW in which the step of each decayed leaf is scaled to the leaf's norm.
 
-    w <- w - lr * |w| / |u| * u with u = Adam's step (bias corrected) + weight_decay * w. Where w or u is zero and
-    for the other leaves the quotient is 1. The same as timm's `Lamb`, which also clips to a global norm of 1.
+    w <- w - lr * ratio * u with u = Adam's bias-corrected step + weight_decay * w and ratio = |w| / |u|. The ratio is 1
+    where w or u is zero, and for leaves that are not decayed. Equal to timm's `Lamb` but for its clipping of the
+    gradients to a global norm of 1.
     """
     return optax.chain(
         optax.scale_by_adam(b1=options.beta1, b2=options.beta2, eps=options.epsilon),
@@ -110,9 +95,10 @@ def lamb(options: Options) -> optax.GradientTransformationExtraArgs:
 
 
 def adamw(options: Options) -> optax.GradientTransformationExtraArgs:
-    """Adam with decoupled decay (Loshchilov and Hutter 2019), as PyTorch's.
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019), equal to PyTorch's `AdamW`.
 
-    w <- w - lr * (m / (sqrt(s) + epsilon) + weight_decay * w) with the bias-corrected means m of g and s of g^2.
+    w <- w - lr * (m / (sqrt(s) + epsilon) + weight_decay * w), where m and s are the bias-corrected moving averages of
+    g and g^2.
     """
     return optax.chain(
         optax.scale_by_adam(b1=options.beta1, b2=options.beta2, eps=options.epsilon),
@@ -122,7 +108,7 @@ def adamw(options: Options) -> optax.GradientTransformationExtraArgs:
 
 
 def scale_by_rate() -> optax.GradientTransformationExtraArgs:
-    """Multiplies by minus the learning rate, which is the argument `lr` of `update`."""
+    """Returns the transformation that multiplies updates by minus the learning rate, the argument `lr` of `update`."""
 
     def update(updates: Any, state: optax.EmptyState, params: Any = None, *, lr: jax.Array | float, **others: Any):
         del params, others
@@ -132,28 +118,27 @@ def scale_by_rate() -> optax.GradientTransformationExtraArgs:
 
 
 def scale_lr(scales: Sequence[tuple[str, float]]) -> optax.GradientTransformationExtraArgs:
-    """Multiplies the learning rate of some leaves, each by one number for good.
+    """Returns the transformation that multiplies the learning rate of some leaves by constant factors.
 
-    It stands after everything else, and that is the same: all optimizers here are linear in the rate of a leaf. LARS,
-    which keeps the rate in its velocity, is too as long as the factor does not change. Decay that goes past the
-    gradient (`decoupled`, lamb, adamw) grows with the rate.
+    Applied last; equivalent to scaling the rate, since every update is linear in it. This includes LARS, whose velocity
+    contains the rate, because the factors do not change. Decoupled decay (`decoupled`, lamb, adamw) is scaled as well.
 
     Args:
-      scales: pairs of a regular expression, searched in 'block/layer/leaf' paths, and a factor. The first that finds
-        a leaf counts for it; where none does, the rate stays as it is.
+      scales: pairs of a regular expression and a factor. The expressions are searched for in paths such as
+        'stage1_block1/conv1/kernel'; the first match decides, and leaves without a match keep their rate.
 
     Raises:
-      UsageError: they are no such pairs; and when used, if one of them counts for no leaf.
+      UsageError: `scales` are not such pairs. Raised by `init`: a pair is the first match of no leaf.
     """
     _check_scales(scales)
 
     def init(params: Any) -> optax.EmptyState:
-        chosen = set(jax.tree.leaves(_first_matches(params, scales)))
+        used = set(jax.tree.leaves(_first_matches(params, scales)))
         for number, (pattern, _) in enumerate(scales):
-            if number not in chosen:
+            if number not in used:
                 raise UsageError(
-                    f"config.optimizer.lr_scales has {pattern!r}, which matches no trained parameter, or none that no "
-                    "pattern before it matches; the last layer matches '^head/', a stage '^stage4_'"
+                    f"config.optimizer.lr_scales has {pattern!r}, which matches no trained parameter, or only those "
+                    "that an earlier pattern matches: '^head/' matches the last layer, '^stage4_' a stage"
                 )
         return optax.EmptyState()
 
@@ -169,8 +154,8 @@ def scale_lr(scales: Sequence[tuple[str, float]]) -> optax.GradientTransformatio
 def _check_scales(scales: Any) -> None:
     if not isinstance(scales, tuple | list) or not all(_is_scale(pair) for pair in scales):
         raise UsageError(
-            f"config.optimizer.lr_scales={scales!r} are no pairs of a regular expression and a factor: write them as "
-            "(('^head/', 10.0),), with the last comma"
+            f"config.optimizer.lr_scales={scales!r} is not a sequence of pairs of a regular expression and a factor: "
+            "write (('^head/', 10.0),), with the last comma"
         )
     for pattern, factor in scales:
         _compile(pattern, key="optimizer.lr_scales")
@@ -178,7 +163,7 @@ def _check_scales(scales: Any) -> None:
         if not number or not 0 < factor < math.inf:
             raise UsageError(
                 f"config.optimizer.lr_scales has {factor!r} for {pattern!r}: it must be a finite number above 0; "
-                "config.train.trainable says what is trained at all"
+                "config.train.trainable selects the parameters to train"
             )
 
 
@@ -187,7 +172,7 @@ def _is_scale(pair: Any) -> bool:
 
 
 def _first_matches(tree: Any, scales: Sequence[tuple[str, float]]) -> Any:
-    """For each leaf the number of the first pattern that finds it, or how many there are."""
+    """Returns for each leaf the index of the first pattern that matches its path, or len(scales) if none does."""
 
     def first(path: tuple, _: Any) -> int:
         found = (number for number, (pattern, _) in enumerate(scales) if re.search(pattern, leaf_path(path)))
@@ -197,24 +182,29 @@ def _first_matches(tree: Any, scales: Sequence[tuple[str, float]]) -> Any:
 
 
 def decay_mask(params: Any, pattern: str) -> Any:
-    """Marks the leaves that are decayed; see `select_leaves`."""
+    """Returns a tree of bools: True for the leaves that weight decay applies to; see `select_leaves`."""
     return select_leaves(params, pattern, key="optimizer.decay_pattern")
 
 
 def select_leaves(params: Any, pattern: str, *, key: str) -> Any:
-    """Marks the leaves whose path, as 'stage1_block1/conv1/kernel', `pattern` finds.
+    """Returns a tree of bools: True for the leaves whose path, such as 'stage1_block1/conv1/kernel', matches.
+
+    Args:
+      params: tree of parameters; masked nodes are returned as they are.
+      pattern: regular expression to search for.
+      key: config key of the pattern, for the messages.
 
     Raises:
-      UsageError: the pattern, which is that of the config key `key`, is no regular expression or finds no leaf.
+      UsageError: the pattern is not a regular expression, or matches no leaf.
     """
     expression = _compile(pattern, key=key)
-    # Where only some parameters are trained, the others are there as empty nodes, and count here.
+    # Masked nodes are frozen parameters: a pattern that matches only those is valid.
     found = jax.tree_util.tree_map_with_path(
         lambda path, _: bool(expression.search(leaf_path(path))), params, is_leaf=is_masked
     )
     if not any(jax.tree.leaves(found)):
         raise UsageError(
-            f"config.{key}={pattern!r} matches no parameter; kernels match 'kernel$', the last layer '^head/'"
+            f"config.{key}={pattern!r} matches no parameter: 'kernel$' matches kernels, '^head/' the last layer"
         )
     return jax.tree.map(lambda is_found, leaf: leaf if is_masked(leaf) else is_found, found, params)
 
@@ -223,35 +213,62 @@ def _compile(pattern: str, *, key: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern)
     except re.error as error:
-        raise UsageError(f"config.{key}={pattern!r} is no regular expression: {error}") from None
+        raise UsageError(
+            f"config.{key}={pattern!r} is not a regular expression ({error}): correct it, or quote it for the shell"
+        ) from None
 
 
 def is_masked(node: Any) -> bool:
-    """Whether a node stands empty in place of a parameter that is not trained."""
+    """Returns whether a node is the placeholder of a frozen parameter."""
     return isinstance(node, optax.MaskedNode)
 
 
 def leaf_path(path: tuple) -> str:
-    """A pytree key path as 'stage1_block1/conv1/kernel'."""
+    """Returns a pytree key path as text, such as 'stage1_block1/conv1/kernel'."""
     return "/".join(str(key.key) for key in path)
 
 
-def create_optimizer(name: str, **options: Any) -> optax.GradientTransformationExtraArgs:
-    """Makes an optimizer by name. Where that is asked for, the gradient is clipped first, and rates are scaled last.
+def create_optimizer(  # noqa: PLR0913, an argument for each key of the config section
+    name: str = "sgd",
+    *,
+    momentum: float = 0.9,
+    nesterov: bool = True,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-6,
+    trust: float = 0.001,
+    weight_decay: float = 1e-4,
+    decoupled: bool = False,
+    decay_pattern: str = "kernel$",
+    clip_norm: float | None = None,
+    lr_scales: Sequence[tuple[str, float]] = (),
+) -> optax.GradientTransformationExtraArgs:
+    """Returns an optimizer by name. The defaults are those of `configs/resnet50.py`.
 
     Args:
-      name: a key of `OPTIMIZERS`.
-      **options: the attributes of `Options`, all of them.
+      name: 'sgd', 'lars', 'lamb' or 'adamw'.
+      momentum: decay of the velocity, 0 <= momentum < 1 (sgd, lars).
+      nesterov: use Nesterov momentum (sgd, lars).
+      beta1: decay of the moving average of the gradients (lamb, adamw).
+      beta2: decay of the moving average of the squared gradients (lamb, adamw).
+      epsilon: added to the root of the latter (lamb, adamw).
+      trust: norm of the step / norm of the leaf, at learning rate 1 and without momentum (lars).
+      weight_decay: factor of the decay, which is added to the gradient (sgd, lars) or to the step (lamb, adamw).
+      decoupled: add the decay to the step instead of the gradient (sgd).
+      decay_pattern: regular expression searched for in paths such as 'stage1_block1/conv1/kernel'; matching leaves are
+        decayed, and scaled by the trust ratio of lars and lamb even if `weight_decay` is 0.
+      clip_norm: largest global norm of the gradients, which are clipped before all else; None: no clipping.
+      lr_scales: factors of the learning rate by regular expression, see `scale_lr`.
 
     Raises:
-      UsageError: no such optimizer, or an option that has no meaning for it.
+      UsageError: the name is unknown, or an option is not supported by the optimizer.
     """
     if name not in OPTIMIZERS:
         raise UsageError(f"config.optimizer.name={name!r} is not one of {', '.join(OPTIMIZERS)}")
-    given = Options(**options)
-    clip = [] if given.clip_norm is None else [optax.clip_by_global_norm(given.clip_norm)]
-    scale = [scale_lr(given.lr_scales)] if given.lr_scales else []
-    optimizer = OPTIMIZERS[name](given)
+    clip = [] if clip_norm is None else [optax.clip_by_global_norm(clip_norm)]
+    scale = [scale_lr(lr_scales)] if lr_scales else []
+    options = Options(momentum, nesterov, beta1, beta2, epsilon, trust, weight_decay, decoupled, decay_pattern)
+    optimizer = OPTIMIZERS[name](options)
     return optax.chain(*clip, optimizer, *scale) if clip or scale else optimizer
 
 

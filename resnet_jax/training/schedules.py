@@ -1,8 +1,7 @@
-"""Learning rates as functions of the step: a linear warm-up to the peak, then a decay."""
+"""Learning rate schedules: a linear warm-up to the peak, then a decay."""
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,18 +12,9 @@ from resnet_jax.errors import UsageError
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """The learning rate of a step. Steps count from 0; the rate is that of the update which leads to step + 1.
+    """Function from the step to the learning rate. Steps count from 0: step k is the update from state k to k + 1.
 
-    Attributes:
-      name: a key of `DECAYS`: what follows the warm-up.
-      peak_lr: the rate at the end of the warm-up.
-      warmup_steps: length of the warm-up, which is linear (Goyal et al. 2017, section 2.2).
-      warmup_start: the rate of step 0 of a warm-up, as a share of the peak.
-      decay_steps: the step from which on the rate is `end`; need not be whole (cosine, polynomial, linear).
-      end: the last rate, as a share of the peak (likewise).
-      power: of the polynomial.
-      boundaries: the last steps of all factors but the last; increasing (piecewise).
-      factors: of the peak, before, between and after the boundaries (piecewise).
+    The attributes are the arguments of `create_schedule`.
     """
 
     name: str
@@ -38,14 +28,14 @@ class Schedule:
     factors: tuple[float, ...]
 
     def __call__(self, step: jax.Array | np.ndarray | int) -> jax.Array:
-        """Returns the rates of steps, float32 in their shape. A run no longer than its warm-up never leaves it."""
+        """Returns the learning rate of each step, as float32 of the same shape."""
         step = jnp.asarray(step, jnp.float32)  # exact up to 2^24 steps
         warmup = self.warmup_start + (1.0 - self.warmup_start) * step / max(1, self.warmup_steps)
         return self.peak_lr * jnp.where(step < self.warmup_steps, warmup, DECAYS[self.name](self, step))
 
     @property
     def moments(self) -> list[int]:
-        """The steps that tell its shape: where the warm-up starts and ends, where the rate jumps, how it falls."""
+        """The steps of `rate_table`: start and end of the warm-up, each jump, the quarters of a smooth decay."""
         if self.name == "piecewise":
             decay = [step for boundary in self.boundaries for step in (boundary, boundary + 1)]
         elif self.name == "constant":
@@ -56,33 +46,33 @@ class Schedule:
         return sorted({0, self.warmup_steps, *decay})
 
     def remaining(self, step: jax.Array) -> jax.Array:
-        """How much of the decay is still to come: 1 at the end of the warm-up, 0 from `decay_steps` on."""
-        # Of the difference, for the rates near the end are as exact then as the others.
+        """Returns the fraction of the decay that is left: 1 at the end of the warm-up, 0 from `decay_steps` on."""
+        # From the steps left, not 1 - done: the subtraction would lose precision near the end.
         left = (self.decay_steps - step) / max(1, self.decay_steps - self.warmup_steps)
         return jnp.clip(left, 0.0, 1.0)
 
 
 def cosine(schedule: Schedule, step: jax.Array) -> jax.Array:
-    """Half a cosine from the peak to the end (Loshchilov and Hutter 2017)."""
-    # The same as (1 + cos(pi * done)) / 2, which cancels near the end.
+    """Half a cosine from the peak to `end` (Loshchilov and Hutter 2017)."""
+    # Equal to (1 + cos(pi * (1 - remaining))) / 2, without its cancellation near the end.
     return _between(schedule.end, jnp.square(jnp.sin(0.5 * jnp.pi * schedule.remaining(step))))
 
 
 def polynomial(schedule: Schedule, step: jax.Array) -> jax.Array:
-    """A power of what remains, from the peak to the end: `tf.train.polynomial_decay`.
+    """A power of the remaining fraction, from the peak to `end`: `tf.train.polynomial_decay`.
 
-    r1 with LARS has power 2, 1e-4 / peak as `end` and 90 epochs + 1 step as `decay_steps`.
+    r1 with LARS: power 2, `end` = 1e-4 / peak_lr, `decay_steps` = 90 epochs + 1 step.
     """
     return _between(schedule.end, schedule.remaining(step) ** schedule.power)
 
 
 def linear(schedule: Schedule, step: jax.Array) -> jax.Array:
-    """A straight line from the peak to the end."""
+    """A straight line from the peak to `end`."""
     return _between(schedule.end, schedule.remaining(step))
 
 
 def piecewise(schedule: Schedule, step: jax.Array) -> jax.Array:
-    """One factor after the other; at a boundary the old one still holds: `tf.train.piecewise_constant`, as r1."""
+    """Constant factors; the boundary step still has the earlier one: `tf.train.piecewise_constant`, as in r1."""
     factor = jnp.full_like(step, schedule.factors[0])
     for boundary, following in zip(schedule.boundaries, schedule.factors[1:], strict=True):
         factor = jnp.where(step > boundary, following, factor)
@@ -90,13 +80,14 @@ def piecewise(schedule: Schedule, step: jax.Array) -> jax.Array:
 
 
 def constant(schedule: Schedule, step: jax.Array) -> jax.Array:
-    """The peak for ever."""
+    """The peak at every step."""
     del schedule
     return jnp.ones_like(step)
 
 
-def _between(end: float, share: jax.Array) -> jax.Array:
-    return end + (1.0 - end) * share
+def _between(end: float, fraction: jax.Array) -> jax.Array:
+    """Interpolates from `end`, at fraction 0, to 1."""
+    return end + (1.0 - end) * fraction
 
 
 DECAYS: dict[str, Callable[[Schedule, jax.Array], jax.Array]] = {
@@ -108,22 +99,45 @@ DECAYS: dict[str, Callable[[Schedule, jax.Array], jax.Array]] = {
 }
 
 
-def create_schedule(name: str, **options: Any) -> Schedule:
-    """Makes a schedule by name.
+def create_schedule(  # noqa: PLR0913, an argument for each key of the config section
+    name: str = "cosine",
+    *,
+    peak_lr: float,
+    decay_steps: float | None = None,
+    warmup_steps: int = 0,
+    warmup_start: float = 0.0,
+    end: float = 0.0,
+    power: float = 2.0,
+    boundaries: tuple[int, ...] = (),
+    factors: tuple[float, ...] = (1.0, 0.1, 0.01, 0.001),
+) -> Schedule:
+    """Returns a schedule by name. The defaults are those of `configs/resnet50.py`, without its 5 epochs of warm-up.
 
     Args:
-      name: a key of `DECAYS`.
-      **options: the other attributes of `Schedule`, all of them.
+      name: the decay after the warm-up: 'cosine', 'piecewise', 'polynomial', 'linear' or 'constant'.
+      peak_lr: learning rate at the end of the warm-up; `configs/resnet50.py` has 0.1 for each 256 images of the batch.
+      decay_steps: first step whose learning rate is `end`, usually the number of steps of the run; need not be an
+        integer. Required by 'cosine', 'polynomial' and 'linear', ignored by the others.
+      warmup_steps: length of the linear warm-up (Goyal et al. 2017, section 2.2).
+      warmup_start: learning rate of step 0 of a warm-up, as a fraction of the peak.
+      end: final learning rate, as a fraction of the peak (cosine, polynomial, linear).
+      power: exponent (polynomial).
+      boundaries: last step of each factor but the last, increasing (piecewise).
+      factors: fractions of the peak before, between and after the boundaries (piecewise).
 
     Raises:
-      UsageError: no such schedule, or boundaries and factors that do not fit together.
+      UsageError: the name is unknown, `decay_steps` is missing, or the boundaries do not increase or do not match the
+        factors.
     """
     if name not in DECAYS:
         raise UsageError(f"config.schedule.name={name!r} is not one of {', '.join(DECAYS)}")
-    schedule = Schedule(name, **options)
     if name == "piecewise":
-        _check_pieces(schedule.boundaries, schedule.factors)
-    return schedule
+        _check_pieces(boundaries, factors)
+    if decay_steps is None:
+        if name not in ("piecewise", "constant"):
+            raise UsageError(f"schedule {name!r} needs decay_steps, the step at which the decay ends")
+        decay_steps = 0.0
+    return Schedule(name, peak_lr, warmup_steps, warmup_start, decay_steps, end, power, boundaries, factors)
 
 
 def _check_pieces(boundaries: tuple[int, ...], factors: tuple[float, ...]) -> None:
@@ -132,13 +146,13 @@ def _check_pieces(boundaries: tuple[int, ...], factors: tuple[float, ...]) -> No
             f"config.schedule.factors has {len(factors)} entries and config.schedule.boundaries {len(boundaries)}: "
             "there must be one more factor than boundaries"
         )
-    # Equal steps are what short epochs leave of different ones.
+    # Equal steps are allowed: boundaries that differ in epochs may round to the same step.
     if list(boundaries) != sorted(boundaries):
         raise UsageError(f"config.schedule.boundaries must increase; in steps they are {boundaries}")
 
 
 def rate_table(schedule: Schedule, *, total_steps: int, steps_per_epoch: float) -> list[str]:
-    """The lines of a table of the rates of a run, at the moments that tell its shape."""
+    """Returns the lines of a table of epoch, step and learning rate, at `Schedule.moments` and the last step."""
     last = total_steps - 1
     steps = [step for step in schedule.moments if step < last] + [last]
     rates = jax.jit(schedule)(np.asarray(steps))

@@ -1,4 +1,4 @@
-"""Gradients of a batch whose rows lie on several devices, summed over them at one place."""
+"""Gradients of a batch that is split over devices, with one all-reduce after accumulation."""
 
 import jax
 import jax.numpy as jnp
@@ -11,22 +11,22 @@ from resnet_jax.training.metrics import Totals
 _AXIS = "data"
 
 
-def over_devices(gradient_fn: GradientFn, mesh: Mesh, *, dtype: DTypeLike) -> GradientFn:
-    """Returns a function of the same result in which each device computes with its own rows alone.
+def sum_over_devices(gradient_fn: GradientFn, mesh: Mesh, *, dtype: DTypeLike = jnp.float32) -> GradientFn:
+    """Returns a gradient function in which each device computes on its own rows, followed by one all-reduce.
 
-    XLA, left to itself, sums each gradient where it arises: in the type of the activations, and in a loop over the
-    parts of a batch once a part. Here it is done once, when all rows of a device are through.
+    Plain jit all-reduces each gradient in the compute dtype, once per micro-batch. Here: one psum after accumulation.
 
     Args:
-      gradient_fn: needs nothing of other rows than those of a batch norm group, and no device has part of a group.
-      mesh: of one axis, over which rows are split evenly.
-      dtype: in which gradients are summed; they are averaged in float32.
+      gradient_fn: computes on the rows of one device. Rows interact only within a batch norm group, so every group
+        must lie whole on one device.
+      mesh: one axis, named 'data', over which the rows are split evenly.
+      dtype: of the gradients in the all-reduce; the sum is divided by the number of devices in float32.
     """
     whole, rows = PartitionSpec(), PartitionSpec(_AXIS)
 
-    def own_rows(variables: Variables, rows: IndexedBatch, key: jax.Array, scale: jax.Array | float) -> Gradients:
-        found, old = gradient_fn(variables, rows, key, scale), variables["batch_stats"]
-        # What no device changes stays bit by bit.
+    def on_own_rows(variables: Variables, indexed: IndexedBatch, key: jax.Array, scale: jax.Array | float) -> Gradients:
+        found, old = gradient_fn(variables, indexed, key, scale), variables["batch_stats"]
+        # Differences are summed, not the statistics: a statistic that no device changes then stays bit for bit.
         decreases = jax.tree.map(jnp.subtract, old, found.batch_stats)
         params = jax.tree.map(lambda leaf: leaf.astype(dtype), found.params)
         params, decreases, examples = jax.lax.psum((params, decreases, _in_float32(found.examples)), _AXIS)
@@ -35,14 +35,14 @@ def over_devices(gradient_fn: GradientFn, mesh: Mesh, *, dtype: DTypeLike) -> Gr
         return Gradients(params, jax.tree.map(jnp.subtract, old, decreases), examples)
 
     return jax.shard_map(
-        own_rows,
+        on_own_rows,
         mesh=mesh,
         in_specs=(whole, rows, whole, whole),
         out_specs=whole,
-        check_vma=False,  # else it sums the gradients itself, where they arise
+        check_vma=False,  # the check makes JAX insert a psum of its own for each gradient
     )
 
 
 def _in_float32(examples: Totals) -> Totals:
-    # Counts are exact up to 2^24, and integers would be summed in an exchange of their own.
+    # Counts are exact up to 2^24. As int32 they would need an all-reduce of their own.
     return jax.tree.map(lambda total: total.astype(jnp.float32), examples)

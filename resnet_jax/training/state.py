@@ -1,4 +1,4 @@
-"""The training state: everything that changes with time and nothing else."""
+"""The training state: everything that changes from step to step, and nothing else."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -12,28 +12,28 @@ from jax.sharding import Sharding
 
 from resnet_jax.training.loss_scale import LossScale, initial
 
-WeightsKind = Literal["trained", "ema"]
+WeightsKind = Literal["trained", "ema"]  # the variables that the optimizer updates, or their moving average
 
 
 @flax.struct.dataclass
 class TrainState:
-    """Arrays only, so that it is sharded, donated and saved whole."""
+    """Arrays only, so that the state is sharded, donated and saved as a whole."""
 
-    step: jax.Array  # int32, batches seen: the position in the data, the schedule and all random keys
+    step: jax.Array  # int32, updates so far; the data order, the schedule and all random keys derive from it
     params: dict[str, Any]
     batch_stats: dict[str, Any]
     opt_state: optax.OptState
-    average: dict[str, Any] | None  # of the variables (`averaging.py`), if there is one
-    loss_scale: LossScale | None  # if there is one
+    average: dict[str, Any] | None  # moving average of 'params' and 'batch_stats' (`ema.py`); None: not kept
+    loss_scale: LossScale | None  # None: the loss is not scaled
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What the network computes with while it is trained: 'params' and 'batch_stats'."""
+        """The trained variables: 'params' and 'batch_stats'."""
         return {"params": self.params, "batch_stats": self.batch_stats}
 
-    def to_evaluate(self, weights: WeightsKind) -> dict[str, Any]:
-        """The variables that are trained, or their average."""
-        if weights == "trained":
+    def to_evaluate(self, kind: WeightsKind) -> dict[str, Any]:
+        """Returns the trained variables or their moving average."""
+        if kind == "trained":
             return self.variables
         assert self.average is not None
         return self.average
@@ -43,20 +43,20 @@ def make_init(
     *,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
-    image_size: int,
-    seed: int,
-    averages: bool,
-    loss_scale: float | None,
+    image_size: int = 224,
+    seed: int = 0,
+    averages: bool = False,
+    loss_scale: float | None = None,
 ) -> Callable[[], TrainState]:
-    """Returns the function that makes the state of step 0; it is to be jitted or traced abstractly.
+    """Returns the function that makes the state of step 0; jit it, or trace it with `abstract_state`.
 
     Args:
       model: takes images [B, H, W, 3].
-      optimizer: of its parameters.
-      image_size: of any images that fit the model, in pixels.
-      seed: of the parameters.
-      averages: keep a running average of the variables.
-      loss_scale: the first; None: losses are not scaled.
+      optimizer: of the parameters of the model.
+      image_size: pixels, of any image that the model accepts; the parameters do not depend on it.
+      seed: of the initial parameters.
+      averages: keep a moving average of the variables.
+      loss_scale: the initial loss scale; None: the loss is not scaled.
     """
 
     def init() -> TrainState:
@@ -68,7 +68,7 @@ def make_init(
             params=params,
             batch_stats=batch_stats,
             opt_state=optimizer.init(params),
-            # A copy: donated memory cannot be two leaves at once.
+            # A copy: two leaves cannot share a donated buffer.
             average=jax.tree.map(jnp.copy, {"params": params, "batch_stats": batch_stats}) if averages else None,
             loss_scale=None if loss_scale is None else initial(loss_scale),
         )
@@ -77,12 +77,12 @@ def make_init(
 
 
 def abstract_state(init: Callable[[], TrainState], sharding: Sharding) -> TrainState:
-    """The shapes of the state that `init` would make, placed by `sharding`; nothing is computed."""
+    """Returns the shapes and dtypes of the state that `init` makes, with a sharding; computes nothing."""
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), jax.eval_shape(init)
     )
 
 
 def parameter_count(params: Any) -> int:
-    """Number of trainable scalars in a tree of arrays or of their shapes."""
+    """Returns the number of scalars in a tree of arrays or of their shapes."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))

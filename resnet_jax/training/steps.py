@@ -1,6 +1,7 @@
 """The training and evaluation steps: pure functions of a state and a batch."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,13 +9,29 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
 from resnet_jax.data.batch import DeviceBatch
-from resnet_jax.training.gradients import GradientFn, IndexedBatch, Preprocess
+from resnet_jax.data.on_device import Erasing, Mixing
+from resnet_jax.errors import UsageError
+from resnet_jax.models.resnet import ResNet
+from resnet_jax.training.ema import update_average
+from resnet_jax.training.gradients import (
+    GradientFn,
+    IndexedBatch,
+    Preprocess,
+    Variables,
+    accumulate,
+    imagenet_input,
+    make_gradient_fn,
+    make_train_input,
+    split_into_microbatches,
+)
 from resnet_jax.training.loss_scale import adjust
-from resnet_jax.training.losses import cross_entropy
+from resnet_jax.training.losses import Loss, create_loss, cross_entropy
 from resnet_jax.training.metrics import Answers, StepTotals, Totals, count_examples, predicted_class
 from resnet_jax.training.schedules import Schedule
+from resnet_jax.training.sharded_gradients import sum_over_devices
 from resnet_jax.training.state import TrainState
 from resnet_jax.training.trainable import apply_updates
 
@@ -22,13 +39,95 @@ TrainStep = Callable[[TrainState, DeviceBatch], tuple[TrainState, StepTotals]]
 
 
 class LossScaling(NamedTuple):
-    """How the loss is scaled while its gradient is computed, so that float16 does not lose small ones."""
+    """Loss scaling, which keeps small gradients representable in float16."""
 
-    scale: float  # the first, or only one
-    growth_steps: int | None  # see `loss_scale.adjust`; None: the scale never changes
+    scale: float = 1.0  # initial loss scale
+    growth_steps: int | None = None  # see `loss_scale.adjust`; None: the scale is constant
 
 
-def make_train_step(
+NO_SCALING = LossScaling()
+
+
+def make_train_step(  # noqa: PLR0913, an argument for each independent choice
+    *,
+    model: ResNet,
+    optimizer: optax.GradientTransformationExtraArgs,
+    schedule: Schedule,
+    loss: Loss | None = None,
+    preprocess: Preprocess = imagenet_input,
+    flip: bool = True,
+    erasing: Erasing | None = None,
+    mixing: Mixing | None = None,
+    trainable: str = "",
+    ema_decay: float = 0.0,
+    scaling: LossScaling = NO_SCALING,
+    num_microbatches: int = 1,
+    mesh: Mesh | None = None,
+    seed: int = 0,
+) -> TrainStep:
+    """Returns the pure function (state, batch) -> (state, totals) that makes one update; jit it and donate the state.
+
+    `make_init` makes the state of step 0. Give it the same model and optimizer, `averages=True` if `ema_decay` is set,
+    and `loss_scale=scaling.scale` to skip the updates whose gradients are not finite.
+
+    Args:
+      model: the network.
+      optimizer: see `create_optimizer`.
+      schedule: learning rate of each step, see `create_schedule`.
+      loss: see `create_loss`; None: `create_loss()`.
+      preprocess: normalises pixels [B, H, W, 3] uint8; by default with ImageNet's mean and standard deviation.
+      flip: mirror images at random.
+      erasing: random erasing; None: off.
+      mixing: mixup or cutmix; None: off.
+      trainable: regular expression of the parameters to train, '' for all; wrap the optimizer in `train_only` with it.
+      ema_decay: decay of the moving average of the variables; 0: no average.
+      scaling: loss scaling, for a float16 model.
+      num_microbatches: pieces of the batch that run one after another, to save memory.
+      mesh: devices over which the batch is split; each sums its own gradients before one all-reduce. None: one device,
+        or the all-reduces that XLA inserts for a sharded batch.
+      seed: of all randomness on device.
+
+    Raises:
+      UsageError: raised by the step while it is traced: micro-batches or devices would split a batch norm group, or
+        only one of the step and the state keeps a moving average.
+    """
+    train_input = make_train_input(preprocess=preprocess, flip=flip, erasing=erasing, mixing=mixing)
+    gradient_fn = make_gradient_fn(
+        model=model, train_input=train_input, loss=loss or create_loss(), trainable=trainable
+    )
+    if num_microbatches > 1:
+        gradient_fn = accumulate(gradient_fn, split_into_microbatches(num_microbatches))
+    devices = mesh.size if mesh else 1
+    if mesh and devices > 1:
+        gradient_fn = sum_over_devices(gradient_fn, mesh)
+    return make_update_step(
+        gradient_fn=_with_whole_groups(gradient_fn, model.bn_group_size, devices, num_microbatches),
+        optimizer=optimizer,
+        schedule=schedule,
+        average=functools.partial(update_average, decay=ema_decay) if ema_decay else None,
+        scaling=scaling,
+        seed=seed,
+    )
+
+
+def _with_whole_groups(
+    gradient_fn: GradientFn, group_size: int | None, devices: int, num_microbatches: int
+) -> GradientFn:
+    """Returns the gradient function with a check that no batch norm group is split over devices or micro-batches."""
+
+    def checked(variables: Variables, indexed: IndexedBatch, key: jax.Array, scale: jax.Array | float) -> Any:
+        batch_size, pieces = len(indexed.row_numbers), devices * num_microbatches
+        if pieces > 1 and batch_size % (pieces * (group_size or batch_size)):
+            raise UsageError(
+                f"{devices} devices and {num_microbatches} micro-batches would split a batch norm group: set the "
+                f"model's bn_group_size, now {group_size}, to a divisor of the {batch_size / pieces:g} images of each"
+            )
+        return gradient_fn(variables, indexed, key, scale)
+
+    return checked
+
+
+def make_update_step(
     *,
     gradient_fn: GradientFn,
     optimizer: optax.GradientTransformationExtraArgs,
@@ -37,25 +136,29 @@ def make_train_step(
     scaling: LossScaling,
     seed: int,
 ) -> TrainStep:
-    """Returns the pure function that makes one update.
+    """Returns the training step for a given gradient function; `make_train_step` builds that as well.
 
-    Where the loss is scaled, an update whose gradient is not finite is left out: the step counts, for its batch is
-    gone, and the scale goes down if it changes with time.
+    With a loss scale in the state, a step whose gradients are not finite makes no update but still counts as a step,
+    since its batch is used up; `loss_scale.adjust` then changes the scale.
 
     Args:
-      gradient_fn: see `gradients.py`.
-      optimizer: takes the rate as `lr=` (`optimizers.py`).
-      schedule: learning rate of a step.
-      average: from the old average, the new variables and `step=` to the new average; None: there is none.
-      scaling: of the loss.
-      seed: of everything random on device; the key of a step is `fold_in(key(seed), step)`.
+      gradient_fn: gradients of a whole batch, see `gradients.py`.
+      optimizer: takes the learning rate as `lr=` (`optimizers.py`).
+      schedule: learning rate of each step.
+      average: function of the old average, the new variables and `step=` to the new average; None: no average.
+      scaling: loss scaling.
+      seed: of all randomness on device; the key of a step is `fold_in(key(seed), step)`.
     """
 
     def train_step(state: TrainState, batch: DeviceBatch) -> tuple[TrainState, StepTotals]:
+        if (average is None) != (state.average is None):
+            raise UsageError(
+                "the step and the state must both keep a moving average, or neither: see make_init(averages=)"
+            )
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        rows = IndexedBatch(batch, jnp.arange(len(batch.label), dtype=jnp.int32))
+        indexed = IndexedBatch(batch, jnp.arange(len(batch.label), dtype=jnp.int32))
         scale = state.loss_scale.scale if state.loss_scale else scaling.scale
-        gradients = gradient_fn(state.variables, rows, key, scale)
+        gradients = gradient_fn(state.variables, indexed, key, scale)
         grads = jax.tree.map(lambda grad: grad / scale, gradients.params)
         lr = jnp.asarray(schedule(state.step), jnp.float32)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params, lr=lr)
@@ -69,17 +172,17 @@ def make_train_step(
         if average:
             new = dataclasses.replace(new, average=average(state.average, new.variables, step=state.step))
         totals = StepTotals(gradients.examples, grad_norm=optax.tree.norm(grads), lr=lr, loss_scale=state.loss_scale)
-        return _leave_out_overflow(state, new, totals, scaling) if state.loss_scale else (new, totals)
+        return _skip_overflow(state, new, totals, scaling) if state.loss_scale else (new, totals)
 
     return train_step
 
 
-def _leave_out_overflow(
+def _skip_overflow(
     old: TrainState, new: TrainState, totals: StepTotals, scaling: LossScaling
 ) -> tuple[TrainState, StepTotals]:
-    """Takes back an update that is not finite, and adjusts the loss scale.
+    """Reverts an update whose gradients or loss are not finite, and adjusts the loss scale.
 
-    Not at a scale of 1, where the scale is not to blame: then what is not finite shows in the totals.
+    At a scale of 1 or less the scale is not the cause: the update stays, and the totals show the non-finite values.
     """
     assert old.loss_scale is not None
     finite = jnp.isfinite(totals.grad_norm) & jnp.isfinite(totals.examples.loss)
@@ -95,24 +198,24 @@ def _leave_out_overflow(
 
 @dataclasses.dataclass(frozen=True)
 class EvalStep:
-    """The pure functions that evaluate a batch, given 'params' and 'batch_stats'.
+    """Pure functions of the variables and a batch that evaluate the batch.
 
-    The loss is the plain cross entropy, without smoothing, so that it compares across recipes.
+    The loss is the cross entropy without label smoothing, so that recipes can be compared.
 
     Attributes:
       model: takes float images [B, H, W, 3] and `train=`.
-      preprocess: from pixels to the input of the model (`normalization.py`).
+      preprocess: normalises pixels to the input of the model.
     """
 
     model: nn.Module
-    preprocess: Preprocess
+    preprocess: Preprocess = imagenet_input
 
     def __call__(self, variables: dict[str, Any], batch: DeviceBatch) -> Totals:
-        """Sums the batch."""
+        """Returns the totals of the batch."""
         return self.with_answers(variables, batch)[0]
 
     def with_answers(self, variables: dict[str, Any], batch: DeviceBatch) -> tuple[Totals, Answers]:
-        """Sums the batch, and says what each example was taken for."""
+        """Returns the totals of the batch, and the label and prediction of each example."""
         images = self.preprocess(batch.image)
         logits: jax.Array = self.model.apply(variables, images, train=False)  # type: ignore[assignment]
         losses = cross_entropy(logits, batch.label)

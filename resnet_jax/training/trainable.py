@@ -1,4 +1,4 @@
-"""Training some of the parameters: the others have no gradient, no update and nothing in the optimizer's state."""
+"""Training a subset of the parameters; the frozen ones have no gradient, no update and no optimizer state."""
 
 from typing import Any
 
@@ -8,48 +8,52 @@ import optax
 from resnet_jax.errors import UsageError
 from resnet_jax.training.optimizers import is_masked, select_leaves
 
-_SHORT = {"head": "^head/"}
+_ABBREVIATIONS = {"head": "^head/"}
 
 
 def trainable_pattern(value: str | None) -> str:
-    """The regular expression that a value of `train.trainable` stands for; None: that which finds every parameter.
+    """Returns the regular expression that a value of `train.trainable` stands for; None gives '', which matches all.
 
     Raises:
-      UsageError: it is empty, as a variable of a shell that was never set.
+      UsageError: the value is empty, as an unset shell variable makes it.
     """
     if value == "":
-        raise UsageError("config.train.trainable is empty: leave it out to train everything, or say which, as 'head'")
-    return "" if value is None else _SHORT.get(value, value)
+        raise UsageError(
+            "config.train.trainable is empty: leave it out to train everything, or set it to 'head' or a regular "
+            "expression of the parameters to train"
+        )
+    return "" if value is None else _ABBREVIATIONS.get(value, value)
 
 
 def only_trained(tree: Any, pattern: str) -> Any:
-    """The parameters that are trained, or their gradients; the others are empty nodes: `optax.MaskedNode`.
+    """Returns the tree with `optax.MaskedNode` in place of every frozen parameter.
 
     Args:
-      tree: parameters or gradients; some may be empty nodes already.
-      pattern: regular expression searched in 'block/layer/leaf' paths; the leaves it finds are trained.
+      tree: parameters or gradients; leaves may already be masked.
+      pattern: regular expression searched for in paths such as 'stage1_block1/conv1/kernel'; matching leaves are
+        trained.
 
     Raises:
-      UsageError: the pattern is no regular expression, or finds no leaf.
+      UsageError: the pattern is not a regular expression, or matches no leaf.
     """
     selected = select_leaves(tree, pattern, key="train.trainable")
     return jax.tree.map(lambda is_trained, leaf: leaf if is_trained else optax.MaskedNode(), selected, tree)
 
 
 def with_frozen(trained: Any, params: Any) -> Any:
-    """Puts the leaves of `params` in place of the empty nodes of `trained`."""
+    """Returns `trained` with its masked nodes replaced by the leaves of `params`."""
     return jax.tree.map(lambda leaf, own: own if is_masked(leaf) else leaf, trained, params, is_leaf=is_masked)
 
 
 def train_only(optimizer: optax.GradientTransformationExtraArgs, pattern: str) -> optax.GradientTransformationExtraArgs:
-    """Returns an optimizer that sees what is trained and nothing else, for the length of the gradient neither.
+    """Returns an optimizer of the trained parameters alone: the frozen ones do not count in the gradient norm either.
 
     Args:
-      optimizer: of those parameters.
-      pattern: see `only_trained`, which raises when the optimizer is used.
+      optimizer: receives trees in which the frozen parameters are masked.
+      pattern: see `only_trained`, which raises when `init` or `update` is called.
 
     Returns:
-      Its updates have empty nodes in place of the others: see `apply_updates`.
+      An optimizer whose updates have masked nodes for the frozen parameters; apply them with `apply_updates`.
     """
 
     def init(params: Any) -> optax.OptState:
@@ -62,7 +66,7 @@ def train_only(optimizer: optax.GradientTransformationExtraArgs, pattern: str) -
 
 
 def apply_updates(params: Any, updates: Any) -> Any:
-    """Adds the updates to the parameters that have one; nothing is added to the others, not even zeros."""
+    """Adds updates to the trained parameters; frozen ones are returned as they are, without adding zeros."""
     return jax.tree.map(
         lambda update, leaf: leaf if is_masked(update) else optax.apply_updates(leaf, update),
         updates,

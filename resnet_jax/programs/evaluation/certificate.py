@@ -19,6 +19,7 @@ from resnet_jax.programs.evaluation.confusion import Confusion, count_pairs
 from resnet_jax.programs.evaluation.confusion_picture import draw
 from resnet_jax.programs.evaluation.wilson import CONFIDENCE, wilson
 from resnet_jax.reporting import provenance
+from resnet_jax.text import json_numbers
 from resnet_jax.training import metrics
 from resnet_jax.training.metrics import Answers, Totals
 from resnet_jax.weights.select import SelectedWeights
@@ -37,12 +38,12 @@ def subject(experiment: Experiment, selected: SelectedWeights) -> dict[str, Any]
             "step": selected.step,
             "kind": selected.kind,
         },
-        "network": experiment.network | {"dtype": experiment.dtype},
-        "data": experiment.data["eval"] | {"sample_sha256": _sample_hash(experiment.eval_loader.source)},
+        "network": experiment.computation.network | {"dtype": experiment.computation.dtype},
+        "data": experiment.data.identity["eval"] | {"sample_sha256": _sample_hash(experiment.data.eval_loader.source)},
         "classes": {
-            "number": len(experiment.class_names),
+            "number": len(experiment.data.class_names),
             "outputs": num_outputs(selected),
-            "fingerprint": fingerprint(experiment.class_names),
+            "fingerprint": fingerprint(experiment.data.class_names),
         },
         "preprocessing": dataclasses.asdict(
             experiment.preprocessing
@@ -107,7 +108,7 @@ def certify(about: dict[str, Any], totals: Totals, confusion: Confusion, answers
     start = provenance.describe_start(0)
     del start["start_step"]
     return {
-        "eval": metrics.finite(metrics.scalars(totals) | {"count": totals.count}),
+        "eval": json_numbers(metrics.scalars(totals) | {"count": totals.count}),
         "right": {"top1": totals.top1, "top5": totals.top5},
         "interval": {
             "method": "Wilson score",
