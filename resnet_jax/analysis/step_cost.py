@@ -1,39 +1,43 @@
-"""What a training step needs of a device: found by compiling it, told in words and in JSON."""
+"""Compiles a training step and reports what it costs a device, as text and as JSON."""
 
 import dataclasses
 import time
 from typing import Any
 
 import jax
+from jax.stages import Compiled
 
-from resnet_jax.analysis.program_cost import ProgramCost, program_cost
-from resnet_jax.analysis.roofline import PEAKS, Peaks, StepTime, least_time
+from resnet_jax.analysis.model_flops import model_flops_per_step
+from resnet_jax.analysis.program_cost import ProgramCost, hardware_flops, program_cost
+from resnet_jax.analysis.roofline import PEAKS, Peaks, StepTimeBounds, bound_step_time, peak_flops
 from resnet_jax.experiment import Experiment
 from resnet_jax.experiment.compile import compile_train_step
+from resnet_jax.reporting.run_log import StepFlops
 
 _CURE = (
-    "set config.train.per_device_limit to fewer images, or config.train.accumulate to more parts, or take a smaller "
-    "config.data.batch_size or more devices"
+    "set config.train.per_device_limit to fewer images, or config.train.accumulate to more micro-batches, or use a "
+    "smaller config.data.batch_size or more devices"
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class StepCost:
-    """The needs of a step with images of one size."""
+    """Costs of a training step at one image size."""
 
-    image_size: int  # pixels
-    batch_size: int  # images, of all devices
-    devices: int
-    device_kind: str
-    compile_seconds: float
-    cost: ProgramCost | None  # None: the compiler found that it does not fit
-    problem: str | None  # what the compiler said then
-    memory: float | None  # bytes that a device has; None: unknown
-    least_time: StepTime | None  # None: what the device can do is unknown, or what the step needs
+    image_size: int  # pixels of a side
+    batch_size: int  # images over all devices
+    devices: int  # number of devices
+    device_kind: str  # JAX's name of the device, e.g. 'TPU v5 lite'
+    compile_seconds: float  # time that compilation took on this machine
+    model_flops: float  # FLOPs per device that the network requires (`model_flops.py`)
+    cost: ProgramCost | None  # costs of the compiled program; None: the compiler ran out of device memory
+    problem: str | None  # message of the compiler in that case
+    memory: float | None  # bytes of memory of a device; None: unknown
+    time_bounds: StepTimeBounds | None  # None: the peaks of the device or the costs of the program are unknown
 
     @property
     def fits(self) -> bool | None:
-        """Whether a device has the memory; None: unknown."""
+        """Whether the step fits the memory of a device; None if unknown."""
         if self.cost is None:
             return False
         if self.cost.peak_memory is None or self.memory is None:
@@ -42,15 +46,21 @@ class StepCost:
 
     @property
     def images_per_second_bound(self) -> float | None:
-        """What all devices together cannot surpass."""
-        return self.least_time and self.batch_size / self.least_time.bound
+        """The upper bound on the training rate of all devices together; None if unknown."""
+        return self.time_bounds and self.batch_size / self.time_bounds.bound
+
+    @property
+    def mfu_bound(self) -> float | None:
+        """The upper bound on model FLOPs utilisation, 0 to 1; None if unknown."""
+        return self.time_bounds and self.cost and self.time_bounds.hfu_bound * self.model_flops / self.cost.flops
 
     def as_json(self) -> dict[str, Any]:
-        """JSON values; None: unknown."""
-        cost, least = self.cost, self.least_time
+        """Returns JSON values; None means unknown."""
+        cost, bounds = self.cost, self.time_bounds
         hbm_bytes, accessed = cost and cost.hbm_bytes, cost and cost.bytes_accessed
         return {
             "per_device": {
+                "model_flops": self.model_flops,
                 "flops": cost and cost.flops,
                 "hbm_bytes": hbm_bytes,
                 "peak_memory_bytes": cost and cost.peak_memory,
@@ -61,22 +71,24 @@ class StepCost:
             "bytes_accessed_per_image": accessed and accessed * self.devices / self.batch_size,
             "collectives": cost
             and {kind: {"count": count, "bytes": size} for kind, (count, size) in cost.collectives.items()},
-            "seconds_per_step_bound": least and {**least._asdict(), "bound": least.bound},
+            "seconds_per_step_bound": bounds and {**bounds._asdict(), "bound": bounds.bound},
             "images_per_second_bound": self.images_per_second_bound,
-            "mfu_bound": least and least.mfu_bound,
+            "mfu_bound": self.mfu_bound,
+            "hfu_bound": bounds and bounds.hfu_bound,
             "compile_seconds": round(self.compile_seconds, 1),
             "problem": self.problem,
         }
 
     def as_lines(self) -> dict[str, str]:
-        """What to print, by the name of the part."""
+        """Returns the lines to print by label."""
         lines = {"compiled": f"in {self.compile_seconds:.1f} s for images of {self.image_size} pixels"}
         if self.cost is None:
             return lines | {"memory": f"it does not fit ({self.problem}): {_CURE}"}
         per_image = self.cost.hbm_bytes * self.devices / self.batch_size
         return lines | {
-            "FLOPs": f"{scaled(self.cost.flops, 'FLOP')} a step and device",
-            "HBM": f"{scaled(self.cost.hbm_bytes, 'B')} a step and device, {scaled(per_image, 'B')} an image",
+            "FLOPs": f"{scaled(self.cost.flops, 'FLOP')} per step and device, of which the model requires "
+            f"{scaled(self.model_flops, 'FLOP')}",
+            "HBM": f"{scaled(self.cost.hbm_bytes, 'B')} per step and device, {scaled(per_image, 'B')} per image",
             "memory": self._memory_line(),
             "collectives": self._collectives_line(),
             "bound": self._bound_line(),
@@ -85,10 +97,10 @@ class StepCost:
     def _memory_line(self) -> str:
         assert self.cost is not None
         if self.cost.peak_memory is None:
-            return "the compiler does not say"
-        peak = f"{scaled(self.cost.peak_memory, 'B')} a device for arguments, temporaries and results"
+            return "unknown: the compiler does not report it"
+        peak = f"{scaled(self.cost.peak_memory, 'B')} per device for arguments, temporaries and results"
         if self.memory is None:
-            return f"{peak}; how much a {self.device_kind} has is not known here"
+            return f"{peak}; the memory of a {self.device_kind} is unknown"
         share = f"{self.cost.peak_memory / self.memory:.0%} of {scaled(self.memory, 'B')}"
         return f"{peak}, {share}: it fits" if self.fits else f"{peak}, {share}: it does not fit: {_CURE}"
 
@@ -98,55 +110,67 @@ class StepCost:
         return ", ".join(each) or "none"
 
     def _bound_line(self) -> str:
-        least = self.least_time
-        if least is None:
-            return f"unknown: there are no figures of a {self.device_kind} in roofline.py"
-        times = {"FLOPs": least.flops, "HBM": least.hbm, "collectives": least.links}
+        bounds = self.time_bounds
+        if bounds is None:
+            return f"unknown: resnet_jax/analysis/roofline.py has no figures of a {self.device_kind}"
+        times = {"FLOPs": bounds.flops, "HBM": bounds.hbm, "collectives": bounds.links}
         each = ", ".join(f"{scaled(seconds, 's')} for {what}" for what, seconds in times.items() if seconds is not None)
         return (
-            f"at most {self.images_per_second_bound:,.0f} images/s and {least.mfu_bound:.1%} of the peak FLOPs: "
-            f"a step takes {each}"
+            f"at most {self.images_per_second_bound:,.0f} images/s, MFU {self.mfu_bound:.1%} and HFU "
+            f"{bounds.hfu_bound:.1%}: a step takes at least {each}"
         )
 
 
-def find_step_cost(experiment: Experiment, image_size: int) -> StepCost:
-    """Compiles the training step for the devices of an experiment and images of so many pixels."""
-    devices = experiment.mesh.devices.flat
+def compile_step_cost(experiment: Experiment, image_size: int) -> StepCost:
+    """Compiles the training step for images of `image_size` pixels and the experiment's devices; returns its costs."""
+    computation = experiment.computation
+    devices = computation.mesh.devices.flat
     cost, problem, start = None, None, time.monotonic()
     try:
-        cost = program_cost(compile_train_step(experiment, image_size), parts=experiment.parts)
-    except jax.errors.JaxRuntimeError as error:  # the compiler for TPUs makes no program that does not fit
+        cost = program_cost(compile_train_step(experiment, image_size), num_microbatches=computation.num_microbatches)
+    except jax.errors.JaxRuntimeError as error:  # the TPU compiler rejects programs that exceed the memory
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         problem = str(error).strip().split("\n", 1)[0]
-    kind = devices[0].device_kind
+    compile_seconds, kind = time.monotonic() - start, devices[0].device_kind
     peaks = PEAKS.get(kind)
     return StepCost(
         image_size=image_size,
-        batch_size=experiment.train_loader.order.batch_size,
+        batch_size=experiment.data.train_loader.batch_size,
         devices=len(devices),
         device_kind=kind,
-        compile_seconds=time.monotonic() - start,
+        compile_seconds=compile_seconds,
+        model_flops=model_flops_per_step(experiment, image_size),
         cost=cost,
         problem=problem,
         memory=_memory_of(devices[0]) or (peaks.memory if peaks else None),
-        least_time=_least_time(experiment, peaks, cost) if peaks and cost else None,
+        time_bounds=bound_experiment(experiment, peaks, cost) if peaks and cost else None,
     )
 
 
-def _least_time(experiment: Experiment, peaks: Peaks, cost: ProgramCost) -> StepTime:
-    return least_time(
+def step_flops(experiment: Experiment, compiled: Compiled, image_size: int) -> StepFlops:
+    """Returns the FLOPs of a compiled training step; zeros where no utilisation is reported: the peak is unknown."""
+    computation = experiment.computation
+    if peak_flops(computation.mesh.devices.flat[0], computation.dtype) is None:
+        return StepFlops(0.0, 0.0)
+    executed = hardware_flops(compiled, num_microbatches=computation.num_microbatches)
+    return StepFlops(model_flops_per_step(experiment, image_size), executed)
+
+
+def bound_experiment(experiment: Experiment, peaks: Peaks, cost: ProgramCost) -> StepTimeBounds:
+    """Returns the roofline bounds of the training step of an experiment."""
+    return bound_step_time(
         peaks,
-        dtype=experiment.dtype,
+        dtype=experiment.computation.dtype,
         flops=cost.flops,
         hbm_bytes=cost.hbm_bytes,
         collectives=cost.collectives,
-        devices=experiment.mesh.size,
+        devices=experiment.computation.mesh.size,
     )
 
 
 def scaled(value: float, unit: str) -> str:
-    """49026293760.0, 'B' -> '49.0 GB'."""
+    """Formats a value with three digits and an SI prefix: 49026293760.0, 'B' -> '49 GB'."""
     for factor, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""), (1e-3, "m")):
         if value >= factor:
             return f"{value / factor:.3g} {prefix}{unit}"
@@ -154,6 +178,6 @@ def scaled(value: float, unit: str) -> str:
 
 
 def _memory_of(device: jax.Device) -> float | None:
-    """The bytes that JAX may use of a device that is there, if it says so."""
+    """Returns the bytes that JAX may use of an attached device; None if it is not attached or does not report it."""
     stats = device.memory_stats() if device in jax.local_devices() else None
     return stats.get("bytes_limit") if stats else None

@@ -1,4 +1,4 @@
-"""What passes from the loader to the steps."""
+"""The batch that the loader produces and the training and evaluation steps consume."""
 
 from typing import Generic, NamedTuple, TypeVar
 
@@ -8,15 +8,15 @@ from jax.sharding import Sharding
 
 A = TypeVar("A")
 
-UNREADABLE = -1  # label of an evaluation image that cannot be read: it counts, and every answer is wrong
+UNREADABLE = -1  # label of an evaluation image that cannot be read: it is counted, and every prediction is wrong
 
 
 class Batch(NamedTuple, Generic[A]):
-    """One batch: on the host numpy arrays with the rows of this process, on the devices global arrays."""
+    """One batch. On the host: numpy arrays with the rows of this process. On the devices: global arrays."""
 
     image: A  # [B, H, W, 3] uint8
-    label: A  # [B] int32; in evaluation `UNREADABLE` for an image that cannot be read
-    mask: A  # [B] bool; False marks the padding rows of a last evaluation batch
+    label: A  # [B] int32, class index; `UNREADABLE` for an evaluation image that cannot be read
+    mask: A  # [B] bool, False for the rows that pad the last evaluation batch
 
 
 HostBatch = Batch[np.ndarray]
@@ -24,7 +24,7 @@ DeviceBatch = Batch[jax.Array]
 
 
 def abstract_batch(*, batch_size: int, image_size: int, sharding: Sharding) -> Batch[jax.ShapeDtypeStruct]:
-    """The shapes of a global batch, to compile for before there is one."""
+    """Returns the shapes, dtypes and sharding of a global batch, for ahead-of-time compilation."""
     return Batch(
         image=jax.ShapeDtypeStruct((batch_size, image_size, image_size, 3), np.uint8, sharding=sharding),
         label=jax.ShapeDtypeStruct((batch_size,), np.int32, sharding=sharding),

@@ -1,4 +1,4 @@
-"""The list of classes a model was trained for: class k of its output is the k-th name."""
+"""The class names of a data set or a model: output k of the network belongs to the k-th name."""
 
 import hashlib
 import json
@@ -8,15 +8,28 @@ from resnet_jax.errors import UsageError
 
 
 def fingerprint(class_names: Sequence[str]) -> str:
-    """16 hexadecimal digits of the SHA-256 of the list: equal for equal names in equal order."""
+    """Returns 16 hexadecimal digits of the SHA-256 of the list; the same names in another order give other digits."""
     return hashlib.sha256(json.dumps(list(class_names)).encode()).hexdigest()[:16]
 
 
-def check_same(there: Sequence[str], here: Sequence[str], *, owner: str, what: str = "the data") -> None:
-    """Raises UsageError unless the list of `what`, `here`, is the one that `owner` was made with."""
-    if list(there) == list(here):
+def check_same(expected: Sequence[str], actual: Sequence[str], *, owner: str, what: str = "the data") -> None:
+    """Checks that two lists of class names are equal.
+
+    Args:
+      expected: class names that `owner` was made with.
+      actual: class names of `what`.
+      owner: the run, the weights or the data set that `expected` belongs to, for the message.
+      what: the origin of `actual`, for the message.
+
+    Raises:
+      UsageError: the lists differ; the message names the first difference.
+    """
+    if list(expected) == list(actual):
         return
-    pairs = enumerate(zip(there, here, strict=False))
-    odd = next((f"class {k} is {old!r} there and {new!r} here" for k, (old, new) in pairs if old != new), None)
-    why = odd or f"{len(there)} classes there, {len(here)} here"
-    raise UsageError(f"{owner} has another list of classes than {what} ({why}): its outputs would mean other things")
+    pairs = enumerate(zip(expected, actual, strict=False))
+    difference = next((f"class {k} is {old!r}, not {new!r}" for k, (old, new) in pairs if old != new), None)
+    reason = difference or f"{len(expected)} classes, not {len(actual)}"
+    raise UsageError(
+        f"{owner} has another list of classes than {what} ({reason}), so outputs and labels would not match: "
+        "use the same classes in the same order"
+    )

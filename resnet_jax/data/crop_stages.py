@@ -1,4 +1,4 @@
-"""Progressive resizing: which crop, and with it which image size, belongs to a step."""
+"""Progressive resizing: the crop, and with it the image size, as a function of the step."""
 
 import bisect
 import dataclasses
@@ -9,37 +9,37 @@ from resnet_jax.errors import UsageError
 
 @dataclasses.dataclass(frozen=True)
 class CropStages:
-    """Crops one after the other; without `untils` a single one for good.
+    """A sequence of crops, each used until a given step.
 
     Attributes:
-      crops: of the stages.
-      untils: the step at which each of them ends but the last, which has no end.
+      crops: one crop per stage.
+      end_steps: for each stage but the last, the first step that no longer uses it; the last stage has no end.
 
     Raises:
-      UsageError: a stage has no end, or none of the steps.
+      UsageError: the number of end steps does not match the number of crops, or a stage would contain no step.
     """
 
     crops: tuple[Crop, ...]
-    untils: tuple[int, ...] = ()
+    end_steps: tuple[int, ...] = ()
 
     def __post_init__(self):
-        early = len(self.crops) - 1
-        if len(self.untils) != early:
+        num_ends = len(self.crops) - 1
+        if len(self.end_steps) != num_ends:
             raise UsageError(
-                f"config.data.progressive.until_epochs has {len(self.untils)} entries for {early} of "
+                f"config.data.progressive.until_epochs has {len(self.end_steps)} entries for {num_ends} of "
                 "config.data.progressive.sizes: give each size the epoch at which it ends"
             )
-        if any(until <= start for start, until in zip((0, *self.untils), self.untils, strict=False)):
+        if any(end <= start for start, end in zip((0, *self.end_steps), self.end_steps, strict=False)):
             raise UsageError(
-                f"config.data.progressive.until_epochs ends the sizes at steps {', '.join(map(str, self.untils))}: "
-                "each has to end at least a step after the one before it"
+                f"config.data.progressive.until_epochs ends the sizes at steps {', '.join(map(str, self.end_steps))}: "
+                "each size must end at least one step after the previous one"
             )
 
     def at(self, step: int) -> Crop:
-        """The crop of batch `step`."""
-        return self.crops[bisect.bisect_right(self.untils, step)]
+        """Returns the crop of batch `step`."""
+        return self.crops[bisect.bisect_right(self.end_steps, step)]
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """The image sizes in pixels, each once, in the order in which they first come."""
+        """The distinct image sizes in pixels, in the order of their first use."""
         return tuple(dict.fromkeys(crop.size for crop in self.crops))

@@ -1,7 +1,7 @@
-"""The geometry of crops: which part of an image the network sees. No pixels here.
+"""The geometry of crops: which region of an image the network sees. `resize.py` applies it to pixels.
 
-Each crop is a frozen dataclass that maps the size of an image, the boxes around its objects and some uniform numbers
-in [0, 1) to a `View`: a pure function, the same in training, in replay and on every host.
+Each crop is a frozen dataclass with a pure `__call__`: it maps the image size, the boxes around objects and uniform
+random numbers in [0, 1) to a `View`.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from resnet_jax.errors import UsageError
 
 
 class Box(NamedTuple):
-    """A rectangle in whole pixels."""
+    """A rectangle in the image; coordinates in whole pixels."""
 
     top: int
     left: int
@@ -24,20 +24,20 @@ class Box(NamedTuple):
 
 
 class View(NamedTuple):
-    """Resize `box` to `height` x `width`, then take the square of the output size at (`top`, `left`) of it.
+    """Resize `box` to `height` x `width`, then cut the output square at (`top`, `left`) of the result.
 
-    Where that square reaches over the edge it is black.
+    Pixels of the square outside the resized box are black.
     """
 
     box: Box
-    height: int
-    width: int
-    top: int = 0
-    left: int = 0
+    height: int  # of the resized box, in pixels
+    width: int  # of the resized box, in pixels
+    top: int = 0  # of the output square, in pixels; may be negative
+    left: int = 0  # of the output square, in pixels; may be negative
 
 
 class Crop(Protocol):
-    """Chooses a view of an image."""
+    """Chooses the view of an image."""
 
     @property
     def size(self) -> int:
@@ -46,37 +46,37 @@ class Crop(Protocol):
 
     @property
     def num_uniforms(self) -> int:
-        """How many uniform numbers a view takes."""
+        """Number of uniform random numbers that one call consumes."""
         ...
 
     def __call__(self, height: int, width: int, boxes: np.ndarray, uniforms: Sequence[float]) -> View:
         """Returns the view of an image.
 
         Args:
-          height: of the image.
-          width: of the image.
-          boxes: [N, 4] around its objects: ymin, xmin, ymax, xmax in 0..1.
-          uniforms: `num_uniforms` numbers in [0, 1).
+          height: height of the image in pixels.
+          width: width of the image in pixels.
+          boxes: [N, 4] boxes around its objects: ymin, xmin, ymax, xmax, relative to the image size (0 to 1).
+          uniforms: `num_uniforms` random numbers in [0, 1).
         """
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class RandomResized:
-    """The crop of Szegedy et al. 2015 with torchvision's sampling (`RandomResizedCrop.get_params`).
+    """The training crop of Szegedy et al. 2015, sampled as torchvision's `RandomResizedCrop.get_params` does.
 
-    Area uniform, aspect ratio log-uniform, place uniform; after ten boxes that do not fit, the largest central box
-    of an allowed aspect ratio.
+    The area is uniform, the aspect ratio log-uniform, the position uniform. If ten sampled boxes do not fit into the
+    image, the crop is the largest central box with an allowed aspect ratio.
 
     Attributes:
       size: side of the output in pixels.
-      area: smallest and largest share of the image's area.
-      aspect: smallest and largest width / height.
+      area: range of crop area / image area.
+      aspect: range of crop width / height.
     """
 
-    size: int
-    area: tuple[float, float]
-    aspect: tuple[float, float]
+    size: int = 224
+    area: tuple[float, float] = (0.08, 1.0)
+    aspect: tuple[float, float] = (3 / 4, 4 / 3)
     ATTEMPTS: ClassVar[int] = 10
     num_uniforms: ClassVar[int] = 4 * ATTEMPTS
 
@@ -99,23 +99,24 @@ class RandomResized:
 
 @dataclasses.dataclass(frozen=True)
 class BoxGuided:
-    """A random crop that covers some of an object: `tf.image.sample_distorted_bounding_box`, as r1 trains.
+    """A random crop that covers part of an object: `tf.image.sample_distorted_bounding_box`, the training crop of r1.
 
-    The same sampling as TensorFlow's kernel (`sample_distorted_bounding_box_op.cc`): aspect ratio uniform, height
-    uniform among those that keep to the area, place uniform; the first of 100 boxes of which `min_object_covered` of
-    any object's area lies inside. Without boxes the whole image is the object; without success it is the crop.
+    Samples as TensorFlow's kernel does (`sample_distorted_bounding_box_op.cc`): the aspect ratio is uniform, the height
+    uniform among those that give an allowed area, the position uniform. Of up to 100 sampled boxes, the first that
+    contains at least `min_object_covered` of the area of any object is the crop. If none does, the crop is the whole
+    image. An image without boxes counts as one object that fills it.
 
     Attributes:
       size: side of the output in pixels.
-      area: smallest and largest share of the image's area.
-      aspect: smallest and largest width / height.
-      min_object_covered: share of an object's area.
+      area: range of crop area / image area.
+      aspect: range of crop width / height.
+      min_object_covered: minimum fraction of an object's area inside the crop.
     """
 
-    size: int
-    area: tuple[float, float]
-    aspect: tuple[float, float]
-    min_object_covered: float
+    size: int = 224
+    area: tuple[float, float] = (0.08, 1.0)
+    aspect: tuple[float, float] = (3 / 4, 4 / 3)
+    min_object_covered: float = 0.1
     ATTEMPTS: ClassVar[int] = 100
     num_uniforms: ClassVar[int] = 4 * ATTEMPTS
 
@@ -129,17 +130,17 @@ class BoxGuided:
         return _resized(Box(0, 0, height, width), self.size)
 
     def _propose(self, height: int, width: int, uniforms: Sequence[float]) -> Box | None:
-        """One box of an allowed area and aspect ratio; None if rounding leaves none."""
+        """Samples a box with an allowed area and aspect ratio; None if no box in whole pixels satisfies both."""
         u_aspect, u_height, u_top, u_left = uniforms
         ratio = self.aspect[0] + u_aspect * (self.aspect[1] - self.aspect[0])
-        smallest, largest = (share * height * width for share in self.area)
+        smallest, largest = (fraction * height * width for fraction in self.area)
         low, high = round(math.sqrt(smallest / ratio)), round(math.sqrt(largest / ratio))
         if round(high * ratio) > width:
             high = int((width + 0.5 - 1e-7) / ratio)
             high -= round(high * ratio) > width
         high = min(high, height)
         box_height = high if low >= high else low + int(u_height * (high - low + 1))
-        # A rounded box may miss the area by a little: then one pixel more, or less, is tried.
+        # Rounding may push the area slightly out of range: adjust the height by one pixel.
         if box_height * round(box_height * ratio) < smallest:
             box_height += 1
         if box_height * round(box_height * ratio) > largest:
@@ -148,21 +149,21 @@ class BoxGuided:
         fits = 0 < box_height <= height and 0 < box_width <= width
         if not fits or not smallest <= box_height * box_width <= largest:
             return None
-        # TensorFlow's range leaves out the last place; so does this.
+        # TensorFlow's integer range excludes the last possible position; so does this code.
         return Box(int(u_top * (height - box_height)), int(u_left * (width - box_width)), box_height, box_width)
 
 
 @dataclasses.dataclass(frozen=True)
 class PadAndCrop:
-    """The CIFAR crop of He et al. 2015, section 4.2: pad each side with black, then cut the size out at random.
+    """The CIFAR crop of He et al. 2015, section 4.2: pad each side with black, then cut a square at a random position.
 
     Attributes:
       size: side of the output in pixels.
-      padding: pixels.
+      padding: pixels added to each side.
     """
 
-    size: int
-    padding: int
+    size: int = 32
+    padding: int = 4
     num_uniforms: ClassVar[int] = 2
 
     def __call__(self, height: int, width: int, boxes: np.ndarray, uniforms: Sequence[float]) -> View:
@@ -177,45 +178,45 @@ class PadAndCrop:
 
 @dataclasses.dataclass(frozen=True)
 class Central:
-    """The central square whose side is size / (size + padding) of the shorter side, resized in one go.
+    """Cuts the central square with side size / (size + padding) of the image's shorter side, then resizes it.
 
-    With a padding of 32 the evaluation crop of the TPU, flax and haiku examples (`_decode_and_center_crop`): at 224
-    nearly "resize to 256, keep the central 224".
+    With a padding of 32 this is the evaluation crop of the TPU, flax and haiku examples (`_decode_and_center_crop`).
+    At 224 pixels it is close to "resize to 256, keep the central 224".
 
     Attributes:
       size: side of the output in pixels.
-      padding: pixels at the size of the output; 0: the largest square.
+      padding: margin in pixels, at the scale of the output; 0 gives the largest square.
     """
 
-    size: int
-    padding: int
+    size: int = 224
+    padding: int = 32
     num_uniforms: ClassVar[int] = 0
 
     def __call__(self, height: int, width: int, boxes: np.ndarray, uniforms: Sequence[float]) -> View:
         """See `Crop`."""
         del boxes, uniforms
-        # float32 as in TensorFlow: it decides where a product is nearly whole.
+        # float32 as in TensorFlow: float64 would truncate products close to an integer differently.
         side = max(1, int(np.float32(self.size / (self.size + self.padding)) * np.float32(min(height, width))))
         return _resized(Box((height - side + 1) // 2, (width - side + 1) // 2, side, side), self.size)
 
 
 @dataclasses.dataclass(frozen=True)
 class ResizeThenCentral:
-    """Resize the shorter side to size + padding, then keep the central square: r1's evaluation (256, then 224).
+    """Resizes the shorter side to size + padding, then cuts the central square: the evaluation crop of r1.
 
     Attributes:
       size: side of the output in pixels.
-      padding: pixels.
+      padding: difference in pixels between the resized shorter side and the output, in r1 256 - 224.
     """
 
-    size: int
-    padding: int
+    size: int = 224
+    padding: int = 32
     num_uniforms: ClassVar[int] = 0
 
     def __call__(self, height: int, width: int, boxes: np.ndarray, uniforms: Sequence[float]) -> View:
         """See `Crop`."""
         del boxes, uniforms
-        # In float32, cut off to whole pixels, as `_smallest_size_at_least` of r1.
+        # Computed in float32 and truncated, as r1's `_smallest_size_at_least` does.
         scale = np.float32(self.size + self.padding) / np.float32(min(height, width))
         new_height, new_width = (max(self.size, int(np.float32(side) * scale)) for side in (height, width))
         whole = Box(0, 0, height, width)
@@ -223,15 +224,19 @@ class ResizeThenCentral:
 
 
 def create_train_crop(
-    name: str,
+    name: str = "random_resized",
     *,
-    size: int,
-    area: tuple[float, float],
-    aspect: tuple[float, float],
-    min_object_covered: float,
-    padding: int,
+    size: int = RandomResized.size,
+    area: tuple[float, float] = RandomResized.area,
+    aspect: tuple[float, float] = RandomResized.aspect,
+    min_object_covered: float = BoxGuided.min_object_covered,
+    padding: int = PadAndCrop.padding,
 ) -> Crop:
-    """Makes the crop of training images; each takes what it needs. Raises UsageError for an unknown name."""
+    """Makes the crop of training images by name; each crop uses only the options that it has.
+
+    Raises:
+      UsageError: unknown name.
+    """
     crops: dict[str, Callable[[], Crop]] = {
         "random_resized": lambda: RandomResized(size, area, aspect),
         "box_guided": lambda: BoxGuided(size, area, aspect, min_object_covered),
@@ -240,8 +245,12 @@ def create_train_crop(
     return _choose("data.train_crop.name", name, crops)()
 
 
-def create_eval_crop(name: str, *, size: int, padding: int) -> Crop:
-    """Makes the crop of evaluation images. Raises UsageError for an unknown name."""
+def create_eval_crop(name: str = "central", *, size: int = Central.size, padding: int = Central.padding) -> Crop:
+    """Makes the crop of evaluation images by name.
+
+    Raises:
+      UsageError: unknown name.
+    """
     return _choose("data.eval_crop.name", name, {"central": Central, "resize": ResizeThenCentral})(size, padding)
 
 
@@ -256,14 +265,14 @@ def _resized(box: Box, size: int) -> View:
 
 
 def _corners(boxes: np.ndarray, height: int, width: int) -> list[tuple[int, int, int, int]]:
-    """Top, left, bottom and right in whole pixels, cut off as TensorFlow does; of boxes with an area."""
+    """Converts relative boxes to (top, left, bottom, right) in pixels, truncated as in TensorFlow; drops empty ones."""
     pixels = (np.asarray(boxes, np.float32) * np.array([height, width, height, width], np.float32)).astype(int)
     corners = [tuple(box) for box in pixels.tolist() if (box[2] - box[0]) * (box[3] - box[1]) >= 1]
     return corners if len(boxes) else [(0, 0, height, width)]
 
 
 def _covered(box: Box, corners: tuple[int, int, int, int]) -> float:
-    """Which share of a rectangle lies inside the box."""
+    """Returns the fraction of a rectangle's area inside the box."""
     top, left, bottom, right = corners
     rows = min(box.top + box.height, bottom) - max(box.top, top)
     columns = min(box.left + box.width, right) - max(box.left, left)

@@ -1,4 +1,8 @@
-"""Decode images on the host; a JPEG only down to the last row of its crop."""
+"""Decodes images on the host; baseline JPEG files only down to the last row of the crop.
+
+`open_image` reads the header of a file and decodes when the rows are needed. JPEG is decoded by libjpeg-turbo
+(simplejpeg), 8-bit PNG by OpenCV, everything else by Pillow. The pixels are those of Pillow, bit for bit.
+"""
 
 import dataclasses
 import functools
@@ -11,114 +15,67 @@ import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
-_SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
-_BASELINE, _SCAN = (0xC0, 0xC1), 0xDA  # SOF0 and SOF1; SOS
-_NO_FRAMES = (0xC4, 0xC8, 0xCC)  # DHT, JPG, DAC: among the numbers of the frame headers, but none
-_HEIGHT_OFFSET = 5  # in a frame header: marker, length, precision, height, width, number of components
-_MARGIN = 4  # rows; the smoothing of the colours looks at no more below
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # decoding errors are raised, not logged
 
+_JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"  # SOI and EOI markers
+_PNG, _PNG_END = b"\x89PNG", b"IEND\xaeB`\x82"
+_PNG_BIT_DEPTH = 24  # byte offset of the bit depth in a PNG file
+_PRINT_COLOR_SPACES = ("CMYK", "YCCK")  # simplejpeg and Pillow convert these to slightly different RGB
 
-class Frame(NamedTuple):
-    """What the frame header of a JPEG file says (ITU-T T.81, B.2.2)."""
-
-    offset: int  # of the two bytes with the height
-    height: int
-    width: int
-
-
-def find_frame(encoded: bytes) -> Frame | None:
-    """The frame of a JPEG file that can be decoded in part; None: decode it as a whole.
-
-    Those are the usual ones: sequential, 8 bits, grey or three colours in one scan, and whole to its last marker.
-    Others have their lower rows all over the file (progressive), or need Pillow (CMYK).
-    """
-    if not (encoded.startswith(_SOI) and encoded.endswith(_EOI)):
-        return None
-    frame, place, components = None, 2, 0
-    while place + 9 < len(encoded) and encoded[place] == 0xFF:
-        marker, length = encoded[place + 1], int.from_bytes(encoded[place + 2 : place + 4], "big")
-        if marker == _SCAN:
-            return frame if components == encoded[place + 4] else None
-        if marker in _BASELINE:
-            precision, components = encoded[place + 4], encoded[place + 9]
-            sides = (
-                int.from_bytes(encoded[place + at : place + at + 2], "big")
-                for at in (_HEIGHT_OFFSET, _HEIGHT_OFFSET + 2)
-            )
-            frame = Frame(place + _HEIGHT_OFFSET, *sides)
-            if precision != 8 or components not in (1, 3) or not (frame.height and frame.width):
-                return None
-        elif 0xC2 <= marker <= 0xCF and marker not in _NO_FRAMES:
-            return None
-        place += 2 + length
-    return None
-
-
-def decode_top(encoded: bytes, frame: Frame, rows: int) -> np.ndarray:
-    """Decodes the first `rows` of a JPEG file, and a few more: [R, W, 3] RGB uint8, the very pixels of the whole.
-
-    The decoder is given a file that says it is so low. It then meets more data than it expects and says so, which is
-    why nothing is made of its warnings. Pillow makes nothing of them either, so that the same files are read.
-
-    Raises:
-      ValueError: it cannot be decoded.
-    """
-    if rows + _MARGIN >= frame.height:
-        return simplejpeg.decode_jpeg(encoded, colorspace="RGB", strict=False)
-    lower = bytearray(encoded)
-    lower[frame.offset : frame.offset + 2] = (rows + _MARGIN).to_bytes(2, "big")
-    return simplejpeg.decode_jpeg(lower, colorspace="RGB", strict=False)
-
-
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what it cannot decode is an error here
-
-_JPEG, _PNG = b"\xff\xd8", b"\x89PNG"
-_DEPTH = 24  # where a PNG says how many bits a value has; Pillow and OpenCV differ over 16
-_PNG_END = b"IEND\xaeB`\x82"  # without it, libpng complains on stderr
-_PRINTING = ("CMYK", "YCCK")  # colour spaces that simplejpeg and Pillow turn into not quite the same RGB
+# JPEG segments (ITU-T T.81, table B.1 and B.2.2).
+_BASELINE_FRAMES = (0xC0, 0xC1)  # SOF0, SOF1: sequential Huffman
+_SCAN = 0xDA  # SOS
+_NOT_FRAMES = (0xC4, 0xC8, 0xCC)  # DHT, JPG and DAC lie in the number range of the frame headers
+_HEIGHT_OFFSET = 5  # bytes from the start of a frame header to the height, which the width follows
+_MARGIN = 4  # rows; chroma upsampling reads no further below the last requested row
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
-    """An image whose pixels are decoded when they are needed, and no more of them than that."""
+class LazyImage:
+    """An image that is decoded on demand, only as far down as needed.
+
+    Attributes:
+      height: height of the whole image in pixels.
+      width: width of the whole image in pixels.
+      decode_rows: `decode_rows(n)` returns the first rows, n or more: [R, width, 3] RGB uint8. Raises ValueError if
+        the file cannot be decoded.
+    """
 
     height: int
     width: int
-    top: Callable[[int], np.ndarray]  # the first rows, at least so many: [R, width, 3] RGB uint8; raises as `decode`
+    decode_rows: Callable[[int], np.ndarray]
 
 
-def open_picture(image: bytes | np.ndarray) -> Picture:
-    """Opens an encoded file, or pixels [H, W, 3] uint8. Raises ValueError as `decode`."""
+def open_image(image: bytes | np.ndarray) -> LazyImage:
+    """Opens an encoded image file, or pixels [H, W, 3] uint8.
+
+    Raises:
+      ValueError: the file cannot be decoded.
+    """
     frame = find_frame(image) if isinstance(image, bytes) else None
     if isinstance(image, bytes) and frame is not None:
-        return Picture(frame.height, frame.width, functools.partial(_top, image, frame))
+        return LazyImage(frame.height, frame.width, functools.partial(_decode_top_or_all, image, frame))
     pixels = decode(image) if isinstance(image, bytes) else image
-    return Picture(pixels.shape[0], pixels.shape[1], lambda _rows: pixels)
+    return LazyImage(pixels.shape[0], pixels.shape[1], lambda _num_rows: pixels)
 
 
 def decode(encoded: bytes) -> np.ndarray:
-    """Decodes an image file to [H, W, 3] RGB uint8; grey images are repeated, EXIF rotation is ignored.
+    """Decodes an image file to [H, W, 3] RGB uint8; grayscale is repeated, EXIF orientation ignored.
 
     Raises:
-      ValueError: no format of JPEG, PNG or one that Pillow knows, or the data end too early.
+      ValueError: the file is not in a known format, damaged or truncated.
     """
     try:
-        if encoded.startswith(_JPEG) and simplejpeg.decode_jpeg_header(encoded)[2] not in _PRINTING:
+        if encoded.startswith(_JPEG) and simplejpeg.decode_jpeg_header(encoded)[2] not in _PRINT_COLOR_SPACES:
             return simplejpeg.decode_jpeg(encoded, colorspace="RGB")
-        if encoded.startswith(_PNG) and encoded[_DEPTH] <= 8 and encoded.endswith(_PNG_END):
+        # Pillow and OpenCV differ in 16-bit PNG files. Without the end marker, libpng writes warnings to stderr.
+        if encoded.startswith(_PNG) and encoded[_PNG_BIT_DEPTH] <= 8 and encoded.endswith(_PNG_END):
             image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
             if image is not None:
                 return image
     except (ValueError, IndexError, cv2.error):
-        pass  # Pillow decides
+        pass  # try Pillow, which reads some files that the others reject
     return _decode_with_pillow(encoded)
-
-
-def _top(encoded: bytes, frame: Frame, rows: int) -> np.ndarray:
-    try:
-        return decode_top(encoded, frame, rows)
-    except ValueError:
-        return decode(encoded)  # another decoder may do
 
 
 def _decode_with_pillow(encoded: bytes) -> np.ndarray:
@@ -126,6 +83,69 @@ def _decode_with_pillow(encoded: bytes) -> np.ndarray:
         with Image.open(io.BytesIO(encoded)) as image:
             return np.asarray(image.convert("RGB"))
     except UnidentifiedImageError:
-        raise ValueError("no image, or the beginning of one is missing") from None
+        raise ValueError("not an image file, or its beginning is missing") from None
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: broken PNG chunks
         raise ValueError(str(error)) from None
+
+
+class Frame(NamedTuple):
+    """The frame header of a JPEG file (ITU-T T.81, B.2.2)."""
+
+    offset: int  # bytes from the start of the file to the height, a big-endian uint16
+    height: int  # pixels
+    width: int  # pixels
+
+
+def find_frame(encoded: bytes) -> Frame | None:
+    """Finds the frame header of a JPEG file whose upper rows can be decoded alone.
+
+    That holds for complete sequential files with 8 bits, one or three components and one scan, the usual kind. Other
+    files spread the lower rows over the whole file (progressive) or need Pillow (CMYK).
+
+    Returns:
+      the frame header; None for all other files, which must be decoded whole.
+    """
+    if not (encoded.startswith(_JPEG) and encoded.endswith(_JPEG_END)):
+        return None
+    frame, offset, components = None, 2, 0
+    while offset + 9 < len(encoded) and encoded[offset] == 0xFF:
+        marker, length = encoded[offset + 1], _uint16(encoded, offset + 2)
+        if marker == _SCAN:
+            return frame if components == encoded[offset + 4] else None
+        if marker in _BASELINE_FRAMES:
+            precision, components = encoded[offset + 4], encoded[offset + 9]
+            height_offset = offset + _HEIGHT_OFFSET
+            frame = Frame(height_offset, _uint16(encoded, height_offset), _uint16(encoded, height_offset + 2))
+            if precision != 8 or components not in (1, 3) or not (frame.height and frame.width):
+                return None
+        elif 0xC2 <= marker <= 0xCF and marker not in _NOT_FRAMES:
+            return None
+        offset += 2 + length
+    return None
+
+
+def decode_top(encoded: bytes, frame: Frame, num_rows: int) -> np.ndarray:
+    """Decodes the first rows of a JPEG file, `num_rows` or a few more: [R, W, 3] RGB uint8.
+
+    Patches the height in the frame header to num_rows + 4. libjpeg warns about the extra data, hence strict=False.
+    The pixels are those of decoding the whole file.
+
+    Raises:
+      ValueError: the file cannot be decoded.
+    """
+    if num_rows + _MARGIN >= frame.height:
+        return simplejpeg.decode_jpeg(encoded, colorspace="RGB", strict=False)
+    patched = bytearray(encoded)
+    patched[frame.offset : frame.offset + 2] = (num_rows + _MARGIN).to_bytes(2, "big")
+    return simplejpeg.decode_jpeg(patched, colorspace="RGB", strict=False)
+
+
+def _decode_top_or_all(encoded: bytes, frame: Frame, num_rows: int) -> np.ndarray:
+    try:
+        return decode_top(encoded, frame, num_rows)
+    except ValueError:
+        return decode(encoded)  # another decoder may read the file
+
+
+def _uint16(encoded: bytes, offset: int) -> int:
+    return int.from_bytes(encoded[offset : offset + 2], "big")

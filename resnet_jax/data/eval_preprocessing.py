@@ -1,18 +1,18 @@
-"""What evaluation makes of an image file before the network sees it."""
+"""How evaluation turns an image file into the input of the network; recorded in certificates and exports."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
 class EvalPreprocessing:
-    """How evaluation cuts and resizes: the settings of an evaluation's `Loader`.
+    """The crop and resize settings of an evaluation `Loader`.
 
     Attributes:
       image_size: side of the square result in pixels.
-      crop: 'central' or 'resize' (`CentralCrop`, `ResizeCrop`).
-      padding: of that crop.
-      resize: a key of `RESIZES`.
-      enlarge_to: see `enlarge`; None: not at all.
+      crop: 'central' or 'resize', see `data.crops.create_eval_crop`.
+      padding: padding of that crop in pixels, at the output size.
+      resize: name of the resize kernel, a key of `data.resize.RESIZES`.
+      enlarge_to: shorter side in pixels to which smaller images are enlarged first; None: they are not enlarged.
     """
 
     image_size: int

@@ -14,7 +14,7 @@ from absl import flags
 from jax.sharding import Mesh
 
 from resnet_jax.data.batch import Batch, DeviceBatch, HostBatch
-from resnet_jax.data.loader import Loaded, Loader
+from resnet_jax.data.loader import LoadedBatch, Loader
 from resnet_jax.distributed.mesh import over_batch
 
 _MOST_THREADS = 16  # each holds a whole batch; more decode no faster than the GIL lets them read
@@ -28,7 +28,7 @@ def host_batches(
     num_threads: int | None,
     num_workers: int,
     stopping: Callable[[], bool] = lambda: False,
-) -> Generator[Loaded, None, None]:
+) -> Generator[LoadedBatch, None, None]:
     """Yields the batches start, ..., stop - 1 in order, made ahead; who makes them does not change them.
 
     Args:
@@ -89,7 +89,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _exactly(dataset: grain.IterDataset, count: int) -> Iterator[Loaded]:
+def _exactly(dataset: grain.IterDataset, count: int) -> Iterator[LoadedBatch]:
     """Passes on `count` batches; fewer is an error, for a broken worker looks like the end of the data."""
     with _interrupts_blocked():
         iterator = iter(dataset)

@@ -1,4 +1,4 @@
-"""From a step to its batch: a pure function of the loader's fields and the step."""
+"""Makes batches: reads, decodes, crops, resizes and augments. Batch `step` is a pure function of the loader and step."""
 
 import dataclasses
 import time
@@ -9,168 +9,209 @@ import numpy as np
 
 from resnet_jax.data.batch import UNREADABLE, Batch, HostBatch
 from resnet_jax.data.crop_stages import CropStages
-from resnet_jax.data.crops import Crop
-from resnet_jax.data.decode import Picture, open_picture
+from resnet_jax.data.crops import Central, Crop, RandomResized
+from resnet_jax.data.decode import LazyImage, open_image
 from resnet_jax.data.hashing import combine, uniforms
 from resnet_jax.data.host_augment import Policy
-from resnet_jax.data.order import Order, Rows
-from resnet_jax.data.resize import Resize, enlarge, show
+from resnet_jax.data.order import BatchRows, EvalOrder, Order, TrainOrder
+from resnet_jax.data.resize import apply_view, create_resize, enlarge
 from resnet_jax.data.sources import Example, Source
 from resnet_jax.errors import UsageError
 
-# Keep them independent of each other and of the order, which hashes the same seed.
+# Decorrelate these random numbers from each other and from the example order, which hashes the same seed.
 _CROP_STREAM, _REPLACEMENT_STREAM, _AUGMENT_STREAM = 2, 3, 4
-_REPLACEMENTS = 10  # tried for one row
-_PAUSES = (0.1, 1.0, 5.0)  # seconds between tries of a file that is there and cannot be read
+_REPLACEMENTS = 10  # examples tried in place of one that cannot be read
+_RETRY_DELAYS = (0.1, 1.0, 5.0)  # seconds before each retry of a file that exists and cannot be read
 
 
-class Loaded(NamedTuple):
-    """A batch, and what went wrong with it."""
+class LoadedBatch(NamedTuple):
+    """A batch, and which of its rows could not be read."""
 
     batch: HostBatch
-    unreadable: np.ndarray  # [B] bool: the example that belongs in this row cannot be read
+    unreadable: np.ndarray  # [B] bool, the example that belongs into this row cannot be read
 
 
 @dataclasses.dataclass(frozen=True)
 class Loader:
-    """Makes the rows of this process in any batch, in any order, as often as asked.
+    """Makes any batch of a source, in any order and as often as needed; each process makes its own rows.
+
+    `Loader(source, batch_size=256)` trains as `configs/resnet50.py` does; `Loader(source, batch_size=256,
+    training=False)` evaluates. Random numbers depend on the seed and the position of the example in the run only.
 
     Attributes:
-      source: examples by index.
-      order: which of them stand in a batch.
-      crops: what of an image is seen, from uniform numbers, at which step.
-      resize: kernel that brings it to size.
-      enlarge_to: see `enlarge`; None: not at all.
-      seed: of the crops and of `augment`; they depend on the seed and the example's position in the run alone.
-      replaces: an example that cannot be read is replaced by another one, which depends on the seed and the
-        position alone, as in training; else it is black and its label `UNREADABLE`, so that no answer is right.
-      augment: changes what was cropped; None: nothing does.
-      process_index: of this process.
-      process_count: divides the batch size; process p has the p-th of so many equal runs of rows.
+      source: the examples, anything that implements `Source`.
+      batch_size: rows of the global batch.
+      training: shuffle in endless epochs and replace unreadable examples by others; otherwise: each example once, in
+        the order of the source, and unreadable examples become black images with the label `UNREADABLE`.
+      crops: one crop, or one per stage of progressive resizing; None: `RandomResized()` or `Central()`, 224 pixels.
+      augment: policy applied after the crop, see `host_augment.create_policy`; None: no augmentation.
+      resize: name of the resize kernel, a key of `resize.RESIZES`.
+      enlarge_to: shorter side in pixels to which smaller images are enlarged before the crop; None: do not enlarge.
+      repeats: successive repeats of each training example, see `TrainOrder`.
+      num_groups: batch norm groups that keep repeats apart, see `TrainOrder`.
+      seed: seed of the order, the crops, the augmentation and the replacements.
+      process_index: index of this process; with several processes, `jax.process_index()`.
+      process_count: number of processes; process p makes the p-th of that many equal slices of each batch.
+
+    Raises:
+      UsageError: the source is empty, the processes do not divide the batch, or the resize kernel is unknown.
     """
 
     source: Source
-    order: Order
-    crops: CropStages
-    resize: Resize
-    enlarge_to: int | None
-    seed: int
-    replaces: bool
+    _: dataclasses.KW_ONLY
+    batch_size: int = 1024
+    training: bool = True
+    crops: CropStages | Crop | None = None
     augment: Policy | None = None
+    resize: str = "area"
+    enlarge_to: int | None = None
+    repeats: int = 1
+    num_groups: int = 1
+    seed: int = 0
     process_index: int = 0
     process_count: int = 1
 
+    def __post_init__(self):
+        create_resize(self.resize)
+        if self.batch_size < 1 or self.batch_size % self.process_count:
+            raise UsageError(
+                f"batch_size={self.batch_size} is no positive multiple of the {self.process_count} processes: "
+                "every process makes the same number of rows"
+            )
+        if not len(self.source):
+            raise UsageError(f"{self.source.name} has no examples: check its directory and split")
+
+    @property
+    def crop_stages(self) -> CropStages:
+        """The crops by step."""
+        if isinstance(self.crops, CropStages):
+            return self.crops
+        default = RandomResized() if self.training else Central()
+        return CropStages((default if self.crops is None else self.crops,))
+
+    @property
+    def order(self) -> Order:
+        """The examples in each batch."""
+        if self.training:
+            return TrainOrder(len(self.source), self.batch_size, self.seed, self.repeats, self.num_groups)
+        return EvalOrder(len(self.source), self.batch_size)
+
     @property
     def image_sizes(self) -> tuple[int, ...]:
-        """Sides of the square images in pixels, each once, in the order in which they first come."""
-        return self.crops.sizes
+        """The distinct sides of the square images in pixels, in the order of their first use."""
+        return self.crop_stages.sizes
 
     def image_size_at(self, step: int) -> int:
-        """Side of the square images of batch `step` in pixels."""
-        return self.crops.at(step).size
+        """Returns the side of the square images of batch `step` in pixels."""
+        return self.crop_stages.at(step).size
 
     @property
     def num_batches(self) -> int:
-        """Batches in one pass over the source, the last one padded or running on into the next pass."""
-        return -(-len(self.source) // self.order.batch_size)
+        """Number of batches in one pass over the source, rounded up."""
+        return -(-len(self.source) // self.batch_size)
 
-    def batch(self, step: int) -> Loaded:
-        """Decodes the rows of this process in batch `step`.
+    def batch(self, step: int) -> LoadedBatch:
+        """Makes the rows of this process in batch `step`.
 
         Raises:
-          UsageError: an example cannot be read, nor can any of those that might replace it.
+          UsageError: an example of a training batch and all its replacements cannot be read.
         """
-        return self._load(self.rows(step), self.crops.at(step))
+        return self._load(self.rows(step), self.crop_stages.at(step))
 
-    def rows(self, step: int) -> Rows:
-        """Which examples stand in the rows of this process in batch `step`."""
-        rows = self.order.rows(step)
-        size = len(rows.indices) // self.process_count
-        part = slice(self.process_index * size, (self.process_index + 1) * size)
-        return Rows(*(array[part] for array in rows))
+    def rows(self, step: int) -> BatchRows:
+        """Returns the examples in the rows of this process in batch `step`."""
+        size = self.batch_size // self.process_count
+        own = slice(self.process_index * size, (self.process_index + 1) * size)
+        return BatchRows(*(array[own] for array in self.order.rows(step)))
 
     def first_images(self, count: int) -> np.ndarray:
-        """The first images of batch 0, at most `count`: [N, size, size, 3] uint8."""
-        return self._load(Rows(*(array[:count] for array in self.order.rows(0))), self.crops.at(0)).batch.image
+        """Returns the first `count` images of batch 0, or all if it has fewer: [N, H, W, 3] uint8."""
+        rows = BatchRows(*(array[:count] for array in self.order.rows(0)))
+        return self._load(rows, self.crop_stages.at(0)).batch.image
 
-    def problem(self, index: int) -> str | None:
-        """Why an example cannot be read; None: it can."""
+    def read_error(self, index: int) -> str | None:
+        """Tries to read and decode an example; returns why that failed, or None if it succeeded."""
         try:
-            _, picture = self._open(index)
-            picture.top(picture.height)
+            _, image = self._open(index)
+            image.decode_rows(image.height)
         except (OSError, ValueError) as error:
             return str(error)
         return None
 
-    def _load(self, rows: Rows, crop: Crop) -> Loaded:
+    def _load(self, rows: BatchRows, crop: Crop) -> LoadedBatch:
         size, side = len(rows.indices), crop.size
         images, labels = np.empty((size, side, side, 3), np.uint8), np.zeros(size, np.int32)
         images[~rows.mask] = 0
         unreadable = np.zeros(size, bool)
-        draws = self._draw(_CROP_STREAM, rows, crop.num_uniforms)
-        augment_draws = self._draw(_AUGMENT_STREAM, rows, self.augment.num_uniforms if self.augment else 0)
+        crop_uniforms = self._sample_uniforms(_CROP_STREAM, rows, crop.num_uniforms)
+        augment_uniforms = self._sample_uniforms(
+            _AUGMENT_STREAM, rows, self.augment.num_uniforms if self.augment else 0
+        )
         for row in np.flatnonzero(rows.mask).tolist():
-            labels[row], unreadable[row] = self._fill_row(rows, row, crop, draws[row].tolist(), images[row])
+            labels[row], unreadable[row] = self._fill_row(rows, row, crop, crop_uniforms[row].tolist(), images[row])
             if self.augment and labels[row] != UNREADABLE:
-                images[row] = self.augment(images[row], augment_draws[row].tolist())
-        return Loaded(Batch(images, labels, rows.mask), unreadable)
+                images[row] = self.augment(images[row], augment_uniforms[row].tolist())
+        return LoadedBatch(Batch(images, labels, rows.mask), unreadable)
 
-    def _draw(self, stream: int, rows: Rows, count: int) -> np.ndarray:
-        """Uniform numbers of a stream: [B, count]."""
+    def _sample_uniforms(self, stream: int, rows: BatchRows, count: int) -> np.ndarray:
+        """Returns random numbers in [0, 1) for each row: [B, count] float64, independent for each stream."""
         return uniforms(int(combine(stream, self.seed)[0]), rows.positions, count)
 
-    def _fill_row(self, rows: Rows, row: int, crop: Crop, draws: list[float], out: np.ndarray) -> tuple[int, bool]:
-        """Returns the label of what now stands in the row, and whether its own example could not be read."""
+    def _fill_row(
+        self, rows: BatchRows, row: int, crop: Crop, crop_uniforms: list[float], out: np.ndarray
+    ) -> tuple[int, bool]:
+        """Writes the image of a row into `out`; returns its label, and whether the row's own example is unreadable."""
         for attempt, index in enumerate(self._candidates(rows, row)):
-            label = self._fill(index, crop, draws, out)
+            label = self._fill(index, crop, crop_uniforms, out)
             if label != UNREADABLE:
                 return label, attempt > 0
-        if self.replaces:
+        if self.training:
             index = int(rows.indices[row])
+            reason = self.read_error(index) or "it can be read now"
             raise UsageError(
-                f"{self.source.where(index)} cannot be read ({self.problem(index) or 'it can now'}), "
-                f"nor can {_REPLACEMENTS} others of {self.source.name}: is the disk still there?"
+                f"{self.source.where(index)} cannot be read ({reason}), nor can {_REPLACEMENTS} others of "
+                f"{self.source.name}: check that the disk or network mount is available"
             )
         out[...] = 0
         return UNREADABLE, True
 
-    def _candidates(self, rows: Rows, row: int) -> Iterator[int]:
-        """The example that belongs in a row, then those that may replace it."""
+    def _candidates(self, rows: BatchRows, row: int) -> Iterator[int]:
+        """Yields the index of the example that belongs into a row, then, in training, those of its replacements."""
         yield int(rows.indices[row])
-        for attempt in range(_REPLACEMENTS if self.replaces else 0):
+        for attempt in range(_REPLACEMENTS if self.training else 0):
             key = combine(_REPLACEMENT_STREAM, self.seed, rows.positions[row], attempt)
             yield int(key[0] % np.uint64(len(self.source)))
 
-    def _fill(self, index: int, crop: Crop, draws: list[float], out: np.ndarray) -> int:
+    def _fill(self, index: int, crop: Crop, crop_uniforms: list[float], out: np.ndarray) -> int:
         """Decodes, crops and resizes one example into `out`; returns its label, or UNREADABLE."""
         try:
-            example, picture = self._open(index)
+            example, image = self._open(index)
         except (OSError, ValueError):
             return UNREADABLE
-        view = crop(picture.height, picture.width, example.boxes, draws)
+        view = crop(image.height, image.width, example.boxes, crop_uniforms)  # outside of try: its errors are bugs
         try:
-            pixels = picture.top(view.box.top + view.box.height)
+            pixels = image.decode_rows(view.box.top + view.box.height)
         except ValueError:
             return UNREADABLE
-        show(pixels, view, self.resize, out)
+        apply_view(pixels, view, create_resize(self.resize), out)
         return example.label
 
-    def _open(self, index: int) -> tuple[Example, Picture]:
-        """Raises OSError or ValueError for an example that cannot be read."""
-        example = _patiently(self.source, index)
-        picture = open_picture(example.image)
+    def _open(self, index: int) -> tuple[Example, LazyImage]:
+        """Reads an example and opens its image. Raises OSError or ValueError if it cannot be read."""
+        example = _read_with_retries(self.source, index)
+        image = open_image(example.image)
         if self.enlarge_to is not None:
-            picture = open_picture(enlarge(picture.top(picture.height), self.enlarge_to))
-        return example, picture
+            image = open_image(enlarge(image.decode_rows(image.height), self.enlarge_to))
+        return example, image
 
 
-def _patiently(source: Source, index: int) -> Example:
-    """Reads an example; asks again where the file is there and a network or a disk may be slow to answer."""
-    for pause in _PAUSES:
+def _read_with_retries(source: Source, index: int) -> Example:
+    """Reads an example; retries on I/O errors other than a missing file, which may be a slow network disk."""
+    for delay in _RETRY_DELAYS:
         try:
             return source[index]
         except FileNotFoundError:
             raise
         except OSError:
-            time.sleep(pause)
+            time.sleep(delay)
     return source[index]

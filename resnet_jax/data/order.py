@@ -1,7 +1,7 @@
-"""Which example stands in which row of which batch: integer arithmetic, the same for any number of hosts.
+"""Which example is in which row of which batch: integer arithmetic, the same for any number of hosts.
 
-A *position* is the number of a row in the whole run: row r of batch s is position s * batch_size + r, but for the
-rows that repeated augmentation deals out within their batch.
+The *position* of a row is its index in the whole run: row r of batch s has position s * batch_size + r. Repeated
+augmentation permutes the positions within a batch.
 """
 
 import dataclasses
@@ -11,72 +11,94 @@ import numpy as np
 
 from resnet_jax.data.hashing import combine, permute
 
-_ORDER_STREAM = 1  # keeps the order independent of the crops, which hash the same seed
+_ORDER_STREAM = 1  # decorrelates the example order from the crops, which hash the same seed
 
 
-class Rows(NamedTuple):
-    """The rows of a global batch."""
+class BatchRows(NamedTuple):
+    """The examples in the rows of a batch."""
 
-    positions: np.ndarray  # [B] int64
-    indices: np.ndarray  # [B] int64, into the source
-    mask: np.ndarray  # [B] bool; False: the row is padding
+    positions: np.ndarray  # [B] int64, position of the row in the run
+    indices: np.ndarray  # [B] int64, index of the example in the source
+    mask: np.ndarray  # [B] bool, False for padding
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainOrder:
-    """Epochs of shuffled examples without end: each epoch is another permutation of the whole data set.
+    """An endless stream of shuffled epochs: each epoch is a different permutation of the whole data set.
 
-    Batches run on across the end of an epoch, so that no example is left out or seen twice in it.
+    Batches may cross the end of an epoch, so no example is dropped or repeated within an epoch.
 
-    Repeated augmentation (Hoffer et al. 2020, Berman et al. 2019) shows each example `repeats` times in a row, as
-    torchvision's `RASampler` and timm's `RepeatAugSampler`; each time at a position of its own, so differently cropped.
-    As many steps then show so many times fewer examples, and it takes so many epochs of steps to see them all.
+    Repeated augmentation (Hoffer et al. 2020, Berman et al. 2019) puts each example `repeats` times in succession into
+    the stream, as torchvision's `RASampler` and timm's `RepeatAugSampler` do. Each repeat has its own position, hence
+    its own crop. The number of steps stays the same, so an epoch's steps show 1/`repeats` of the examples.
+
+    Repeats of an example should be in different batch norm groups, and never in adjacent rows of a group: mixup and
+    cutmix (`data.on_device.Mixing`) blend each row with the previous row of its group. The rows of a batch are
+    therefore dealt to the groups in turn. Where one group still gets several repeats, its rows are dealt once more, to
+    piles. For example 12 rows, `repeats=4` (A A A A B B B B C C C C) and `num_groups=2`:
+
+        offset in the stream    0 1 2 3 4 5 6 7 8 9 10 11
+        example                 A A A A B B B B C C C  C
+
+        group 0:  offsets 0 2 4 6 8 10  ->  2 piles of 3:  0 4 8  |  2 6 10  ->  A B C A B C
+        group 1:  offsets 1 3 5 7 9 11  ->  2 piles of 3:  1 5 9  |  3 7 11  ->  A B C A B C
 
     Attributes:
-      num_examples: of the data set.
-      batch_size: rows of a batch.
-      seed: of the permutations.
-      repeats: how often each example comes in a row.
-      spread: equal runs of rows into which batch norm parts a batch, a divisor of `batch_size`. Repeats are dealt out
-        over them, and within them, so that as few as can be meet in a run and none are neighbours there, which
-        `mixing.py` would mix with each other. Runs of a few rows, or of a prime number of them, leave no choice.
+      num_examples: size of the data set.
+      batch_size: rows of the global batch.
+      seed: seed of the permutations.
+      repeats: number of successive positions of each example.
+      num_groups: batch norm groups of equal size that the batch consists of; must divide `batch_size`. Without
+        repeats it has no effect. If a group has few rows or a prime number of rows, repeats may end up adjacent.
     """
 
     num_examples: int
     batch_size: int
     seed: int
     repeats: int = 1
-    spread: int = 1
+    num_groups: int = 1
 
-    def rows(self, step: int) -> Rows:
-        """The rows of batch `step`."""
-        positions = step * self.batch_size + self._dealt(np.arange(self.batch_size, dtype=np.int64))
+    def rows(self, step: int) -> BatchRows:
+        """Returns the rows of batch `step`."""
+        positions = step * self.batch_size + self._deal(np.arange(self.batch_size, dtype=np.int64))
         epoch, offset = np.divmod(positions // self.repeats, self.num_examples)
         indices = permute(offset, self.num_examples, combine(_ORDER_STREAM, self.seed, epoch))
-        return Rows(positions, indices, np.ones(self.batch_size, bool))
+        return BatchRows(positions, indices, np.ones(self.batch_size, bool))
 
-    def _dealt(self, offsets: np.ndarray) -> np.ndarray:
-        """Offsets in the batch in the order of its rows: run g holds those that leave g when divided by `spread`."""
-        return offsets if self.repeats == 1 else offsets.reshape(-1, self._heaps(), self.spread).T.ravel()
+    def _deal(self, offsets: np.ndarray) -> np.ndarray:
+        """Reorders the offsets within a batch: group g gets the offsets that are g modulo `num_groups`."""
+        return offsets if self.repeats == 1 else offsets.reshape(-1, self._stride(), self.num_groups).T.ravel()
 
-    def _heaps(self) -> int:
-        """Into how many parts a run is dealt out once more; 1 if `spread` itself parts the repeats."""
-        rows, enough = self.batch_size // self.spread, -(-self.repeats // self.spread)
-        return next((heaps for heaps in range(enough, rows) if rows % heaps == 0), 1)
+    def _stride(self) -> int:
+        """Stride within a batch norm group that keeps repeats of an image apart.
+
+        Every s-th of the rows dealt to a group goes to the same pile, and the rows of a pile become adjacent. A 2 x 3
+        example: 6 rows and s = 2 make 2 piles of 3, the columns on the left.
+
+            dealt:  0 1      rows of the group:  0 2 4 | 1 3 5
+                    2 3
+                    4 5
+
+        Returns:
+          The smallest divisor of the group size that is at least the number of repeats per group and leaves piles of
+          at least 2 rows; 1 (no reordering) if there is none.
+        """
+        group_size, repeats_per_group = self.batch_size // self.num_groups, -(-self.repeats // self.num_groups)
+        return next((stride for stride in range(repeats_per_group, group_size) if group_size % stride == 0), 1)
 
 
 @dataclasses.dataclass(frozen=True)
 class EvalOrder:
-    """Every example exactly once, in the order of the source; the last batch is padded."""
+    """Every example exactly once, in the order of the source; the last batch is padded with masked rows."""
 
     num_examples: int
     batch_size: int
 
-    def rows(self, step: int) -> Rows:
-        """The rows of batch `step`."""
+    def rows(self, step: int) -> BatchRows:
+        """Returns the rows of batch `step`."""
         positions = step * self.batch_size + np.arange(self.batch_size, dtype=np.int64)
         mask = positions < self.num_examples
-        return Rows(positions, np.where(mask, positions, 0), mask)
+        return BatchRows(positions, np.where(mask, positions, 0), mask)
 
 
 Order = TrainOrder | EvalOrder

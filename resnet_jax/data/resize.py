@@ -1,8 +1,8 @@
-"""Resize kernels on the host, [H, W, 3] uint8 to uint8.
+"""Resize kernels on the host, [H, W, 3] uint8 to uint8, and the application of a crop to pixels.
 
-Two families. Those that look at the nearest source pixels alone are fast and alias where an image shrinks much:
-TensorFlow's way. Those that average over all source pixels below an output pixel do not: the way of Pillow, and so
-of torchvision.
+There are two families. Kernels without antialiasing, as in TensorFlow, interpolate between the nearest source pixels:
+fast, with aliasing if the image shrinks by more than a factor of 2. Antialiasing kernels, as in Pillow and torchvision, average
+over all source pixels under an output pixel.
 """
 
 from collections.abc import Callable
@@ -14,42 +14,42 @@ from PIL import Image
 from resnet_jax.data.crops import View
 from resnet_jax.errors import UsageError
 
-cv2.setNumThreads(0)  # the loader runs whole batches in parallel; threads inside a resize only get in their way
+cv2.setNumThreads(0)  # the loader decodes batches in parallel; threads inside a resize would slow it down
 
-Resize = Callable[[np.ndarray, np.ndarray], None]  # the source, and the array to be filled
+Resize = Callable[[np.ndarray, np.ndarray], None]  # source image, output array that the call fills
 
 
 def bilinear(image: np.ndarray, out: np.ndarray) -> None:
-    """Half-pixel centres, no antialiasing: `tf.image.resize` of TF2, `torch.nn.functional.interpolate`."""
+    """Half-pixel centers, no antialiasing: `tf.image.resize` of TF2, `torch.nn.functional.interpolate`."""
     cv2.resize(image, out.shape[1::-1], dst=out, interpolation=cv2.INTER_LINEAR)
 
 
 def bicubic(image: np.ndarray, out: np.ndarray) -> None:
-    """Half-pixel centres, no antialiasing, a = -0.75: `torch.nn.functional.interpolate`; TensorFlow has a = -0.5."""
+    """Half-pixel centers, no antialiasing, a = -0.75: `torch.nn.functional.interpolate`; TensorFlow has a = -0.5."""
     cv2.resize(image, out.shape[1::-1], dst=out, interpolation=cv2.INTER_CUBIC)
 
 
 def area(image: np.ndarray, out: np.ndarray) -> None:
-    """The mean over the area of an output pixel where both sides shrink; else bilinear."""
+    """Mean over the area of each output pixel if neither side grows, else bilinear without antialiasing."""
     shrinks = image.shape[0] >= out.shape[0] and image.shape[1] >= out.shape[1]
     cv2.resize(image, out.shape[1::-1], dst=out, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 def bilinear_antialias(image: np.ndarray, out: np.ndarray) -> None:
-    """A triangle as wide as two output pixels: Pillow's and torchvision's BILINEAR."""
+    """Triangle filter of width two output pixels: BILINEAR of Pillow and torchvision."""
     _pillow(image, out, Image.Resampling.BILINEAR)
 
 
 def bicubic_antialias(image: np.ndarray, out: np.ndarray) -> None:
-    """A cubic (a = -0.5) as wide as four output pixels: Pillow's and torchvision's BICUBIC."""
+    """Cubic filter (a = -0.5) of width four output pixels: BICUBIC of Pillow and torchvision."""
     _pillow(image, out, Image.Resampling.BICUBIC)
 
 
 def bilinear_tf1(image: np.ndarray, out: np.ndarray) -> None:
-    """TensorFlow 1's `resize_images`: output pixel i looks at i * scale, not (i + 0.5) * scale - 0.5.
+    """`resize_images` of TensorFlow 1, which r1 trained with: output pixel i samples the source at i * scale.
 
-    `align_corners=False` and no half-pixel centres, so that images shift by up to half a source pixel; r1 was
-    trained with it. Its float result is rounded here.
+    Half-pixel centers would sample at (i + 0.5) * scale - 0.5; without them (and `align_corners=False`) the image
+    shifts by up to half a source pixel. TensorFlow returns floats; this function rounds them.
     """
     above, below, weight = _tf1_taps(image.shape[0], out.shape[0])
     rows = image[above].astype(np.float32)
@@ -58,7 +58,7 @@ def bilinear_tf1(image: np.ndarray, out: np.ndarray) -> None:
     pixels = rows[:, left]
     pixels += (rows[:, right] - pixels) * weight[:, None]
     np.rint(pixels, out=pixels)
-    out[...] = pixels  # a mean of uint8 values cannot leave their range
+    out[...] = pixels  # a weighted mean of uint8 values stays in their range
 
 
 RESIZES: dict[str, Resize] = {
@@ -72,28 +72,32 @@ RESIZES: dict[str, Resize] = {
 
 
 def create_resize(name: str) -> Resize:
-    """Looks a kernel up. Raises UsageError for an unknown name."""
+    """Returns the resize kernel with this name.
+
+    Raises:
+      UsageError: unknown name.
+    """
     if name not in RESIZES:
         raise UsageError(f"config.data.resize={name!r} is not one of {', '.join(RESIZES)}")
     return RESIZES[name]
 
 
-def show(image: np.ndarray, view: View, resize: Resize, out: np.ndarray) -> None:
-    """Fills `out` [size, size, 3] with a view of `image` [H, W, 3], both uint8."""
+def apply_view(image: np.ndarray, view: View, resize: Resize, out: np.ndarray) -> None:
+    """Crops and resizes `image` [H, W, 3] uint8 into `out` [size, size, 3] uint8 as `view` says."""
     box, size = view.box, out.shape[0]
-    part = image[box.top : box.top + box.height, box.left : box.left + box.width]
+    region = image[box.top : box.top + box.height, box.left : box.left + box.width]
     direct = (view.height, view.width, view.top, view.left) == (size, size, 0, 0)
-    whole = out if direct else np.empty((view.height, view.width, 3), np.uint8)
-    if part.shape == whole.shape:
-        whole[...] = part
+    resized = out if direct else np.empty((view.height, view.width, 3), np.uint8)
+    if region.shape == resized.shape:
+        resized[...] = region
     else:
-        resize(part, whole)
+        resize(region, resized)
     if not direct:
-        _cut(whole, view.top, view.left, out)
+        _cut(resized, view.top, view.left, out)
 
 
 def enlarge(image: np.ndarray, short_side: int) -> np.ndarray:
-    """Enlarges [H, W, 3] uint8 until its shorter side is `short_side` (bilinear); a larger image is returned as is."""
+    """Enlarges [H, W, 3] uint8 bilinearly to a shorter side of `short_side` pixels; larger images are unchanged."""
     height, width = image.shape[:2]
     factor = short_side / min(height, width)
     if factor <= 1:
@@ -102,14 +106,14 @@ def enlarge(image: np.ndarray, short_side: int) -> np.ndarray:
 
 
 def _cut(image: np.ndarray, top: int, left: int, out: np.ndarray) -> None:
-    """Copies the square at (top, left); what lies outside the image is black."""
+    """Copies the square at (`top`, `left`) of `image` into `out`; pixels outside the image are black."""
     size = out.shape[0]
     rows, columns = slice(max(top, 0), max(top + size, 0)), slice(max(left, 0), max(left + size, 0))
-    part = image[rows, columns]
-    if part.shape != out.shape:
+    region = image[rows, columns]
+    if region.shape != out.shape:
         out[...] = 0
     first_row, first_column = max(-top, 0), max(-left, 0)
-    out[first_row : first_row + part.shape[0], first_column : first_column + part.shape[1]] = part
+    out[first_row : first_row + region.shape[0], first_column : first_column + region.shape[1]] = region
 
 
 def _pillow(image: np.ndarray, out: np.ndarray, kernel: Image.Resampling) -> None:
@@ -117,7 +121,7 @@ def _pillow(image: np.ndarray, out: np.ndarray, kernel: Image.Resampling) -> Non
 
 
 def _tf1_taps(size: int, out_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each output pixel the source pixel before, the one after, and the weight of the latter."""
+    """Returns the two source pixels that each output pixel interpolates between, and the weight of the second."""
     position = np.arange(out_size, dtype=np.float32) * np.float32(size / out_size)
     before = position.astype(np.int64)
     return before, np.minimum(before + 1, size - 1), position - before

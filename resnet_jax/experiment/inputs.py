@@ -1,4 +1,4 @@
-"""Sources and loaders of a config."""
+"""Makes the sources and loaders of a config."""
 
 from pathlib import Path
 from typing import Any
@@ -9,31 +9,59 @@ from ml_collections import ConfigDict
 from resnet_jax.data.class_names import fingerprint
 from resnet_jax.data.crop_stages import CropStages
 from resnet_jax.data.crops import create_eval_crop, create_train_crop
+from resnet_jax.data.eval_preprocessing import EvalPreprocessing
 from resnet_jax.data.host_augment import create_policy
 from resnet_jax.data.loader import Loader
 from resnet_jax.data.sources import Source, open_source
 from resnet_jax.errors import UsageError
-from resnet_jax.experiment.batch_division import at_most_at_once
-from resnet_jax.experiment.milestones import Plan
+from resnet_jax.experiment.batch_division import limit_eval_batch
+from resnet_jax.experiment.milestones import Milestones
+from resnet_jax.experiment.parts import Data, EvalData, Reading
+
+
+def make_data(
+    config: ConfigDict, train_source: Source, eval_source: Source, milestones: Milestones, *, num_devices: int
+) -> Data:
+    """Makes the loaders of a training run.
+
+    Raises:
+      UsageError: an unknown crop, resize kernel or augmentation, or image sizes and epochs that do not match.
+    """
+    return Data(
+        eval_loader=make_eval_loader(config, eval_source, num_devices),
+        class_names=train_source.class_names,
+        reading=_reading(config),
+        train_loader=make_train_loader(config, train_source, milestones),
+        identity=_identity(train_source, eval_source),
+    )
+
+
+def make_eval_data(config: ConfigDict, source: Source, *, num_devices: int) -> EvalData:
+    """Makes the loader of an evaluation. Raises UsageError for an unknown crop or resize kernel."""
+    return EvalData(
+        eval_loader=make_eval_loader(config, source, num_devices),
+        class_names=source.class_names,
+        reading=_reading(config),
+    )
 
 
 def open_from(config: ConfigDict, *, training: bool, cache_dir: Path | None) -> Source:
-    """Opens the training or the evaluation examples.
+    """Opens the training or the evaluation set.
 
     Raises:
-      UsageError: they are missing or not what the config says.
+      UsageError: the data are missing, or are not what the config describes.
     """
     data, synthetic = config.data, dict(config.data.synthetic)
-    picture = {key: synthetic.pop(key) for key in ("image_height", "image_width")}
-    place = {key: data[key] for key in ("data_dir", "train_split", "eval_split")}
+    size = {key: synthetic.pop(key) for key in ("image_height", "image_width")}
+    splits = {key: data[key] for key in ("data_dir", "train_split", "eval_split")}
     options = {
-        "synthetic": {**synthetic, "image_size": max(data.image_size, *data.progressive.sizes, 0)},
-        "synthetic_jpeg": {**synthetic, **picture},
-        "folder": place,
+        "synthetic": {**synthetic, "image_size": max(train_image_sizes(config))},
+        "synthetic_jpeg": {**synthetic, **size},
+        "folder": splits,
         "cifar_binary": {"data_dir": data.data_dir},
-        "tfds": {**place, "name": data.name, "cache_dir": cache_dir},
+        "tfds": {**splits, "name": data.name, "cache_dir": cache_dir},
         "tfrecord": {
-            **place,
+            **splits,
             "label_offset": data.label_offset,
             "num_classes": config.model.num_classes,
             "cache_dir": cache_dir,
@@ -42,32 +70,44 @@ def open_from(config: ConfigDict, *, training: bool, cache_dir: Path | None) -> 
     return open_source(data.source, training=training, **options.get(data.source, {}))
 
 
-def identify(train_source: Source, eval_source: Source) -> dict[str, Any]:
-    """What the data are, in JSON values."""
-    return {
-        "train": {"name": train_source.name, "examples": len(train_source)},
-        "eval": {"name": eval_source.name, "examples": len(eval_source)},
-        "class_list": fingerprint(train_source.class_names),
-    }
+def train_image_sizes(config: ConfigDict) -> list[int]:
+    """Returns the side of the training images in pixels, one for each stage of progressive resizing."""
+    return [*config.data.progressive.sizes, config.data.image_size]
 
 
-def make_train_loader(config: ConfigDict, source: Source, plan: Plan) -> Loader:
-    """The loader of training batches.
+def eval_image_size(config: ConfigDict) -> int:
+    """Returns the side of the evaluation images in pixels."""
+    return config.eval.image_size or config.data.image_size
+
+
+def eval_preprocessing(config: ConfigDict) -> EvalPreprocessing:
+    """Returns how evaluation crops and resizes an image file."""
+    data = config.data
+    return EvalPreprocessing(
+        image_size=eval_image_size(config),
+        crop=data.eval_crop.name,
+        padding=data.eval_crop.padding,
+        resize=data.resize,
+        enlarge_to=data.enlarge_to,
+    )
+
+
+def make_train_loader(config: ConfigDict, source: Source, milestones: Milestones) -> Loader:
+    """Makes the loader of training batches.
 
     Raises:
-      UsageError: an unknown crop, kernel or augmentation, or sizes and their epochs that do not match.
+      UsageError: an unknown crop, resize kernel or augmentation, or image sizes and epochs that do not match.
     """
     data, group_size = config.data, config.model.bn_group_size
     groups = max(1, data.batch_size // group_size) if group_size else 1
-    sizes = (*data.progressive.sizes, data.image_size)
     crops = CropStages(
-        tuple(create_train_crop(size=size, **data.train_crop) for size in sizes),
-        end_steps=tuple(round(epoch * plan.steps_per_epoch) for epoch in data.progressive.until_epochs),
+        tuple(create_train_crop(size=size, **data.train_crop) for size in train_image_sizes(config)),
+        end_steps=tuple(round(epoch * milestones.steps_per_epoch) for epoch in data.progressive.until_epochs),
     )
-    if crops.end_steps and crops.end_steps[-1] >= plan.schedule_steps:
+    if crops.end_steps and crops.end_steps[-1] >= milestones.schedule_steps:
         raise UsageError(
             f"config.data.progressive.until_epochs={tuple(data.progressive.until_epochs)}: the run has "
-            f"{plan.schedule_steps / plan.steps_per_epoch:.4g} epochs and would never come to {data.image_size} pixels"
+            f"{milestones.schedule_steps / milestones.steps_per_epoch:.4g} epochs and would end before it trains at {data.image_size} pixels"
         )
     return Loader(
         source,
@@ -80,20 +120,19 @@ def make_train_loader(config: ConfigDict, source: Source, plan: Plan) -> Loader:
     )
 
 
-def make_eval_loader(config: ConfigDict, source: Source, devices: int) -> Loader:
-    """The loader of evaluation batches, of a size that so many devices divide.
+def make_eval_loader(config: ConfigDict, source: Source, num_devices: int) -> Loader:
+    """Makes the loader of evaluation batches, whose size is a multiple of the number of devices.
 
     Raises:
-      UsageError: an unknown crop or kernel.
+      UsageError: an unknown crop or resize kernel.
     """
-    wanted = at_most_at_once(config, devices, config.eval.batch_size or config.data.batch_size)
-    wanted = min(wanted, len(source))
-    size = config.eval.image_size or config.data.image_size
+    batch_size = limit_eval_batch(config, num_devices, config.eval.batch_size or config.data.batch_size)
+    batch_size = min(batch_size, len(source))
     return Loader(
         source,
-        batch_size=-(-wanted // devices) * devices,  # rounded up: the loader pads and masks the last batch
+        batch_size=-(-batch_size // num_devices) * num_devices,  # rounded up: the loader pads and masks the last batch
         training=False,
-        crops=create_eval_crop(size=size, **config.data.eval_crop),
+        crops=create_eval_crop(size=eval_image_size(config), **config.data.eval_crop),
         **_loader_options(config),
     )
 
@@ -105,4 +144,17 @@ def _loader_options(config: ConfigDict) -> dict[str, Any]:
         "seed": config.seed,
         "process_index": jax.process_index(),
         "process_count": jax.process_count(),
+    }
+
+
+def _reading(config: ConfigDict) -> Reading:
+    data = config.data
+    return Reading(data.num_threads, data.num_workers, data.max_bad_examples)
+
+
+def _identity(train_source: Source, eval_source: Source) -> dict[str, Any]:
+    return {
+        "train": {"name": train_source.name, "examples": len(train_source)},
+        "eval": {"name": eval_source.name, "examples": len(eval_source)},
+        "class_list": fingerprint(train_source.class_names),
     }

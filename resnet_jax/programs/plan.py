@@ -1,4 +1,4 @@
-"""The program that says what a run will do and need; nothing is trained."""
+"""Predicts the length, memory and speed limit of a training run by compiling its step; trains nothing."""
 
 import logging
 from pathlib import Path
@@ -8,7 +8,7 @@ import jax
 
 from resnet_jax import experiment as experiments
 from resnet_jax.analysis.run_forecast import RunForecast, make_forecast
-from resnet_jax.analysis.step_cost import StepCost, find_step_cost, scaled
+from resnet_jax.analysis.step_cost import StepCost, compile_step_cost, scaled
 from resnet_jax.analysis.tpu_topology import topology_devices
 from resnet_jax.data.loader import Loader
 from resnet_jax.experiment import Experiment
@@ -17,6 +17,7 @@ from resnet_jax.programs.command import Command
 from resnet_jax.reporting import provenance
 from resnet_jax.reporting.bottleneck import duration
 from resnet_jax.reporting.progress import show_log
+from resnet_jax.text import labelled
 
 logger = logging.getLogger(__name__)
 
@@ -31,12 +32,12 @@ def main(command: Command) -> int:
 
 
 def plan(experiment: Experiment, *, topology: str | None = None, json_path: str | None = None) -> int:
-    """Compiles the training step and prints what it needs, and what the run will come to.
+    """Compiles the training step, and prints its costs and the evaluations and checkpoints of the run.
 
     Args:
-      experiment: built for the devices that are to be looked at.
-      topology: the name of those devices, if they need not be there.
-      json_path: file for the same as JSON; it appears when all is known.
+      experiment: built for the devices to compile for.
+      topology: name of the topology of those devices if they are not attached.
+      json_path: file for the same figures as JSON, written at the end.
 
     Returns:
       The exit status, 0.
@@ -49,25 +50,25 @@ def plan(experiment: Experiment, *, topology: str | None = None, json_path: str 
         check_writable(path, key="config.plan.json")
     lines = {"topology": topology} if topology else {}
     forecast = make_forecast(experiment)
-    _show(lines | experiment.description | _forecast_lines(forecast))
-    needs = {}
-    for size in experiment.train_loader.image_sizes:
-        logger.info("compiling    for images of %d pixels: minutes, where the network is large", size)
-        needs[size] = find_step_cost(experiment, size)
-        _show(needs[size].as_lines())
-    seconds = _least_seconds(experiment.train_loader, experiment.plan.total_steps, needs)
+    _show(lines | experiment.reporting.description | _forecast_lines(forecast))
+    costs = {}
+    for size in experiment.data.train_loader.image_sizes:
+        _show({"compiling": f"for images of {size} pixels; a large network takes minutes"})
+        costs[size] = compile_step_cost(experiment, size)
+        _show(costs[size].as_lines())
+    seconds = _seconds_bound(experiment.data.train_loader, experiment.milestones.total_steps, costs)
     if seconds is not None:
-        _show({"time": f"at least {duration(seconds)} of training, evaluations aside"})
+        _show({"time": f"at least {duration(seconds)} of training, without evaluations"})
     if path and jax.process_index() == 0:
-        record = _record(experiment, forecast, needs)
+        record = _record(experiment, forecast, costs)
         write_json(path, {"topology": topology, "seconds_bound": seconds} | record)
-        logger.info("%-12s %s", "written", path)
+        _show({"written": str(path)})
     return 0
 
 
 def _show(lines: dict[str, str]) -> None:
-    for part, line in lines.items():
-        logger.info("%-12s %s", part, line)
+    for label, line in lines.items():
+        logger.info(labelled(label, line))
 
 
 def _forecast_lines(forecast: RunForecast) -> dict[str, str]:
@@ -77,35 +78,36 @@ def _forecast_lines(forecast: RunForecast) -> dict[str, str]:
     return {
         "evaluations": f"{len(steps):,}: after step{'s' * (len(steps) > 1)} {when}",
         "checkpoints": f"{forecast.checkpoints:,} of {scaled(size, 'B')} are written, {kept} kept: "
-        f"{scaled(kept * size, 'B')} of disk, and as much as one more while the next is written",
+        f"{scaled(kept * size, 'B')} on disk, plus one more while a checkpoint is being written",
     }
 
 
-def _least_seconds(loader: Loader, total_steps: int, needs: dict[int, StepCost]) -> float | None:
-    """The least time of all steps of a run; None: unknown."""
+def _seconds_bound(loader: Loader, total_steps: int, costs: dict[int, StepCost]) -> float | None:
+    """Returns the lower bound on the time of all steps of a run; None if unknown."""
     edges = [0, *(min(until, total_steps) for until in loader.crop_stages.end_steps), total_steps]
     seconds = 0.0
     for crop, start, end in zip(loader.crop_stages.crops, edges, edges[1:], strict=False):
-        least = needs[crop.size].least_time
-        if least is None:
+        bounds = costs[crop.size].time_bounds
+        if bounds is None:
             return None
-        seconds += least.bound * (end - start)
+        seconds += bounds.bound * (end - start)
     return seconds
 
 
-def _record(experiment: Experiment, forecast: RunForecast, needs: dict[int, StepCost]) -> dict[str, Any]:
-    """The plan in JSON values; what belongs to an image size is also given by itself for the last one."""
-    plan, by_size = experiment.plan, {size: need.as_json() for size, need in needs.items()}
-    last = experiment.train_loader.image_size_at(plan.schedule_steps - 1)
+def _record(experiment: Experiment, forecast: RunForecast, costs: dict[int, StepCost]) -> dict[str, Any]:
+    """Returns the plan as JSON values; the figures of the last image size also appear at the top level."""
+    loader, computation, milestones = experiment.data.train_loader, experiment.computation, experiment.milestones
+    by_size = {size: cost.as_json() for size, cost in costs.items()}
+    last = loader.image_size_at(milestones.schedule_steps - 1)
     evaluations = forecast.evaluations
     return {
-        "steps_per_epoch": plan.steps_per_epoch,
-        "total_steps": plan.total_steps,
-        "batch_size": experiment.train_loader.batch_size,
-        "parts": experiment.parts,
-        "dtype": experiment.dtype,
-        "devices": experiment.mesh.size,
-        "device_kind": needs[last].device_kind,
+        "steps_per_epoch": milestones.steps_per_epoch,
+        "total_steps": milestones.total_steps,
+        "batch_size": loader.batch_size,
+        "parts": computation.num_microbatches,
+        "dtype": computation.dtype,
+        "devices": computation.mesh.size,
+        "device_kind": costs[last].device_kind,
         "evaluations": {"count": len(evaluations), "first": evaluations[0], "last": evaluations[-1]},
         "checkpoints": {
             "count": forecast.checkpoints,

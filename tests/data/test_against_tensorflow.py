@@ -10,7 +10,7 @@ import pytest
 from resnet_jax.data.crops import BoxGuided, Central, ResizeThenCentral
 from resnet_jax.data.decode import decode
 from resnet_jax.data.hashing import uniforms
-from resnet_jax.data.resize import RESIZES, show
+from resnet_jax.data.resize import RESIZES, apply_view
 from tests.data.encoded import encode, photo
 
 pytestmark = pytest.mark.slow
@@ -55,7 +55,7 @@ def test_evaluation_pixels(reference, kind):
     with np.load(reference / "images.npz") as expected:
         for number in range(len(SIZES)):
             image, out = decode((reference / f"{number}.jpg").read_bytes()), np.zeros((224, 224, 3), np.uint8)
-            show(image, crop(*image.shape[:2], np.zeros((0, 4)), []), RESIZES[resize], out)
+            apply_view(image, crop(*image.shape[:2], np.zeros((0, 4)), []), RESIZES[resize], out)
             difference = abs(out - expected[f"{number} {kind}"].clip(0, 255)).mean()
             print(f"{kind}, {SIZES[number]}: {difference:.3f} grey levels")
             assert difference < 1

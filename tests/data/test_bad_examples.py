@@ -6,6 +6,7 @@ import pytest
 from resnet_jax.data.bad_examples import BadExamples
 from resnet_jax.errors import UsageError
 from tests.data.test_loader import Smooth, eval_loader, train_loader
+from tests.distributed.local_channels import channels, result_or_error, together
 
 
 def watched(bad_examples, loader, *, start=0, stop=4):
@@ -27,7 +28,7 @@ def test_each_bad_example_is_listed_once(tmp_path, caplog):
         (7, "smooth-7.jpg", "smooth/train"),
     ]
     assert all("runcated" in record["error"] for record in records(path))
-    assert sum("another stands in for it" in message for message in caplog.messages) == 2
+    assert sum("another example replaces it" in message for message in caplog.messages) == 2
 
 
 def test_the_same_index_of_another_source_is_another_example(tmp_path, caplog):
@@ -36,7 +37,7 @@ def test_the_same_index_of_another_source_is_another_example(tmp_path, caplog):
     watched(bad, train_loader(batch_size=10, source=Smooth(broken=(3,))))
     watched(bad, eval_loader(Smooth(name="smooth/val", broken=(3,))), stop=3)
     assert [record["source"] for record in records(path)] == ["smooth/train", "smooth/val"]
-    assert "it counts as wrong" in caplog.messages[-1]
+    assert "it counts as a wrong prediction" in caplog.messages[-1]
 
 
 def test_too_many_end_the_run_and_go_on_ending_it(tmp_path):
@@ -49,7 +50,7 @@ def test_too_many_end_the_run_and_go_on_ending_it(tmp_path):
     assert len(watched(BadExamples(path, at_most=2), loader)) == 4
 
 
-def test_a_list_cut_short_by_a_kill_is_gone_on_with(tmp_path):
+def test_a_list_cut_short_by_a_kill_is_continued(tmp_path):
     path, loader = tmp_path / "bad.jsonl", train_loader(batch_size=10, source=Smooth(broken=(3, 7)))
     watched(BadExamples(path, at_most=2), loader, stop=1)
     whole = path.read_text()
@@ -61,10 +62,10 @@ def test_a_list_cut_short_by_a_kill_is_gone_on_with(tmp_path):
 
 
 def test_the_rows_of_this_process_are_looked_up(tmp_path):
-    parts = [train_loader(process_index=p, process_count=2, source=Smooth(broken=(3, 7))) for p in range(2)]
+    loaders = [train_loader(process_index=p, process_count=2, source=Smooth(broken=(3, 7))) for p in range(2)]
     bad = BadExamples(tmp_path / "bad.jsonl", at_most=9)
-    for part in parts:
-        watched(bad, part, start=5, stop=10)  # five batches of six: three epochs of ten
+    for loader in loaders:
+        watched(bad, loader, start=5, stop=10)  # five batches of six: three epochs of ten
     assert {record["index"] for record in records(tmp_path / "bad.jsonl")} == {3, 7}
 
 
@@ -81,3 +82,48 @@ def test_other_sources_on_the_list_are_left_alone(tmp_path):
     watched(BadExamples(path, at_most=2), train_loader(batch_size=10, source=Smooth(broken=(3,))))
     watched(BadExamples(path, at_most=2), eval_loader(Smooth(name="smooth/val")), stop=3)
     assert [record["index"] for record in records(path)] == [3]
+
+
+def two_processes(path, both, *, at_most=9):
+    """The list of each of two connected processes; all rows of a batch are made in both."""
+    return [BadExamples(path, at_most=at_most, channel=channel) for channel in both]
+
+
+def test_an_example_that_two_processes_meet_at_once_is_listed_once(tmp_path, caplog):
+    path, loader = tmp_path / "bad.jsonl", train_loader(batch_size=10, source=Smooth(broken=(3, 7)))
+    with channels(2) as both:
+        lists = two_processes(path, both)
+        with both[0]._handling:  # process 0 handles no message meanwhile: neither knows what the other has met
+            for bad in reversed(lists):
+                watched(bad, loader)
+        together(BadExamples.collect, lists)
+        assert [len(bad) for bad in lists] == [2, 2]
+    assert sorted(record["index"] for record in records(path)) == [3, 7]
+    assert sum("cannot be read" in message for message in caplog.messages) == 2
+
+
+def test_what_another_process_meets_after_the_last_batch_of_process_0_is_listed(tmp_path):
+    path = tmp_path / "bad.jsonl"
+    with channels(2) as both:
+        lists = two_processes(path, both)
+        for bad, broken in zip(lists, ((3,), (7,)), strict=True):
+            watched(bad, train_loader(batch_size=10, source=Smooth(broken=broken)))
+        together(BadExamples.collect, lists)
+        assert [record["index"] for record in records(path)] == [3, 7]
+
+
+def test_too_many_in_another_process_are_listed_and_end_all(tmp_path):
+    path, loader = tmp_path / "bad.jsonl", train_loader(batch_size=10, source=Smooth(broken=(3, 7)))
+    with channels(2) as both:
+        lists = two_processes(path, both, at_most=1)
+        with pytest.raises(UsageError, match="2 images cannot be read"):
+            watched(lists[1], loader)
+        errors = together(result_or_error(BadExamples.collect), lists)
+        assert all("2 images cannot be read" in str(error) for error in errors)
+        assert sorted(record["index"] for record in records(path)) == [3, 7]
+
+
+def test_a_list_that_cannot_be_written_is_an_error_of_the_main_thread(tmp_path):
+    bad = BadExamples(tmp_path / "missing" / "bad.jsonl", at_most=9)
+    with pytest.raises(FileNotFoundError):
+        watched(bad, train_loader(batch_size=10, source=Smooth(broken=(3,))))

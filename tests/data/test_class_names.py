@@ -14,9 +14,9 @@ def test_the_fingerprint_tells_lists_apart():
 @pytest.mark.parametrize(
     ("here", "why"),
     [
-        (["a", "c", "b"], "class 1 is 'b' there and 'c' here"),
-        (["a", "b"], "3 classes there, 2 here"),
-        (["a", "b", "c", "d"], "3 classes there, 4 here"),
+        (["a", "c", "b"], "class 1 is 'b', not 'c'"),
+        (["a", "b"], "3 classes, not 2"),
+        (["a", "b", "c", "d"], "3 classes, not 4"),
     ],
 )
 def test_another_list_is_an_error_that_shows_the_difference(here, why):

@@ -14,22 +14,22 @@ def test_a_single_crop_is_for_good():
 
 
 def test_a_stage_ends_before_its_step():
-    stages = CropStages((SMALL, MIDDLE, LARGE), untils=(10, 11))
+    stages = CropStages((SMALL, MIDDLE, LARGE), end_steps=(10, 11))
     assert [stages.at(step) for step in (0, 9, 10, 11, 12)] == [SMALL, SMALL, MIDDLE, LARGE, LARGE]
     assert stages.sizes == (128, 160, 224)
 
 
 def test_a_size_may_come_again():
-    assert CropStages((SMALL, SMALL, LARGE, SMALL), untils=(1, 2, 3)).sizes == (128, 224)
+    assert CropStages((SMALL, SMALL, LARGE, SMALL), end_steps=(1, 2, 3)).sizes == (128, 224)
 
 
-@pytest.mark.parametrize("untils", [(10, 10), (10, 9), (0, 10), (-1, 5)])
-def test_each_stage_has_a_step(untils):
+@pytest.mark.parametrize("end_steps", [(10, 10), (10, 9), (0, 10), (-1, 5)])
+def test_each_stage_has_a_step(end_steps):
     with pytest.raises(UsageError, match="config.data.progressive.until_epochs ends the sizes at steps .*, .*: each"):
-        CropStages((SMALL, MIDDLE, LARGE), untils)
+        CropStages((SMALL, MIDDLE, LARGE), end_steps)
 
 
-@pytest.mark.parametrize("untils", [(), (10,), (10, 20, 30)])
-def test_each_stage_but_the_last_has_an_end(untils):
-    with pytest.raises(UsageError, match=f"progressive.until_epochs has {len(untils)} entries for 2 of config.data"):
-        CropStages((SMALL, MIDDLE, LARGE), untils)
+@pytest.mark.parametrize("end_steps", [(), (10,), (10, 20, 30)])
+def test_each_stage_but_the_last_has_an_end(end_steps):
+    with pytest.raises(UsageError, match=f"progressive.until_epochs has {len(end_steps)} entries for 2 of config.data"):
+        CropStages((SMALL, MIDDLE, LARGE), end_steps)

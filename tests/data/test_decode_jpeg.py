@@ -5,7 +5,7 @@ import pytest
 import simplejpeg
 from PIL import Image
 
-from resnet_jax.data.decode import Frame, decode_top, find_frame, open_picture
+from resnet_jax.data.decode import Frame, decode_top, find_frame, open_image
 from tests.data.encoded import encode, photo
 
 SUBSAMPLINGS = ("444", "422", "420", "440", "411")
@@ -38,8 +38,8 @@ def test_other_files_of_one_scan(options):
 
 def test_work_is_saved():
     encoded = sampled("420", 800, 600)
-    assert len(open_picture(encoded).top(100)) == 104
-    assert len(open_picture(encoded).top(800)) == 800
+    assert len(open_image(encoded).decode_rows(100)) == 104
+    assert len(open_image(encoded).decode_rows(800)) == 800
 
 
 def test_where_the_height_stands():
@@ -65,7 +65,7 @@ def test_an_image_without_rows_or_columns_is_refused(side):
     encoded[place : place + 2] = b"\0\0"
     assert find_frame(bytes(encoded)) is None
     with pytest.raises(ValueError, match="."):
-        open_picture(bytes(encoded))
+        open_image(bytes(encoded))
 
 
 def test_any_beginning_of_a_file_is_refused_or_understood():
@@ -84,21 +84,21 @@ def test_a_damaged_file_is_read_as_pillow_reads_it():
             expected = np.asarray(Image.open(io.BytesIO(damaged)).convert("RGB"))
         except OSError:
             continue
-        got = open_picture(bytes(damaged)).top(120)
+        got = open_image(bytes(damaged)).decode_rows(120)
         np.testing.assert_array_equal(got, expected)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("subsampling", SUBSAMPLINGS)
 def test_a_picture_does_not_depend_on_how_much_of_it_is_read(subsampling, seed):
-    picture = open_picture(sampled(subsampling, 90 + seed, 64, seed))
-    whole = picture.top(picture.height)
+    picture = open_image(sampled(subsampling, 90 + seed, 64, seed))
+    whole = picture.decode_rows(picture.height)
     assert whole.shape == (picture.height, picture.width, 3)
     for rows in (1, 33, 64, picture.height):
-        np.testing.assert_array_equal(picture.top(rows)[:rows], whole[:rows])
+        np.testing.assert_array_equal(picture.decode_rows(rows)[:rows], whole[:rows])
 
 
 def test_pixels_are_a_picture_too():
     image = photo(20, 30)
-    picture = open_picture(image)
-    assert (picture.height, picture.width) == (20, 30) and picture.top(1) is image
+    picture = open_image(image)
+    assert (picture.height, picture.width) == (20, 30) and picture.decode_rows(1) is image

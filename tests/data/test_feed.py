@@ -7,7 +7,6 @@ import pytest
 
 from resnet_jax.data.feed import device_batches, host_batches
 from resnet_jax.data.host_augment import RandAugment
-from resnet_jax.data.order import TrainOrder
 from resnet_jax.data.sources import Source, open_source
 from resnet_jax.distributed.mesh import make_mesh
 from tests.data.test_loader import Smooth, arrays, growing_loader, train_loader
@@ -49,7 +48,7 @@ def test_an_error_while_decoding_reaches_the_caller(threads, workers):
 
 def test_a_late_start_takes_no_time_for_what_came_before():
     source = open_source("synthetic", training=True, num_train=1_281_167, num_eval=1, num_classes=9, image_size=4)
-    loader = dataclasses.replace(train_loader(source=source), order=TrainOrder(len(source), 2, 0))
+    loader = train_loader(source=source, batch_size=2)
     start = 10**9  # 10^9 batches could not be skipped one by one in a lifetime
     first = next(host_batches(loader, start=start, stop=start + 5, num_threads=1, num_workers=0))
     np.testing.assert_array_equal(first.batch.image, loader.batch(start).batch.image)
@@ -77,9 +76,7 @@ def read_by_each(processes, *, num_examples, batch_size, steps):
     shares = []
     for process in range(processes):
         source = Noted(open_source("synthetic", training=True, num_train=num_examples, **options))
-        order = TrainOrder(num_examples, batch_size, 0)
-        loader = train_loader(source=source, process_index=process, process_count=processes)
-        loader = dataclasses.replace(loader, order=order)
+        loader = train_loader(source=source, batch_size=batch_size, process_index=process, process_count=processes)
         for batch in host_batches(loader, start=steps.start, stop=steps.stop, num_threads=2, num_workers=0):
             assert len(batch.batch.image) == batch_size // processes
         shares.append(source.indices)

@@ -9,8 +9,6 @@ from resnet_jax.data.crops import Central, RandomResized
 from resnet_jax.data.hashing import combine, uniforms
 from resnet_jax.data.host_augment import TrivialAugment
 from resnet_jax.data.loader import Loader
-from resnet_jax.data.order import EvalOrder, TrainOrder
-from resnet_jax.data.resize import area
 from resnet_jax.data.sources import Example
 from resnet_jax.errors import UsageError
 from tests.data.encoded import encode, smooth
@@ -35,27 +33,22 @@ class Smooth:
         return f"smooth-{index}.jpg"
 
 
-OPTIONS = {"resize": area, "enlarge_to": None}
-
-
-def train_loader(*, batch_size=6, seed=0, source=None, **fields):
-    order, crops = TrainOrder(10, batch_size, seed), CropStages((random_resized(12),))
-    return Loader(source or Smooth(), order, crops, seed=seed, replaces=True, **OPTIONS, **fields)
+def train_loader(*, batch_size=6, source=None, **options):
+    return Loader(source or Smooth(), batch_size=batch_size, crops=random_resized(12), **options)
 
 
 def random_resized(size):
     return RandomResized(size, (0.3, 1.0), (0.75, 1.333))
 
 
-def growing_loader(**fields):
+def growing_loader(**options):
     """Images of 8, 12 and 10 pixels, from steps 0, 7 and 9."""
-    crops = CropStages(tuple(map(random_resized, (8, 12, 10))), untils=(7, 9))
-    return dataclasses.replace(train_loader(**fields), crops=crops)
+    crops = CropStages(tuple(map(random_resized, (8, 12, 10))), end_steps=(7, 9))
+    return dataclasses.replace(train_loader(**options), crops=crops)
 
 
-def eval_loader(source=None, **fields):
-    order, crops = EvalOrder(10, 4), CropStages((Central(12, 2),))
-    return Loader(source or Smooth(), order, crops, seed=0, replaces=False, **OPTIONS, **fields)
+def eval_loader(source=None, **options):
+    return Loader(source or Smooth(), batch_size=4, training=False, crops=Central(12, 2), **options)
 
 
 def arrays(loaded):
@@ -154,12 +147,12 @@ def test_a_disk_that_has_gone_is_said():
 
 def test_the_problem_of_an_example():
     loader = train_loader(source=Smooth(broken=(3, 4)))
-    assert "runcated" in loader.problem(4)
-    assert loader.problem(5) is None
+    assert "runcated" in loader.read_error(4)
+    assert loader.read_error(5) is None
 
 
 def test_a_disk_that_hesitates_is_asked_again(monkeypatch):
-    monkeypatch.setattr("resnet_jax.data.loader._PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr("resnet_jax.data.loader._RETRY_DELAYS", (0.0, 0.0, 0.0))
     failures = []
 
     class Slow(Smooth):
@@ -172,7 +165,7 @@ def test_a_disk_that_hesitates_is_asked_again(monkeypatch):
     assert_equal(train_loader(batch_size=10, source=Slow()).batch(0), train_loader(batch_size=10).batch(0))
     assert len(failures) == 3
     failures.clear()
-    monkeypatch.setattr("resnet_jax.data.loader._PAUSES", ())
+    monkeypatch.setattr("resnet_jax.data.loader._RETRY_DELAYS", ())
     assert train_loader(batch_size=10, source=Slow()).batch(0).unreadable.sum() == 1
 
 
@@ -182,7 +175,7 @@ def test_a_mistake_in_a_crop_is_no_bad_image():
 
     crop.size, crop.num_uniforms = 12, 0
     with pytest.raises(ValueError, match="a mistake"):
-        dataclasses.replace(train_loader(), crops=CropStages((crop,))).batch(0)
+        dataclasses.replace(train_loader(), crops=crop).batch(0)
 
 
 def test_boxes_reach_the_crop():
@@ -201,7 +194,7 @@ def test_boxes_reach_the_crop():
             return super().__getitem__(index)._replace(boxes=np.full((1, 4), index, np.float32))
 
     crop = Noted()
-    labels = dataclasses.replace(train_loader(source=Boxed()), crops=CropStages((crop,))).batch(0).batch.label
+    labels = dataclasses.replace(train_loader(source=Boxed()), crops=crop).batch(0).batch.label
     for label, (height, width, boxes, draws) in zip(labels, crop.seen, strict=True):
         assert (height, width, boxes[0, 0], len(draws)) == (20 + label, 30, label, 3)
 
@@ -259,8 +252,7 @@ def test_augmented_batches_are_functions_of_the_step_whatever_the_processes():
 
 
 def test_repeats_of_an_image_are_cropped_and_augmented_anew():
-    order = TrainOrder(10, 6, 0, repeats=3, spread=3)
     for augment in (None, TrivialAugment()):
-        batch = dataclasses.replace(train_loader(), order=order, augment=augment).batch(0).batch
+        batch = train_loader(repeats=3, num_groups=3, augment=augment).batch(0).batch
         assert batch.label[0] == batch.label[2] == batch.label[4] != batch.label[1]
         assert (batch.image[0] != batch.image[2]).any() and (batch.image[2] != batch.image[4]).any()

@@ -35,17 +35,17 @@ def test_any_step_is_reached_at_once():
     assert rows.indices.min() >= 0 and rows.indices.max() < 1_281_167
 
 
-@pytest.mark.parametrize("spread", [1, 2, 8])
-def test_without_repeats_the_order_is_what_it_was(spread):
+@pytest.mark.parametrize("num_groups", [1, 2, 8])
+def test_without_repeats_the_order_is_what_it_was(num_groups):
     """Golden: a run that was begun with an earlier version goes on with the same batches."""
-    rows = TrainOrder(20, 8, seed=7, spread=spread).rows(2)  # over the end of an epoch
+    rows = TrainOrder(20, 8, seed=7, num_groups=num_groups).rows(2)  # over the end of an epoch
     assert rows.positions.tolist() == list(range(16, 24))
     assert rows.indices.tolist() == [16, 2, 4, 9, 3, 1, 0, 18]
 
 
 def test_repeats_golden():
-    rows = TrainOrder(20, 8, seed=7, repeats=2, spread=4).rows(0)
-    assert rows.positions.tolist() == [0, 4, 1, 5, 2, 6, 3, 7]  # run g of two rows: offsets g and 4 + g
+    rows = TrainOrder(20, 8, seed=7, repeats=2, num_groups=4).rows(0)
+    assert rows.positions.tolist() == [0, 4, 1, 5, 2, 6, 3, 7]  # group g has two rows: offsets g and 4 + g
     first = TrainOrder(20, 4, seed=7).rows(0).indices
     assert rows.indices.tolist() == first[[0, 2, 0, 2, 1, 3, 1, 3]].tolist()
 
@@ -53,9 +53,9 @@ def test_repeats_golden():
 REPEATED = [(10, 8, 3, 4), (7, 12, 3, 1), (5, 16, 4, 2), (9, 8, 2, 8), (11, 7, 3, 1), (4, 30, 3, 5), (6, 10, 4, 2)]
 
 
-@pytest.mark.parametrize(("num_examples", "batch_size", "repeats", "spread"), REPEATED)
-def test_each_epoch_has_every_example_as_often_as_it_repeats(num_examples, batch_size, repeats, spread):
-    order = TrainOrder(num_examples, batch_size, 3, repeats, spread)
+@pytest.mark.parametrize(("num_examples", "batch_size", "repeats", "num_groups"), REPEATED)
+def test_each_epoch_has_every_example_as_often_as_it_repeats(num_examples, batch_size, repeats, num_groups):
+    order = TrainOrder(num_examples, batch_size, 3, repeats, num_groups)
     steps = -(-3 * repeats * num_examples // batch_size)
     rows = [order.rows(step) for step in range(steps)]
     positions, indices = (np.concatenate([getattr(part, name) for part in rows]) for name in ("positions", "indices"))
@@ -70,30 +70,30 @@ def test_each_epoch_has_every_example_as_often_as_it_repeats(num_examples, batch
         np.testing.assert_array_equal(order.rows(step).indices, rows[step].indices)
 
 
-@pytest.mark.parametrize(("batch_size", "repeats", "spread"), [(64, 3, 4), (64, 4, 4), (48, 3, 8), (96, 2, 6)])
-def test_repeats_are_spread_over_the_groups_of_batch_norm(batch_size, repeats, spread):
-    order = TrainOrder(1000, batch_size, 0, repeats, spread)
+@pytest.mark.parametrize(("batch_size", "repeats", "num_groups"), [(64, 3, 4), (64, 4, 4), (48, 3, 8), (96, 2, 6)])
+def test_repeats_are_num_groups_over_the_groups_of_batch_norm(batch_size, repeats, num_groups):
+    order = TrainOrder(1000, batch_size, 0, repeats, num_groups)
     for step in range(20):  # among them steps that begin amid the repeats of an example
-        for group in order.rows(step).indices.reshape(spread, -1):
+        for group in order.rows(step).indices.reshape(num_groups, -1):
             assert len(set(group)) == len(group)
 
 
-@pytest.mark.parametrize(("batch_size", "repeats", "spread"), [(64, 3, 2), (64, 4, 2), (48, 5, 4), (96, 3, 1)])
-def test_more_repeats_than_groups_are_shared_out_evenly(batch_size, repeats, spread):
-    order = TrainOrder(1000, batch_size, 0, repeats, spread)
-    most = -(-repeats // spread)
+@pytest.mark.parametrize(("batch_size", "repeats", "num_groups"), [(64, 3, 2), (64, 4, 2), (48, 5, 4), (96, 3, 1)])
+def test_more_repeats_than_groups_are_shared_out_evenly(batch_size, repeats, num_groups):
+    order = TrainOrder(1000, batch_size, 0, repeats, num_groups)
+    most = -(-repeats // num_groups)
     for step in range(20):
-        for group in order.rows(step).indices.reshape(spread, -1):
+        for group in order.rows(step).indices.reshape(num_groups, -1):
             assert max(collections.Counter(group.tolist()).values()) <= most
 
 
-@pytest.mark.parametrize("spread", [1, 2, 4, 8])
+@pytest.mark.parametrize("num_groups", [1, 2, 4, 8])
 @pytest.mark.parametrize("repeats", [2, 3, 4])
-def test_no_row_is_mixed_with_a_repeat_of_itself(repeats, spread):
-    order = TrainOrder(1000, 96, 0, repeats, spread)
+def test_no_row_is_mixed_with_a_repeat_of_itself(repeats, num_groups):
+    order = TrainOrder(1000, 96, 0, repeats, num_groups)
     for step in range(20):
-        groups = order.rows(step).indices.reshape(spread, -1)
-        assert (groups != np.roll(groups, 1, axis=1)).all()  # the partners of mixing.py
+        groups = order.rows(step).indices.reshape(num_groups, -1)
+        assert (groups != np.roll(groups, 1, axis=1)).all()  # the partner that Mixing blends with
 
 
 @pytest.mark.parametrize(("num_examples", "batch_size"), [(10, 4), (12, 4), (3, 8)])

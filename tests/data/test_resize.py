@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from resnet_jax.data.crops import Box, View
-from resnet_jax.data.resize import RESIZES, create_resize, enlarge, show
+from resnet_jax.data.resize import RESIZES, apply_view, create_resize, enlarge
 from resnet_jax.errors import UsageError
 from tests.data.encoded import photo, smooth
 
@@ -109,7 +109,7 @@ def test_unknown_kernel():
 
 def test_show_fills_its_row_of_a_batch():
     batch = np.zeros((2, 16, 16, 3), np.uint8)
-    show(NOISE, View(Box(10, 20, 32, 48), 16, 16), RESIZES["area"], batch[1])
+    apply_view(NOISE, View(Box(10, 20, 32, 48), 16, 16), RESIZES["area"], batch[1])
     assert not batch[0].any()
     part = Image.fromarray(NOISE[10:42, 20:68]).resize((16, 16), Image.Resampling.BOX)
     assert abs(batch[1].astype(int) - np.asarray(part)).max() <= 1
@@ -117,27 +117,27 @@ def test_show_fills_its_row_of_a_batch():
 
 def test_the_same_size_is_a_copy():
     out = np.zeros((16, 16, 3), np.uint8)
-    show(NOISE, View(Box(3, 4, 16, 16), 16, 16), RESIZES["bicubic"], out)
+    apply_view(NOISE, View(Box(3, 4, 16, 16), 16, 16), RESIZES["bicubic"], out)
     np.testing.assert_array_equal(out, NOISE[3:19, 4:20])
 
 
 def test_resize_then_cut():
     out = np.zeros((16, 16, 3), np.uint8)
-    show(NOISE, View(Box(0, 0, 60, 80), 30, 40, 7, 12), RESIZES["area"], out)
+    apply_view(NOISE, View(Box(0, 0, 60, 80), 30, 40, 7, 12), RESIZES["area"], out)
     np.testing.assert_array_equal(out, resized("area", NOISE, 30, 40)[7:23, 12:28])
 
 
 @pytest.mark.parametrize(("top", "left"), [(-3, 0), (0, -5), (4, 4), (-4, 4), (2, -1), (0, 0)])
 def test_what_lies_outside_is_black(top, left):
     image, out = NOISE[:16, :16], np.full((16, 16, 3), 9, np.uint8)
-    show(image, View(Box(0, 0, 16, 16), 16, 16, top, left), RESIZES["area"], out)
+    apply_view(image, View(Box(0, 0, 16, 16), 16, 16, top, left), RESIZES["area"], out)
     padded = np.pad(image, ((8, 8), (8, 8), (0, 0)))
     np.testing.assert_array_equal(out, padded[8 + top : 24 + top, 8 + left : 24 + left])
 
 
 def test_a_small_image_is_padded_to_the_size():
     out = np.full((16, 16, 3), 9, np.uint8)
-    show(NOISE[:4, :4], View(Box(0, 0, 4, 4), 4, 4, -2, -20), RESIZES["area"], out)
+    apply_view(NOISE[:4, :4], View(Box(0, 0, 4, 4), 4, 4, -2, -20), RESIZES["area"], out)
     assert not out.any()
 
 

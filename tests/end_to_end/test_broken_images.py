@@ -80,7 +80,7 @@ def test_a_run_goes_on_and_lists_what_it_could_not_read(finished):
         ("spotted:1.0.0/train", TRAIN),
         ("spotted:1.0.0/test", TEST),
     ]
-    assert "another stands in for it" in done.stdout and "it counts as wrong" in done.stdout
+    assert "another example replaces it" in done.stdout and "it counts as a wrong prediction" in done.stdout
     assert f"unreadable   2 images: {workdir / 'bad_examples.jsonl'}" in done.stdout
     result = processes.read_result(workdir)
     assert (result["eval"]["count"], result["bad_examples"]) == (40, 2)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from resnet_jax.data.decode import open_picture
+from resnet_jax.data.decode import open_image
 from resnet_jax.data.sources import open_source
 from tests.end_to_end import processes
 
@@ -62,9 +62,9 @@ def pictures(run, data_dir):
     folder = run.parent / "pictures"
     folder.mkdir()
     for index in range(20):
-        picture = open_picture(source[index].image)
+        picture = open_image(source[index].image)
         name = f"{index:02}-is-{source.class_names[source[index].label]}.png"
-        cv2.imwrite(str(folder / name), cv2.cvtColor(picture.top(picture.height), cv2.COLOR_RGB2BGR))
+        cv2.imwrite(str(folder / name), cv2.cvtColor(picture.decode_rows(picture.height), cv2.COLOR_RGB2BGR))
     return folder
 
 

@@ -6,11 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from resnet_jax.data.crop_stages import CropStages
 from resnet_jax.data.crops import Central
 from resnet_jax.data.loader import Loader
-from resnet_jax.data.order import EvalOrder
-from resnet_jax.data.resize import bilinear
 from resnet_jax.data.sources import open_source
 from resnet_jax.programs.prepare import census
 from tests.data import ilsvrc
@@ -112,9 +109,7 @@ def test_the_same_boxes(files, sources):
 def test_the_same_pixels_and_one_bad_example(sources):
     seen = []
     for source in sources.values():
-        order = EvalOrder(len(source), len(source))
-        crops = CropStages((Central(24, 3),))
-        loader = Loader(source, order, crops, bilinear, enlarge_to=None, seed=0, replaces=False)
+        loader = Loader(source, batch_size=len(source), training=False, crops=Central(24, 3), resize="bilinear")
         batch, unreadable = loader.batch(0)
         assert unreadable.sum() == 1 and batch.mask.all()
         pixels = zip(batch.label.tolist(), map(bytes, batch.image), strict=True)

@@ -10,7 +10,7 @@ from resnet_jax.configs import default, resnet50_fast
 from resnet_jax.data.batch import abstract_batch
 from resnet_jax.distributed.mesh import over_batch
 from resnet_jax.errors import UsageError
-from resnet_jax.experiment import Plan, inputs
+from resnet_jax.experiment import Milestones, inputs
 from resnet_jax.programs.recipes import recipes
 from resnet_jax.training.state import parameter_count
 from tests.tiny import tiny_config
@@ -23,33 +23,33 @@ def test_every_config_builds_abstractly(name):
     config = importlib.import_module(f"resnet_jax.configs.{name}").get_config()
     config.data.source = "synthetic"
     built = experiment.build(config)
-    state = jax.eval_shape(built.init)
+    state = jax.eval_shape(built.computation.init)
     shapes = jax.tree.map(lambda a: (a.shape, a.dtype), state)
-    for size in built.train_loader.image_sizes:
+    for size in built.data.train_loader.image_sizes:
         batch = abstract_batch(
-            batch_size=built.train_loader.batch_size, image_size=size, sharding=over_batch(built.mesh)
+            batch_size=built.data.train_loader.batch_size, image_size=size, sharding=over_batch(built.computation.mesh)
         )
-        after, totals = jax.eval_shape(built.train_step, state, batch)
+        after, totals = jax.eval_shape(built.computation.train_step, state, batch)
         assert jax.tree.map(lambda a: (a.shape, a.dtype), after) == shapes
         assert totals.grad_norm.shape == ()
-    assert built.eval_loader.batch_size % 8 == 0
+    assert built.data.eval_loader.batch_size % 8 == 0
     parts = {"devices", "data", "model", "training", "evaluation", "rate"}
-    assert set(built.description) - {"inputs", "trained"} == parts
+    assert set(built.reporting.description) - {"inputs", "trained"} == parts
 
 
 def test_the_main_recipe_is_what_its_docstring_says():
     config = importlib.import_module("resnet_jax.configs.resnet50").get_config()
     config.data.source = "synthetic"
     built = experiment.build(config)
-    assert parameter_count(jax.eval_shape(built.init).params) == 25_557_032
-    assert built.plan.total_steps == 112_603  # 90 * 1,281,167 / 1,024 = 112,602.57
-    assert built.plan.steps_per_epoch == pytest.approx(1251.14, abs=0.01)
-    assert "batch norm in 8 groups of 128" in built.description["model"]
+    assert parameter_count(jax.eval_shape(built.computation.init).params) == 25_557_032
+    assert built.milestones.total_steps == 112_603  # 90 * 1,281,167 / 1,024 = 112,602.57
+    assert built.milestones.steps_per_epoch == pytest.approx(1251.14, abs=0.01)
+    assert "batch norm in 8 groups of 128" in built.reporting.description["model"]
 
 
 def test_a_batch_no_larger_than_the_group_is_said():
     built = experiment.build(tiny_config({"model.bn_group_size": 64}))
-    assert "over the whole batch of 48, which is no larger than a group of 64" in built.description["model"]
+    assert "over the whole batch of 48, which is no larger than a group of 64" in built.reporting.description["model"]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_rates_of_parts_can_be_set_on_the_command_line_and_survive_json(monkeypa
     assert stored == [["^head/", 10.0], ["bn", 2]]
     for scales in (config.optimizer.lr_scales, stored):
         built = experiment.build(tiny_config({"optimizer.lr_scales": scales}))
-        assert built.description["trained"] == "rate of '^head/' times 10, rate of 'bn' times 2"
+        assert built.reporting.description["trained"] == "rate of '^head/' times 10, rate of 'bn' times 2"
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_rates_of_parts_can_be_set_on_the_command_line_and_survive_json(monkeypa
         ({"train.accumulate": 4}, r"over 8 devices and batch norm groups of 6 images and 4 parts: take 96"),
         ({"train.accumulate": 2, "model.bn_group_size": None}, r"its batch norm group of 48: set .* to 24 or"),
         ({"loss.name": "hinge"}, r"loss.name='hinge' is not one of cross_entropy, binary_cross_entropy"),
-        ({"loss.target_threshold": 0.2}, r"loss.target_threshold is for config.loss.name='binary_cross_entropy' alone"),
+        ({"loss.target_threshold": 0.2}, r"loss.target_threshold=0.2 has no meaning for 'cross_entropy'"),
         ({"eval.weights": "ema"}, r"eval.weights='ema', and there is no average: set config.ema.decay"),
         ({"eval.weights": "best"}, r"eval.weights='best' is not one of trained, ema"),
         ({"data.progressive.sizes": (8,)}, r"until_epochs has 0 entries for 1 of config.data.progressive.sizes: give"),
@@ -172,13 +172,13 @@ def test_what_cannot_work_is_said_before_anything_is_compiled(changes, message):
 
 def test_more_classes_than_the_data_have_are_allowed():
     built = experiment.build(tiny_config({"model.num_classes": 12}))
-    assert jax.eval_shape(built.init).params["head"]["bias"].shape == (12,)
+    assert jax.eval_shape(built.computation.init).params["head"]["bias"].shape == (12,)
 
 
 def plan_of(**changes):
     values = {"total_steps": 674, "schedule_steps": 674, "steps_per_epoch": 22.45, "eval_every_steps": 100.0}
     values |= {"eval_before_training": False, "stop_at": None, "checkpoint_every_steps": None, "log_every_steps": 50}
-    return Plan(**values | changes)
+    return Milestones(**values | changes)
 
 
 def test_evaluations_come_at_every_epoch_and_at_the_end_without_drift():
@@ -193,9 +193,9 @@ def test_the_first_state_is_evaluated_if_wanted():
 
 def test_a_run_may_be_cut_short_without_another_schedule():
     built = experiment.build(tiny_config({"train.max_steps": 5}))
-    assert (built.plan.total_steps, built.plan.schedule_steps) == (5, 21)
+    assert (built.milestones.total_steps, built.milestones.schedule_steps) == (5, 21)
     whole = experiment.build(tiny_config())
-    assert built.description["rate"].split()[-1] != "0"
+    assert built.reporting.description["rate"].split()[-1] != "0"
     assert whole.plan.total_steps == whole.plan.schedule_steps == 21
 
 
@@ -212,13 +212,13 @@ def test_settings_are_plain_json_values():
 
 def test_training_replaces_what_cannot_be_read_and_evaluation_counts_it():
     built = experiment.build(tiny_config())
-    assert (built.train_loader.training, built.eval_loader.training) == (True, False)
-    assert built.class_names == tuple("0123456789")
+    assert (built.data.train_loader.training, built.data.eval_loader.training) == (True, False)
+    assert built.data.class_names == tuple("0123456789")
 
 
 def test_crops_guided_by_boxes_say_whether_there_are_any():
     built = experiment.build(tiny_config({"data.train_crop.name": "box_guided"}))
-    assert built.description["data"].endswith("12 px, boxes around objects in 0% of a sample of the images")
+    assert built.reporting.description["data"].endswith("12 px, boxes around objects in 0% of a sample of the images")
     assert "boxes" not in experiment.build(tiny_config()).description["data"]
 
 
@@ -237,7 +237,7 @@ def test_the_fast_recipe_comes_in_several_lengths(epochs):
     config = resnet50_fast.get_config(str(epochs))
     config.data.source = "synthetic"
     built = experiment.build(config)
-    growth = built.train_loader.crop_stages.end_steps[0] / built.plan.steps_per_epoch
+    growth = built.data.train_loader.crop_stages.end_steps[0] / built.milestones.steps_per_epoch
     assert 0.7 * epochs < growth < 0.85 * epochs
-    assert built.train_loader.image_sizes == (160, 192)
-    assert built.plan.schedule_steps == round(epochs * 1_281_167 / 4096)
+    assert built.data.train_loader.image_sizes == (160, 192)
+    assert built.milestones.schedule_steps == round(epochs * 1_281_167 / 4096)

@@ -11,14 +11,14 @@ def test_probabilities_and_classes_are_those_of_the_logits_of_evaluation():
     devices = jax.devices()[:1]
     built = experiment.build(config, devices=devices)
     inference = experiment.build_inference(config, num_classes=10, devices=devices)
-    variables = jax.device_get(jax.jit(built.init)().variables)
+    variables = jax.device_get(jax.jit(built.computation.init)().variables)
     assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, inference.shapes)
-    batch = built.eval_loader.batch(0).batch
+    batch = built.data.eval_loader.batch(0).batch
     outputs = jax.jit(inference.predict_step)(variables, batch.image)
     probabilities = np.asarray(outputs["probabilities"], np.float64)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
     np.testing.assert_array_equal(outputs["classes"], probabilities.argmax(axis=1))
-    totals = built.eval_step(variables, batch)
+    totals = built.computation.eval_step(variables, batch)
     shown = np.arange(len(batch.label))[batch.mask]
     losses = -np.log(probabilities[shown, batch.label[shown]])
     np.testing.assert_allclose(losses.sum(), totals.loss, rtol=1e-5)
@@ -28,9 +28,9 @@ def test_probabilities_and_classes_are_those_of_the_logits_of_evaluation():
 def test_a_file_is_cut_and_resized_as_evaluation_does():
     config = tiny_config({"data.source": "synthetic_jpeg", "data.enlarge_to": 50, "eval.image_size": 16})
     built, inference = experiment.build(config), experiment.build_inference(config, num_classes=10)
-    loader = inference.make_loader(built.eval_loader.source, 5)
-    np.testing.assert_array_equal(loader.first_images(4), built.eval_loader.first_images(4))
-    assert loader.order.batch_size % inference.mesh.size == 0
+    loader = inference.make_loader(built.data.eval_loader.source, 5)
+    np.testing.assert_array_equal(loader.first_images(4), built.data.eval_loader.first_images(4))
+    assert loader.batch_size % inference.mesh.size == 0
 
 
 def test_another_type_and_another_number_of_outputs():

@@ -1,1 +1,1 @@
-"""The measurements of --mode=benchmark, one file each."""
+"""The measurements of --mode=benchmark, one per file."""

@@ -1,4 +1,4 @@
-"""Loader, feed and step together, as a training run has them."""
+"""Measures loader, transfer to the devices and training step together, as in a training run."""
 
 import contextlib
 from typing import Any
@@ -16,20 +16,21 @@ def measure_end_to_end(experiment: Experiment, windows: Windows) -> dict[str, An
     """Times training steps on loaded batches; totals are fetched one step late, as in training.
 
     Returns:
-      The rates, and where the seconds of all windows went (`accounting.py`).
+      JSON values: the rates, and the seconds of all windows by phase (`reporting/time_accounting.py`).
     """
     steps, state = compile_train_steps(experiment), initial_state(experiment)
+    loader, reading = experiment.data.train_loader, experiment.data.reading
     loaded = host_batches(
-        experiment.train_loader,
+        loader,
         start=0,
         stop=windows.total_steps + SPARE_BATCHES,
-        num_threads=experiment.num_threads,
-        num_workers=experiment.num_workers,
+        num_threads=reading.num_threads,
+        num_workers=reading.num_workers,
         stopping=lambda: False,
     )
     with contextlib.closing(loaded), TimeAccounting() as accounting:
-        batches = accounting.measure_items("input", (made.batch for made in loaded))
-        feed = device_batches(batches, mesh=experiment.mesh)
+        batches = accounting.measure_items("input", (item.batch for item in loaded))
+        feed = device_batches(batches, mesh=experiment.computation.mesh)
         pending = None
 
         def run(count: int) -> None:
@@ -44,6 +45,6 @@ def measure_end_to_end(experiment: Experiment, windows: Windows) -> dict[str, An
         run(windows.warmup_steps)
         before = accounting.seconds()
         seconds = time_windows(windows, run, clock=wall_clock)
-        spent = {part: total - before[part] for part, total in accounting.seconds().items()}
-    images = windows.steps * experiment.train_loader.order.batch_size
-    return {"images_per_second": rates(seconds, images), "seconds": {part: s for part, s in spent.items() if s}}
+        spent = {phase: total - before[phase] for phase, total in accounting.seconds().items()}
+    images = windows.steps * loader.batch_size
+    return {"images_per_second": rates(seconds, images), "seconds": {phase: s for phase, s in spent.items() if s}}

@@ -1,4 +1,4 @@
-"""The time from the start of the program to the end of its first training step, of real runs."""
+"""Measures the time from the start of a process to the end of its first training step, in real runs."""
 
 import json
 import os
@@ -14,10 +14,10 @@ from typing import Any
 import resnet_jax
 from resnet_jax.errors import UsageError
 
-# Every program is kept, not only those that take a second to compile.
+# Cache every program, not only those that take at least a second to compile.
 _KEEP_ALL = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
-_STOPPED = 75  # the exit status of a run that a signal stopped
-# A run whose first step is of no use for anything else: nothing is evaluated, and each step is a line of metrics.
+_STOPPED = 75  # exit status of a run that was stopped by a signal
+# Changes to the config: no evaluation or checkpoint before the first step, and a line of metrics after each step.
 _CHANGES: dict[str, dict[str, Any]] = {
     "log": {"every_steps": 1},
     "eval": {"before_training": False, "every_steps": None, "every_epochs": 1e6},
@@ -50,12 +50,10 @@ def _run(settings: Mapping[str, Any], scratch: Path, name: str) -> dict[str, Any
     workdir.mkdir()
     (workdir / "config.json").write_text(json.dumps(settings))
     environment = {**os.environ, **_KEEP_ALL, "JAX_COMPILATION_CACHE_DIR": str(scratch / "cache")}
-    search = [
-        str(Path(resnet_jax.__file__).parents[1]),
-        environment.get("PYTHONPATH", ""),
-    ]  # a checkout may not be installed
+    # The package may be a checkout that is not installed.
+    search = [str(Path(resnet_jax.__file__).parents[1]), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, search))
-    errors = scratch / f"{name}.log"  # a pipe that nobody reads would stop the run when it is full
+    errors = scratch / f"{name}.log"  # not a pipe: unread, it would fill up and block the run
     with errors.open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "resnet_jax", f"--workdir={workdir}"],
@@ -66,13 +64,13 @@ def _run(settings: Mapping[str, Any], scratch: Path, name: str) -> dict[str, Any
         _stop_after_first_step(process, workdir / "metrics.jsonl")
         process.wait()
     if process.returncode not in (0, _STOPPED):
-        last = (errors.read_text(errors="replace").strip() or "it said nothing").splitlines()[-1]
-        raise UsageError(f"a run that was to be timed ended with status {process.returncode}: {last}")
+        last = (errors.read_text(errors="replace").strip() or "it printed no error").splitlines()[-1]
+        raise UsageError(f"the run to be timed ended with status {process.returncode} before its first step: {last}")
     return _read(workdir)
 
 
 def _stop_after_first_step(process: subprocess.Popen, metrics: Path) -> None:
-    """Waits for the first line of metrics, and asks the run to end; one that ends by itself is let go."""
+    """Waits for the first line of metrics, then sends SIGTERM; returns if the run ends by itself."""
     while process.poll() is None:
         if metrics.exists() and "\n" in metrics.read_text():
             process.send_signal(signal.SIGTERM)
@@ -81,9 +79,10 @@ def _stop_after_first_step(process: subprocess.Popen, metrics: Path) -> None:
 
 
 def _read(workdir: Path) -> dict[str, Any]:
+    """Returns the seconds to the first step, and the seconds by phase of the first line of metrics."""
     line = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[0])
     shares = {name.removeprefix("share_"): value for name, value in line.items() if name.startswith("share_")}
     return {
         "seconds": json.loads((workdir / "result.json").read_text())["seconds_to_first_step"],
-        "parts": {part: line["seconds"] * share for part, share in shares.items() if share},
+        "parts": {phase: line["seconds"] * share for phase, share in shares.items() if share},
     }

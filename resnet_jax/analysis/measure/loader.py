@@ -1,4 +1,4 @@
-"""The input pipeline alone: batches are made as fast as they can be, and thrown away."""
+"""Measures the input pipeline alone: batches are loaded as fast as possible and discarded."""
 
 import contextlib
 from typing import Any
@@ -11,12 +11,13 @@ from resnet_jax.experiment import Experiment
 
 def measure_loader(experiment: Experiment, windows: Windows) -> dict[str, Any]:
     """Times the loader of this process with the threads and worker processes of the config."""
+    loader, reading = experiment.data.train_loader, experiment.data.reading
     loaded = host_batches(
-        experiment.train_loader,
+        loader,
         start=0,
         stop=windows.total_steps + SPARE_BATCHES,
-        num_threads=experiment.num_threads,
-        num_workers=experiment.num_workers,
+        num_threads=reading.num_threads,
+        num_workers=reading.num_workers,
         stopping=lambda: False,
     )
     tree, seconds, cpu_seconds, size = ProcessTree(), [], [], 0
@@ -29,12 +30,11 @@ def measure_loader(experiment: Experiment, windows: Windows) -> dict[str, Any]:
                 size = next(loaded).batch.image.nbytes
             seconds.append(wall_clock() - start)
             cpu_seconds.append(tree.cpu_seconds() - cpu_start)
-    loader = experiment.train_loader
-    rows = loader.order.batch_size // loader.process_count
+    rows = loader.batch_size // loader.process_count
     return {
         "images_per_second": rates(seconds, windows.steps * rows),
         "images_per_cpu_second": rates(cpu_seconds, windows.steps * rows) if min(cpu_seconds) > 0 else None,
         "megabytes_per_second": spread([windows.steps * size / 1e6 / window for window in seconds]),
-        "num_threads": experiment.num_threads,
-        "num_workers": experiment.num_workers,
+        "num_threads": reading.num_threads,
+        "num_workers": reading.num_workers,
     }

@@ -1,4 +1,4 @@
-"""The training step alone, on batches that are on the devices already."""
+"""Measures the training step alone, on batches that are already on the devices."""
 
 import itertools
 from collections.abc import Iterator
@@ -8,8 +8,10 @@ import jax
 import numpy as np
 
 from resnet_jax.analysis.measure.windows import Windows, rates, spread, time_windows, wall_clock
+from resnet_jax.analysis.model_flops import model_flops_per_step
 from resnet_jax.analysis.program_cost import ProgramCost, program_cost
-from resnet_jax.analysis.roofline import PEAKS, least_time
+from resnet_jax.analysis.roofline import PEAKS
+from resnet_jax.analysis.step_cost import bound_experiment
 from resnet_jax.data.batch import Batch
 from resnet_jax.data.feed import device_batches
 from resnet_jax.errors import UsageError
@@ -17,20 +19,22 @@ from resnet_jax.experiment import Experiment
 from resnet_jax.experiment.compile import compile_train_step, initial_state
 from resnet_jax.reporting.compile_events import CompileCounter
 
-BATCHES = 4  # that take turns, so that no cache holds one
+BATCHES = 4  # batches used in turn, so that none stays in a cache
 
 
 def measure_step(experiment: Experiment, windows: Windows) -> dict[str, Any]:
-    """Times the step at the last image size of the training.
+    """Times the training step at the last image size of the schedule; returns JSON values.
 
     Raises:
-      UsageError: the loss is not finite after all windows: such steps are not what is to be measured.
+      UsageError: the loss is not finite after the last window, so the steps did not compute what training does.
     """
-    size = experiment.train_loader.image_size_at(experiment.plan.schedule_steps - 1)
+    loader, computation = experiment.data.train_loader, experiment.computation
+    size = loader.image_size_at(experiment.milestones.schedule_steps - 1)
     start = wall_clock()
     step = compile_train_step(experiment, size)
     compile_seconds = wall_clock() - start
-    cost = program_cost(step, parts=experiment.parts)
+    cost = program_cost(step, num_microbatches=computation.num_microbatches)
+    required = model_flops_per_step(experiment, size)
     runner = StepRunner(experiment, step, size)
     with CompileCounter() as compiled:
         compiled.expect_no_more()
@@ -40,10 +44,10 @@ def measure_step(experiment: Experiment, windows: Windows) -> dict[str, Any]:
     loss = runner.loss()
     if not np.isfinite(loss):
         raise UsageError(
-            f"the loss is {loss} after {windows.total_steps} steps on random images: take a lower "
-            "config.schedule.base_lr, or fewer config.benchmark.windows"
+            f"the loss is {loss} after {windows.total_steps} steps on random images: set a lower "
+            "config.schedule.base_lr or fewer config.benchmark.windows"
         )
-    batch_size = experiment.train_loader.order.batch_size
+    batch_size = loader.batch_size
     return {
         "image_size": size,
         "batch_size": batch_size,
@@ -51,66 +55,72 @@ def measure_step(experiment: Experiment, windows: Windows) -> dict[str, Any]:
         "compile_seconds": compile_seconds,
         "programs_compiled_later": recompiled,
         "images_per_second": rates(seconds, windows.steps * batch_size),
-        "images_per_second_per_device": rates(seconds, windows.steps * batch_size // experiment.mesh.size),
+        "images_per_second_per_device": rates(seconds, windows.steps * batch_size // computation.mesh.size),
         "milliseconds_per_step": spread([1000 * window / windows.steps for window in seconds]),
         "loss": loss,
-        **_efficiency(experiment, cost, spread(seconds)["median"] / windows.steps),
+        **_efficiency(experiment, cost, required, spread(seconds)["median"] / windows.steps),
     }
 
 
 class StepRunner:
-    """Makes steps, and waits only after the last."""
+    """Runs training steps one after another and waits for the devices only after the last."""
 
     def __init__(self, experiment: Experiment, step: Any, size: int):
         self._step, self._state = step, initial_state(experiment)
-        self._batches = itertools.cycle(list(device_batches(_random_batches(experiment, size), mesh=experiment.mesh)))
+        batches = device_batches(_random_batches(experiment, size), mesh=experiment.computation.mesh)
+        self._batches = itertools.cycle(list(batches))
         self._totals: Any = None
 
     def __call__(self, steps: int) -> None:
-        """Makes so many."""
+        """Runs the given number of steps and waits for the last."""
         for _ in range(steps):
             self._state, self._totals = self._step(self._state, next(self._batches))
         jax.block_until_ready(self._totals)
 
     def loss(self) -> float:
-        """The mean of the last batch."""
+        """Returns the mean loss of the last batch; 0 if its update was skipped for overflow."""
         examples = jax.device_get(self._totals).examples
-        return float(examples.loss) / float(examples.count) if examples.count else 0.0  # one that was left out
+        return float(examples.loss) / float(examples.count) if examples.count else 0.0
 
 
 def _random_batches(experiment: Experiment, size: int) -> Iterator[Batch[np.ndarray]]:
-    """The rows of this process of batches of random pixels and labels: what is all alike may be computed faster."""
-    random, loader = np.random.default_rng(0), experiment.train_loader
-    rows = loader.order.batch_size // loader.process_count
+    """Yields batches of random pixels and labels, the rows of this process: constant images might compute faster."""
+    random, loader = np.random.default_rng(0), experiment.data.train_loader
+    rows = loader.batch_size // loader.process_count
     for _ in range(BATCHES):
         images = random.integers(0, 256, (rows, size, size, 3), np.uint8)
-        yield Batch(images, random.integers(0, len(experiment.class_names), rows, np.int32), np.ones(rows, bool))
+        yield Batch(images, random.integers(0, len(experiment.data.class_names), rows, np.int32), np.ones(rows, bool))
 
 
-def _efficiency(experiment: Experiment, cost: ProgramCost, seconds: float) -> dict[str, Any]:
-    """What the compiler counts, and shares of what the devices can do; None: their peaks are not known."""
-    batch_size, devices = experiment.train_loader.order.batch_size, experiment.mesh.devices
+def _efficiency(
+    experiment: Experiment, cost: ProgramCost, model_flops: float, seconds_per_step: float
+) -> dict[str, Any]:
+    """Returns costs per image, and utilisations and the roofline bound, None where the peaks of the device are unknown.
+
+    Args:
+      experiment: what is measured.
+      cost: of the compiled step, on one device.
+      model_flops: FLOPs per device that the network requires for a step.
+      seconds_per_step: measured.
+    """
+    batch_size, devices = experiment.data.train_loader.batch_size, experiment.computation.mesh.devices
     record: dict[str, Any] = {
+        "model_flops_per_image": model_flops * devices.size / batch_size,
         "flops_per_image": cost.flops * devices.size / batch_size,
         "hbm_bytes_per_image": cost.hbm_bytes * devices.size / batch_size,
         "peak_memory_bytes_per_device": cost.peak_memory,
         "mfu": None,
+        "hfu": None,
         "images_per_second_bound": None,
         "share_of_bound": None,
     }
     peaks = PEAKS.get(devices.flat[0].device_kind)
     if peaks is None:
         return record
-    least = least_time(
-        peaks,
-        dtype=experiment.dtype,
-        flops=cost.flops,
-        hbm_bytes=cost.hbm_bytes,
-        collectives=cost.collectives,
-        devices=devices.size,
-    )
+    peak, bound = peaks.flops(experiment.computation.dtype), bound_experiment(experiment, peaks, cost).bound
     return record | {
-        "mfu": cost.flops / seconds / peaks.flops(experiment.dtype),
-        "images_per_second_bound": batch_size / least.bound,
-        "share_of_bound": least.bound / seconds,
+        "mfu": model_flops / seconds_per_step / peak,
+        "hfu": cost.flops / seconds_per_step / peak,
+        "images_per_second_bound": batch_size / bound,
+        "share_of_bound": bound / seconds_per_step,
     }

@@ -1,4 +1,4 @@
-"""Timed windows: the same work again and again, so that a figure has a spread."""
+"""Times the same work in several windows, so that each figure has a median and a spread."""
 
 import dataclasses
 import statistics
@@ -9,25 +9,25 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Windows:
-    """How often what is timed."""
+    """Number and length of the timed windows."""
 
-    count: int
-    steps: int  # in each of them
-    warmup_steps: int  # before the first
+    count: int  # number of windows
+    steps: int  # steps per window
+    warmup_steps: int  # untimed steps before the first window
 
     @property
     def total_steps(self) -> int:
-        """Steps of all, with the warm-up."""
+        """Number of steps of all windows and the warm-up."""
         return self.warmup_steps + self.count * self.steps
 
 
 def time_windows(windows: Windows, run: Callable[[int], None], *, clock: Callable[[], float]) -> list[float]:
-    """What `clock` advances by in each window; the warm-up is for the caller to make.
+    """Returns the seconds of each window. The caller runs the warm-up before.
 
     Args:
-      windows: how many, of how many steps.
-      run: makes so many steps, and returns when they are done.
-      clock: as `time.perf_counter`.
+      windows: number and length of the windows.
+      run: runs the given number of steps and returns when they are done.
+      clock: returns seconds, like `time.perf_counter`.
     """
     spent = []
     for _ in range(windows.count):
@@ -38,14 +38,14 @@ def time_windows(windows: Windows, run: Callable[[int], None], *, clock: Callabl
 
 
 def spread(values: list[float]) -> dict[str, Any]:
-    """The median of a figure over the windows, the smallest, the largest, and all in order."""
+    """Returns the median, smallest and largest of a figure over the windows, and all values in order."""
     return {"median": statistics.median(values), "low": min(values), "high": max(values), "windows": values}
 
 
 def rates(seconds: list[float], images: int) -> dict[str, Any]:
-    """Images a second, of windows of so many images."""
+    """Returns images per second for windows of `images` images each."""
     return spread([images / window for window in seconds])
 
 
 wall_clock = time.perf_counter
-SPARE_BATCHES = 64  # that a loader could still make after the last window: it works in that one as in the others
+SPARE_BATCHES = 64  # batches after the last window, so that the loader prefetches in that window as in the others

@@ -50,17 +50,18 @@ def evaluate(experiment: Experiment, workdir: Workdir, requests: StopRequests, c
     # Before any other process looks for a list of bad examples there.
     part = _by_first(channel, directory, lambda: str(certificate.begin(directory)))
     list_path = Path(part) / certificate.BAD_EXAMPLES
-    bad_examples = BadExamples(list_path, at_most=experiment.max_bad_examples, channel=channel)
+    bad_examples = BadExamples(list_path, at_most=experiment.data.reading.max_bad_examples, channel=channel)
     answers: list[Answers] = []
     evaluator = Evaluator(experiment, bad_examples, requests, take=answers.append)
     requests.begin(saves=False)
-    totals = evaluator(put_on_devices(selected.variables, replicated(experiment.mesh)))
+    totals = evaluator(put_on_devices(selected.variables, replicated(experiment.computation.mesh)))
     if totals is None:
         _by_first(channel, directory, lambda: certificate.discard(directory))
         return STOPPED
-    names = certificate.names_of_outputs(experiment.class_names, certificate.num_outputs(selected))
+    bad_examples.collect()
+    names = certificate.names_of_outputs(experiment.data.class_names, certificate.num_outputs(selected))
     confusion = certificate.count_answers(
-        answers, totals, num_classes=len(experiment.class_names), num_outputs=len(names)
+        answers, totals, num_classes=len(experiment.data.class_names), num_outputs=len(names)
     )
     content = certificate.certify(about, totals, confusion, answers)
     _by_first(channel, directory, lambda: certificate.finish(directory, content, confusion, names))
@@ -70,9 +71,9 @@ def evaluate(experiment: Experiment, workdir: Workdir, requests: StopRequests, c
 
 
 def _say_what(experiment: Experiment) -> None:
-    loader = experiment.eval_loader
+    loader = experiment.data.eval_loader
     for part in ("devices", "model"):
-        logger.info("%-12s %s", part, experiment.description[part])
+        logger.info("%-12s %s", part, experiment.reporting.description[part])
     logger.info(
         "%-12s %s %s images, %d px", "data", loader.source.name, f"{len(loader.source):,}", loader.image_size_at(0)
     )
@@ -82,13 +83,16 @@ def _select_weights(experiment: Experiment, workdir: Workdir, channel: Channel) 
     """Reads the weights, in every process those that process 0 finds."""
     find = functools.partial(selected_path, experiment.weights_options.checkpoint, workdir.checkpoints)
     path = agreement.from_first(channel.gather, find, cure="mend it and run again")
-    stored, shapes = read_weights(path, kind=experiment.weights_options.kind), jax.eval_shape(experiment.init).variables
+    stored, shapes = (
+        read_weights(path, kind=experiment.weights_options.kind),
+        jax.eval_shape(experiment.computation.init).variables,
+    )
     selected = select_weights(
-        stored, shapes, network=experiment.network, any_input=experiment.weights_options.any_input
+        stored, shapes, network=experiment.computation.network, any_input=experiment.weights_options.any_input
     )
     if selected.class_names is not None:
-        check_same(selected.class_names, experiment.class_names, owner=selected.path)
-    elif stored.class_list not in (None, fingerprint(experiment.class_names)):
+        check_same(selected.class_names, experiment.data.class_names, owner=selected.path)
+    elif stored.class_list not in (None, fingerprint(experiment.data.class_names)):
         raise UsageError(
             f"{selected.path} was trained on other classes than the data have, or in another order: name its own data"
         )

@@ -8,7 +8,7 @@ import jax
 
 from resnet_jax.data.bad_examples import BadExamples
 from resnet_jax.data.feed import device_batches, host_batches
-from resnet_jax.data.loader import Loaded
+from resnet_jax.data.loader import LoadedBatch
 from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.experiment import Experiment
 from resnet_jax.experiment.compile import compile_eval_step
@@ -46,24 +46,24 @@ class Evaluator:
           variables: 'params' and 'batch_stats', on all devices.
           save: called where a request to save is met.
         """
-        experiment, loader = self._experiment, self._experiment.eval_loader
+        experiment, loader = self._experiment, self._experiment.data.eval_loader
         loaded = host_batches(
             loader,
             start=0,
             stop=loader.num_batches,
-            num_threads=experiment.num_threads,
-            num_workers=experiment.num_workers,
+            num_threads=experiment.data.reading.num_threads,
+            num_workers=experiment.data.reading.num_workers,
             stopping=self._requests.stop_asked,
         )
         with contextlib.closing(loaded):  # and with it its threads and processes, whatever happens
             return self._sum(variables, loaded, save)
 
     def _sum(
-        self, variables: dict[str, Any], loaded: Generator[Loaded, None, None], save: Callable[[], None]
+        self, variables: dict[str, Any], loaded: Generator[LoadedBatch, None, None], save: Callable[[], None]
     ) -> Totals | None:
         sums, pending = metrics.zero(), None
-        batches = self._bad_examples.watch(loaded, self._experiment.eval_loader, start=0)
-        for batch in device_batches(batches, mesh=self._experiment.mesh):
+        batches = self._bad_examples.watch(loaded, self._experiment.data.eval_loader, start=0)
+        for batch in device_batches(batches, mesh=self._experiment.computation.mesh):
             result = self._step(variables, batch)
             if pending is not None:  # fetched one batch late: the device has work while the host waits
                 sums = self._add(sums, pending)

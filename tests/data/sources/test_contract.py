@@ -5,13 +5,10 @@ import pickle
 import numpy as np
 import pytest
 
-from resnet_jax.data.crop_stages import CropStages
 from resnet_jax.data.crops import BoxGuided, Central
 from resnet_jax.data.decode import decode
 from resnet_jax.data.feed import host_batches
 from resnet_jax.data.loader import Loader
-from resnet_jax.data.order import EvalOrder, TrainOrder
-from resnet_jax.data.resize import area
 from resnet_jax.data.sources import open_source
 from resnet_jax.errors import UsageError
 
@@ -45,11 +42,10 @@ def test_contract(open_part):
 
 def loaders(source, **fields):
     """A training and an evaluation loader over a source."""
-    options = {"resize": area, "enlarge_to": None, "seed": 3, **fields}
-    order, crops = TrainOrder(len(source), 8, 3), CropStages((BoxGuided(16, (0.2, 1.0), (0.75, 1.33), 0.1),))
+    options = {"batch_size": 8, "seed": 3, **fields}
     return (
-        Loader(source, order, crops, replaces=True, **options),
-        Loader(source, EvalOrder(len(source), 8), CropStages((Central(16, 2),)), replaces=False, **options),
+        Loader(source, crops=BoxGuided(16, (0.2, 1.0), (0.75, 1.33), 0.1), **options),
+        Loader(source, training=False, crops=Central(16, 2), **options),
     )
 
 
@@ -67,7 +63,7 @@ def test_the_rows_of_all_processes_put_together_are_the_batch(open_part, process
     source = open_part(training=True)
     parts = [loaders(source, process_index=p, process_count=processes) for p in range(processes)]
     for step, whole in ((0, loaders(source)[0]), (10**8, loaders(source)[0]), (1, loaders(source)[1])):
-        kind = 0 if whole.replaces else 1
+        kind = 0 if whole.training else 1
         rows = [arrays(part[kind].batch(step)) for part in parts]
         assert_equal([np.concatenate(array) for array in zip(*rows, strict=True)], arrays(whole.batch(step)))
 
