@@ -1,26 +1,30 @@
-"""The errors that end a run with a message instead of a traceback."""
+"""Errors that end a run with one line and an exit status instead of a traceback."""
 
 import contextlib
 import errno
 from collections.abc import Iterator
 
-_FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EROFS: "read-only disk"}
+_DISK_FULL = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "read-only disk",
+}
 
 
 class UsageError(Exception):
-    """Bad usage, config or data: one line that says what was got, what was wanted and the cure."""
+    """A mistake in the command, the config or the data: one line with what was got, what was wanted and the cure."""
 
     exit_status = 2
 
 
 class ProcessLostError(UsageError):
-    """Another process of the run is not there: one line; the same command may do next time."""
+    """Another process of the run is missing or has died. The same command may succeed next time."""
 
     exit_status = 75  # EX_TEMPFAIL of sysexits.h
 
 
 class NonFiniteError(Exception):
-    """The loss or the gradient stopped being finite; `cure` says which settings to try."""
+    """The loss or the gradient norm is NaN or infinite; `cure` names the config keys to change."""
 
     exit_status = 3
 
@@ -31,19 +35,25 @@ class NonFiniteError(Exception):
 
 @contextlib.contextmanager
 def disk_full_as_usage_error(purpose: str) -> Iterator[None]:
-    """Turns an OSError of a disk that takes no more into a UsageError: run again, 'to continue'."""
+    """Turns the OSError of a full or read-only disk into a UsageError.
+
+    Args:
+      purpose: what running the command again achieves, for the message: "to continue" or "to begin anew".
+    """
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in _DISK_FULL:
             raise
-        place = f" ({error.filename})" if error.filename else ""
-        raise UsageError(f"{_FULL[error.errno]}{place}: make room and run the same command again {purpose}") from error
+        file = f" ({error.filename})" if error.filename else ""
+        raise UsageError(
+            f"{_DISK_FULL[error.errno]}{file}: make room and run the same command again {purpose}"
+        ) from error
 
 
 @contextlib.contextmanager
 def out_of_memory_as_usage_error() -> Iterator[None]:
-    """Turns XLA's error of a device without memory into a UsageError."""
+    """Turns XLA's RESOURCE_EXHAUSTED error of a device without free memory into a UsageError."""
     try:
         yield
     except RuntimeError as error:
@@ -51,6 +61,6 @@ def out_of_memory_as_usage_error() -> Iterator[None]:
             raise
         cause = str(error).split("\n", 1)[0][:200]
         raise UsageError(
-            f"the devices have too little memory ({cause}): set config.train.per_device_limit to fewer images, or take "
-            "more devices (--mode=plan says how much a step needs)"
+            f"the devices have too little memory ({cause}): set config.train.per_device_limit to fewer images, or use "
+            "more devices (--mode=plan shows the memory that a step needs)"
         ) from error

@@ -15,24 +15,25 @@ from pathlib import Path
 from typing import IO, Any
 
 from resnet_jax.errors import UsageError
+from resnet_jax.text import labelled
 
 logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
 def locked(path: Path, *, what: str, cure: str, patience: float = 0.0) -> Iterator[None]:
-    """Makes the file `path` and what is above it, and keeps other processes from entering meanwhile.
+    """Holds an exclusive lock (flock) on the file `path`, which is created with its parent directories.
 
-    The lock goes with the process, however that ends; the file stays.
+    The operating system releases the lock when the process ends, however it ends. The file is not removed.
 
     Args:
-      path: of the lock file.
-      what: is locked, for messages.
-      cure: what to do if it cannot be, for messages.
-      patience: seconds to wait for a process that is inside, or for a network to notice that it is dead.
+      path: the lock file.
+      what: name of the locked thing, for messages.
+      cure: what the user can do if the lock is not free, for messages.
+      patience: seconds to wait for the lock. A file server may hold the lock of a dead host for a minute or two.
 
     Raises:
-      UsageError: the place cannot be written, or another process is inside.
+      UsageError: the file cannot be written, or another process still holds the lock.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,35 +42,34 @@ def locked(path: Path, *, what: str, cure: str, patience: float = 0.0) -> Iterat
         raise UsageError(f"{what} cannot be written ({error.strerror}): {cure}") from None
     with file:
         deadline = time.monotonic() + patience
-        while not _take(file):
+        while not _try_lock(file):
             if time.monotonic() >= deadline:
                 raise UsageError(f"another process is at work in {what}: wait for it, or {cure}")
             if patience:
-                logger.info("waiting      for another process in %s, at most %.0f s", what, patience)
+                logger.info(labelled("waiting", "for another process in %s, at most %.0f s"), what, patience)
             time.sleep(min(5.0, max(0.0, deadline - time.monotonic())))
         yield
 
 
 @contextlib.contextmanager
 def own_directory(path: Path, *, what: str, cure: str) -> Iterator[None]:
-    """Makes the directory `path`, and keeps other processes from making it meanwhile.
+    """Creates the directory `path`, empty and locked against other processes, for the caller to fill and rename.
 
-    It is empty: what a process left there that was killed goes. After an error the directory goes, too; else it is to
-    be moved away in here.
+    Anything that a killed process left in it is removed first. If the block raises, the directory is removed.
 
     Args:
-      path: of the directory.
-      what: is made in it, for messages.
-      cure: what to do if it cannot be, for messages.
+      path: the directory.
+      what: name of what is made in it, for messages.
+      cure: what the user can do if another process holds it, for messages.
 
     Raises:
-      UsageError: another process is inside.
-      OSError: the place cannot be written.
+      UsageError: another process holds the directory.
+      OSError: the directory cannot be written.
     """
     path.mkdir(parents=True, exist_ok=True)
-    opened = os.open(path, os.O_RDONLY)  # the lock is on the directory itself: no other file is left behind
+    descriptor = os.open(path, os.O_RDONLY)  # lock the directory itself, so that no lock file is left behind
     try:
-        if not (_take(opened) and _is_at(path, opened)):
+        if not (_try_lock(descriptor) and _is_at(path, descriptor)):
             raise UsageError(f"another process is at work in {what}: wait for it, or {cure}")
         try:
             for left in path.iterdir():
@@ -79,30 +79,35 @@ def own_directory(path: Path, *, what: str, cure: str) -> Iterator[None]:
             shutil.rmtree(path, ignore_errors=True)
             raise
     finally:
-        os.close(opened)
+        os.close(descriptor)
 
 
-def _is_at(path: Path, opened: int) -> bool:
-    """Whether what is open still has this name: whoever had the lock may have moved it away."""
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether `path` still names the open directory: the previous holder of the lock may have renamed it."""
     try:
-        return os.path.samestat(path.stat(), os.fstat(opened))
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:
         return False
 
 
-def _take(file: IO[str] | int) -> bool:
-    """Whether the lock is now had."""
+def _try_lock(file: IO[str] | int) -> bool:
+    """Takes the lock if it is free; returns False if another process holds it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
-        pass  # a file system without locks: as good as it gets
+        pass  # the file system has no locks: go on without one
     return True
 
 
 def check_writable(path: Path, *, key: str) -> None:
-    """Raises UsageError, before hours go into what is to be written; `key` is the setting that names the file."""
+    """Raises UsageError if the file `path` cannot be written, before hours of work depend on it.
+
+    Args:
+      path: a file that need not exist.
+      key: the config key that names it, for the message.
+    """
     try:
         if path.is_dir():
             raise IsADirectoryError("it is a directory")
@@ -111,7 +116,7 @@ def check_writable(path: Path, *, key: str) -> None:
     except OSError as error:
         raise UsageError(
             f"{key}={str(path)!r} cannot be written ({error.strerror or error}): "
-            "name a file in a directory that is there and may be written to"
+            "name a file in an existing directory with write permission"
         ) from None
 
 

@@ -1,21 +1,27 @@
-"""Nested dictionaries: flattening, comparing, and arrays by their path."""
+"""Nested dictionaries and pytrees: flattening, comparing, leaves by path."""
 
 from typing import Any
 
 
 def difference(old: dict[str, Any], new: dict[str, Any], *, ignore: tuple[str, ...] = ()) -> list[str]:
-    """Says in which dotted keys two nested dicts differ, as 'model.depth: 50 there, 18 here'."""
-    there, here = flatten(old), flatten(new)
-    keys = sorted(key for key in there.keys() | here.keys() if there.get(key) != here.get(key))
+    """Lists the dotted keys in which two nested dicts differ, as 'model.depth: 50 there, 18 here'.
+
+    Args:
+      old: "there" in the result.
+      new: "here" in the result.
+      ignore: dotted keys whose values, and everything below them, are not compared.
+    """
+    flat_old, flat_new = flatten(old), flatten(new)
+    keys = sorted(key for key in flat_old.keys() | flat_new.keys() if flat_old.get(key) != flat_new.get(key))
     return [
-        f"{key}: {there.get(key, 'absent')} there, {here.get(key, 'absent')} here"
+        f"{key}: {flat_old.get(key, 'absent')} there, {flat_new.get(key, 'absent')} here"
         for key in keys
         if not any(key == prefix or key.startswith(prefix + ".") for prefix in ignore)
     ]
 
 
 def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{'model': {'depth': 50}} -> {'model.depth': 50}."""
+    """Joins nested keys with dots: {'model': {'depth': 50}} -> {'model.depth': 50}."""
     flat: dict[str, Any] = {}
     for key, value in nested.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
@@ -23,8 +29,8 @@ def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def by_path(tree: Any) -> dict[str, Any]:
-    """The leaves of a tree by path, as 'params/head/kernel': the same for a dataclass and for dicts of its fields."""
-    import jax  # noqa: PLC0415  translating r1's flags needs `flatten`, and must not load JAX
+    """The leaves of a pytree by path, as 'params/head/kernel'. A dataclass and a dict of its fields give the same."""
+    import jax  # noqa: PLC0415  importing this module, for `flatten`, must not load JAX
 
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}

@@ -17,9 +17,9 @@ NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 # The rooms of the package, from the leaves up: a room may import from the rooms before it and from itself.
 ROOMS = [
     "errors",
+    "text",
     "files",
     "nested",
-    "text",
     "optional_tensorflow",
     "config_keys",
     "configs",
@@ -39,9 +39,9 @@ LEAVES = {
     "__main__",
     "config_keys",
     "errors",
+    "text",
     "files",
     "nested",
-    "text",
     "optional_tensorflow",
 }  # the only modules outside of a folder
 

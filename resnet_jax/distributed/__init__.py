@@ -1,1 +1,1 @@
-"""The device mesh, and the processes of one run: how they join, exchange messages, and stop together."""
+"""The device mesh, and the processes of one run: how they connect, exchange messages and stop together."""

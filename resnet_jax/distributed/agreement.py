@@ -1,4 +1,4 @@
-"""How processes come to do the same thing when what they find may differ."""
+"""Broadcasts process 0's result or error; raises one process's error on all processes."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ import jax
 
 from resnet_jax.errors import UsageError
 
-Gather = Callable[[str], list[str]]  # hands the text of each process to all, in their order
+Gather = Callable[[str], list[str]]  # all-gather of one text per process, ordered by process id
 
 
 def alone(text: str) -> list[str]:
@@ -17,15 +17,18 @@ def alone(text: str) -> list[str]:
 
 
 def from_first(gather: Gather, action: Callable[[], Any], *, cure: str) -> Any:
-    """Does something in process 0; returns its result in all processes, or raises its error in all of them.
+    """Runs `action` on process 0 and broadcasts its result, or raises its error, on all processes.
 
     Args:
-      gather: all processes call it.
+      gather: an all-gather; every process must make this call.
       action: returns JSON values.
-      cure: what to do where the file system refuses.
+      cure: what the user can do about an OSError, for the message.
+
+    Returns:
+      What `action` returned on process 0, after a round trip through JSON.
 
     Raises:
-      UsageError: the file system refused, or the action raised it.
+      UsageError: `action` raised it, or raised an OSError.
     """
     problem, result = "", None
     if jax.process_index() == 0:
@@ -42,18 +45,19 @@ def from_first(gather: Gather, action: Callable[[], Any], *, cure: str) -> Any:
 
 
 def raise_alike(gather: Gather, problem: Exception | None, *, kinds: Sequence[type[Exception]]) -> None:
-    """Raises in all processes if one of them has a problem.
+    """Raises the same error on all processes if any process has one; else returns.
 
     Args:
-      gather: all processes call it.
-      problem: that of this process, of one of `kinds`.
-      kinds: the first that any process has is raised.
+      gather: an all-gather; every process must make this call.
+      problem: the error of this process, an instance of one of `kinds`; None if it has none.
+      kinds: error types in order of precedence: of several errors the one whose type comes first is raised, and of
+        several of one type that of the lowest process id.
     """
     names = [kind.__name__ for kind in kinds]
     own = None if problem is None else [names.index(type(problem).__name__), str(problem)]
     answers = [json.loads(text) for text in gather(json.dumps(own))]
-    problems = [(*answer, index) for index, answer in enumerate(answers) if answer is not None]
+    problems = [(*answer, process) for process, answer in enumerate(answers) if answer is not None]
     if problems:
-        kind, message, index = min(problems, key=lambda found: found[0])
-        where = f"process {index}: " if len(answers) > 1 else ""
-        raise kinds[kind](where + message) from problem
+        kind, message, process = min(problems, key=lambda found: found[0])
+        source = f"process {process}: " if len(answers) > 1 else ""
+        raise kinds[kind](source + message) from problem

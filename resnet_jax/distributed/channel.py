@@ -1,4 +1,4 @@
-"""Messages between the processes of a run: every process gets all of them, in the same order, through process 0."""
+"""Messages between the processes of a run: process 0 relays every message to all processes, in one order."""
 
 import contextlib
 import json
@@ -12,77 +12,78 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, NoReturn
 
-from resnet_jax.distributed import rendezvous
+from resnet_jax.distributed.lines import encode
 from resnet_jax.distributed.rendezvous import Connections
 from resnet_jax.distributed.signals import STOPPED
 from resnet_jax.errors import UsageError
 
 logger = logging.getLogger(__name__)
 
-Message = dict[str, Any]  # JSON values; 'kind' says what it is, 'from' which process sent it
+Message = dict[str, Any]  # JSON values; 'kind' selects the handler, 'from' is the process id of the sender
 
-_WAIT_TO_LEAVE = 30.0  # seconds until a process that ends the run leaves even if nobody hears of it
-_WAIT_FOR_CAUSE = 5.0  # seconds in which a failing process may learn that another one failed first
-_PATIENCE = 60.0  # seconds until it is said for whom a process waits
+_WAIT_TO_LEAVE = 30.0  # seconds that a process which ends the run waits for its message to be relayed
+_WAIT_FOR_CAUSE = 5.0  # seconds that a failing process waits to learn whether another process failed first
+_PATIENCE = 60.0  # seconds between log lines about the process that `gather` waits for
 
 
 class Channel:
-    """What the processes of a run say to each other. A context manager: a failure inside ends all of them.
+    """Connects the processes of a run. A context manager: an exception inside ends all processes.
 
-    A process that ends without having left the context (killed, crashed, its machine gone) ends the others, too: the
-    next collective operation would wait for it for ever.
+    A process that ends without leaving the context (killed, crashed, host lost) ends all others too: their next
+    collective operation would wait for it forever.
     """
 
     def __init__(
         self,
-        meeting: Connections | None = None,
+        connections: Connections | None = None,
         *,
         process_id: int = 0,
         end_process: Callable[[int, str], None] | None = None,
     ):
-        """Begins to listen.
+        """Starts the threads that read and relay messages.
 
         Args:
-          meeting: of all processes; None: there is only this one.
-          process_id: of this process.
-          end_process: ends it with a status and a last line, whatever its other threads do; None: `_end_process`.
+          connections: the sockets to the other processes; None: this process is alone.
+          process_id: number of this process, 0 to n - 1.
+          end_process: ends this process with an exit status and a last line, while other threads still run; None:
+            `_end_process`. Tests pass a stub.
         """
         self.process_id = process_id
-        self._hosts = meeting.hosts if meeting else ("",)
-        self._connections = dict(meeting.connections) if meeting else {}
+        self._hosts = connections.hosts if connections else ("",)
+        self._sockets = dict(connections.sockets) if connections else {}
         self._handlers: dict[str, Callable[[Message], None]] = {}
-        self._early: list[Message] = []  # of kinds that nobody handles yet
+        self._early: list[Message] = []  # messages that arrived before their handler was registered
         self._handling = threading.RLock()
-        self._texts: dict[int, dict[int, str]] = {}  # round of `gather` -> process -> text
+        self._texts: dict[int, dict[int, str]] = {}  # number of the `gather` call -> process id -> text
         self._round = 0
         self._changed = threading.Condition()
-        self._done: set[int] = set()  # processes that need no longer be there
-        self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()  # of process 0: what is to be passed on
+        self._done: set[int] = set()  # ids of the processes that have left the context
+        self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()  # on process 0: messages to relay
         self._sending = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._leaving = threading.Lock()
         self._before_leaving: Callable[[], None] = lambda: None
         self._end_process = end_process or _end_process
-        for number, connection in self._connections.items():
+        for number, connection in self._sockets.items():
             self._start(self._read, number, connection)
-        if self._connections and self.is_main:
-            self._start(self._pass_on)
+        if self._sockets and self.is_main:
+            self._start(self._relay)
 
     @property
     def is_main(self) -> bool:
-        """Whether this is process 0, which alone writes and prints."""
+        """Whether this is process 0, the only one that writes files and prints."""
         return self.process_id == 0
 
     @property
     def num_processes(self) -> int:
-        """How many processes there are."""
+        """Number of processes of the run."""
         return len(self._hosts)
 
     def __enter__(self) -> "Channel":
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if not self._connections:
+        if not self._sockets:
             return
         if error is not None:
             self._fail(error)
@@ -93,9 +94,9 @@ class Channel:
         return f"process {number} ({self._hosts[number]})"
 
     def on(self, kind: str, handler: Callable[[Message], None]) -> None:
-        """Calls `handler` with every message of a kind, this process's own included, and with those that have come.
+        """Registers the handler of a kind of message; it also gets the process's own messages and earlier ones.
 
-        One call at a time, in a thread of the channel.
+        Handlers run in a thread of the channel, one at a time.
         """
         with self._handling:
             early, self._early = self._early, []
@@ -104,35 +105,35 @@ class Channel:
                 self._handle(message)
 
     def before_leaving(self, action: Callable[[], None]) -> None:
-        """Has something done, in any thread, before another process's end ends this one."""
+        """Registers an action to run, in any thread, before a failure of any process ends this one."""
         self._before_leaving = action
 
     def send(self, kind: str, **content: Any) -> None:
-        """Sends to all processes, this one included. Never raises: that a process is gone is said by its silence."""
+        """Sends a message to all processes, this one included. Never raises: `_read` notices a lost process."""
         message = {**content, "kind": kind, "from": self.process_id}
-        if not self._connections:
+        if not self._sockets:
             self._deliver(message)
         elif self.is_main:
             self._inbox.put(message)
         else:
-            self._write(0, rendezvous.encode(message))
+            self._write(0, encode(message))
 
     def gather(self, text: str) -> list[str]:
-        """Hands each process's text to all of them, in order of processes. All must call it; it waits for them."""
+        """All-gather: returns the texts of all processes, ordered by process id. Blocks until all have called it."""
         self._round += 1
         number = self._round
         self.send("text", round=number, text=text)
         with self._changed:
             while not self._changed.wait_for(lambda: len(self._texts.get(number, ())) == self.num_processes, _PATIENCE):
-                here = self._texts.get(number, {})
-                missing = next(other for other in range(self.num_processes) if other not in here)
+                received = self._texts.get(number, {})
+                missing = next(other for other in range(self.num_processes) if other not in received)
                 logger.info("waiting for %s", self.name(missing))
             texts = self._texts.pop(number)
         return [texts[other] for other in range(self.num_processes)]
 
     @contextlib.contextmanager
     def first(self) -> Iterator[None]:
-        """Lets process 0 do what is inside before the others; all must come here."""
+        """Runs the block on process 0 first, then on all others. Every process must enter it."""
         if not self.is_main:
             self.gather("")
         yield
@@ -140,24 +141,24 @@ class Channel:
             self.gather("")
 
     def end_all(self, status: int, text: str) -> None:
-        """Ends all processes with this status, each with a line; what is not saved is lost."""
+        """Ends all processes with this exit status and last line, without saving."""
         message = {"kind": "leave", "from": self.process_id, "status": status, "text": text}
-        if threading.current_thread() in self._threads:  # which brings the messages
-            for number in self._connections:
-                self._write(number, rendezvous.encode(message))
-        elif self._connections:
+        if threading.current_thread() in self._threads:  # a thread that relays messages must not wait for one
+            for number in self._sockets:
+                self._write(number, encode(message))
+        elif self._sockets:
             self.send("leave", status=status, text=text)
-            threading.Event().wait(_WAIT_TO_LEAVE)  # until the message is back, and ends this process
+            threading.Event().wait(_WAIT_TO_LEAVE)  # the relayed message ends this process
         self._leave(status, text)
 
     def _fail(self, error: BaseException) -> None:
-        """Ends all processes for an error here, unless it is only that another process is gone."""
+        """Ends all processes because of an exception in this one. SystemExit with status 0 is no failure."""
         if isinstance(error, SystemExit) and error.code in (0, None):
             return
         if isinstance(error, UsageError):
             self.end_all(error.exit_status, str(error))
             return
-        threading.Event().wait(_WAIT_FOR_CAUSE)
+        threading.Event().wait(_WAIT_FOR_CAUSE)  # the exception may follow from the loss of another process
         sys.excepthook(type(error), error, error.__traceback__)
         self.end_all(1, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
 
@@ -167,7 +168,7 @@ class Channel:
         thread.start()
 
     def _guard(self, target: Callable[..., None], *args: Any) -> None:
-        """Ends the run with this thread: without it no signal, no failure and no end would be heard of."""
+        """Ends the run if this thread fails: without it no request and no failure would be noticed."""
         try:
             target(*args)
         except Exception as error:
@@ -175,36 +176,36 @@ class Channel:
             self.end_all(1, f"{type(error).__name__}: {error}")
 
     def _read(self, number: int, connection: socket.socket) -> None:
-        """Reads what process `number` sends; its end is a message, too."""
+        """Reads the messages of process `number`; the end of the connection becomes a message 'gone'."""
         try:
             with connection.makefile("rb") as lines:
                 for line in lines:
-                    self._take(json.loads(line))
+                    self._receive(json.loads(line))
         except (OSError, ValueError):
             pass
-        self._take({"kind": "gone", "from": number})
+        self._receive({"kind": "gone", "from": number})
 
-    def _take(self, message: Message) -> None:
+    def _receive(self, message: Message) -> None:
         if self.is_main:
             self._inbox.put(message)
         else:
             self._deliver(message)
 
-    def _pass_on(self) -> None:
-        """Process 0: brings all messages in one order."""
+    def _relay(self) -> None:
+        """On process 0: relays all messages, which puts them in one order for all processes."""
         while True:
             message = self._inbox.get()
-            line = rendezvous.encode(message)
-            for number in self._connections:
+            line = encode(message)
+            for number in self._sockets:
                 self._write(number, line)
             self._deliver(message)
 
     def _write(self, number: int, line: bytes) -> None:
         try:
             with self._sending:
-                self._connections[number].sendall(line)
+                self._sockets[number].sendall(line)
         except OSError:
-            pass  # its end is noticed by `_read`
+            pass  # `_read` notices that the process is gone
 
     def _deliver(self, message: Message) -> None:
         kind, number = message["kind"], message["from"]
@@ -216,7 +217,7 @@ class Channel:
             self._done.add(number)
         elif kind == "gone":
             if number not in self._done and 0 not in self._done:
-                again = "start all processes again to go on from the last checkpoint"
+                again = "start all processes again to continue from the last checkpoint"
                 self._leave(STOPPED, f"{self.name(number)} is gone: {again}")
         elif kind == "leave":
             own = number == self.process_id
@@ -233,16 +234,17 @@ class Channel:
             self._early.append(message)
 
     def _leave(self, status: int, text: str) -> None:
-        if self._leaving.acquire(blocking=False):  # for good: there is one last line
+        if self._leaving.acquire(blocking=False):  # never released: only the first caller prints a last line
             try:
                 self._before_leaving()
             finally:
                 self._end_process(status, text)
         else:
-            threading.Event().wait(_WAIT_TO_LEAVE)  # another thread is at it
+            threading.Event().wait(_WAIT_TO_LEAVE)  # another thread is ending the process
 
 
 def _end_process(status: int, text: str) -> NoReturn:
+    """Prints the line and exits at once, without waiting for other threads."""
     try:
         if status == STOPPED:
             logger.warning("%s", text)
@@ -250,5 +252,5 @@ def _end_process(status: int, text: str) -> NoReturn:
             print(f"error: {text}", file=sys.stderr)
         sys.stdout.flush()
         sys.stderr.flush()
-    finally:  # even where there is no room for the line
+    finally:  # exit even if the line cannot be written, as on a full disk
         os._exit(status)

@@ -1,4 +1,4 @@
-"""Joining the processes of a run: found from the cluster's environment, or given."""
+"""Detects which process of a cluster this one is, and initialises JAX across the processes."""
 
 import ctypes
 import signal
@@ -10,28 +10,28 @@ import jax
 from resnet_jax.distributed.rendezvous import ProcessSpec
 from resnet_jax.errors import UsageError
 
-_WAY = 5.0  # seconds
+_ABORT_DELAY = 5.0  # seconds
 _CURE = "give --coordinator=HOST:PORT, --num_processes and --process_id, or --num_processes=1 to run alone"
 
 
 def detect_process(
     *, coordinator: str | None, num_processes: int | None, process_id: int | None, timeout: float
 ) -> ProcessSpec | None:
-    """This process's place among all of the run.
+    """Describes this process from the flags and, where these are None, from the environment of the cluster.
 
-    What is not given is found as `jax.distributed.initialize` finds it: on TPU pods, GKE, Slurm and Open MPI.
+    The environment is read by the code behind `jax.distributed.initialize`: TPU pods, GKE, Slurm, Open MPI.
 
     Args:
-      coordinator: 'host:port' of process 0, if it is given.
-      num_processes: likewise; 1: this process is alone, whatever there is around it.
-      process_id: likewise.
-      timeout: of what is asked of the network, in seconds.
+      coordinator: 'host:port' of process 0.
+      num_processes: number of processes of the run; 1: this process is alone, in any environment.
+      process_id: number of this process.
+      timeout: seconds that requests to the metadata server of a cluster may take.
 
     Returns:
-      The place; None if there is only this process.
+      The description; None if this process is alone.
 
     Raises:
-      UsageError: a part is missing and cannot be found, or they contradict each other.
+      UsageError: some of it is neither given nor found, or it is contradictory.
     """
     local_devices = None
     if num_processes != 1 and None in (coordinator, num_processes, process_id):
@@ -39,7 +39,7 @@ def detect_process(
     if num_processes == 1 or (coordinator is None and num_processes is None and process_id is None):
         return None
     if coordinator is None or num_processes is None or process_id is None:
-        raise UsageError(f"it is not known who the processes of this run are: {_CURE}")
+        raise UsageError(f"the processes of this run are not known: {_CURE}")
     if not 0 <= process_id < num_processes:
         raise UsageError(f"--process_id={process_id} is not one of 0 to {num_processes - 1}: {_CURE}")
     if ":" not in coordinator:
@@ -48,17 +48,19 @@ def detect_process(
 
 
 def initialize_jax(spec: ProcessSpec, *, timeout: float) -> None:
-    """Has JAX connect all processes, which have met already, so that their devices can be one mesh.
+    """Calls `jax.distributed.initialize`, after which all devices of all processes can form one mesh.
+
+    Call it after `connect_all`, so that the channel notices a process that dies while JAX connects.
 
     Args:
-      spec: of this process.
-      timeout: in seconds.
+      spec: describes this process.
+      timeout: seconds to wait.
 
     Raises:
-      UsageError: JAX cannot, or the processes have different numbers of devices.
+      UsageError: JAX cannot connect the processes, or their numbers of devices differ.
     """
-    jax.config.update("jax_enable_preemption_service", False)  # it takes SIGTERM away from `signals.py`
-    ctypes.CDLL(None).signal(signal.SIGABRT, _give_way)
+    jax.config.update("jax_enable_preemption_service", False)  # it replaces the SIGTERM handler of `signals.py`
+    ctypes.CDLL(None).signal(signal.SIGABRT, _delay_abort)
     try:
         jax.distributed.initialize(
             spec.coordinator,
@@ -74,16 +76,16 @@ def initialize_jax(spec: ProcessSpec, *, timeout: float) -> None:
 
 
 @ctypes.CFUNCTYPE(None, ctypes.c_int)
-def _give_way(_number: int) -> None:
-    """Before abort(), by which JAX ends a process that has lost process 0: the channel notices, and ends it better.
+def _delay_abort(_number: int) -> None:
+    """SIGABRT handler: delays abort for 5 s so that the channel can exit with status 75.
 
-    Where the channel has no reason to, the abort goes on.
+    JAX aborts a process that has lost process 0. If the channel does not end the process meanwhile, the abort proceeds.
     """
-    time.sleep(_WAY)
+    time.sleep(_ABORT_DELAY)
 
 
 def _check_devices() -> None:
-    """Raises UsageError unless every process has as many devices as the others: each takes as many rows of a batch."""
+    """Raises UsageError unless every process has the same number of devices: each loads an equal slice of a batch."""
     count, processes = jax.local_device_count(), jax.process_count()
     if count * processes != jax.device_count():
         raise UsageError(
@@ -93,14 +95,19 @@ def _check_devices() -> None:
 
 
 def _detect(coordinator: str | None, num_processes: int | None, process_id: int | None, timeout: float) -> tuple:
-    """What is not None as it is, the rest from the environment, None if there is no cluster."""
+    """Fills in what is None from the environment.
+
+    Returns:
+      Coordinator, number of processes, process id, and the indices of the local devices that belong to this process;
+      None for each that is neither given nor found.
+    """
     try:
-        from jax._src.clusters import ClusterEnv  # noqa: PLC0415  no public way to ask without joining
+        from jax._src.clusters import ClusterEnv  # noqa: PLC0415  the public function also connects
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # as of Kubernetes without its package
+            warnings.simplefilter("ignore")  # such as Kubernetes without the package `kubernetes`
             return ClusterEnv.auto_detect_unset_distributed_params(
                 coordinator, num_processes, process_id, None, None, int(timeout)
             )
-    except Exception as error:  # whatever a cluster's environment may lack
-        raise UsageError(f"the cluster's environment is not understood ({error}): {_CURE}") from error
+    except Exception as error:  # JAX's detectors raise many types for incomplete environments
+        raise UsageError(f"the environment of the cluster cannot be read ({error}): {_CURE}") from error

@@ -1,83 +1,150 @@
-"""How the processes of a run find each other: all connect to process 0, which names those that do not come."""
+"""How the processes of a run find each other: all connect to process 0, which waits for them and names the missing."""
 
 import contextlib
-import json
 import platform
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from resnet_jax.distributed.lines import Newcomers, encode, read_line
 from resnet_jax.errors import ProcessLostError, UsageError
 
-_PAUSE = 0.2  # seconds between two tries to reach process 0
-_HELLO_SECONDS = 5.0  # that a connection has to say who it is: it may be a port scanner
-_HOST_GONE = (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4), ("TCP_USER_TIMEOUT", 30_000))
+_RETRY_SECONDS = 0.2  # seconds between two attempts to connect to process 0
+_CONNECT_SECONDS = 5.0  # seconds that one attempt may take
+_KEEPALIVE = (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4), ("TCP_USER_TIMEOUT", 30_000))
 
 
 class Connections(NamedTuple):
-    """The processes of a run, come together."""
+    """The connections of one process to the others of its run: a star around process 0."""
 
-    hosts: tuple[str, ...]  # name of the machine of each process
-    connections: dict[int, socket.socket]  # process 0: to all the others; the others: to process 0
+    hosts: tuple[str, ...]  # host name of each process, by process id
+    sockets: dict[int, socket.socket]  # by process id; on process 0: to all others; elsewhere: to process 0 alone
 
 
 class ProcessSpec(NamedTuple):
-    """One process's place among all."""
+    """Which process of a run this one is, and where the others are found."""
 
-    coordinator: str  # 'host:port' of process 0
+    coordinator: str  # 'host:port' at which process 0 listens
     num_processes: int
-    process_id: int
-    local_devices: Sequence[int] | None = None  # indices of those that are its own; None: all of its machine
+    process_id: int  # 0 to num_processes - 1
+    local_devices: Sequence[int] | None = None  # indices of the devices it uses; None: all devices of its host
 
 
 def connect_all(spec: ProcessSpec, *, timeout: float) -> Connections:
-    """Waits for all processes.
+    """Blocks until all processes of the run have connected to process 0.
 
-    The port is free again once all are there; the connections stay.
+    The port of the coordinator is free again afterwards; the connections stay open.
 
     Args:
-      spec: of this process.
-      timeout: in seconds.
+      spec: describes this process.
+      timeout: seconds to wait.
 
     Raises:
-      ProcessLostError: some have not come by then.
-      UsageError: they do not agree on how many and who they are.
+      ProcessLostError: some processes did not connect within `timeout`.
+      UsageError: the processes disagree on their number, or two have the same id.
     """
     deadline = time.monotonic() + timeout
     if spec.process_id == 0:
-        return _receive(spec, deadline, timeout)
-    return _go_there(spec, deadline, timeout)
+        return _accept_all(spec, deadline, timeout)
+    return _join(spec, deadline, timeout)
 
 
-def encode(message: dict[str, Any]) -> bytes:
-    """One message as a line of JSON."""
-    return json.dumps(message).encode() + b"\n"
-
-
-def _receive(spec: ProcessSpec, deadline: float, timeout: float) -> Connections:
-    """Process 0: waits for the others, and tells them how it went."""
-    here: dict[int, socket.socket] = {}
-    hosts = {0: platform.node()}
+def _accept_all(spec: ProcessSpec, deadline: float, timeout: float) -> Connections:
+    """On process 0: accepts the other processes, then tells them the result."""
+    joined = _Joined(spec)
     try:
-        with _listen(spec.coordinator) as server:
-            while len(hosts) < spec.num_processes:
-                server.settimeout(max(0.01, deadline - time.monotonic()))
-                try:
-                    connection, _ = server.accept()
-                except TimeoutError:
-                    raise ProcessLostError(_missing(hosts, spec, timeout)) from None
-                _forget_the_gone(here, hosts)
-                _welcome(connection, spec, here, hosts)
-                if len(hosts) == spec.num_processes:
-                    _forget_the_gone(here, hosts)
-        names = tuple(hosts[number] for number in range(spec.num_processes))
-        _tell(here, {"hosts": names})
+        with _listen(spec.coordinator) as server, Newcomers(server) as newcomers:
+            while not joined.is_complete():
+                if time.monotonic() >= deadline:
+                    raise ProcessLostError(joined.missing(timeout))
+                for connection, hello in newcomers.receive(deadline=deadline):
+                    joined.add(connection, hello)
+                if joined.is_complete():
+                    joined.remove_ended()
+        hosts = tuple(joined.hosts[number] for number in range(spec.num_processes))
+        joined.send({"hosts": hosts})
     except UsageError as error:
-        _tell(here, {"error": str(error), "status": error.exit_status})
-        _close(here)
+        joined.send({"error": str(error), "status": error.exit_status})
+        joined.close()
         raise
-    return Connections(names, here)
+    return Connections(hosts, joined.sockets)
+
+
+class _Joined:
+    """The processes that have connected to process 0 so far."""
+
+    def __init__(self, spec: ProcessSpec):
+        self._spec = spec
+        self.sockets: dict[int, socket.socket] = {}  # by process id, without process 0
+        self.hosts = {0: platform.node()}  # host name by process id
+
+    def is_complete(self) -> bool:
+        """Whether all processes of the run have connected."""
+        return len(self.hosts) == self._spec.num_processes
+
+    def add(self, connection: socket.socket, hello: dict[str, Any]) -> None:
+        """Adds the process that sent `hello`; closes a connection whose message is not that of a process.
+
+        Raises:
+          UsageError: it has the id of another process, or was started as one of another number of processes.
+        """
+        try:
+            number, count, host = int(hello["process_id"]), int(hello["num_processes"]), str(hello["host"])
+        except (ValueError, KeyError, TypeError, OverflowError):
+            connection.close()
+            return
+        self.remove_ended()
+        if problem := self._contradiction(number, count, host):
+            problem += ": give them the right --num_processes and --process_id"
+            _send([connection], {"error": problem, "status": UsageError.exit_status})
+            connection.close()
+            raise UsageError(problem)
+        if not 0 <= number < count:  # not a process of this program: each checks its own --process_id
+            connection.close()
+            return
+        _keep_open(connection)
+        self.sockets[number], self.hosts[number] = connection, host
+
+    def _contradiction(self, number: int, count: int, host: str) -> str | None:
+        wanted = self._spec.num_processes
+        if count != wanted:
+            return f"process {number} ({host}) was started with --num_processes={count}, process 0 with {wanted}"
+        if number in self.hosts:
+            return f"two processes have --process_id={number} ({self.hosts[number]}, {host})"
+        return None
+
+    def remove_ended(self) -> None:
+        """Forgets processes that connected and have ended since: replacements with their ids may connect."""
+        for number, connection in list(self.sockets.items()):
+            try:
+                ended = connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+            except BlockingIOError:  # open and silent, as it should be
+                ended = False
+            except OSError:
+                ended = True
+            if ended:
+                connection.close()
+                del self.sockets[number], self.hosts[number]
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Sends a message to every process."""
+        _send(self.sockets.values(), message)
+
+    def close(self) -> None:
+        """Closes all connections."""
+        for connection in self.sockets.values():
+            connection.close()
+
+    def missing(self, timeout: float) -> str:
+        """The error message that names the processes that have not connected within `timeout` seconds."""
+        absent = [str(number) for number in range(self._spec.num_processes) if number not in self.hosts]
+        names = ", ".join(absent[:8]) + (f" and {len(absent) - 8} more" if len(absent) > 8 else "")
+        present = ", ".join(f"{number} ({host})" for number, host in sorted(self.hosts.items())[:8])
+        return (
+            f"process{'es' * (len(absent) > 1)} {names} of {self._spec.num_processes} did not connect within "
+            f"{timeout:g} s (connected: {present}): start all of them, or wait longer with --join_timeout=SECONDS"
+        )
 
 
 def _listen(coordinator: str) -> socket.socket:
@@ -88,128 +155,57 @@ def _listen(coordinator: str) -> socket.socket:
         return socket.create_server(("", int(port)), family=family, dualstack_ipv6=dual, backlog=1024)
     except (OSError, ValueError, OverflowError) as error:
         raise UsageError(
-            f"process 0 cannot listen on port {port} ({getattr(error, 'strerror', None) or error}): is another "
-            "process 0 at work? Take another port in --coordinator=HOST:PORT"
+            f"process 0 cannot listen on port {port} ({getattr(error, 'strerror', None) or error}): if another run "
+            "uses the port, choose another one in --coordinator=HOST:PORT"
         ) from None
 
 
-def _welcome(
-    connection: socket.socket, spec: ProcessSpec, here: dict[int, socket.socket], hosts: dict[int, str]
-) -> None:
-    """Takes in a process that has come; lets go what is none.
-
-    Raises:
-      UsageError: it has the number of another one, or knows of another number of processes.
-    """
-    try:
-        connection.settimeout(_HELLO_SECONDS)
-        hello = _read_line(connection)
-        number, count, host = int(hello["process_id"]), int(hello["num_processes"]), str(hello["host"])
-    except (OSError, ValueError, KeyError, TypeError):
-        connection.close()
-        return
-    problem = None
-    if count != spec.num_processes:
-        problem = f"process {number} ({host}) was told of {count} processes, process 0 of {spec.num_processes}"
-    elif number in hosts:
-        problem = f"two processes have the number {number} ({hosts.get(number)}, {host})"
-    if problem:
-        problem += ": give them the right --num_processes and --process_id"
-        _tell({number: connection}, {"error": problem, "status": UsageError.exit_status})
-        connection.close()
-        raise UsageError(problem)
-    _make_lasting(connection)
-    here[number], hosts[number] = connection, host
-
-
-def _go_there(spec: ProcessSpec, deadline: float, timeout: float) -> Connections:
-    """Every other process: goes to process 0 and waits for its word."""
+def _join(spec: ProcessSpec, deadline: float, timeout: float) -> Connections:
+    """On every other process: connects to process 0 and waits for its answer."""
     connection = _connect(spec, deadline, timeout)
     try:
         hello = {"process_id": spec.process_id, "num_processes": spec.num_processes, "host": platform.node()}
         connection.sendall(encode(hello))
-        # Process 0 may have begun to wait later than this one.
-        connection.settimeout(max(0.01, deadline - time.monotonic()) + timeout)
-        answer = _read_line(connection)
+        # Process 0 may have been started later than this process: it waits until `timeout` after its own start.
+        answer = read_line(connection, deadline=max(deadline, time.monotonic()) + timeout)
     except (OSError, ValueError):
         connection.close()
         raise ProcessLostError(f"process 0 at {spec.coordinator} is gone: start all processes again") from None
     if "error" in answer:
         connection.close()
         raise (ProcessLostError if answer["status"] == ProcessLostError.exit_status else UsageError)(answer["error"])
-    _make_lasting(connection)
+    _keep_open(connection)
     return Connections(tuple(answer["hosts"]), {0: connection})
 
 
 def _connect(spec: ProcessSpec, deadline: float, timeout: float) -> socket.socket:
+    """Tries to reach process 0 until the deadline. Raises ProcessLostError."""
     host, _, port = spec.coordinator.rpartition(":")
     cause = ""
     while time.monotonic() < deadline:
         try:
-            return socket.create_connection((host.strip("[]"), int(port)), timeout=_HELLO_SECONDS)
+            return socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS)
         except (OSError, ValueError, OverflowError) as error:
             cause = getattr(error, "strerror", None) or str(error)
-            time.sleep(_PAUSE)
+            time.sleep(_RETRY_SECONDS)
     raise ProcessLostError(
-        f"process 0 of {spec.num_processes} is not to be found at {spec.coordinator} ({cause}) after {timeout:g} s: "
-        "start it there, or name another --coordinator=HOST:PORT or a longer --join_timeout"
+        f"process 0 of {spec.num_processes} cannot be reached at {spec.coordinator} ({cause}) within {timeout:g} s: "
+        "start it there, or pass another --coordinator=HOST:PORT or a longer --join_timeout"
     )
 
 
-def _missing(hosts: dict[int, str], spec: ProcessSpec, timeout: float) -> str:
-    absent = [str(number) for number in range(spec.num_processes) if number not in hosts]
-    some = ", ".join(absent[:8]) + (f" and {len(absent) - 8} more" if len(absent) > 8 else "")
-    there = ", ".join(f"{number} ({host})" for number, host in sorted(hosts.items())[:8])
-    return (
-        f"process{'es' * (len(absent) > 1)} {some} of {spec.num_processes} did not come within {timeout:g} s "
-        f"(there: {there}): start all of them, or wait longer with --join_timeout=SECONDS"
-    )
-
-
-def _forget_the_gone(here: dict[int, socket.socket], hosts: dict[int, str]) -> None:
-    """Forgets processes that came and ended: others of their numbers may come."""
-    for number, connection in list(here.items()):
-        try:
-            gone = connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-        except BlockingIOError:  # it says nothing, as it should
-            gone = False
-        except OSError:
-            gone = True
-        if gone:
-            connection.close()
-            del here[number], hosts[number]
-
-
-def _tell(connections: dict[int, socket.socket], message: dict[str, Any]) -> None:
-    for connection in connections.values():
+def _send(connections: Iterable[socket.socket], message: dict[str, Any]) -> None:
+    """Sends a message to each connection that still takes it."""
+    for connection in connections:
         with contextlib.suppress(OSError):
             connection.sendall(encode(message))
 
 
-def _close(connections: dict[int, socket.socket]) -> None:
-    for connection in connections.values():
-        connection.close()
-
-
-def _read_line(connection: socket.socket) -> dict[str, Any]:
-    """Raises OSError or ValueError if no whole line of JSON comes. Reads not a byte more than the line."""
-    line = b""
-    while not line.endswith(b"\n"):
-        byte = connection.recv(1)
-        if not byte:
-            raise ConnectionError("closed")
-        line += byte
-    message = json.loads(line)
-    if not isinstance(message, dict):
-        raise ValueError("no message")
-    return message
-
-
-def _make_lasting(connection: socket.socket) -> None:
-    """No time limit from here on, but a machine that is switched off is noticed in half a minute."""
+def _keep_open(connection: socket.socket) -> None:
+    """Removes the timeout; turns on keepalive, which detects within 30 s a host that was switched off."""
     connection.settimeout(None)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    for name, value in _HOST_GONE:
+    for name, value in _KEEPALIVE:
         if hasattr(socket, name):  # Linux has all of them
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -1,4 +1,4 @@
-"""Signals: SIGTERM and SIGINT ask to stop, SIGUSR1 asks to save; a second request to stop insists."""
+"""Signals: SIGTERM and SIGINT request a stop, SIGUSR1 requests a save; a second stop signal ends the process."""
 
 import os
 import queue
@@ -9,42 +9,44 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Literal
 
-Request = Literal["stop", "save"]
+RequestKind = Literal["stop", "save"]
 
-STOPPED = 75  # exit status: EX_TEMPFAIL of sysexits.h, run again to continue
-_ONE_REQUEST = 1.0  # seconds in which several signals are one: launchers pass on what also reaches the whole group
-_REQUESTS: dict[int, Request] = {signal.SIGTERM: "stop", signal.SIGINT: "stop", signal.SIGUSR1: "save"}
+STOPPED = 75  # exit status EX_TEMPFAIL of sysexits.h: the run is not finished, run the command again to continue
+_ONE_REQUEST = 1.0  # seconds within which stop signals count once: launchers forward what the whole group got already
+_REQUESTS: dict[int, RequestKind] = {signal.SIGTERM: "stop", signal.SIGINT: "stop", signal.SIGUSR1: "save"}
 
 
 class Signals:
-    """While entered, signals become requests instead of ending the process; a second one to stop ends it.
+    """A context manager in which signals are passed to a callback instead of ending the process.
 
-    A thread reads the signals from a pipe that the interpreter's C handler fills: it answers while the main
-    thread is inside a compilation or a copy, where no Python handler could run.
+    A second stop signal, more than `_ONE_REQUEST` after the first, ends the process at once with 128 + signal number.
+
+    A thread reads the signal numbers from a pipe that the interpreter's C handler fills (`signal.set_wakeup_fd`). It
+    responds while the main thread is inside a compilation or a copy, where no Python handler could run.
     """
 
-    def __init__(self, on_request: Callable[[Request, str], None]):
-        """`on_request` is called in a thread, with what is asked for and the name of the signal."""
+    def __init__(self, on_request: Callable[[RequestKind, str], None]):
+        """Takes the callback. It is called in a thread, with the kind of request and the name of the signal."""
         self._on_request = on_request
-        self._asked_to_stop: float | None = None  # when
+        self._first_stop: float | None = None  # monotonic time of the first stop signal
 
     def __enter__(self) -> "Signals":
         self._read_end, self._write_end = os.pipe()
         os.set_blocking(self._write_end, False)
         self._old_fd = signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
-        self._old_handlers = {number: signal.signal(number, _noted_by_the_pipe) for number in _REQUESTS}
-        self._requests: queue.SimpleQueue[tuple[Request, str] | None] = queue.SimpleQueue()
+        self._old_handlers = {number: signal.signal(number, _no_action) for number in _REQUESTS}
+        self._requests: queue.SimpleQueue[tuple[RequestKind, str] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._watch, name="signals", daemon=True)
         self._thread.start()
-        # What is asked for may take its time; a second signal is heard meanwhile.
-        threading.Thread(target=self._pass_on, name="requests", daemon=True).start()
+        # A thread of its own for the callback, which may block: a second signal is still read meanwhile.
+        threading.Thread(target=self._call_back, name="requests", daemon=True).start()
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for number, handler in self._old_handlers.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._old_fd)
-        os.close(self._write_end)  # the thread reads the end of the pipe and is done
+        os.close(self._write_end)  # ends the thread: it reads the end of the pipe
         self._thread.join()
         os.close(self._read_end)
 
@@ -55,18 +57,18 @@ class Signals:
                 continue
             request, name = _REQUESTS[number], signal.Signals(number).name
             if request == "stop":
-                if self._asked_to_stop is not None:
-                    if time.monotonic() - self._asked_to_stop < _ONE_REQUEST:
+                if self._first_stop is not None:
+                    if time.monotonic() - self._first_stop < _ONE_REQUEST:
                         continue
-                    os._exit(128 + number)  # at once: what is not saved is lost, what is saved stays
-                self._asked_to_stop = time.monotonic()
+                    os._exit(128 + number)  # at once, without saving
+                self._first_stop = time.monotonic()
             self._requests.put((request, name))
         self._requests.put(None)
 
-    def _pass_on(self) -> None:
-        while (asked := self._requests.get()) is not None:
-            self._on_request(*asked)
+    def _call_back(self) -> None:
+        while (request := self._requests.get()) is not None:
+            self._on_request(*request)
 
 
-def _noted_by_the_pipe(number: int, frame: object) -> None:
-    """Replaces the default action."""
+def _no_action(number: int, frame: object) -> None:
+    """Replaces the default action of a signal; the thread of `Signals` reads its number from the pipe."""

@@ -1,53 +1,59 @@
-"""What signals ask for, agreed between the processes of a run: all stop, or save, at the same point."""
+"""Makes all processes of a run stop, or save, at the same step when any of them receives a signal."""
 
 import logging
 import threading
 
 from resnet_jax.distributed.channel import Channel, Message
-from resnet_jax.distributed.signals import STOPPED, Request
+from resnet_jax.distributed.signals import STOPPED, RequestKind
 
 logger = logging.getLogger(__name__)
 
 
 class StopRequests:
-    """Decides at which point of the program a request is met.
+    """Agrees among the processes on the point of the program at which a request to stop or save is granted.
 
-    A point is a call of `stop_here`. All processes make the same calls in the same order; some are a few ahead of the
-    others, for devices wait for each other and programs do not. A request makes every process say which point it has
-    passed, and hold before the next; the request is met one point after the furthest. To answer takes no main thread,
-    so that no process waits for one that waits for it.
+    A point is a call of `stop_here`: one per training step, one per evaluation batch. All processes make the same calls
+    in the same order, but not at the same time: the devices wait for each other, the programs do not.
 
-    Before `begin` there is nothing to be saved: a request to stop ends all processes at once.
+    The protocol: a request makes every process broadcast the last point it has passed, and block before the next one.
+    When all have answered, the request is granted at one point after the furthest, and the processes continue.
+    Answers come from the thread of the channel, so a process answers while its main thread waits for a device.
+
+    Before `begin` there is nothing to save: a request to stop ends all processes at once.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition(threading.RLock())
         self._begun = self._saves = False
-        self._passed = 0  # points
-        self._limit = 0  # the point after which to hold while a request is open
-        self._open: Request | None = None  # not every process has said yet which point it has passed
-        self._answers: list[int] = []
-        self._agreed: dict[int, Request] = {}  # by the point at which it is met
+        self._passed = 0  # number of points that this process has passed
+        self._limit = 0  # while a request is open: the last point that this process may pass
+        self._open: RequestKind | None = None  # the request that some processes have not answered yet
+        self._answers: list[int] = []  # the points that the other processes and this one have passed
+        self._agreed: dict[int, RequestKind] = {}  # point -> the request that is granted there
         self._stop_asked = self._stopped = self._saving = False
         self.connect(Channel())
 
     def connect(self, channel: Channel) -> None:
-        """Agrees with the processes of this channel from here on."""
+        """Uses this channel from here on; until then, this process decides alone."""
         self._channel = channel
         channel.on("request", self._open_request)
         channel.on("point", self._take_point)
 
     def begin(self, *, saves: bool = True) -> None:
-        """Requests wait for `stop_here` from here on; those to save do nothing unless the program `saves`."""
+        """From here on requests are granted at `stop_here`.
+
+        Args:
+          saves: whether the program calls `save_here`; if not, requests to save are ignored.
+        """
         self._begun, self._saves = True, saves
 
-    def ask(self, request: Request, signal_name: str) -> None:
-        """Takes a request to this process, in any thread."""
+    def ask(self, request: RequestKind, signal_name: str) -> None:
+        """Takes a request made to this process; may be called from any thread."""
         if request == "save" and not self._saves:
             logger.info("%s: there is nothing to save", signal_name)
             return
-        what = {"stop": "stopping; a second signal stops at once", "save": "saving"}[request]
-        logger.info("%s: %s", signal_name, what)
+        reply = {"stop": "stopping; a second signal stops at once", "save": "saving"}[request]
+        logger.info("%s: %s", signal_name, reply)
         if request == "stop":
             self._stop_asked = True
             if not self._begun:
@@ -55,30 +61,30 @@ class StopRequests:
         self._channel.send("request", request=request)
 
     def stop_asked(self) -> bool:
-        """Whether any process was asked to stop, be it agreed or not."""
+        """Whether a request to stop has reached this process; the others may not know of it yet."""
         return self._stop_asked
 
     def stop_here(self) -> bool:
-        """Whether to stop at this point: all processes get the same answer, and must ask at the same points."""
+        """Whether to stop at this point. Every process must make the same calls; all get the same answers."""
         with self._changed:
             if self._stopped:
                 return True
             point = self._passed + 1
             self._changed.wait_for(lambda: self._open is None or point <= self._limit)
             self._passed = point
-            met = self._agreed.pop(point, None)
-            self._stopped = met == "stop"
-            self._saving |= met == "save"
+            granted = self._agreed.pop(point, None)
+            self._stopped = granted == "stop"
+            self._saving |= granted == "save"
             return self._stopped
 
     def save_here(self) -> bool:
-        """Whether a request to save was met at one of the last points; says so once."""
+        """Whether a request to save was granted at a point since the last call. The same on all processes."""
         saving, self._saving = self._saving, False
         return saving
 
     def _open_request(self, message: Message) -> None:
-        """A process asks; messages come in the same order to all, so all know alike what is open."""
-        request: Request = message["request"]
+        """Handles a request. Messages reach all processes in one order, so all agree on which request is open."""
+        request: RequestKind = message["request"]
         if request == "stop":
             self._stop_asked = True
             if not self._begun:
@@ -92,7 +98,7 @@ class StopRequests:
         self._channel.send("point", point=self._limit)
 
     def _take_point(self, message: Message) -> None:
-        """A process has passed a point, and holds there; once all have said so, it is known where to meet."""
+        """Handles the answer of a process: the last point it passes. After the last answer the request is granted."""
         with self._changed:
             self._answers.append(message["point"])
             if self._open and len(self._answers) == self._channel.num_processes:

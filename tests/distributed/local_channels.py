@@ -66,8 +66,8 @@ def channels(count, ends=None):
     ends = ends or Ends()
 
     def connect(spec):
-        meeting, number = connect_all(spec, timeout=20), spec.process_id
-        return Channel(meeting, process_id=number, end_process=ends.of(number))
+        connections, number = connect_all(spec, timeout=20), spec.process_id
+        return Channel(connections, process_id=number, end_process=ends.of(number))
 
     made = together(connect, process_specs(count))
     try:
@@ -81,7 +81,7 @@ def channels(count, ends=None):
 
 def disconnect(channel):
     """What the end of a process does to its connections."""
-    for connection in channel._connections.values():
+    for connection in channel._sockets.values():
         with contextlib.suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)
         connection.close()

@@ -4,7 +4,6 @@ import pytest
 
 from resnet_jax.distributed.channel import Channel
 from resnet_jax.errors import UsageError
-
 from tests.distributed.local_channels import Ends, channels, disconnect, together
 
 SECONDS = 20  # until a message must have come
@@ -61,7 +60,7 @@ def test_a_process_that_is_gone_ends_the_others_to_be_started_again(lost):
         seen = ends.wait_for(others)
         assert {status for status, _ in seen.values()} == {75}
         names = {made[0].name(lost)} if lost else {made[0].name(number) for number in range(3)}  # 0 still passes on
-        again = "is gone: start all processes again to go on from the last checkpoint"
+        again = "is gone: start all processes again to continue from the last checkpoint"
         assert {seen[number][1] for number in others} <= {f"{name} {again}" for name in names}
 
 

@@ -67,8 +67,8 @@ def test_one_process_of_a_cluster_has_all_devices_of_its_machine(monkeypatch):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"coordinator": "a:1"}, "it is not known who the processes of this run are: give --coordinator=HOST:PORT, "),
-        ({"num_processes": 2, "process_id": 0}, "it is not known who the processes"),
+        ({"coordinator": "a:1"}, "the processes of this run are not known: give --coordinator=HOST:PORT, "),
+        ({"num_processes": 2, "process_id": 0}, "the processes of this run are not known"),
         ({"coordinator": "a:1", "num_processes": 2, "process_id": 2}, "--process_id=2 is not one of 0 to 1"),
         ({"coordinator": "a", "num_processes": 2, "process_id": 1}, "--coordinator=a has no port, as in HOST:1234"),
     ],
@@ -81,5 +81,7 @@ def test_what_does_not_fit_together_is_said(given, message):
 def test_a_cluster_that_is_not_understood_is_said(monkeypatch):
     for name, value in (SLURM | {"SLURM_PROCID": "one"}).items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(UsageError, match=r"the cluster's environment is not understood \(invalid literal .*'one'\): "):
+    with pytest.raises(
+        UsageError, match=r"the environment of the cluster cannot be read \(invalid literal .*'one'\): "
+    ):
         detect_process(**NOTHING)

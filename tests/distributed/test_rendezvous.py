@@ -2,40 +2,42 @@ import contextlib
 import platform
 import re
 import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from resnet_jax.distributed.rendezvous import ProcessSpec, connect_all, encode
+from resnet_jax.distributed.lines import encode
+from resnet_jax.distributed.rendezvous import ProcessSpec, connect_all
 from resnet_jax.errors import ProcessLostError, UsageError
 from tests.distributed.local_channels import free_port, process_specs, result_or_error, together
 
 
-def close(meetings):
-    for meeting in meetings:
-        for connection in meeting.connections.values():
+def close(connected):
+    for one in connected:
+        for connection in one.sockets.values():
             connection.close()
 
 
 def test_all_processes_find_each_other_and_the_port_is_free_again():
     here = process_specs(4)
-    meetings = together(lambda spec: connect_all(spec, timeout=20), here)
-    assert {meeting.hosts for meeting in meetings} == {(platform.node(),) * 4}
-    assert [sorted(meeting.connections) for meeting in meetings] == [[1, 2, 3], [0], [0], [0]]
+    connected = together(lambda spec: connect_all(spec, timeout=20), here)
+    assert {one.hosts for one in connected} == {(platform.node(),) * 4}
+    assert [sorted(one.sockets) for one in connected] == [[1, 2, 3], [0], [0], [0]]
     port = int(here[0].coordinator.split(":")[1])
     with socket.create_server(("", port)):  # as JAX's own service does next, while the connections stay
-        meetings[0].connections[2].sendall(encode({"a": 1}))
-        assert meetings[2].connections[0].recv(100) == b'{"a": 1}\n'
-    close(meetings)
+        connected[0].sockets[2].sendall(encode({"a": 1}))
+        assert connected[2].sockets[0].recv(100) == b'{"a": 1}\n'
+    close(connected)
 
 
-def test_those_that_do_not_come_are_named_to_those_that_have():
+def test_missing_processes_are_named_to_those_that_have_connected():
     here = process_specs(4)
     errors = together(result_or_error(lambda spec: connect_all(spec, timeout=1.0)), [here[0], here[2]])
     host = platform.node()
     message = (
-        f"processes 1, 3 of 4 did not come within 1 s (there: 0 ({host}), 2 ({host})): start all of them, or wait "
-        "longer with --join_timeout=SECONDS"
+        f"processes 1, 3 of 4 did not connect within 1 s (connected: 0 ({host}), 2 ({host})): start all of them, or "
+        "wait longer with --join_timeout=SECONDS"
     )
     assert [type(error) for error in errors] == [ProcessLostError] * 2
     assert [str(error) for error in errors] == [message] * 2
@@ -53,20 +55,20 @@ def test_a_process_that_ended_while_it_waited_may_come_again():
 
 
 def test_without_process_0_there_is_a_time_limit():
-    with pytest.raises(UsageError, match=r"process 0 of 2 is not to be found at 127.0.0.1:\d+ \(Connection refused\)"):
+    with pytest.raises(UsageError, match=r"process 0 of 2 cannot be reached at 127.0.0.1:\d+ \(Connection refused\)"):
         connect_all(process_specs(2)[1], timeout=0.3)
-    with pytest.raises(UsageError, match=r"not to be found at no-such-host.invalid:1 \(.*\) after 0.3 s: start it"):
+    with pytest.raises(UsageError, match=r"cannot be reached at no-such-host.invalid:1 \(.*\) within 0.3 s: start it"):
         connect_all(ProcessSpec("no-such-host.invalid:1", 2, 1), timeout=0.3)
 
 
 @pytest.mark.parametrize(
     ("others", "message"),
     [
-        ([(3, 1), (3, 1)], r"two processes have the number 1 \(.+, .+\): give them the right --num_processes and"),
-        ([(2, 1)], r"process 1 \(.+\) was told of 2 processes, process 0 of 3: give them the right"),
+        ([(3, 1), (3, 1)], r"two processes have --process_id=1 \(.+, .+\): give them the right --num_processes and"),
+        ([(2, 1)], r"process 1 \(.+\) was started with --num_processes=2, process 0 with 3: give them"),
     ],
 )
-def test_contradictions_are_said_to_all(others, message):
+def test_every_process_reports_a_contradiction(others, message):
     coordinator = f"127.0.0.1:{free_port()}"
     here = [ProcessSpec(coordinator, 3, 0), *(ProcessSpec(coordinator, count, number) for count, number in others)]
     for error in together(result_or_error(lambda spec: connect_all(spec, timeout=10)), here):
@@ -74,19 +76,34 @@ def test_contradictions_are_said_to_all(others, message):
         assert re.match(message, str(error))
 
 
-def test_a_taken_port_is_said():
+def test_a_port_in_use_is_an_error():
     with socket.create_server(("", 0)) as server:
         port = server.getsockname()[1]
-        with pytest.raises(UsageError, match=rf"process 0 cannot listen on port {port} \(.*in use.*\): is another"):
+        with pytest.raises(UsageError, match=rf"process 0 cannot listen on port {port} \(.*in use.*\): if another"):
             connect_all(ProcessSpec(f"localhost:{port}", 2, 0), timeout=1)
 
 
-def test_strangers_are_let_go():
+STRANGERS = [
+    b"",
+    b"GET / HTTP/1.1\r\n",
+    b"\n",
+    b"[1]\n",
+    b'{"process_id": "x"}\n',
+    b'{"process_id": Infinity, "num_processes": 2, "host": "x"}\n',
+    encode({"process_id": 99, "num_processes": 2, "host": "x"}),
+    encode({"process_id": -1, "num_processes": 2, "host": "x"}),
+    b"[" * 4000 + b"\n",  # nested more deeply than the parser goes
+    b"\xff" * 4000,
+    encode({"process_id": 1, "num_processes": 2, "host": "x"}) + b"more",
+]
+
+
+def test_connections_of_other_programs_are_closed():
     here = process_specs(2)
     port = int(here[0].coordinator.split(":")[1])
     with ThreadPoolExecutor() as pool:
         first = pool.submit(connect_all, here[0], timeout=20)
-        for content in (b"GET / HTTP/1.1\r\n", b"\n", b"[1]\n", b'{"process_id": "x"}\n', b""):
+        for content in STRANGERS:
             with _reach(port) as stranger:
                 stranger.sendall(content)
         second = connect_all(here[1], timeout=20)
@@ -94,7 +111,101 @@ def test_strangers_are_let_go():
     close([second, first.result()])
 
 
+def drip(port, stop):
+    """Sends one byte every 10 ms."""
+    with _reach(port) as connection, contextlib.suppress(OSError):
+        while not stop.wait(0.01):
+            connection.sendall(b"x")
+
+
+def idle(port, stop):
+    """Opens ten connections and sends nothing."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(10):
+            stack.enter_context(_reach(port))
+        stop.wait()
+
+
+def flood(port, stop):
+    """Sends one line without an end, as fast as it can."""
+    with _reach(port) as connection, contextlib.suppress(OSError):
+        while not stop.is_set():
+            connection.sendall(b"x" * 100_000)
+
+
+@contextlib.contextmanager
+def in_background(client, port):
+    """Runs a client in a thread until the block ends."""
+    stop = threading.Event()
+    thread = threading.Thread(target=client, args=(port, stop))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("client", [drip, idle, flood])
+def test_a_client_that_sends_no_line_delays_no_process(client, monkeypatch):
+    # The clients would be dropped after an hour, so the processes can only connect in time if none waits for them.
+    monkeypatch.setattr("resnet_jax.distributed.lines._HELLO_SECONDS", 3600.0)
+    specs = process_specs(3)
+    port = int(specs[0].coordinator.split(":")[1])
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(connect_all, specs[0], timeout=20)
+        with in_background(client, port):
+            others = together(lambda spec: connect_all(spec, timeout=20), specs[1:])
+            assert first.result().hosts == (platform.node(),) * 3
+    close([first.result(), *others])
+
+
+@pytest.mark.parametrize("client", [drip, idle, flood])
+def test_a_client_that_sends_no_line_does_not_move_the_deadline(client):
+    specs = process_specs(2)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(connect_all, specs[0], timeout=0.5)
+        with (
+            in_background(client, int(specs[0].coordinator.split(":")[1])),
+            pytest.raises(ProcessLostError, match="process 1 of 2 did not connect within 0.5 s"),
+        ):
+            first.result(timeout=20)
+
+
+@pytest.mark.parametrize("sent", [b"", b"x"], ids=["nothing", "a part of the line"])
+def test_a_client_that_sends_no_line_in_time_is_dropped(sent, monkeypatch):
+    monkeypatch.setattr("resnet_jax.distributed.lines._HELLO_SECONDS", 0.2)
+    specs = process_specs(2)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(connect_all, specs[0], timeout=20)
+        with _reach(int(specs[0].coordinator.split(":")[1])) as client:
+            client.sendall(sent)
+            assert client.recv(1) == b""  # process 0 has closed the connection, and still waits for process 1
+        second = connect_all(specs[1], timeout=20)
+    close([first.result(), second])
+
+
+def test_a_coordinator_that_drips_does_not_move_the_deadline():
+    """The other direction: something else listens at the address of process 0."""
+    stop = threading.Event()
+
+    def answer(server):
+        connection, _ = server.accept()
+        with connection, contextlib.suppress(OSError):
+            while not stop.wait(0.01):
+                connection.sendall(b"x")
+
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor() as pool:
+        pool.submit(answer, server)
+        try:
+            with pytest.raises(ProcessLostError, match="process 0 at .* is gone"):
+                connect_all(ProcessSpec(f"127.0.0.1:{server.getsockname()[1]}", 2, 1), timeout=0.3)
+        finally:
+            stop.set()
+
+
 def _reach(port):
+    """Connects to process 0 as soon as it listens."""
     while True:
         with contextlib.suppress(ConnectionRefusedError):
             return socket.create_connection(("127.0.0.1", port), timeout=5)

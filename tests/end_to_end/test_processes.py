@@ -136,7 +136,7 @@ def test_a_process_that_dies_before_jax_knows_of_it(tmp_path, data_dir, real):
     at, *_ = flags = process_flags(real, count=2)[0]
     spec = ProcessSpec(at.partition("=")[2], 2, 1 - real)
     with processes.start_several(CONFIG, tmp_path / "run", data_dir, LONG, count=1, own_flags=[flags]) as run:
-        for connection in connect_all(spec, timeout=60).connections.values():
+        for connection in connect_all(spec, timeout=60).sockets.values():
             connection.close()
         assert run.wait(30) == [75], outputs(run)
         (line,) = said(run, 0)
@@ -158,7 +158,7 @@ def mistake(workdir, data_dir, *, own_flags, changes=None, status=2):
 
 
 def process_flags(*numbers, count):
-    """The flags of processes that meet at a free port."""
+    """The flags of processes that connect at a free port."""
     at = f"--coordinator=localhost:{free_port()}"
     return [[at, f"--num_processes={count}", f"--process_id={number}"] for number in numbers]
 
@@ -166,7 +166,7 @@ def process_flags(*numbers, count):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("present", "message"),
-    [(0, "process 1 of 2 did not come within 3 s"), (1, "process 0 of 2 is not to be found at localhost:")],
+    [(0, "process 1 of 2 did not connect within 3 s"), (1, "process 0 of 2 cannot be reached at localhost:")],
 )
 def test_a_process_that_does_not_come(tmp_path, data_dir, present, message):
     (flags,) = process_flags(present, count=2)
@@ -193,7 +193,7 @@ def test_another_work_directory_in_one_process(tmp_path, data_dir):
 @pytest.mark.slow
 def test_two_processes_of_one_number(tmp_path, data_dir):
     lines = mistake(tmp_path / "run", data_dir, own_flags=process_flags(0, 1, 1, count=3))
-    assert all("two processes have the number 1" in line for line in lines)
+    assert all("two processes have --process_id=1" in line for line in lines)
 
 
 @pytest.mark.slow
