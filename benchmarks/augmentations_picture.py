@@ -120,12 +120,14 @@ class Telling:
         """See `Policy`."""
         operations = []
 
-        def apply(name, image, argument, sampling):
+        def apply(name, image, argument, interpolation):
             operations.append(f"{name.removesuffix('_relative')} {_ARGUMENTS.get(name, '').format(argument)}".strip())
-            return original(name, image, argument, sampling)
+            return original(name, image, argument, interpolation)
 
-        original = host_augment.apply
-        with mock.patch.object(host_augment, "apply", apply):  # a policy does not say what it does
+        original = host_augment.apply_operation
+        with mock.patch.object(
+            host_augment, "apply_operation", apply
+        ):  # records the operations that the policy chooses
             changed = self._policy(image, uniforms)
         self.told.append("\n".join(operations).replace("_", " ").replace("-", "\N{MINUS SIGN}"))
         return changed

@@ -1,43 +1,46 @@
-"""Random numbers as pure functions of integers, the same on every platform and library version."""
+"""Random numbers as pure functions of integers, identical on every platform and with every library version."""
 
 import numpy as np
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, odd
 
 
-def mix(x: np.ndarray) -> np.ndarray:
-    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014): a bijection of uint64 that scatters its bits."""
+def mix64(x: np.ndarray) -> np.ndarray:
+    """The finalizer of SplitMix64 (Steele, Lea and Flood 2014): a bijection of uint64 that scrambles the bits."""
     x = x.astype(np.uint64)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
 
 
-def combine(*parts: int | np.ndarray) -> np.ndarray:
-    """Hashes integers (arrays broadcast) in order into uint64: equal parts give equal hashes."""
+def combine(*values: int | np.ndarray) -> np.ndarray:
+    """Hashes a sequence of integers to uint64; arrays are hashed elementwise and broadcast. Returns at least 1-D."""
     state = np.zeros(1, np.uint64)
-    for part in parts:
-        state = mix((state ^ np.asarray(part).astype(np.uint64)) + _GOLDEN)
+    for value in values:
+        state = mix64((state ^ np.asarray(value).astype(np.uint64)) + _GOLDEN)
     return state
 
 
 def uniforms(seed: int, positions: np.ndarray, count: int) -> np.ndarray:
-    """Uniform numbers in [0, 1) for each position. [B] integers -> [B, count] float64."""
+    """Returns `count` random numbers in [0, 1) for each position: [B] integers -> [B, count] float64."""
     keys = combine(seed, positions)[:, None]
-    bits = mix(keys + np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN)
+    bits = mix64(keys + np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN)
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def permute(indices: np.ndarray, size: int, key: int | np.ndarray) -> np.ndarray:
-    """Maps each of `indices` in 0..size-1 by the permutation of 0..size-1 that `key` selects, in O(1) memory.
+    """Applies the permutation of 0..size-1 that `key` selects to each index, in O(1) memory.
 
-    A Feistel network over the smallest even number of bits that holds `size`; values outside are sent through
-    again until they fall inside (cycle walking: Black and Rogaway 2002).
+    A Feistel network over the smallest even number of bits that can represent size - 1. Results of `size` or more are
+    permuted again until they are in range (cycle walking, Black and Rogaway 2002).
 
     Args:
-      indices: [B] integers.
-      size: number of elements.
-      key: one integer, or [B] of them: a permutation for each row.
+      indices: [B] integers in 0..size-1.
+      size: number of elements that are permuted.
+      key: one integer for all indices, or [B] integers, one for each.
+
+    Returns:
+      [B] int64 in 0..size-1.
     """
     half = np.uint64(max(1, (int(size - 1).bit_length() + 1) // 2))
     low = np.uint64((1 << int(half)) - 1)

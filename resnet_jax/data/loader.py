@@ -1,4 +1,4 @@
-"""Makes batches: reads, decodes, crops, resizes and augments. Batch `step` is a pure function of the loader and step."""
+"""Reads, decodes, crops, resizes and augments the images of a batch; a pure function of the loader and the step."""
 
 import dataclasses
 import time

@@ -1,8 +1,8 @@
 """Resize kernels on the host, [H, W, 3] uint8 to uint8, and the application of a crop to pixels.
 
 There are two families. Kernels without antialiasing, as in TensorFlow, interpolate between the nearest source pixels:
-fast, with aliasing if the image shrinks by more than a factor of 2. Antialiasing kernels, as in Pillow and torchvision, average
-over all source pixels under an output pixel.
+fast, with aliasing if the image shrinks by more than a factor of 2. Antialiasing kernels, as in Pillow and torchvision,
+average over all source pixels under an output pixel.
 """
 
 from collections.abc import Callable

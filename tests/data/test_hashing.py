@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from resnet_jax.data.hashing import combine, mix, permute, uniforms
+from resnet_jax.data.hashing import combine, mix64, permute, uniforms
 
 
 def test_mix_is_splitmix64():
     # First outputs of SplitMix64 seeded with 0, from Vigna's reference implementation (prng.di.unimi.it).
     states = np.array([1, 2, 3], np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     expected = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
-    np.testing.assert_array_equal(mix(states), np.array(expected, np.uint64))
+    np.testing.assert_array_equal(mix64(states), np.array(expected, np.uint64))
 
 
 def test_combine_depends_on_every_part_and_on_their_order():

@@ -54,8 +54,8 @@ TIMM = {
 }
 
 
-def checksum(name, image, argument, sampling):
-    return crc32(host_augment.apply(name, Image.fromarray(IMAGES[image]), argument, sampling).tobytes())
+def checksum(name, image, argument, interpolation):
+    return crc32(host_augment.apply_operation(name, Image.fromarray(IMAGES[image]), argument, interpolation).tobytes())
 
 
 def torchvision_arguments(name):
@@ -71,7 +71,7 @@ def torchvision_arguments(name):
 @pytest.mark.parametrize("theirs", TORCHVISION)
 def test_operations_are_those_of_torchvision(theirs, image):
     name = TORCHVISION[theirs]
-    ours = [checksum(name, image, argument, TrivialAugment().sampling) for argument in torchvision_arguments(name)]
+    ours = [checksum(name, image, argument, TrivialAugment().interpolation) for argument in torchvision_arguments(name)]
     assert ours == GOLDEN[f"torchvision {theirs} {image}"]
 
 
@@ -95,7 +95,7 @@ def test_operations_and_strengths_are_those_of_timm(theirs, image):
     name = TIMM[theirs]
     cases = itertools.product(STRENGTHS, (1, -1), RandAugment.KERNELS)
     ours = [
-        checksum(name, image, RAND_AUGMENT[name](strength, sign), host_augment.Sampling(kernel, RandAugment.FILL))
+        checksum(name, image, RAND_AUGMENT[name](strength, sign), host_augment.Interpolation(kernel, RandAugment.FILL))
         for strength, sign, kernel in cases
     ]
     assert ours == GOLDEN[f"timm {theirs} {image}"]
@@ -104,19 +104,19 @@ def test_operations_and_strengths_are_those_of_timm(theirs, image):
 def test_each_policy_has_the_operations_of_its_reference():
     assert set(TRIVIAL_AUGMENT) == set(TORCHVISION.values()) and len(TRIVIAL_AUGMENT) == 14
     assert set(RAND_AUGMENT) == set(TIMM.values()) and len(RAND_AUGMENT) == 15
-    assert {*TRIVIAL_AUGMENT, *RAND_AUGMENT} == {*host_augment.COLOUR, *host_augment.GEOMETRY}
+    assert {*TRIVIAL_AUGMENT, *RAND_AUGMENT} == {*host_augment.COLOR_OPERATIONS, *host_augment.GEOMETRIC_OPERATIONS}
 
 
 @pytest.fixture
 def noted(monkeypatch):
-    """What is applied: (name, argument, sampling)."""
+    """What is applied: (name, argument, interpolation)."""
     calls = []
 
-    def apply(name, image, argument, sampling):
-        calls.append((name, argument, sampling))
+    def apply(name, image, argument, interpolation):
+        calls.append((name, argument, interpolation))
         return image
 
-    monkeypatch.setattr(host_augment, "apply", apply)
+    monkeypatch.setattr(host_augment, "apply_operation", apply)
     return calls
 
 
@@ -142,7 +142,9 @@ def test_trivial_augment_chooses_uniformly(noted):
     assert min(rotations) == -135 and max(rotations) == 135
     assert chi_square([abs(argument) for argument in rotations], 31) < 59.7  # 30 degrees of freedom
     assert abs(np.sign(rotations).mean()) < 0.1
-    assert {sampling for _, _, sampling in noted} == {host_augment.Sampling(Image.Resampling.NEAREST, (0, 0, 0))}
+    assert {interpolation for _, _, interpolation in noted} == {
+        host_augment.Interpolation(Image.Resampling.NEAREST, (0, 0, 0))
+    }
 
 
 def test_strengths_of_trivial_augment():
@@ -162,13 +164,13 @@ def test_rand_augment_chooses_uniformly(noted):
     names = [name for name, _, _ in noted]
     assert chi_square(names, 15) < 36.1  # 14 degrees of freedom
     assert chi_square(list(zip(names[::2], names[1::2], strict=True)), 225) < 293  # 224: one whatever the other
-    rotations = [(argument, sampling.kernel) for name, argument, sampling in noted if name == "rotate"]
+    rotations = [(argument, interpolation.kernel) for name, argument, interpolation in noted if name == "rotate"]
     assert {argument for argument, _ in rotations} == {27.0, -27.0}
     assert chi_square(rotations, 4) < 16.3  # 3 degrees of freedom
     assert {argument for name, argument, _ in noted if name == "posterize"} == {1}
-    kernels = collections.Counter(sampling.kernel for _, _, sampling in noted)
+    kernels = collections.Counter(interpolation.kernel for _, _, interpolation in noted)
     assert abs(kernels[Image.Resampling.BICUBIC] / 15_000 - 0.5) < 0.02 and len(kernels) == 2
-    assert {sampling.fill for _, _, sampling in noted} == {(124, 116, 104)}
+    assert {interpolation.fill for _, _, interpolation in noted} == {(124, 116, 104)}
 
 
 def test_rand_augment_applies_its_operations_with_a_probability(noted):
@@ -207,8 +209,8 @@ def test_no_magnitude_changes_only_by_what_has_none():
     for name, argument in RAND_AUGMENT.items():
         for sign in (1, -1):
             for kernel in RandAugment.KERNELS:
-                sampling = host_augment.Sampling(kernel, RandAugment.FILL)
-                if checksum(name, "dim", argument(0.0, sign), sampling) != crc32(IMAGES["dim"].tobytes()):
+                interpolation = host_augment.Interpolation(kernel, RandAugment.FILL)
+                if checksum(name, "dim", argument(0.0, sign), interpolation) != crc32(IMAGES["dim"].tobytes()):
                     changed.add(name)
     assert changed == {"auto_contrast", "equalize", "invert", "posterize"}
 

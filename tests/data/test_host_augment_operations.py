@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resnet_jax.data.host_augment import COLOUR, GEOMETRY, Sampling, apply
+from resnet_jax.data.host_augment import COLOR_OPERATIONS, GEOMETRIC_OPERATIONS, Interpolation, apply_operation
 from tests.data.encoded import photo
 from tests.data.patterns import patterns
 
 IMAGES = patterns()
-NEAREST = Sampling(Image.Resampling.NEAREST, (9, 8, 7))
-SMOOTH = [Sampling(kernel, (9, 8, 7)) for kernel in (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC)]
+NEAREST = Interpolation(Image.Resampling.NEAREST, (9, 8, 7))
+SMOOTH = [Interpolation(kernel, (9, 8, 7)) for kernel in (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC)]
 NEUTRAL = {
     "identity": 0.0,
     "posterize": 8,
@@ -18,11 +18,11 @@ NEUTRAL = {
     "contrast": 1.0,
     "brightness": 1.0,
     "sharpness": 1.0,
-} | dict.fromkeys(GEOMETRY, 0.0)
+} | dict.fromkeys(GEOMETRIC_OPERATIONS, 0.0)
 
 
-def applied(name, pixels, argument=0.0, sampling=NEAREST):
-    return np.asarray(apply(name, Image.fromarray(pixels), argument, sampling))
+def applied(name, pixels, argument=0.0, interpolation=NEAREST):
+    return np.asarray(apply_operation(name, Image.fromarray(pixels), argument, interpolation))
 
 
 def moved(pixels, down, right):
@@ -36,14 +36,14 @@ def moved(pixels, down, right):
     return out
 
 
-@pytest.mark.parametrize("sampling", [NEAREST, *SMOOTH])
+@pytest.mark.parametrize("interpolation", [NEAREST, *SMOOTH])
 @pytest.mark.parametrize("name", NEUTRAL)
 @pytest.mark.parametrize("image", IMAGES)
-def test_without_strength_the_image_stays(image, name, sampling):
-    np.testing.assert_array_equal(applied(name, IMAGES[image], NEUTRAL[name], sampling), IMAGES[image])
+def test_without_strength_the_image_stays(image, name, interpolation):
+    np.testing.assert_array_equal(applied(name, IMAGES[image], NEUTRAL[name], interpolation), IMAGES[image])
 
 
-@pytest.mark.parametrize("name", [*COLOUR, *GEOMETRY])
+@pytest.mark.parametrize("name", [*COLOR_OPERATIONS, *GEOMETRIC_OPERATIONS])
 def test_shape_and_type_stay_and_so_does_the_original(name):
     original = IMAGES["rough"].copy()
     for argument in (0.5, 2, 4):
@@ -53,17 +53,21 @@ def test_shape_and_type_stay_and_so_does_the_original(name):
 
 
 @pytest.mark.parametrize("image", IMAGES)
-@pytest.mark.parametrize("sampling", [NEAREST, *SMOOTH])
-def test_translations_by_whole_pixels(image, sampling):
+@pytest.mark.parametrize("interpolation", [NEAREST, *SMOOTH])
+def test_translations_by_whole_pixels(image, interpolation):
     pixels = IMAGES[image]
     for distance in (1, 5, -3):
-        np.testing.assert_array_equal(applied("translate_x", pixels, distance, sampling), moved(pixels, 0, -distance))
-        np.testing.assert_array_equal(applied("translate_y", pixels, distance, sampling), moved(pixels, -distance, 0))
+        np.testing.assert_array_equal(
+            applied("translate_x", pixels, distance, interpolation), moved(pixels, 0, -distance)
+        )
+        np.testing.assert_array_equal(
+            applied("translate_y", pixels, distance, interpolation), moved(pixels, -distance, 0)
+        )
     np.testing.assert_array_equal(
-        applied("translate_x_relative", pixels, 0.25, sampling), moved(pixels, 0, -12 - (image == "rough"))
+        applied("translate_x_relative", pixels, 0.25, interpolation), moved(pixels, 0, -12 - (image == "rough"))
     )
     np.testing.assert_array_equal(
-        applied("translate_y_relative", pixels, -0.25, sampling), moved(pixels, 12 - 3 * (image == "rough"), 0)
+        applied("translate_y_relative", pixels, -0.25, interpolation), moved(pixels, 12 - 3 * (image == "rough"), 0)
     )
 
 
@@ -81,8 +85,8 @@ def test_shears_move_rows_and_columns_in_proportion():
 
 def test_a_quarter_turn():
     square = IMAGES["dim"]
-    for sampling in (NEAREST, *SMOOTH):
-        np.testing.assert_array_equal(applied("rotate", square, 90, sampling), np.rot90(square))
+    for interpolation in (NEAREST, *SMOOTH):
+        np.testing.assert_array_equal(applied("rotate", square, 90, interpolation), np.rot90(square))
     corner = applied("rotate", square, 45)[0, 0]
     assert tuple(corner) == NEAREST.fill
 
@@ -139,6 +143,9 @@ def test_equalize_makes_all_values_as_frequent():
 )
 def test_a_flip_before_is_a_flip_after_of_another_sign(name, argument, mirrored):
     image = photo(100, 100)
-    for sampling in SMOOTH:
-        before, after = applied(name, image[:, ::-1], mirrored, sampling), applied(name, image, argument, sampling)
+    for interpolation in SMOOTH:
+        before, after = (
+            applied(name, image[:, ::-1], mirrored, interpolation),
+            applied(name, image, argument, interpolation),
+        )
         assert abs(before.astype(int) - after[:, ::-1]).mean() < 0.5
