@@ -27,11 +27,11 @@ def check_same_run(channel: Channel, settings: dict[str, Any], workdir: Workdir)
     """
     if channel.num_processes == 1:
         return
-    with workdir.sign() if channel.is_main else contextlib.nullcontext() as sign:
+    with workdir.marker() if channel.is_main else contextlib.nullcontext() as sign:
         own = {"settings": settings, "versions": versions(), "sign": sign, "workdir": str(workdir.path)}
         everyone = [json.loads(text) for text in channel.gather(json.dumps(own))]
         _check_settings(channel, everyone)
-        sees = "yes" if workdir.shows(everyone[0]["sign"]) else ""
+        sees = "yes" if workdir.has_marker(everyone[0]["sign"]) else ""
         blind = [number for number, answer in enumerate(channel.gather(sees)) if not answer]
     if blind:
         number = blind[0]

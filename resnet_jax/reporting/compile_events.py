@@ -1,27 +1,27 @@
-"""How many programs are compiled: once a run is under way, there should be none any more."""
+"""Counts compilations; after the first training step of a run there should be none."""
 
 from types import TracebackType
 from typing import Any
 
 from jax import monitoring
 
-_EVENT = "/jax/core/compile/backend_compile_duration"  # also of a program that is read from the compile cache
+_EVENT = "/jax/core/compile/backend_compile_duration"  # also recorded when the compile cache has the program
 
 
 class CompileCounter:
-    """Counts while it is open. A context manager."""
+    """Counts the programs that JAX compiles while the context manager is open."""
 
     def __init__(self) -> None:
-        self.count = 0  # programs
+        self.count = 0  # programs compiled so far
         self._expected: int | None = None
 
     @property
     def unexpected(self) -> int:
-        """How many were compiled since `expect_no_more`; before that, each is expected."""
+        """The number of programs compiled since `expect_no_more`; 0 before that call."""
         return 0 if self._expected is None else self.count - self._expected
 
     def expect_no_more(self) -> None:
-        """All programs of a run are there."""
+        """Declares that all programs are compiled: later compilations are unexpected."""
         self._expected = self.count
 
     def __enter__(self) -> "CompileCounter":

@@ -1,4 +1,4 @@
-"""A trace of some training steps for TensorBoard's profile tab."""
+"""Records a profiler trace of a range of training steps for TensorBoard's profile tab."""
 
 import logging
 from pathlib import Path
@@ -7,19 +7,25 @@ from types import TracebackType
 import jax
 from clu import profiler
 
+from resnet_jax.text import labelled
 from resnet_jax.training.state import TrainState
 
 logger = logging.getLogger(__name__)
 
 
 class Profile:
-    """Traces a range of steps. A context manager: leaving it ends a trace that is under way."""
+    """Traces a range of steps. A context manager: leaving it ends a trace in progress."""
 
     def __init__(self, directory: Path, steps: range):
-        """Waits for the first of `steps`; none: nothing is ever traced."""
+        """Sets what to trace.
+
+        Args:
+          directory: where the trace is written.
+          steps: the steps to trace, counted from 0; an empty range traces nothing.
+        """
         self._directory, self._steps = directory, steps
-        self._first: int | None = None  # step of a trace under way
-        self._last = 0
+        self._first: int | None = None  # first step of the trace in progress
+        self._last = 0  # its latest step so far
 
     def __enter__(self) -> "Profile":
         return self
@@ -29,9 +35,13 @@ class Profile:
             self._stop(self._first)
 
     def before(self, step: int, state: TrainState) -> None:
-        """Starts or stops if it is time; called before the update that follows `step` others.
+        """Starts or stops the trace if it is due; call it before each step.
 
-        Waits for `state` before it stops, so that what led to it is in the trace.
+        Before stopping, waits until `state` is computed, so that the trace contains the whole last step.
+
+        Args:
+          step: number of updates done.
+          state: result of the latest step.
         """
         if step in self._steps:
             if self._first is None:
@@ -45,4 +55,4 @@ class Profile:
     def _stop(self, first: int) -> None:
         self._first = None
         profiler.stop()
-        logger.info("profile      of steps %d to %d: %s", first, self._last, self._directory / "plugins")
+        logger.info(labelled("profile", f"of steps {first} to {self._last}: {self._directory / 'plugins'}"))

@@ -1,4 +1,4 @@
-"""What a person sees of a run: a live bar on a terminal, plain lines in a log."""
+"""Shows a run's progress: a live bar on a terminal, lines in a log."""
 
 import contextlib
 import logging
@@ -11,20 +11,31 @@ from typing import TextIO
 from tqdm import tqdm
 
 from resnet_jax.reporting.bottleneck import duration, shares_line
+from resnet_jax.text import labelled
 
 logger = logging.getLogger(__name__)
 
 
 class Progress:
-    """Shows how far training is. A context manager: leaving it ends the bar."""
+    """Shows the progress of training. A context manager: leaving it closes the bar."""
 
     def __init__(self, *, start: int, total_steps: int, visible: bool):
-        """Starts at step `start` of `total_steps`; `visible` only on process 0."""
+        """Opens a bar if stderr is a terminal.
+
+        Args:
+          start: number of updates done before this start of the run.
+          total_steps: number of updates of the whole run.
+          visible: whether this process may show a bar: process 0 only.
+        """
         self._total_steps = total_steps
         self._advised = False
         self._bar = tqdm(
-            total=total_steps, initial=start, unit=" step", dynamic_ncols=True, disable=None if visible else True
-        )  # None: no bar where stderr is no terminal
+            total=total_steps,
+            initial=start,
+            unit=" step",
+            dynamic_ncols=True,
+            disable=None if visible else True,  # None disables the bar if stderr is not a terminal
+        )
 
     def __enter__(self) -> "Progress":
         return self
@@ -33,20 +44,30 @@ class Progress:
         self.close()
 
     def close(self) -> None:
-        """Leaves the bar as it is; what is printed next comes below it."""
+        """Closes the bar: it stays on the screen, and later output appears below it."""
         self._bar.close()
 
     def advance(self) -> None:
-        """One step was made."""
+        """Advances the bar by one step."""
         self._bar.update()
 
     def first_step(self, after: float, spent: Mapping[str, float]) -> None:
-        """Says how many seconds after the start the first step was done, and what they were spent on."""
-        parts = ", ".join(f"{part} {seconds:.1f}" for part, seconds in spent.items() if seconds >= 0.05)
-        logger.info("first step   after %.1f s (%s)", after, parts)
+        """Logs how long the first step took from process start.
+
+        Args:
+          after: seconds from process start to the results of the first step.
+          spent: seconds by phase.
+        """
+        phases = ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in spent.items() if seconds >= 0.05)
+        logger.info(labelled("first step", f"after {after:.1f} s ({phases})"))
 
     def train(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Shows the scalars of the steps up to `step`: on the bar if there is one, else as a line."""
+        """Shows the scalars of a window of steps: on the bar if there is one, else as a log line.
+
+        Args:
+          step: last step of the window.
+          scalars: the window's line of `metrics.jsonl`, and `seconds_left`.
+        """
         rate = f"{scalars['images_per_second']:,.0f} images/s"
         shares = {name.removeprefix("share_"): value for name, value in scalars.items() if name.startswith("share_")}
         if not self._bar.disable:
@@ -66,14 +87,14 @@ class Progress:
             shares_line(shares),
         )
 
-    def advise(self, words: str | None) -> None:
-        """Says once what holds a run up."""
-        if words and not self._advised:
-            logger.info("limit        %s", words)
+    def advise(self, advice: str | None) -> None:
+        """Logs the first advice that is given; later ones are dropped."""
+        if advice and not self._advised:
+            logger.info(labelled("limit", advice))
             self._advised = True
 
     def evaluation(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Shows the result of an evaluation."""
+        """Logs the result of an evaluation."""
         logger.info(
             "eval %7d/%d  loss %.4f  top-1 %.2f %%  top-5 %.2f %%  n=%d",
             step,
@@ -86,19 +107,19 @@ class Progress:
 
 
 def _efficiency(scalars: Mapping[str, float]) -> str:
-    """What is known besides the rate: that of each device where there are several, and the share of the peak FLOPs."""
+    """Returns the rate per device if there are several, and MFU and HFU if the peak FLOPs of the device are known."""
     rate, each = scalars["images_per_second"], scalars["images_per_second_per_device"]
-    parts = [f"{each:,.0f} a device"] if rate > each else []
-    parts += [f"MFU {scalars['mfu']:.1%}"] if "mfu" in scalars else []
-    return f" ({', '.join(parts)})" if parts else ""
+    figures = [f"{each:,.0f} a device"] if rate > each else []
+    figures += [f"{name.upper()} {scalars[name]:.1%}" for name in ("mfu", "hfu") if name in scalars]
+    return f" ({', '.join(figures)})" if figures else ""
 
 
 def show_log(*, level: int = logging.INFO, stream: TextIO | None = None) -> None:
-    """Prints what this package logs at this level and above, one line a record.
+    """Prints what this package logs at `level` and above, one line per record.
 
     Args:
-      level: of `logging`.
-      stream: that it goes to; None: stdout, errors to stderr.
+      level: a level of `logging`.
+      stream: where to print; None prints to stdout, and errors to stderr.
     """
     package = logging.getLogger("resnet_jax")
     package.setLevel(logging.DEBUG)
@@ -108,7 +129,7 @@ def show_log(*, level: int = logging.INFO, stream: TextIO | None = None) -> None
 
 @contextlib.contextmanager
 def keep_log(path: Path) -> Iterator[None]:
-    """Adds what this package logs meanwhile, tables included, to a file."""
+    """Appends what this package logs inside the `with` block, at DEBUG and above, to a file."""
     handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
     package = logging.getLogger("resnet_jax")
@@ -121,7 +142,7 @@ def keep_log(path: Path) -> Iterator[None]:
 
 
 class _BarHandler(logging.Handler):
-    """Prints above the bar instead of through it."""
+    """Prints above the progress bar, where plain output would break it."""
 
     def __init__(self, level: int, stream: TextIO | None):
         super().__init__(level)
@@ -130,9 +151,10 @@ class _BarHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         stream = self._stream or (sys.stderr if record.levelno >= logging.ERROR else sys.stdout)
         encoding = stream.encoding or "utf-8"
-        line = self.format(record).encode(encoding, "backslashreplace").decode(encoding)  # file names hold any bytes
+        # File names may hold any bytes: escape what the stream cannot encode.
+        line = self.format(record).encode(encoding, "backslashreplace").decode(encoding)
         try:
             tqdm.write(line, file=stream)
             stream.flush()
-        except OSError:  # nobody reads any more: training goes on
+        except OSError:  # the reader of a pipe is gone: keep training
             pass

@@ -1,4 +1,4 @@
-"""Where and with what a run was started."""
+"""Describes one start of a run: command, versions, host, devices and git commit."""
 
 import datetime
 import importlib.metadata
@@ -10,14 +10,14 @@ from typing import Any
 
 import jax
 
-_PACKAGES = (
-    *("resnet_jax", "jax", "jaxlib", "libtpu", "flax", "optax"),
-    *("orbax-checkpoint", "grain", "tensorflow-datasets", "clu"),
-)
+import resnet_jax
+
+_PACKAGES = ("jax", "jaxlib", "libtpu", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "clu")
+_ROOT = Path(resnet_jax.__file__).parents[1]  # the checkout, or the site-packages that the wheel was installed into
 
 
 def describe_start(step: int) -> dict[str, Any]:
-    """JSON values about this process: time, command, versions, devices, git commit and the step it starts at."""
+    """Returns JSON values that describe this process and `step`, the step at which it starts training."""
     return {
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "start_step": step,
@@ -31,8 +31,9 @@ def describe_start(step: int) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str | None]:
-    """Of Python and of the packages that matter, by name."""
-    return {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}}
+    """Returns the versions of Python and of the main packages by name; None for a package that is not installed."""
+    own = {"python": platform.python_version(), "resnet_jax": resnet_jax.__version__}
+    return own | {name: _version(name) for name in _PACKAGES}
 
 
 def _version(package: str) -> str | None:
@@ -43,12 +44,12 @@ def _version(package: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    """The commit of this code, with '-dirty' after it if files differ from it; None outside a repository."""
+    """Returns the commit of the checkout, with '-dirty' if tracked files are modified; None for an installed wheel."""
+    if not (_ROOT / ".git").exists():  # `git` would find the repository of a project whose .venv holds this package
+        return None
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        done = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=True
-        )
+        done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

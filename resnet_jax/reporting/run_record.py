@@ -1,4 +1,4 @@
-"""What a run leaves in its work directory besides checkpoints: how it was started, its metrics, how it ended."""
+"""Writes the start and the end of a run to its work directory, and logs the closing summary."""
 
 import logging
 import sys
@@ -10,10 +10,11 @@ import numpy as np
 from clu import platform
 
 from resnet_jax.nested import flatten
-from resnet_jax.reporting import provenance
+from resnet_jax.reporting import metrics_file, provenance
 from resnet_jax.reporting.bottleneck import advice, time_table
 from resnet_jax.reporting.workdir import FINISHED, Workdir
 from resnet_jax.reporting.writers import Writers
+from resnet_jax.text import labelled
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ def begin_record(
       tensorboard: whether TensorBoard event files are written.
       first_images: returns the first N training images, [N, H, W, 3] uint8.
     """
-    workdir.forget_metrics_after(start_step)
+    metrics_file.drop_lines_after(workdir.metrics, start_step)
     start = provenance.describe_start(start_step) | {"data": data}
     workdir.record_start(settings, start, class_names=class_names)
     platform.work_unit().create_artifact(platform.ArtifactType.DIRECTORY, str(workdir.path), "workdir")
@@ -52,67 +53,73 @@ def begin_record(
 
 
 def end_record(result: dict[str, Any], workdir: Workdir, *, decoders: dict[str, int]) -> None:
-    """Writes `result.json`, draws `report.png`, and logs a summary of a finished run.
+    """Writes `result.json` and `report.png`, and logs a summary if the run is finished.
 
     Args:
       result: content of `result.json`.
       workdir: directory of the run.
-      decoders: what decodes images, as the keyword arguments of `advice`.
+      decoders: keyword arguments of `advice`: decoding processes, threads, cores.
     """
     workdir.write_result(result)
-    _draw(workdir)
+    _write_report(workdir)
     if result["stop_reason"] in FINISHED:
-        logger.info("\nFinished     step %d of %d", result["step"], result["total_steps"])
+        logger.info("\n" + labelled("Finished", f"step {result['step']} of {result['total_steps']}"))
         for line in [*summary(result, workdir), *_advice(result, decoders)]:
             logger.info(line)
 
 
-def _draw(workdir: Workdir) -> None:
-    """A picture is no reason to fail."""
+def _write_report(workdir: Workdir) -> None:
+    """Writes `report.png`; an error is logged and does not fail the run."""
     try:
-        from resnet_jax.reporting.report_picture import draw  # noqa: PLC0415  matplotlib takes a second to load
+        from resnet_jax.reporting.report_picture import write_report  # noqa: PLC0415  matplotlib takes a second to load
 
-        draw(workdir.metrics, workdir.report, title=workdir.path.name)
-    except Exception as error:  # whatever matplotlib raises
-        logger.warning("%s is not drawn: %s", workdir.report, " ".join(str(error).split()))
+        write_report(workdir.metrics, workdir.report, title=workdir.path.name)
+    except Exception as error:  # matplotlib raises many kinds
+        logger.warning("%s could not be drawn: %s", workdir.report, " ".join(str(error).split()))
 
 
 def _advice(result: dict[str, Any], decoders: dict[str, int]) -> list[str]:
-    words = advice(result["seconds"], **decoders)
-    lines = [f"limit        {words}"] if words else []
+    found = advice(result["seconds"], **decoders)
+    lines = [labelled("limit", found)] if found else []
     if result["programs_compiled_later"]:
-        count = result["programs_compiled_later"]
-        lines.append(f"compiled     {count} programs after the first step, where there should be none: the steps wait")
+        text = f"{result['programs_compiled_later']} programs after the first step, expected none: training waited"
+        lines.append(labelled("compiled", text))
     return lines
 
 
 def summary(result: dict[str, Any], workdir: Workdir) -> list[str]:
-    """Says in words what `result.json` says, where things are, and how to look at them."""
+    """Returns log lines with the accuracy, the time by phase, the rate, and the paths of the results.
+
+    Args:
+      result: content of `result.json`.
+      workdir: directory of the run.
+    """
     lines = time_table(result["seconds"])
     if result["images_per_second"]:
-        lines.append(f"rate         {result['images_per_second']:,.0f} images/s while training")
+        lines.append(labelled("rate", f"{result['images_per_second']:,.0f} images/s while training"))
     if result["eval"]:
-        lines.insert(0, f"accuracy     {accuracy(result['eval'])}")
+        lines.insert(0, labelled("accuracy", accuracy(result["eval"])))
     if result["best"]:
         best = result["best"]
-        lines.insert(1, f"best         top-1 {100 * best['top1']:.2f} % at step {best['step']:,}")
+        lines.insert(1, labelled("best", f"top-1 {100 * best['top1']:.2f} % at step {best['step']:,}"))
     if result["bad_examples"]:
-        lines.append(f"unreadable   {result['bad_examples']:,} images: {_short(workdir.bad_examples)}")
-    lines.append(f"results      {_short(workdir.result)}, {workdir.metrics.name}, {workdir.log.name}")
+        lines.append(labelled("unreadable", f"{result['bad_examples']:,} images: {_short(workdir.bad_examples)}"))
+    lines.append(labelled("results", f"{_short(workdir.result)}, {workdir.metrics.name}, {workdir.log.name}"))
     if workdir.report.exists():
-        lines.append(f"report       {_short(workdir.report)}: loss, accuracy, rate, and where the time went")
-    lines.append(f"checkpoints  {_short(workdir.checkpoints)}")
+        text = f"{_short(workdir.report)}: loss, accuracy, rate, and where the time went"
+        lines.append(labelled("report", text))
+    lines.append(labelled("checkpoints", _short(workdir.checkpoints)))
     if list(workdir.path.glob("events.out.tfevents.*")):
         program = Path(sys.executable).parent / "tensorboard"
-        lines.append(f"TensorBoard  {_short(program)} --logdir {_short(workdir.path)}")
+        lines.append(labelled("TensorBoard", f"{_short(program)} --logdir {_short(workdir.path)}"))
     return lines
 
 
 def accuracy(scalars: dict[str, Any]) -> str:
-    """In percent, and of how many examples."""
+    """Formats top-1 and top-5 accuracy in percent, with the number of examples."""
     return f"top-1 {100 * scalars['top1']:.2f} %, top-5 {100 * scalars['top5']:.2f} %, n = {scalars['count']:,}"
 
 
 def _short(path: Path) -> str:
-    """The path from here if it is below, else in full."""
+    """Returns the path relative to the current directory if it is below it, else the absolute path."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

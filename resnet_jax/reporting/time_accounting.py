@@ -1,4 +1,4 @@
-"""Where the wall time of a run goes, as the devices see it."""
+"""Attributes each second of a run's wall time to one phase, with the devices taking precedence over the host."""
 
 import contextlib
 import os
@@ -13,44 +13,44 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 
-# While the devices work on a training step, time is that of 'step', whatever the host does meanwhile. All other time
-# goes to what the host was at while the devices had no step to work on: 'import' is all until the code is loaded;
-# 'start' finding the data, making or restoring the state, opening files; 'compile' making programs; 'input' waiting for
-# a batch to be read and decoded; 'checkpoint' and 'eval' as they say; and 'host' all the rest.
+# 'step': the devices execute a training step, whatever the host does meanwhile. While they are idle, the phase is what
+# the host does: 'import' until the code is loaded; 'start' finds the data, creates or restores the state and opens
+# files; 'compile' compiles programs; 'input' waits for a batch to be read and decoded; 'checkpoint' saves; 'eval'
+# evaluates; 'host' is everything else.
 PHASES = ("import", "start", "compile", "step", "input", "host", "checkpoint", "eval")
-TRAINING = ("step", "input", "host")  # those that rates are taken over
+TRAINING = ("step", "input", "host")  # the phases over which training rates are computed
 
 T = TypeVar("T")
 
 
 class _Interval(NamedTuple):
-    """Some time, in seconds of the clock, and what it was spent on."""
+    """A span of time in one phase."""
 
-    start: float
-    end: float
-    part: str
+    start: float  # seconds on the clock
+    end: float  # seconds on the clock
+    phase: str
 
 
 class TimeAccounting:
-    """Divides wall time into `PHASES`; every moment belongs to one. A context manager: leaving it ends its thread.
+    """Measures how much wall time each of `PHASES` takes. A context manager: leaving it ends its thread.
 
-    Both sides are measured: what the host is at by the clock, and when each step's results are ready by a thread that
-    waits for them.
+    The host's phases are measured with the clock. When each step finishes on the devices is measured by a thread that
+    waits for the results of the step.
     """
 
     def __init__(self, *, age: float = 0.0, clock: Callable[[], float] = time.perf_counter):
-        """Begins to measure; `age` seconds before that go to 'import'."""
+        """Starts measuring; the `age` seconds before now count as 'import'."""
         self._clock, self._lock = clock, threading.Lock()
-        self.seconds_to_first_step: float | None = None  # from process start to the first step's results
+        self.seconds_to_first_step: float | None = None  # from process start to the results of the first step
         self._seconds = dict.fromkeys(PHASES, 0.0)
-        self._parts = ["host"]  # what the host is at, the innermost last
-        self._since = clock()
+        self._phases = ["host"]  # the host's nested phases, innermost last
+        self._since = clock()  # start of the innermost phase, or of its part not yet in `_host`
         self._began = self._since - age
-        self._host = [_Interval(self._began, self._since, "import")]
-        self._busy: list[_Interval] = []  # of the devices, one after the other
-        self._begun: deque[float] = deque()  # when the steps that are not ready were handed to the devices
-        self._free = float("-inf")  # since when the devices have nothing to do but those
-        self._results: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._host = [_Interval(self._began, self._since, "import")]  # not yet added to `_seconds`
+        self._busy: list[_Interval] = []  # when the devices executed steps, in order, not yet added to `_seconds`
+        self._dispatched: deque[float] = deque()  # dispatch times of the steps that have not finished
+        self._idle_since = float("-inf")  # end of the last interval in `_busy`
+        self._results: queue.SimpleQueue[Any] = queue.SimpleQueue()  # totals of dispatched steps; None ends the thread
         threading.Thread(target=self._watch, name="time accounting", daemon=True).start()
 
     def __enter__(self) -> "TimeAccounting":
@@ -60,19 +60,19 @@ class TimeAccounting:
         self._results.put(None)
 
     @contextlib.contextmanager
-    def measure(self, part: str) -> Iterator[None]:
-        """What the host does in here is `part`; of what is measured inside another, the inner one counts."""
-        self._turn_to([*self._parts, part])
+    def measure(self, phase: str) -> Iterator[None]:
+        """Attributes the host's time inside the `with` block to `phase`; a nested `measure` takes precedence."""
+        self._enter_phases([*self._phases, phase])
         try:
             yield
         finally:
-            self._turn_to(self._parts[:-1])
+            self._enter_phases(self._phases[:-1])
 
-    def measure_items(self, part: str, items: Iterable[T]) -> Iterator[T]:
-        """Passes on items; the time until each is there is `part`."""
+    def measure_items(self, phase: str, items: Iterable[T]) -> Iterator[T]:
+        """Yields from `items`, and attributes the time spent waiting for each item to `phase`."""
         iterator = iter(items)
         while True:
-            with self.measure(part):
+            with self.measure(phase):
                 try:
                     item = next(iterator)
                 except StopIteration:
@@ -80,77 +80,78 @@ class TimeAccounting:
             yield item
 
     def step(self, function: Callable[..., tuple[Any, Any]], *arguments: Any) -> tuple[Any, Any]:
-        """Calls a training step; the devices are at work from now until its second result is ready."""
+        """Dispatches a training step; the devices count as busy until its second result is ready."""
         with self._lock:
-            self._begun.append(self._clock())
+            self._dispatched.append(self._clock())
         try:
             new, totals = function(*arguments)
         except BaseException:
             with self._lock:
-                self._begun.pop()
+                self._dispatched.pop()
             raise
         self._results.put(totals)
         return new, totals
 
     def seconds(self) -> dict[str, float]:
-        """Seconds by part from the beginning until now."""
-        self._turn_to(self._parts)
+        """Returns the seconds in each phase since process start."""
+        self._enter_phases(self._phases)
         with self._lock:
             now = self._since
-            if self._begun and (start := max(self._begun[0], self._free)) < now:
+            if self._dispatched and (start := max(self._dispatched[0], self._idle_since)) < now:
                 self._busy.append(_Interval(start, now, "step"))
-                self._free = now
-            for part, seconds in _shared_out(self._host, self._busy):
-                self._seconds[part] += seconds
+                self._idle_since = now
+            for phase, seconds in _attribute(self._host, self._busy):
+                self._seconds[phase] += seconds
             self._host = []
-            # A step may have ended since `now` was read.
+            # The watching thread may have ended a step after `now` was read: keep that rest for the next call.
             self._busy = [interval._replace(start=now) for interval in self._busy if interval.end > now]
         return dict(self._seconds)
 
     def mark_first_step(self) -> float:
-        """Whoever has results of a step says so: the seconds from the beginning until that was first done."""
+        """Records that results of a step are ready; returns the seconds from process start to the first such call."""
         if self.seconds_to_first_step is None:
             self.seconds_to_first_step = self._clock() - self._began
         return self.seconds_to_first_step
 
-    def _turn_to(self, parts: list[str]) -> None:
+    def _enter_phases(self, phases: list[str]) -> None:
         now = self._clock()
-        self._host.append(_Interval(self._since, now, self._parts[-1]))
-        self._since, self._parts = now, parts
+        self._host.append(_Interval(self._since, now, self._phases[-1]))
+        self._since, self._phases = now, phases
 
     def _watch(self) -> None:
-        """Notes when each step's results are ready, in order."""
+        """Records when the results of each step are ready, in dispatch order. Runs in its own thread."""
         while (totals := self._results.get()) is not None:
-            with contextlib.suppress(Exception):  # who fetches them meets it, too
+            with contextlib.suppress(Exception):  # the training loop gets the same error when it fetches the totals
                 jax.block_until_ready(totals)
             del totals
             with self._lock:
                 now = self._clock()
-                start = max(self._begun.popleft(), self._free)
+                start = max(self._dispatched.popleft(), self._idle_since)
                 self._busy.append(_Interval(start, now, "step"))
-                self._free = now
+                self._idle_since = now
             self.mark_first_step()
 
 
-def _shared_out(host: list[_Interval], busy: list[_Interval]) -> Iterator[tuple[str, float]]:
-    """The seconds of each interval of the host: those in which the devices were busy are theirs."""
+def _attribute(host: list[_Interval], busy: list[_Interval]) -> Iterator[tuple[str, float]]:
+    """Splits each interval of the host into seconds of 'step', when the devices were busy, and of its own phase."""
     later = deque(busy)
-    for start, end, part in host:
-        taken = 0.0
+    for start, end, phase in host:
+        overlap = 0.0
         while later and later[0].start < end:
-            taken += max(0.0, min(end, later[0].end) - max(start, later[0].start))
+            overlap += max(0.0, min(end, later[0].end) - max(start, later[0].start))
             if later[0].end > end:
                 break
             later.popleft()
-        yield "step", taken
-        yield part, end - start - taken
+        yield "step", overlap
+        yield phase, end - start - overlap
 
 
 def process_age() -> float:
-    """Seconds since the system made this process, to a hundredth; where it does not say, as outside Linux, 0."""
+    """Returns the seconds since this process started, to a hundredth; 0 where /proc is missing (outside Linux)."""
     try:
-        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()  # the name before it may hold anything
-        started = int(fields[19]) / os.sysconf("SC_CLK_TCK")  # proc(5): field 22, in ticks since the system's start
+        # The executable's name, the field before ')', may contain spaces and parentheses.
+        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        started = int(fields[19]) / os.sysconf("SC_CLK_TCK")  # proc(5): field 22, clock ticks from boot to start
         return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - started)
     except (OSError, AttributeError, ValueError):
         return 0.0

@@ -1,7 +1,6 @@
-"""The work directory: what a run leaves behind, and the check that it is the same run that goes on."""
+"""The work directory of a run: its paths, its JSON files, and the check that a continued run has the same config."""
 
 import contextlib
-import json
 import os
 import secrets
 from collections.abc import Iterator, Sequence
@@ -10,39 +9,40 @@ from typing import Any
 
 from resnet_jax.data.class_names import check_same
 from resnet_jax.errors import UsageError
-from resnet_jax.files import locked
+from resnet_jax.files import locked, read_json, write_json
 from resnet_jax.nested import difference, flatten
 
-FINISHED = ("completed", "stop_at", "max_steps")  # stop reasons of runs that need no continuing
+FINISHED = ("completed", "stop_at", "max_steps")  # values of `stop_reason` of runs that are finished
 
 
 class Workdir:
-    """Paths and JSON files of one run. Writing is for process 0 alone."""
+    """The paths and JSON files of one run. Only process 0 writes."""
 
     def __init__(self, path: str | os.PathLike):
         if "://" in str(path):
-            raise UsageError(f"work directory {path} is no local path: mount the bucket, and name the mount")
+            raise UsageError(f"work directory {path} is not a local path: mount the bucket and pass its mount point")
         self.path = Path(path).expanduser().resolve()
         self.checkpoints = self.path / "checkpoints"
         self.metrics = self.path / "metrics.jsonl"
         self.log = self.path / "train.log"
         self.result = self.path / "result.json"
         self.report = self.path / "report.png"
-        self.evaluations = self.path / "evaluations"  # a directory each (`certificate.py`)
+        self.evaluations = self.path / "evaluations"  # one directory for each use of --mode=eval
         self._config = self.path / "config.json"
         self.bad_examples = self.path / "bad_examples.jsonl"
         self._run = self.path / "run.json"
         self._classes = self.path / "classes.json"
 
     def lock(self, *, patience: float = 0.0) -> contextlib.AbstractContextManager[None]:
-        """Makes the directory and keeps other processes out of it meanwhile; arguments and errors as of `locked`."""
+        """Creates the directory and locks it against other processes inside the `with` block; see `files.locked`."""
         what = f"work directory {self.path}"
         return locked(self.path / ".lock", what=what, cure="name another with --workdir=DIR", patience=patience)
 
     @contextlib.contextmanager
-    def sign(self) -> Iterator[str]:
-        """Puts up a sign that other processes can look for meanwhile; its name."""
-        name = f".sign-{secrets.token_hex(8)}"  # never looked for before: a network file system does not say no
+    def marker(self) -> Iterator[str]:
+        """Creates a marker file for the duration of the `with` block; yields its name, for `has_marker`."""
+        # A new name each time: network file systems cache that a file does not exist.
+        name = f".sign-{secrets.token_hex(8)}"
         path = self.path / name
         path.touch()
         try:
@@ -50,27 +50,27 @@ class Workdir:
         finally:
             path.unlink(missing_ok=True)
 
-    def shows(self, sign: str) -> bool:
-        """Whether the sign is up here."""
-        return (self.path / sign).exists()
+    def has_marker(self, name: str) -> bool:
+        """Whether this process sees the marker file that another one created: whether they share the directory."""
+        return (self.path / name).exists()
 
     def check(
         self, settings: dict[str, Any], *, may_change: tuple[str, ...], defaults: dict[str, Any] | None = None
     ) -> None:
-        """Makes sure that a run of `settings` can be started or continued here; writes nothing.
+        """Checks that a run of `settings` can be started or continued here; writes nothing.
 
         Args:
           settings: the resolved config, nested dicts of JSON values.
-          may_change: dotted keys, or beginnings of them, in which a continued run may differ.
-          defaults: of all keys, nested as `settings`: what a run had that was begun before a key was there. None: such
-            a key is a difference.
+          may_change: dotted keys, or whole sections, that may differ from those of the run in this directory.
+          defaults: default of every key, nested as `settings`; used for keys that were added to the project after
+            the run was started. None treats such keys as differences.
 
         Raises:
-          UsageError: it holds a run of another config.
+          UsageError: the directory holds a run of another config.
         """
-        if self._holds_checkpoints():  # without any, there is nothing to spoil
-            there = _read_json(self._config, cure="name another --workdir")
-            changes = difference(flatten(defaults or {}) | flatten(there), settings, ignore=may_change)
+        if self._holds_checkpoints():  # without checkpoints there is nothing to continue
+            stored = read_json(self._config, cure="name another --workdir")
+            changes = difference(flatten(defaults or {}) | flatten(stored), settings, ignore=may_change)
             if changes:
                 raise UsageError(
                     f"work directory {self.path} holds a run of another config ({'; '.join(changes)}): "
@@ -78,75 +78,48 @@ class Workdir:
                 )
 
     def must_hold_a_run(self) -> None:
-        """Raises UsageError if no run was ever started here."""
+        """Raises UsageError if no run was started here."""
         if not self._config.exists():
-            raise UsageError(f"work directory {self.path} holds no run: name that of one with --workdir=DIR")
+            raise UsageError(f"work directory {self.path} holds no run: name the directory of a run with --workdir=DIR")
 
     def check_classes(self, class_names: Sequence[str]) -> None:
-        """Raises UsageError if the run here has other classes than `class_names`, those of the data."""
+        """Raises UsageError if the class names of the run here differ from `class_names`, those of the data."""
         if self._classes.exists() and self._holds_checkpoints():
-            there = _read_json(self._classes, cure="name another --workdir")
-            check_same(there, class_names, owner=f"the run in {self.path}")
+            stored = read_json(self._classes, cure="name another --workdir")
+            check_same(stored, class_names, owner=f"the run in {self.path}")
 
     def record_start(self, settings: dict[str, Any], start: dict[str, Any], *, class_names: Sequence[str]) -> None:
-        """Writes `config.json` and `classes.json`, and adds `start` (versions, devices, command) to `run.json`.
+        """Writes `config.json` and `classes.json`, appends `start` to `run.json`, and removes an earlier `result.json`.
 
-        The result of an earlier start goes: a run under way has none.
+        Args:
+          settings: the resolved config.
+          start: JSON values of `provenance.describe_start`.
+          class_names: names of the classes, in the order of the outputs.
         """
         self.result.unlink(missing_ok=True)
-        self._write(self._config, settings)
-        self._write(self._classes, list(class_names))
-        starts = _read_json(self._run, cure="remove it")["starts"] if self._run.exists() else []
-        self._write(self._run, {"starts": [*starts, start]})
+        write_json(self._config, settings)
+        write_json(self._classes, list(class_names))
+        starts = read_json(self._run, cure="remove it")["starts"] if self._run.exists() else []
+        write_json(self._run, {"starts": [*starts, start]})
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Writes `result.json`."""
-        self._write(self.result, result)
+        write_json(self.result, result)
 
     def finished(self, settings: dict[str, Any]) -> dict[str, Any] | None:
-        """The result of a run that needs no continuing under `settings`; None if there is no such run here."""
-        result = _read_json(self.result, cure="remove it and run again") if self.result.exists() else None
+        """Returns the result of the run here if it is finished under `settings`, else None.
+
+        A run that ended at `train.max_steps` or `eval.stop_at` is not finished if that key has changed since.
+        """
+        result = read_json(self.result, cure="remove it and run again") if self.result.exists() else None
         if result is None or result["stop_reason"] not in FINISHED:
             return None
         if result["stop_reason"] == "completed":
             return result
         limits = {"max_steps": ("train", "max_steps"), "stop_at": ("eval", "stop_at")}
         section, key = limits[result["stop_reason"]]
-        there = _read_json(self._config, cure="name another --workdir")
-        return result if there[section].get(key) == settings[section].get(key) else None
-
-    def forget_metrics_after(self, step: int) -> None:
-        """Drops the lines of `metrics.jsonl` past `step`: the continued run writes them anew."""
-        if not self.metrics.exists():
-            return
-        lines = self.metrics.read_text().splitlines()
-        kept = [line for line in lines if (record := _parse(line)) is not None and record["step"] <= step]
-        if len(kept) < len(lines):
-            self._replace(self.metrics, "".join(line + "\n" for line in kept))
+        stored = read_json(self._config, cure="name another --workdir")
+        return result if stored[section].get(key) == settings[section].get(key) else None
 
     def _holds_checkpoints(self) -> bool:
         return self._config.exists() and any(step.name.isdigit() for step in self.checkpoints.glob("*"))
-
-    def _write(self, path: Path, content: dict[str, Any] | list[str]) -> None:
-        self._replace(path, json.dumps(content, indent=2) + "\n")
-
-    def _replace(self, path: Path, text: str) -> None:
-        """Writes a file so that a reader, or a kill, finds the old or the new one, never half of it."""
-        part = path.with_name(path.name + ".part")
-        part.write_text(text)
-        part.replace(path)
-
-
-def _parse(line: str) -> dict[str, Any] | None:
-    """A line of metrics, or None if a kill cut it short."""
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError:
-        return None
-
-
-def _read_json(path: Path, *, cure: str) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise UsageError(f"{path} cannot be read ({error}): {cure}") from None

@@ -1,4 +1,4 @@
-"""Where metrics go: `metrics.jsonl` always, TensorBoard through CLU where TensorFlow is installed."""
+"""Writes metrics to `metrics.jsonl` and, where TensorFlow is installed, to TensorBoard through CLU."""
 
 import importlib.util
 import json
@@ -12,27 +12,27 @@ from typing import Any
 import numpy as np
 
 from resnet_jax.optional_tensorflow import import_tensorflow
-from resnet_jax.training import metrics
+from resnet_jax.text import json_numbers, labelled
 
 logger = logging.getLogger(__name__)
 
 
 class Writers:
-    """Writes the metrics of a run. A context manager: leaving it flushes. For process 0 alone."""
+    """Writes the metrics of a run, on process 0 only. A context manager: leaving it flushes and closes the files."""
 
     def __init__(self, lines: Path, *, tensorboard_dir: Path | None):
         """Opens the files.
 
         Args:
-          lines: the file that JSON lines are added to.
-          tensorboard_dir: where event files go; None: none are written.
+          lines: JSON Lines file to append to.
+          tensorboard_dir: directory for TensorBoard event files; None writes none.
         """
         self._lines = lines.open("a", buffering=1)
         self._tensorboard = _TensorBoard(tensorboard_dir) if tensorboard_dir and _tensorboard_installed() else None
 
     @property
     def shows_images(self) -> bool:
-        """Whether `images` does anything."""
+        """Whether `images` writes anything: only TensorBoard stores images."""
         return self._tensorboard is not None
 
     def __enter__(self) -> "Writers":
@@ -44,25 +44,25 @@ class Writers:
             self._tensorboard.close()
 
     def scalars(self, step: int, split: str, scalars: Mapping[str, float]) -> None:
-        """Writes one line; a number that is not finite becomes null, for JSON has no NaN."""
-        self._lines.write(json.dumps({"step": step, "split": split, **metrics.finite(scalars)}) + "\n")
+        """Writes the scalars of a split ('train' or 'eval') as one line; NaN and infinity become null."""
+        self._lines.write(json.dumps({"step": step, "split": split, **json_numbers(scalars)}) + "\n")
         if self._tensorboard:
             self._tensorboard.write("write_scalars", step, {f"{split}/{name}": v for name, v in scalars.items()})
 
     def hyperparameters(self, values: Mapping[str, Any]) -> None:
-        """Writes a flat dict of settings to TensorBoard's HPARAMS tab."""
+        """Writes settings by dotted key to TensorBoard's HPARAMS tab."""
         if self._tensorboard:
             plain = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in values.items()}
             self._tensorboard.write("write_hparams", plain)
 
     def images(self, step: int, name: str, images: np.ndarray) -> None:
-        """Writes [N, H, W, 3] uint8 to TensorBoard."""
+        """Writes images [N, H, W, 3] uint8 to TensorBoard."""
         if self._tensorboard:
             self._tensorboard.write("write_images", step, {name: images})
 
 
 class _TensorBoard:
-    """CLU's summary writer in a thread of its own: TensorFlow loads while XLA compiles, and no step waits."""
+    """CLU's summary writer in its own thread, so that loading TensorFlow overlaps compilation and no step waits."""
 
     def __init__(self, directory: Path):
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tensorboard")
@@ -70,12 +70,12 @@ class _TensorBoard:
         self._writes: list[Future] = []
 
     def write(self, method: str, *values: Any) -> None:
-        """Calls a method of the writer later. Raises what an earlier call raised."""
+        """Schedules a call of a method of the writer. Raises the error of an earlier call, if one failed."""
         self._check(wait=False)
         self._writes.append(self._thread.submit(lambda: getattr(self._writer.result(), method)(*values)))
 
     def close(self) -> None:
-        """Waits for all that was written. Raises what a call raised."""
+        """Waits for all scheduled calls and closes the files. Raises the error of a call that failed."""
         try:
             self.write("flush")
             self._check(wait=True)
@@ -93,7 +93,8 @@ class _TensorBoard:
 def _tensorboard_installed() -> bool:
     missing = [name for name in ("tensorflow", "tensorboard") if importlib.util.find_spec(name) is None]
     if missing:
-        logger.info("tensorboard  no event files: %s not installed (pip install -e '.[tensorboard]')", missing[0])
+        cure = "pip install -e '.[tensorboard]'"
+        logger.info(labelled("tensorboard", f"no event files: {missing[0]} not installed ({cure})"))
     return not missing
 
 

@@ -4,11 +4,11 @@ from resnet_jax.reporting.bottleneck import advice, shares_line, time_table
 from resnet_jax.reporting.time_accounting import PHASES
 
 
-def seconds(**parts):
-    return dict.fromkeys(PHASES, 0.0) | parts
+def seconds(**phases):
+    return dict.fromkeys(PHASES, 0.0) | phases
 
 
-def test_the_table_adds_up_and_leaves_out_what_took_nothing():
+def test_the_table_adds_up_and_leaves_out_negligible_phases():
     lines = time_table(seconds(step=3500.0, input=100.0, checkpoint=0.1, eval=125.0) | {"total": 3725.1})
     assert lines == [
         "time         step         58:20   94.0 %",
@@ -19,7 +19,7 @@ def test_the_table_adds_up_and_leaves_out_what_took_nothing():
     assert time_table(seconds()) == []
 
 
-def test_shares_in_the_order_of_the_parts():
+def test_shares_in_the_order_of_the_phases():
     shares = {"eval": 0.012, "step": 0.93, "input": 0.04, "host": 0.014, "checkpoint": 0.004}
     assert shares_line(shares) == "step 93 % input 4 % host 1 % eval 1 %"
     assert shares_line({}) == ""
@@ -46,14 +46,14 @@ FEW = {"num_workers": 0, "num_threads": 4, "cores": 16}
         ({"step": 50, "input": 20, "host": 30}, FEW, ["Host-bound", "30 %"]),
     ],
 )
-def test_what_limits_the_run_and_what_helps(spent, machine, expected):
-    words = advice(seconds(**spent, eval=1000.0, compile=1000.0), **machine)
-    assert words.endswith("(docs/performance.md)") and "\n" not in words
-    assert all(part in words for part in expected)
+def test_advice_names_the_bottleneck_and_its_cure(spent, machine, expected):
+    found = advice(seconds(**spent, eval=1000.0, compile=1000.0), **machine)
+    assert found.endswith("(docs/performance.md)") and "\n" not in found
+    assert all(text in found for text in expected)
 
 
 @pytest.mark.parametrize(
     "spent", [{"step": 91, "input": 9}, {"step": 81, "host": 19}, {"eval": 5}, {"step": 1, "input": 0.9}]
 )
-def test_nothing_is_said_of_a_run_that_nothing_holds_up(spent):
+def test_there_is_no_advice_without_a_bottleneck(spent):
     assert advice(seconds(**spent), **FEW) is None

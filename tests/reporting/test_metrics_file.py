@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 
-from resnet_jax.reporting.report_picture import read_columns
+from resnet_jax.reporting.metrics_file import drop_lines_after, read_columns
 
 
 def test_columns_of_each_split(tmp_path):
@@ -24,13 +24,22 @@ def test_columns_of_each_split(tmp_path):
     np.testing.assert_array_equal(columns["train"]["mfu"], [0.3, np.nan])
 
 
-def test_what_was_cut_short_is_left_out(tmp_path):
+def test_incomplete_lines_are_skipped(tmp_path):
     whole = '{"step": 1, "split": "train", "loss": 1.0}\n'
     for end in ('{"step": 2, "split": "tr', "\x00\x00\x00", "2", "", "\n", b"\xff".decode("latin-1")):
         (tmp_path / "m").write_bytes((whole + end).encode("latin-1"))
         assert read_columns(tmp_path / "m")["train"]["step"].tolist() == [1.0]
 
 
-def test_nothing_yet(tmp_path):
+def test_an_empty_file_has_no_columns(tmp_path):
     (tmp_path / "m").touch()
     assert read_columns(tmp_path / "m") == {}
+
+
+def test_lines_after_a_step_are_dropped_and_so_is_an_incomplete_line(tmp_path):
+    path = tmp_path / "m"
+    drop_lines_after(path, 5)
+    assert not path.exists()
+    path.write_text('{"step": 5, "a": 1}\n{"step": 6}\n{"step": 5, "b": 2}\n{"st')
+    drop_lines_after(path, 5)
+    assert path.read_text() == '{"step": 5, "a": 1}\n{"step": 5, "b": 2}\n'

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import jax
 
+import resnet_jax
 from resnet_jax.reporting import provenance
+from tests.paths import ROOT
 
 
 def test_a_start_is_described_in_json_values():
@@ -24,3 +26,12 @@ def test_the_commit_is_that_of_this_repository():
         assert commit is None
     else:
         assert commit.removesuffix("-dirty") == head.stdout.strip()
+
+
+def test_a_wheel_inside_another_repository_has_no_commit(monkeypatch):
+    monkeypatch.setattr(provenance, "_ROOT", ROOT / "docs")  # as site-packages in a .venv of somebody's repository
+    assert provenance.describe_start(0)["git_commit"] is None
+
+
+def test_the_version_of_the_package_needs_no_installation():
+    assert provenance.versions()["resnet_jax"] == resnet_jax.__version__

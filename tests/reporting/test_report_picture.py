@@ -8,7 +8,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from resnet_jax.reporting.report_picture import _PHASE_COLORS, _windows, draw
+from resnet_jax.checkpoints.retention import Retention
+from resnet_jax.reporting.report_picture import _PHASE_COLORS, _windows, write_report
 from resnet_jax.reporting.time_accounting import PHASES
 
 
@@ -23,8 +24,9 @@ def train_line(number, last, **changes):
         "epoch": number / 7,
         "images_per_second": 1000.0 + number,
         "mfu": 0.3,
+        "hfu": 0.35,
         "seconds": float(number),
-        **{f"share_{part}": share for part, share in shares.items()},
+        **{f"share_{phase}": share for phase, share in shares.items()},
         **changes,
     }
 
@@ -35,13 +37,14 @@ def lines(count, **changes):
 
 
 def older(line):
-    """As it was before there was a accounting."""
-    return {name: value for name, value in line.items() if name not in ("seconds", "mfu") and "share" not in name}
+    """A line as versions before the time accounting wrote it."""
+    newer = ("seconds", "mfu", "hfu", "share")
+    return {name: value for name, value in line.items() if not name.startswith(newer)}
 
 
 def drawn(tmp_path, records, title="a run"):
     (tmp_path / "m").write_text("".join(json.dumps(record) + "\n" for record in records) + '{"step')
-    draw(tmp_path / "m", tmp_path / "report.png", title=title)
+    write_report(tmp_path / "m", tmp_path / "report.png", title=title)
     assert {path.name for path in tmp_path.iterdir()} == {"m", "report.png"}
     return Image.open(tmp_path / "report.png").convert("RGB")
 
@@ -54,7 +57,7 @@ def drawn(tmp_path, records, title="a run"):
         lines(1)[:1],
         lines(1)[1:],
         [lines(1)[1] | {"step": 0}],
-        lines(4, loss=None, images_per_second=None, mfu=None),
+        lines(4, loss=None, images_per_second=None, mfu=None, hfu=None),
         lines(6, top1=None)[:-1],
         [*map(older, lines(5)[:-1]), *lines(9)[5:]],
         [*map(older, lines(5))],
@@ -68,15 +71,15 @@ def test_any_metrics_can_be_drawn_without_a_warning(tmp_path, records):
     assert (tmp_path / "report.png").stat().st_size < 500_000
 
 
-def test_the_accounting_is_drawn_in_its_colors_by_its_shares(tmp_path):
+def test_each_phase_is_plotted_in_its_color_by_its_share(tmp_path):
     pixels = np.asarray(drawn(tmp_path, lines(3)))[1222:1528, 109:946]  # inside the last panel
-    for part, color in _PHASE_COLORS.items():
+    for phase, color in _PHASE_COLORS.items():
         rgb = [int(color[k : k + 2], 16) for k in (1, 3, 5)]
         share = (pixels == rgb).all(axis=-1).mean()
-        assert share == pytest.approx({"step": 0.75, "input": 0.25}.get(part, 0.0), abs=0.03), part
+        assert share == pytest.approx({"step": 0.75, "input": 0.25}.get(phase, 0.0), abs=0.03), phase
 
 
-def test_every_part_of_the_accounting_has_a_color_of_its_own():
+def test_every_phase_has_its_own_color():
     assert set(_PHASE_COLORS) == set(PHASES) and len(set(_PHASE_COLORS.values())) == len(PHASES)
 
 
@@ -100,15 +103,17 @@ def test_many_windows_are_taken_together_by_their_seconds():
     assert shares[list(_PHASE_COLORS).index("step")][0] == pytest.approx((1.0 + 5.0) / 8)
 
 
-def test_the_best_evaluation_is_named(tmp_path, monkeypatch):
+def test_the_last_of_equally_good_evaluations_is_named_best(tmp_path, monkeypatch):
     figures = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: (figures.append(figure), path.touch()))
     tops = (0.5, None, 0.75, 0.75, 0.6)
     records = [{"step": 1000 * k, "split": "eval", "loss": 1.0, "top1": top, "count": 9} for k, top in enumerate(tops)]
     (tmp_path / "m").write_text("".join(json.dumps(record) + "\n" for record in records))
-    draw(tmp_path / "m", tmp_path / "report.png", title="a run")
+    write_report(tmp_path / "m", tmp_path / "report.png", title="a run")
     words = [text.get_text() for text in figures[0].axes[1].get_legend().get_texts()]
-    assert words == ["evaluation", "best: 75.00 %\nat step 2,000"]
+    assert words == ["evaluation", "best: 75.00 %\nat step 3,000"]
+    kept = Retention({1000 * k: top for k, top in enumerate(tops)}, unreadable=(), keep_latest=1, keep_best=1)
+    assert kept.best == (3000, 0.75)  # the checkpoint that is kept as best, which `result.json` and the log name
 
 
 @pytest.mark.parametrize("title", ["$x$ $\\frac$ 猫 two\nlines \udcff \x00", ""])
@@ -126,7 +131,7 @@ def test_a_full_disk_leaves_the_old_picture(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Figure, "savefig", full)
     with pytest.raises(OSError, match="No space left"):
-        draw(tmp_path / "m", tmp_path / "report.png", title="a run")
+        write_report(tmp_path / "m", tmp_path / "report.png", title="a run")
     assert (tmp_path / "report.png").read_bytes() == before
     assert not (tmp_path / "report.png.part").exists()
 

@@ -7,11 +7,13 @@ import pytest
 from resnet_jax.errors import NonFiniteError
 from resnet_jax.reporting.bottleneck import duration
 from resnet_jax.reporting.progress import Progress
-from resnet_jax.reporting.run_log import Machine, RunLog
+from resnet_jax.reporting.run_log import Machine, RunLog, StepFlops
 from resnet_jax.reporting.time_accounting import PHASES, TRAINING, TimeAccounting
 from resnet_jax.reporting.writers import Writers
 from resnet_jax.training.loss_scale import LossScale
 from resnet_jax.training.metrics import StepTotals, Totals
+
+FLOPS = StepFlops(model=1e9, hardware=1.25e9)
 
 
 def totals(loss=1.0, grad_norm=2.0, top1=3):
@@ -47,7 +49,7 @@ def lines(opened):
 def test_a_window_is_the_mean_over_its_examples(open_log):
     log = open_log()
     for step, loss in enumerate([1.0, 2.0, 6.0, 5.0], start=1):
-        log.add(step, totals(loss=loss, grad_norm=loss), flops=1e9)
+        log.add(step, totals(loss=loss, grad_norm=loss), flops=FLOPS)
     (line,) = lines(open_log)
     assert (line["step"], line["split"], line["loss"], line["grad_norm"]) == (3, "train", 3.0, 3.0)
     assert (line["top1"], line["top5"], line["lr"], line["epoch"]) == (0.375, 0.5, pytest.approx(0.1), 1.5)
@@ -57,21 +59,22 @@ def test_a_window_is_the_mean_over_its_examples(open_log):
 def test_a_window_says_how_fast_it_was_and_where_its_time_went(open_log):
     log = open_log()
     for step in (1, 2, 3):
-        log.add(step, totals(), flops=1e9)
+        log.add(step, totals(), flops=FLOPS)
     (line,) = lines(open_log)
     shares = {name: value for name, value in line.items() if name.startswith("share_")}
-    assert tuple(shares) == tuple(f"share_{part}" for part in PHASES)
+    assert tuple(shares) == tuple(f"share_{phase}" for phase in PHASES)
     assert sum(shares.values()) == pytest.approx(1.0)
-    trained = line["seconds"] * sum(shares[f"share_{part}"] for part in TRAINING)
+    trained = line["seconds"] * sum(shares[f"share_{phase}"] for phase in TRAINING)
     assert line["images_per_second"] == pytest.approx(24 / trained)
     assert line["images_per_second_per_device"] == pytest.approx(12 / trained)
     assert line["mfu"] == pytest.approx(3e9 / trained / 1e12)
+    assert line["hfu"] == pytest.approx(1.25 * line["mfu"])
 
 
 def test_the_last_window_is_reported_full_or_not(open_log):
     log = open_log()
     for step in range(1, 8):
-        log.add(step, totals(), flops=1e9)
+        log.add(step, totals(), flops=FLOPS)
     assert [line["step"] for line in lines(open_log)] == [3, 6, 7]
     log.finish()
     assert len(lines(open_log)) == 3
@@ -79,7 +82,7 @@ def test_the_last_window_is_reported_full_or_not(open_log):
 
 def test_a_stopped_run_reports_what_it_has(open_log):
     log = open_log()
-    log.add(1, totals(loss=4.0), flops=1e9)
+    log.add(1, totals(loss=4.0), flops=FLOPS)
     log.finish()
     assert [(line["step"], line["loss"]) for line in lines(open_log)] == [(1, 4.0)]
 
@@ -89,7 +92,7 @@ def test_a_stopped_run_reports_what_it_has(open_log):
 )
 def test_what_is_not_finite_names_the_step(open_log, bad):
     with pytest.raises(NonFiniteError, match="^step 5: loss "):
-        open_log().add(5, totals(**bad), flops=1e9)
+        open_log().add(5, totals(**bad), flops=FLOPS)
 
 
 def test_evaluations_are_written_with_their_count(open_log):
@@ -103,7 +106,7 @@ def test_duration(seconds, text):
     assert duration(seconds) == text
 
 
-def left_out(skipped):
+def skipped_update(skipped):
     return StepTotals(
         examples=Totals(count=np.int32(0), top1=np.int32(0), top5=np.int32(0), loss=np.float32(0)),
         grad_norm=np.float32(0),
@@ -112,11 +115,11 @@ def left_out(skipped):
     )
 
 
-def test_updates_that_were_left_out_count_for_nothing_and_are_counted(open_log):
+def test_skipped_updates_are_counted_and_do_not_enter_the_means(open_log):
     log = open_log()
-    log.add(1, totals(loss=2.0, grad_norm=6.0), flops=1e9)
-    log.add(2, left_out(1), flops=1e9)
-    log.add(3, left_out(2), flops=1e9)
+    log.add(1, totals(loss=2.0, grad_norm=6.0), flops=FLOPS)
+    log.add(2, skipped_update(1), flops=FLOPS)
+    log.add(3, skipped_update(2), flops=FLOPS)
     (line,) = lines(open_log)
     assert (line["loss"], line["grad_norm"], line["skipped_steps"], line["loss_scale"]) == (2.0, 6.0, 2, 4.0)
 
@@ -124,13 +127,13 @@ def test_updates_that_were_left_out_count_for_nothing_and_are_counted(open_log):
 def test_a_window_without_updates_has_no_loss(open_log):
     log = open_log()
     for step in (1, 2, 3):
-        log.add(step, left_out(step), flops=1e9)
+        log.add(step, skipped_update(step), flops=FLOPS)
     (line,) = lines(open_log)
     assert line["loss"] is None and line["grad_norm"] is None
 
 
-def test_too_many_in_a_row_end_the_run(open_log):
+def test_too_many_skipped_updates_in_a_row_end_the_run(open_log):
     log = open_log(total_steps=100)
     with pytest.raises(NonFiniteError, match="step 50: 50 gradients in a row not finite, loss scale 4"):
         for step in range(1, 100):
-            log.add(step, left_out(step), flops=1e9)
+            log.add(step, skipped_update(step), flops=FLOPS)

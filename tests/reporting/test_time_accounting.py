@@ -1,12 +1,16 @@
 import threading
+import time
+from pathlib import Path
 
+import psutil
 import pytest
 
-from resnet_jax.reporting.time_accounting import PHASES, TRAINING, TimeAccounting
+from resnet_jax.reporting import time_accounting
+from resnet_jax.reporting.time_accounting import PHASES, TRAINING, TimeAccounting, process_age
 
 
 class Clock:
-    """Stands still until it is set."""
+    """A clock that shows what the test sets."""
 
     now = 0.0
 
@@ -15,7 +19,7 @@ class Clock:
 
 
 class Result:
-    """What a step returns: ready when it is told to be, at a time of the clock."""
+    """The result of a step; becomes ready when the test calls `ready`."""
 
     def __init__(self, clock):
         self._clock, self._ready, self.noted = clock, threading.Event(), threading.Event()
@@ -25,7 +29,7 @@ class Result:
         self._clock.now = self._at
 
     def ready(self, at):
-        """Returns when the accounting has taken note; time stands at `at` then."""
+        """Makes the result ready at time `at`; returns when the accounting has recorded it."""
         self._at = at
         self._ready.set()
         assert self.noted.wait(10)
@@ -43,7 +47,7 @@ def accounting(clock):
 
 
 def dispatch(accounting, clock):
-    """Hands a step to the devices; a probe behind it says when its end was noted."""
+    """Dispatches a step, and after it a probe that tells when the end of the step has been recorded."""
     result = Result(clock)
 
     class Probe:
@@ -52,16 +56,16 @@ def dispatch(accounting, clock):
 
     _, totals = accounting.step(lambda: (None, result))
     accounting._results.put(Probe())
-    accounting._begun.append(float("inf"))  # the probe's: it takes no time
+    accounting._dispatched.append(float("inf"))  # of the probe: it takes no time
     assert totals is result
     return result
 
 
 def spent(accounting):
-    return {part: seconds for part, seconds in accounting.seconds().items() if seconds}
+    return {phase: seconds for phase, seconds in accounting.seconds().items() if seconds}
 
 
-def test_what_the_host_is_at_is_measured_and_the_innermost_counts(accounting, clock):
+def test_phases_of_the_host_are_measured_and_the_innermost_takes_precedence(accounting, clock):
     with accounting.measure("start"):
         clock.now = 1.0
         with accounting.measure("compile"):
@@ -71,7 +75,7 @@ def test_what_the_host_is_at_is_measured_and_the_innermost_counts(accounting, cl
     assert spent(accounting) == {"import": 2.0, "start": 1.5, "compile": 3.0, "host": 0.5}
 
 
-def test_a_part_ends_with_an_error_too(accounting, clock):
+def test_a_phase_ends_with_an_error_too(accounting, clock):
     with pytest.raises(OSError, match="gone"), accounting.measure("checkpoint"):
         clock.now = 3.0
         raise OSError("gone")
@@ -79,7 +83,7 @@ def test_a_part_ends_with_an_error_too(accounting, clock):
     assert spent(accounting) == {"import": 2.0, "checkpoint": 3.0, "host": 1.0}
 
 
-def test_while_the_devices_work_time_is_theirs_whatever_the_host_waits_for(accounting, clock):
+def test_time_is_that_of_the_step_while_the_devices_are_busy_whatever_the_host_does(accounting, clock):
     step = dispatch(accounting, clock)
     with accounting.measure("input"):
         step.ready(at=3.0)
@@ -99,7 +103,7 @@ def test_waiting_for_items_is_measured_and_using_them_is_not(accounting, clock):
     assert spent(accounting) == {"import": 2.0, "input": 15.0, "host": 3.0}
 
 
-def test_a_step_under_way_is_divided_between_two_looks(accounting, clock):
+def test_a_running_step_is_divided_between_two_calls_of_seconds(accounting, clock):
     clock.now = 1.0
     step = dispatch(accounting, clock)
     clock.now = 4.0
@@ -110,7 +114,7 @@ def test_a_step_under_way_is_divided_between_two_looks(accounting, clock):
     assert spent(accounting) == {"import": 2.0, "host": 1.0 + 2.0, "step": 5.0}
 
 
-def test_a_step_that_fails_at_once_takes_nothing(accounting, clock):
+def test_a_step_that_fails_at_dispatch_takes_no_time(accounting, clock):
     def fail():
         clock.now = 1.0
         raise ValueError("no memory")
@@ -120,6 +124,22 @@ def test_a_step_that_fails_at_once_takes_nothing(accounting, clock):
     assert spent(accounting) == {"import": 2.0, "host": 1.0}
 
 
-def test_all_parts_are_named_and_rates_are_taken_over_some(accounting):
+def test_seconds_has_all_phases_and_training_is_some_of_them(accounting):
     assert tuple(accounting.seconds()) == PHASES
     assert set(TRAINING) < set(PHASES)
+
+
+def test_the_age_of_the_process_is_that_of_the_system():
+    assert process_age() == pytest.approx(time.time() - psutil.Process().create_time(), abs=1.0)
+
+
+def test_the_age_of_the_process_grows_with_the_clock():
+    before, start = process_age(), time.monotonic()
+    while time.monotonic() < start + 0.05:
+        pass
+    assert 0.04 < process_age() - before < 5.0
+
+
+def test_without_proc_the_age_of_the_process_is_0(monkeypatch):
+    monkeypatch.setattr(time_accounting, "Path", lambda path: Path("/nowhere" + path))
+    assert process_age() == 0.0
