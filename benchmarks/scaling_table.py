@@ -26,7 +26,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 _TOPOLOGIES = ("v5e:2x2", "v5e:4x4", "v5e:8x8", "v5e:16x16", "v6e:4x4", "v4:2x2x4")
 _HEADER = (
     *("topology", "devices", "batch", "GFLOP an image", "HBM an image", "memory", "all-reduces"),
-    *("least ms: FLOPs", "HBM", "links", "images/s at most", "MFU at most"),
+    *("least ms: FLOPs", "HBM", "links", "images/s at most", "HFU at most"),
 )
 
 
@@ -92,7 +92,7 @@ def _cells(plan: dict[str, Any]) -> tuple[str, ...]:
         f"{reduced['count']} of {reduced['bytes'] / 1e6:.1f} MB",
         *(_milliseconds(least[what]) for what in ("flops", "hbm", "links")),
         f"{plan['images_per_second_bound']:,.0f}",
-        f"{plan['mfu_bound']:.1%}".replace("%", " %"),
+        f"{plan['hfu_bound']:.1%}".replace("%", " %"),
     )
 
 

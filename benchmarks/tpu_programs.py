@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def measure(compiled: Compiled, mesh: Mesh, images: int) -> dict[str, Any]:
     """The figures of a program; bytes and FLOPs an image, of so many a chip."""
-    cost, traffic = program_cost(compiled, parts=1), hbm_traffic(compiled.as_text() or "")
+    cost, traffic = program_cost(compiled, num_microbatches=1), hbm_traffic(compiled.as_text() or "")
     peaks = PEAKS[mesh.devices.flat[0].device_kind]
     reduced = cost.collectives.get("all-reduce")
     return {

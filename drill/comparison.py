@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-_SPEEDS = ("images_per_second", "mfu", "seconds", "share_")  # what may differ in a line of metrics begins so
+_SPEEDS = ("images_per_second", "mfu", "hfu", "seconds", "share_")  # what may differ in a line of metrics begins so
 
 
 def read_state(workdir: Path, step: int) -> Any:

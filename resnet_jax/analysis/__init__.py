@@ -1,1 +1,1 @@
-"""What compiled programs cost, what devices can do, and how fast both are."""
+"""Costs of compiled programs, peaks of devices, and measurements of both."""

@@ -1,8 +1,8 @@
-"""What a compiled TPU program moves through the memory outside of the chip, read from its text.
+"""Counts the bytes that a compiled TPU program reads from and writes to HBM, from the text of the program.
 
-XLA's own 'bytes accessed' adds up what its operations read and write wherever that lies: a tensor that is copied into
-the memory on the chip beforehand counts three or four times, and again when it is used (docs/performance.md). Here it
-counts once, when it crosses the border.
+XLA's own 'bytes accessed' adds up the operands and results of all operations, in HBM or in on-chip memory (VMEM): a
+tensor that is prefetched into VMEM counts three or four times, and again when it is used (docs/performance.md). Here
+each transfer to or from HBM counts once.
 """
 
 import collections
@@ -12,38 +12,39 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 _BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f32": 4, "s32": 4, "u32": 4}
-_ARRAY = re.compile(r"(\w+)\[([\d,]*)\](?:\{([^}]*)\})?")  # as bf16[128,56,56,64]{0,3,2,1:T(8,128)(2,1)S(1)}
+# Matches e.g. bf16[128,56,56,64]{0,3,2,1:T(8,128)(2,1)S(1)}; S(1) marks VMEM.
+_ARRAY = re.compile(r"(\w+)\[([\d,]*)\](?:\{([^}]*)\})?")
 _INSTRUCTION = re.compile(r"\s*(?:ROOT )?%?([\w.\-]+) = (\(.*?\)|\S+) ([\w\-]+)\((.*)")
-_NOTHING_MOVES = {
+_NO_TRAFFIC = {
     *("parameter", "tuple", "get-tuple-element", "bitcast", "constant", "after-all", "opt-barrier"),
     *("while", "conditional", "call"),
 }
-_COPIES = {"copy-start", "slice-start"}  # by the DMA engines, while other operations go on
-_NAME_OF_NOTHING = "ConcatBitcast"  # of slices that were copied one after the other into one place
+_COPIES = {"copy-start", "slice-start"}  # asynchronous transfers by the DMA engines
+_CONCAT_BITCAST = "ConcatBitcast"  # joins slices that were copied into adjacent memory: moves nothing
 
 
 class Traffic(NamedTuple):
-    """Bytes that cross the border of the chip."""
+    """Bytes read from and written to HBM by one device in one call."""
 
-    operations: dict[str, int]  # by kind: convolutions forward and backward, the rest
-    copies: int
+    operations: dict[str, int]  # bytes by kind of operation, e.g. 'convolution backward'
+    copies: int  # bytes of asynchronous copies between HBM and VMEM
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """The sum of all bytes."""
         return sum(self.operations.values()) + self.copies
 
 
-def has_chip_memory(program: str) -> bool:
-    """Whether a program says what lies on the chip, as those of TPUs do."""
+def has_memory_spaces(program: str) -> bool:
+    """Whether the text of a program tells VMEM from HBM, as that of TPUs does."""
     return "S(1)}" in program
 
 
 def hbm_traffic(program: str) -> Traffic:
-    """Adds up the entry computation.
+    """Counts the traffic of the entry computation; the bodies of loops are not counted.
 
     Args:
-      program: optimised HLO of a TPU, as `Compiled.as_text()` gives it; loops are counted as nothing.
+      program: optimised HLO text of a TPU, from `Compiled.as_text()`.
     """
     bodies = _computations(program)
     shapes: dict[str, str] = {}
@@ -56,16 +57,16 @@ def hbm_traffic(program: str) -> Traffic:
         name, shape, kind, rest = match.groups()
         shapes[name] = shape
         if kind in _COPIES:
-            copies += _copied(shape)
-        elif kind not in _NOTHING_MOVES and not kind.endswith("-done") and _NAME_OF_NOTHING not in line:
+            copies += _copied_bytes(shape)
+        elif kind not in _NO_TRAFFIC and not kind.endswith("-done") and _CONCAT_BITCAST not in line:
             operands = re.findall(r"%([\w.\-]+)", rest.split("), ", 1)[0])
-            moved = _outside(shape) + sum(_outside(shapes.get(operand, "")) for operand in operands)
+            moved = _hbm_bytes(shape) + sum(_hbm_bytes(shapes.get(operand, "")) for operand in operands)
             operations[_kind(kind, line, bodies)] += moved
     return Traffic(dict(operations.most_common()), copies)
 
 
 def _computations(program: str) -> dict[str, list[str]]:
-    """The lines of each computation by its name; the main one is 'ENTRY'."""
+    """Returns the lines of each computation by name; the entry computation is named 'ENTRY'."""
     found: dict[str, list[str]] = {}
     lines: list[str] = []
     for line in program.splitlines():
@@ -78,6 +79,7 @@ def _computations(program: str) -> dict[str, list[str]]:
 
 
 def _kind(kind: str, line: str, bodies: dict[str, list[str]]) -> str:
+    """Returns the opcode; for a fusion, what it contains and whether it belongs to the forward or backward pass."""
     if kind != "fusion":
         return kind
     called = re.search(r"calls=%?([\w.\-]+)", line)
@@ -87,18 +89,18 @@ def _kind(kind: str, line: str, bodies: dict[str, list[str]]) -> str:
 
 
 def _arrays(shape: str) -> Iterator[tuple[int, bool]]:
-    """Bytes of each array of a shape, and whether it lies on the chip."""
+    """Yields the bytes of each array of a shape, and whether it is in VMEM."""
     for kind, lengths, layout in _ARRAY.findall(shape):
         if kind in _BYTES:
             size = _BYTES[kind] * math.prod(int(length) for length in lengths.split(",") if length)
             yield size, "S(1)" in layout
 
 
-def _outside(shape: str) -> int:
-    return sum(size for size, on_chip in _arrays(shape) if not on_chip)
+def _hbm_bytes(shape: str) -> int:
+    return sum(size for size, in_vmem in _arrays(shape) if not in_vmem)
 
 
-def _copied(shape: str) -> int:
-    """Of (to, from, ...) or ((from), to, ...): what is copied is no larger than either side."""
-    (first, first_on_chip), (second, second_on_chip) = list(_arrays(shape))[:2]
-    return min(first, second) * ((not first_on_chip) + (not second_on_chip))
+def _copied_bytes(shape: str) -> int:
+    """Returns the HBM bytes of a copy of shape (to, from, ...) or ((from), to, ...); a slice is the smaller side."""
+    (first, first_in_vmem), (second, second_in_vmem) = list(_arrays(shape))[:2]
+    return min(first, second) * ((not first_in_vmem) + (not second_in_vmem))

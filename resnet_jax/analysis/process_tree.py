@@ -1,4 +1,4 @@
-"""The resources of a process and of all processes below it."""
+"""Measures CPU time and memory of this process and all its descendants."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -15,17 +15,17 @@ class ProcessTree:
         self._members = [self._root]
 
     def refresh(self) -> None:
-        """Finds the descendants there are now."""
+        """Finds the descendants that exist now."""
         self._members = [self._root, *self._root.children(recursive=True)]
 
     def cpu_seconds(self) -> float:
-        """User and system seconds of the living, and of the dead whose parents have waited for them."""
+        """Returns user and system seconds of the processes, and of ended ones that their parent has waited for."""
         self.refresh()
         times = self._of_each(psutil.Process.cpu_times)
         return sum(t.user + t.system + getattr(t, "children_user", 0) + getattr(t, "children_system", 0) for t in times)
 
     def rss(self) -> int:
-        """Bytes of memory of those found last; cheap enough for every batch."""
+        """Returns the resident set size in bytes of the processes that the last `refresh` found."""
         return sum(memory.rss for memory in self._of_each(psutil.Process.memory_info))
 
     def _of_each(self, read: Callable[[psutil.Process], Any]) -> Iterator[Any]:

@@ -1,35 +1,35 @@
-"""What a compiled program costs, as XLA says."""
+"""Reads FLOPs, memory traffic and collectives of a compiled program from XLA's analyses."""
 
 from typing import NamedTuple
 
 from jax.stages import Compiled
 
-from resnet_jax.analysis.hbm_traffic import has_chip_memory, hbm_traffic
+from resnet_jax.analysis.hbm_traffic import has_memory_spaces, hbm_traffic
 from resnet_jax.analysis.hlo_collectives import Collectives, find_collectives
 
 
 class ProgramCost(NamedTuple):
-    """What one device does in one call."""
+    """Costs of one call on one device."""
 
-    flops: float  # a multiplication and an addition are two
-    bytes_accessed: float  # read and written by operations, wherever that lies
-    hbm_bytes: float  # of these, what crosses the border of the chip; all, where the program does not say
-    peak_memory: int | None  # bytes of arguments, temporaries and results, where one is put in place of another once
-    collectives: dict[str, Collectives]
-
-
-def device_flops(compiled: Compiled, *, parts: int) -> float:
-    """The FLOPs of one device in one call; `parts` as in `program_cost`."""
-    return parts * (compiled.cost_analysis() or {"flops": 0.0})["flops"]
+    flops: float  # executed FLOPs; a multiply-accumulate counts as two
+    bytes_accessed: float  # bytes of operands and results of all operations, in any memory
+    hbm_bytes: float  # bytes read from and written to HBM; `bytes_accessed` where the program does not tell
+    peak_memory: int | None  # bytes of arguments, temporaries and results; donated arguments count once; None: unknown
+    collectives: dict[str, Collectives]  # by kind, e.g. 'all-reduce'
 
 
-def program_cost(compiled: Compiled, *, parts: int) -> ProgramCost:
-    """Reads XLA's own analysis.
+def hardware_flops(compiled: Compiled, *, num_microbatches: int) -> float:
+    """Returns the FLOPs that one device executes in one call; `num_microbatches` as in `program_cost`."""
+    return num_microbatches * (compiled.cost_analysis() or {"flops": 0.0})["flops"]
+
+
+def program_cost(compiled: Compiled, *, num_microbatches: int) -> ProgramCost:
+    """Reads XLA's cost and memory analyses of a training step.
 
     Args:
-      compiled: a training step.
-      parts: of the batch, that go through the network in a loop. XLA counts what is in a loop once; so here all is
-        taken that many times, the update of the weights too, which is a small share.
+      compiled: the training step.
+      num_microbatches: iterations of the loop of gradient accumulation. XLA counts the body of a loop once, so FLOPs
+        and bytes are multiplied by this number; the weight update, a few percent, is then counted too often.
     """
     analysis, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
     peak = memory and (
@@ -38,11 +38,11 @@ def program_cost(compiled: Compiled, *, parts: int) -> ProgramCost:
         + memory.output_size_in_bytes
         - memory.alias_size_in_bytes
     )
-    text, accessed = compiled.as_text() or "", parts * analysis["bytes accessed"]
+    text, accessed = compiled.as_text() or "", num_microbatches * analysis["bytes accessed"]
     return ProgramCost(
-        flops=device_flops(compiled, parts=parts),
+        flops=hardware_flops(compiled, num_microbatches=num_microbatches),
         bytes_accessed=accessed,
-        hbm_bytes=hbm_traffic(text).total if parts == 1 and has_chip_memory(text) else accessed,
+        hbm_bytes=hbm_traffic(text).total if num_microbatches == 1 and has_memory_spaces(text) else accessed,
         peak_memory=peak,
         collectives=find_collectives(text),
     )

@@ -1,4 +1,4 @@
-"""What devices can do at most, and what that says about the time of a program (Williams et al. 2009, 'Roofline')."""
+"""Peak rates of devices, and the lower bound they set on the time of a step (Williams et al. 2009, 'Roofline')."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -11,25 +11,25 @@ from resnet_jax.analysis.hlo_collectives import Collectives
 
 @dataclasses.dataclass(frozen=True)
 class Peaks:
-    """The figures of the data sheet for what JAX calls one device."""
+    """Data-sheet figures of what JAX calls one device."""
 
-    bf16_flops: float  # a second, of matrix units, dense; the same for float16
-    f32_flops: float  # of float32 convolutions as JAX makes them by default: bfloat16 on TPUs, TF32 on these GPUs
-    hbm_bytes_per_second: float
+    bf16_flops: float  # dense FLOPs per second of the matrix units in bfloat16 and float16
+    f32_flops: float  # the same for float32 at JAX's default precision: bfloat16 on TPUs, TF32 on these GPUs
+    hbm_bytes_per_second: float  # bandwidth of the device's memory
     memory: float  # bytes
-    link_bytes_per_second: float | None  # that leave it over all its links at once; None: the machine decides
+    link_bytes_per_second: float | None  # sent over all interconnect links together; None: depends on the machine
 
     def flops(self, dtype: str) -> float:
-        """A second, where activations are 'bfloat16', 'float16' or 'float32'."""
+        """Returns the peak FLOPs per second for activations of 'bfloat16', 'float16' or 'float32'."""
         return self.f32_flops if dtype == "float32" else self.bf16_flops
 
 
 _GIB = 2**30
 
 # TPUs: the pages 'TPU v3', 'TPU v4', 'TPU v5e', 'TPU v5p' and 'TPU v6e' of docs.cloud.google.com/tpu/docs; a v3 device
-# is one of a chip's two cores. Links: their 'interchip interconnect' in Gbps / 8; v4: 6 links of 50 GB/s (Jouppi et
-# al. 2023, arXiv 2304.01433); v3: not given there. GPUs: NVIDIA's data sheets of the A100, H100 and H200 (SXM), where
-# figures marked 'with sparsity' are halved.
+# is one of a chip's two cores. Links: 'interchip interconnect' of those pages in Gbps / 8; v4: 6 links of 50 GB/s
+# (Jouppi et al. 2023, arXiv 2304.01433); v3: not published there. GPUs: NVIDIA's data sheets of the A100, H100 and H200
+# (SXM); figures marked 'with sparsity' are halved.
 PEAKS: dict[str, Peaks] = {
     "TPU v3": Peaks(61.5e12, 61.5e12, 450e9, 16 * _GIB, None),
     "TPU v4": Peaks(275e12, 275e12, 1200e9, 32 * _GIB, 300e9),
@@ -42,17 +42,17 @@ PEAKS: dict[str, Peaks] = {
     "NVIDIA H200": Peaks(989.5e12, 494.7e12, 4800e9, 141e9, None),
 }
 
-# Names that libtpu has given the same devices.
+# Other names that libtpu gives the same devices.
 PEAKS |= {"TPU v5p": PEAKS["TPU v5"], "TPU v6e": PEAKS["TPU v6 lite"]}
 
 
 def peak_flops(device: jax.Device, dtype: str) -> float | None:
-    """FLOPs a second of a device; None: there are no figures of it."""
+    """Returns the peak FLOPs per second of a device; None if `PEAKS` does not list it."""
     peaks = PEAKS.get(device.device_kind)
     return peaks.flops(dtype) if peaks else None
 
 
-# What a device has to send at least for a byte of the result, where n devices take part.
+# Bytes that each of n devices sends at least, per byte of the result.
 _SENT = {
     "all-reduce": lambda n: 2 * (n - 1) / n,
     "all-gather": lambda n: (n - 1) / n,
@@ -61,37 +61,37 @@ _SENT = {
 }
 
 
-class StepTime(NamedTuple):
-    """The least seconds that a step takes for each thing it needs; the rest may go on meanwhile."""
+class StepTimeBounds(NamedTuple):
+    """Lower bounds in seconds on the time of a step from each resource, if all are used at the same time."""
 
-    flops: float
-    hbm: float
-    links: float | None  # None: unknown
+    flops: float  # executed FLOPs / peak FLOPs
+    hbm: float  # HBM bytes / HBM bandwidth
+    links: float | None  # bytes sent / interconnect bandwidth; None: unknown
 
     @property
     def bound(self) -> float:
-        """The least seconds that it takes."""
+        """The lower bound on the time of a step in seconds: the largest of the three."""
         return max(self.flops, self.hbm, self.links or 0.0)
 
     @property
-    def mfu_bound(self) -> float:
-        """The largest share of the peak FLOPs that can be reached, 0 to 1."""
+    def hfu_bound(self) -> float:
+        """The upper bound on hardware FLOPs utilisation, 0 to 1."""
         return self.flops / self.bound
 
 
-def least_time(
+def bound_step_time(
     peaks: Peaks, *, dtype: str, flops: float, hbm_bytes: float, collectives: Mapping[str, Collectives], devices: int
-) -> StepTime:
-    """The roofline of a step.
+) -> StepTimeBounds:
+    """Returns the roofline bounds of a step.
 
     Args:
-      peaks: of a device.
+      peaks: figures of one device.
       dtype: of the activations: 'bfloat16', 'float16' or 'float32'.
-      flops: on each device; a multiplication and an addition are two.
+      flops: executed by each device; a multiply-accumulate counts as two.
       hbm_bytes: read and written by each device.
-      collectives: of all devices together.
-      devices: how many.
+      collectives: operations of the program by kind.
+      devices: number of devices that take part in each collective.
     """
     sent = sum(size * _SENT.get(kind, lambda _: 1.0)(devices) for kind, (_, size) in collectives.items())
     links = None if peaks.link_bytes_per_second is None else sent / peaks.link_bytes_per_second
-    return StepTime(flops / peaks.flops(dtype), hbm_bytes / peaks.hbm_bytes_per_second, links)
+    return StepTimeBounds(flops / peaks.flops(dtype), hbm_bytes / peaks.hbm_bytes_per_second, links)

@@ -1,45 +1,45 @@
-"""What a run will evaluate and save, known before it starts."""
+"""Predicts the evaluations and checkpoints of a run before it starts."""
 
 from typing import NamedTuple
 
 import jax
 
-from resnet_jax.experiment import Experiment, Plan
+from resnet_jax.experiment import Experiment, Milestones
 
 
 class RunForecast(NamedTuple):
-    """What happens besides training, if no evaluation is good enough to end the run."""
+    """The evaluations and checkpoints of a whole run, if no evaluation ends it early (`eval.stop_at`)."""
 
-    evaluations: list[int]  # after how many steps
-    checkpoints: int  # how many are written
-    checkpoint_bytes: int  # of one, before compression
-    kept_checkpoints: int  # at most, at the end
+    evaluations: list[int]  # steps after which the run evaluates
+    checkpoints: int  # number of checkpoints written
+    checkpoint_bytes: int  # size of the arrays of one checkpoint, uncompressed
+    kept_checkpoints: int  # number of checkpoints on disk at the end, at most
 
 
 def make_forecast(experiment: Experiment) -> RunForecast:
-    """Looks ahead over a whole run; nothing is computed."""
-    plan = experiment.plan
-    evaluations = evaluation_steps(plan)
-    checkpoints = _count_checkpoints(plan, evaluations)
-    leaves = jax.tree.leaves(jax.eval_shape(experiment.init))
+    """Returns the forecast of a run; nothing is computed on the devices."""
+    milestones, reporting = experiment.milestones, experiment.reporting
+    evaluations = evaluation_steps(milestones)
+    checkpoints = _count_checkpoints(milestones, evaluations)
+    leaves = jax.tree.leaves(jax.eval_shape(experiment.computation.init))
     return RunForecast(
         evaluations=evaluations,
         checkpoints=checkpoints,
         checkpoint_bytes=sum(leaf.size * leaf.dtype.itemsize for leaf in leaves),
-        kept_checkpoints=min(checkpoints, sum(experiment.keep.values())),
+        kept_checkpoints=min(checkpoints, reporting.keep_latest + reporting.keep_best),
     )
 
 
-def evaluation_steps(plan: Plan) -> list[int]:
-    """All steps at which an evaluation is due, in order."""
-    # Of steps by the million only these can be; which of them are is for the plan alone to say.
-    count = int(plan.total_steps / plan.eval_every_steps) + 2
-    candidates = {0, plan.total_steps, *(round(k * plan.eval_every_steps) for k in range(1, count))}
-    return [step for step in sorted(candidates) if step <= plan.total_steps and plan.evaluation_due(step)]
+def evaluation_steps(milestones: Milestones) -> list[int]:
+    """Returns all steps at which an evaluation is due, in order."""
+    # Only multiples of the interval can be due; testing each of millions of steps would be slow.
+    count = int(milestones.total_steps / milestones.eval_every_steps) + 2
+    candidates = {0, milestones.total_steps, *(round(k * milestones.eval_every_steps) for k in range(1, count))}
+    return [step for step in sorted(candidates) if step <= milestones.total_steps and milestones.evaluation_due(step)]
 
 
-def _count_checkpoints(plan: Plan, evaluations: list[int]) -> int:
-    """Each evaluation is saved, and so is each step at which a checkpoint is due."""
-    every = plan.checkpoint_every_steps
-    others = plan.total_steps // every if every else 0
-    return others + sum(not plan.checkpoint_due(step) for step in evaluations)
+def _count_checkpoints(milestones: Milestones, evaluations: list[int]) -> int:
+    """Counts the steps at which an evaluation or a checkpoint is due: each evaluation is saved."""
+    every = milestones.checkpoint_every_steps
+    others = milestones.total_steps // every if every else 0
+    return others + sum(not milestones.checkpoint_due(step) for step in evaluations)

@@ -53,7 +53,7 @@ def test_batch_norm_in_groups_that_fit_a_device_exchanges_nothing_inside_the_net
         find_collectives(compile_train_step(build(tiny_config({"model.bn_group_size": size})), 12).as_text())
         for size in (6, None)
     )
-    state = jax.eval_shape(build(tiny_config()).init)
+    state = jax.eval_shape(build(tiny_config()).computation.init)
     summed = sum(leaf.size for leaf in jax.tree.leaves(state.variables)) + 4  # and loss, top-1, top-5, count
     # The norms that end a branch and its shortcut have the same gradient of their biases, which is summed once.
     twice = sum(block["shortcut_bn"]["bias"].size for block in state.params.values() if "shortcut_bn" in block)

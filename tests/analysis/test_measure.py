@@ -35,13 +35,13 @@ def tiny():
 
 
 def test_a_step_is_measured_without_any_of_the_data(tiny, monkeypatch):
-    monkeypatch.setattr(type(tiny.train_loader), "batch", None)
+    monkeypatch.setattr(type(tiny.data.train_loader), "batch", None)
     found = measure_step(tiny, WINDOWS)
     assert len(found["images_per_second"]["windows"]) == 3
     per_step, rate = found["milliseconds_per_step"]["median"], found["images_per_second"]["median"]
     assert rate == pytest.approx(48 / (per_step / 1000))
     assert found["programs_compiled_later"] == 0
-    assert found["mfu"] is None and found["share_of_bound"] is None  # nobody knows the peak of these devices
+    assert found["mfu"] is found["hfu"] is found["share_of_bound"] is None  # CPUs are not in PEAKS
 
 
 @pytest.mark.slow
@@ -58,8 +58,10 @@ def test_where_the_peak_is_known_so_is_the_share_of_it(tiny, monkeypatch):
 
     monkeypatch.setitem(step.PEAKS, "cpu", Peaks(1e12, 1e11, 1e10, 1e9, None))
     found = measure_step(tiny, WINDOWS)
-    flops_per_second = found["flops_per_image"] * found["images_per_second"]["median"]
-    assert found["mfu"] == pytest.approx(flops_per_second / 8 / 1e11)  # float32, eight devices
+    rate = found["images_per_second"]["median"]
+    for name, flops in (("mfu", "model_flops_per_image"), ("hfu", "flops_per_image")):
+        assert found[name] == pytest.approx(found[flops] * rate / 8 / 1e11)  # float32, eight devices
+    assert found["model_flops_per_image"] != found["flops_per_image"]
     assert found["share_of_bound"] == pytest.approx(
         found["images_per_second"]["median"] / found["images_per_second_bound"]
     )

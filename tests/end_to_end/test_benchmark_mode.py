@@ -54,4 +54,4 @@ def test_an_unknown_part_is_one_line_before_anything_is_measured(tmp_path, data_
 def test_a_run_that_cannot_start_says_why(tmp_path, data_dir):
     done = run(tmp_path / "run", data_dir, {"data.eval_split": "nothing", "benchmark.parts": "('first_step',)"})
     assert done.returncode == 2
-    assert done.stderr.startswith("error: a run that was to be timed ended with status 2: error: ")
+    assert done.stderr.startswith("error: the run to be timed ended with status 2 before its first step: error: ")

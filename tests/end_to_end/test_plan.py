@@ -60,7 +60,7 @@ def test_a_topology_that_there_is_not_is_one_line(data_dir):
     done = run_plan("configs/digits.py", {"plan.topology": "v5e:3x3"}, with_libtpu(environment(data_dir)))
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("error: config.plan.topology='v5e:3x3' is no topology (INVALID_ARGUMENT: ")
+    assert done.stderr.startswith("error: config.plan.topology='v5e:3x3' is not a topology (INVALID_ARGUMENT: ")
 
 
 @needs_libtpu

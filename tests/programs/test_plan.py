@@ -10,21 +10,22 @@ import pytest
 from resnet_jax.analysis import step_cost
 from resnet_jax.analysis.hlo_collectives import Collectives
 from resnet_jax.analysis.program_cost import ProgramCost, program_cost
-from resnet_jax.analysis.roofline import StepTime
+from resnet_jax.analysis.roofline import StepTimeBounds
 from resnet_jax.analysis.run_forecast import evaluation_steps, make_forecast
 from resnet_jax.analysis.step_cost import StepCost, scaled
 from resnet_jax.analysis.tpu_topology import topology_devices
 from resnet_jax.errors import UsageError
-from resnet_jax.experiment import Plan, build
+from resnet_jax.experiment import Milestones, build
 from resnet_jax.programs.plan import plan
 from tests.tiny import tiny_config
 
-NEEDS = StepCost(
+COST = StepCost(
     image_size=224,
     batch_size=512,
     devices=4,
     device_kind="TPU v5 lite",
     compile_seconds=80.0,
+    model_flops=2.7e12,
     cost=ProgramCost(
         flops=3e12,
         bytes_accessed=60e9,
@@ -34,11 +35,11 @@ NEEDS = StepCost(
     ),
     problem=None,
     memory=16_000.0,
-    least_time=StepTime(flops=0.25, hbm=0.5, links=None),
+    time_bounds=StepTimeBounds(flops=0.25, hbm=0.5, links=None),
 )
 
 
-def plan_of(**changes) -> Plan:
+def milestones_of(**changes) -> Milestones:
     values = {
         "total_steps": 20,
         "schedule_steps": 20,
@@ -49,27 +50,28 @@ def plan_of(**changes) -> Plan:
         "checkpoint_every_steps": None,
         "log_every_steps": 1,
     }
-    return Plan(**(values | changes))
+    return Milestones(**(values | changes))
 
 
 @pytest.mark.parametrize("every", [1.0, 1.3, 1.5, 2.0, 6.5, 7.0, 19.9, 20.0, 300.0])
 @pytest.mark.parametrize("first", [True, False])
 def test_the_evaluations_are_those_of_the_loop(every, first):
-    plan = plan_of(eval_every_steps=every, eval_before_training=first, total_steps=97)
-    assert evaluation_steps(plan) == [step for step in range(98) if plan.evaluation_due(step)]
+    milestones = milestones_of(eval_every_steps=every, eval_before_training=first, total_steps=97)
+    assert evaluation_steps(milestones) == [step for step in range(98) if milestones.evaluation_due(step)]
 
 
 @pytest.mark.parametrize("every", [None, 1, 2, 5, 50])
 def test_as_many_checkpoints_as_the_loop_writes(every):
-    plan = plan_of(checkpoint_every_steps=every)
-    forecast = make_forecast(dataclasses.replace(build(tiny_config()), plan=plan))
-    assert forecast.checkpoints == sum(plan.evaluation_due(step) or plan.checkpoint_due(step) for step in range(21))
+    milestones = milestones_of(checkpoint_every_steps=every)
+    forecast = make_forecast(dataclasses.replace(build(tiny_config()), milestones=milestones))
+    due = [step for step in range(21) if milestones.evaluation_due(step) or milestones.checkpoint_due(step)]
+    assert forecast.checkpoints == len(due)
     assert forecast.kept_checkpoints == min(forecast.checkpoints, 3)
 
 
 def test_a_checkpoint_has_the_parameters_their_velocities_and_the_statistics():
     experiment = build(tiny_config())
-    state = jax.eval_shape(experiment.init)
+    state = jax.eval_shape(experiment.computation.init)
     parameters, statistics = (sum(leaf.size for leaf in jax.tree.leaves(part)) for part in state.variables.values())
     assert make_forecast(experiment).checkpoint_bytes == 4 * (2 * parameters + statistics + 1)  # and the step
 
@@ -93,20 +95,22 @@ def test_a_plan_in_json_for_all_sizes_and_devices(tmp_path, caplog):
     assert [file.name for file in tmp_path.iterdir()] == ["plan.json"]
 
 
-def test_what_is_in_a_loop_over_parts_is_taken_as_often_as_it_runs():
-    def multiply(matrix, parts):
-        return jax.lax.scan(lambda product, part: (product @ part, None), matrix, parts)[0]
+def test_the_body_of_the_loop_over_micro_batches_is_counted_once_per_iteration():
+    def multiply(matrix, pieces):
+        return jax.lax.scan(lambda product, piece: (product @ piece, None), matrix, pieces)[0]
 
-    square, parts = jnp.ones((64, 64)), jnp.ones((5, 64, 64))
-    cost = program_cost(jax.jit(multiply).lower(square, parts).compile(), parts=5)
+    square, pieces = jnp.ones((64, 64)), jnp.ones((5, 64, 64))
+    cost = program_cost(jax.jit(multiply).lower(square, pieces).compile(), num_microbatches=5)
     assert cost.flops == pytest.approx(5 * 2 * 64**3, rel=0.01)
 
 
-def test_what_bounds_a_step():
-    assert NEEDS.images_per_second_bound == 1024.0
-    assert NEEDS.as_json()["mfu_bound"] == 0.5
-    line = NEEDS.as_lines()["bound"]
-    assert line == "at most 1,024 images/s and 50.0% of the peak FLOPs: a step takes 250 ms for FLOPs, 500 ms for HBM"
+def test_the_bounds_of_a_step():
+    assert COST.images_per_second_bound == 1024.0
+    assert COST.as_json()["hfu_bound"] == 0.5
+    assert COST.as_json()["mfu_bound"] == 0.45
+    line = COST.as_lines()["bound"]
+    assert line.startswith("at most 1,024 images/s, MFU 45.0% and HFU 50.0%: ")
+    assert line.endswith(": a step takes at least 250 ms for FLOPs, 500 ms for HBM")
 
 
 @pytest.mark.parametrize(
@@ -114,21 +118,21 @@ def test_what_bounds_a_step():
     [
         ({}, True, "25% of 16 kB: it fits"),
         ({"memory": 3_000.0}, False, "it does not fit: set config.train.per_device_limit"),
-        ({"memory": None}, None, "how much a TPU v5 lite has is not known"),
+        ({"memory": None}, None, "the memory of a TPU v5 lite is unknown"),
         (
-            {"cost": None, "least_time": None, "problem": "Ran out"},
+            {"cost": None, "time_bounds": None, "problem": "Ran out"},
             False,
             "it does not fit (Ran out): set config.train",
         ),
     ],
 )
 def test_whether_it_fits(changes, fits, said):
-    needs = dataclasses.replace(NEEDS, **changes)
-    assert needs.as_json()["per_device"]["fits"] is fits
-    assert said in needs.as_lines()["memory"]
+    cost = dataclasses.replace(COST, **changes)
+    assert cost.as_json()["per_device"]["fits"] is fits
+    assert said in cost.as_lines()["memory"]
 
 
-def test_a_compiler_that_finds_no_room_is_an_answer(monkeypatch, tmp_path):
+def test_a_step_that_exceeds_the_memory_is_reported(monkeypatch, tmp_path):
     def compile_train_step(experiment, image_size):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 16.14G exceeds available HBM (15.75G).\nSee elsewhere")
 
@@ -141,7 +145,7 @@ def test_a_compiler_that_finds_no_room_is_an_answer(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["missing/plan.json", "."])
-def test_a_file_that_cannot_be_written_is_said_before_anything_is_compiled(name, monkeypatch, tmp_path):
+def test_a_file_that_cannot_be_written_is_an_error_before_anything_is_compiled(name, monkeypatch, tmp_path):
     monkeypatch.setattr(step_cost, "compile_train_step", None)
     with pytest.raises(UsageError, match="config.plan.json=.*cannot be written"):
         plan(build(tiny_config()), json_path=str(tmp_path / name))

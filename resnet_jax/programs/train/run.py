@@ -214,8 +214,9 @@ class _Run:
     def _write_result(self, step: int, stop_reason: str) -> None:
         if not self.channel.is_main:
             return
-        rate, best, seconds = self.loop.log.images_per_second, self.checkpoints.best(), self.accounting.seconds()
-        to_first_step = self.accounting.seconds_to_first_step
+        best, to_first_step = self.checkpoints.best(), self.accounting.seconds_to_first_step
+        phases = self.accounting.seconds()
+        seconds = phases | {"total": sum(phases.values())}
         result = {
             "step": step,
             "total_steps": self.experiment.milestones.total_steps,
@@ -223,10 +224,8 @@ class _Run:
             "eval": self.loop.last_evaluation,
             "best": best and {"step": best[0], "top1": best[1]},
             "bad_examples": len(self.bad_examples),
-            "images_per_second": json_number(rate),
-            "seconds": {
-                phase: round(spent, 3) for phase, spent in (seconds | {"total": sum(seconds.values())}).items()
-            },
+            "images_per_second": json_number(self.loop.log.images_per_second),
+            "seconds": {phase: round(spent, 3) for phase, spent in seconds.items()},
             "seconds_to_first_step": to_first_step and round(to_first_step, 3),
             "programs_compiled_later": self.compile_counter.unexpected,
         }
