@@ -1,1 +1,1 @@
-"""--mode=eval: accuracy of given weights, as a certificate."""
+"""--mode=eval: evaluates a checkpoint or other weights and writes a certificate of the result."""

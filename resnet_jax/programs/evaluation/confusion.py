@@ -1,4 +1,4 @@
-"""Which class was taken for which: answers on the devices, counts on the host."""
+"""The confusion matrix, counted on the host from the predictions of all batches."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from resnet_jax.training.metrics import NO_ANSWER, Answers
 
 
 class Pair(NamedTuple):
-    """A true class, what it was taken for, and how often."""
+    """One kind of mistake: a true class, the predicted class, and the number of images."""
 
     label: int
     predicted: int
@@ -20,14 +20,14 @@ class Pair(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Confusion:
-    """The confusion matrix as a list of what is not zero in it, ordered by label, then by prediction.
+    """The confusion matrix as its P nonzero entries, sorted by label, then by prediction.
 
     Attributes:
-      label: [P] int64, true classes; `UNREADABLE` where the image, and so its class, could not be read.
-      predicted: [P] int64, classes or `NO_ANSWER`.
-      count: [P] int64.
-      num_classes: of the data.
-      num_outputs: of the network; at least as many.
+      label: [P] int64, true class; `UNREADABLE` for images that could not be read, whose class is unknown.
+      predicted: [P] int64, predicted class or `NO_ANSWER`.
+      count: [P] int64, number of examples with this label and prediction.
+      num_classes: number of classes of the data.
+      num_outputs: number of outputs of the network, at least `num_classes`.
     """
 
     label: np.ndarray
@@ -38,65 +38,67 @@ class Confusion:
 
     @property
     def total(self) -> int:
-        """How many examples there are."""
+        """The number of examples."""
         return int(self.count.sum())
 
     @property
     def unreadable(self) -> int:
-        """How many of them could not be read."""
+        """The number of examples that could not be read."""
         return int(self.count[self.label == UNREADABLE].sum())
 
     @property
     def unanswered(self) -> int:
-        """How many of them got no answer, those that could not be read included."""
+        """The number of examples without a prediction: unreadable ones and those with NaN logits."""
         return int(self.count[self.predicted == NO_ANSWER].sum())
 
     @property
-    def right(self) -> np.ndarray:
-        """How many examples of each class were taken for what they are: [num_classes]."""
-        hits = (self.label == self.predicted) & (self.label != UNREADABLE)  # which is the same number as `NO_ANSWER`
+    def correct(self) -> np.ndarray:
+        """[num_classes] int64, correctly predicted examples of each class."""
+        hits = (self.label == self.predicted) & (self.label != UNREADABLE)  # both are -1
         return self._sum(self.label, hits, self.num_classes)
 
     @property
     def support(self) -> np.ndarray:
-        """How many examples of each class there are: [num_classes]."""
+        """[num_classes] int64, examples of each class."""
         return self._sum(self.label, self.label != UNREADABLE, self.num_classes)
 
     @property
     def predictions(self) -> np.ndarray:
-        """How many examples were taken for each class: [num_outputs]."""
+        """[num_outputs] int64, examples predicted as each class."""
         return self._sum(self.predicted, self.predicted != NO_ANSWER, self.num_outputs)
 
     def rows(self) -> Iterator[np.ndarray]:
-        """The rows of the matrix, one at a time: [num_outputs + 1].
+        """Yields the rows of the dense matrix, each [num_outputs + 1] int64.
 
-        A row for each class of the data, then that of unreadable images; a column for each output, then `NO_ANSWER`.
+        There is a row for each class of the data and a last one for unreadable images, a column for each output and a
+        last one for `NO_ANSWER`.
         """
         for label in [*range(self.num_classes), UNREADABLE]:
             row = np.zeros(self.num_outputs + 1, np.int64)
             own = slice(*(int(np.searchsorted(self.label, label, side)) for side in ("left", "right")))
-            row[self.predicted[own]] = self.count[own]  # NO_ANSWER, -1, is the last
+            row[self.predicted[own]] = self.count[own]  # NO_ANSWER is -1: the last column
             yield row
 
     def most_confused(self, number: int) -> list[Pair]:
-        """The most frequent mistakes, at most so many; of equal ones those of the first classes."""
+        """Returns the `number` most frequent mistakes; ties are ordered by label, then by prediction."""
         wrong = np.flatnonzero((self.label != self.predicted) & (self.label != UNREADABLE))
         first = wrong[np.argsort(-self.count[wrong], kind="stable")][:number]
         return [Pair(int(self.label[k]), int(self.predicted[k]), int(self.count[k])) for k in first]
 
-    def _sum(self, classes: np.ndarray, chosen: np.ndarray, length: int) -> np.ndarray:
+    def _sum(self, classes: np.ndarray, selected: np.ndarray, length: int) -> np.ndarray:
+        """Sums the counts of the selected entries by class: [length] int64."""
         sums = np.zeros(length, np.int64)
-        np.add.at(sums, classes[chosen], self.count[chosen])
+        np.add.at(sums, classes[selected], self.count[selected])
         return sums
 
 
 def count_pairs(answers: Sequence[Answers], *, num_classes: int, num_outputs: int) -> Confusion:
-    """Counts what the examples of some batches, on the host, were taken for.
+    """Counts the (label, prediction) pairs of all examples; padding rows are skipped.
 
     Args:
-      answers: of the batches.
-      num_classes: of the data.
-      num_outputs: of the network.
+      answers: labels and predictions of each batch, numpy arrays.
+      num_classes: number of classes of the data.
+      num_outputs: number of outputs of the network.
     """
     label, predicted = (
         np.concatenate([getattr(batch, name)[batch.mask] for batch in answers]).astype(np.int64)

@@ -1,4 +1,4 @@
-"""The confusion matrix as a picture: each row is shaded by the share of its class that went to each column."""
+"""Plots the confusion matrix; a cell's shade is the fraction of the row's class predicted as the column's class."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,30 +16,30 @@ from resnet_jax.data.batch import UNREADABLE
 from resnet_jax.programs.evaluation.confusion import Confusion
 from resnet_jax.training.metrics import NO_ANSWER
 
-_MOST_NUMBERED, _MOST_NAMED, _MOST_CELLS = 20, 60, 1000  # classes on a side
-_LONGEST_NAME = 24  # characters
+_MAX_NUMBERED, _MAX_NAMED, _MAX_CELLS = 20, 60, 1000  # classes, for counts in cells, for class names, without groups
+_MAX_NAME_LENGTH = 24  # characters
 _INK, _FAINT = "#1f2328", "#59636e"
-# Without its palest part: what is rare is to be told from what is not there.
+# Without the palest 30 %, so that rare predictions differ visibly from the white of cells without any.
 _COLORS = ListedColormap(colormaps["Blues"](np.linspace(0.3, 1, 256)))
 
 
 class Grid(NamedTuple):
-    """What is drawn."""
+    """The matrix as it is plotted."""
 
-    counts: np.ndarray  # [rows, columns]
-    rows: list[str]  # names
-    columns: list[str]
-    group: int  # neighbouring classes that share a row and a column
+    counts: np.ndarray  # [rows, columns] int64, number of examples
+    rows: list[str]  # name of each row
+    columns: list[str]  # name of each column
+    group: int  # number of adjacent classes that share a row and a column
 
 
-def draw(confusion: Confusion, class_names: Sequence[str], *, title: str) -> Figure:
-    """Draws the matrix: with numbers and names up to 20 classes, with names up to 60, else with class numbers.
+def plot_confusion(confusion: Confusion, class_names: Sequence[str], *, title: str) -> Figure:
+    """Plots the matrix: up to 20 classes with counts and names, up to 60 with names, above with class numbers.
 
-    More than 1,000 classes are drawn in groups of neighbours. Outputs that are none of the data's classes share a
-    column; they, images without an answer and unreadable ones are drawn where there are any.
+    Above 1,000 classes, adjacent classes share a row and a column. Outputs beyond the classes of the data share the
+    column '(other)'. '(other)', '(none)' and '(unreadable)' are plotted only if they are not empty.
     """
     grid = make_grid(confusion, class_names)
-    numbered, named = len(class_names) <= _MOST_NUMBERED, len(class_names) <= _MOST_NAMED
+    numbered, named = len(class_names) <= _MAX_NUMBERED, len(class_names) <= _MAX_NAMED
     cell = 0.48 if numbered else 0.19 if named else 8.0 / max(grid.counts.shape)  # inches
     height, width = (max(2.5, cell * length) for length in grid.counts.shape)
     margin = 0.5 + (0.065 * max(map(len, grid.rows + grid.columns)) if named else 0.3)
@@ -56,31 +56,31 @@ def draw(confusion: Confusion, class_names: Sequence[str], *, title: str) -> Fig
         bar.ax.tick_params(labelsize=7, colors=_FAINT)
         bar.outline.set_visible(False)
     _write_names(axes, grid, named=named)
-    lines = "\n".join(_printable(line, line) for line in title.splitlines())
+    lines = "\n".join(_drawable(line, line) for line in title.splitlines())
     axes.set_title(lines, loc="left", fontsize=10, color=_INK, parse_math=False)
     return figure
 
 
 def make_grid(confusion: Confusion, class_names: Sequence[str]) -> Grid:
-    """Lays the matrix out in at most 1,000 rows of classes, and the rows and columns of what is no class."""
-    group = -(-len(class_names) // _MOST_CELLS)
+    """Groups the classes into at most 1,000 rows and columns and adds '(unreadable)', '(other)' and '(none)'."""
+    group = -(-len(class_names) // _MAX_CELLS)
     label, predicted = confusion.label, confusion.predicted
-    names = [_printable(name, f"class {number}") for number, name in enumerate(class_names[::group])]
+    names = [_drawable(name, f"class {number}") for number, name in enumerate(class_names[::group])]
     extra = {"(other)": predicted >= confusion.num_classes, "(none)": predicted == NO_ANSWER}
     row, column = label // group, predicted // group
     rows, columns = list(names), list(names)
     row[label == UNREADABLE] = len(rows)
     rows += ["(unreadable)"] * bool(confusion.unreadable)
-    for name, chosen in extra.items():
-        column[chosen] = len(columns)
-        columns += [name] * bool(chosen.any())
+    for name, selected in extra.items():
+        column[selected] = len(columns)
+        columns += [name] * bool(selected.any())
     counts = np.zeros((len(rows), len(columns)), np.int64)
     np.add.at(counts, (row, column), confusion.count)
     return Grid(counts, rows, columns, group)
 
 
 def _shade(axes: Axes, grid: Grid, *, numbered: bool) -> AxesImage:
-    """Where no numbers say what is rare, the scale is logarithmic."""
+    """Colors the cells: on a linear scale if counts are written in them, else on a logarithmic one."""
     rows, columns = grid.counts.shape
     shares = grid.counts / np.maximum(1, grid.counts.sum(axis=1, keepdims=True))
     least = min(0.1, shares[shares > 0].min(initial=1.0))
@@ -90,7 +90,7 @@ def _shade(axes: Axes, grid: Grid, *, numbered: bool) -> AxesImage:
         cmap=_COLORS,
         norm=Normalize(0, 1) if numbered else LogNorm(least, 1),
         interpolation="nearest",
-        extent=(-0.5, columns * grid.group - 0.5, rows * grid.group - 0.5, -0.5),  # so that ticks are class numbers
+        extent=(-0.5, columns * grid.group - 0.5, rows * grid.group - 0.5, -0.5),  # ticks are class numbers
     )
 
 
@@ -106,7 +106,7 @@ def _write_counts(axes: Axes, grid: Grid) -> None:
 def _write_names(axes: Axes, grid: Grid, *, named: bool) -> None:
     axes.set_ylabel("true class", fontsize=9, color=_FAINT)
     axes.set_xlabel("predicted class", fontsize=9, color=_FAINT)
-    axes.tick_params(labelsize=8 if len(grid.rows) <= _MOST_NUMBERED + 1 else 7, colors=_INK, length=2)
+    axes.tick_params(labelsize=8 if len(grid.rows) <= _MAX_NUMBERED + 1 else 7, colors=_INK, length=2)
     axes.spines[:].set_color("#d1d9e0")
     if not named:
         for axis in (axes.xaxis, axes.yaxis):
@@ -117,10 +117,10 @@ def _write_names(axes: Axes, grid: Grid, *, named: bool) -> None:
     axes.set_yticks(range(len(grid.rows)), grid.rows, parse_math=False)
 
 
-def _printable(text: str, other: str) -> str:
-    """The text on one line, cut off where it is long; `other` where the font cannot show it."""
+def _drawable(text: str, other: str) -> str:
+    """Returns the text on one line, truncated to 24 characters; `other` if the font lacks a glyph for it."""
     line = " ".join(text.split())
-    short = line if len(line) <= _LONGEST_NAME or text is other else line[: _LONGEST_NAME - 1] + "…"
+    short = line if len(line) <= _MAX_NAME_LENGTH or text is other else line[: _MAX_NAME_LENGTH - 1] + "…"
     glyphs = get_font(findfont(FontProperties())).get_charmap()
     if short and all(ord(character) in glyphs for character in short):
         return short

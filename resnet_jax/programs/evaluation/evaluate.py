@@ -1,12 +1,10 @@
-"""Evaluation of weights, without training."""
+"""Evaluates weights on every image of a split, and writes a certificate of the result."""
 
 import functools
 import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import jax
 
 from resnet_jax.data.bad_examples import BadExamples
 from resnet_jax.data.class_names import check_same, fingerprint
@@ -16,10 +14,12 @@ from resnet_jax.distributed.mesh import put_on_devices, replicated
 from resnet_jax.distributed.signals import STOPPED
 from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.errors import UsageError
-from resnet_jax.experiment import Experiment
-from resnet_jax.programs.evaluation import certificate
+from resnet_jax.experiment import Evaluation
+from resnet_jax.programs.evaluation import certificate, result_directory
 from resnet_jax.programs.evaluation.evaluator import Evaluator
+from resnet_jax.programs.evaluation.summary import summary_lines
 from resnet_jax.reporting.workdir import Workdir
+from resnet_jax.text import labelled
 from resnet_jax.training.metrics import Answers
 from resnet_jax.weights import read_weights
 from resnet_jax.weights.select import SelectedWeights, select_weights, selected_path
@@ -27,79 +27,69 @@ from resnet_jax.weights.select import SelectedWeights, select_weights, selected_
 logger = logging.getLogger(__name__)
 
 
-def evaluate(experiment: Experiment, workdir: Workdir, requests: StopRequests, channel: Channel | None = None) -> int:
-    """Evaluates the weights that the experiment names; prints the result and leaves a certificate.
+def evaluate(evaluation: Evaluation, workdir: Workdir, requests: StopRequests, channel: Channel | None = None) -> int:
+    """Evaluates the weights that `evaluation` names, logs the result, and writes a certificate.
 
     Args:
-      experiment: its model is that of the weights.
-      workdir: of a run, which is left as it is, or of none; the certificate comes into its `evaluations`.
-      requests: to stop; looked at once a batch.
-      channel: between the processes; None: there is only this one.
+      evaluation: the network, the evaluation set, and the name of the weights.
+      workdir: where `evaluations/<name>/` is written; a run in it is not changed.
+      requests: requests to stop, checked after each batch.
+      channel: connects the processes; None: this process is alone.
 
     Returns:
-      The exit status: 0, or 75 if a signal came first.
+      The exit status: 0, or 75 if a signal stopped the evaluation.
 
     Raises:
-      UsageError: there are no such weights, they cannot be read, or the classes are not those of the run.
+      UsageError: the weights do not exist, cannot be read, do not fit the network, or have other classes than the data.
     """
     channel = channel or Channel()
-    _say_what(experiment)
-    selected = _select_weights(experiment, workdir, channel)
-    about = certificate.subject(experiment, selected)
-    directory = workdir.evaluations / certificate.directory_name(about)
-    # Before any other process looks for a list of bad examples there.
-    part = _by_first(channel, directory, lambda: str(certificate.begin(directory)))
-    list_path = Path(part) / certificate.BAD_EXAMPLES
-    bad_examples = BadExamples(list_path, at_most=experiment.data.reading.max_bad_examples, channel=channel)
+    for label, line in evaluation.description.items():
+        logger.info(labelled(label, line))
+    selected = _select_weights(evaluation, workdir, channel)
+    subject = certificate.describe_subject(evaluation, selected)
+    directory = workdir.evaluations / certificate.directory_name(subject)
+    # Process 0 empties the directory before any process reads the list of bad examples in it.
+    part = _on_process_0(channel, directory, lambda: str(result_directory.begin(directory)))
+    list_path = Path(part) / result_directory.BAD_EXAMPLES
+    bad_examples = BadExamples(list_path, at_most=evaluation.data.reading.max_bad_examples, channel=channel)
     answers: list[Answers] = []
-    evaluator = Evaluator(experiment, bad_examples, requests, take=answers.append)
+    evaluator = Evaluator(evaluation.computation, evaluation.data, bad_examples, requests, take=answers.append)
     requests.begin(saves=False)
-    totals = evaluator(put_on_devices(selected.variables, replicated(experiment.computation.mesh)))
+    totals = evaluator(put_on_devices(selected.variables, replicated(evaluation.computation.mesh)))
     if totals is None:
-        _by_first(channel, directory, lambda: certificate.discard(directory))
+        _on_process_0(channel, directory, lambda: result_directory.discard(directory))
         return STOPPED
     bad_examples.collect()
-    names = certificate.names_of_outputs(experiment.data.class_names, certificate.num_outputs(selected))
+    names = certificate.output_names(evaluation.data.class_names, certificate.num_outputs(selected))
     confusion = certificate.count_answers(
-        answers, totals, num_classes=len(experiment.data.class_names), num_outputs=len(names)
+        answers, totals, num_classes=len(evaluation.data.class_names), num_outputs=len(names)
     )
-    content = certificate.certify(about, totals, confusion, answers)
-    _by_first(channel, directory, lambda: certificate.finish(directory, content, confusion, names))
-    for line in certificate.lines(content, confusion, names, directory):
+    content = certificate.make_certificate(subject, totals, confusion, answers)
+    _on_process_0(channel, directory, lambda: result_directory.finish(directory, content, confusion, names))
+    for line in summary_lines(content, confusion, names, directory):
         logger.info(line)
     return 0
 
 
-def _say_what(experiment: Experiment) -> None:
-    loader = experiment.data.eval_loader
-    for part in ("devices", "model"):
-        logger.info("%-12s %s", part, experiment.reporting.description[part])
-    logger.info(
-        "%-12s %s %s images, %d px", "data", loader.source.name, f"{len(loader.source):,}", loader.image_size_at(0)
-    )
-
-
-def _select_weights(experiment: Experiment, workdir: Workdir, channel: Channel) -> SelectedWeights:
-    """Reads the weights, in every process those that process 0 finds."""
-    find = functools.partial(selected_path, experiment.weights_options.checkpoint, workdir.checkpoints)
-    path = agreement.from_first(channel.gather, find, cure="mend it and run again")
-    stored, shapes = (
-        read_weights(path, kind=experiment.weights_options.kind),
-        jax.eval_shape(experiment.computation.init).variables,
-    )
+def _select_weights(evaluation: Evaluation, workdir: Workdir, channel: Channel) -> SelectedWeights:
+    """Reads the weights at the path that process 0 finds; every process reads the same path."""
+    find = functools.partial(selected_path, evaluation.weights.checkpoint, workdir.checkpoints)
+    path = agreement.from_first(channel.gather, find, cure="repair it and run again")
+    stored, computation = read_weights(path, kind=evaluation.weights.kind), evaluation.computation
     selected = select_weights(
-        stored, shapes, network=experiment.computation.network, any_input=experiment.weights_options.any_input
+        stored, computation.shapes, network=computation.network, any_input=evaluation.weights.any_input
     )
     if selected.class_names is not None:
-        check_same(selected.class_names, experiment.data.class_names, owner=selected.path)
-    elif stored.class_list not in (None, fingerprint(experiment.data.class_names)):
+        check_same(selected.class_names, evaluation.data.class_names, owner=selected.path)
+    elif stored.class_list not in (None, fingerprint(evaluation.data.class_names)):
         raise UsageError(
-            f"{selected.path} was trained on other classes than the data have, or in another order: name its own data"
+            f"{selected.path} was trained on other classes than the data have, or in another order: "
+            "evaluate it on the data it was trained on"
         )
     return selected
 
 
-def _by_first(channel: Channel, directory: Path, action: Callable[[], Any]) -> Any:
-    """Has process 0 do something with the certificate; what goes wrong is said by all processes."""
-    cure = f"{directory} cannot be written: make room or mend it, and run again to evaluate"
+def _on_process_0(channel: Channel, directory: Path, action: Callable[[], Any]) -> Any:
+    """Runs an action on the result directory in process 0; all processes return its result or raise its error."""
+    cure = f"{directory} cannot be written: make room or repair it, and run again to evaluate"
     return agreement.from_first(channel.gather, action, cure=cure)

@@ -26,6 +26,6 @@ def main(command: Command) -> int:
             workdir.check(settings, may_change=experiment.EVALUATION_MAY_CHANGE, defaults=defaults)
         check_same_run(channel, settings, workdir)
         with channel.first():  # process 0 first: it may index or prepare the data
-            built = experiment.build(command.config, cache_dir=workdir.path, training=False)
+            evaluation = experiment.build_evaluation(command.config, cache_dir=workdir.path)
         keep_programs()
-        return evaluate(built, workdir, requests, channel)
+        return evaluate(evaluation, workdir, requests, channel)

@@ -12,9 +12,9 @@ def answers(label, predicted, mask=None):
     return Answers(np.array(label, np.int32), np.array(predicted, np.int32), mask)
 
 
-def test_the_predicted_class_is_that_of_rank_0_whatever_the_logits():
+def test_the_predicted_class_is_the_one_of_rank_0_for_any_logits():
     rng = np.random.default_rng(0)
-    logits = rng.integers(-2, 3, (300, 7)).astype(np.float32)  # many are equal
+    logits = rng.integers(-2, 3, (300, 7)).astype(np.float32)  # with many ties
     logits[rng.random(logits.shape) < 0.05] = np.nan
     logits[rng.random(logits.shape) < 0.05] = np.inf
     logits[rng.random(logits.shape) < 0.05] = -np.inf
@@ -45,19 +45,19 @@ def test_the_matrix_is_counted_over_batches_without_padding():
         [0, 0, 0, 0, 1],
     ]
     assert (confusion.total, confusion.unreadable, confusion.unanswered) == (7, 1, 2)
-    assert confusion.right.tolist() == [1, 1, 0]
+    assert confusion.correct.tolist() == [1, 1, 0]
     assert confusion.support.tolist() == [3, 1, 2]
     assert confusion.predictions.tolist() == [1, 3, 0, 1]
 
 
-def test_mistakes_come_by_frequency_then_by_class():
+def test_mistakes_are_sorted_by_frequency_then_by_class():
     confusion = count_pairs(BATCHES, num_classes=3, num_outputs=4)
     assert confusion.most_confused(9) == [Pair(0, 1, 2), Pair(2, NO_ANSWER, 1), Pair(2, 3, 1)]
     assert confusion.most_confused(1) == [Pair(0, 1, 2)]
 
 
 @pytest.mark.parametrize("outputs", [40, 43])
-def test_the_matrix_is_that_of_a_plain_count(outputs):
+def test_the_matrix_equals_a_plain_count(outputs):
     rng = np.random.default_rng(1)
     label, predicted = rng.integers(0, 40, 5000), rng.integers(0, outputs, 5000)
     expected = np.zeros((41, outputs + 1), int)
@@ -66,5 +66,5 @@ def test_the_matrix_is_that_of_a_plain_count(outputs):
     batches = [answers(label[k : k + 64], predicted[k : k + 64]) for k in range(0, 5000, 64)]
     confusion = count_pairs(batches, num_classes=40, num_outputs=outputs)
     assert (np.stack(list(confusion.rows())) == expected).all()
-    assert (confusion.right == np.diag(expected)[:40]).all()
+    assert (confusion.correct == np.diag(expected)[:40]).all()
     assert (confusion.predictions == expected.sum(axis=0)[:-1]).all()

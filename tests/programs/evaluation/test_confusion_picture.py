@@ -9,12 +9,12 @@ from PIL import Image
 
 from resnet_jax.data.batch import UNREADABLE
 from resnet_jax.programs.evaluation.confusion import count_pairs
-from resnet_jax.programs.evaluation.confusion_picture import draw, make_grid
+from resnet_jax.programs.evaluation.confusion_picture import make_grid, plot_confusion
 from resnet_jax.training.metrics import NO_ANSWER, Answers
 
 
 def confusion(num_classes, count, num_outputs=None):
-    """Nine of ten right, the others near by; one image unreadable, one without an answer."""
+    """90 % correct, the rest predicted as the next class; one image is unreadable, another has no answer."""
     rng = np.random.default_rng(0)
     label = rng.integers(0, num_classes, count)
     predicted = np.where(rng.random(count) < 0.9, label, np.minimum(label + 1, num_classes - 1))
@@ -30,8 +30,8 @@ def overlaps(texts, renderer):
 
 
 @pytest.mark.parametrize("num_classes", [2, 10, 37, 1000])
-def test_nothing_is_written_over_something_else_and_the_file_is_small(num_classes):
-    figure = draw(
+def test_texts_do_not_overlap_and_the_file_is_small(num_classes):
+    figure = plot_confusion(
         confusion(num_classes, 20 * num_classes), [f"class name {k}" for k in range(num_classes)], title="top-1"
     )
     file, canvas = io.BytesIO(), FigureCanvasAgg(figure)
@@ -48,7 +48,7 @@ def shown(num_classes):
     return confusion(num_classes, 20 * num_classes), [str(k) for k in range(num_classes)]
 
 
-def test_every_example_is_in_the_grid_with_what_is_no_class_at_its_end():
+def test_every_example_is_in_the_grid_and_extra_rows_and_columns_come_last():
     grid = make_grid(confusion(10, 500, num_outputs=12), [str(k) for k in range(10)])
     assert grid.rows[-1] == "(unreadable)" and grid.columns[-2:] == ["(other)", "(none)"]
     assert grid.counts.sum() == 500 and grid.counts[-1].tolist() == [0] * 11 + [1]
@@ -61,14 +61,14 @@ def test_many_classes_share_cells():
 
 
 @pytest.mark.parametrize("name", ["$x$ $\\frac$", "猫", "two\nlines", "\udcff", "x" * 99, "\x00", ""])
-def test_any_name_can_be_drawn_without_a_warning(name):
+def test_any_name_can_be_plotted_without_a_warning(name):
     grid = make_grid(confusion(3, 50), ["a", name, "c"])
     assert "\n" not in grid.rows[1] and 0 < len(grid.rows[1]) <= 24
-    draw(confusion(3, 50), ["a", name, "c"], title=f"{name} top-1").savefig(io.BytesIO())
+    plot_confusion(confusion(3, 50), ["a", name, "c"], title=f"{name} top-1").savefig(io.BytesIO())
 
 
-def test_no_state_of_matplotlib_is_left():
+def test_the_global_state_of_matplotlib_is_unchanged():
     before = dict(matplotlib.rcParams)
-    draw(*shown(10), title="top-1").savefig(io.BytesIO())
+    plot_confusion(*shown(10), title="top-1").savefig(io.BytesIO())
     assert dict(matplotlib.rcParams) == before
     assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()

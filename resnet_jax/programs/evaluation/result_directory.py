@@ -1,0 +1,104 @@
+"""The directory of an evaluation's results: certificate, tables and picture, visible only when all are written.
+
+The files are written to `<name>.part`, which is then renamed to `<name>`. A previous result of that name is kept as
+`<name>.old` until the rename is done.
+"""
+
+import csv
+import json
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from resnet_jax.programs.evaluation.certificate import accuracy_with_interval
+from resnet_jax.programs.evaluation.confusion import Confusion
+from resnet_jax.programs.evaluation.confusion_picture import plot_confusion
+from resnet_jax.programs.evaluation.wilson import wilson
+
+CERTIFICATE, PER_CLASS, MATRIX, PICTURE = "certificate.json", "per_class.csv", "confusion.csv", "confusion.png"
+BAD_EXAMPLES = "bad_examples.jsonl"
+
+
+def begin(directory: Path) -> Path:
+    """Creates an empty `<name>.part` for the results and returns it; `finish` renames it to `directory`.
+
+    Removes what interrupted evaluations left in the same work directory, and restores a result that was being replaced
+    when the process was killed.
+    """
+    part, old = _beside(directory, ".part"), _beside(directory, ".old")
+    if old.exists() and not directory.exists():
+        old.rename(directory)
+    for stale in directory.parent.glob("*.part"):  # the work directory is locked: no other evaluation is running
+        shutil.rmtree(stale)
+    part.mkdir(parents=True)
+    return part
+
+
+def discard(directory: Path) -> None:
+    """Removes the unfinished results, if there are any."""
+    if _beside(directory, ".part").exists():
+        shutil.rmtree(_beside(directory, ".part"))
+
+
+def finish(directory: Path, certificate: dict[str, Any], confusion: Confusion, names: Sequence[str]) -> None:
+    """Writes the files and renames the directory; on an error removes the unfinished results.
+
+    Args:
+      directory: the final directory; an existing one is replaced.
+      certificate: from `make_certificate`.
+      confusion: the confusion matrix that belongs to it.
+      names: names of the network's outputs.
+    """
+    part, old = _beside(directory, ".part"), _beside(directory, ".old")
+    try:
+        _write_files(part, certificate, confusion, names)
+        shutil.rmtree(old, ignore_errors=True)
+        if directory.exists():
+            directory.rename(old)
+        part.rename(directory)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_files(directory: Path, certificate: dict[str, Any], confusion: Confusion, names: Sequence[str]) -> None:
+    _write_csv(directory / PER_CLASS, per_class_rows(confusion, names))
+    _write_csv(directory / MATRIX, matrix_rows(confusion, names))
+    title = f"{certificate['data']['name']}\n{accuracy_with_interval(certificate, 'top1')}, n = {confusion.total:,}"
+    figure = plot_confusion(confusion, names[: confusion.num_classes], title=title)
+    figure.savefig(directory / PICTURE, metadata={"Software": None})
+    (directory / CERTIFICATE).write_text(json.dumps(certificate, indent=2, allow_nan=False) + "\n")
+
+
+def per_class_rows(confusion: Confusion, names: Sequence[str]) -> Iterable[Sequence[Any]]:
+    """Yields the header and one row for each class of the data; a class without images has no accuracy."""
+    yield "class", "name", "images", "right", "accuracy", "low", "high", "predictions"
+    columns = zip(confusion.support.tolist(), confusion.correct.tolist(), strict=True)
+    predictions = confusion.predictions.tolist()
+    for number, (images, correct) in enumerate(columns):
+        shares = (correct / images, *wilson(correct, images)) if images else ()
+        cells = [f"{share:.6f}" for share in shares] or ["", "", ""]
+        yield number, names[number], images, correct, *cells, predictions[number]
+
+
+def matrix_rows(confusion: Confusion, names: Sequence[str]) -> Iterable[Sequence[Any]]:
+    """Yields the header and the rows of the confusion matrix.
+
+    A column '(none)' for images without an answer and a row '(unreadable)' are included only if they are not empty.
+    """
+    width = len(names) + bool(confusion.unanswered)
+    yield "true class", *[*names, "(none)"][:width]
+    height = confusion.num_classes + bool(confusion.unreadable)
+    for name, row in zip([*names[: confusion.num_classes], "(unreadable)"][:height], confusion.rows(), strict=False):
+        yield name, *row[:width].tolist()
+
+
+def _write_csv(path: Path, rows: Iterable[Sequence[Any]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+def _beside(directory: Path, ending: str) -> Path:
+    return directory.with_name(directory.name + ending)

@@ -1,0 +1,57 @@
+"""The log lines that summarize an evaluation: accuracy, the worst classes and the most frequent confusions."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from resnet_jax.programs.evaluation.certificate import accuracy_with_interval
+from resnet_jax.programs.evaluation.confusion import Confusion
+from resnet_jax.programs.evaluation.result_directory import BAD_EXAMPLES, CERTIFICATE, MATRIX, PER_CLASS, PICTURE
+from resnet_jax.text import labelled_lines
+
+_LISTED = 5  # worst classes, and confusions
+
+
+def summary_lines(
+    certificate: dict[str, Any], confusion: Confusion, names: Sequence[str], directory: Path
+) -> list[str]:
+    """Returns the log lines.
+
+    Args:
+      certificate: from `make_certificate`.
+      confusion: the confusion matrix that belongs to it.
+      names: names of the network's outputs.
+      directory: where the results were written.
+    """
+    accuracies = [accuracy_with_interval(certificate, metric) for metric in ("top1", "top5")]
+    loss, unreadable, not_finite = certificate["eval"]["loss"], confusion.unreadable, certificate["not_finite"]["count"]
+    sections = {
+        "accuracy": [f"{', '.join(accuracies)}, n = {confusion.total:,}"],
+        "loss": ["not finite" if loss is None else f"{loss:.4f}"],
+        "unreadable": [f"{unreadable:,} images, counted as wrong: {BAD_EXAMPLES}"] if unreadable else [],
+        "no answer": [f"for {not_finite:,} images, counted as wrong: outputs are NaN"] if not_finite else [],
+        "worst": _worst(confusion, names),
+        "confused": _most_confused(confusion, names),
+        "results": [f"{directory}/", f"{CERTIFICATE}, {PER_CLASS}, {MATRIX}, {PICTURE}"],
+    }
+    return [line for label, lines in sections.items() for line in labelled_lines(label, lines)]
+
+
+def _worst(confusion: Confusion, names: Sequence[str]) -> list[str]:
+    """The classes with the lowest accuracy, without those that are all correct."""
+    correct, support = confusion.correct, confusion.support
+    imperfect = np.flatnonzero(correct < support)
+    worst = imperfect[np.argsort(correct[imperfect] / support[imperfect], kind="stable")][:_LISTED]
+    width = len(f"{support.max(initial=0):,}")
+    return [
+        f"{correct[k]:>{width},} of {support[k]:>{width},} {100 * correct[k] / support[k]:6.2f} %  {names[k]}"
+        for k in worst
+    ]
+
+
+def _most_confused(confusion: Confusion, names: Sequence[str]) -> list[str]:
+    pairs, names = confusion.most_confused(_LISTED), [*names, "nothing"]  # NO_ANSWER is -1: the last name
+    width = max((len(f"{pair.times:,}") for pair in pairs), default=0)
+    return [f"{pair.times:>{width},} x  {names[pair.label]}  taken for  {names[pair.predicted]}" for pair in pairs]

@@ -1,0 +1,18 @@
+from resnet_jax.programs.evaluation.summary import summary_lines
+from tests.programs.evaluation.example import counted, written
+
+
+def test_the_lines_list_the_worst_classes_and_confusions(tmp_path):
+    lines = summary_lines(written(tmp_path / "one"), counted(), ["0", "1", "2", "class 3"], tmp_path / "one")
+    assert lines == [
+        "accuracy     top-1 50.00 % (18.76 to 81.24), top-5 83.33 % (43.65 to 96.99), n = 6",
+        "loss         0.5000",
+        "no answer    for 1 images, counted as wrong: outputs are NaN",
+        "worst        0 of 2   0.00 %  2",
+        "             2 of 3  66.67 %  0",
+        "confused     1 x  0  taken for  1",
+        "             1 x  2  taken for  nothing",
+        "             1 x  2  taken for  class 3",
+        f"results      {tmp_path}/one/",
+        "             certificate.json, per_class.csv, confusion.csv, confusion.png",
+    ]
