@@ -58,7 +58,7 @@ def _rss_while_reading(directory: str, options: argparse.Namespace) -> Iterator[
     config.data.data_dir = directory
     config.data.eval_split = "train"
     config.data.batch_size = 128
-    loader = experiment.build(config).train_loader
+    loader = experiment.build(config).data.train_loader
     for _ in host_batches(loader, start=0, stop=options.batches, num_threads=options.cores, num_workers=0):
         yield psutil.Process().memory_info().rss
 

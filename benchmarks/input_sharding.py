@@ -33,7 +33,7 @@ from resnet_jax.data.feed import host_batches
 from resnet_jax.data.loader import Loader
 from resnet_jax.data.sources import Example, Source
 from resnet_jax.experiment.inputs import make_train_loader, open_from
-from resnet_jax.experiment.milestones import make_plan
+from resnet_jax.experiment.milestones import make_milestones
 
 ROOT = Path(__file__).resolve().parent.parent
 _SHARE_HEADER = ("processes", "images of each", "each image once", "CPU-s of each", "CPU-s of all")
@@ -85,7 +85,7 @@ def make_loader(options: argparse.Namespace, *, note: bool = False) -> Loader:
     changes = {"source": options.source, "data_dir": options.data_dir, "batch_size": options.batch_size}
     config.update_from_flattened_dict({f"data.{key}": value for key, value in changes.items()})
     source = open_from(config, training=True, cache_dir=None)
-    loader = make_train_loader(config, Noted(source) if note else source, make_plan(config, len(source)))
+    loader = make_train_loader(config, Noted(source) if note else source, make_milestones(config, len(source)))
     return dataclasses.replace(loader, process_index=options.index, process_count=options.count)
 
 

@@ -24,7 +24,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from resnet_jax.configs import resnet50_fast
 from resnet_jax.experiment.inputs import open_from
-from resnet_jax.experiment.milestones import make_plan, schedule_options
+from resnet_jax.experiment.milestones import make_milestones, schedule_options
 from resnet_jax.programs.recipes import recipes
 from resnet_jax.training.schedules import create_schedule
 
@@ -75,16 +75,16 @@ def curve(name: str, *argument: str) -> Curve:
     """The rates of a config, at 2,000 steps and wherever the shape changes."""
     config = importlib.import_module(f"resnet_jax.configs.{name}").get_config(*argument)
     config.data.source = "synthetic"
-    plan = make_plan(config, len(open_from(config, training=True, cache_dir=None)))
-    schedule = create_schedule(**schedule_options(config, plan))
-    last = plan.total_steps - 1
+    milestones = make_milestones(config, len(open_from(config, training=True, cache_dir=None)))
+    schedule = create_schedule(**schedule_options(config, milestones))
+    last = milestones.total_steps - 1
     steps = np.unique([*np.linspace(0, last, 2000).astype(int), *(step for step in schedule.moments if step <= last)])
     return Curve(
         name=":".join((name, *argument)),
-        epochs=steps / plan.steps_per_epoch,
+        epochs=steps / milestones.steps_per_epoch,
         rates=np.asarray(jax.jit(schedule)(steps)),
         batch_size=config.data.batch_size,
-        length=plan.total_steps / plan.steps_per_epoch,
+        length=milestones.total_steps / milestones.steps_per_epoch,
         optimizer=config.optimizer.name,
         sizes=(*config.data.progressive.sizes, config.data.image_size),
         until_epochs=tuple(config.data.progressive.until_epochs),

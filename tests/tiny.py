@@ -1,5 +1,6 @@
-"""A small experiment for the tests: random 12-pixel images, a ResNet-8 of four features, float32."""
+"""A small experiment for the tests: random 12-pixel images, a ResNet-8 with four features, float32."""
 
+import dataclasses
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -8,7 +9,7 @@ from resnet_jax.configs import default
 
 
 def tiny_config(changes: dict[str, Any] | None = None) -> ConfigDict:
-    """The config, with `changes` by dotted key."""
+    """Returns the config, with `changes` by dotted key."""
     config = default.get_config()
     settings = {
         "data.source": "synthetic",
@@ -29,3 +30,8 @@ def tiny_config(changes: dict[str, Any] | None = None) -> ConfigDict:
     }
     config.update_from_flattened_dict(settings | (changes or {}))
     return config
+
+
+def replace_in(built: Any, part: str, **changes: Any) -> Any:
+    """Returns an experiment or evaluation with other fields in one part: 'data' or 'computation'."""
+    return dataclasses.replace(built, **{part: dataclasses.replace(getattr(built, part), **changes)})

@@ -32,12 +32,16 @@ def batches(
         config.update_from_flattened_dict({key: _value(text) for key, text in overrides.items()})
     except (AttributeError, KeyError, TypeError) as error:
         raise UsageError(f"--ours {overrides}: no such key of configs/resnet50.py or no such value ({error})") from None
-    run = experiment.build(config)
+    data = experiment.build(config).data
     loaded = feed.host_batches(
-        run.train_loader, start=0, stop=_ENDLESS, num_threads=run.num_threads, num_workers=run.num_workers
+        data.train_loader,
+        start=0,
+        stop=_ENDLESS,
+        num_threads=data.reading.num_threads,
+        num_workers=data.reading.num_workers,
     )
     for _ in loaded:
-        yield run.train_loader.batch_size
+        yield data.train_loader.batch_size
 
 
 def _value(text: str) -> object:

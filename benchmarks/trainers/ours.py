@@ -26,4 +26,4 @@ def make(task: Task) -> tuple[str, Callable[[int], None]]:
     config.update_from_flattened_dict(changes)
     built = experiment.build(config, devices=jax.devices()[:1])
     runner = StepRunner(built, compile_train_step(built, task.image_size), task.image_size)
-    return f"JAX {jax.__version__}, {built.description['model']}", runner
+    return f"JAX {jax.__version__}, {built.reporting.description['model']}", runner

@@ -1,8 +1,15 @@
-"""From a config to the parts of a run: the only package that reads a config."""
+"""From a config to the parts of a run: the only room that reads configs."""
 
-from resnet_jax.experiment.build import EVALUATION_MAY_CHANGE, MAY_CHANGE, Experiment, build, default_settings, resolve
+from resnet_jax.experiment.build import (
+    EVALUATION_MAY_CHANGE,
+    MAY_CHANGE,
+    build,
+    build_evaluation,
+    default_settings,
+    resolve,
+)
 from resnet_jax.experiment.inference import Inference, build_inference
-from resnet_jax.experiment.milestones import Plan
+from resnet_jax.experiment.milestones import Milestones
 from resnet_jax.experiment.options import (
     BenchmarkOptions,
     ExportOptions,
@@ -16,20 +23,28 @@ from resnet_jax.experiment.options import (
     prepare_options,
     weights_options,
 )
+from resnet_jax.experiment.parts import Computation, Data, EvalComputation, EvalData, Evaluation, Experiment, Reading
 
 __all__ = [
     "EVALUATION_MAY_CHANGE",
     "MAY_CHANGE",
     "BenchmarkOptions",
+    "Computation",
+    "Data",
+    "EvalComputation",
+    "EvalData",
+    "Evaluation",
     "Experiment",
     "ExportOptions",
     "Inference",
-    "Plan",
+    "Milestones",
     "PlanOptions",
     "PredictOptions",
+    "Reading",
     "WeightsOptions",
     "benchmark_options",
     "build",
+    "build_evaluation",
     "build_inference",
     "default_settings",
     "export_options",

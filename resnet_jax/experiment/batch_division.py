@@ -1,4 +1,4 @@
-"""How a batch is divided over devices, and into parts that go through the network one after the other."""
+"""Divides a training batch over devices and into micro-batches, without splitting batch norm groups."""
 
 import math
 
@@ -7,74 +7,82 @@ from ml_collections import ConfigDict
 from resnet_jax.errors import UsageError
 
 
-def count_parts(config: ConfigDict, devices: int) -> int:
-    """The number of parts: `train.accumulate`, or the least that gives no device more than `train.per_device_limit`.
+def count_microbatches(config: ConfigDict, num_devices: int) -> int:
+    """Returns `train.accumulate`, or the least number that keeps each device within `train.per_device_limit`.
 
-    What is computed does not depend on it, up to rounding: batch norm groups are not taken apart.
+    The number changes the result only by rounding: no batch norm group is split.
 
     Raises:
-      UsageError: the batch cannot be divided over devices, batch norm groups and parts.
+      UsageError: the batch cannot be divided over devices, batch norm groups and micro-batches.
     """
-    batch_size, limit, parts = config.data.batch_size, config.train.per_device_limit, config.train.accumulate or 1
-    _check_groups(config, parts)
-    _check_division(config, devices, parts)
+    batch_size, limit = config.data.batch_size, config.train.per_device_limit
+    given = config.train.accumulate or 1
+    _check_groups(config, given)
+    _check_division(config, num_devices, given)
     if config.train.accumulate is not None or limit is None:
-        return parts
-    unit = math.lcm(devices, _group_size(config))
-    for parts in range(1, batch_size // unit + 1):
-        if batch_size % (parts * unit) == 0 and batch_size // (parts * devices) <= limit:
-            return parts
+        return given
+    unit = math.lcm(num_devices, _group_size(config))
+    for number in range(1, batch_size // unit + 1):
+        if batch_size % (number * unit) == 0 and batch_size // (number * num_devices) <= limit:
+            return number
     raise UsageError(
-        f"config.train.per_device_limit={limit}: the least that {devices} device{'s' * (devices > 1)} can take of "
-        f"batch norm groups of {_group_size(config)} images is {unit // devices} each: raise it, or use more devices"
+        f"config.train.per_device_limit={limit}: with batch norm groups of {_group_size(config)} images, the smallest "
+        f"micro-batch on {_devices(num_devices)} has {unit // num_devices} images each: raise the limit, or use more "
+        "devices"
     )
 
 
-def at_most_at_once(config: ConfigDict, devices: int, batch_size: int) -> int:
-    """A batch size for evaluation: no more than all devices may take at once."""
+def limit_eval_batch(config: ConfigDict, num_devices: int, batch_size: int) -> int:
+    """Returns `batch_size`, or less where it would exceed `train.per_device_limit` on each device."""
     limit = config.train.per_device_limit
-    return batch_size if limit is None else min(batch_size, limit * devices)
+    return batch_size if limit is None else min(batch_size, limit * num_devices)
 
 
-def groups_on_devices(config: ConfigDict, devices: int, parts: int) -> bool:
-    """Whether no batch norm group of any part is divided among devices."""
-    return config.data.batch_size // parts % (devices * _group_size(config)) == 0
+def whole_groups_per_device(config: ConfigDict, num_devices: int, num_microbatches: int) -> bool:
+    """Whether every batch norm group of a micro-batch lies on a single device."""
+    return config.data.batch_size // num_microbatches % (num_devices * _group_size(config)) == 0
 
 
 def _group_size(config: ConfigDict) -> int:
-    """Images in a batch norm group."""
+    """Returns the number of images in a batch norm group."""
     return min(config.model.bn_group_size or config.data.batch_size, config.data.batch_size)
 
 
-def _check_groups(config: ConfigDict, parts: int) -> None:
-    """Raises UsageError if so many parts would take a batch norm group apart."""
+def _check_groups(config: ConfigDict, num_microbatches: int) -> None:
+    """Raises UsageError if a micro-batch would be smaller than a batch norm group."""
     batch_size, group_size = config.data.batch_size, _group_size(config)
-    if parts == 1 or group_size * parts <= batch_size:
+    if num_microbatches == 1 or group_size * num_microbatches <= batch_size:
         return
-    largest = batch_size // parts
+    largest = batch_size // num_microbatches
     if not largest:
-        raise UsageError(f"config.train.accumulate={parts} is more than the {batch_size} images of a batch")
+        raise UsageError(f"config.train.accumulate={num_microbatches} is more than the {batch_size} images of a batch")
     raise UsageError(
-        f"config.train.accumulate={parts} takes the batch of {batch_size} apart, and with it its batch norm group "
-        f"of {group_size}: set config.model.bn_group_size to {largest} or a divisor of it"
+        f"config.train.accumulate={num_microbatches} splits the batch of {batch_size} images, and with it its batch "
+        f"norm group of {group_size}: set config.model.bn_group_size to {largest} or a divisor of it"
     )
 
 
-def _check_division(config: ConfigDict, devices: int, parts: int) -> None:
+def _check_division(config: ConfigDict, num_devices: int, num_microbatches: int) -> None:
+    """Raises UsageError if the batch is no multiple of devices, batch norm groups and micro-batches."""
     batch_size, group_size = config.data.batch_size, _group_size(config)
     grouped = group_size < batch_size
-    unit = _unit(devices, group_size if grouped else 1, parts)
+    divisor = group_size if grouped else 1
+    unit = _unit(num_devices, divisor, num_microbatches)
     if batch_size % unit == 0:
         return
-    why = [f"{devices} device{'s' * (devices > 1)}"]
-    why += [f"batch norm groups of {group_size} images"] if grouped else []
-    why += [f"{parts} parts"] if parts > 1 else []
+    reasons = [_devices(num_devices)]
+    reasons += [f"batch norm groups of {group_size} images"] if grouped else []
+    reasons += [f"{num_microbatches} micro-batches"] if num_microbatches > 1 else []
     below, above = batch_size // unit * unit, -(-batch_size // unit) * unit
     sizes = f"{below} or {above}" if below else f"{above}"
-    fewer = [n for n in range(1, devices) if batch_size % _unit(n, group_size if grouped else 1, parts) == 0]
-    cure = f"take {sizes}" + (f", or use {fewer[-1]} device{'s' * (fewer[-1] > 1)}" if fewer else "")
-    raise UsageError(f"config.data.batch_size={batch_size} cannot be divided over {' and '.join(why)}: {cure}")
+    fewer = [n for n in range(1, num_devices) if batch_size % _unit(n, divisor, num_microbatches) == 0]
+    cure = f"take {sizes}" + (f", or use {_devices(fewer[-1])}" if fewer else "")
+    raise UsageError(f"config.data.batch_size={batch_size} cannot be divided over {' and '.join(reasons)}: {cure}")
 
 
-def _unit(devices: int, group_size: int, parts: int) -> int:
-    return math.lcm(devices, group_size) * parts
+def _unit(num_devices: int, group_size: int, num_microbatches: int) -> int:
+    return math.lcm(num_devices, group_size) * num_microbatches
+
+
+def _devices(number: int) -> str:
+    return f"{number} device{'s' * (number > 1)}"

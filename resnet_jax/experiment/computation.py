@@ -1,9 +1,10 @@
-"""The network of a config and what is computed with it."""
+"""Makes the network and the pure functions of a config: initial state, training step, evaluation step."""
 
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
+import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
@@ -13,8 +14,10 @@ from resnet_jax.data.class_names import fingerprint
 from resnet_jax.data.on_device import Erasing, Mixing, normalize, standardize_per_image
 from resnet_jax.distributed.mesh import make_microbatch_split
 from resnet_jax.errors import UsageError
-from resnet_jax.experiment.batch_division import groups_on_devices
+from resnet_jax.experiment.batch_division import whole_groups_per_device
+from resnet_jax.experiment.inputs import eval_image_size
 from resnet_jax.experiment.network import network_settings
+from resnet_jax.experiment.parts import Computation, EvalComputation
 from resnet_jax.models import create_model
 from resnet_jax.models.resnet import ResNet
 from resnet_jax.training import steps
@@ -36,9 +39,58 @@ from resnet_jax.training.trainable import train_only, trainable_pattern
 from resnet_jax.weights.warm_start import warm_start_variables
 
 
-def check_image_sizes(config: ConfigDict) -> None:
-    """Raises UsageError for sizes, of training or evaluation, that the stem cannot fold."""
-    sizes = [*config.data.progressive.sizes, config.data.image_size, config.eval.image_size or config.data.image_size]
+def make_computation(
+    config: ConfigDict, mesh: Mesh, num_microbatches: int, class_names: Sequence[str], schedule: Schedule
+) -> Computation:
+    """Makes the pure functions of a training run.
+
+    Args:
+      config: has the keys of `configs/default.py`.
+      mesh: the devices of the run.
+      num_microbatches: pieces of a batch that run one after another.
+      class_names: of the data.
+      schedule: learning rate by step.
+
+    Raises:
+      UsageError: an unknown name, or options that contradict each other.
+    """
+    model, optimizer = make_model(config, len(class_names)), make_optimizer(config)
+    init = _make_init(config, model, optimizer)
+    return Computation(
+        mesh=mesh,
+        model=model,
+        dtype=config.model.dtype,
+        network=network_settings(config),
+        shapes=jax.eval_shape(init).variables,  # also finds a weight decay or rate pattern that matches no parameter
+        eval_step=steps.EvalStep(model, make_preprocess(config)),
+        num_microbatches=num_microbatches,
+        trainable=trainable_pattern(config.train.trainable),
+        init=init,
+        warm_start=_make_warm_start(config, class_names),
+        train_step=_make_train_step(config, mesh, num_microbatches, model, optimizer, schedule),
+        eval_weights=_weights_to_evaluate(config),
+    )
+
+
+def make_eval_computation(config: ConfigDict, mesh: Mesh, num_classes: int) -> EvalComputation:
+    """Makes the pure functions of an evaluation.
+
+    Raises:
+      UsageError: the network cannot be made, or has fewer than `num_classes` outputs.
+    """
+    model = make_model(config, num_classes)
+    return EvalComputation(
+        mesh=mesh,
+        model=model,
+        dtype=config.model.dtype,
+        network=network_settings(config),
+        shapes=variable_shapes(model, eval_image_size(config)),
+        eval_step=steps.EvalStep(model, make_preprocess(config)),
+    )
+
+
+def check_image_sizes(config: ConfigDict, sizes: Sequence[int]) -> None:
+    """Raises UsageError for an odd size under the stem that folds squares of 2 x 2 pixels into channels."""
     odd = [size for size in sizes if size % 2]
     if odd and config.model.name == "resnet" and config.model.stem == "space_to_depth":
         raise UsageError(
@@ -48,13 +100,13 @@ def check_image_sizes(config: ConfigDict) -> None:
 
 
 def make_model(config: ConfigDict, num_classes: int) -> ResNet:
-    """The network, for data of so many classes.
+    """Makes the network for data of `num_classes`.
 
     Raises:
-      UsageError: it cannot be made, or has fewer outputs than that.
+      UsageError: the options contradict each other, or give the network fewer than `num_classes` outputs.
     """
-    not_of_it = ("init_from", "init_head", "init_any_input", "allow_missing", "class_names")
-    options = {key: value for key, value in config.model.items() if key not in not_of_it}
+    not_options = ("init_from", "init_head", "init_any_input", "allow_missing", "class_names")
+    options = {key: value for key, value in config.model.items() if key not in not_options}
     if options["num_classes"] is None:
         options["num_classes"] = num_classes
     elif options["num_classes"] < num_classes:
@@ -65,12 +117,12 @@ def make_model(config: ConfigDict, num_classes: int) -> ResNet:
 
 
 def trained_norms(config: ConfigDict) -> str:
-    """The regular expression by which batch norms find whether their statistics move in training."""
+    """Returns the regular expression of the batch norms that update their running statistics; '' matches all."""
     return trainable_pattern(config.train.trainable if config.train.freeze_statistics else None)
 
 
 def make_optimizer(config: ConfigDict) -> optax.GradientTransformationExtraArgs:
-    """The optimizer of those parameters that are to be trained.
+    """Makes the optimizer of the trainable parameters.
 
     Raises:
       UsageError: an unknown name, or options that contradict each other.
@@ -78,17 +130,19 @@ def make_optimizer(config: ConfigDict) -> optax.GradientTransformationExtraArgs:
     return train_only(create_optimizer(**config.optimizer), trainable_pattern(config.train.trainable))
 
 
-def make_warm_start(
+def _make_warm_start(
     config: ConfigDict, class_names: Sequence[str]
 ) -> Callable[[dict[str, Any]], dict[str, Any]] | None:
-    """The function that fills variables with those of another run; None: they begin at random.
+    """Returns the function that replaces initial variables by those of `model.init_from`; None: the key is not set.
 
     Raises:
-      UsageError: the last layer is wanted of no run.
+      UsageError: `model.init_head` is set without `model.init_from`.
     """
     path, head = config.model.init_from, config.model.init_head
     if head and path is None:
-        raise UsageError("config.model.init_head=True says of no run: set config.model.init_from")
+        raise UsageError(
+            "config.model.init_head=True has no effect without config.model.init_from: set it to a checkpoint or a file"
+        )
     if path is None:
         return None
     return functools.partial(
@@ -102,10 +156,8 @@ def make_warm_start(
     )
 
 
-def make_first_state(
-    config: ConfigDict, model: ResNet, optimizer: optax.GradientTransformation
-) -> Callable[[], TrainState]:
-    """The function that makes the state of step 0."""
+def _make_init(config: ConfigDict, model: ResNet, optimizer: optax.GradientTransformation) -> Callable[[], TrainState]:
+    """Returns the function that makes the state of step 0."""
     scaled = config.loss.scale != 1 or config.loss.scale_growth_steps is not None
     return make_init(
         model=model,
@@ -117,59 +169,59 @@ def make_first_state(
     )
 
 
-def make_steps(
+def _make_train_step(
     config: ConfigDict,
-    layout: tuple[Mesh, int],
+    mesh: Mesh,
+    num_microbatches: int,
     model: ResNet,
     optimizer: optax.GradientTransformationExtraArgs,
     schedule: Schedule,
-) -> dict[str, Any]:
-    """The two step functions by their names in `Experiment`, for a mesh and so many parts of a batch.
-
-    Raises:
-      UsageError: an unknown loss, or a reduction that cannot be had.
-    """
-    preprocess, ema = make_preprocess(config), config.ema
-    train_step = steps.make_update_step(
-        gradient_fn=_of_batch(config, _make_gradient_fn(config, model, preprocess), *layout),
+) -> steps.TrainStep:
+    ema = config.ema
+    return steps.make_update_step(
+        gradient_fn=_over_batch(config, _make_gradient_fn(config, model), mesh, num_microbatches),
         optimizer=optimizer,
         schedule=schedule,
         average=functools.partial(update_average, decay=ema.decay, every_steps=ema.every_steps) if ema.decay else None,
         scaling=steps.LossScaling(config.loss.scale, config.loss.scale_growth_steps),
         seed=config.seed,
     )
-    eval_step = steps.EvalStep(model, preprocess)
-    return {"train_step": train_step, "eval_step": eval_step}
 
 
-def _of_batch(config: ConfigDict, gradient_fn: GradientFn, mesh: Mesh, parts: int) -> GradientFn:
-    """The gradient of a whole batch, on all devices and in parts."""
+def _over_batch(config: ConfigDict, gradient_fn: GradientFn, mesh: Mesh, num_microbatches: int) -> GradientFn:
+    """Accumulates gradients over micro-batches, and sums them over devices.
+
+    Where each device holds whole batch norm groups, it sums its own gradients, followed by one all-reduce. Otherwise
+    the statistics of a group need all-reduces inside the network, which XLA inserts.
+    """
     dtype, names = config.train.reduce_dtype, ("float32", "bfloat16")
     if dtype not in names:
         raise UsageError(f"config.train.reduce_dtype={dtype!r} is not one of {', '.join(names)}")
-    local = groups_on_devices(config, mesh.size, parts)
-    if parts > 1:
-        gradient_fn = accumulate(
-            gradient_fn,
-            split_into_microbatches(parts) if local else make_microbatch_split(mesh, num_microbatches=parts),
+    local = whole_groups_per_device(config, mesh.size, num_microbatches)
+    if num_microbatches > 1:
+        split = (
+            split_into_microbatches(num_microbatches)
+            if local
+            else make_microbatch_split(mesh, num_microbatches=num_microbatches)
         )
+        gradient_fn = accumulate(gradient_fn, split)
     if mesh.size > 1 and local:
         return sum_over_devices(gradient_fn, mesh, dtype=jnp.dtype(dtype))
     if mesh.size > 1 and dtype == "bfloat16":
         raise UsageError(
             f"config.train.reduce_dtype='bfloat16' needs whole batch norm groups on each of {mesh.size} devices: set "
-            f"config.model.bn_group_size to a divisor of {config.data.batch_size // parts // mesh.size}"
+            f"config.model.bn_group_size to a divisor of {config.data.batch_size // num_microbatches // mesh.size}"
         )
     return gradient_fn
 
 
-def _make_gradient_fn(config: ConfigDict, model: ResNet, preprocess: Preprocess) -> GradientFn:
+def _make_gradient_fn(config: ConfigDict, model: ResNet) -> GradientFn:
     erasing, mixing = dict(config.input.erasing), dict(config.mixing)
     mixes = mixing["mixup_alpha"] > 0 or mixing["cutmix_alpha"] > 0
     if mixes and config.model.bn_group_size == 1:
-        raise UsageError("config.model.bn_group_size=1 leaves an image no partner to be mixed with: take 2 or more")
+        raise UsageError("config.model.bn_group_size=1 leaves no second image in a group to mix with: take 2 or more")
     train_input = make_train_input(
-        preprocess=preprocess,
+        preprocess=make_preprocess(config),
         flip=config.input.flip,
         erasing=Erasing(**erasing) if erasing["probability"] else None,
         mixing=Mixing(**mixing, group_size=config.model.bn_group_size) if mixes and mixing["probability"] else None,
@@ -184,20 +236,26 @@ def _make_gradient_fn(config: ConfigDict, model: ResNet, preprocess: Preprocess)
 
 
 def make_preprocess(config: ConfigDict) -> Preprocess:
-    """The function from pixels to the input of the network."""
+    """Returns the function from pixels [B, H, W, 3] uint8 to the float32 input of the network."""
     if config.input.per_image:
         return functools.partial(standardize_per_image, dtype=jnp.float32)
     mean, std = tuple(config.input.mean), tuple(config.input.std)
     return functools.partial(normalize, mean=mean, std=std, dtype=jnp.float32)
 
 
-def weights_to_evaluate(config: ConfigDict) -> WeightsKind:
-    """The trained ones or their average; raises UsageError for an unknown word, or where there is no average."""
+def variable_shapes(model: ResNet, image_size: int) -> dict[str, Any]:
+    """Returns the shapes and dtypes of 'params' and 'batch_stats', without computing them."""
+    images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
+    return jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
+
+
+def _weights_to_evaluate(config: ConfigDict) -> WeightsKind:
+    """Returns which weights training evaluates; raises UsageError for an unknown name, or if there is no average."""
     weights, has_average = config.eval.weights, config.ema.decay > 0
     if weights is None:
         return "ema" if has_average else "trained"
     if weights not in get_args(WeightsKind):
         raise UsageError(f"config.eval.weights={weights!r} is not one of {', '.join(get_args(WeightsKind))}")
     if weights == "ema" and not has_average:
-        raise UsageError("config.eval.weights='ema', and there is no average: set config.ema.decay, as to 0.9999")
+        raise UsageError("config.eval.weights='ema' without an average: set config.ema.decay, for example to 0.9999")
     return weights

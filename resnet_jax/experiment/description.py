@@ -1,4 +1,4 @@
-"""What a person wants to read about a run before it starts."""
+"""Describes a run before it starts, in lines for the log."""
 
 import jax
 from jax.sharding import Mesh
@@ -6,38 +6,41 @@ from ml_collections import ConfigDict
 
 from resnet_jax.data.sources import Source, share_with_boxes
 from resnet_jax.experiment.computation import trained_norms
-from resnet_jax.experiment.milestones import Plan
+from resnet_jax.experiment.inputs import eval_image_size, train_image_sizes
+from resnet_jax.experiment.milestones import Milestones
+from resnet_jax.experiment.parts import Computation, Data, EvalComputation
 from resnet_jax.models.batch_norm import is_trained
 from resnet_jax.training.schedules import Schedule, rate_table
-from resnet_jax.training.state import TrainState, parameter_count
-from resnet_jax.training.trainable import only_trained, trainable_pattern
+from resnet_jax.training.state import parameter_count
+from resnet_jax.training.trainable import only_trained
 
 
-def describe(
-    config: ConfigDict,
-    mesh: Mesh,
-    parts: int,
-    sources: tuple[Source, Source],
-    plan: Plan,
-    schedule: Schedule,
-    abstract: TrainState,
+def describe_experiment(
+    config: ConfigDict, data: Data, computation: Computation, milestones: Milestones, schedule: Schedule
 ) -> dict[str, str]:
-    """What to print of each part of a run, by the name of the part."""
-    model, batch_size = config.model, config.data.batch_size
-    epochs = plan.total_steps / plan.steps_per_epoch
+    """Returns the lines printed at the start of training, by label."""
+    epochs = milestones.total_steps / milestones.steps_per_epoch
     lines = {
-        "devices": _devices(mesh),
-        "data": _data(config, *sources),
-        "model": f"{model.name}-{model.depth} {model.version}, {parameter_count(abstract.params):,} parameters, "
-        f"{model.dtype}, batch norm {_batch_norm(config)}",
+        "devices": _devices(computation.mesh),
+        "data": _data(config, data.train_loader.source, data.eval_loader.source),
+        "model": _model(config, computation),
         "inputs": _inputs(config),
-        "training": f"{plan.total_steps:,} steps of {batch_size:,} images = {epochs:.4g} epochs of "
-        f"{plan.steps_per_epoch:,.5g} steps{_training(config, parts)}",
-        "trained": _trained(config, abstract),
-        "evaluation": f"every {plan.eval_every_steps:,.5g} steps and at the end{_evaluation(config)}",
-        "rate": _rates(plan, schedule),
+        "training": f"{milestones.total_steps:,} steps of {config.data.batch_size:,} images = {epochs:.4g} epochs of "
+        f"{milestones.steps_per_epoch:,.5g} steps{_training(config, computation.num_microbatches)}",
+        "trained": _trained(config, computation),
+        "evaluation": f"every {milestones.eval_every_steps:,.5g} steps and at the end{_evaluation(config)}",
+        "rate": _rates(milestones, schedule),
     }
-    return {part: line for part, line in lines.items() if line}
+    return {label: line for label, line in lines.items() if line}
+
+
+def describe_evaluation(config: ConfigDict, source: Source, computation: EvalComputation) -> dict[str, str]:
+    """Returns the lines printed at the start of an evaluation, by label."""
+    return {
+        "devices": _devices(computation.mesh),
+        "model": _model(config, computation),
+        "data": f"{source.name} {len(source):,} images, {eval_image_size(config)} px",
+    }
 
 
 def _devices(mesh: Mesh) -> str:
@@ -46,18 +49,26 @@ def _devices(mesh: Mesh) -> str:
 
 
 def _data(config: ConfigDict, train_source: Source, eval_source: Source) -> str:
-    sizes = (*config.data.progressive.sizes, config.data.image_size)
+    sizes = " then ".join(map(str, train_image_sizes(config)))
     return (
         f"{train_source.name} {len(train_source):,} images, {eval_source.name} {len(eval_source):,}, "
-        f"{len(train_source.class_names):,} classes, {' then '.join(map(str, sizes))} px{_boxes(config, train_source)}"
+        f"{len(train_source.class_names):,} classes, {sizes} px{_boxes(config, train_source)}"
     )
 
 
 def _boxes(config: ConfigDict, source: Source) -> str:
-    """For whom crops are to be guided by boxes: whether there are any."""
+    """Returns the share of images with bounding boxes, where the training crop uses them."""
     if config.data.train_crop.name != "box_guided":
         return ""
     return f", boxes around objects in {share_with_boxes(source):.0%} of a sample of the images"
+
+
+def _model(config: ConfigDict, computation: EvalComputation) -> str:
+    model = config.model
+    return (
+        f"{model.name}-{model.depth} {model.version}, {parameter_count(computation.shapes['params']):,} parameters, "
+        f"{model.dtype}, batch norm {_batch_norm(config)}"
+    )
 
 
 def _batch_norm(config: ConfigDict) -> str:
@@ -70,7 +81,7 @@ def _batch_norm(config: ConfigDict) -> str:
 
 
 def _inputs(config: ConfigDict) -> str:
-    """What training images go through besides crops and flips; nothing, often."""
+    """Returns the augmentations besides crop and flip; '' if there are none."""
     data, mixing, erasing = config.data, config.mixing, config.input.erasing
     parts = {
         f"{data.repeats} times each": data.repeats > 1,
@@ -82,32 +93,31 @@ def _inputs(config: ConfigDict) -> str:
     return ", ".join(part for part, is_on in parts.items() if is_on)
 
 
-def _training(config: ConfigDict, parts: int) -> str:
+def _training(config: ConfigDict, num_microbatches: int) -> str:
     ema, loss = config.ema, config.loss
     lines = {
         f", from {config.model.init_from}": config.model.init_from,
-        f", each in {parts} parts": parts > 1,
+        f", each in {num_microbatches} micro-batches": num_microbatches > 1,
         f", averaged by {ema.decay:g}": ema.decay,
         f", loss times {loss.scale:g}{' at first' if loss.scale_growth_steps else ''}": loss.scale != 1,
     }
     return "".join(line for line, is_on in lines.items() if is_on)
 
 
-def _trained(config: ConfigDict, abstract: TrainState) -> str:
-    """Which parameters, and which statistics, change how; nothing where all do alike."""
-    pattern, parts = config.train.trainable, []
+def _trained(config: ConfigDict, computation: Computation) -> str:
+    """Returns which parameters and statistics are trained, and their learning rates; '' if all are trained alike."""
+    pattern, parts, params = config.train.trainable, [], computation.shapes["params"]
     if pattern is not None:
-        trained = parameter_count(only_trained(abstract.params, trainable_pattern(pattern)))
-        parts.append(f"{trained:,} of {parameter_count(abstract.params):,} parameters ({pattern!r})")
-        parts.append(_statistics(config, abstract))
+        trained = parameter_count(only_trained(params, computation.trainable))
+        parts.append(f"{trained:,} of {parameter_count(params):,} parameters ({pattern!r})")
+        parts.append(_statistics(config, computation))
     parts += [f"rate of {scaled!r} times {factor:g}" for scaled, factor in config.optimizer.lr_scales]
     return ", ".join(parts)
 
 
-def _statistics(config: ConfigDict, abstract: TrainState) -> str:
-    paths = {
-        tuple(key.key for key in path[:-1]) for path, _ in jax.tree_util.tree_leaves_with_path(abstract.batch_stats)
-    }
+def _statistics(config: ConfigDict, computation: Computation) -> str:
+    statistics = computation.shapes["batch_stats"]
+    paths = {tuple(key.key for key in path[:-1]) for path, _ in jax.tree_util.tree_leaves_with_path(statistics)}
     kept = sum(not is_trained(path, trained_norms(config)) for path in paths)
     return f"{kept} of {len(paths)} batch norms keep their statistics"
 
@@ -118,7 +128,7 @@ def _evaluation(config: ConfigDict) -> str:
     return at_size + (f"; the run ends at top-1 {100 * stop_at:g} %" if stop_at is not None else "")
 
 
-def _rates(plan: Plan, schedule: Schedule) -> str:
-    """The table of learning rates, to stand beside the name of the part."""
-    table = rate_table(schedule, total_steps=plan.total_steps, steps_per_epoch=plan.steps_per_epoch)
+def _rates(milestones: Milestones, schedule: Schedule) -> str:
+    """Returns the table of learning rates, aligned after the label."""
+    table = rate_table(schedule, total_steps=milestones.total_steps, steps_per_epoch=milestones.steps_per_epoch)
     return ("\n" + " " * 13).join(table)

@@ -107,7 +107,8 @@ def make_train_loader(config: ConfigDict, source: Source, milestones: Milestones
     if crops.end_steps and crops.end_steps[-1] >= milestones.schedule_steps:
         raise UsageError(
             f"config.data.progressive.until_epochs={tuple(data.progressive.until_epochs)}: the run has "
-            f"{milestones.schedule_steps / milestones.steps_per_epoch:.4g} epochs and would end before it trains at {data.image_size} pixels"
+            f"{milestones.schedule_steps / milestones.steps_per_epoch:.4g} epochs and would end before it trains at "
+            f"{data.image_size} pixels"
         )
     return Loader(
         source,

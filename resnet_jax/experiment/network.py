@@ -1,4 +1,7 @@
-"""What a network is and what it wants to be given, as a config says it: kept beside weights, and asked of them."""
+"""Config keys that determine the function: architecture and input normalisation.
+
+They are stored with the weights, and checked when weights are loaded.
+"""
 
 import json
 from typing import Any
@@ -10,6 +13,6 @@ from resnet_jax.weights.compatibility import NETWORK_KEYS
 
 
 def network_settings(config: ConfigDict) -> dict[str, Any]:
-    """The keys, dotted, that weights depend on, in JSON values: {'model.depth': 50, 'input.mean': [...], ...}."""
+    """Returns `NETWORK_KEYS` with their JSON values: {'model.depth': 50, 'input.mean': [...], ...}."""
     settings = flatten(json.loads(config.to_json()))
     return {key: settings[key] for key in NETWORK_KEYS}

@@ -1,4 +1,4 @@
-"""The program that says how fast this machine trains, and what it waits for."""
+"""Measures how fast this machine trains, and what limits it."""
 
 import dataclasses
 import datetime
@@ -24,6 +24,7 @@ from resnet_jax.reporting.bottleneck import advice, shares_line
 from resnet_jax.reporting.progress import show_log
 from resnet_jax.reporting.time_accounting import TRAINING
 from resnet_jax.reporting.workdir import Workdir
+from resnet_jax.text import labelled
 
 logger = logging.getLogger(__name__)
 
@@ -54,32 +55,29 @@ def benchmark(
     settings: Mapping[str, Any],
     path: Path,
 ) -> int:
-    """Measures what is asked for, prints a line of each, and writes the record.
+    """Runs the measurements of the config, logs their results, and writes a JSON record.
 
     Args:
-      experiment: what is measured.
+      experiment: the training run to measure.
       options: the measurements and their windows.
-      first_step: what `measure_first_step` found; None: it was not asked for.
-      settings: the resolved config, for the record.
-      path: of the record; overwritten.
+      first_step: result of `measure_first_step`; None if it was not run.
+      settings: the resolved config, stored in the record.
+      path: file of the record; an existing one is replaced.
 
     Returns:
       The exit status, 0.
     """
-    for part in ("devices", "data", "model"):
-        logger.info("%-12s %s", part, experiment.description[part])
+    _show({label: experiment.reporting.description[label] for label in ("devices", "data", "model")})
     windows = Windows(options.windows, options.window_steps, options.warmup_steps)
-    logger.info(
-        "%-12s medians of %d windows of %d steps (smallest to largest), after %d to warm up",
-        "method",
-        *dataclasses.astuple(windows),
-    )
+    count, steps, warmup = dataclasses.astuple(windows)
+    text = f"medians of {count} windows of {steps} steps (smallest to largest), after {warmup} to warm up"
+    _show({"method": text})
     found: dict[str, Any] = {} if first_step is None else {"first_step": first_step}
     _show(first_step_lines(first_step) if first_step else {})
-    for part, measure in _MEASURES.items():
-        if part in options.measurements:
-            found[part] = measure(experiment, windows)
-            _show(_LINES[part](found[part]))
+    for name, measure in _MEASURES.items():
+        if name in options.measurements:
+            found[name] = measure(experiment, windows)
+            _show(_LINES[name](found[name]))
     _show(_limit_lines(experiment, found))
     write_json(path, _about(experiment, windows) | {"measured": found, "config": settings})
     _show({"written": str(path)})
@@ -87,12 +85,13 @@ def benchmark(
 
 
 def record_path(directory: Path) -> Path:
-    """A file of this moment in a directory, which is made; raises UsageError if it cannot be."""
+    """Creates `directory` and returns a path in it named after the UTC time. Raises UsageError if it cannot."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(
-            f"{directory} cannot be made ({error.strerror}): name another --workdir, or a file by config.benchmark.json"
+            f"{directory} cannot be created ({error.strerror}): name another --workdir, or a file with "
+            "config.benchmark.json"
         ) from None
     return directory / f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H-%M-%S}.json"
 
@@ -104,21 +103,21 @@ def _about(experiment: Experiment, windows: Windows) -> dict[str, Any]:
         "cores": cores(),
         "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "windows": dataclasses.asdict(windows),
-        "dtype": experiment.dtype,
-        "data": experiment.data,
+        "dtype": experiment.computation.dtype,
+        "data": experiment.data.identity,
     }
 
 
 def _show(lines: Mapping[str, str]) -> None:
-    for part, line in lines.items():
-        logger.info("%-12s %s", part, line)
+    for label, line in lines.items():
+        logger.info(labelled(label, line))
 
 
 def first_step_lines(found: Mapping[str, Any]) -> dict[str, str]:
-    """How long it took from the start of the program, by the state of the compile cache."""
+    """Returns the lines for the time from process start to the first step, with a cold and a warm compile cache."""
     return {
         f"first {name}": f"{run['seconds']:.1f} s until the first step was done: "
-        + ", ".join(f"{part} {seconds:.1f}" for part, seconds in run["parts"].items() if seconds >= 0.05)
+        + ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in run["parts"].items() if seconds >= 0.05)
         for name, run in found.items()
     }
 
@@ -132,15 +131,16 @@ def _step_lines(found: Mapping[str, Any]) -> dict[str, str]:
     lines = {
         "step": f"{_figure(rate, 'images/s')}, {steps['median']:,.2f} ms each, "
         f"batch {found['batch_size']:,} of {found['image_size']} px, compiled in {found['compile_seconds']:.1f} s",
-        "program": f"{found['flops_per_image'] / 1e9:.4g} GFLOP, {found['hbm_bytes_per_image'] / 1e6:.4g} MB an image",
+        "program": f"{found['flops_per_image'] / 1e9:.4g} GFLOP per image, of which the model requires "
+        f"{found['model_flops_per_image'] / 1e9:.4g}; {found['hbm_bytes_per_image'] / 1e6:.4g} MB per image",
     }
     if found["mfu"] is not None:
         lines["efficiency"] = (
-            f"MFU {found['mfu']:.1%}, {found['share_of_bound']:.1%} of the roofline's "
+            f"MFU {found['mfu']:.1%}, HFU {found['hfu']:.1%}, {found['share_of_bound']:.1%} of the roofline's "
             f"{found['images_per_second_bound']:,.0f} images/s"
         )
     if found["programs_compiled_later"]:
-        lines["compiled"] = f"{found['programs_compiled_later']} programs while steps were timed: there should be none"
+        lines["compiled"] = f"{found['programs_compiled_later']} programs while steps were timed, expected none"
     return lines
 
 
@@ -151,8 +151,8 @@ def _loader_lines(found: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _together_lines(found: Mapping[str, Any]) -> dict[str, str]:
-    training = {part: found["seconds"].get(part, 0.0) for part in TRAINING}
-    shares = {part: seconds / sum(training.values()) for part, seconds in training.items()}
+    training = {phase: found["seconds"].get(phase, 0.0) for phase in TRAINING}
+    shares = {phase: seconds / sum(training.values()) for phase, seconds in training.items()}
     return {"together": f"{_figure(found['images_per_second'], 'images/s')}: {shares_line(shares)}"}
 
 
@@ -160,17 +160,18 @@ _LINES = {"step": _step_lines, "loader": _loader_lines, "together": _together_li
 
 
 def _limit_lines(experiment: Experiment, found: Mapping[str, Any]) -> dict[str, str]:
-    """What holds the whole back, where the whole was measured."""
+    """Returns the lines about the bottleneck of the end-to-end measurement; none if it was not run."""
     if "together" not in found:
         return {}
     rate, lines = found["together"]["images_per_second"]["median"], {}
     shares = [
-        f"{rate / found[part]['images_per_second']['median']:.0%} of the {part} alone"
-        for part in ("step", "loader")
-        if part in found
+        f"{rate / found[name]['images_per_second']['median']:.0%} of the rate of the {name} alone"
+        for name in ("step", "loader")
+        if name in found
     ]
     if shares:
-        lines["share"] = f"together they make {' and '.join(shares)}"
-    spent = {part: found["together"]["seconds"].get(part, 0.0) for part in TRAINING}
-    words = advice(spent, **decoders(experiment.num_threads, experiment.num_workers))
-    return lines | ({"limit": words} if words else {})
+        lines["share"] = f"together they reach {' and '.join(shares)}"
+    spent = {phase: found["together"]["seconds"].get(phase, 0.0) for phase in TRAINING}
+    reading = experiment.data.reading
+    limit = advice(spent, **decoders(reading.num_threads, reading.num_workers))
+    return lines | ({"limit": limit} if limit else {})

@@ -1,4 +1,4 @@
-"""main.py, whose training source writes down what is read: a line of JSON a batch, in the directory READS.
+"""main.py with a training source that records what is read: one JSON line per batch, in the directory READS.
 
 READS=DIR python tests/end_to_end/recording_main.py ...
 """
@@ -12,14 +12,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
-from absl import app
-
-import main
 from resnet_jax import experiment
 from resnet_jax.data.loader import Loader
-from resnet_jax.programs import command_line
+from resnet_jax.programs.main import run
+from tests.tiny import replace_in
 
-_this_thread = threading.local()  # `reads`: what it has read for its batch
+_this_thread = threading.local()  # `reads`: indices read for the current batch
 
 
 class RecordingSource:
@@ -50,11 +48,11 @@ class RecordingLoader(Loader):
 
 def build(*args, **options):
     built = plain_build(*args, **options)
-    fields = {field.name: getattr(built.train_loader, field.name) for field in dataclasses.fields(Loader)}
-    loader = RecordingLoader(**fields | {"source": RecordingSource(built.train_loader.source)})
-    return dataclasses.replace(built, train_loader=loader)
+    fields = {field.name: getattr(built.data.train_loader, field.name) for field in dataclasses.fields(Loader)}
+    loader = RecordingLoader(**fields | {"source": RecordingSource(built.data.train_loader.source)})
+    return replace_in(built, "data", train_loader=loader)
 
 
 if __name__ == "__main__":
     plain_build, experiment.build = experiment.build, build
-    app.run(main.main, flags_parser=command_line.parse)
+    run()

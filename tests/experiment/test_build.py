@@ -70,7 +70,7 @@ def test_a_batch_no_larger_than_the_group_is_said():
     ],
 )
 def test_what_is_trained_is_said(changes, line):
-    assert experiment.build(tiny_config(changes)).description.get("trained") == line
+    assert experiment.build(tiny_config(changes)).reporting.description.get("trained") == line
 
 
 def test_rates_of_parts_can_be_set_on_the_command_line_and_survive_json(monkeypatch):
@@ -122,13 +122,13 @@ def test_rates_of_parts_can_be_set_on_the_command_line_and_survive_json(monkeypa
         ({"data.train_crop.area": ("a", "b")}, r"train_crop.area=\('a', 'b'\) is out of range"),
         (
             {"train.accumulate": 16},
-            r"accumulate=16 takes the batch of 48 apart, .* of 6: set .* to 3 or a divisor",
+            r"accumulate=16 splits the batch of 48 images, .* of 6: set .* to 3 or a divisor",
         ),
         ({"train.accumulate": 4}, r"over 8 devices and batch norm groups of 6 images and 4 parts: take 96"),
         ({"train.accumulate": 2, "model.bn_group_size": None}, r"its batch norm group of 48: set .* to 24 or"),
         ({"loss.name": "hinge"}, r"loss.name='hinge' is not one of cross_entropy, binary_cross_entropy"),
         ({"loss.target_threshold": 0.2}, r"loss.target_threshold=0.2 has no meaning for 'cross_entropy'"),
-        ({"eval.weights": "ema"}, r"eval.weights='ema', and there is no average: set config.ema.decay"),
+        ({"eval.weights": "ema"}, r"eval.weights='ema' without an average: set config.ema.decay"),
         ({"eval.weights": "best"}, r"eval.weights='best' is not one of trained, ema"),
         ({"data.progressive.sizes": (8,)}, r"until_epochs has 0 entries for 1 of config.data.progressive.sizes: give"),
         (
@@ -137,10 +137,10 @@ def test_rates_of_parts_can_be_set_on_the_command_line_and_survive_json(monkeypa
         ),
         (
             {"data.progressive.sizes": (8,), "data.progressive.until_epochs": (50.0,)},
-            r"until_epochs=\(50.0,\): the run has 10.08 epochs and would never come to 12 pixels",
+            r"until_epochs=\(50.0,\): the run has 10.08 epochs and would end before it trains at 12 pixels",
         ),
         ({"data.progressive.sizes": (8.5,)}, r"progressive.sizes=\(8.5,\) .* whole numbers of at least 1 pixel"),
-        ({"model.init_head": True}, r"init_head=True says of no run: set config.model.init_from"),
+        ({"model.init_head": True}, r"init_head=True has no effect without config.model.init_from: set"),
         ({"model.bn_group_size": 1, "mixing.mixup_alpha": 0.2}, r"bn_group_size=1 leaves an image no partner"),
         ({"train.accumulate": 100}, r"accumulate=100 is more than the 48 images of a batch"),
         ({"data.augment.name": "auto"}, r"data.augment.name='auto' is not one of none, trivial_augment, rand_augment"),
@@ -175,20 +175,20 @@ def test_more_classes_than_the_data_have_are_allowed():
     assert jax.eval_shape(built.computation.init).params["head"]["bias"].shape == (12,)
 
 
-def plan_of(**changes):
+def milestones_of(**changes):
     values = {"total_steps": 674, "schedule_steps": 674, "steps_per_epoch": 22.45, "eval_every_steps": 100.0}
     values |= {"eval_before_training": False, "stop_at": None, "checkpoint_every_steps": None, "log_every_steps": 50}
     return Milestones(**values | changes)
 
 
 def test_evaluations_come_at_every_epoch_and_at_the_end_without_drift():
-    plan = plan_of(eval_every_steps=112.27, checkpoint_every_steps=100)
-    assert [step for step in range(675) if plan.evaluation_due(step)] == [112, 225, 337, 449, 561, 674]
-    assert [step for step in range(675) if plan.checkpoint_due(step)] == [100, 200, 300, 400, 500, 600]
+    milestones = milestones_of(eval_every_steps=112.27, checkpoint_every_steps=100)
+    assert [step for step in range(675) if milestones.evaluation_due(step)] == [112, 225, 337, 449, 561, 674]
+    assert [step for step in range(675) if milestones.checkpoint_due(step)] == [100, 200, 300, 400, 500, 600]
 
 
 def test_the_first_state_is_evaluated_if_wanted():
-    assert [plan_of(eval_before_training=wanted).evaluation_due(0) for wanted in (True, False)] == [True, False]
+    assert [milestones_of(eval_before_training=wanted).evaluation_due(0) for wanted in (True, False)] == [True, False]
 
 
 def test_a_run_may_be_cut_short_without_another_schedule():
@@ -196,12 +196,12 @@ def test_a_run_may_be_cut_short_without_another_schedule():
     assert (built.milestones.total_steps, built.milestones.schedule_steps) == (5, 21)
     whole = experiment.build(tiny_config())
     assert built.reporting.description["rate"].split()[-1] != "0"
-    assert whole.plan.total_steps == whole.plan.schedule_steps == 21
+    assert whole.milestones.total_steps == whole.milestones.schedule_steps == 21
 
 
 def test_evaluation_batches_are_no_larger_than_needed():
-    assert experiment.build(tiny_config()).eval_loader.batch_size == 24  # 21 images over 8 devices
-    assert experiment.build(tiny_config({"eval.batch_size": 5})).eval_loader.batch_size == 8
+    assert experiment.build(tiny_config()).data.eval_loader.batch_size == 24  # 21 images over 8 devices
+    assert experiment.build(tiny_config({"eval.batch_size": 5})).data.eval_loader.batch_size == 8
 
 
 def test_settings_are_plain_json_values():
@@ -219,7 +219,7 @@ def test_training_replaces_what_cannot_be_read_and_evaluation_counts_it():
 def test_crops_guided_by_boxes_say_whether_there_are_any():
     built = experiment.build(tiny_config({"data.train_crop.name": "box_guided"}))
     assert built.reporting.description["data"].endswith("12 px, boxes around objects in 0% of a sample of the images")
-    assert "boxes" not in experiment.build(tiny_config()).description["data"]
+    assert "boxes" not in experiment.build(tiny_config()).reporting.description["data"]
 
 
 def test_two_splits_of_other_classes_are_refused(monkeypatch):

@@ -13,7 +13,7 @@ from resnet_jax.programs.train import run as training
 from resnet_jax.programs.train.run import train
 from resnet_jax.reporting.time_accounting import PHASES, process_age
 from resnet_jax.reporting.workdir import Workdir
-from tests.tiny import tiny_config
+from tests.tiny import replace_in, tiny_config
 
 SLOW = 0.15  # seconds; a step of this network takes a few thousandths
 
@@ -41,7 +41,7 @@ def run(tmp_path, changes):
     """
     settings = {"train.total_steps": 6, "eval.every_steps": 3, "log.every_steps": 2, "data.num_threads": 0}
     built = experiment.build(tiny_config(settings))
-    built = dataclasses.replace(built, **{name: change(getattr(built, name)) for name, change in changes.items()})
+    built = replace_in(built, "data", **{name: change(getattr(built.data, name)) for name, change in changes.items()})
     workdir = Workdir(tmp_path / "run")
     with workdir.lock():
         assert train(built, workdir, {}, StopRequests()) == 0

@@ -13,10 +13,10 @@ from resnet_jax.distributed.signals import STOPPED
 from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment.compile import compile_train_steps, initial_state
-from resnet_jax.programs.train import run as training
+from resnet_jax.programs.train import loop
 from resnet_jax.programs.train.run import train
 from resnet_jax.reporting.workdir import Workdir
-from tests.tiny import tiny_config
+from tests.tiny import replace_in, tiny_config
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def broken_batches(good):
 
 
 def test_input_workers_that_fail_by_themselves_are_an_error_after_saving(workdir, monkeypatch):
-    monkeypatch.setattr(training, "host_batches", broken_batches(3))
+    monkeypatch.setattr(loop, "host_batches", broken_batches(3))
     built = build({"eval.every_steps": 100})
     with pytest.raises(RuntimeError, match="terminated unexpectedly"):
         train(built, workdir, {}, StopRequests())
@@ -126,8 +126,11 @@ def test_another_list_of_classes_is_refused_before_anything_is_touched(workdir):
         "eval": {"name": "synthetic/eval", "examples": 21},
         "class_list": fingerprint(classes),
     }
-    other = dataclasses.replace(
-        built, class_names=(*built.data.class_names[:9], "daisy"), data=built.data.identity | {"class_list": "another"}
+    other = replace_in(
+        built,
+        "data",
+        class_names=(*built.data.class_names[:9], "daisy"),
+        identity=built.data.identity | {"class_list": "another"},
     )
     with pytest.raises(UsageError, match="class 9 is '9', not 'daisy'"):
         train(other, workdir, {}, StopRequests())
@@ -139,18 +142,18 @@ def test_another_list_of_classes_is_refused_before_anything_is_touched(workdir):
 def test_other_data_are_refused(workdir):
     built = build({"train.total_steps": 1})
     assert train(built, workdir, {}, StopRequests()) == 0
-    data = built.data.identity | {"train": {"name": "synthetic:2/train", "examples": 100}}
+    identity = built.data.identity | {"train": {"name": "synthetic:2/train", "examples": 100}}
     with pytest.raises(
         UsageError, match="other data .train.name: synthetic/train there, synthetic:2/train here.: give"
     ):
-        train(dataclasses.replace(built, data=data), workdir, {}, StopRequests())
+        train(replace_in(built, "data", identity=identity), workdir, {}, StopRequests())
 
 
 def test_bad_examples_are_listed_and_the_run_goes_on(workdir):
     built = build({})
     train_loader = dataclasses.replace(built.data.train_loader, source=Spotted(built.data.train_loader.source))
     eval_loader = dataclasses.replace(built.data.eval_loader, source=Spotted(built.data.eval_loader.source))
-    built = dataclasses.replace(built, train_loader=train_loader, eval_loader=eval_loader)
+    built = replace_in(built, "data", train_loader=train_loader, eval_loader=eval_loader)
     assert train(built, workdir, {}, StopRequests()) == 0
     lines = [json.loads(line) for line in (workdir.path / "bad_examples.jsonl").read_text().splitlines()]
     assert sorted((line["source"], line["index"]) for line in lines) == [("synthetic/eval", 7), ("synthetic/train", 7)]

@@ -168,7 +168,7 @@ def torch_losses(torch, network, batches, peak_lr, *, parts=1):
 
 
 def batches_of(built, steps):
-    return [built.train_loader.batch(step).batch for step in range(steps)]
+    return [built.data.train_loader.batch(step).batch for step in range(steps)]
 
 
 @pytest.mark.parametrize("depth", [18, 50])
@@ -176,7 +176,7 @@ def test_logits(torch, depth):
     built = build(1, changes(depth))
     state = varied(initial_state(built), depth)
     model, network = make_model(tiny_config(changes(depth)), 10), torch_network(torch, depth, state)
-    images, _ = torch_batch(torch, built.train_loader.batch(0).batch)
+    images, _ = torch_batch(torch, built.data.train_loader.batch(0).batch)
     for train in (False, True):
         apply = jax.jit(functools.partial(model.apply, train=train, mutable=["batch_stats"]))
         ours, _ = apply(state.variables, images.permute(0, 2, 3, 1).numpy())
@@ -190,7 +190,7 @@ def test_logits(torch, depth):
 def test_gradients_statistics_and_twenty_losses(torch, depth):
     built = build(1, changes(depth))
     state, batches = varied(initial_state(built), depth), batches_of(built, TOTAL_STEPS)
-    network, train_step = torch_network(torch, depth, state).train(), jax.jit(built.train_step)
+    network, train_step = torch_network(torch, depth, state).train(), jax.jit(built.computation.train_step)
     assert closest_decision(torch, network, torch_batch(torch, batches[0])[0]) > 1e-5
     theirs = torch_losses(torch, network, batches, PEAK_LR[depth])
 
@@ -217,7 +217,7 @@ def test_five_losses_with_gradients_of_two_halves(torch):
     depth, steps = 18, 5
     built = build(1, changes(depth) | {"train.accumulate": 2, "model.bn_group_size": BATCH_SIZE // 2})
     state, batches = varied(initial_state(built), depth), batches_of(built, steps)
-    network, train_step = torch_network(torch, depth, state).train(), jax.jit(built.train_step)
+    network, train_step = torch_network(torch, depth, state).train(), jax.jit(built.computation.train_step)
     losses = []
     for batch in batches:
         state, totals = train_step(state, batch)

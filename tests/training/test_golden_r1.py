@@ -14,7 +14,7 @@ from resnet_jax.data.crops import BoxGuided, PadAndCrop, ResizeThenCentral
 from resnet_jax.data.on_device import standardize_per_image
 from resnet_jax.data.sources import cifar_binary, open_source
 from resnet_jax.errors import UsageError
-from resnet_jax.experiment.milestones import make_plan, schedule_options
+from resnet_jax.experiment.milestones import make_milestones, schedule_options
 from resnet_jax.nested import flatten
 from resnet_jax.programs.r1_flags.translate import translate
 from resnet_jax.training.optimizers import decay_mask, leaf_path
@@ -32,7 +32,7 @@ def recipe(data, **changes):
 
 
 def plan(data, **changes):
-    return make_plan(recipe(data, **changes), GOLDEN[data]["images"]["train"])
+    return make_milestones(recipe(data, **changes), GOLDEN[data]["images"]["train"])
 
 
 @pytest.mark.parametrize("data", RECIPES)
@@ -44,7 +44,7 @@ def test_settings(data):
 @pytest.mark.parametrize(("data", "row"), CASES, ids=[f"{data}, {row['batch_size']}" for data, row in CASES])
 def test_steps(data, row):
     config = recipe(data, **{"data.batch_size": row["batch_size"]})
-    of_run = make_plan(config, GOLDEN[data]["images"]["train"])
+    of_run = make_milestones(config, GOLDEN[data]["images"]["train"])
     assert of_run.steps_per_epoch == pytest.approx(row["an_epoch"], abs=5e-5)
     assert math.ceil(of_run.steps_per_epoch) == row["whole"]  # what a train() of one epoch takes in r1
     options = schedule_options(config, of_run)
@@ -83,9 +83,9 @@ def test_names_and_number_of_shards(tmp_path, split, training):
 def test_classes_images_and_what_is_decayed(data):
     golden, config = GOLDEN[data], recipe(data, **{"data.source": "synthetic"})
     built = experiment.build(config)
-    assert len(built.class_names) == golden["classes"]
-    assert len(built.train_loader.source) == golden["images"]["train"]
-    params = jax.eval_shape(built.init).params
+    assert len(built.data.class_names) == golden["classes"]
+    assert len(built.data.train_loader.source) == golden["images"]["train"]
+    params = jax.eval_shape(built.computation.init).params
     assert params["head"]["kernel"].shape[-1] == golden["classes"]
     paths = {leaf_path(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)}
     norms = {path.rsplit("/", 1)[0] for path in paths if path.endswith("/scale")}  # batch norm alone has one

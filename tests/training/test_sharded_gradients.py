@@ -32,9 +32,9 @@ def one_step(changes, devices=8):
     built = build({"schedule.warmup_epochs": 0.0} | changes, devices)
     state = initial_state(built)
     before = jax.tree.map(np.asarray, state.params)
-    batch = built.train_loader.batch(0).batch
+    batch = built.data.train_loader.batch(0).batch
     step = compile_train_step(built, 12)
-    after, totals = step(state, next(device_batches(iter([Batch(*batch)]), mesh=built.mesh)))
+    after, totals = step(state, next(device_batches(iter([Batch(*batch)]), mesh=built.computation.mesh)))
     return jax.tree.map(lambda new, old: np.asarray(new) - old, after.params, before), jax.device_get(totals)
 
 
@@ -48,8 +48,8 @@ def summed_kernels(changes):
     """Types in which the gradients of 3x3 kernels are summed over devices, as the step says: XLA:CPU has no bfloat16
     sums and makes them in float32."""
     built = build(changes)
-    batch = abstract_batch(batch_size=96, image_size=12, sharding=over_batch(built.mesh))
-    step = str(jax.make_jaxpr(built.train_step)(jax.eval_shape(built.init), batch))
+    batch = abstract_batch(batch_size=96, image_size=12, sharding=over_batch(built.computation.mesh))
+    step = str(jax.make_jaxpr(built.computation.train_step)(jax.eval_shape(built.computation.init), batch))
     return set(re.findall(r":(\w+)\[3,3,[\d,]*\] = psum", step))
 
 

@@ -62,6 +62,6 @@ def test_the_seed_decides_on_any_number_of_devices():
 
 def test_the_abstract_state_is_the_shape_of_the_real_one(wide):
     built = experiment.build(tiny_config({"model.features": 32}))
-    abstract = abstract_state(built.init, replicated(built.mesh))
+    abstract = abstract_state(built.computation.init, replicated(built.computation.mesh))
     assert jax.tree.map(lambda a: (a.shape, a.dtype), abstract) == jax.tree.map(lambda a: (a.shape, a.dtype), wide)
     assert parameter_count(abstract.params) == sum(leaf.size for leaf in jax.tree.leaves(wide.params))

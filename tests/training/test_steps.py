@@ -31,15 +31,17 @@ def compile_train_step(built):
 def run(built, steps):
     """The state after some steps, and what the last one reported."""
     state, train_step = initial_state(built), compile_train_step(built)
-    batches = host_batches(built.train_loader, start=0, stop=steps, num_threads=0, num_workers=0)
-    for batch in device_batches((loaded.batch for loaded in batches), mesh=built.mesh):
+    batches = host_batches(built.data.train_loader, start=0, stop=steps, num_threads=0, num_workers=0)
+    for batch in device_batches((loaded.batch for loaded in batches), mesh=built.computation.mesh):
         state, totals = train_step(state, batch)
     return jax.device_get(state), jax.device_get(totals)
 
 
 def evaluate(built, state, requests=None):
-    variables = state.to_evaluate(built.eval_weights)
-    return Evaluator(built, BadExamples(Path(os.devnull), at_most=0), requests or StopRequests())(variables)
+    variables = state.to_evaluate(built.computation.eval_weights)
+    return Evaluator(
+        built.computation, built.data, BadExamples(Path(os.devnull), at_most=0), requests or StopRequests()
+    )(variables)
 
 
 @functools.cache
@@ -84,8 +86,8 @@ def test_evaluation_agrees_with_a_plain_loop_over_the_examples():
     state, built = on_one_device()[0], build(1)
     expected = metrics.zero()
     for index in range(21):
-        rows = jax.tree.map(lambda a, i=index: a[i : i + 1], built.eval_loader.batch(0).batch)
-        expected = metrics.merge(expected, jax.device_get(built.eval_step(state.variables, rows)))
+        rows = jax.tree.map(lambda a, i=index: a[i : i + 1], built.data.eval_loader.batch(0).batch)
+        expected = metrics.merge(expected, jax.device_get(built.computation.eval_step(state.variables, rows)))
     got = evaluate(built, state)
     assert (got.count, got.top1, got.top5) == (21, expected.top1, expected.top5)
     assert got.loss == pytest.approx(expected.loss, rel=1e-5)
@@ -102,7 +104,7 @@ def test_one_step_is_the_gradient_of_the_smoothed_loss_with_decayed_kernels():
     changes = {"input.flip": False, "loss.label_smoothing": 0.1, "optimizer.weight_decay": 0.01}
     changes |= {"schedule.warmup_epochs": 0.0}
     built, model = build(1, changes), make_model(tiny_config(changes), 10)
-    state, batch = initial_state(built), built.train_loader.batch(0).batch
+    state, batch = initial_state(built), built.data.train_loader.batch(0).batch
     mean, std = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
     images = jnp.asarray((batch.image - mean) / std, jnp.float32)
 
@@ -113,7 +115,7 @@ def test_one_step_is_the_gradient_of_the_smoothed_loss_with_decayed_kernels():
         return -jnp.mean(jnp.sum(targets * jax.nn.log_softmax(logits), -1))
 
     loss, grads = jax.jit(jax.value_and_grad(loss_fn))(state.params)
-    after, totals = jax.jit(built.train_step)(state, batch)
+    after, totals = jax.jit(built.computation.train_step)(state, batch)
     assert float(totals.examples.loss) / 48 == pytest.approx(float(loss), rel=1e-5)
     lr = 0.1 * 48 / 256
     assert float(totals.lr) == pytest.approx(lr)
@@ -131,14 +133,14 @@ def test_flips_depend_on_the_step_alone():
     step = jax.jit(flipped.train_step)
     losses = [float(step(state.replace(step=jnp.int32(s)), batch)[1].grad_norm) for s in (0, 0, 1)]
     assert losses[0] == losses[1] != losses[2]
-    assert losses[0] != float(jax.jit(plain.train_step)(state, batch)[1].grad_norm)
+    assert losses[0] != float(jax.jit(plain.computation.train_step)(state, batch)[1].grad_norm)
 
 
 def test_the_state_is_donated():
     built = build(8)
     state, train_step = initial_state(built), compile_train_step(built)
-    batches = host_batches(built.train_loader, start=0, stop=1, num_threads=0, num_workers=0)
-    train_step(state, next(device_batches((loaded.batch for loaded in batches), mesh=built.mesh)))
+    batches = host_batches(built.data.train_loader, start=0, stop=1, num_threads=0, num_workers=0)
+    train_step(state, next(device_batches((loaded.batch for loaded in batches), mesh=built.computation.mesh)))
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
 
 
@@ -218,7 +220,7 @@ def test_a_static_loss_scale_changes_nothing_in_float32():
 def with_a_dynamic_scale():
     """A state, a batch and the step."""
     built = build(1, {"loss.scale": 2.0**24, "loss.scale_growth_steps": 2, "ema.decay": 0.9})
-    return initial_state(built), built.train_loader.batch(0).batch, jax.jit(built.train_step)
+    return initial_state(built), built.data.train_loader.batch(0).batch, jax.jit(built.computation.train_step)
 
 
 def test_an_overflow_is_left_out_counted_and_halves_the_scale():
@@ -255,9 +257,9 @@ def test_every_image_size_has_its_program():
     programs = compile_train_steps(built)
     assert list(programs) == [8, 12]
     state = initial_state(built)
-    batches = host_batches(built.train_loader, start=0, stop=4, num_threads=0, num_workers=0)
+    batches = host_batches(built.data.train_loader, start=0, stop=4, num_threads=0, num_workers=0)
     sizes = []
-    for batch in device_batches((loaded.batch for loaded in batches), mesh=built.mesh):
+    for batch in device_batches((loaded.batch for loaded in batches), mesh=built.computation.mesh):
         sizes.append(batch.image.shape[1])
         state, _ = programs[sizes[-1]](state, batch)
     assert sizes == [8, 8, 12, 12]

@@ -40,7 +40,7 @@ def after(built, steps, state=None):
     (step,) = compile_train_steps(built).values()
     before = jax.device_get(state)
     for number in range(steps):
-        state, totals = step(state, built.train_loader.batch(number).batch)
+        state, totals = step(state, built.data.train_loader.batch(number).batch)
     return before, jax.device_get(state), jax.device_get(totals)
 
 
@@ -106,15 +106,19 @@ def test_the_gradient_is_measured_and_clipped_by_what_is_trained_and_statistics_
 
 def test_a_head_on_frozen_norms_is_trained_on_the_features_of_evaluation():
     built = build({"train.trainable": "head"})
-    state, batch = initial_state(built), built.train_loader.batch(0).batch
-    _, totals = jax.jit(built.train_step)(state, batch)
-    assert float(totals.examples.loss) == pytest.approx(float(jax.jit(built.eval_step)(state.variables, batch).loss))
+    state, batch = initial_state(built), built.data.train_loader.batch(0).batch
+    _, totals = jax.jit(built.computation.train_step)(state, batch)
+    assert float(totals.examples.loss) == pytest.approx(
+        float(jax.jit(built.computation.eval_step)(state.variables, batch).loss)
+    )
 
 
 def flops(trainable):
     """Of a step before XLA leaves out what is not used."""
     built = build({"train.trainable": trainable})
-    step = jax.jit(built.train_step).lower(jax.eval_shape(built.init), built.train_loader.batch(0).batch)
+    step = jax.jit(built.computation.train_step).lower(
+        jax.eval_shape(built.computation.init), built.data.train_loader.batch(0).batch
+    )
     return step.cost_analysis()["flops"]
 
 
@@ -126,12 +130,15 @@ def test_frozen_parts_cost_no_gradient():
 
 
 def test_only_what_is_trained_has_a_velocity():
-    shapes = [leaf.shape for leaf in jax.tree.leaves(jax.eval_shape(build({"train.trainable": "head"}).init).opt_state)]
+    shapes = [
+        leaf.shape
+        for leaf in jax.tree.leaves(jax.eval_shape(build({"train.trainable": "head"}).computation.init).opt_state)
+    ]
     assert sorted(shapes) == [(10,), (16, 10)]
 
 
 def test_what_is_trainable_need_not_be_decayed():
-    state = jax.eval_shape(build({"train.trainable": "bias$|scale$"}).init)
+    state = jax.eval_shape(build({"train.trainable": "bias$|scale$"}).computation.init)
     assert len(jax.tree.leaves(state.opt_state)) < len(jax.tree.leaves(state.params))
 
 
@@ -143,7 +150,7 @@ def test_every_optimizer_leaves_the_rest_alone(name):
 
 
 @pytest.mark.parametrize(
-    ("pattern", "message"), [("^tail/", "matches no parameter"), ("(", "is no regular expression")]
+    ("pattern", "message"), [("^tail/", "matches no parameter"), ("(", "is not a regular expression")]
 )
 def test_a_pattern_that_selects_nothing_is_an_error(pattern, message):
     with pytest.raises(UsageError, match=rf"config.train.trainable='.*' .*{message}"):

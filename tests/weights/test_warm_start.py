@@ -68,7 +68,7 @@ def begin(changes, path, **others):
     """`warm_start_variables` for the network of some settings."""
     config = tiny_config(STEPS | changes)
     options = {"head": False, "class_list": "", "allow_missing": (), "any_input": False} | others
-    variables = jax.eval_shape(experiment.build(config).init).variables
+    variables = jax.eval_shape(experiment.build(config).computation.init).variables
     return warm_start_variables(str(path), variables, settings=network_settings(config), **options)
 
 
@@ -104,7 +104,7 @@ def test_every_name_is_in_the_log(plain, caplog):
     with caplog.at_level("DEBUG"):
         begin({}, plain)
     assert ": checkpoint of this program, trained weights" in caplog.text
-    assert "skipped      params/head/bias, params/head/kernel: the last layer is to be a new one" in caplog.text
+    assert "skipped      params/head/bias, params/head/kernel: the last layer is a new one" in caplog.text
     table = next(record for record in caplog.records if "name by name" in record.message)
     assert table.levelname == "DEBUG"
     assert table.message.count("\nloaded") + table.message.count("\nskipped") == len(read_weights(plain).arrays)
@@ -152,7 +152,7 @@ def test_a_run_begins_with_the_average(averaged):
 
 
 def test_an_average_that_is_not_there_is_an_error(plain):
-    with pytest.raises(UsageError, match=r"checkpoints/4 cannot be read \(it has no average\): name another one"):
+    with pytest.raises(UsageError, match=r"checkpoints/4 has no moving average: set config.eval.weights='trained'"):
         read_variables(plain, kind="ema")
 
 
@@ -204,7 +204,7 @@ def test_another_network_is_named(plain):
 
 def test_what_holds_no_checkpoint_is_named(tmp_path, plain):
     for path in (tmp_path / "none", tmp_path, plain / "checkpoints"):
-        with pytest.raises(UsageError, match=rf"{path} (holds no checkpoint|is not there): name a run"):
+        with pytest.raises(UsageError, match=rf"{path} (holds no checkpoint|does not exist): name a work directory"):
             initial_state(build({"model.init_from": str(path)}))
 
 

@@ -15,7 +15,7 @@ from resnet_jax.distributed.signals import STOPPED
 from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment.compile import compile_eval_step
-from resnet_jax.programs.evaluation import certificate
+from resnet_jax.programs.evaluation import result_directory
 from resnet_jax.programs.evaluation.evaluate import evaluate
 from resnet_jax.programs.evaluation.wilson import wilson
 from resnet_jax.programs.train.run import train
@@ -23,7 +23,7 @@ from resnet_jax.reporting.workdir import Workdir
 from resnet_jax.training.steps import EvalStep
 from resnet_jax.weights import read_weights
 from tests.end_to_end import processes
-from tests.tiny import tiny_config
+from tests.tiny import replace_in, tiny_config
 
 FILES = {"certificate.json", "per_class.csv", "confusion.csv", "confusion.png"}
 
@@ -43,13 +43,18 @@ STEPS = {"train.total_steps": 6, "eval.every_steps": 2, "ema.decay": 0.9}
 
 
 def build(changes=None, **options):
-    return experiment.build(tiny_config(STEPS | (changes or {})), **options)
+    return experiment.build_evaluation(tiny_config(STEPS | (changes or {})), **options)
+
+
+def run_training(workdir, changes=None):
+    settings = experiment.resolve(tiny_config())
+    assert train(experiment.build(tiny_config(STEPS | (changes or {}))), workdir, settings, Stop(came=False)) == 0
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     workdir = Workdir(tmp_path_factory.mktemp("trained"))
-    assert train(build(), workdir, experiment.resolve(tiny_config()), Stop(came=False)) == 0
+    run_training(workdir)
     return workdir
 
 
@@ -107,12 +112,12 @@ def test_the_certificate_says_what_was_evaluated_and_how_sure_it_is(trained):
     top1 = written["right"]["top1"]
     assert written["interval"]["top1"] == list(wilson(top1, 21)) and written["eval"]["top1"] == top1 / 21
     stored = read_weights(str(trained.checkpoints / "6"), kind="ema")
-    variables = jax.eval_shape(built.init).variables
+    variables = jax.eval_shape(built.computation.init).variables
     arrays = jax.tree_util.tree_map_with_path(
         lambda path, _: stored.arrays[jax.tree_util.keystr(path, simple=True, separator="/")], variables
     )
     assert written["weights"]["sha256"] == sha256_of_arrays(arrays)
-    assert written["classes"] == {"number": 10, "outputs": 10, "fingerprint": fingerprint(built.class_names)}
+    assert written["classes"] == {"number": 10, "outputs": 10, "fingerprint": fingerprint(built.data.class_names)}
     picture = {"image_size": 12, "crop": "central", "padding": 32, "resize": "area", "enlarge_to": None}
     assert written["preprocessing"] == picture
     assert written["batch_size"] == 16 and written["unreadable"]["count"] == 0
@@ -151,8 +156,8 @@ class Broken:
 
 def broken(**changes):
     built = build()
-    loader = dataclasses.replace(built.eval_loader, source=Broken(built.eval_loader.source, 4))
-    return dataclasses.replace(built, eval_loader=loader, **changes)
+    loader = dataclasses.replace(built.data.eval_loader, source=Broken(built.data.eval_loader.source, 4))
+    return replace_in(built, "data", eval_loader=loader, reading=built.data.reading._replace(**changes))
 
 
 def test_images_that_cannot_be_read_count_as_wrong_and_are_listed_beside_the_certificate(trained):
@@ -178,16 +183,17 @@ def test_too_many_of_them_end_it_without_a_certificate_and_the_list_stays_where_
 
 @pytest.mark.parametrize("which", ["5", "7"])
 def test_a_checkpoint_that_is_not_there_is_said_with_those_that_are(trained, which):
-    with pytest.raises(UsageError, match=rf"no checkpoint '{which}' in .*: there are .*4, 6; .* latest, best, a step"):
+    with pytest.raises(UsageError, match=rf"no checkpoint '{which}' in .*, it has .*4, 6: set .* latest, best, a step"):
         evaluate(build({"eval.checkpoint": which}), trained, Stop(came=False))
 
 
 def test_weights_of_other_classes_are_refused_with_and_without_their_names(trained, tmp_path):
-    other = dataclasses.replace(build(), class_names=build().class_names[::-1])
+    other = replace_in(build(), "data", class_names=build().data.class_names[::-1])
     with pytest.raises(UsageError, match=r"another list of classes than the data \(class 0 is"):
         evaluate(other, trained, Stop(came=False))
     shutil.copytree(trained.checkpoints / "6", tmp_path / "alone" / "6")
-    nameless = dataclasses.replace(other, request=other.request._replace(checkpoint=str(tmp_path / "alone" / "6")))
+    weights = other.weights._replace(checkpoint=str(tmp_path / "alone" / "6"))
+    nameless = dataclasses.replace(other, weights=weights)
     with pytest.raises(UsageError, match=r"alone/6 was trained on other classes than the data have"):
         evaluate(nameless, trained, Stop(came=False))
 
@@ -203,7 +209,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_certificate_that_was_there(train
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device", "confusion.csv")
 
-    monkeypatch.setattr(certificate, "_write_csv", full)
+    monkeypatch.setattr(result_directory, "_write_csv", full)
     with pytest.raises(UsageError, match=r"^confusion.csv: No space left on device: .*evaluations/6-.* make room"):
         evaluate(build(), trained, Stop(came=False))
     (directory,) = trained.evaluations.iterdir()
@@ -218,7 +224,7 @@ def test_a_directory_without_a_run_is_refused(tmp_path):
 def test_neither_the_training_images_nor_their_number_matter(trained):
     changes = {"data.synthetic.num_train": 1, "data.synthetic.num_eval": 3, "data.batch_size": 96}
     sizes = {"data.progressive.sizes": (8,), "data.progressive.until_epochs": (1.0,)}
-    assert certified(build(changes | sizes, training=False), trained)["eval"]["count"] == 3
+    assert certified(build(changes | sizes), trained)["eval"]["count"] == 3
 
 
 class Spoilt(EvalStep):
@@ -230,9 +236,9 @@ class Spoilt(EvalStep):
 
 def test_weights_that_are_not_finite_have_a_result_all_the_same(trained, caplog):
     built = build()
-    spoilt = Spoilt(built.eval_step.model, built.eval_step.preprocess)
+    spoilt = Spoilt(built.computation.eval_step.model, built.computation.eval_step.preprocess)
     with caplog.at_level("INFO"):
-        written = certified(dataclasses.replace(built, eval_step=spoilt), trained)
+        written = certified(replace_in(built, "computation", eval_step=spoilt), trained)
     assert (written["eval"]["loss"], written["eval"]["top1"]) == (None, 0.0)
     assert (written["not_finite"]["count"], written["unreadable"]["count"]) == (21, 0)
     assert "loss         not finite" in caplog.text
@@ -241,8 +247,7 @@ def test_weights_that_are_not_finite_have_a_result_all_the_same(trained, caplog)
 @pytest.mark.slow
 def test_outputs_that_are_no_class_of_the_data_are_named_by_number(tmp_path):
     changes, workdir = {"model.num_classes": 12}, Workdir(tmp_path)
-    settings = experiment.resolve(tiny_config())
-    assert train(build(changes | {"train.total_steps": 1}), workdir, settings, Stop(came=False)) == 0
+    run_training(workdir, changes | {"train.total_steps": 1})
     written = certified(build(changes), workdir)
     assert (written["classes"]["number"], written["classes"]["outputs"]) == (10, 12)
     (directory,) = workdir.evaluations.iterdir()
@@ -271,8 +276,8 @@ def test_two_processes_write_the_certificate_of_one(tmp_path):
 
 def test_answers_cost_the_evaluation_within_training_nothing():
     built = build(devices=jax.devices()[:2])
-    assert "all-gather" not in compile_eval_step(built).as_text()
-    assert "all-gather" in compile_eval_step(built, with_answers=True).as_text()
+    assert "all-gather" not in compile_eval_step(built.computation, built.data.eval_loader).as_text()
+    assert "all-gather" in compile_eval_step(built.computation, built.data.eval_loader, with_answers=True).as_text()
 
 
 def test_data_of_the_same_name_and_labels_are_told_apart_by_their_pixels(trained):
@@ -289,8 +294,8 @@ def test_data_of_the_same_name_and_labels_are_told_apart_by_their_pixels(trained
             return example._replace(image=255 - example.image)
 
     built = build()
-    loader = dataclasses.replace(built.eval_loader, source=Inverted(built.eval_loader.source))
-    for one in (built, dataclasses.replace(built, eval_loader=loader)):
+    loader = dataclasses.replace(built.data.eval_loader, source=Inverted(built.data.eval_loader.source))
+    for one in (built, replace_in(built, "data", eval_loader=loader)):
         assert evaluate(one, trained, Stop(came=False)) == 0
     first, second = (json.loads((path / "certificate.json").read_text()) for path in trained.evaluations.iterdir())
     assert first["data"]["labels_sha256"] == second["data"]["labels_sha256"]

@@ -1,0 +1,95 @@
+"""The parts of an experiment and of an evaluation, as frozen dataclasses; `build.py` makes them from a config."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jax.sharding import Mesh
+
+from resnet_jax.data.eval_preprocessing import EvalPreprocessing
+from resnet_jax.data.loader import Loader
+from resnet_jax.experiment.milestones import Milestones
+from resnet_jax.experiment.options import WeightsOptions
+from resnet_jax.models.resnet import ResNet
+from resnet_jax.training.state import TrainState, WeightsKind
+from resnet_jax.training.steps import EvalStep, TrainStep
+
+
+class Reading(NamedTuple):
+    """How examples are read."""
+
+    num_threads: int | None  # threads that decode; None: `data.feed.decoding_threads` chooses
+    num_workers: int  # processes that decode; 0: this process decodes
+    max_bad_examples: int  # number of unreadable examples that a run tolerates
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalData:
+    """The evaluation set."""
+
+    eval_loader: Loader
+    class_names: tuple[str, ...]
+    reading: Reading
+
+
+@dataclasses.dataclass(frozen=True)
+class Data(EvalData):
+    """The training and the evaluation set."""
+
+    train_loader: Loader
+    identity: dict[str, Any]  # JSON values; a run continues only on data of the same identity
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalComputation:
+    """The network, and its evaluation on the devices."""
+
+    mesh: Mesh
+    model: ResNet
+    dtype: str  # of the activations
+    network: dict[str, Any]  # config keys that determine the function, see `network_settings`
+    shapes: dict[str, Any]  # shapes and dtypes of 'params' and 'batch_stats'
+    eval_step: EvalStep
+
+
+@dataclasses.dataclass(frozen=True)
+class Computation(EvalComputation):
+    """The network, and its training and evaluation on the devices."""
+
+    num_microbatches: int  # pieces of a batch that run one after another
+    trainable: str  # regular expression of the parameters that are trained, '' for all
+    init: Callable[[], TrainState]  # makes the state of step 0
+    warm_start: Callable[[dict[str, Any]], dict[str, Any]] | None  # see `warm_start_variables`; None: random weights
+    train_step: TrainStep
+    eval_weights: WeightsKind  # the weights of the state that are evaluated
+
+
+class Reporting(NamedTuple):
+    """What a run prints and keeps."""
+
+    description: dict[str, str]  # the lines printed at the start, by label
+    profile: range  # the steps that are traced
+    keep_latest: int  # number of checkpoints
+    keep_best: int  # number of checkpoints
+    tensorboard: bool  # whether to write events for TensorBoard
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A training run: its data, pure functions, milestones and reports. Nothing is compiled yet."""
+
+    data: Data
+    computation: Computation
+    milestones: Milestones
+    reporting: Reporting
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """An evaluation without training. Nothing is compiled yet."""
+
+    data: EvalData
+    computation: EvalComputation
+    preprocessing: EvalPreprocessing  # crop and resize of an image file
+    weights: WeightsOptions  # the weights to evaluate
+    description: dict[str, str]  # the lines printed at the start, by label

@@ -1,0 +1,161 @@
+"""The training loop: evaluates, saves and steps until the last step or a stop request."""
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from jax.stages import Compiled
+
+from resnet_jax.checkpoints.manager import Checkpoints
+from resnet_jax.data.bad_examples import BadExamples
+from resnet_jax.data.batch import DeviceBatch
+from resnet_jax.data.feed import device_batches, host_batches
+from resnet_jax.distributed.stop_requests import StopRequests
+from resnet_jax.experiment import Experiment
+from resnet_jax.programs.evaluation.evaluator import Evaluator
+from resnet_jax.reporting.compile_events import CompileCounter
+from resnet_jax.reporting.profiling import Profile
+from resnet_jax.reporting.run_log import RunLog, StepFlops
+from resnet_jax.reporting.time_accounting import TimeAccounting
+from resnet_jax.text import labelled
+from resnet_jax.training.metrics import StepTotals
+from resnet_jax.training.state import TrainState
+
+logger = logging.getLogger(__name__)
+
+
+class Position(NamedTuple):
+    """How far the loop has come."""
+
+    step: int  # number of updates done
+    evaluation: dict[str, Any] | None = None  # scalars of the evaluation at this step; None: not evaluated
+    pending: StepTotals | None = None  # totals of the last update, on the devices, not fetched yet
+    flops: StepFlops = StepFlops(0.0, 0.0)  # FLOPs of the last update
+
+
+@dataclasses.dataclass
+class TrainLoop:
+    """The loop of one process; `run` may be called once."""
+
+    experiment: Experiment
+    train_steps: dict[int, Compiled]  # by image size in pixels
+    flops: dict[int, StepFlops]  # by image size in pixels
+    evaluator: Evaluator
+    checkpoints: Checkpoints
+    bad_examples: BadExamples
+    requests: StopRequests
+    accounting: TimeAccounting
+    compile_counter: CompileCounter
+    log: RunLog
+    profile: Profile
+    stack: contextlib.ExitStack  # closes the input pipeline before an error is printed
+    alone: bool  # whether this is the only process of the run
+    last_evaluation: dict[str, Any] | None  # scalars of the latest evaluation of the run
+
+    def run(self, states: list[TrainState], start: Position) -> Position:
+        """Trains from `start`; returns the position at the end, where the state is saved.
+
+        All processes branch alike: whatever a branch depends on is the same in each of them.
+        The totals of a step are fetched after the next step is dispatched, so the devices do not wait for the host.
+        Before an evaluation or a save they are fetched at once: a state is good only if its last step was finite.
+
+        Args:
+          states: the state at `start`, taken out of the list: a reference here would keep its memory.
+          start: the step of that state.
+
+        Raises:
+          NonFiniteError: the loss or the gradient is not finite.
+          UsageError: the data or the disk failed; the state is saved first where possible.
+        """
+        milestones, position, state = self.experiment.milestones, start, states.pop()
+        self._first_step = start.step + 1
+        self.requests.begin()
+        batches = self._batches(start.step)
+        while True:
+            due = milestones.evaluation_due(position.step) and position.evaluation is None
+            if due and not self.requests.stop_here():
+                position = self._evaluate(self._settle(position), state)
+            last = position.step >= milestones.total_steps or milestones.good_enough(position.evaluation)
+            last = self.requests.stop_here() or last
+            save_requested = self.requests.save_here()
+            if last or save_requested or position.evaluation or milestones.checkpoint_due(position.step):
+                position = self._settle(position)
+                self._save(position, state, announce=save_requested and not last)
+            if last:
+                return position
+            batch = self._next(batches, position, state)
+            self.profile.before(position.step, state)
+            size = batch.image.shape[1]
+            state, totals = self.accounting.step(self.train_steps[size], state, batch)
+            position = Position(self._settle(position).step + 1, pending=totals, flops=self.flops[size])
+
+    def _batches(self, start: int) -> Iterator[DeviceBatch]:
+        data = self.experiment.data
+        loaded = host_batches(
+            data.train_loader,
+            start=start,
+            stop=self.experiment.milestones.total_steps,
+            num_threads=data.reading.num_threads,
+            num_workers=data.reading.num_workers,
+            stopping=self.requests.stop_asked,
+        )
+        self.stack.enter_context(contextlib.closing(loaded))
+        batches = self.bad_examples.watch(loaded, data.train_loader, start=start)
+        mesh = self.experiment.computation.mesh
+        return device_batches(self.accounting.measure_items("input", batches), mesh=mesh)
+
+    def _next(self, batches: Iterator[DeviceBatch], position: Position, state: TrainState) -> DeviceBatch:
+        """Returns the next batch; saves the state before an error of the input pipeline."""
+        try:
+            return next(batches)
+        except Exception:
+            self._save_before_error(position, state)
+            raise
+
+    def _settle(self, position: Position) -> Position:
+        """Fetches and logs the pending totals. Raises NonFiniteError if they are not finite."""
+        if position.pending is not None:
+            if position.step == self._first_step:
+                self.compile_counter.expect_no_more()
+            self.log.add(position.step, position.pending, flops=position.flops)
+        return position._replace(pending=None)
+
+    def _evaluate(self, position: Position, state: TrainState) -> Position:
+        variables = state.to_evaluate(self.experiment.computation.eval_weights)
+        try:
+            with self.accounting.measure("eval"):
+                totals = self.evaluator(variables, save=lambda: self._write(position, state, announce=True))
+        except Exception:
+            self._save_before_error(position, state)
+            raise
+        if totals is None:  # a stop request came first
+            return position
+        self.last_evaluation = self.log.evaluation(position.step, totals)
+        return position._replace(evaluation=self.last_evaluation)
+
+    def _save_before_error(self, position: Position, state: TrainState) -> None:
+        """Saves the state if this is the only process: with several, all would have to save together."""
+        if self.alone:
+            self._save(self._settle(position), state)
+
+    def _save(self, position: Position, state: TrainState, *, announce: bool = False) -> None:
+        with self.accounting.measure("checkpoint"):
+            self._write(position, state, announce=announce)
+
+    def _write(self, position: Position, state: TrainState, *, announce: bool) -> None:
+        """Starts to write a checkpoint; with `announce`, waits until it is written and logs its path."""
+        data, step = self.experiment.data, position.step
+        meta = {
+            "step": step,
+            "images_seen": step * data.train_loader.batch_size,
+            "evaluation": position.evaluation,
+            "data": data.identity,
+            "network": self.experiment.computation.network,
+        }
+        top1 = position.evaluation["top1"] if position.evaluation else None
+        self.checkpoints.save(step, state, meta=meta, top1=top1)
+        if announce:
+            self.checkpoints.wait()
+            logger.info(labelled("saved", f"step {step}: {self.checkpoints.directory / str(step)}"))
