@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from tests.checkpoints.test_damaged import empty, flip_a_bit, largest_file, truncate
+from tests.checkpoints.test_damaged import empty, flip_bits, largest_file, truncate
 from tests.end_to_end import processes
 from tests.end_to_end.test_resume import CONFIG, assert_ends_like
 
@@ -35,7 +35,7 @@ def break_the_json(path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("damage", [flip_a_bit, truncate, lose_the_data, break_the_json, empty])
+@pytest.mark.parametrize("damage", [flip_bits, truncate, lose_the_data, break_the_json, empty])
 def test_the_run_goes_on_from_the_checkpoint_before(damage, nearly_finished, undisturbed, data_dir):
     directory = nearly_finished / "checkpoints"
     damage(directory / "60")
@@ -56,7 +56,7 @@ def test_where_no_checkpoint_is_good_the_run_ends_and_loses_nothing(nearly_finis
     directory = nearly_finished / "checkpoints"
     steps = sorted(path.name for path in directory.iterdir())
     for step in steps:
-        flip_a_bit(directory / step)
+        flip_bits(directory / step)
     done = processes.run(CONFIG, nearly_finished, data_dir, processes.SMALL)
     assert done.returncode == 2
     [line] = done.stderr.splitlines()
