@@ -23,7 +23,7 @@ def locate(name: str) -> Path:
 
 
 def command(recipe: str) -> list[str]:
-    """Returns the words of a command that trains a recipe: by main.py in a checkout, elsewhere by the console script."""
+    """Returns the words of a command that trains a recipe: with main.py in a checkout, else with the console script."""
     path = Path("configs", f"{recipe}.py")
     if Path("main.py").is_file() and path.is_file():
         return ["python", "main.py", f"--config={path}"]

@@ -23,6 +23,7 @@ from resnet_jax.distributed.signals import STOPPED, Signals
 from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.errors import UsageError
 from resnet_jax.files import locked
+from resnet_jax.programs import recipes
 from resnet_jax.programs.command import Command
 from resnet_jax.programs.prepare.archives import Images
 from resnet_jax.programs.prepare.builder import Imagenet2012, Split
@@ -266,7 +267,7 @@ def _summary(target: Target) -> list[str]:
     for split, names in facts["not_resized"].items():
         if names:
             lines.append(f"not resized, for they do not decode, {len(names)} of {split}: {', '.join(names)}")
-    flags = ["--config=configs/resnet50.py", f"--config.data.data_dir={shlex.quote(str(target.root))}"]
+    command = [*recipes.command("resnet50"), f"--config.data.data_dir={shlex.quote(str(target.root))}"]
     if target.variant is not None:
-        flags.append(f"--config.data.name={target.name}")
-    return [*lines, f"train with: python main.py {' '.join(flags)}"]
+        command.append(f"--config.data.name={target.name}")
+    return [*lines, f"train with: {' '.join(command)}"]

@@ -1,7 +1,5 @@
-"""python -m resnet_jax.programs.r1_flags --FLAG ...: translates a command line of r1."""
+"""`python -m resnet_jax.programs.r1_flags --FLAG ...`, the same as the console script `resnet-jax-r1`."""
 
-import sys
+from resnet_jax.programs.r1_flags.translate import run
 
-from resnet_jax.programs.r1_flags.translate import main
-
-main(sys.argv[1:])
+run()

@@ -11,11 +11,13 @@ import difflib
 import importlib
 import itertools
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from resnet_jax.errors import UsageError
 from resnet_jax.nested import flatten
+from resnet_jax.programs import recipes
 from resnet_jax.programs.command_line import fail
 from resnet_jax.programs.r1_flags.meaning import check, is_evaluation, overrides, processes
 from resnet_jax.programs.r1_flags.notes import notes
@@ -32,6 +34,11 @@ class Translation(NamedTuple):
 
     command: list[str]  # the words of a shell command
     notes: dict[str, str]  # long name of a flag of r1 -> how it differs here
+
+
+def run() -> None:
+    """Translates the command line of this process; the console script `resnet-jax-r1`."""
+    main(sys.argv[1:])
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -61,7 +68,7 @@ def translate(arguments: Sequence[str]) -> Translation:
     check(values, program)
     recipe = _recipe(program.recipe)
     changed = {key: value for key, value in overrides(values, program).items() if recipe[key] != value}
-    command = ["python", "main.py", f"--config=configs/{program.recipe}.py"]
+    command = recipes.command(program.recipe)
     if is_evaluation(values):
         command.append("--mode=eval")
     if values["model_dir"] is not None:
@@ -140,13 +147,7 @@ def _read(flag: Flag, text: str) -> Any:
 
 def _recipe(name: str) -> Mapping[str, Any]:
     """Returns the values of a recipe by dotted key."""
-    try:
-        module = importlib.import_module(f"configs.{name}")
-    except ModuleNotFoundError as error:
-        if error.name not in ("configs", f"configs.{name}"):
-            raise
-        raise UsageError(f"no configs/{name}.py here: run this in the directory of main.py and configs/") from None
-    return flatten(module.get_config().to_dict())
+    return flatten(importlib.import_module(f"resnet_jax.configs.{name}").get_config().to_dict())
 
 
 def _wrapped(command: list[str]) -> str:
