@@ -45,9 +45,9 @@ def test_a_step_is_measured_without_any_of_the_data(tiny, monkeypatch):
 
 
 @pytest.mark.slow
-def test_steps_that_have_gone_wrong_are_not_measured():
+def test_steps_with_a_loss_that_is_not_finite_are_an_error():
     wild = experiment.build(tiny_config({"schedule.base_lr": 1e30, "schedule.warmup_epochs": 0.0}))
-    with pytest.raises(UsageError, match="the loss is nan after 7 steps on random images: take a lower"):
+    with pytest.raises(UsageError, match="the loss is nan after 7 steps on random images: set a lower"):
         measure_step(wild, WINDOWS)
 
 
@@ -75,7 +75,7 @@ def test_the_loader_is_measured_by_the_clock_and_by_the_cpu(tiny):
 
 
 @pytest.mark.slow
-def test_together_says_where_the_time_went(tiny):
+def test_the_end_to_end_measurement_has_seconds_by_phase(tiny):
     found = measure_end_to_end(tiny, WINDOWS)
     assert len(found["images_per_second"]["windows"]) == 3 and found["seconds"]["step"] > 0
 
@@ -93,10 +93,10 @@ def test_records_have_names_that_sort_by_time(tmp_path):
     path = record_path(tmp_path / "benchmarks")
     assert path.parent.is_dir() and path.suffix == ".json" and path.name.startswith("20")
     path.write_text("")
-    with pytest.raises(UsageError, match="cannot be made .Not a directory.: name another --workdir"):
+    with pytest.raises(UsageError, match="cannot be created .Not a directory.: name another --workdir"):
         record_path(path / "benchmarks")
 
 
-def test_the_first_step_in_words():
+def test_the_lines_of_the_first_step():
     found = {"cold": {"seconds": 7.26, "parts": {"import": 1.5, "compile": 5.7, "host": 0.01}}}
     assert first_step_lines(found) == {"first cold": "7.3 s until the first step was done: import 1.5, compile 5.7"}

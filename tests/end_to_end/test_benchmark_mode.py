@@ -32,7 +32,7 @@ def test_everything_is_measured_and_recorded(tmp_path, data_dir):
     assert warm["parts"]["compile"] < cold["parts"]["compile"]
     step = measured["step"]
     assert len(step["images_per_second"]["windows"]) == 2 and step["programs_compiled_later"] == 0
-    assert step["batch_size"] == 48 and step["flops_per_image"] > 1e5 and step["mfu"] is None
+    assert step["batch_size"] == 48 and step["flops_per_image"] > 1e5 and step["mfu"] is step["hfu"] is None
     rate, each = (step[name]["median"] for name in ("images_per_second", "images_per_second_per_device"))
     assert rate == pytest.approx(2 * each)
     assert measured["loader"]["images_per_second"]["median"] > 0
