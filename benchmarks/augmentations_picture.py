@@ -19,7 +19,7 @@ import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, it finds its siblings too
@@ -91,7 +91,7 @@ class Pictures:
     """The images, over and over; a `Source`."""
 
     name = "pictures"
-    class_names = ("portrait", "mountains", "pebbles")
+    class_names: tuple[str, ...] = ("portrait", "mountains", "pebbles")
 
     def __init__(self, count: int):
         self._count, self._images = count, (_portrait(), _mountains(), _pebbles())
@@ -120,7 +120,7 @@ class Telling:
         """See `Policy`."""
         operations = []
 
-        def apply(name, image, argument, interpolation):
+        def apply(name: str, image: Image.Image, argument: float, interpolation: Any) -> Image.Image:
             operations.append(f"{name.removesuffix('_relative')} {_ARGUMENTS.get(name, '').format(argument)}".strip())
             return original(name, image, argument, interpolation)
 
@@ -152,7 +152,7 @@ def make_rows() -> list[Row]:
     whole, crop = Central(_SIDE, padding=0), create_train_crop(size=_SIDE, **config.data.train_crop)
     augment = {**config.data.augment, "name": "rand_augment"}
     erasing = Erasing(**{**config.input.erasing, "probability": 1.0})
-    mixing = {"cutmix_share": 0.5, "probability": 1.0, "group_size": None}
+    mixing = functools.partial(Mixing, cutmix_share=0.5, probability=1.0, group_size=None)
     return [
         Row("original", "the largest square", whole),
         Row("random crop, flip", "8 to 100 % of the area,\naspect 3/4 to 4/3", crop, flip=True),
@@ -169,20 +169,20 @@ def make_rows() -> list[Row]:
             "mixup",
             "alpha 1, with its\nneighbour on the left",
             whole,
-            mixing=Mixing(mixup_alpha=1.0, cutmix_alpha=0.0, **mixing),
+            mixing=mixing(mixup_alpha=1.0, cutmix_alpha=0.0),
         ),
         Row(
             "cutmix",
             "alpha 1, with its\nneighbour on the left",
             whole,
-            mixing=Mixing(mixup_alpha=0.0, cutmix_alpha=1.0, **mixing),
+            mixing=mixing(mixup_alpha=0.0, cutmix_alpha=1.0),
         ),
     ]
 
 
 def show(row: Row, source: Pictures) -> Shown:
     """Sends one batch, an image a column, through the loader and through the input of the training step."""
-    policy = row.policy and Telling(row.policy)
+    policy = Telling(row.policy) if row.policy else None
     loader = Loader(
         source,
         batch_size=len(source),
@@ -192,16 +192,16 @@ def show(row: Row, source: Pictures) -> Shown:
         seed=_SEED,
     )
     batch = Batch(*map(jnp.asarray, loader.batch(0).batch))
-    scale = {key: tuple(default.get_config().input[key]) for key in ("mean", "std")}
+    mean, std = (tuple(default.get_config().input[key]) for key in ("mean", "std"))
     train_input = make_train_input(
-        preprocess=functools.partial(normalize, **scale, dtype=jnp.float32),
+        preprocess=functools.partial(normalize, mean=mean, std=std, dtype=jnp.float32),
         flip=row.flip,
         erasing=row.erasing,
         mixing=row.mixing,
     )
     keys = row_keys(jax.random.fold_in(jax.random.key(_SEED), 0), jnp.arange(len(source)))
     seen = jax.tree.map(np.asarray, jax.jit(train_input)(keys, batch))
-    images = np.rint(seen.images * scale["std"] + scale["mean"]).clip(0, 255).astype(np.uint8)
+    images = np.rint(seen.images * std + mean).clip(0, 255).astype(np.uint8)
     return Shown(images, policy.told if policy else captions(row, np.asarray(batch.label), seen))
 
 
@@ -223,7 +223,7 @@ def draw(rows: Sequence[Row], shown: Sequence[Shown]) -> Figure:
     width, height = _MARGIN + len(shown[0].images) * (_SIDE + _GAP), _GAP + sum(heights)
     figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
 
-    def write(text: str, x: int, top: int, **style) -> None:
+    def write(text: str, x: int, top: int, **style: Any) -> None:
         figure.text(x / width, 1 - top / height, text, va="top", linespacing=1.3, **style)
 
     for number, (row, own) in enumerate(zip(rows, shown, strict=True)):
@@ -247,13 +247,13 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def _portrait() -> np.ndarray:
-    with cbook.get_sample_data("grace_hopper.jpg") as file:
-        return np.asarray(Image.open(file).convert("RGB"))
+    return np.asarray(Image.open(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)).convert("RGB"))
 
 
 def _mountains() -> np.ndarray:
     """Relief in the light of the afternoon."""
-    elevation = cbook.get_sample_data("jacksboro_fault_dem.npz")["elevation"].astype(float)
+    with np.load(cbook.get_sample_data("jacksboro_fault_dem.npz", asfileobj=False)) as file:
+        elevation = file["elevation"].astype(float)
     light = colors.LightSource(azdeg=315, altdeg=45)
     low, high = elevation.min(), elevation.max()
     tones = colors.Normalize(low - 0.6 * (high - low), high)  # without the blue of the sea

@@ -136,7 +136,7 @@ def _record(
         **report,
         "command": sys.argv,
         "settings": {key: value for key, value in dataclasses.asdict(settings).items() if key != "folder"},
-        "statistics": statistics._asdict(),
+        "statistics": dataclasses.asdict(statistics),
         "measurements": {name: [measurement._asdict() for measurement in own] for name, own in rounds.items()},
         "table": [row._asdict() for row in summarize(rounds)],
     }

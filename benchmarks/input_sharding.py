@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,28 +79,34 @@ def main() -> None:
         options.json.write_text(json.dumps(record) + "\n")
 
 
-def make_loader(options: argparse.Namespace, *, note: bool = False) -> Loader:
-    """Opens the source and makes the loader of a process; with a source that is `Noted` if asked for."""
+def make_loader(options: argparse.Namespace, wrap: Callable[[Source], Source] = lambda source: source) -> Loader:
+    """Opens the source, wraps it, and makes the loader of a process."""
     config = resnet50.get_config()
     changes = {"source": options.source, "data_dir": options.data_dir, "batch_size": options.batch_size}
     config.update_from_flattened_dict({f"data.{key}": value for key, value in changes.items()})
     source = open_from(config, training=True, cache_dir=None)
-    loader = make_train_loader(config, Noted(source) if note else source, make_milestones(config, len(source)))
+    loader = make_train_loader(config, wrap(source), make_milestones(config, len(source)))
     return dataclasses.replace(loader, process_index=options.index, process_count=options.count)
 
 
 def share(options: argparse.Namespace) -> dict[str, Any]:
     """What one process does for the batches from a step on: the examples it reads, and CPU seconds."""
-    loader = make_loader(options, note=True)
+    noted: list[Noted] = []
+
+    def wrap(source: Source) -> Source:
+        noted.append(Noted(source))
+        return noted[0]
+
+    loader = make_loader(options, wrap)
     for _ in range(2):
-        loader.source.indices.clear()
+        noted[0].indices.clear()
         before = time.process_time()
         for _ in host_batches(
             loader, start=options.step, stop=options.step + options.batches, num_threads=1, num_workers=0
         ):
             pass
         cpu_seconds = time.process_time() - before
-    return {"indices": loader.source.indices, "cpu_seconds": cpu_seconds}
+    return {"indices": noted[0].indices, "cpu_seconds": cpu_seconds}
 
 
 def start(options: argparse.Namespace) -> dict[str, float]:

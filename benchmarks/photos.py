@@ -6,13 +6,13 @@ strength, parts are out of focus, and the sensor adds a little noise. Sizes, byt
 ImageNet's: mostly 500 x 375 or its portrait, some of other sizes, 110 KB on average, 4:2:0.
 """
 
+import dataclasses
 import functools
 import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -27,7 +27,8 @@ _SHAPES = 500  # a scene
 _SMALLEST_RADIUS, _LARGEST_RADIUS = 0.01, 0.6  # of a shape, over the longer side
 
 
-class Statistics(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Statistics:
     """What a set of JPEG files is like."""
 
     count: int

@@ -105,7 +105,8 @@ def picture(package: Path = PACKAGE) -> str:
 
 def _places(level: Mapping[str, int]) -> dict[str, tuple[float, float]]:
     """The upper left corner of each box: one row for each level, filled from the left."""
-    top, places = max(level.values()), {}
+    top = max(level.values())
+    places: dict[str, tuple[float, float]] = {}
     for number in range(top + 1):
         for column, room in enumerate(sorted(room for room, own in level.items() if own == number)):
             places[room] = (_GAP + column * (_BOX[0] + _GAP), (top - number) * _ROW + _GAP)

@@ -12,7 +12,7 @@ import itertools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, it finds its siblings too
 
@@ -20,6 +20,7 @@ import jax
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from resnet_jax.configs import resnet50_fast
@@ -96,8 +97,8 @@ def draw(curves: dict[str, list[Curve]]) -> Figure:
     wide = [name for name, own in curves.items() if len(own) > 1]
     single = [name for name in curves if name not in wide]
     rows = 1 + len(wide) + -(-max(0, len(single) - 1 - len(wide)) // _COLUMNS)
-    figure = Figure(figsize=(10.8, 2.5 * rows), dpi=100, facecolor="white", layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
+    figure = Figure(figsize=(10.8, 2.5 * rows), dpi=100, facecolor="white", layout=layout)
     grid = figure.add_gridspec(rows, _COLUMNS)
     _compare(figure.add_subplot(grid[0, : _COLUMNS - 1]), [curves[name][0] for name in _COMPARED])
     for row, name in enumerate(wide, start=1):
@@ -166,9 +167,9 @@ def _sizes(own: Curve) -> str:
     return " to ".join(map(str, own.sizes))
 
 
-def _write(axes: Axes, text: str, place: tuple[float, float], offset: tuple[int, int], **style: str) -> None:
+def _write(axes: Axes, text: str, place: tuple[float, float], offset: tuple[int, int], **style: Any) -> None:
     """Writes beside a point, so many points to its right and above it."""
-    axes.annotate(text, place, offset, textcoords="offset points", size=9, **{"color": _INK, **style})
+    axes.annotate(text, place, offset, textcoords="offset points", size=9, **({"color": _INK} | style))
 
 
 def _style(axes: Axes, title: str, about: str, length: float) -> None:

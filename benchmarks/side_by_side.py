@@ -92,7 +92,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def compare(trainers: Sequence[str], task: Task, *, windows: int, steps: int, warmup: int) -> dict[str, Any]:
     """Lets the trainers take turns at one task."""
-    processes, rounds, left_out = {}, {}, {}
+    processes: dict[str, StepProcess] = {}
+    rounds: dict[str, Any] = {}
+    left_out: dict[str, str | None] = {}
     try:
         for name in trainers:
             process = processes[name] = StepProcess(name, task)

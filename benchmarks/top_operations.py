@@ -105,7 +105,7 @@ def own_times(timeline: list[Event]) -> Iterator[tuple[str, float]]:
 
 def table(timelines: list[list[Event]], *, steps: int, count: int) -> str:
     """The operations that took most time, in Markdown."""
-    spent: collections.Counter[str] = collections.Counter()
+    spent: collections.defaultdict[str, float] = collections.defaultdict(float)  # microseconds
     calls: collections.Counter[str] = collections.Counter()
     for timeline in timelines:
         for name, own in own_times(timeline):
@@ -113,7 +113,7 @@ def table(timelines: list[list[Event]], *, steps: int, count: int) -> str:
             calls[name] += 1
     total = sum(spent.values())
     lines = [("operation", "ms a step", "share", "calls a step")]
-    for name, time in spent.most_common(count):
+    for name, time in sorted(spent.items(), key=lambda item: item[1], reverse=True)[:count]:
         lines.append((name[:80], f"{time / 1000 / steps:.3f}", f"{time / total:.1%}", f"{calls[name] / steps:.1f}"))
     return markdown(lines)
 

@@ -5,6 +5,7 @@ There normalisation runs on the GPU. With `normalize` it runs on the CPU, to flo
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from nvidia import dali
 from nvidia.dali import fn, types
@@ -21,7 +22,7 @@ def batches(*, folder: Path, batch_size: int, image_size: int, cores: int, norma
     """See the package."""
 
     @dali.pipeline_def(batch_size=batch_size, num_threads=cores, device_id=None, seed=0)
-    def graph():
+    def graph() -> tuple[Any, Any]:
         encoded, labels = fn.readers.file(file_root=str(folder / "train"), random_shuffle=True, name="Reader")
         images = fn.decoders.image_random_crop(
             encoded,

@@ -105,8 +105,8 @@ def _passes(operands: Sequence[_Origin]) -> int:
     return 1 + any(o.trained for o in operands) + any(o.trained and not o.image for o in operands)
 
 
-def _forward_macs(equation: core.JaxprEqn) -> int:
-    """Returns the multiply-accumulates of a convolution or matrix product; 0 for other primitives."""
+def _forward_macs(equation: Any) -> int:
+    """Returns the multiply-accumulates of an equation of a jaxpr: those of a convolution or matrix product, else 0."""
     result = math.prod(equation.outvars[0].aval.shape) if equation.outvars else 0
     if equation.primitive.name == "conv_general_dilated":
         kernel, layout = equation.invars[1].aval.shape, equation.params["dimension_numbers"].rhs_spec

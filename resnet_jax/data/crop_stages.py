@@ -22,7 +22,7 @@ class CropStages:
     crops: tuple[Crop, ...]
     end_steps: tuple[int, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         num_ends = len(self.crops) - 1
         if len(self.end_steps) != num_ends:
             raise UsageError(

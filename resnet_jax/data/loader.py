@@ -71,7 +71,7 @@ class Loader:
     process_index: int = 0
     process_count: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         create_resize(self.resize)
         if self.batch_size < 1 or self.batch_size % self.process_count:
             raise UsageError(

@@ -98,7 +98,7 @@ def _tensorboard_installed() -> bool:
     return not missing
 
 
-def _open_summary_writer(directory: Path):
+def _open_summary_writer(directory: Path) -> Any:
     import_tensorflow()
     from clu import metric_writers  # noqa: PLC0415  imports TensorFlow
 

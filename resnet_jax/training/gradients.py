@@ -79,7 +79,9 @@ def make_gradient_fn(*, model: ResNet, train_input: TrainInput, loss: Loss, trai
       trainable: regular expression of the trained parameters, see `only_trained`; '' matches all.
     """
 
-    def loss_fn(trained, params, batch_stats, indexed, key, scale):
+    def loss_fn(
+        trained: Any, params: Any, batch_stats: Any, indexed: IndexedBatch, key: jax.Array, scale: jax.Array | float
+    ) -> tuple[jax.Array, Any]:
         batch, keys = indexed.batch, row_keys(key, indexed.row_numbers)
         mixed = train_input(keys, batch)
         variables = {"params": with_frozen(trained, params), "batch_stats": batch_stats}

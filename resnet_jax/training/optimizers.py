@@ -110,7 +110,9 @@ def adamw(options: Options) -> optax.GradientTransformationExtraArgs:
 def scale_by_rate() -> optax.GradientTransformationExtraArgs:
     """Returns the transformation that multiplies updates by minus the learning rate, the argument `lr` of `update`."""
 
-    def update(updates: Any, state: optax.EmptyState, params: Any = None, *, lr: jax.Array | float, **others: Any):
+    def update(
+        updates: Any, state: optax.EmptyState, params: Any = None, *, lr: jax.Array | float, **others: Any
+    ) -> tuple[Any, optax.EmptyState]:
         del params, others
         return jax.tree.map(lambda leaf: -lr * leaf, updates), state
 
@@ -142,7 +144,9 @@ def scale_lr(scales: Sequence[tuple[str, float]]) -> optax.GradientTransformatio
                 )
         return optax.EmptyState()
 
-    def update(updates: Any, state: optax.EmptyState, params: Any = None, **others: Any):
+    def update(
+        updates: Any, state: optax.EmptyState, params: Any = None, **others: Any
+    ) -> tuple[Any, optax.EmptyState]:
         del params, others
         factors = [*(factor for _, factor in scales), 1.0]
         matches = _first_matches(updates, scales)

@@ -9,6 +9,7 @@ import re
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -224,7 +225,7 @@ class _Section(io.RawIOBase):
         self._position = base + offset
         return self._position
 
-    def readinto(self, buffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         wanted = max(0, min(len(buffer), self._size - self._position))
         read = os.preadv(self._descriptor, [memoryview(buffer)[:wanted]], self._start + self._position)
         self._position += read

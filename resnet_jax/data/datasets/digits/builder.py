@@ -4,6 +4,7 @@ import gzip
 import importlib.resources
 import io
 from collections.abc import Iterator
+from typing import NoReturn
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -47,7 +48,7 @@ class Digits(tfds.core.GeneratorBasedBuilder):
             "test": _examples(images[is_test], labels[is_test]),
         }
 
-    def _generate_examples(self):
+    def _generate_examples(self) -> NoReturn:
         raise NotImplementedError("_split_generators yields the examples itself")
 
 
