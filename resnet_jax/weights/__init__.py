@@ -1,8 +1,8 @@
-"""Weights in files: of this program, PyTorch and TensorFlow's r1; read, compared with a network, and written."""
+"""Weights from files: of this program, PyTorch and TensorFlow r1; read, matched with a network, and written."""
 
 from resnet_jax.weights.compatibility import check_settings
 from resnet_jax.weights.formats.safetensors import check_named, write_safetensors
-from resnet_jax.weights.load import read_weights
+from resnet_jax.weights.load import load_weights, read_weights
 from resnet_jax.weights.match import MatchedVariables, match_variables
 from resnet_jax.weights.stored import StoredWeights
 
@@ -11,6 +11,7 @@ __all__ = [
     "StoredWeights",
     "check_named",
     "check_settings",
+    "load_weights",
     "match_variables",
     "read_weights",
     "write_safetensors",

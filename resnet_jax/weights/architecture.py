@@ -1,4 +1,4 @@
-"""Which network weights are of, as their names and shapes say it."""
+"""Infers the network from the names and shapes of its weights."""
 
 import re
 from collections.abc import Mapping
@@ -13,22 +13,22 @@ _BLOCK = re.compile(r"params/stage(\d+)_block(\d+)/")
 
 
 def infer_settings(arrays: Mapping[str, np.ndarray], *, path: str) -> dict[str, Any]:
-    """The settings of a network that can be seen in its weights, by dotted config key.
+    """Returns the settings of a network that its weights show, by dotted config key.
 
     Args:
-      arrays: by our names, in our layout.
-      path: for the messages.
+      arrays: name, such as 'params/stem_conv/kernel' -> array; kernels are HWIO.
+      path: for messages.
 
     Raises:
-      UsageError: `create_model` makes no such network.
+      UsageError: the arrays are not those of a network that `create_model` can make.
     """
     shapes = {name.removeprefix("params/"): array.shape for name, array in arrays.items()}
     stem = shapes.get("stem_conv/kernel", ())
     sizes = _stage_sizes(arrays)
     if len(stem) != 4 or not sizes or not all(sizes):
         raise UsageError(
-            f"{path} holds no ResNet: its names are not those of one (docs/weights.md); save the state_dict of the "
-            "network alone"
+            f"{path} holds no ResNet with known names (docs/weights.md): save the state_dict of the network, without "
+            "anything else"
         )
     bottleneck = "stage1_block1/conv3/kernel" in shapes
     name, depth = _name_and_depth(sizes, bottleneck=bottleneck, path=path)
@@ -38,7 +38,7 @@ def infer_settings(arrays: Mapping[str, np.ndarray], *, path: str) -> dict[str, 
         "model.depth": depth,
         "model.features": stem[-1],
         "model.shortcut": _shortcut(shapes, bottleneck=bottleneck),
-        "model.squeeze_excitation": _squeeze(shapes, len(sizes)),
+        "model.squeeze_excitation": _squeeze_excitation(shapes, len(sizes)),
     }
     if name == "resnet":
         settings["model.stem"] = "deep" if "stem_conv1/kernel" in shapes else "conv7"
@@ -46,9 +46,10 @@ def infer_settings(arrays: Mapping[str, np.ndarray], *, path: str) -> dict[str, 
 
 
 def _stage_sizes(names: Mapping[str, Any]) -> list[int]:
+    """Returns the number of blocks of each stage; [0] if the stage numbers have gaps."""
     found = {(int(match[1]), int(match[2])) for match in map(_BLOCK.match, names) if match}
     if len(found) < max(found, default=(0, 0))[0]:
-        return [0]  # not as many blocks as stages
+        return [0]  # fewer blocks than stages: a huge number in a name must not make a huge list
     return [sum(stage == number for stage, _ in found) for number in range(1, max(found, default=(0, 0))[0] + 1)]
 
 
@@ -61,37 +62,37 @@ def _name_and_depth(sizes: list[int], *, bottleneck: bool, path: str) -> tuple[s
             return "resnet", depth
     depths = ", ".join(map(str, IMAGENET_STAGES))
     raise UsageError(
-        f"{path} is a ResNet with stages of {', '.join(map(str, sizes))} {kind} blocks: those that there "
-        f"are have the depths {depths}, or three equal stages of basic blocks"
+        f"{path} is a ResNet with stages of {', '.join(map(str, sizes))} {kind} blocks: name the weights of a ResNet "
+        f"of depth {depths}, or of three equal stages of basic blocks"
     )
 
 
 def _check_widths(shapes: Mapping[str, tuple[int, ...]], features: int, *, path: str) -> None:
-    """Raises UsageError for what ResNeXt, Wide ResNet and tiered stems have."""
-    what = None
+    """Raises UsageError for ResNeXt, Wide ResNet and other stems."""
+    problem = None
     if "stem_conv1/kernel" in shapes and shapes["stem_conv1/kernel"][-1] != features // 2:
-        what = f"a stem whose first convolution has {shapes['stem_conv1/kernel'][-1]} channels, not {features // 2}"
+        problem = f"a stem whose first convolution has {shapes['stem_conv1/kernel'][-1]} channels, not {features // 2}"
     for name, shape in shapes.items():
         match = re.fullmatch(r"stage(\d+)_block\d+/conv2/kernel", name)
         if not match or len(shape) != 4:
             continue
         width = features * 2 ** (int(match[1]) - 1)
         if shape[2] not in (0, shape[3]):
-            what = f"convolutions of {shape[3] // shape[2]} groups, as a ResNeXt"
+            problem = f"convolutions of {shape[3] // shape[2]} groups, like a ResNeXt"
         elif shape[3] != width:
-            what = f"blocks of {shape[3]} channels where {width} are expected, as a Wide ResNet"
-    if what:
-        raise UsageError(f"{path} is a network that this program has not: it has {what}; name the weights of a ResNet")
+            problem = f"blocks of {shape[3]} channels instead of {width}, like a Wide ResNet"
+    if problem:
+        raise UsageError(f"{path} is of an unsupported network, which has {problem}: name the weights of a ResNet")
 
 
 def _shortcut(shapes: Mapping[str, Any], *, bottleneck: bool) -> str:
-    """'projection' may be 'average_pool' as well: of the same names and shapes."""
+    """Returns the shortcut; 'projection' may also be 'average_pool', which has the same names and shapes."""
     if not any("shortcut_conv" in name for name in shapes):
         return "zero_pad"
     return "stage_projection" if not bottleneck and "stage1_block1/shortcut_conv/kernel" in shapes else "projection"
 
 
-def _squeeze(shapes: Mapping[str, tuple[int, ...]], stages: int) -> float:
-    """Of the widest stage, where rounding matters least."""
+def _squeeze_excitation(shapes: Mapping[str, tuple[int, ...]], stages: int) -> float:
+    """Returns the ratio of squeeze width to block width, from the widest stage, where rounding matters least."""
     reduce = shapes.get(f"stage{stages}_block1/se_reduce/kernel")
     return 0.0 if reduce is None else reduce[3] / reduce[2]

@@ -1,58 +1,104 @@
-"""The settings that weights depend on: compared with those of a config."""
+"""Compares the settings that weights were trained with to those of a config or a model."""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from resnet_jax.errors import UsageError
-from resnet_jax.models.variants import IMAGENET_STAGES
+from resnet_jax.models.resnet import ResNet
+from resnet_jax.models.variants import CIFAR_STEM, IMAGENET_STAGES
 from resnet_jax.weights.stored import StoredWeights
 
-# The weights mean something else if one of these is changed.
+# Config keys that determine the function: architecture and input normalisation.
 NETWORK_KEYS = (
     *("model.name", "model.version", "model.depth", "model.features", "model.padding", "model.stem"),
     *("model.shortcut", "model.blur_pool", "model.squeeze_excitation", "model.bn_epsilon"),
     *("input.mean", "input.std", "input.per_image"),
 )
-# Those that fit any weights, well or badly.
+# Keys with which weights of another value still work, with lower accuracy.
 _INPUT_KEYS = ("model.padding", "input.mean", "input.std", "input.per_image")
+
+# The input of torchvision's and most of timm's networks, in pixel values: 0.485 * 255 and so on.
+IMAGENET_INPUT = {
+    "input.mean": [123.675, 116.28, 103.53],
+    "input.std": [58.395, 57.12, 57.375],
+    "input.per_image": False,
+}
 
 
 def check_settings(stored: StoredWeights, settings: Mapping[str, Any], *, any_input: bool = False) -> None:
-    """Makes sure that a network is, and is given, what the weights were trained with, as far as that is known.
+    """Checks that a network and its input are those that the weights were trained with, as far as that is known.
 
     Args:
       stored: the weights.
-      settings: of the network, by dotted key, all of `NETWORK_KEYS`.
-      any_input: whatever padding and normalisation they were trained with.
+      settings: values of all `NETWORK_KEYS`.
+      any_input: accept weights that were trained with other padding and normalisation.
 
     Raises:
-      UsageError: it is not; names the flags to set.
+      UsageError: a setting differs; names the flags to set.
     """
     ignored = _INPUT_KEYS if any_input else ()
     flags = [_flag(key, stored.settings[key]) for key in differing_settings(stored, settings) if key not in ignored]
     if flags:
         raise UsageError(
-            f"{stored.path} is {_what(stored.settings)} ({stored.format}) and the config another network, or input: "
-            f"set {' '.join(flags)}"
+            f"{stored.path} is {_describe(stored.settings)} ({stored.format}) and the config has another network or "
+            f"input: set {' '.join(flags)}"
         )
 
 
+def check_model(stored: StoredWeights, model: ResNet, *, any_input: bool) -> None:
+    """Checks that a model is the network of the weights, and that these were trained on `IMAGENET_INPUT`.
+
+    Args:
+      stored: the weights.
+      model: see `create_model`.
+      any_input: accept weights that were trained with another normalisation.
+
+    Raises:
+      UsageError: a setting differs; names the arguments of `create_model`, or the normalisation.
+    """
+    settings = model_settings(model) | ({} if any_input else IMAGENET_INPUT)
+    differing = {key: stored.settings[key] for key in differing_settings(stored, settings)}
+    arguments = [f"{key.removeprefix('model.')}={value!r}" for key, value in differing.items() if "model." in key]
+    if arguments:
+        raise UsageError(
+            f"{stored.path} is {_describe(stored.settings)} ({stored.format}) and the model is another network: make "
+            f"it by create_model({', '.join(arguments)})"
+        )
+    if differing:
+        normalisation = ", ".join(f"{key}={value}" for key, value in differing.items())
+        raise UsageError(
+            f"{stored.path} was trained with {normalisation}, which is not ImageNet's normalisation: pass "
+            "any_input=True, and normalise the images so"
+        )
+
+
+def model_settings(model: ResNet) -> dict[str, Any]:
+    """Returns the `NETWORK_KEYS` of a model, without those of its input."""
+    keys = ("version", "features", "padding", "shortcut", "blur_pool", "squeeze_excitation", "bn_epsilon", "stem")
+    settings = {f"model.{key}": getattr(model, key) for key in keys}
+    if model.stem == CIFAR_STEM:
+        return settings | {"model.name": "resnet_cifar", "model.depth": 6 * model.stage_sizes[0] + 2}
+    stages = (model.block, tuple(model.stage_sizes))
+    depth = next((depth for depth, sizes in IMAGENET_STAGES.items() if sizes == stages), None)
+    return settings | {"model.name": "resnet", "model.depth": depth}
+
+
 def differing_settings(stored: StoredWeights, settings: Mapping[str, Any]) -> list[str]:
-    """The keys in which the function that is computed differs from the one that the weights were trained for."""
-    there = _canonical(stored.settings, stored.settings)
-    here = _canonical({key: settings[key] for key in NETWORK_KEYS}, stored.settings)
-    return [key for key in NETWORK_KEYS if key in there and key in here and not _equal(there[key], here[key])]
+    """Returns the keys, known on both sides, whose difference changes the function that the network computes."""
+    trained = _canonical(stored.settings, stored.settings)
+    given = _canonical({key: settings[key] for key in NETWORK_KEYS if key in settings}, stored.settings)
+    return [key for key in NETWORK_KEYS if key in trained and key in given and not _equal(trained[key], given[key])]
 
 
 def _canonical(settings: Mapping[str, Any], network: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings in which equal functions of the family of `network` have equal values; those without effect go."""
+    """Maps values that mean the same function for the family of `network` to one value; drops keys without effect."""
     canonical = {key: value for key, value in settings.items() if value is not None}
     same = {"model.stem": {"space_to_depth": "conv7"}}
     if is_basic(network):
-        same["model.version"] = {"v1": "v1.5"}  # they differ in bottlenecks alone
+        same["model.version"] = {"v1": "v1.5"}  # they differ in bottleneck blocks only
     else:
-        same["model.shortcut"] = {"stage_projection": "projection"}  # every stage changes the shape
+        same["model.shortcut"] = {"stage_projection": "projection"}  # the first block of each stage changes the shape
     for key, names in same.items():
         if key in canonical:
             canonical[key] = names.get(canonical[key], canonical[key])
@@ -65,10 +111,10 @@ def _canonical(settings: Mapping[str, Any], network: Mapping[str, Any]) -> dict[
 
 
 def is_basic(settings: Mapping[str, Any]) -> bool:
-    """Whether a network, of the keys 'model.name' and 'model.depth', has blocks of two 3x3 convolutions."""
+    """Returns whether the network of 'model.name' and 'model.depth' has basic blocks, of two 3x3 convolutions."""
     if settings.get("model.name") == "resnet_cifar":
         return True
-    return settings.get("model.depth") in [depth for depth, (kind, _) in IMAGENET_STAGES.items() if kind == "basic"]
+    return settings.get("model.depth") in [depth for depth, (block, _) in IMAGENET_STAGES.items() if block == "basic"]
 
 
 def _equal(one: Any, other: Any) -> bool:
@@ -85,8 +131,8 @@ def _flag(key: str, value: Any) -> str:
     return f"--config.{key}={value}"
 
 
-def _what(settings: Mapping[str, Any]) -> str:
+def _describe(settings: Mapping[str, Any]) -> str:
     if "model.depth" not in settings:
-        return "of a run"
+        return "a network of unknown depth"
     family = " of the 32-pixel family" if settings.get("model.name") == "resnet_cifar" else ""
     return f"a ResNet-{settings['model.depth']}{family}"

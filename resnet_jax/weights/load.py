@@ -1,69 +1,135 @@
-"""Finds out what a path holds, by its content, and reads it."""
+"""Reads weights from a path of any format, recognised by its content."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
 
 from resnet_jax.errors import UsageError
+from resnet_jax.models.resnet import ResNet
+from resnet_jax.nested import by_path
 from resnet_jax.training.state import WeightsKind
+from resnet_jax.weights.compatibility import check_model
 from resnet_jax.weights.formats import own, r1, safetensors, torch_pickle
+from resnet_jax.weights.match import match_variables, some_of
 from resnet_jax.weights.stored import StoredWeights
+
+logger = logging.getLogger(__name__)
 
 _Reader = Callable[[Path, WeightsKind | None], StoredWeights]
 
-_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"  # what torch.save writes now, and wrote before version 1.6
-_FORMATS = "a run, a checkpoint, PyTorch's .safetensors or .pth, or a checkpoint or SavedModel of r1 (docs/weights.md)"
-_FIRST = 512  # bytes that tell the formats apart
+_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"  # first bytes that torch.save writes since version 1.6, and wrote before
+_FORMATS = (
+    "a work directory, a checkpoint, a .safetensors or .pth file of PyTorch, or a checkpoint or SavedModel of "
+    "TensorFlow r1 (docs/weights.md)"
+)
+_START = 512  # bytes read to recognise the format of a file
+_IMAGE_SIZE = 32  # pixels; every network accepts it, and no parameter depends on it
+
+
+def load_weights(
+    path: str | Path,
+    model: ResNet,
+    *,
+    kind: WeightsKind | None = None,
+    variables: dict[str, Any] | None = None,
+    head: bool = True,
+    allow_missing: Sequence[str] = (),
+    any_input: bool = False,
+) -> dict[str, Any]:
+    """Returns the variables of a model from a file: `model.apply(load_weights(path, model), images, train=False)`.
+
+    The network of the file must be that of the model, with the same number of classes, and trained on images normalised
+    with ImageNet's mean and standard deviation (`training.gradients.imagenet_input`).
+
+    Args:
+      path: see `read_weights`.
+      model: see `create_model`.
+      kind: see `read_weights`.
+      variables: those of the model, as `model.init(...)` returns them; arrays that are not loaded are taken from here.
+        None: every array must be in the file.
+      head: load the last layer too; False needs `variables`, and allows another number of classes.
+      allow_missing: regular expressions of the names that may be missing, unknown or of another shape.
+      any_input: accept weights trained on other input; normalise the images as `read_weights(path).settings` says.
+
+    Returns:
+      'params' and 'batch_stats': float32 numpy arrays where loaded, else the leaves of `variables`.
+
+    Raises:
+      UsageError: the weights cannot be read, are of another network, were trained on other input, or lack an array.
+    """
+    stored = read_weights(path, kind=kind)
+    check_model(stored, model, any_input=any_input)
+    images = jnp.zeros((1, _IMAGE_SIZE, _IMAGE_SIZE, 3))
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))
+    matched = match_variables(stored, variables or shapes, head=head, allow_missing=allow_missing)
+    absent = [name for name, leaf in by_path(matched.variables).items() if isinstance(leaf, jax.ShapeDtypeStruct)]
+    if absent:
+        raise UsageError(
+            f"{some_of(absent)} are not loaded from {stored.path}: pass variables=model.init(...), whose values stay"
+        )
+    for line in matched.report:
+        logger.debug("%s", line)
+    return matched.variables
 
 
 def read_weights(path: str | Path, *, kind: WeightsKind | None = None) -> StoredWeights:
-    """Reads weights of any of the formats.
+    """Reads weights of any supported format.
 
     Args:
-      path: a work directory of this program or one of its checkpoints; a file of tensors of PyTorch; the prefix or the
-        directory of a checkpoint of TensorFlow's r1, or its SavedModel.
+      path: a work directory of this program or one of its checkpoints; a .safetensors or .pth file of PyTorch; the
+        prefix or the directory of a checkpoint of TensorFlow r1, or its SavedModel.
       kind: 'trained', or 'ema' for their moving average; None: the average if there is one.
 
     Raises:
-      UsageError: there are none, they are damaged, of no known network, or not there as `kind` asks.
+      UsageError: the path does not exist, is damaged, is of no known format or network, or lacks the requested kind.
     """
     try:
-        place = Path(path).expanduser().resolve()
-    except (OSError, RuntimeError) as error:  # links in a circle
-        raise UsageError(f"{path} cannot be read ({error}): name another one") from None
-    prefix = r1.find_prefix(place)
-    reader = r1.read if prefix else _reader_of_directory(place) if place.is_dir() else _reader_of_file(place)
+        resolved = Path(path).expanduser().resolve()
+    except (OSError, RuntimeError) as error:  # RuntimeError: symbolic links form a loop
+        raise UsageError(f"{path} cannot be read ({error}): name another path") from None
+    prefix = r1.find_prefix(resolved)
+    if prefix:
+        reader: _Reader = r1.read
+    else:
+        reader = _reader_of_directory(resolved) if resolved.is_dir() else _reader_of_file(resolved)
     try:
-        return reader(prefix or place, kind)
+        return reader(prefix or resolved, kind)
     except OSError as error:
-        raise UsageError(f"{place} cannot be read ({error.strerror or error}): name another one") from error
+        raise UsageError(f"{resolved} cannot be read ({error.strerror or error}): name another path") from error
 
 
-def _reader_of_directory(place: Path) -> _Reader:
-    if own.holds_checkpoint(place):
+def _reader_of_directory(path: Path) -> _Reader:
+    if own.holds_checkpoint(path):
         return own.read
-    raise UsageError(f"{place} holds no checkpoint: name {_FORMATS}")
+    raise UsageError(f"{path} holds no checkpoint: name {_FORMATS}")
 
 
-def _reader_of_file(place: Path) -> _Reader:
+def _reader_of_file(path: Path) -> _Reader:
     try:
-        with place.open("rb") as file:
-            start = file.read(_FIRST)
+        with path.open("rb") as file:
+            start = file.read(_START)
     except FileNotFoundError:
-        raise UsageError(f"{place} is not there: name {_FORMATS}") from None
+        raise UsageError(f"{path} does not exist: name {_FORMATS}") from None
     except OSError as error:
-        raise UsageError(f"{place} cannot be read ({error.strerror}): name another one") from error
-    if safetensors.begins_one(start):  # first: the length of its header may begin as a pickle does
+        raise UsageError(f"{path} cannot be read ({error.strerror}): name another path") from error
+    # Before pickles: the length of the header, with which a .safetensors file starts, may start as a pickle does.
+    if safetensors.is_safetensors(start):
         return safetensors.read
     if start.startswith((_ZIP, _PICKLE)):
         return torch_pickle.read
-    raise UsageError(f"{place} is {_what_else(start)}: name {_FORMATS}")
+    raise UsageError(f"{path} is {_describe(start)}: name {_FORMATS}")
 
 
-def _what_else(start: bytes) -> str:
+def _describe(start: bytes) -> str:
+    """Describes a file that is in none of the formats."""
     if not start:
         return "empty"
     if start.lstrip().startswith(b"<"):
         return "a web page, not weights (download the file itself)"
     if start.startswith(b"version https://git-lfs"):
-        return "a pointer of Git LFS, not the weights (run git lfs pull)"
-    return "no file of weights that is known"
+        return "a Git LFS pointer, not weights (run git lfs pull)"
+    return "not a weights file of a known format"

@@ -1,4 +1,4 @@
-"""Our names of arrays and those of PyTorch's users: torchvision's, and timm's where torchvision has none."""
+"""Translates array names and layouts between this package and torchvision, or timm where torchvision has none."""
 
 import dataclasses
 import functools
@@ -17,19 +17,18 @@ _DEEP_STEM = {
 }
 _BLOCK = {name: name for name in ("conv1", "bn1", "conv2", "bn2", "conv3", "bn3")}
 _SQUEEZE = {"se_reduce": "se.fc1", "se_expand": "se.fc2"}
-# Of batch norms, and of the others.
-_NORM_LEAVES = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
-_LEAVES = {"kernel": "weight", "bias": "bias"}
+_NORM_LEAVES = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}  # of batch norms
+_LEAVES = {"kernel": "weight", "bias": "bias"}  # of convolutions and the last layer
 _STATISTICS = ("mean", "var")
 
 
 @dataclasses.dataclass(frozen=True)
 class Naming:
-    """The names of one kind of network.
+    """The names of one family of networks.
 
     Attributes:
-      deep_stem: of three convolutions (timm's resnet50d).
-      pooled_shortcut: a mean of pixels is the first layer of `downsample`, before the convolution.
+      deep_stem: the stem has three convolutions (timm's resnet50d).
+      pooled_shortcut: `downsample` starts with an average pool, which shifts the numbers of the layers after it.
     """
 
     deep_stem: bool
@@ -37,12 +36,12 @@ class Naming:
 
     @classmethod
     def of_torch(cls, names: Collection[str]) -> "Naming":
-        """The naming that names of PyTorch follow."""
+        """Returns the naming that a set of PyTorch names follows."""
         pooled = any(".downsample.2." in name for name in names)
         return cls(deep_stem=any(name.startswith("conv1.6.") for name in names), pooled_shortcut=pooled)
 
     def to_torch(self, name: str) -> str:
-        """'params/stage1_block1/conv1/kernel' -> 'layer1.0.conv1.weight'. Raises KeyError: there is no such layer."""
+        """Translates 'params/stage1_block1/conv1/kernel' to 'layer1.0.conv1.weight'; KeyError for an unknown layer."""
         _, *modules, leaf = name.split("/")
         leaf = (_NORM_LEAVES if _is_norm(modules[-1]) else _LEAVES)[leaf]
         if len(modules) == 1:
@@ -51,7 +50,7 @@ class Naming:
         return f"layer{stage}.{block - 1}.{self._block[modules[1]]}.{leaf}"
 
     def to_ours(self, name: str) -> str | None:
-        """The inverse; None where there is no such layer."""
+        """Translates 'layer1.0.conv1.weight' to 'params/stage1_block1/conv1/kernel'; None for an unknown layer."""
         module, _, leaf = name.rpartition(".")
         inside = re.fullmatch(r"layer(\d+)\.(\d+)\.(.+)", module)
         table = self._block if inside else self._outer
@@ -76,7 +75,7 @@ class Naming:
 
 
 def to_our_layout(array: np.ndarray) -> np.ndarray:
-    """Kernels [O, I, H, W] -> [H, W, I, O] and [O, I] -> [I, O]; the others stay."""
+    """Transposes kernels [O, I, H, W] to [H, W, I, O] and [O, I] to [I, O]; other arrays keep their layout."""
     return np.ascontiguousarray(array.transpose({4: (2, 3, 1, 0), 2: (1, 0)}.get(array.ndim, range(array.ndim))))
 
 

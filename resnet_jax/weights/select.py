@@ -1,4 +1,4 @@
-"""The weights that are evaluated, used for predictions or exported."""
+"""Selects the weights that --mode=eval, predict and export use: a checkpoint of the run or a file."""
 
 import contextlib
 import dataclasses
@@ -14,6 +14,7 @@ from resnet_jax.checkpoints.files import DamagedError
 from resnet_jax.checkpoints.retention import Retention
 from resnet_jax.data.class_names import check_same, fingerprint
 from resnet_jax.errors import UsageError
+from resnet_jax.text import labelled
 from resnet_jax.training.state import WeightsKind
 from resnet_jax.weights import StoredWeights, check_settings, match_variables, read_weights
 
@@ -24,15 +25,15 @@ _HEAD_BIAS = "params/head/bias"
 
 @dataclasses.dataclass(frozen=True)
 class SelectedWeights:
-    """Weights, and where they are from.
+    """The variables of a network, and where they come from.
 
     Attributes:
       variables: 'params' and 'batch_stats', numpy arrays.
-      path: of the checkpoint or file.
-      step: of the run that made them; None: unknown.
+      path: absolute path of the checkpoint or file.
+      step: number of updates of the run that made them; None: unknown.
       kind: 'trained', or 'ema' for their moving average; None: unknown.
-      sha256: 64 hexadecimal digits, of the variables as they are here (`checksums.sha256_of_arrays`).
-      class_names: of the run that made them; None: unknown.
+      sha256: hash of `variables` (`checksums.sha256_of_arrays`), 64 hexadecimal digits.
+      class_names: names of the outputs in order; None: unknown.
     """
 
     variables: dict[str, Any]
@@ -44,14 +45,14 @@ class SelectedWeights:
 
 
 def selected_path(checkpoint: str, checkpoints: Path) -> str:
-    """Where the weights are: one of the checkpoints of a run, or what a path names.
+    """Returns the path of the weights: a checkpoint of the run, or the given path.
 
     Args:
-      checkpoint: 'latest', 'best' by evaluation top-1, a step in digits; else a path, as `model.init_from`.
-      checkpoints: the directory of the checkpoints of the run.
+      checkpoint: 'latest', 'best' by evaluation top-1, or a step in digits; anything else is a path of weights.
+      checkpoints: directory of the checkpoints of the run.
 
     Raises:
-      UsageError: there is no such checkpoint.
+      UsageError: the run has no such checkpoint.
     """
     if checkpoint and checkpoint not in ("latest", "best") and not checkpoint.isdigit():
         return checkpoint
@@ -60,44 +61,43 @@ def selected_path(checkpoint: str, checkpoints: Path) -> str:
     step = found[checkpoint]() if checkpoint in found else int(checkpoint or -1)
     if step in steps:
         return str(checkpoints / str(step))
-    there = f"there are {', '.join(map(str, steps))}" if steps else "there are none"
+    existing = f"it has {', '.join(map(str, steps))}" if steps else "it has none"
     raise UsageError(
-        f"no checkpoint {checkpoint!r} in {checkpoints}: {there}; config.eval.checkpoint is latest, best, "
-        "a step or the path of weights"
+        f"no checkpoint {checkpoint!r} in {checkpoints}, {existing}: set config.eval.checkpoint to latest, best, a "
+        "step or the path of weights"
     )
 
 
 def read_selected(checkpoint: str, checkpoints: Path, *, kind: WeightsKind | None) -> StoredWeights:
-    """Reads the weights at `selected_path`; raises as it and `read_weights`."""
+    """Reads the weights at `selected_path`; raises what that and `read_weights` raise."""
     return read_weights(selected_path(checkpoint, checkpoints), kind=kind)
 
 
 def select_weights(
     stored: StoredWeights, shapes: dict[str, Any], *, network: Mapping[str, Any], any_input: bool = False
 ) -> SelectedWeights:
-    """Makes sure that weights are those of a network.
+    """Checks that weights are those of a network, last layer included, and logs where they come from.
 
     Args:
-      stored: as `read_selected` has them.
-      shapes: of its 'params' and 'batch_stats'.
-      network: what it is and is given (`network_settings`).
+      stored: the weights.
+      shapes: of 'params' and 'batch_stats' of the network.
+      network: its settings, values of all `NETWORK_KEYS`.
       any_input: see `check_settings`.
 
     Raises:
-      UsageError: they are of another one, or were trained with other input.
+      UsageError: the weights are of another network, or were trained on other input.
     """
     check_settings(stored, network, any_input=any_input)
-    filled = match_variables(stored, shapes, head=True, allow_missing=())
-    logger.info("weights      %s, %s", stored.path, stored.format)
-    for line in filled.report:
+    matched = match_variables(stored, shapes, head=True, allow_missing=())
+    logger.info(labelled("weights", f"{stored.path}, {stored.format}"))
+    for line in matched.report:
         logger.log(logging.INFO if line.startswith("reshaped") else logging.DEBUG, "%s", line)
-    variables = filled.variables
     return SelectedWeights(
-        variables=variables,
+        variables=matched.variables,
         path=stored.path,
         step=stored.step,
         kind=stored.kind,
-        sha256=sha256_of_arrays(variables),
+        sha256=sha256_of_arrays(matched.variables),
         class_names=stored.class_names,
     )
 
@@ -105,36 +105,36 @@ def select_weights(
 def outputs_and_names(
     stored: StoredWeights, *, num_classes: int | None, class_names_file: str | None
 ) -> tuple[int, tuple[str, ...]]:
-    """How many outputs the network is to have, and what they are called.
+    """Returns the number of outputs of the network, and a name for each.
 
     Args:
-      stored: weights; those of a run know the names of its classes.
-      num_classes: outputs; None: as many as there are names in the file, else as the weights have.
-      class_names_file: see `read_class_names`; None: the names that the weights know, else numbers.
+      stored: the weights; those of a run contain the names of its classes.
+      num_classes: number of outputs; None: the number of names in the file, or without a file the weights' own.
+      class_names_file: see `read_class_names`; None: the names stored with the weights, or 'class 0', 'class 1', ...
 
     Raises:
-      UsageError: the names are not those of the weights, or not as many as the outputs.
+      UsageError: the names differ from those stored with the weights, or their number from the number of outputs.
     """
     given = read_class_names(class_names_file) if class_names_file else None
     if given and stored.class_names:
         check_same(stored.class_names, given, owner=stored.path, what=f"config.model.class_names={class_names_file}")
     elif given and stored.class_list not in (None, fingerprint(given)):
         raise UsageError(
-            f"config.model.class_names={class_names_file} is not the list of classes, or not in the order, that "
-            f"{stored.path} was trained on: name its own file"
+            f"config.model.class_names={class_names_file} differs from the classes that {stored.path} was trained on, "
+            "or lists them in another order: name the file of its own classes"
         )
     if _HEAD_BIAS not in stored.arrays:
-        raise UsageError(f"{stored.path} has no last layer: train one with config.model.init_from, and name that run")
+        raise UsageError(f"{stored.path} has no last layer: train one with config.model.init_from, then name that run")
     outputs = num_classes or (len(given) if given else len(stored.arrays[_HEAD_BIAS]))
     if given and len(given) != outputs:
         raise UsageError(
             f"config.model.class_names={class_names_file} has {len(given)} names for {outputs} outputs: "
             "set config.model.num_classes, or name another file"
         )
-    there = len(stored.arrays[_HEAD_BIAS])
-    if outputs not in (there, there - stored.has_background):
+    trained = len(stored.arrays[_HEAD_BIAS])
+    if outputs not in (trained, trained - stored.has_background):
         raise UsageError(
-            f"{stored.path} has {there} classes, not {outputs}: name a file of {there} names, or leave "
+            f"{stored.path} has {trained} classes, not {outputs}: name a file of {trained} names, or leave "
             "config.model.num_classes unset"
         )
     names = given or stored.class_names or ()
@@ -142,10 +142,10 @@ def outputs_and_names(
 
 
 def read_class_names(path: str) -> tuple[str, ...]:
-    """Reads the names of classes, in order, of a file: a JSON list, or a name a line.
+    """Reads class names from a file, in order: a JSON list, or one name per line.
 
     Raises:
-      UsageError: it cannot be read, or holds no names.
+      UsageError: the file cannot be read, or has no names or an empty one.
     """
     try:
         text = Path(path).expanduser().read_text(encoding="utf-8-sig")
@@ -154,14 +154,16 @@ def read_class_names(path: str) -> tuple[str, ...]:
         raise UsageError(f"config.model.class_names={path} cannot be read ({error}): name another file") from None
     names = tuple(str(name).strip() for name in names)
     if text.lstrip().startswith("{"):
-        raise UsageError(f"config.model.class_names={path} is a JSON object: name a file with a list, or a name a line")
+        raise UsageError(
+            f"config.model.class_names={path} is a JSON object: name a file with a list, or with one name per line"
+        )
     if not names or "" in names:
-        raise UsageError(f"config.model.class_names={path} has no name on some line: give each class one")
+        raise UsageError(f"config.model.class_names={path} is empty or has an empty name: give each class a name")
     return names
 
 
 def _best(directory: Path, steps: list[int]) -> int | None:
-    """The step with the highest evaluation top-1; None if none was evaluated."""
+    """Returns the step with the highest evaluation top-1; None if no checkpoint was evaluated."""
     top1: dict[int, float | None] = {}
     for step in steps:
         with contextlib.suppress(DamagedError):

@@ -1,4 +1,4 @@
-"""What was read of a file of weights, whatever its format."""
+"""Weights as read from a file of any format."""
 
 import dataclasses
 from typing import Any
@@ -7,26 +7,26 @@ import numpy as np
 
 from resnet_jax.training.state import WeightsKind
 
-HEAD = "params/head/"
+HEAD = "params/head/"  # prefix of the arrays of the last layer
 
 
 @dataclasses.dataclass(frozen=True)
 class StoredWeights:
-    """Weights by our names, and what is known of how they were made.
+    """Arrays under the names of this package, and what the file says about how they were trained.
 
     Attributes:
-      path: absolute, of what was found: the checkpoint, the file, TensorFlow's prefix.
-      format: in words.
-      arrays: by our flat names, 'params/stage1_block1/conv1/kernel', in our layout (HWIO), float32.
-      origin: our name -> the name in the file.
-      skipped: names in the file that are of no use here -> why.
-      unknown: names in the file that are not understood.
-      settings: dotted config keys -> the JSON values that the weights were trained with, as far as they are known.
-      class_names: where they are said.
-      class_list: their fingerprint, where it is known.
-      step: of the run, where it is known.
+      path: absolute path of the checkpoint or file; for TensorFlow, the prefix of the checkpoint.
+      format: description of the format, for logs.
+      arrays: name, such as 'params/stage1_block1/conv1/kernel' -> float32 array; kernels are HWIO.
+      origin: name in `arrays` -> name in the file.
+      skipped: name in the file that is not needed -> reason.
+      unknown: names in the file that are not recognised.
+      settings: dotted config key -> JSON value that the weights were trained with, as far as it is known.
+      class_names: names of the outputs in order; None: unknown.
+      class_list: fingerprint of the class names (`class_names.fingerprint`); None: unknown.
+      step: number of updates of the run that made them; None: unknown.
       kind: 'trained', or 'ema' for their moving average; None: unknown.
-      has_background: class 0 is r1's 'background', of which there is no image.
+      has_background: class 0 is r1's 'background', which no image has.
     """
 
     path: str

@@ -1,10 +1,11 @@
-"""Starting from given weights, whole or in part."""
+"""Warm start: begins a run with stored weights, all of them or some."""
 
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from resnet_jax.errors import UsageError
+from resnet_jax.text import labelled
 from resnet_jax.weights import check_settings, match_variables, read_weights
 from resnet_jax.weights.compatibility import differing_settings
 
@@ -21,37 +22,39 @@ def warm_start_variables(
     settings: Mapping[str, Any],
     any_input: bool,
 ) -> dict[str, Any]:
-    """Fills the variables of a network with stored weights, and logs what became of every name.
+    """Replaces the variables of a network by stored weights, and logs what became of every name.
 
     Args:
-      path: as in `read_weights`.
+      path: see `read_weights`.
       variables: 'params' and 'batch_stats', arrays or shapes.
-      head: take the last layer too; if not, it stays as it is.
-      class_list: fingerprint of the classes of the data.
-      allow_missing: as in `fill`.
-      settings: of the network, by dotted key, all of `NETWORK_KEYS`.
-      any_input: whatever padding and normalisation the weights were trained with.
+      head: load the last layer too; False leaves it as given.
+      class_list: fingerprint of the class names of the data.
+      allow_missing: see `match_variables`.
+      settings: of the network, values of all `NETWORK_KEYS`.
+      any_input: accept weights that were trained with other padding and normalisation.
 
     Returns:
-      The same tree; numpy arrays where there are weights.
+      The same tree, with numpy arrays where weights were loaded.
 
     Raises:
-      UsageError: as `read_weights`, `check_settings` and `fill`; or the last layer is that of other classes.
+      UsageError: raised by `read_weights`, `check_settings` or `match_variables`; or `head` is set and the weights are
+        of other classes.
     """
     stored = read_weights(path)
-    logger.info("weights      %s: %s", stored.path, stored.format)
+    logger.info(labelled("weights", f"{stored.path}: {stored.format}"))
     check_settings(stored, settings, any_input=any_input)
     for key in differing_settings(stored, settings):
-        logger.info("other input  %s is %s, the weights were trained with %s", key, settings[key], stored.settings[key])
+        trained = stored.settings[key]
+        logger.info(labelled("other input", f"{key} is {settings[key]}, the weights were trained with {trained}"))
     if head and stored.class_list not in (None, class_list):
         raise UsageError(
-            f"{path} was trained on other classes, or in another order: set config.model.init_head=False to begin "
+            f"{path} was trained on other classes, or in another order: set config.model.init_head=False to start "
             "with a new last layer"
         )
-    filled = match_variables(stored, variables, head=head, allow_missing=allow_missing)
-    for line in filled.report:
+    matched = match_variables(stored, variables, head=head, allow_missing=allow_missing)
+    for line in matched.report:
         logger.info("%s", line)
-    for pattern in filled.unused:
-        logger.warning("%-12s config.model.allow_missing: nothing that %r finds was missing", "unused", pattern)
-    logger.debug("weights, name by name\n%s", "\n".join(filled.table))
-    return filled.variables
+    for pattern in matched.unused_patterns:
+        logger.warning(labelled("unused", f"config.model.allow_missing: {pattern!r} matches nothing that differs"))
+    logger.debug("weights, name by name\n%s", "\n".join(matched.table))
+    return matched.variables

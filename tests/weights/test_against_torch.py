@@ -127,7 +127,7 @@ def test_a_damaged_byte_is_found(torch, tmp_path, small, place, cause):
 )
 def test_what_is_no_plain_tensor(torch, tmp_path, small, spoil):
     torch.save(small | {"fc.weight": spoil(small["fc.weight"])}, tmp_path / "w.pth")
-    with pytest.raises(UsageError, match="holds fc.weight, which is no plain tensor of real numbers"):
+    with pytest.raises(UsageError, match="holds fc.weight, which is not a dense tensor of real numbers"):
         read_weights(tmp_path / "w.pth")
 
 
@@ -167,11 +167,11 @@ def test_a_truncated_file_is_one_line(torch, tmp_path, small, zipped, share):
 
 def test_no_state_dict_is_named(torch, tmp_path):
     torch.save([1], tmp_path / "w.pth")
-    with pytest.raises(UsageError, match="w.pth holds a list, no weights by name: save a state_dict"):
+    with pytest.raises(UsageError, match="w.pth holds a list instead of named weights: save a state_dict"):
         read_weights(tmp_path / "w.pth")
 
 
 def test_an_average_that_is_not_there_is_an_error(torch, tmp_path, small):
     torch.save({"state_dict": small}, tmp_path / "w.pth")
-    with pytest.raises(UsageError, match="w.pth does not say that it holds an average"):
+    with pytest.raises(UsageError, match="w.pth is not known to hold a moving average"):
         read_weights(tmp_path / "w.pth", kind="ema")

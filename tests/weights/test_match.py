@@ -36,7 +36,7 @@ def test_the_head_may_stay():
     assert isinstance(filled.variables["params"]["stem_conv"]["kernel"], np.ndarray)
     assert filled.report == (
         "loaded       100 of 102 arrays",
-        "skipped      params/head/bias, params/head/kernel: the last layer is to be a new one",
+        "skipped      params/head/bias, params/head/kernel: the last layer is a new one",
     )
 
 
@@ -45,19 +45,19 @@ NAME = "params/stage2_block1/conv1/kernel"
 
 @pytest.mark.parametrize("pattern", ["stage2_block1/conv1", "kernel$"])
 def test_what_is_missing_must_be_allowed(pattern):
-    with pytest.raises(UsageError, match=rf"/there/w is of another network: {NAME}, not there; .*allow_missing"):
+    with pytest.raises(UsageError, match=rf"/there/w is of another network: {NAME}, not in the file; .*allow_missing"):
         match_variables(without(NAME), shapes(), head=True, allow_missing=("^stem",))
     filled = match_variables(without(NAME), shapes(), head=True, allow_missing=(pattern,))
     assert isinstance(filled.variables["params"]["stage2_block1"]["conv1"]["kernel"], jax.ShapeDtypeStruct)
-    assert f"missing      {NAME}: not there, which is allowed" in filled.report
+    assert f"missing      {NAME}: not in the file, which is allowed" in filled.report
 
 
 def test_what_is_left_over_must_be_allowed():
     more = dataclasses.replace(stored(), unknown=("maxpool.weight",), skipped={"n": "a counter"})
-    with pytest.raises(UsageError, match="maxpool.weight, not here"):
+    with pytest.raises(UsageError, match="maxpool.weight, not in the network"):
         match_variables(more, shapes(), head=True, allow_missing=())
     filled = match_variables(more, shapes(), head=True, allow_missing=("^maxpool",))
-    assert "left over    maxpool.weight: not here, which is allowed" in filled.report
+    assert "left over    maxpool.weight: not in the network, which is allowed" in filled.report
     assert "skipped      n: a counter" in filled.report
 
 
@@ -65,7 +65,7 @@ def test_what_has_another_shape_must_be_allowed():
     odd = stored()
     odd.arrays[NAME] = np.zeros((1, 1), np.float32)
     odd.origin[NAME] = "layer2.0.conv1.weight"
-    with pytest.raises(UsageError, match=rf"{NAME}, \(1, 1\) there, \(3, 3, 4, 8\) here"):
+    with pytest.raises(UsageError, match=rf"{NAME}, \(1, 1\) in the file, \(3, 3, 4, 8\) in the network"):
         match_variables(odd, shapes(), head=True, allow_missing=())
     filled = match_variables(odd, shapes(), head=True, allow_missing=(r"^layer2\.0\.conv1",))  # the name in the file
     assert isinstance(filled.variables["params"]["stage2_block1"]["conv1"]["kernel"], jax.ShapeDtypeStruct)
@@ -73,7 +73,7 @@ def test_what_has_another_shape_must_be_allowed():
 
 
 def test_patterns_must_be_regular_expressions():
-    with pytest.raises(UsageError, match=r"config.model.allow_missing=\('\(',\) has what is no regular expression"):
+    with pytest.raises(UsageError, match=r"allow_missing=\('\(',\) has an entry that is not a regular expression"):
         match_variables(stored(), shapes(), head=True, allow_missing=("(",))
 
 
@@ -88,7 +88,7 @@ def test_the_background_is_dropped_where_that_fits_and_where_there_is_one():
     head, there = filled.variables["params"]["head"], variables(classes=11)["params"]["head"]
     np.testing.assert_array_equal(head["kernel"], there["kernel"][:, 1:])
     np.testing.assert_array_equal(head["bias"], there["bias"][1:])
-    assert any("11 -> 10 classes, without 0, 'background'" in line for line in filled.report)
+    assert any("11 -> 10 classes, without class 0, 'background'" in line for line in filled.report)
     kept = match_variables(stored(classes=11, has_background=True), shapes(classes=11), head=True, allow_missing=())
     np.testing.assert_array_equal(kept.variables["params"]["head"]["bias"], there["bias"])
     with pytest.raises(UsageError, match="11 classes, the network 10"):

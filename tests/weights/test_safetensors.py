@@ -63,7 +63,7 @@ def test_what_is_read_is_written_bit_by_bit(file, tmp_path):
 
 def test_version_2_has_no_names(tmp_path):
     changes = {"model.version": "v2"}
-    with pytest.raises(UsageError, match="version=v2 has no names in torchvision: leave 'safetensors' out"):
+    with pytest.raises(UsageError, match="version=v2 has no names in torchvision: export without 'safetensors'"):
         write(tmp_path / "out.safetensors", changes)
     assert not list(tmp_path.iterdir())
 
@@ -124,11 +124,11 @@ def test_a_truncated_file_is_one_line(file, share):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is empty: name a run"),
+        (b"", "is empty: name a work directory"),
         (b"<!DOCTYPE html><html>", "is a web page, not weights"),
         (b"\n <html>", "is a web page, not weights"),
-        (b"version https://git-lfs.github.com/spec/v1", "is a pointer of Git LFS"),
-        (b"any other bytes there may be", "is no file of weights that is known"),
+        (b"version https://git-lfs.github.com/spec/v1", "is a Git LFS pointer"),
+        (b"any other bytes there may be", "is not a weights file of a known format"),
     ],
 )
 def test_what_is_no_file_of_weights_is_named(tmp_path, content, message):
@@ -139,21 +139,21 @@ def test_what_is_no_file_of_weights_is_named(tmp_path, content, message):
 
 
 def test_what_is_not_there_is_named(tmp_path):
-    with pytest.raises(UsageError, match="none is not there: name a run"):
+    with pytest.raises(UsageError, match="none does not exist: name a work directory"):
         read_weights(tmp_path / "none")
-    with pytest.raises(UsageError, match="holds no checkpoint: name a run"):
+    with pytest.raises(UsageError, match="holds no checkpoint: name a work directory"):
         read_weights(tmp_path)
     (tmp_path / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-9"\n')
-    with pytest.raises(UsageError, match="names the checkpoint 'model.ckpt-9', which is not there"):
+    with pytest.raises(UsageError, match="names the checkpoint 'model.ckpt-9', which does not exist"):
         read_weights(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"layer1.0.conv2.weight": (4, 1, 3, 3)}, "convolutions of 4 groups, as a ResNeXt"),
-        ({"layer1.0.conv1.weight": (8, 4, 3, 3), "layer1.0.conv2.weight": (8, 8, 3, 3)}, "8 channels where 4"),
-        ({"layer1.2.conv1.weight": (4, 4, 3, 3)}, "stages of 3, 2, 2, 2 basic blocks: those that there are"),
+        ({"layer1.0.conv2.weight": (4, 1, 3, 3)}, "convolutions of 4 groups, like a ResNeXt"),
+        ({"layer1.0.conv1.weight": (8, 4, 3, 3), "layer1.0.conv2.weight": (8, 8, 3, 3)}, "8 channels instead of 4"),
+        ({"layer1.2.conv1.weight": (4, 4, 3, 3)}, "stages of 3, 2, 2, 2 basic blocks: name the weights"),
         ({"conv1.weight": (3, 3)}, "holds no ResNet"),
     ],
 )
@@ -165,7 +165,7 @@ def test_other_networks_are_named(tmp_path, changed, message):
 
 
 def test_an_average_is_not_supposed(file):
-    with pytest.raises(UsageError, match="does not say that it is an average"):
+    with pytest.raises(UsageError, match="is not known to be a moving average"):
         read_weights(file, kind="ema")
 
 

@@ -4,12 +4,10 @@ import json
 import numpy as np
 import pytest
 
-from resnet_jax import experiment
 from resnet_jax.checkpoints import files
 from resnet_jax.errors import UsageError
 from resnet_jax.reporting.workdir import Workdir
 from resnet_jax.weights.select import outputs_and_names, read_class_names, read_selected, select_weights, selected_path
-from tests.tiny import tiny_config
 from tests.weights.untrained_weights import untrained
 
 INFERENCE, SELECTED = untrained()
@@ -17,7 +15,7 @@ INFERENCE, SELECTED = untrained()
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
-    """A run with checkpoints of the steps 3, 10 and 20, the second of which is the best."""
+    """A run with checkpoints at steps 3, 10 and 20; step 10 is the best, step 3 has an average."""
     workdir = Workdir(tmp_path_factory.mktemp("run"))
     workdir.checkpoints.mkdir()
     for step, top1 in ((3, 0.25), (10, 0.5), (20, None)):
@@ -25,7 +23,6 @@ def workdir(tmp_path_factory):
         state = {**SELECTED.variables, **({"average": average} if step == 3 else {})}
         meta = {"step": step, "network": INFERENCE.network}
         files.write(workdir.checkpoints / str(step), state, meta, top1=top1)
-    (workdir.path / "config.json").write_text(json.dumps(experiment.resolve(tiny_config())))
     (workdir.path / "classes.json").write_text(json.dumps([f"name {number}" for number in range(10)]))
     return workdir
 
@@ -51,14 +48,14 @@ def test_a_path_needs_no_run(tmp_path):
 
 
 @pytest.mark.parametrize("which", ["5", "0"])
-def test_a_step_that_is_not_there(workdir, which):
-    with pytest.raises(UsageError, match=rf"no checkpoint '{which}' in .*: there are 3, 10, 20; .* or the path"):
+def test_a_step_without_a_checkpoint(workdir, which):
+    with pytest.raises(UsageError, match=rf"no checkpoint '{which}' in .*, it has 3, 10, 20: set .* or the path"):
         selected_path(which, workdir.checkpoints)
 
 
 @pytest.mark.parametrize("which", ["latest", "best"])
 def test_a_run_without_checkpoints(tmp_path, which):
-    with pytest.raises(UsageError, match=r"there are none; config.eval.checkpoint is latest, best, a step or"):
+    with pytest.raises(UsageError, match=r"it has none: set config.eval.checkpoint to latest, best, a step or"):
         selected_path(which, Workdir(tmp_path).checkpoints)
 
 
@@ -90,8 +87,8 @@ def test_a_file_of_names(tmp_path):
     listed.write_text('["tabby cat", "çedilla"]', encoding="utf-8")
     assert read_class_names(str(lines)) == read_class_names(str(listed)) == ("tabby cat", "çedilla")
     for content, message in (
-        ("a\n\nb\n", "no name on some line"),
-        ("", "no name"),
+        ("a\n\nb\n", "has an empty name"),
+        ("", "is empty"),
         ('["a"', "cannot be read"),
         ('{"a": 1}', "is a JSON object"),
     ):
@@ -102,7 +99,7 @@ def test_a_file_of_names(tmp_path):
         read_class_names(str(tmp_path / "none"))
 
 
-def test_names_for_weights_that_do_not_say_theirs(workdir, tmp_path):
+def test_names_for_weights_without_class_names(workdir, tmp_path):
     stored = dataclasses.replace(
         read_selected("latest", workdir.checkpoints, kind=None), class_names=None, class_list=None
     )
@@ -110,8 +107,8 @@ def test_names_for_weights_that_do_not_say_theirs(workdir, tmp_path):
     file = tmp_path / "names.txt"
     file.write_text("".join(f"n{number}\n" for number in range(10)))
     assert outputs_and_names(stored, num_classes=None, class_names_file=str(file))[1][1] == "n1"
-    ours = dataclasses.replace(stored, class_list="0123456789abcdef")  # copied out of its run: a hash, and no names
-    with pytest.raises(UsageError, match=r"is not the list of classes, or not in the order, that .* was trained on"):
+    ours = dataclasses.replace(stored, class_list="0123456789abcdef")  # a checkpoint outside of its work directory
+    with pytest.raises(UsageError, match=r"differs from the classes that .* was trained on"):
         outputs_and_names(ours, num_classes=None, class_names_file=str(file))
     with pytest.raises(UsageError, match=r"has 10 classes, not 12: name a file of 10 names"):
         outputs_and_names(stored, num_classes=12, class_names_file=None)

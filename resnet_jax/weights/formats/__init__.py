@@ -1,1 +1,1 @@
-"""One file for each format that weights are read from or written to."""
+"""One reader per file format of weights; `weights/load.py` chooses among them by the content of the path."""

@@ -1,4 +1,4 @@
-"""Checkpoints and SavedModels of TensorFlow's official r1 ResNet; no graph is made and none is run."""
+"""Reads checkpoints and SavedModels of TensorFlow's official r1 ResNet; no graph is built or run."""
 
 import os
 import re
@@ -15,10 +15,10 @@ from resnet_jax.training.state import WeightsKind
 from resnet_jax.weights.architecture import infer_settings
 from resnet_jax.weights.stored import StoredWeights
 
-_TABLE = bytes.fromhex("57fb808b247547db")  # the end of a checkpoint of version 1, and of an index of version 2
+_MAGIC = bytes.fromhex("57fb808b247547db")  # last bytes of a version 1 checkpoint, and of a version 2 index
 _SUFFIX = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 _LAYER = re.compile(r"(?:^|.*/)(conv2d|batch_normalization|dense)(?:_(\d+))?/(\w+)")
-# Of a layer of r1: name of a variable -> collection and name here.
+# Kind of layer in r1 -> name of a variable there -> collection and name here.
 _VARIABLES = {
     "conv2d": {"kernel": ("params", "kernel")},
     "batch_normalization": {
@@ -29,50 +29,50 @@ _VARIABLES = {
     },
     "dense": {"kernel": ("params", "kernel"), "bias": ("params", "bias")},
 }
-# The layers of a block in the order in which r1 makes them, which is that of their numbers.
-_PARTS = {
+# Layers of a block in the order in which r1 creates, and therefore numbers, them.
+_BLOCK_LAYERS = {
     "v1.5": ("shortcut_conv", "shortcut_bn", "conv1", "bn1", "conv2", "bn2", "conv3", "bn3"),
     "v2": ("bn1", "shortcut_conv", "conv1", "bn2", "conv2", "bn3", "conv3"),
 }
 _IMAGENET_INPUT = {"input.mean": [123.68, 116.78, 103.94], "input.std": [1.0, 1.0, 1.0], "input.per_image": False}
-_CLASSES = 1001  # of ImageNet at r1, the first of them 'background'
-_USELESS = {"global_step": "a counter", "_CHECKPOINTABLE_OBJECT_GRAPH": "no variable"}
+_NUM_CLASSES = 1001  # of r1's ImageNet networks; class 0 is 'background'
+_NOT_NEEDED = {"global_step": "a counter", "_CHECKPOINTABLE_OBJECT_GRAPH": "not a variable"}
 _LOSS_SCALE = re.compile(r"loss_scale|good_steps")
 
 
-def find_prefix(place: Path) -> Path | None:
-    """What TensorFlow calls the checkpoint that a path names; None: it names none.
+def find_prefix(path: Path) -> Path | None:
+    """Returns the prefix, TensorFlow's name, of the checkpoint at a path; None if there is none.
 
     Args:
-      place: a prefix, one of its files, a directory with a file `checkpoint`, or one of a SavedModel.
+      path: a prefix, one of its files, a directory with a file `checkpoint`, or a SavedModel.
 
     Raises:
-      UsageError: the newest checkpoint of the directory is not there.
+      UsageError: the file `checkpoint` of the directory names a checkpoint that does not exist.
     """
-    if place.is_dir():
-        if (place / "variables" / "variables.index").exists():
-            return place / "variables" / "variables"
-        return _newest(place) if (place / "checkpoint").is_file() else None
-    stripped = place.with_name(_SUFFIX.sub("", place.name))
-    if stripped != place and not place.exists():
+    if path.is_dir():
+        if (path / "variables" / "variables.index").exists():
+            return path / "variables" / "variables"
+        return _newest(path) if (path / "checkpoint").is_file() else None
+    stripped = path.with_name(_SUFFIX.sub("", path.name))
+    if stripped != path and not path.exists():
         return None
-    if stripped != place or _index(place).exists():
+    if stripped != path or _index(path).exists():
         return stripped
-    return place if _is_table(place) else None
+    return path if _is_version_1(path) else None
 
 
 def read(prefix: Path, kind: WeightsKind | None) -> StoredWeights:
-    """Reads the variables of a network by the order of its layers.
+    """Reads the variables of a network; the numbers in their names give the order of the layers.
 
     Args:
-      prefix: of `find_prefix`.
-      kind: 'trained' or None; r1 has no averages.
+      prefix: see `find_prefix`.
+      kind: 'trained' or None; r1 has no moving averages.
 
     Raises:
-      UsageError: TensorFlow is not installed, the checkpoint is damaged, or not one of r1.
+      UsageError: TensorFlow is not installed, or the checkpoint is damaged or not of r1's ResNet.
     """
     if kind == "ema":
-        raise UsageError(f"{prefix} has no average, as r1 makes none: leave config.eval.weights unset")
+        raise UsageError(f"{prefix} has no moving average, since r1 keeps none: leave config.eval.weights unset")
     reader, names = _open(prefix)
     layers: dict[tuple[str, int], str] = {}
     found = {name: match for name in names if (match := _LAYER.fullmatch(name)) and match[3] in _VARIABLES[match[1]]}
@@ -85,7 +85,7 @@ def read(prefix: Path, kind: WeightsKind | None) -> StoredWeights:
             origin[f"{collection}/{path}/{own}"] = f"{layers[layer_kind, number]}/{leaf}"
     arrays = {own: values[name] for own, name in origin.items() if name in values}
     used, others = set(origin.values()), [name for name in names if name not in found]
-    skipped = {name: why for name in others if (why := _use_of(name, found))}
+    skipped = {name: reason for name in others if (reason := _why_not_needed(name, found))}
     settings = _settings(arrays, prefix)
     return StoredWeights(
         path=str(prefix),
@@ -96,7 +96,7 @@ def read(prefix: Path, kind: WeightsKind | None) -> StoredWeights:
         unknown=tuple(name for name in names if name not in used and name not in skipped),
         settings=settings,
         kind="trained",
-        has_background=settings["model.name"] == "resnet" and len(arrays.get("params/head/bias", ())) == _CLASSES,
+        has_background=settings["model.name"] == "resnet" and len(arrays.get("params/head/bias", ())) == _NUM_CLASSES,
     )
 
 
@@ -104,28 +104,28 @@ def _index(prefix: Path) -> Path:
     return prefix.with_name(prefix.name + ".index")
 
 
-def _is_table(file: Path) -> bool:
+def _is_version_1(file: Path) -> bool:
     try:
         with file.open("rb") as opened:
-            opened.seek(-len(_TABLE), os.SEEK_END)
-            return opened.read() == _TABLE
-    except OSError:  # not there, or too short: said where the other formats are tried
+            opened.seek(-len(_MAGIC), os.SEEK_END)
+            return opened.read() == _MAGIC
+    except OSError:  # missing or too short; `load` reports a missing file
         return False
 
 
 def _newest(directory: Path) -> Path:
-    """The checkpoint that the file `checkpoint` names; beside it, if the directory was moved."""
+    """Returns the prefix that the file `checkpoint` names; first in its own directory, which may have been moved."""
     text = (directory / "checkpoint").read_text(errors="replace")
     match = re.search(r'^model_checkpoint_path: "(.+)"$', text, re.MULTILINE)
     name = match[1] if match else ""
     for prefix in (directory / Path(name).name, directory / name):
         if name and (_index(prefix).exists() or prefix.is_file()):
             return prefix
-    raise UsageError(f"{directory / 'checkpoint'} names the checkpoint {name!r}, which is not there: name one that is")
+    raise UsageError(f"{directory / 'checkpoint'} names the checkpoint {name!r}, which does not exist: name another")
 
 
 def _open(prefix: Path) -> tuple[Any, list[str]]:
-    """TensorFlow's reader, and the names of what it can read."""
+    """Returns TensorFlow's reader of a checkpoint, and the names of its variables."""
     try:
         tf = import_tensorflow()
     except ImportError:
@@ -135,7 +135,7 @@ def _open(prefix: Path) -> tuple[Any, list[str]]:
     try:
         reader = tf.train.load_checkpoint(str(prefix))
         return reader, sorted(reader.get_variable_to_shape_map())
-    except Exception as error:  # of many types
+    except Exception as error:  # damage makes TensorFlow raise many types
         raise _damaged(prefix, error) from error
 
 
@@ -147,53 +147,53 @@ def _get(reader: Any, name: str, prefix: Path) -> np.ndarray:
 
 
 def _damaged(prefix: Path, error: Exception) -> UsageError:
-    return UsageError(f"TensorFlow's checkpoint {prefix} is damaged ({cause(error)}): copy it again, all its files")
+    return UsageError(f"TensorFlow's checkpoint {prefix} is damaged ({cause(error)}): copy all its files again")
 
 
 def _our_layers(
     layers: Mapping[tuple[str, int], str], values: Mapping[str, np.ndarray], prefix: Path
 ) -> Iterator[tuple[str, int, str]]:
-    """Kind and number of each layer at r1, and its path here.
+    """Yields the kind and number of each layer in r1, and its path here.
 
     Raises:
-      UsageError: there are not the layers that one of r1's networks has.
+      UsageError: the layers are not those of one of r1's networks.
     """
-    count = {kind: sum(there == kind for there, _ in layers) for kind in _VARIABLES}
+    count = {kind: sum(layer_kind == kind for layer_kind, _ in layers) for kind in _VARIABLES}
     kernels = [values.get(f"{layers.get(('conv2d', number))}/kernel") for number in range(count["conv2d"])]
     shapes = [kernel.shape for kernel in kernels if kernel is not None]
     paths = _paths(shapes, _version(count)) if shapes and len(shapes) == len(kernels) else []
-    made = dict.fromkeys(_VARIABLES, 0)
+    next_number = dict.fromkeys(_VARIABLES, 0)
     ours = []
     for path in paths:
         kind = "dense" if path == "head" else "batch_normalization" if "bn" in path else "conv2d"
-        ours.append((kind, made[kind], path))
-        made[kind] += 1
-    if made != count or not {(kind, number) for kind, number, _ in ours} <= layers.keys():
-        there = ", ".join(f"{number} {kind}" for kind, number in count.items())
-        raise UsageError(f"{prefix} has not the layers of a ResNet of r1 ({there}): name a checkpoint of one")
+        ours.append((kind, next_number[kind], path))
+        next_number[kind] += 1
+    if next_number != count or not {(kind, number) for kind, number, _ in ours} <= layers.keys():
+        found = ", ".join(f"{number} {kind}" for kind, number in count.items())
+        raise UsageError(f"{prefix} does not have the layers of an r1 ResNet ({found}): name a checkpoint of one")
     yield from ours
 
 
 def _version(count: Mapping[str, int]) -> str:
-    """In version 1 a batch norm follows each convolution; in version 2, none those of shortcuts."""
+    """Returns the version: only in version 1 each convolution, shortcuts included, has a batch norm."""
     return "v1.5" if count["batch_normalization"] == count["conv2d"] else "v2"
 
 
 def _paths(kernels: list[tuple[int, ...]], version: str) -> list[str]:
-    """Our paths of all layers, in the order of r1, from the shapes of its convolutions [H, W, C, F] in theirs."""
+    """Returns the path here of each layer in r1's order, from the kernel shapes [H, W, C, F] in the same order."""
     _, *rest = kernels
-    basic = len(rest) > 1 and rest[1][0] == 3  # after the first shortcut
-    size = 2 if basic else 3
+    basic = len(rest) > 1 and rest[1][0] == 3  # rest[0] is the shortcut of the first block
+    convolutions = 2 if basic else 3
     paths = ["stem_conv"] if version == "v2" else ["stem_conv", "stem_bn"]
     stage, block = 0, 0
     while rest:
-        # The first block of a stage has a shortcut: a 1x1 convolution, then the first of the branch.
+        # The first block of a stage starts with its 1x1 shortcut; a bottleneck branch then starts with another 1x1.
         projects = rest[0][0] == 1 and (basic or (len(rest) > 1 and rest[1][0] == 1))
         stage, block = (stage + 1, 1) if projects else (stage, block + 1)
-        parts = [part for part in _PARTS[version] if not (part.startswith("shortcut") and not projects)]
-        parts = [part for part in parts if not (basic and part.endswith("3"))]
-        paths += [f"stage{stage}_block{block}/{part}" for part in parts]
-        rest = rest[size + projects :]
+        names = [name for name in _BLOCK_LAYERS[version] if projects or not name.startswith("shortcut")]
+        names = [name for name in names if not (basic and name.endswith("3"))]
+        paths += [f"stage{stage}_block{block}/{name}" for name in names]
+        rest = rest[convolutions + projects :]
     return [*paths, *(["final_bn"] if version == "v2" else []), "head"]
 
 
@@ -208,8 +208,8 @@ def _settings(arrays: Mapping[str, np.ndarray], prefix: Path) -> dict[str, Any]:
     return network | ({"input.per_image": True} if network["model.name"] == "resnet_cifar" else _IMAGENET_INPUT)
 
 
-def _use_of(name: str, variables: Mapping[str, Any]) -> str | None:
-    """Why a variable that is none of a layer is of no use; None: it is not known."""
+def _why_not_needed(name: str, variables: Mapping[str, Any]) -> str | None:
+    """Returns why a variable that belongs to no layer is not needed; None: its purpose is unknown."""
     if name.rpartition("/")[0] in variables:
-        return "of the optimizer"
-    return _USELESS.get(name) or ("of the loss scale" if _LOSS_SCALE.search(name) else None)
+        return "a variable of the optimizer"
+    return _NOT_NEEDED.get(name) or ("a variable of the loss scale" if _LOSS_SCALE.search(name) else None)

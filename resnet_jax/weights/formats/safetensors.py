@@ -1,4 +1,4 @@
-"""Files of named tensors: `.safetensors`, read and written under the names of PyTorch."""
+"""Files of PyTorch: state dicts under the names of torchvision and timm, read and written as `.safetensors`."""
 
 import dataclasses
 import json
@@ -16,40 +16,52 @@ from resnet_jax.errors import UsageError
 from resnet_jax.nested import by_path
 from resnet_jax.training.state import WeightsKind
 from resnet_jax.weights.architecture import infer_settings
+from resnet_jax.weights.compatibility import IMAGENET_INPUT
 from resnet_jax.weights.naming import Naming, to_our_layout, to_torch_layout
 from resnet_jax.weights.stored import StoredWeights
 
-_SETTINGS, _CLASS_NAMES = "resnet_jax.settings", "resnet_jax.class_names"  # of the metadata, in JSON
-SOURCE_STEP, SOURCE_WEIGHTS = "source_step", "source_weights"  # likewise
-_LONGEST_HEADER = 100_000_000  # bytes that the format allows
+FORMAT = "PyTorch (torchvision or timm names)"
+# Keys of the metadata, all in JSON.
+_SETTINGS, _CLASS_NAMES = "resnet_jax.settings", "resnet_jax.class_names"
+SOURCE_STEP, SOURCE_WEIGHTS = "source_step", "source_weights"
+_LONGEST_HEADER = 100_000_000  # bytes, limit of the format
+
+_COUNTERS = re.compile(r"(^|\.)(num_batches_tracked|n_averaged)$")
+_PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and AveragedModel; of torch.compile
+# Settings of all networks of torchvision and of those of timm that are imported.
+_NETWORK = {"model.version": "v1.5", "model.blur_pool": False, "model.bn_epsilon": 1e-5}
 
 
-def begins_one(start: bytes) -> bool:
-    """Whether a file begins as one of the format does: with the length of a header in JSON."""
+def is_safetensors(start: bytes) -> bool:
+    """Returns whether the first bytes of a file are those of the format: the length of a JSON header, then the JSON."""
     return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= _LONGEST_HEADER
 
 
 def read(path: Path, kind: WeightsKind | None) -> StoredWeights:
-    """Reads a file, and the settings and classes that `write_safetensors` wrote beside the tensors.
+    """Reads a `.safetensors` file, and the settings and class names that `write_safetensors` stores in its metadata.
+
+    Args:
+      path: the file.
+      kind: 'ema' to require a moving average, which only the metadata of this program tell; else any weights.
 
     Raises:
-      UsageError: it is damaged, of no known network, or its average is asked for: it says of none.
+      UsageError: the file is damaged, of no known network, or `kind` is 'ema' and it is not known to be an average.
     """
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
         settings = json.loads(metadata.get(_SETTINGS, "{}"))
         names = json.loads(metadata.get(_CLASS_NAMES, "null"))
         if not isinstance(settings, dict) or not isinstance(names, list | None):
-            raise ValueError("its metadata are not those that this program writes")
+            raise ValueError("its metadata were not written by this program")
         step, stored_kind = (json.loads(metadata.get(key, "null")) for key in (SOURCE_STEP, SOURCE_WEIGHTS))
-    except (AttributeError, TypeError) as error:  # a type of tensors that numpy has not
+    except (AttributeError, TypeError) as error:  # a dtype that numpy does not have
         raise UsageError(f"{path} cannot be read ({error}): convert it to float16 or float32") from error
     except (SafetensorError, ValueError) as error:
         raise UsageError(f"{path} is damaged ({error}): copy or download it again") from error
     if kind == "ema" and stored_kind != "ema":
-        raise UsageError(f"{path} does not say that it is an average: leave config.eval.weights unset")
+        raise UsageError(f"{path} is not known to be a moving average: leave config.eval.weights unset")
     stored = from_state_dict(tensors, path)
     return dataclasses.replace(
         stored,
@@ -61,11 +73,81 @@ def read(path: Path, kind: WeightsKind | None) -> StoredWeights:
     )
 
 
+def from_state_dict(tensors: Mapping[str, np.ndarray], path: Path, *, found_in: str = "") -> StoredWeights:
+    """Translates a state dict of PyTorch.
+
+    Args:
+      tensors: name of PyTorch, such as 'layer1.0.conv1.weight' -> array in PyTorch's layout.
+      path: the file; timm's `config.json` is read if it is in the same directory.
+      found_in: added to the format in logs, for example ", in 'model_ema'".
+
+    Raises:
+      UsageError: the network is not supported, or `config.json` is damaged.
+    """
+    prefix = _common_prefix(tensors)
+    naming = Naming.of_torch([name.removeprefix(prefix) for name in tensors])
+    skipped = {name: "a counter" for name in tensors if _COUNTERS.search(name)}
+    names = {name: naming.to_ours(name.removeprefix(prefix)) for name in tensors if name not in skipped}
+    known = {name: own for name, own in names.items() if own is not None}
+    arrays = {own: to_our_layout(tensors[name].astype(np.float32, copy=False)) for name, own in known.items()}
+    settings = _NETWORK | infer_settings(arrays, path=str(path))
+    if settings["model.name"] == "resnet":
+        settings |= {"model.padding": "torch"} | _input_settings(path)
+    if naming.pooled_shortcut:
+        settings["model.shortcut"] = "average_pool"
+    return StoredWeights(
+        path=str(path),
+        format=FORMAT + found_in + (f", names after {prefix!r}" if prefix else ""),
+        arrays=arrays,
+        origin={own: name for name, own in known.items()},
+        skipped=skipped,
+        unknown=tuple(name for name, own in names.items() if own is None),
+        settings=settings,
+    )
+
+
+def _common_prefix(names: Collection[str]) -> str:
+    """Returns the prefix that modules wrapped around the network put before every name."""
+    prefix, weights = "", [name for name in names if not _COUNTERS.search(name)]
+    while longer := next((prefix + p for p in _PREFIXES if all(n.startswith(prefix + p) for n in weights)), None):
+        if not weights:
+            break
+        prefix = longer
+    return prefix
+
+
+def _input_settings(path: Path) -> dict[str, Any]:
+    """Returns the normalisation in pixel values: that of timm's `config.json`, which is in 0..1, else ImageNet's."""
+    config_path = path.with_name("config.json")
+    try:
+        content = json.loads(config_path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return IMAGENET_INPUT
+    except ValueError as error:
+        raise UsageError(
+            f"{config_path}, beside the weights, is damaged ({error}): correct it or move the weights"
+        ) from None
+    inner = content.get("pretrained_cfg") if isinstance(content, dict) else None
+    values = (content if isinstance(content, dict) else {}) | (inner if isinstance(inner, dict) else {})
+    architecture = str(values.get("architecture", ""))
+    if re.search(r"blur|aa\d", architecture):
+        raise UsageError(
+            f"{path} is {architecture}, whose blurred pooling is not supported: take the network without it"
+        )
+    try:
+        given = {f"input.{key}": [255.0 * v for v in values[key]] for key in ("mean", "std") if values.get(key)}
+    except TypeError:
+        raise UsageError(
+            f"{config_path}, beside the weights, is damaged: correct its mean and std, or move it away"
+        ) from None
+    return IMAGENET_INPUT | given
+
+
 def check_named(settings: Mapping[str, Any]) -> None:
-    """Raises UsageError for a network of version 2, for which PyTorch has no names."""
+    """Raises UsageError for a network of version 2, which torchvision and timm have no names for."""
     if settings["model.version"] == "v2":
         raise UsageError(
-            "config.model.version=v2 has no names in torchvision: leave 'safetensors' out, as "
+            "config.model.version=v2 has no names in torchvision: export without 'safetensors', with "
             "--config.export.formats=\"('jax',)\""
         )
 
@@ -78,17 +160,17 @@ def write_safetensors(
     class_names: Sequence[str],
     metadata: Mapping[str, str],
 ) -> None:
-    """Writes weights under torchvision's names, or timm's where torchvision has none, as float32.
+    """Writes weights as float32 under torchvision's names, or timm's where torchvision has none.
 
     Args:
-      path: of the file, which is replaced.
+      path: the file, which is overwritten.
       variables: 'params' and 'batch_stats'.
-      settings: that the weights depend on, by dotted config key, in JSON values.
-      class_names: of the outputs.
-      metadata: to be written besides.
+      settings: of the network, JSON values of all `NETWORK_KEYS`; stored in the metadata.
+      class_names: names of the outputs, stored in the metadata.
+      metadata: further metadata.
 
     Raises:
-      UsageError: a network of version 2, for which PyTorch has no names.
+      UsageError: raised by `check_named`.
     """
     check_named(settings)
     arrays = by_path(variables)
@@ -100,81 +182,5 @@ def write_safetensors(
         naming.to_torch(name): to_torch_layout(np.asarray(array, dtype=np.float32)) for name, array in arrays.items()
     }
     own = {_SETTINGS: json.dumps(dict(settings)), _CLASS_NAMES: json.dumps(list(class_names))}
-    # Not `save_file`, whose files nobody else may read.
+    # Not `save_file`, which makes the file readable by its owner only.
     path.write_bytes(save(tensors, metadata={"format": "pt", **metadata, **own}))
-
-
-FORMAT = "PyTorch (torchvision or timm names)"
-_COUNTERS = re.compile(r"(^|\.)(num_batches_tracked|n_averaged)$")
-_PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and averages, of torch.compile
-# What torchvision's and timm's networks are given, unless a file says otherwise: 0.485 * 255, and so on.
-_INPUT = {
-    "input.mean": [123.675, 116.28, 103.53],
-    "input.std": [58.395, 57.12, 57.375],
-    "input.per_image": False,
-}
-_NETWORK = {"model.version": "v1.5", "model.blur_pool": False, "model.bn_epsilon": 1e-5}
-
-
-def from_state_dict(tensors: Mapping[str, np.ndarray], path: Path, *, found_in: str = "") -> StoredWeights:
-    """Takes what is understood of a state dict, and says what it is.
-
-    Args:
-      tensors: by the names of PyTorch, in its layout.
-      path: of the file; a `config.json` of timm beside it is read.
-      found_in: for the log, as ", in 'model_ema'".
-
-    Raises:
-      UsageError: it is of no network of this program, or `config.json` is damaged.
-    """
-    prefix = _common_prefix(tensors)
-    naming = Naming.of_torch([name.removeprefix(prefix) for name in tensors])
-    skipped = {name: "a counter" for name in tensors if _COUNTERS.search(name)}
-    names = {name: naming.to_ours(name.removeprefix(prefix)) for name in tensors if name not in skipped}
-    understood = {name: own for name, own in names.items() if own is not None}
-    arrays = {own: to_our_layout(tensors[name].astype(np.float32, copy=False)) for name, own in understood.items()}
-    settings = _NETWORK | infer_settings(arrays, path=str(path))
-    if settings["model.name"] == "resnet":
-        settings |= {"model.padding": "torch"} | _input_of(path)
-    if naming.pooled_shortcut:
-        settings["model.shortcut"] = "average_pool"
-    return StoredWeights(
-        path=str(path),
-        format=FORMAT + found_in + (f", names after {prefix!r}" if prefix else ""),
-        arrays=arrays,
-        origin={own: name for name, own in understood.items()},
-        skipped=skipped,
-        unknown=tuple(name for name, own in names.items() if own is None),
-        settings=settings,
-    )
-
-
-def _common_prefix(names: Collection[str]) -> str:
-    """What wrappers of networks put before every name."""
-    prefix, weights = "", [name for name in names if not _COUNTERS.search(name)]
-    while longer := next((prefix + p for p in _PREFIXES if all(n.startswith(prefix + p) for n in weights)), None):
-        if not weights:
-            break
-        prefix = longer
-    return prefix
-
-
-def _input_of(path: Path) -> dict[str, Any]:
-    """The normalisation that `config.json` of timm names, in 0..1, or the usual one."""
-    beside = path.with_name("config.json")
-    try:
-        content = json.loads(beside.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return _INPUT
-    except ValueError as error:
-        raise UsageError(f"{beside}, beside the weights, is damaged ({error}): mend it or move the weights") from None
-    inner = content.get("pretrained_cfg") if isinstance(content, dict) else None
-    there = (content if isinstance(content, dict) else {}) | (inner if isinstance(inner, dict) else {})
-    architecture = str(there.get("architecture", ""))
-    if re.search(r"blur|aa\d", architecture):
-        raise UsageError(f"{path} is {architecture}, whose blurred pooling is not imported: take its sibling without")
-    try:
-        given = {f"input.{key}": [255.0 * v for v in there[key]] for key in ("mean", "std") if there.get(key)}
-    except TypeError:
-        raise UsageError(f"{beside}, beside the weights, is damaged: mend its mean and std, or move it away") from None
-    return _INPUT | given
