@@ -1,6 +1,7 @@
 """A parsed command line, and the table of modes."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any, NamedTuple
 
 
@@ -50,3 +51,13 @@ class Command:
     def run_again(self) -> str:
         """What running the same command again does: 'to continue'."""
         return MODES[self.mode].run_again
+
+
+def default_workdir(config_file: str) -> str:
+    """Returns the work directory of a command without --workdir: 'runs/resnet50_fast-32' for 'DIR/resnet50_fast.py:32'.
+
+    The config of an existing run, 'DIR/run.py:WORKDIR', has the work directory of that run.
+    """
+    path, _, argument = config_file.partition(":")
+    name = Path(path).stem
+    return argument if name == "run" else str(Path("runs", "-".join(filter(None, [name, argument]))))

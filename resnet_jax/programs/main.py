@@ -5,16 +5,15 @@ import logging as stdlib_logging
 import os
 import signal
 import sys
-from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from resnet_jax.errors import UsageError, disk_full_as_usage_error
-from resnet_jax.programs import command_line
-from resnet_jax.programs.command import MODES, Command
+from resnet_jax.programs import command_line, help_page
+from resnet_jax.programs.command import MODES, Command, default_workdir
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "The recipe, as configs/digits.py.")
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Name of a recipe, or path of a config file.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run; default: runs/<name of the recipe>.")
 _MODE = flags.DEFINE_enum("mode", "train", list(MODES), "What to do.")
 # For a run of several processes; detected on TPU pods, GKE, Slurm and Open MPI (docs/scaling.md).
@@ -26,6 +25,9 @@ _JOIN_TIMEOUT = flags.DEFINE_float("join_timeout", 300.0, "Seconds to wait for o
 
 def run() -> None:
     """Runs the command line of this process, and exits."""
+    if help_page.is_asked_for(sys.argv[1:]):
+        print(help_page.help_page())
+        sys.exit(0)
     app.run(main, flags_parser=command_line.parse)
 
 
@@ -49,10 +51,10 @@ def main(argv: list[str]) -> None:
 
 
 def _command(words: list[str]) -> Command:
-    """The flags as one object. Raises UsageError for what the mode does not take; JAX is not loaded yet."""
+    """Returns the flags as one object. Raises UsageError for flags that the mode does not take, before JAX loads."""
     mode = _MODE.value
     if words and not MODES[mode].takes_paths:
-        raise UsageError(f"{words[0]!r} is no flag: flags begin with --, as --config.data.batch_size=256")
+        raise UsageError(f"{words[0]!r} is not a flag: flags begin with --, as in --config.data.batch_size=256")
     if _CONFIG.value is None:
         raise UsageError(command_line.NO_CONFIG)
     several = _COORDINATOR.value or _PROCESS_ID.value is not None or (_NUM_PROCESSES.value or 1) > 1
@@ -61,18 +63,10 @@ def _command(words: list[str]) -> Command:
     return Command(
         mode=mode,
         config=_CONFIG.value,
-        workdir=_WORKDIR.value or str(default_workdir()),
+        workdir=_WORKDIR.value or default_workdir(config_flags.get_config_filename(flags.FLAGS["config"])),
         paths=tuple(words),
         coordinator=_COORDINATOR.value,
         num_processes=_NUM_PROCESSES.value,
         process_id=_PROCESS_ID.value,
         join_timeout=_JOIN_TIMEOUT.value,
     )
-
-
-def default_workdir() -> Path:
-    """runs/<name of the recipe>, with its argument if it has one: 'runs/resnet50_fast-32'."""
-    path, _, argument = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
-    if Path(path).stem == "run":
-        return Path(argument)
-    return Path("runs", "-".join(filter(None, [Path(path).stem, argument])))

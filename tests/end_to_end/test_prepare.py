@@ -199,7 +199,7 @@ def test_the_whole_needs_no_permission_and_is_recorded_as_whole(tars, data, monk
         ({"archives": None}, "config.prepare.archives is not set: .*--config.prepare.archives=DIR"),
         ({"archives": "/none"}, "there is no ILSVRC2012_img_train.tar and no ILSVRC2012_img_val.tar in /none: get it"),
         ({"archives": "n" * 300}, r"nn/ILSVRC2012_img_train.tar cannot be read \(File name too long\): look after its"),
-        ({"data_dir": "gs://bucket"}, "config.data.data_dir=gs://bucket is no local path"),
+        ({"data_dir": "gs://bucket"}, "config.data.data_dir=gs://bucket is not a local path"),
         ({"data_dir": "/proc/none"}, "/proc/none/imagenet2012 cannot be written .*: name another place"),
         ({"resize_short_side": 0}, "config.prepare.resize_short_side=0: it has to be at least 1 pixel"),
         ({"quality": 101}, "config.prepare.quality=101: it has to be 1 to 100"),
@@ -244,7 +244,7 @@ def test_an_archive_that_stops_being_readable_is_said_and_leaves_nothing(tars, d
 
 def test_a_full_disk_is_said_with_what_the_same_command_does_then(tmp_path):
     code = (
-        "import errno, sys; from absl import app; import main, resnet_jax.programs.prepare.prepare\n"
+        "import errno, sys; from absl import app; import resnet_jax.programs.prepare.prepare; from resnet_jax.programs import main\n"
         "def prepare(**options): raise OSError(errno.ENOSPC, 'full')\n"
         "resnet_jax.programs.prepare.prepare.prepare = prepare\n"
         "app.run(main.main, [*sys.argv, '--config=configs/resnet50.py', '--mode=prepare'], main.command_line.parse)"

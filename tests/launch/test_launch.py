@@ -134,7 +134,8 @@ def test_the_command_lines_are_those_of_main():
     lines.append([*FLAGS, "--coordinator=127.0.0.1:1", "--num_processes=2", "--process_id=0", "--join_timeout=9"])
     assert len(lines) == 5
     program = (
-        "import json, sys, main\n"
+        "import json, sys\n"
+        "from resnet_jax.programs import main\n"
         "for line in json.loads(sys.argv[1]):\n"
         "    sys.argv = ['main.py', *line]\n"
         "    assert main.command_line.parse(sys.argv) == ['main.py'], line\n"

@@ -83,8 +83,8 @@ def test_a_request_to_save_saves_the_very_step_and_training_goes_on(workdir, cap
     asked, built = [], build({"eval.every_steps": 100})
     with caplog.at_level("INFO", logger="resnet_jax"):
         assert train(built, workdir, {}, AfterTwoSteps()) == 0
-    saved = [record.args for record in caplog.records if record.getMessage().startswith("saved ")]
-    assert saved == [(3, workdir.checkpoints / "3")]
+    saved = [record.getMessage() for record in caplog.records if record.getMessage().startswith("saved ")]
+    assert saved == [f"saved        step 3: {workdir.checkpoints / '3'}"]
     assert sorted(path.name for path in workdir.checkpoints.iterdir()) == ["3", "6"]
 
 

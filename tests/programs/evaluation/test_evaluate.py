@@ -112,7 +112,7 @@ def test_the_certificate_says_what_was_evaluated_and_how_sure_it_is(trained):
     top1 = written["right"]["top1"]
     assert written["interval"]["top1"] == list(wilson(top1, 21)) and written["eval"]["top1"] == top1 / 21
     stored = read_weights(str(trained.checkpoints / "6"), kind="ema")
-    variables = jax.eval_shape(built.computation.init).variables
+    variables = built.computation.shapes
     arrays = jax.tree_util.tree_map_with_path(
         lambda path, _: stored.arrays[jax.tree_util.keystr(path, simple=True, separator="/")], variables
     )
@@ -217,7 +217,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_certificate_that_was_there(train
 
 
 def test_a_directory_without_a_run_is_refused(tmp_path):
-    with pytest.raises(UsageError, match=r"holds no run: name that of one with --workdir"):
+    with pytest.raises(UsageError, match=r"holds no run: name the directory of a run with --workdir"):
         Workdir(tmp_path / "none").must_hold_a_run()
 
 
@@ -225,6 +225,16 @@ def test_neither_the_training_images_nor_their_number_matter(trained):
     changes = {"data.synthetic.num_train": 1, "data.synthetic.num_eval": 3, "data.batch_size": 96}
     sizes = {"data.progressive.sizes": (8,), "data.progressive.until_epochs": (1.0,)}
     assert certified(build(changes | sizes), trained)["eval"]["count"] == 3
+
+
+def test_devices_that_do_not_divide_the_training_batch_evaluate_alike(trained):
+    changes = {"data.batch_size": 64, "model.bn_group_size": None}
+    with pytest.raises(UsageError, match="batch_size=64 cannot be divided over 3 devices"):
+        experiment.build(tiny_config(changes), devices=jax.devices()[:3])
+    one, three = (certified(build(changes, devices=jax.devices()[:count]), trained) for count in (1, 3))
+    assert (one["right"], one["eval"]["count"]) == (three["right"], 21)
+    assert one["eval"]["loss"] == pytest.approx(three["eval"]["loss"], rel=1e-6)
+    assert (one["batch_size"], three["batch_size"]) == (21, 21)
 
 
 class Spoilt(EvalStep):
