@@ -82,7 +82,6 @@ HEAVY = {
         *(f"configs/{path.name}" for path in (PACKAGE / "configs").glob("*.py")),
         "programs/command_line.py",
         "programs/main.py",
-        "programs/main.py",
     },
 }
 

@@ -1,4 +1,4 @@
-"""The networks: ResNet in all its variants, and the layers it is made of."""
+"""Networks: ResNet in all its variants, and the layers that it is built from."""
 
 from resnet_jax.models.resnet import ResNet
 from resnet_jax.models.variants import create_model

@@ -1,4 +1,7 @@
-"""The residual blocks of He et al. 2015 (post-activation) and He et al. 2016 (pre-activation)."""
+"""Residual blocks: post-activation (He et al. 2015) and pre-activation (He et al. 2016, Identity Mappings).
+
+First the blocks, then what may scale their branch (squeeze-and-excitation, stochastic depth), then the shortcuts.
+"""
 
 from collections.abc import Callable
 from typing import ClassVar
@@ -7,52 +10,64 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from resnet_jax.models.batch_norm import BatchNorm
+from resnet_jax.models.fused_conv_norm import FusedConvNorm
+from resnet_jax.models.layers import PointwiseConv
+
+# Constructors of layers, with all options set but those named here.
+Conv = Callable[..., nn.Module]  # (features, kernel_size, stride, name=...)
+Pointwise = Callable[..., PointwiseConv]  # (features, name=...)
+Norm = Callable[..., BatchNorm]  # (name=...)
+
 
 class ResidualBlock(nn.Module):
-    """What the blocks share; `__call__` takes [B, H, W, C] to [B, ceil(H / stride), .., expansion * features].
+    """Base of the blocks, which map [B, H, W, C] to [B, ceil(H / stride), ceil(W / stride), expansion * features].
 
     Attributes:
       features: channels inside the block.
-      stride: of one convolution of the branch and of the shortcut.
-      conv: a convolution but for features, kernel size and stride.
-      pointwise_kernel: the kernel of a 1x1 convolution but for features and name.
-      norm: a batch norm but for its name.
-      last_scale_init: of the scale of the norm that ends the residual branch; unused by version 2.
-      shortcut: from the input, channels and stride to what is added (`shortcuts.py`); None: the input itself.
-      squeeze_excitation: see `squeeze_and_excite`; 0: none.
-      drop_rate: see `drop_branch`.
+      stride: stride of one convolution of the branch, and of the shortcut.
+      conv: constructor of a convolution.
+      pointwise: constructor of a 1x1 convolution of stride 1.
+      norm: constructor of a batch norm.
+      last_scale_init: initializer of the scale of the norm that ends the branch; unused in pre-activation blocks.
+      projection: computes the shortcut from the input, its number of channels and its stride, see `SHORTCUTS`. None:
+        the shortcut is the identity.
+      squeeze_excitation: `ratio` of `squeeze_and_excite`; 0: none.
+      drop_rate: `rate` of `drop_branch`.
     """
 
     features: int
     stride: int
-    conv: Callable[..., nn.Module]
-    pointwise_kernel: Callable[..., nn.Module]
-    norm: Callable[..., nn.Module]
+    conv: Conv
+    pointwise: Pointwise
+    norm: Norm
     last_scale_init: nn.initializers.Initializer
-    shortcut: Callable[[jax.Array, int, int], jax.Array] | None
+    projection: Callable[[jax.Array, int, int], jax.Array] | None
     squeeze_excitation: float
     drop_rate: float
 
     expansion: ClassVar[int] = 1
 
-    def add(self, branch: jax.Array, x: jax.Array, projected: jax.Array, uniforms: jax.Array | None) -> jax.Array:
-        """Ends a block.
+    def scale_branch(self, branch: jax.Array, uniforms: jax.Array | None) -> jax.Array:
+        """Applies squeeze-and-excitation and stochastic depth to the branch, where the network has them.
 
         Args:
-          branch: the residual branch.
-          x: the shortcut where it is the identity.
-          projected: what the shortcut is taken of where it is not.
-          uniforms: [B], of stochastic depth; None: the branch is never dropped.
+          branch: [B, H, W, C].
+          uniforms: [B] float32 in [0, 1), random numbers of stochastic depth. None: no branch is dropped.
         """
         if self.squeeze_excitation:
             branch = squeeze_and_excite(branch, ratio=self.squeeze_excitation, conv=self.conv)
-        if uniforms is not None:
-            branch = drop_branch(branch, uniforms, rate=self.drop_rate)
-        return branch + (x if self.shortcut is None else self.shortcut(projected, branch.shape[-1], self.stride))
+        return branch if uniforms is None else drop_branch(branch, uniforms, rate=self.drop_rate)
+
+    def shortcut(self, x: jax.Array, *, activated: jax.Array | None = None) -> jax.Array:
+        """Returns `x`, or the projection of `activated` (by default of `x`) where the block has a projection."""
+        if self.projection is None:
+            return x
+        return self.projection(x if activated is None else activated, self.features * self.expansion, self.stride)
 
 
 class BasicBlock(ResidualBlock):
-    """Two 3x3 convolutions (ResNet-18, ResNet-34 and the 32-pixel family), versions 1 and 1.5."""
+    """Two 3x3 convolutions: ResNet-18, ResNet-34 and the 32-pixel family, versions 1 and 1.5."""
 
     @nn.compact
     def __call__(self, x: jax.Array, uniforms: jax.Array | None = None) -> jax.Array:
@@ -61,65 +76,65 @@ class BasicBlock(ResidualBlock):
         y = nn.relu(self.norm(name="bn1")(y))
         y = self.conv(self.features, 3, 1, name="conv2")(y)
         y = self.norm(name="bn2", scale_init=self.last_scale_init)(y)
-        return nn.relu(self.add(y, x, x, uniforms))
+        return nn.relu(self.scale_branch(y, uniforms) + self.shortcut(x))
 
 
 class BottleneckBlock(ResidualBlock):
-    """1x1 down, 3x3, 1x1 up, with the stride on the 3x3: version 1.5 (ResNet-50 and deeper)."""
+    """1x1 to fewer channels, 3x3 with the stride, 1x1 to more channels: version 1.5, ResNet-50 and deeper."""
 
     expansion: ClassVar[int] = 4
-    strides_first: ClassVar[bool] = False
+    stride_on_first: ClassVar[bool] = False
 
     @nn.compact
     def __call__(self, x: jax.Array, uniforms: jax.Array | None = None) -> jax.Array:
         """See `ResidualBlock`."""
-        first, second = (self.stride, 1) if self.strides_first else (1, self.stride)
+        first, second = (self.stride, 1) if self.stride_on_first else (1, self.stride)
         y = self.conv(self.features, 1, first, name="conv1")(x)
         y = nn.relu(self.norm(name="bn1")(y))
         y = self.conv(self.features, 3, second, name="conv2")(y)
         y = nn.relu(self.norm(name="bn2")(y))
-        kernel = self.pointwise_kernel(self.features * self.expansion, name="conv3")(self.features)
-        y = self.norm(name="bn3", scale_init=self.last_scale_init)(y, kernel=kernel)
-        return nn.relu(self.add(y, x, x, uniforms))
+        conv3 = self.pointwise(self.features * self.expansion, name="conv3")
+        y = FusedConvNorm(conv3, self.norm(name="bn3", scale_init=self.last_scale_init))(y)
+        return nn.relu(self.scale_branch(y, uniforms) + self.shortcut(x))
 
 
 class BottleneckBlockV1(BottleneckBlock):
-    """The bottleneck block of the paper, with the stride on the first 1x1: version 1."""
+    """The bottleneck block of He et al. 2015, with the stride on the first 1x1 convolution: version 1."""
 
-    strides_first: ClassVar[bool] = True
+    stride_on_first: ClassVar[bool] = True
 
 
 class PreactivationBasicBlock(ResidualBlock):
-    """Two 3x3 convolutions, each after a norm and ReLU: version 2."""
+    """Two 3x3 convolutions, each after a norm and a ReLU: version 2."""
 
     @nn.compact
     def __call__(self, x: jax.Array, uniforms: jax.Array | None = None) -> jax.Array:
         """See `ResidualBlock`."""
-        active = nn.relu(self.norm(name="bn1")(x))
-        y = self.conv(self.features, 3, self.stride, name="conv1")(active)
+        activated = nn.relu(self.norm(name="bn1")(x))
+        y = self.conv(self.features, 3, self.stride, name="conv1")(activated)
         y = nn.relu(self.norm(name="bn2")(y))
         y = self.conv(self.features, 3, 1, name="conv2")(y)
-        return self.add(y, x, active, uniforms)
+        return self.scale_branch(y, uniforms) + self.shortcut(x, activated=activated)
 
 
 class PreactivationBottleneckBlock(ResidualBlock):
-    """1x1 down, 3x3 with the stride, 1x1 up, each after a norm and ReLU: version 2."""
+    """1x1 to fewer channels, 3x3 with the stride, 1x1 to more channels, each after a norm and a ReLU: version 2."""
 
     expansion: ClassVar[int] = 4
 
     @nn.compact
     def __call__(self, x: jax.Array, uniforms: jax.Array | None = None) -> jax.Array:
         """See `ResidualBlock`."""
-        active = nn.relu(self.norm(name="bn1")(x))
-        y = self.conv(self.features, 1, 1, name="conv1")(active)
+        activated = nn.relu(self.norm(name="bn1")(x))
+        y = self.conv(self.features, 1, 1, name="conv1")(activated)
         y = nn.relu(self.norm(name="bn2")(y))
         y = self.conv(self.features, 3, self.stride, name="conv2")(y)
         y = nn.relu(self.norm(name="bn3")(y))
         y = self.conv(self.features * self.expansion, 1, 1, name="conv3")(y)
-        return self.add(y, x, active, uniforms)
+        return self.scale_branch(y, uniforms) + self.shortcut(x, activated=activated)
 
 
-# By version, by kind.
+# Block classes by the version and the `block` of a network.
 BLOCKS: dict[str, dict[str, type[ResidualBlock]]] = {
     "v1": {"basic": BasicBlock, "bottleneck": BottleneckBlockV1},
     "v1.5": {"basic": BasicBlock, "bottleneck": BottleneckBlock},
@@ -127,13 +142,14 @@ BLOCKS: dict[str, dict[str, type[ResidualBlock]]] = {
 }
 
 
-def squeeze_and_excite(x: jax.Array, *, ratio: float, conv: Callable[..., nn.Module]) -> jax.Array:
-    """Scales each channel of [B, H, W, C] by what the means of all channels say (Hu et al. 2018).
+def squeeze_and_excite(x: jax.Array, *, ratio: float, conv: Conv) -> jax.Array:
+    """Multiplies each channel of [B, H, W, C] by a gate in (0, 1) computed from all channel means (Hu et al. 2018).
 
     Args:
       x: the branch.
-      ratio: width of the squeeze / C, rounded: 1/16 in the paper, 1/4 in ResNet-RS (Bello et al. 2021).
-      conv: a convolution but for features, kernel size and stride.
+      ratio: width of the hidden layer / C, rounded to at least one channel. 1/16 in the paper, 1/4 in ResNet-RS (Bello
+        et al. 2021).
+      conv: constructor of a convolution.
     """
     width = max(1, round(ratio * x.shape[-1]))
     means = jnp.mean(x.astype(jnp.float32), axis=(1, 2), keepdims=True).astype(x.dtype)
@@ -142,65 +158,65 @@ def squeeze_and_excite(x: jax.Array, *, ratio: float, conv: Callable[..., nn.Mod
 
 
 def drop_branch(x: jax.Array, uniforms: jax.Array, *, rate: float) -> jax.Array:
-    """Stochastic depth (Huang et al. 2016): zero for a share of the images, the others scaled by 1 / (1 - rate).
+    """Stochastic depth (Huang et al. 2016): zeroes the branch of some images, scales the others by 1 / (1 - rate).
+
+    The expectation of the result is `x`, so evaluation needs no correction.
 
     Args:
       x: the branch, [B, H, W, C].
-      uniforms: [B] in [0, 1); an image loses its branch where it is below `rate`.
-      rate: in [0, 1). The expectation is x, so that nothing is to be scaled in evaluation.
+      uniforms: [B] float32 in [0, 1); the branch of an image is dropped if its number is less than `rate`.
+      rate: probability of dropping, in [0, 1).
     """
-    kept = jnp.where(uniforms < rate, 0.0, 1.0 / (1.0 - rate))
-    return x * kept.astype(x.dtype)[:, None, None, None]
+    factors = jnp.where(uniforms < rate, 0.0, 1.0 / (1.0 - rate))
+    return x * factors.astype(x.dtype)[:, None, None, None]
 
 
 def drop_rate(number: int, num_blocks: int, last_rate: float) -> float:
-    """Rate of block `number`, from 0: linear from 0 at the first to `last_rate` at the last, as timm has it.
+    """Drop rate of block `number`, counted from 0: rises linearly from 0 at the first block to `last_rate` at the last.
 
-    Huang et al. let the first of L blocks have last_rate / L already; ResNet-RS counts stages in place of blocks.
+    This is timm's rule. In Huang et al. the first of L blocks has the rate last_rate / L; ResNet-RS counts stages
+    instead of blocks.
     """
     return last_rate * number / max(1, num_blocks - 1)
 
 
-# From the input [B, H, W, C], channels and stride to [B, ceil(H / stride), ceil(W / stride), channels]. By keyword:
-# `conv`, a convolution but for features, kernel size and stride; `pointwise_kernel`, the kernel of a 1x1 convolution
-# but for features and name; `norm`, a batch norm but for its name, None in v2.
-Shortcut = Callable[..., jax.Array]
-Conv = Callable[..., nn.Module]
-Norm = Callable[..., nn.Module]
-
-
 def _projection(
-    x: jax.Array, features: int, stride: int, *, conv: Conv, pointwise_kernel: Conv, norm: Norm | None
+    x: jax.Array, features: int, stride: int, *, conv: Conv, pointwise: Pointwise, norm: Norm | None
 ) -> jax.Array:
-    """A 1x1 convolution with the stride (option B of He et al. 2015)."""
+    """A 1x1 convolution with the stride, and a norm: option B of He et al. 2015."""
     if norm is None:
         return conv(features, 1, stride, name="shortcut_conv")(x)
-    if stride > 1:  # cut out first, the pixels that are left would be stored once more
+    if stride > 1:  # FusedConvNorm would need a copy of every `stride`-th pixel of x
         return norm(name="shortcut_bn")(conv(features, 1, stride, name="shortcut_conv")(x))
-    return norm(name="shortcut_bn")(x, kernel=pointwise_kernel(features, name="shortcut_conv")(x.shape[-1]))
+    return FusedConvNorm(pointwise(features, name="shortcut_conv"), norm(name="shortcut_bn"))(x)
 
 
 def _average_pool(
-    x: jax.Array, features: int, stride: int, *, conv: Conv, pointwise_kernel: Conv, norm: Norm | None
+    x: jax.Array, features: int, stride: int, *, conv: Conv, pointwise: Pointwise, norm: Norm | None
 ) -> jax.Array:
-    """The mean of 2x2 pixels (of those there are, at the end of an odd side), then a 1x1 convolution (ResNet-D)."""
+    """The mean of 2x2 pixels, then a projection of stride 1: ResNet-D (He et al. 2019, Bag of Tricks).
+
+    At the end of an odd side the mean is over the pixels that exist.
+    """
     if stride > 1:
         window = (stride, stride)
         x = nn.avg_pool(x, window, strides=window, padding="SAME", count_include_pad=False)
-    return _projection(x, features, 1, conv=conv, pointwise_kernel=pointwise_kernel, norm=norm)
+    return _projection(x, features, 1, conv=conv, pointwise=pointwise, norm=norm)
 
 
 def _zero_pad(
-    x: jax.Array, features: int, stride: int, *, conv: Conv, pointwise_kernel: Conv, norm: Norm | None
+    x: jax.Array, features: int, stride: int, *, conv: Conv, pointwise: Pointwise, norm: Norm | None
 ) -> jax.Array:
-    """Every `stride`-th pixel, zeros in the new channels: no parameters (option A of He et al. 2015)."""
-    del conv, pointwise_kernel, norm
+    """Every `stride`-th pixel, with zeros in the added channels and no parameters: option A of He et al. 2015."""
+    del conv, pointwise, norm
     return jnp.pad(x[:, ::stride, ::stride], ((0, 0), (0, 0), (0, 0), (0, features - x.shape[-1])))
 
 
-SHORTCUTS: dict[str, Shortcut] = {
+# Functions from [B, H, W, C], `features` and `stride` to [B, ceil(H / stride), ceil(W / stride), features]. `norm` is
+# None in version 2, where shortcuts have no norm.
+SHORTCUTS: dict[str, Callable[..., jax.Array]] = {
     "projection": _projection,
-    "stage_projection": _projection,  # in the first block of every stage, even where the shape stays (r1)
+    "stage_projection": _projection,  # r1: also in a stage whose first block keeps the shape
     "average_pool": _average_pool,
     "zero_pad": _zero_pad,
 }

@@ -1,38 +1,130 @@
-"""The statistics of a 1x1 convolution's result, found without it.
+"""A 1x1 convolution and the batch norm after it, computed as one convolution.
 
-The product y = x W is linear in x: its mean is mean(x) W, and its variances stand on the diagonal of W^T cov(x) W. In a
-bottleneck block x has a quarter of the channels of y, and its covariance takes a quarter of the arithmetic of the
-convolution. What that saves is memory: y, the widest activation there is, need not be stored nor read again, here or,
-as the gradients of these functions show, on the way back.
+A bottleneck block ends in a 1x1 convolution y = x W, which widens K channels to C = 4 K, and a norm of y. y is the
+widest activation of the network. The plain form writes it, reads it to compute the statistics, reads it again to
+normalize it, and keeps it for the backward pass. The fused form never stores it.
+
+Statistics. The convolution is linear, so the statistics of y follow from those of x, which has fewer channels:
+
+    mean(y)  = mean(x) W                              [C]
+    var(y_c) = (W^T cov(x) W)_cc                      [C]
+    cov(x)   = E[x x^T] - mean(x) mean(x)^T           [K, K], a quarter of the arithmetic of the convolution
+
+Result. With slope = scale / sqrt(var(y) + epsilon), the norm of y is one convolution with a scaled kernel:
+
+    norm(y) = (y - mean(y)) * slope + bias = x (W slope) + (bias - mean(x) (W slope))
+
+XLA fuses the addition of the offset, of the shortcut and the ReLU into the output of this convolution, so that a block
+writes its output only.
+
+Gradient. Automatic differentiation of these formulas keeps x and W, and no array of the size of y.
+
+Rounding. The device rounds the kernel W slope, so the offset subtracts the mean of the product with the rounded kernel.
+Otherwise a difference between the two kernels, multiplied by mean(x), would remain as an error of every channel's mean.
 """
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.lax import Precision
+from jax.typing import DTypeLike
+
+from resnet_jax.models.batch_norm import BatchNorm, group_count
+from resnet_jax.models.layers import PointwiseConv, pointwise_convolution
+
+
+class FusedConvNorm(nn.Module):
+    """Computes `norm(conv(x))` without storing the result of the convolution.
+
+    The fused form needs the statistics of the batch, in one group. With running statistics, or with several groups
+    (whose statistics differ, and with them the scaled kernels), the two modules are applied one after the other.
+
+    The shortcut and the ReLU at the end of a block are not part of this module: squeeze-and-excitation and stochastic
+    depth scale the normalized branch before the shortcut is added, and a projection shortcut is a convolution and a
+    norm without a ReLU. XLA fuses the addition and the ReLU wherever they are written.
+
+    The variables belong to `conv` and `norm`, under the paths of these two modules; this module has none.
+
+    Attributes:
+      conv: the convolution.
+      norm: the batch norm, of the same dtype as the convolution.
+    """
+
+    conv: PointwiseConv
+    norm: BatchNorm
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [B, H, W, K] to [B, H, W, C]. Raises ValueError if groups of batch norm do not divide B."""
+        if not self.norm.uses_batch_statistics or group_count(len(x), self.norm.group_size) > 1:
+            return self.norm(self.conv(x))
+        return self._fused(x)
+
+    def _fused(self, x: jax.Array) -> jax.Array:
+        kernel = self.conv.kernel_parameter(x.shape[-1])
+        variables = self.norm.channel_variables(kernel.shape[-1])
+        mean, covariance = channel_moments(x)
+        var = product_variance(covariance, kernel)
+        self.norm.update_running(variables, product_mean(mean, kernel), var, count=x.size // x.shape[-1])
+        kernel = kernel * jax.lax.rsqrt(var + self.norm.epsilon) * variables.scale
+        dtype = self.norm.dtype
+        product = pointwise_convolution(x.astype(dtype), kernel, exact_products(dtype)).astype(jnp.float32)
+        offset = variables.bias - product_mean(mean, rounded(kernel, dtype))
+        return (product + offset).astype(dtype)
 
 
 def channel_moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The mean of each channel and the covariances of all: [B, H, W, K] -> [K], [K, K], float32."""
+    """Mean per channel and covariance between channels: [B, H, W, K] -> [K] and [K, K], float32."""
     mean = jnp.mean(x.astype(jnp.float32), axis=(0, 1, 2))
     return mean, _gram(x) * (x.shape[-1] / x.size) - jnp.outer(mean, mean)
 
 
 def product_mean(mean: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The mean of each channel of the convolution with [1, 1, K, C] of what has the mean [K]: [C] float32."""
+    """Mean per output channel of a 1x1 convolution.
+
+    Args:
+      mean: [K] float32, mean per input channel.
+      kernel: [1, 1, K, C].
+
+    Returns:
+      [C] float32.
+    """
     return jnp.matmul(mean, kernel[0, 0].astype(jnp.float32), precision=Precision.HIGHEST)
 
 
 def product_variance(covariance: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The (biased) variances of the convolution with [1, 1, K, C] of what has the covariance [K, K]: [C] float32.
+    """Biased variance per output channel of a 1x1 convolution.
 
-    Rounding can push them below zero, as it can with E[y^2] - E[y]^2, hence the clip.
+    Rounding can make the sum negative, as it can for E[y^2] - E[y]^2, so it is clipped at zero.
+
+    Args:
+      covariance: [K, K] float32, covariance between input channels.
+      kernel: [1, 1, K, C].
+
+    Returns:
+      [C] float32.
     """
     matrix = kernel[0, 0].astype(jnp.float32)
     return jnp.maximum(jnp.sum(matrix * jnp.matmul(covariance, matrix, precision=Precision.HIGHEST), axis=0), 0.0)
 
 
+def exact_products(dtype: DTypeLike) -> Precision | None:
+    """The precision at which a device does not round the inputs of a matrix product.
+
+    By default TPUs round float32 inputs to bfloat16 and NVIDIA GPUs to TF32. The statistics would then be those of x,
+    but the product that of rounded x: the mean that the norm subtracts would not be the mean of the product. Inputs of
+    16 bits are never rounded.
+    """
+    return Precision.HIGHEST if dtype == jnp.float32 else None
+
+
+def rounded(x: jax.Array, dtype: DTypeLike) -> jax.Array:
+    """Rounds float32 to the precision of `dtype`; the gradient is that of the identity."""
+    # Keeps the exponent range of float32: flushing values to zero that are subnormal in float16 would make the mean
+    # differ from that of the product, which does not flush them.
+    error = jax.lax.reduce_precision(x, exponent_bits=8, mantissa_bits=jnp.finfo(dtype).nmant) - x
+    return x + jax.lax.stop_gradient(error)
+
+
 def _gram(x: jax.Array) -> jax.Array:
-    """Sums of the products of channels: [B, H, W, K] -> [K, K] float32."""
-    # Products of bfloat16 are exact; float32 would be rounded to bfloat16 or TF32 first on accelerators.
-    precision = Precision.HIGHEST if x.dtype == jnp.float32 else None
-    return jnp.einsum("bhwk,bhwl->kl", x, x, precision=precision, preferred_element_type=jnp.float32)
+    """Sums over all pixels of products of two channels: [B, H, W, K] -> [K, K] float32."""
+    return jnp.einsum("bhwk,bhwl->kl", x, x, precision=exact_products(x.dtype), preferred_element_type=jnp.float32)

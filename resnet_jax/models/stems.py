@@ -1,4 +1,4 @@
-"""Stems: from the image to the first activations, before their norm and the max-pool."""
+"""Stems: the first convolutions, up to but excluding the batch norm and the max-pool that follow them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,19 +12,19 @@ from jax.typing import DTypeLike
 from resnet_jax.errors import UsageError
 from resnet_jax.models.layers import convolution
 
-Norm = Callable[..., nn.Module]  # a batch norm but for its name
+Norm = Callable[..., nn.Module]  # constructor of a batch norm: (name=...)
 
 
 class SpaceToDepthConv(nn.Module):
-    """The 7x7 convolution of stride 2, computed as a 4x4 one of stride 1 on the image folded 2x2 into its channels.
+    """The 7x7 convolution of stride 2, computed as a 4x4 convolution of stride 1 on the space-to-depth image.
 
-    12 channels fill the matrix units of an accelerator better than 3 do (Ying et al. 2018, Image Classification at
-    Supercomputer Scale). The parameter is the 7x7 kernel, so that training is that of 'conv7', and so are checkpoints.
+    12 input channels fill the matrix units of an accelerator better than 3 (Ying et al. 2018, Image Classification at
+    Supercomputer Scale). The parameter is the 7x7 kernel of 'conv7', so training and checkpoints are those of 'conv7'.
 
     Attributes:
-      features: channels out.
-      dtype: of the arithmetic.
-      kernel_init: of the 7x7 kernel.
+      features: output channels.
+      dtype: type of the arithmetic and of the result.
+      kernel_init: initializer of the 7x7 kernel.
     """
 
     features: int
@@ -33,22 +33,22 @@ class SpaceToDepthConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, H, W, C] -> [B, H / 2, W / 2, features]. Raises UsageError if a side is odd."""
+        """Maps [B, H, W, C] to [B, H / 2, W / 2, features]. Raises UsageError if H or W is odd."""
         kernel = self.param("kernel", self.kernel_init, (7, 7, x.shape[-1], self.features), jnp.float32)
         return jax.lax.conv_general_dilated(
             space_to_depth(x.astype(self.dtype)),
             fold_kernel(kernel).astype(self.dtype),
             window_strides=(1, 1),
-            padding=((2, 1), (2, 1)),  # output i of the 7x7 sees rows 2i-3 to 2i+3, which lie in pairs i-2 to i+1
+            padding=((2, 1), (2, 1)),  # output i of the 7x7 reads rows 2i-3 to 2i+3, which are in row pairs i-2 to i+1
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
 
 
 def space_to_depth(x: jax.Array) -> jax.Array:
-    """Folds squares of 2x2 pixels into channels: [B, H, W, C] -> [B, H / 2, W / 2, 4 C] by (row, column, channel).
+    """Folds 2x2 pixels into channels: [B, H, W, C] -> [B, H / 2, W / 2, 4 C], ordered by row, column, channel.
 
     Raises:
-      UsageError: a side is odd.
+      UsageError: H or W is odd.
     """
     batch, height, width, channels = x.shape
     if height % 2 or width % 2:
@@ -61,17 +61,26 @@ def space_to_depth(x: jax.Array) -> jax.Array:
 
 
 def fold_kernel(kernel: jax.Array) -> jax.Array:
-    """A kernel of stride 2 and padding 3 as one of the folded image: [7, 7, C, F] -> [4, 4, 4 C, F], exactly."""
+    """Converts a 7x7 kernel of stride 2 and padding 3 to the kernel for the space-to-depth image, exactly.
+
+    Args:
+      kernel: [7, 7, C, F].
+
+    Returns:
+      [4, 4, 4 C, F]: the kernel with a zero row and column added in front, its 2x2 squares folded as by
+      `space_to_depth`.
+    """
     channels, features = kernel.shape[2:]
     eight = jnp.pad(kernel, ((1, 0), (1, 0), (0, 0), (0, 0)))
     return eight.reshape(4, 2, 4, 2, channels, features).transpose(0, 2, 1, 3, 4, 5).reshape(4, 4, -1, features)
 
 
 def unfold_kernel(folded: jax.Array) -> jax.Array:
-    """The inverse of `fold_kernel`: [4, 4, 4 C, F] -> [7, 7, C, F], exactly.
+    """Inverts `fold_kernel`, exactly: [4, 4, 4 C, F] -> [7, 7, C, F].
 
     Raises:
-      ValueError: the kernel is that of an 8x8 convolution, as training without the constraint makes it.
+      ValueError: the first row or column of the unfolded 8x8 kernel is not zero, as after training the folded kernel
+        itself.
     """
     channels, features = folded.shape[2] // 4, folded.shape[3]
     eight = folded.reshape(4, 4, 2, 2, channels, features).transpose(0, 2, 1, 3, 4, 5).reshape(8, 8, channels, features)
@@ -93,7 +102,10 @@ def _space_to_depth(x: jax.Array, features: int, norm: Norm, **options: Any) -> 
 
 
 def _deep(x: jax.Array, features: int, norm: Norm, **options: Any) -> jax.Array:
-    """Three 3x3, the first of stride 2, the first two half as wide (ResNet-C and -D: He et al. 2019, Bag of Tricks)."""
+    """Three 3x3 convolutions: ResNet-C and ResNet-D (He et al. 2019, Bag of Tricks).
+
+    The first has stride 2; the first two have half the features.
+    """
     for number, stride in ((1, 2), (2, 1)):
         x = convolution(features // 2, 3, stride, name=f"stem_conv{number}", **options)(x)
         x = nn.relu(norm(name=f"stem_bn{number}")(x))
@@ -101,12 +113,13 @@ def _deep(x: jax.Array, features: int, norm: Norm, **options: Any) -> jax.Array:
 
 
 def _conv3(x: jax.Array, features: int, norm: Norm, **options: Any) -> jax.Array:
-    """3x3, stride 1 (He et al. 2015, section 4.2: 32-pixel images)."""
+    """3x3, stride 1, for 32-pixel images (He et al. 2015, section 4.2)."""
     del norm
     return convolution(features, 3, 1, name="stem_conv", **options)(x)
 
 
-# The options are the attributes of a convolution: dtype and kernel_init.
+# Functions from the image [B, H, W, 3], the number of features, the constructor of norms, and the attributes `dtype`
+# and `kernel_init` of convolutions to [B, H', W', features].
 STEMS: dict[str, Callable[..., jax.Array]] = {
     "conv7": _conv7,
     "space_to_depth": _space_to_depth,
@@ -114,13 +127,18 @@ STEMS: dict[str, Callable[..., jax.Array]] = {
     "conv3": _conv3,
 }
 
-# Of the 3x3 max-pool of stride 2 that follows all stems but 'conv3'.
+# Padding of `max_pool`, by `model.padding`.
 POOL_PADDINGS: dict[str, str | tuple[tuple[int, int], ...]] = {
     "torch": ((1, 1), (1, 1)),
-    "tf": "SAME",  # an even side is padded at its end alone
+    "tf": "SAME",  # pads an even side at its end only
 }
 
 
 def max_pool(x: jax.Array, padding: str) -> jax.Array:
-    """The largest of 3x3, every other pixel: a side of n becomes ceil(n / 2), with borders as PyTorch's or r1's."""
+    """Max-pool of 3x3 pixels with stride 2, which follows all stems but 'conv3': H becomes ceil(H / 2).
+
+    Args:
+      x: [B, H, W, C].
+      padding: 'torch' pads one pixel on all sides, as PyTorch; 'tf' pads as TensorFlow's 'SAME', as r1.
+    """
     return nn.max_pool(x, (3, 3), strides=(2, 2), padding=POOL_PADDINGS[padding])

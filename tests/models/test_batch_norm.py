@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from resnet_jax.models.batch_norm import BatchNorm, group_count, group_statistics, moves, unbiased
+from resnet_jax.models.batch_norm import BatchNorm, group_count, group_statistics, is_trained, unbiased
 
 
 def batch_norm(*, train=True, group_size=None, dtype=jnp.float32):
@@ -60,8 +60,8 @@ def test_a_norm_that_is_not_trained_uses_and_keeps_its_running_statistics():
         ("bn2$", False),
     ],
 )
-def test_a_norm_moves_if_its_scale_or_bias_is_trained(trained, expected):
-    assert moves(("stage4_block1", "bn2"), trained) == expected
+def test_a_norm_is_trained_if_its_scale_or_bias_is(trained, expected):
+    assert is_trained(("stage4_block1", "bn2"), trained) == expected
 
 
 def test_a_single_value_has_no_variance_to_correct():

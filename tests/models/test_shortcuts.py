@@ -53,7 +53,7 @@ def test_what_a_shortcut_adds(size):
 @pytest.mark.parametrize(("version", "expected"), [("v1", (8, 8, 8)), ("v1.5", (16, 8, 8)), ("v2", (16, 8, 8))])
 def test_where_a_bottleneck_strides(version, expected):
     block = shapes_of_outputs(tiny((1, 1), version=version), 64)["stage2_block1"]
-    last = "conv3" if version == "v2" else "bn3"  # which takes in the convolution
+    last = "conv3" if version == "v2" else "FusedConvNorm_0"
     assert tuple(block[name]["__call__"].shape[1] for name in ("conv1", "conv2", last)) == expected
 
 

@@ -1,3 +1,4 @@
+import inspect
 import itertools
 
 import jax
@@ -5,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from resnet_jax.configs import resnet50
 from resnet_jax.errors import UsageError
-from resnet_jax.models.variants import NAMED
+from resnet_jax.models.variants import NAMED, create_model
 from tests.models.networks import initialize, network, tiny, training_logits
 
 NAMES = {key: list(values) for key, values in NAMED.items()}
@@ -69,8 +71,21 @@ def test_unknown_and_contradicting_options_are_errors(change, message):
         network(**change)
 
 
+def test_the_defaults_are_those_of_the_main_recipe():
+    defaults = {name: option.default for name, option in inspect.signature(create_model).parameters.items()}
+    recipe = resnet50.get_config().model
+    assert recipe.num_classes is None and defaults.pop("num_classes") == 1000  # the data set has 1,000
+    assert defaults.pop("trained_norms") == ""  # the value without train.trainable
+    assert defaults == {name: recipe[name] for name in defaults}
+
+
+def test_few_options_make_a_network():
+    assert create_model().num_blocks == 16
+    assert create_model(depth=18, num_classes=10).num_classes == 10
+
+
 def test_version_2_with_zero_scales_would_never_train():
-    # Why it is refused: neither the scale nor the bias before a ReLU of zeros ever gets a gradient.
+    # Why the combination is an error: the scale and bias before a ReLU of zeros never get a gradient.
     model = tiny((1,), depth=18, version="v2")
     x = jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
     variables = initialize(model, x)
