@@ -63,7 +63,7 @@ class Loader:
     training: bool = True
     crops: CropStages | Crop | None = None
     augment: Policy | None = None
-    resize: str = "area"
+    resize: str = "bicubic"
     enlarge_to: int | None = None
     repeats: int = 1
     num_groups: int = 1
@@ -75,7 +75,7 @@ class Loader:
         create_resize(self.resize)
         if self.batch_size < 1 or self.batch_size % self.process_count:
             raise UsageError(
-                f"batch_size={self.batch_size} is no positive multiple of the {self.process_count} processes: "
+                f"batch_size={self.batch_size} is not a positive multiple of the {self.process_count} processes: "
                 "every process makes the same number of rows"
             )
         if not len(self.source):

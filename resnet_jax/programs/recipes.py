@@ -1,9 +1,13 @@
 """Recipes by name: where --config finds them, and the command that trains one."""
 
 import ast
+import importlib
 from pathlib import Path
 
+from ml_collections import ConfigDict
+
 from resnet_jax import configs
+from resnet_jax.errors import UsageError
 
 FOLDER = Path(configs.__file__).parent
 RUN = FOLDER / "run.py"  # the config of an existing run
@@ -20,6 +24,19 @@ def locate(name: str) -> Path:
     """Returns the file of --config=NAME: a bare word such as 'digits' is a recipe, anything else is a path."""
     file = FOLDER / f"{name}.py"
     return file if name.isidentifier() and file.is_file() else Path(name)
+
+
+def get_recipe(name: str, *argument: str) -> ConfigDict:
+    """Returns the config of a recipe, whose values can be set: `get_recipe('digits')`, `get_recipe('resnet50_fast', '32')`.
+
+    Raises:
+      UsageError: there is no recipe of that name.
+    """
+    names = [known for known, _ in recipes()]
+    if name not in names:
+        raise UsageError(f"{name!r} is no recipe: there are {', '.join(names)}")
+    config: ConfigDict = importlib.import_module(f"{configs.__name__}.{name}").get_config(*argument)
+    return config
 
 
 def command(recipe: str) -> list[str]:
