@@ -1,4 +1,4 @@
-"""What docs/serving.md tells a reader to write, run as it stands there."""
+"""Runs the code blocks of docs/serving.md unchanged."""
 
 import re
 import subprocess
@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from resnet_jax.data.sources import open_source
-from resnet_jax.programs.export.export import export, outputs_of
+from resnet_jax.programs.export.export import export
+from resnet_jax.programs.export.sample import predict_images
 from tests import paths
 from tests.weights.untrained_weights import untrained
 
@@ -20,12 +21,12 @@ RESNET_18 = SMALL | {"model.name": "resnet", "model.depth": 18, "model.features"
 
 
 def program(name):
-    """The code block that is marked with a name."""
+    """Returns the code block that is marked with a name."""
     return re.search(rf"<!-- test: {name} -->\n```python\n(.*?)```", DOCS.read_text(), re.DOTALL)[1]
 
 
 def served(directory, formats, changes=SMALL):
-    """Makes `export` and `photo.jpg` in a directory; what this program says of the photograph."""
+    """Makes `export` and `photo.jpg` in a directory; returns this program's probabilities for the photograph."""
     inference, selected = untrained(changes, devices=jax.devices()[:1])
     assert export(inference, selected, NAMES, directory / "export", formats) == 0
     size = {"image_height": 300, "image_width": 211}
@@ -33,7 +34,7 @@ def served(directory, formats, changes=SMALL):
     (directory / "photo.jpg").write_bytes(source[0].image)
     pixels = inference.make_loader(source, 1).first_images(1)
     np.save(directory / "pixels.npy", pixels[0])
-    return outputs_of(inference, selected.variables, pixels)["probabilities"][0]
+    return predict_images(inference, selected.variables, pixels)["probabilities"][0]
 
 
 def run(name, directory, *, before="", more=""):
@@ -73,7 +74,7 @@ given = (pixels / 255 - mean / 255) / (std / 255)
 answer = torch.softmax(network(given.permute(2, 0, 1)[None])[0], 0)
 print(names[int(answer.argmax())], float(answer.max()))
 """
-    # torchvision has no build for PyTorch without CUDA on the package index: its network here is that of the tests.
+    # The package index has no CPU-only torchvision: use the ResNet of the benchmarks in place of torchvision's.
     before = f"""
 import sys, types
 sys.path.append({str(DOCS.parent.parent)!r})

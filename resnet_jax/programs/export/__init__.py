@@ -1,1 +1,1 @@
-"""--mode=export: writes files that serve predictions without this program."""
+"""--mode=export: writes a trained network in formats that run without this program."""

@@ -1,4 +1,4 @@
-"""The formats of exports: how each is written, read back and called."""
+"""The export formats: how each is written, read back and run."""
 
 import dataclasses
 import json
@@ -11,20 +11,21 @@ import numpy as np
 from resnet_jax.errors import UsageError
 from resnet_jax.nested import by_path
 from resnet_jax.programs.export.jax_artifact import run_jax_artifact, write_jax_artifact
-from resnet_jax.programs.export.model import Model, Outputs, Sample
+from resnet_jax.programs.export.model import Model
+from resnet_jax.programs.export.sample import Outputs, Sample
 from resnet_jax.programs.export.saved_model import check_tensorflow, run_saved_model, write_saved_model
 from resnet_jax.weights import check_named, match_variables, read_weights, write_safetensors
 
 
 @dataclasses.dataclass(frozen=True)
 class Format:
-    """One of them.
+    """One export format.
 
     Attributes:
-      file: its name in the directory of the export.
-      check: raises UsageError where a network cannot have it.
-      write: to a path.
-      run: reads it back, and gives what each of its signatures makes of a sample.
+      file: name of the file or directory in the export directory.
+      check: raises UsageError if the format does not support the network or a package is missing.
+      write: writes the network to a path.
+      run: reads the path back and runs a sample; returns the outputs of each signature by its name.
     """
 
     file: str
@@ -33,7 +34,7 @@ class Format:
     run: Callable[[Path, Model, Sample], dict[str, Outputs]]
 
 
-def _any(model: Model) -> None:
+def _supports_all(model: Model) -> None:
     del model
 
 
@@ -58,7 +59,7 @@ def _run_saved_model(path: Path, model: Model, sample: Sample) -> dict[str, Outp
     }
 
 
-def _has_names(model: Model) -> None:
+def _check_torchvision_names(model: Model) -> None:
     check_named(model.network)
 
 
@@ -72,13 +73,13 @@ def _run_safetensors(path: Path, model: Model, sample: Sample) -> dict[str, Outp
     read, written = by_path(variables), by_path(model.variables)
     changed = [name for name in written if not np.array_equal(read[name], written[name], equal_nan=True)]
     if changed:
-        raise UsageError(f"the export (safetensors) does not hold the weights: {changed[0]} is another when read back")
+        raise UsageError(f"the export (safetensors) does not contain the weights: {changed[0]} differs when read back")
     outputs = jax.jit(model.step)(variables, sample.images)
     return {"weights": {name: np.asarray(value) for name, value in outputs.items()}}
 
 
 FORMATS = {
-    "jax": Format("model.jax", _any, _write_jax, _run_jax),
+    "jax": Format("model.jax", _supports_all, _write_jax, _run_jax),
     "saved_model": Format("saved_model", lambda _: check_tensorflow(), _write_saved_model, _run_saved_model),
-    "safetensors": Format("model.safetensors", _has_names, _write_safetensors, _run_safetensors),
+    "safetensors": Format("model.safetensors", _check_torchvision_names, _write_safetensors, _run_safetensors),
 }

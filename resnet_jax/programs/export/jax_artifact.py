@@ -1,4 +1,4 @@
-"""A network with its weights in one file that JAX alone can run (`jax.export`)."""
+"""A network with its weights in one file (`jax.export`) that needs only JAX to run."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,14 +11,14 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def write_jax_artifact(path: Path, predict: Callable[[jax.Array], dict[str, jax.Array]], *, image_size: int) -> None:
-    """Writes a function of images [b, S, S, 3] uint8, for any b and for all of `PLATFORMS`.
+    """Writes a function of images [B, S, S, 3] uint8, for any B and for all of `PLATFORMS`.
 
-    JAX reads files of earlier versions for at least six months (its documentation of `jax.export`).
+    JAX guarantees to read the file for at least six months (documentation of `jax.export`, compatibility guarantees).
 
     Args:
-      path: of the file.
-      predict: to be traced; its weights are constants.
-      image_size: S, in pixels.
+      path: the file to write.
+      predict: the function to trace; the weights in it become constants.
+      image_size: S in pixels.
     """
     (batch,) = jax.export.symbolic_shape("b")
     images = jax.ShapeDtypeStruct((batch, image_size, image_size, 3), jnp.uint8)
@@ -26,6 +26,6 @@ def write_jax_artifact(path: Path, predict: Callable[[jax.Array], dict[str, jax.
 
 
 def run_jax_artifact(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Reads the file back and calls it."""
+    """Reads the file back and runs it on images [B, S, S, 3] uint8."""
     exported = jax.export.deserialize(bytearray(path.read_bytes()))
     return {name: np.asarray(value) for name, value in exported.call(images).items()}

@@ -1,4 +1,4 @@
-"""A network with its weights as a SavedModel, for TensorFlow and TF Serving, with the two signatures of r1."""
+"""A network with its weights as a SavedModel for TensorFlow and TF Serving, with the two signatures of r1."""
 
 import importlib.util
 from collections.abc import Callable, Sequence
@@ -15,30 +15,30 @@ from resnet_jax.programs.export.jax_artifact import PLATFORMS
 
 Predict = Callable[[dict[str, Any], jax.Array], dict[str, jax.Array]]
 
-_ABSENT = (
-    "a SavedModel needs TensorFlow, which is not installed: pip install -e '.[tensorboard]', or leave "
-    "'saved_model' out of config.export.formats"
+_MISSING = (
+    "a SavedModel needs TensorFlow, which is not installed: pip install -e '.[tensorboard]', or remove "
+    "'saved_model' from config.export.formats"
 )
 
-# Images for which the network is compiled; a batch is cut into the largest of these that fit. For any batch size JAX
-# writes a check that TensorFlow, which is the older one, cannot read.
+# Batch sizes for which the network is converted; a batch is split into pieces of these sizes, largest first. A symbolic
+# batch size does not work: JAX emits a shape check for it that TensorFlow's older StableHLO cannot read.
 _BATCHES = (32, 8, 1)
 
 
 def write_saved_model(
     directory: Path, predict: Predict, variables: dict[str, Any], *, preprocessing: EvalPreprocessing
 ) -> None:
-    """Writes a SavedModel for any batch size, which computes on CPUs, GPUs and TPUs.
+    """Writes a SavedModel for any batch size, for CPUs, GPUs and TPUs.
 
-    Its signatures give 'probabilities' [B, K] float32 and 'classes' [B] int64:
+    Its signatures return 'probabilities' [B, K] float32 and 'classes' [B] int64:
 
-    * 'image', of 'image' [B, S, S, 3] uint8;
-    * 'image_bytes', of 'image_bytes' [B] string, JPEG files. It is 'serving_default', too.
+    * 'image' takes 'image' [B, S, S, 3] uint8;
+    * 'image_bytes', also named 'serving_default', takes 'image_bytes' [B] string, JPEG files.
 
     Args:
-      directory: is made.
-      predict: from the weights and images [B, S, S, 3] uint8 to 'probabilities' [B, K] float32 and 'classes' [B].
-      variables: the weights, which both signatures share.
+      directory: the directory to create.
+      predict: maps the weights and images [B, S, S, 3] uint8 to 'probabilities' [B, K] float32 and 'classes' [B].
+      variables: the weights, stored once for both signatures.
       preprocessing: what is made of a file before.
 
     Raises:
@@ -52,10 +52,10 @@ def write_saved_model(
     module.weights = jax.tree.map(tf.Variable, variables)
     call = _in_batches(predict, module.weights, size)
 
-    def image(image):
+    def image(image: Any) -> Any:
         return call(image)
 
-    def image_bytes(image_bytes):
+    def image_bytes(image_bytes: Any) -> Any:
         return call(read_images(image_bytes, preprocessing=preprocessing))
 
     pixels = tf.TensorSpec((None, size, size, 3), tf.uint8, name="image")
@@ -69,18 +69,18 @@ def write_saved_model(
 def run_saved_model(
     directory: Path, *, images: np.ndarray | None = None, encoded: Sequence[bytes] | None = None
 ) -> dict[str, np.ndarray]:
-    """Reads a SavedModel back and calls the signature of what is given.
+    """Reads a SavedModel back and runs one of its signatures.
 
     Args:
-      directory: of the SavedModel.
-      images: [B, S, S, 3] uint8; or
-      encoded: JPEG files.
+      directory: the SavedModel.
+      images: [B, S, S, 3] uint8, runs 'image'; None: runs 'image_bytes'.
+      encoded: B JPEG files for 'image_bytes'.
 
     Raises:
       UsageError: TensorFlow is not installed.
     """
     tf = _load_tensorflow()
-    loaded = tf.saved_model.load(str(directory))  # its weights are there as long as it is
+    loaded = tf.saved_model.load(str(directory))  # keep a reference: its variables are freed with it
     if images is not None:
         outputs = loaded.signatures["image"](image=tf.constant(images))
     else:
@@ -89,30 +89,30 @@ def run_saved_model(
 
 
 def _in_batches(predict: Predict, weights: dict[str, Any], size: int) -> Callable[[Any], dict[str, Any]]:
-    """A TensorFlow function of images [B, S, S, 3] uint8 for any B."""
+    """Returns a TensorFlow function of images [B, S, S, 3] uint8 for any B."""
     import tensorflow as tf  # noqa: PLC0415
     from jax.experimental import jax2tf  # noqa: PLC0415  imports TensorFlow
 
     converted = jax2tf.convert(predict, with_gradient=False, native_serialization_platforms=PLATFORMS)
 
-    def call_all(images, batch):
-        """Calls the network on a number of images that `batch` divides."""
+    def call_all(images: Any, batch: int) -> dict[str, Any]:
+        """Runs the network on images whose number is a multiple of `batch`."""
         spec = jax.eval_shape(predict, weights_spec, jax.ShapeDtypeStruct((batch, size, size, 3), np.uint8))
         outputs = tf.map_fn(
-            lambda part: converted(weights, part),
+            lambda piece: converted(weights, piece),
             tf.reshape(images, (-1, batch, size, size, 3)),
-            parallel_iterations=1,  # each uses all cores
+            parallel_iterations=1,  # each call uses all cores
             fn_output_signature={name: tf.TensorSpec(out.shape, out.dtype) for name, out in spec.items()},
         )
         return {name: tf.reshape(out, (-1, *spec[name].shape[1:])) for name, out in outputs.items()}
 
-    def call(images):
-        parts = []
+    def call(images: Any) -> dict[str, Any]:
+        pieces = []
         for batch in _BATCHES:
             count = tf.shape(images)[0] // batch * batch
-            parts.append(call_all(images[:count], batch))
+            pieces.append(call_all(images[:count], batch))
             images = images[count:]
-        outputs = {name: tf.concat([part[name] for part in parts], 0) for name in parts[0]}
+        outputs = {name: tf.concat([piece[name] for piece in pieces], 0) for name in pieces[0]}
         return {"probabilities": outputs["probabilities"], "classes": tf.cast(outputs["classes"], tf.int64)}
 
     weights_spec = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype.as_numpy_dtype), weights)
@@ -120,14 +120,14 @@ def _in_batches(predict: Predict, weights: dict[str, Any], size: int) -> Callabl
 
 
 def check_tensorflow() -> None:
-    """Raises UsageError where TensorFlow is not installed; does not import it."""
+    """Raises UsageError if TensorFlow is not installed, without importing it."""
     if importlib.util.find_spec("tensorflow") is None:
-        raise UsageError(_ABSENT)
+        raise UsageError(_MISSING)
 
 
 def _load_tensorflow() -> Any:
-    """Imports TensorFlow. Raises UsageError where it is not installed."""
+    """Imports TensorFlow; raises UsageError if it is not installed."""
     try:
         return import_tensorflow()
     except ImportError:
-        raise UsageError(_ABSENT) from None
+        raise UsageError(_MISSING) from None

@@ -1,4 +1,4 @@
-"""From a JPEG file to the pixels that evaluation shows the network, in TensorFlow: those of `Loader`."""
+"""Decoding, crop and resize of evaluation in TensorFlow; the pixels equal those of `Loader`."""
 
 import tensorflow as tf
 
@@ -7,9 +7,9 @@ from resnet_jax.programs.export.tensorflow_resize import RESIZES, bilinear
 
 
 def read_images(encoded: tf.Tensor, *, preprocessing: EvalPreprocessing) -> tf.Tensor:
-    """Decodes, crops and resizes image files: [B] string to [B, S, S, 3] uint8. One that is no image fails them all."""
+    """Decodes, crops and resizes image files: [B] string to [B, S, S, 3] uint8; fails if one is not an image."""
     size = preprocessing.image_size
-    with tf.device("CPU:0"):  # as decoding; a GPU would fuse multiplications and additions, and round otherwise
+    with tf.device("CPU:0"):  # a GPU fuses multiply and add, which rounds differently
         pixels = tf.TensorSpec((size, size, 3), tf.uint8)
         return tf.map_fn(
             lambda file: show(decode(file), preprocessing=preprocessing), encoded, fn_output_signature=pixels
@@ -17,7 +17,7 @@ def read_images(encoded: tf.Tensor, *, preprocessing: EvalPreprocessing) -> tf.T
 
 
 def decode(encoded: tf.Tensor) -> tf.Tensor:
-    """Decodes a JPEG file to [H, W, 3] uint8 with the accurate transform that simplejpeg has, not TensorFlow's own."""
+    """Decodes a JPEG file to [H, W, 3] uint8 with the accurate DCT of simplejpeg, not TensorFlow's faster default."""
     return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
 
 
@@ -30,7 +30,7 @@ def show(image: tf.Tensor, *, preprocessing: EvalPreprocessing) -> tf.Tensor:
 
 
 def enlarge(image: tf.Tensor, short_side: int) -> tf.Tensor:
-    """`enlarge` of `data/resize.py`."""
+    """The equivalent of `enlarge` in `data/resize.py`."""
     sides = tf.cast(tf.shape(image)[:2], tf.float64)
     factor = tf.constant(short_side, tf.float64) / tf.reduce_min(sides)
     height, width = tf.unstack(tf.cast(tf.round(sides * factor), tf.int32))
@@ -38,7 +38,7 @@ def enlarge(image: tf.Tensor, short_side: int) -> tf.Tensor:
 
 
 def _central(image: tf.Tensor, preprocessing: EvalPreprocessing) -> tf.Tensor:
-    """`Central` of `data/crops.py`, and its resize."""
+    """The equivalent of `Central` in `data/crops.py`, and its resize."""
     size = preprocessing.image_size
     height, width = tf.unstack(tf.shape(image)[:2])
     share = tf.constant(size / (size + preprocessing.padding), tf.float32)
@@ -49,7 +49,7 @@ def _central(image: tf.Tensor, preprocessing: EvalPreprocessing) -> tf.Tensor:
 
 
 def _resize_then_central(image: tf.Tensor, preprocessing: EvalPreprocessing) -> tf.Tensor:
-    """`ResizeThenCentral` of `data/crops.py`, and its resize."""
+    """The equivalent of `ResizeThenCentral` in `data/crops.py`, and its resize."""
     size = preprocessing.image_size
     sides = tf.cast(tf.shape(image)[:2], tf.float32)
     scale = tf.constant(size + preprocessing.padding, tf.float32) / tf.reduce_min(sides)

@@ -1,9 +1,9 @@
 """The resize kernels of `data/resize.py` in TensorFlow, [H, W, 3] uint8 to uint8, for images of any size.
 
-Each does the arithmetic of the library that the host calls, with its integers, its rounding and its order, and so
-makes the same pixels: of OpenCV (`modules/imgproc/src/resize.cpp`) and of Pillow (`src/libImaging/Resample.c`).
-`bicubic` and `bilinear_tf1` have, in one value of 10,000 or less, the level beside it; in more where an image is
-a pixel or two wide or high.
+Each kernel repeats the arithmetic of the library that the host calls, including fixed-point weights, rounding and order
+of summation, and gives the same pixels. Sources: OpenCV `modules/imgproc/src/resize.cpp`, Pillow
+`src/libImaging/Resample.c`. `bicubic` and `bilinear_tf1` differ by one gray level in at most one value of 10,000, in
+more for images of one or two pixels width or height.
 """
 
 from collections.abc import Callable
@@ -12,32 +12,32 @@ from typing import NamedTuple
 import PIL
 import tensorflow as tf
 
-Resize = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]  # the source, and the height and width of the result
+Resize = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]  # source image, height and width of the result
 
-_LINEAR_BITS = 11  # of OpenCV's weights
-_PILLOW_BITS = 22  # of Pillow's
-_PILLOW_ROWS_FIRST = 13  # the version since which it begins with the rows where they shrink by much more
-_SLIVER = 1e-3  # OpenCV's mean leaves out a part of a source pixel that is no larger
-_OPENCV_CUBIC, _PILLOW_CUBIC = -0.75, -0.5
+_LINEAR_BITS = 11  # fractional bits of OpenCV's bilinear weights
+_PILLOW_BITS = 22  # fractional bits of Pillow's weights
+_PILLOW_ROWS_FIRST = 13  # since this version Pillow resizes rows first if they shrink much more than columns
+_SLIVER = 1e-3  # OpenCV's area mean skips fractions of a source pixel up to this size
+_OPENCV_CUBIC, _PILLOW_CUBIC = -0.75, -0.5  # parameter a of Keys' cubic kernel
 
 
 class _Taps(NamedTuple):
-    """The source pixels of each output pixel along one axis."""
+    """The T source pixels that contribute to each of N output pixels along one axis."""
 
-    indices: tf.Tensor  # [T, N] int32
-    weights: tf.Tensor  # [T, N]
+    indices: tf.Tensor  # [T, N] int32, index of the source pixel
+    weights: tf.Tensor  # [T, N], fixed-point int32 or float32
 
 
 def bilinear(image: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """OpenCV's INTER_LINEAR: weights of 11 bits, and the rows' shifts as in `VResizeLinear`."""
+    """OpenCV's INTER_LINEAR: 11-bit weights, and the bit shifts of `VResizeLinear` for rows."""
     columns = _linear_taps(tf.shape(image)[1], width, stops_at_edges=True)
     rows = _linear_taps(tf.shape(image)[0], height, stops_at_edges=False)
     mixed = tf.bitwise.right_shift(_mix(image, columns, axis=1), 4)
-    parts = [
+    terms = [
         tf.bitwise.right_shift(tf.gather(mixed, rows.indices[tap]) * rows.weights[tap][:, None, None], 16)
         for tap in (0, 1)
     ]
-    return tf.cast(tf.bitwise.right_shift(parts[0] + parts[1] + 2, 2), tf.uint8)
+    return tf.cast(tf.bitwise.right_shift(terms[0] + terms[1] + 2, 2), tf.uint8)
 
 
 def bicubic(image: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
@@ -47,7 +47,7 @@ def bicubic(image: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
 
 
 def area(image: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """OpenCV's INTER_AREA where both sides shrink; else bilinear."""
+    """OpenCV's INTER_AREA: the area mean if both sides shrink, else bilinear."""
     shrinks = (tf.shape(image)[0] >= height) & (tf.shape(image)[1] >= width)
     return tf.cond(shrinks, lambda: _mean(image, height, width), lambda: bilinear(image, height, width))
 
@@ -83,15 +83,15 @@ RESIZES: dict[str, Resize] = {
 
 
 def _mix(image: tf.Tensor, taps: _Taps, *, axis: int) -> tf.Tensor:
-    """The sum of the weighted taps along rows (0) or columns (1), in the weights' type and in their order."""
+    """Sums the weighted taps along axis 0 (rows) or 1 (columns), in the dtype of the weights, tap by tap in order."""
     dtype = taps.weights.dtype
-    places = (-1, 1, 1) if axis == 0 else (-1, 1)
+    shape_of_weights = (-1, 1, 1) if axis == 0 else (-1, 1)
 
-    def add(tap, total):
+    def add(tap: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         pixels = tf.cast(tf.gather(image, taps.indices[tap], axis=axis), dtype)
-        return tap + 1, total + pixels * tf.reshape(taps.weights[tap], places)
+        return tap + 1, total + pixels * tf.reshape(taps.weights[tap], shape_of_weights)
 
-    # One tap after the other: all at once, a large photograph would take gigabytes.
+    # A loop over taps: gathering all taps at once would take gigabytes for a large photograph.
     count, out_size = tf.unstack(tf.shape(taps.indices))
     shape = (out_size, tf.shape(image)[1], 3) if axis == 0 else (tf.shape(image)[0], out_size, 3)
     total = (tf.constant(0), tf.ensure_shape(tf.zeros(shape, dtype), (None, None, 3)))
@@ -99,14 +99,14 @@ def _mix(image: tf.Tensor, taps: _Taps, *, axis: int) -> tf.Tensor:
 
 
 def _positions(size: tf.Tensor, out_size: tf.Tensor, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
-    """OpenCV's half-pixel centres: for each output pixel the source pixel before [N] int32, the rest [N] `dtype`."""
+    """OpenCV's half-pixel centers: the source pixel before each output pixel [N] int32, the fraction [N] `dtype`."""
     position = tf.cast((tf.cast(tf.range(out_size), tf.float64) + 0.5) * _scale(size, out_size) - 0.5, dtype)
     before = tf.floor(position)
     return tf.cast(before, tf.int32), position - before
 
 
 def _scale(size: tf.Tensor, out_size: tf.Tensor) -> tf.Tensor:
-    """Source pixels for an output pixel, float64; OpenCV divides twice."""
+    """Source pixels per output pixel, float64; two divisions, as in OpenCV, for the same rounding."""
     return 1.0 / (tf.cast(out_size, tf.float64) / tf.cast(size, tf.float64))
 
 
@@ -127,17 +127,17 @@ def _cubic_taps(size: tf.Tensor, out_size: tf.Tensor) -> _Taps:
 
 
 def _cubic_near(x: tf.Tensor, a: float) -> tf.Tensor:
-    """Keys' cubic at a distance of 0 to 1."""
+    """Keys' cubic kernel for distances 0 to 1."""
     return ((a + 2) * x - (a + 3)) * x * x + 1
 
 
 def _cubic_far(x: tf.Tensor, a: float) -> tf.Tensor:
-    """Keys' cubic at a distance of 1 to 2."""
+    """Keys' cubic kernel for distances 1 to 2."""
     return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
 
 
 def _mean(image: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """The mean over an output pixel's area; sums of whole source pixels are divided once, at the end."""
+    """The mean over the area of an output pixel; for integer scales, integer sums are divided once at the end."""
     sizes = tf.unstack(tf.shape(image)[:2])
     scales = [_scale(size, out_size) for size, out_size in zip(sizes, (height, width), strict=True)]
     whole = tf.reduce_all([tf.equal(scale, tf.round(scale)) for scale in scales])
@@ -150,13 +150,13 @@ def _mean(image: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
     )
     total = _mix(_mix(image, columns, axis=1), rows, axis=0)
     share = 1.0 / tf.cast(tf.round(scales[0]) * tf.round(scales[1]), tf.float32)
-    halves = tf.reduce_all([tf.equal(scale, 2.0) for scale in scales])  # OpenCV has integers for those: .5 is up
+    halves = tf.reduce_all([tf.equal(scale, 2.0) for scale in scales])  # for a scale of 2 OpenCV rounds .5 up
     means = tf.where(whole, total * share, total)
     return _to_uint8(tf.where(halves, tf.floor(means + 0.5), means))
 
 
 def _area_taps(size: tf.Tensor, out_size: tf.Tensor, scale: tf.Tensor) -> _Taps:
-    """`computeResizeAreaTab` of OpenCV: a part of a source pixel, whole ones, a part."""
+    """`computeResizeAreaTab` of OpenCV: a fraction of the first source pixel, whole pixels, a fraction of the last."""
     start = tf.cast(tf.range(out_size), tf.float64) * scale
     end = start + scale
     cell = tf.minimum(scale, tf.cast(size, tf.float64) - start)
@@ -175,10 +175,10 @@ def _area_taps(size: tf.Tensor, out_size: tf.Tensor, scale: tf.Tensor) -> _Taps:
 def _pillow(
     image: tf.Tensor, shape: tuple[tf.Tensor, tf.Tensor], kernel: Callable[[tf.Tensor], tf.Tensor], *, radius: float
 ) -> tf.Tensor:
-    """Columns, then rows, each rounded to uint8."""
+    """Pillow's two passes, columns then rows (see `_PILLOW_ROWS_FIRST`), each rounded to uint8."""
     taps = [_pillow_taps(tf.shape(image)[axis], shape[axis], kernel, radius=radius) for axis in (0, 1)]
 
-    def passes(*axes):
+    def resize_along(*axes: int) -> tf.Tensor:
         result = image
         for axis in axes:
             total = _mix(result, taps[axis], axis=axis) + 2 ** (_PILLOW_BITS - 1)
@@ -186,10 +186,10 @@ def _pillow(
         return result
 
     if int(PIL.__version__.split(".")[0]) < _PILLOW_ROWS_FIRST:
-        return passes(1, 0)
+        return resize_along(1, 0)
     fewer_rows, fewer_columns = (tf.shape(image)[axis] - shape[axis] for axis in (0, 1))
     rows_first = fewer_rows > 2 * tf.maximum(fewer_columns, 0)
-    return tf.cond(rows_first, lambda: passes(0, 1), lambda: passes(1, 0))
+    return tf.cond(rows_first, lambda: resize_along(0, 1), lambda: resize_along(1, 0))
 
 
 def _pillow_taps(
@@ -220,7 +220,7 @@ def _pillow_cubic(x: tf.Tensor) -> tf.Tensor:
 
 
 def _tf1_taps(size: tf.Tensor, out_size: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """For each output pixel the source pixel before, the one after, and the weight of the latter."""
+    """For each output pixel: the source pixel before, the one after, and the weight of the one after."""
     scale = tf.cast(tf.cast(size, tf.float64) / tf.cast(out_size, tf.float64), tf.float32)
     position = tf.cast(tf.range(out_size), tf.float32) * scale
     before = tf.cast(position, tf.int32)

@@ -1,9 +1,9 @@
-"""What exports for TensorFlow do; run as a program, for TensorFlow in the tests' process would take long.
+"""Runs exports in TensorFlow; a program of its own, so that the process of the tests does not load TensorFlow.
 
 python -m tests.programs.export.tensorflow_check pixels|write|serve DIRECTORY
 
-`pixels` compares TensorFlow's pixels with the host's: pixels.json. `write` writes a SavedModel, what the host makes of
-files, and what JAX makes of that: saved_model, sample.npz. `serve` has TensorFlow alone call it: served.npz.
+`pixels` compares TensorFlow's pixels with those of the data path: pixels.json. `write` writes a SavedModel, and sample
+files with their pixels and JAX's outputs: saved_model, sample.npz. `serve` runs it with TensorFlow alone: served.npz.
 """
 
 import json
@@ -19,13 +19,13 @@ SIZE, CLASSES = 24, 7
 
 
 def differences(ours, expected):
-    """The share of values that differ, and by how much at most."""
+    """Returns the fraction of values that differ, and the largest difference."""
     gap = abs(ours.astype(int) - expected)
     return [float((gap > 0).mean()), int(gap.max())]
 
 
 def host_view(image, preprocessing):
-    """What the loader makes of [H, W, 3] uint8."""
+    """Crops and resizes [H, W, 3] uint8 as the loader does."""
     from resnet_jax.data.crops import create_eval_crop
     from resnet_jax.data.resize import RESIZES, apply_view, enlarge
 
@@ -38,7 +38,7 @@ def host_view(image, preprocessing):
 
 
 def kernels(rng):
-    """Each kernel on noise of many sizes, to many sizes."""
+    """Yields the differences of each kernel on noise of many sizes, resized to many sizes."""
     import tensorflow as tf
 
     from resnet_jax.data.resize import RESIZES as HOST
@@ -60,7 +60,7 @@ def kernels(rng):
 
 
 def views(rng):
-    """Each crop on noise of many sizes, with the kernels whose pixels are all equal."""
+    """Yields the differences of each crop on noise of many sizes, with two kernels whose pixels must be equal."""
     import tensorflow as tf
 
     from resnet_jax.data.eval_preprocessing import EvalPreprocessing
@@ -81,7 +81,7 @@ def views(rng):
 
 
 def decoded():
-    """Decoded files of several kinds."""
+    """Yields the differences of decoded JPEG files of several kinds."""
     from resnet_jax.data.decode import decode
     from resnet_jax.programs.export import tensorflow_images
     from tests.data.encoded import encode, photo
@@ -102,7 +102,7 @@ def decoded():
 
 
 def pixels(directory):
-    """Writes pixels.json: share and size of the differences by kind and case."""
+    """Writes pixels.json: fraction and size of the differences by kind and case."""
     rng = np.random.default_rng(1)
     found = {"kernels": dict(kernels(rng)), "views": dict(views(rng)), "decoded": dict(decoded())}
     (directory / "pixels.json").write_text(json.dumps(found))
@@ -125,14 +125,17 @@ def write(directory):
     files = [encode(photo(20 + 3 * index, 90 - index, seed=index), "JPEG") for index in range(42)]
     images = np.stack([host_view(decode(file), preprocessing) for file in files])
     logits = model.apply(variables, images.astype(np.float32) / 64 - 2, train=False)
-    mean, deviation = logits.mean(0), logits.std(0)  # of a new network they tell one class for all images
+    mean, deviation = (
+        logits.mean(0),
+        logits.std(0),
+    )  # without this an untrained network predicts one class for all images
 
     def predict(variables, images):
         logits = (model.apply(variables, images.astype(np.float32) / 64 - 2, train=False) - mean) / deviation
         return {"probabilities": jax.nn.softmax(logits), "classes": logits.argmax(-1)}
 
     write_saved_model(directory / "saved_model", predict, variables, preprocessing=preprocessing)
-    again = run_saved_model(directory / "saved_model", images=images[:1])["classes"]  # both in one process
+    again = run_saved_model(directory / "saved_model", images=images[:1])["classes"]  # in the process that wrote it
     outputs = jax.jit(predict)(variables, images)
     assert again.dtype == np.int64 and again[0] == outputs["classes"][0]
     count = sum(leaf.nbytes for leaf in jax.tree.leaves(variables))

@@ -20,7 +20,7 @@ def made(directory, which=("jax",), changes=None, **options):
     return export(*untrained(changes, devices=jax.devices()[:1], **options), NAMES, directory, which)
 
 
-def test_what_is_in_the_directory(tmp_path):
+def test_the_content_of_the_directory(tmp_path):
     directory = tmp_path / "in" / "export"
     assert made(directory, ("jax", "safetensors")) == 0
     assert {path.name for path in directory.iterdir()} == {"model.jax", "model.safetensors", METADATA}
@@ -35,7 +35,7 @@ def test_what_is_in_the_directory(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_other_types(tmp_path, dtype):
+def test_other_activation_dtypes(tmp_path, dtype):
     assert made(tmp_path / "export", dtype=dtype) == 0
     assert json.loads((tmp_path / "export" / METADATA).read_text())["dtype"] == dtype
 
@@ -53,11 +53,11 @@ def failing(path, model, sample):
 @pytest.mark.parametrize(
     ("run", "error", "message"),
     [
-        (wrong, UsageError, "the export .jax, images. is not what this program computes"),
+        (wrong, UsageError, "the export .jax, images. does not compute what this program computes"),
         (failing, KeyboardInterrupt, "^interrupted$"),
     ],
 )
-def test_what_does_not_agree_leaves_nothing(tmp_path, monkeypatch, run, error, message):
+def test_an_export_that_differs_or_fails_leaves_nothing(tmp_path, monkeypatch, run, error, message):
     spoiled = dataclasses.replace(formats.FORMATS["jax"], run=run)
     monkeypatch.setitem(formats.FORMATS, "jax", spoiled)
     with pytest.raises(error, match=message):
@@ -65,7 +65,7 @@ def test_what_does_not_agree_leaves_nothing(tmp_path, monkeypatch, run, error, m
     assert list(tmp_path.iterdir()) == []
 
 
-def test_weights_that_change_on_the_way_leave_nothing(tmp_path, monkeypatch):
+def test_changed_weights_leave_nothing(tmp_path, monkeypatch):
     real = formats.read_weights
 
     def flipped(path):
@@ -76,7 +76,7 @@ def test_weights_that_change_on_the_way_leave_nothing(tmp_path, monkeypatch):
         return stored
 
     monkeypatch.setattr(formats, "read_weights", flipped)
-    with pytest.raises(UsageError, match=r"does not hold the weights: params/stem_conv/kernel is another"):
+    with pytest.raises(UsageError, match=r"does not contain the weights: params/stem_conv/kernel differs"):
         made(tmp_path / "export", ("safetensors",))
     assert list(tmp_path.iterdir()) == []
 
@@ -88,20 +88,20 @@ def test_a_network_without_names_in_torchvision_is_an_error_and_leaves_nothing(t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
+def test_an_unwritable_directory_is_one_line(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match=r"file/export cannot be written \(.*\): make room, or name another"):
+    with pytest.raises(UsageError, match=r"file/export cannot be written \(.*\): make room, or set config.export.dir"):
         made(tmp_path / "file" / "export")
 
 
-def test_those_who_serve_may_read_the_files(tmp_path):
+def test_other_users_may_read_the_files(tmp_path):
     made(tmp_path / "export", ("jax", "safetensors"))
     mask = os.umask(0)
     os.umask(mask)
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "export").iterdir()} == {0o666 & ~mask}
 
 
-def test_what_a_network_cannot_have_is_said_before_anything_is_computed(tmp_path, monkeypatch):
+def test_unsupported_formats_are_reported_before_anything_is_computed(tmp_path, monkeypatch):
     monkeypatch.setattr(jax, "jit", lambda *args, **options: pytest.fail("compiles"))
     with pytest.raises(UsageError, match="v2 has no names in torchvision"):
         made(tmp_path / "export", ("jax", "safetensors"), {"model.version": "v2", "model.zero_init_last_bn": False})
@@ -110,15 +110,17 @@ def test_what_a_network_cannot_have_is_said_before_anything_is_computed(tmp_path
         made(tmp_path / "export", ("jax", "saved_model"))
 
 
-def test_requests_that_are_none(tmp_path):
+def test_invalid_formats_and_existing_directories_are_errors(tmp_path):
     for which in ((), ("onnx",), ("jax", "onnx")):
-        with pytest.raises(UsageError, match=r"config.export.formats .* are to be of jax, saved_model, safetensors"):
+        with pytest.raises(
+            UsageError, match=r"config.export.formats .* must name some of jax, saved_model, safetensors"
+        ):
             check_request(tmp_path / "new", which)
-    with pytest.raises(UsageError, match="is there already: name another with config.export.dir, or remove it"):
+    with pytest.raises(UsageError, match="already exists: set config.export.dir to another directory, or remove it"):
         check_request(tmp_path, ("jax",))
 
 
-def test_what_a_killed_export_left_goes(tmp_path):
+def test_the_remains_of_a_killed_export_are_removed(tmp_path):
     (tmp_path / "export.part" / "saved_model").mkdir(parents=True)
     (tmp_path / "export.part" / "model.json").touch()
     assert made(tmp_path / "export") == 0
@@ -126,7 +128,7 @@ def test_what_a_killed_export_left_goes(tmp_path):
     assert {path.name for path in (tmp_path / "export").iterdir()} == {"model.jax", METADATA}
 
 
-def test_a_second_export_into_one_place_is_refused_before_it_computes(tmp_path, monkeypatch):
+def test_a_second_export_to_the_same_directory_is_refused_before_it_computes(tmp_path, monkeypatch):
     directory = tmp_path / "export"
     with own_directory(tmp_path / "export.part", what="it", cure="wait") as _:
         monkeypatch.setattr(jax, "jit", lambda *args, **options: pytest.fail("compiles"))
@@ -134,5 +136,5 @@ def test_a_second_export_into_one_place_is_refused_before_it_computes(tmp_path, 
             made(directory)
         assert (tmp_path / "export.part").is_dir()
         (tmp_path / "export.part").rename(directory)
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="already exists"):
         made(directory)

@@ -1,4 +1,4 @@
-"""The pixels that TensorFlow makes in an export against those of the host."""
+"""The pixels of an export in TensorFlow equal those of the data path."""
 
 import json
 import subprocess
@@ -27,7 +27,7 @@ def test_kernels_are_equal(found, name):
 @pytest.mark.parametrize("name", ["bicubic", "bilinear_tf1"])
 def test_kernels_in_float32_are_equal_but_for_rounding(found, name):
     cases = {key: value for key, value in found["kernels"].items() if key.split()[0] == name}
-    # In rows or columns of one pixel many values end in exactly .5, and the last bit of a sum decides.
+    # Images one pixel wide or high give many values that end in exactly .5: there the last bit of a sum decides.
     usual = {key: value for key, value in cases.items() if not {"1x1", "1x7", "9x1"} & set(key.split())}
     print(name, {key: value for key, value in cases.items() if value[1]})
     assert max(largest for _, largest in cases.values()) <= 1
