@@ -47,17 +47,17 @@ def _evaluation_notes(values: Values) -> dict[str, str]:
     if not is_evaluation(values):
         return {}
     if values["model_dir"] is not None:
-        where = "evaluates the newest checkpoint in --model_dir, r1's or one of this program; results: its evaluations/"
+        note = "evaluates the newest checkpoint in --model_dir, of r1 or this program; results go to its evaluations/"
         return {
-            "eval_only": where,
-            "train_epochs": where if not values["train_epochs"] else "",
+            "eval_only": note,
+            "train_epochs": note if not values["train_epochs"] else "",
             "pretrained_model_checkpoint_path": "ignored: the checkpoint in --model_dir is evaluated, as in r1",
         }
-    own = "without --model_dir, evaluates the newest checkpoint in runs/<name of the config>"
-    given = values["pretrained_model_checkpoint_path"] is not None
+    note = "without --model_dir, evaluates the newest checkpoint in runs/<name of the config>"
+    pretrained = values["pretrained_model_checkpoint_path"] is not None
     return {
-        "eval_only": "" if given else own,
-        "train_epochs": "" if given or values["train_epochs"] else own,
+        "eval_only": "" if pretrained else note,
+        "train_epochs": "" if pretrained or values["train_epochs"] else note,
         "pretrained_model_checkpoint_path": "evaluated with its last layer, which r1 would initialize at random",
     }
 

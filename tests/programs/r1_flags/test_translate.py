@@ -47,7 +47,7 @@ ROWS = [(name, None if short == "-" else short, value) for name, short, value in
 
 
 def together(*, short=False):
-    """All flags on one command line, the last in r1's other ways of writing."""
+    """Returns a command line with all flags, alternately with one dash and two, with long or short names."""
     words = []
     for number, (name, abbreviation, value) in enumerate(ROWS):
         written = abbreviation if short and abbreviation else name
@@ -57,14 +57,14 @@ def together(*, short=False):
 
 
 def keys(*words):
-    """The overrides of a command line by key, and its other words after 'main.py'."""
+    """Returns the overrides of the translated command by key, and its other words after 'main.py'."""
     command = translate(words).command
     assert command[:2] == ["python", "main.py"]
     pairs = [word.removeprefix("--config.").split("=", 1) for word in command if word.startswith("--config.")]
     return dict(pairs), [word for word in command[2:] if not word.startswith("--config.")]
 
 
-def test_the_table_is_r1s():
+def test_the_table_has_all_flags_of_r1():
     assert len(ROWS) == 51
     assert {(flag.name, flag.short) for flag in FLAGS} == {row[:2] for row in ROWS}
 
@@ -87,7 +87,7 @@ def test_all_flags_together():
     assert len(keys(*together())[0]) > 20
 
 
-def test_the_last_of_a_repeated_flag_counts():
+def test_a_repeated_flag_has_its_last_value():
     assert parse(["-bs", "1", "--batch_size=2", "--clean", "--noclean"]) == {"batch_size": 2, "clean": False}
 
 
@@ -165,7 +165,7 @@ def test_whole_command_lines(line, command):
     assert shlex.join(translate(shlex.split(line)).command) == command
 
 
-def test_fine_tuning_has_a_rate_of_its_own_on_imagenet_alone():
+def test_fine_tuning_sets_the_learning_rate_only_on_imagenet():
     trainable = {"train.trainable": "head", "train.freeze_statistics": "False"}
     rate = {"schedule.base_lr": "0.1", "schedule.warmup_epochs": "0.0"}
     for words, wanted in (
@@ -178,12 +178,12 @@ def test_fine_tuning_has_a_rate_of_its_own_on_imagenet_alone():
     assert keys("--enable_lars", "--fine_tune")[0] == lars | trainable
 
 
-def test_r1s_defaults_count_where_they_are_not_those_of_the_recipe():
-    # `imagenet_main.py` has batches of 32 unless told, and takes batch norm statistics on one GPU.
+def test_defaults_of_r1_that_differ_from_the_recipe_become_overrides():
+    # By default `imagenet_main.py` uses batches of 32 and one GPU, whose batch norm statistics cover the whole batch.
     assert keys()[0] == {"data.data_dir": "/tmp", "data.batch_size": "32"}
     assert keys("-bs", "256")[0] == {"data.data_dir": "/tmp", "model.bn_group_size": "256"}
-    told = translate([]).notes
-    assert told == {
+    found = translate([]).notes
+    assert found == {
         "data_dir": "not given: r1's default is /tmp",
         "batch_size": "not given: r1's default is 32",
     }
@@ -194,11 +194,11 @@ def test_r1s_defaults_count_where_they_are_not_those_of_the_recipe():
     ("batch_size", "peak", "warmup_epochs"),
     [(8191, 5, 5), (8192, 10, 5), (16383, 10, 5), (16384, 25, 5), (32767, 25, 5), (32768, 32, 14)],
 )
-def test_the_rates_of_lars_are_r1s(batch_size, peak, warmup_epochs):
+def test_the_learning_rates_of_lars_equal_r1s(batch_size, peak, warmup_epochs):
     found = {"schedule.warmup_epochs": "5.0"} | keys(f"--batch_size={batch_size}", "--enable_lars")[0]
     assert float(found["schedule.base_lr"]) == peak
     assert float(found["schedule.warmup_epochs"]) == warmup_epochs
-    assert found["schedule.base_batch_size"] == str(batch_size)  # so that the peak is the rate itself
+    assert found["schedule.base_batch_size"] == str(batch_size)  # so that base_lr is the peak
     assert float(found["schedule.end"]) * peak == pytest.approx(1e-4)
     assert float(found["optimizer.weight_decay"]) == 2e-4
 
@@ -215,24 +215,24 @@ LINES = [
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_every_override_is_a_key_with_a_value_of_its_type(line):
+def test_every_override_is_a_key_with_a_valid_value(line):
     command = translate(shlex.split(line)).command
     recipe = importlib.import_module(f"resnet_jax.configs.{Path(command[2]).stem}")
     settings = applied(recipe.get_config(), command[3:])
-    got, there = flatten(settings.to_dict()), flatten(recipe.get_config().to_dict())
+    got, recipe_values = flatten(settings.to_dict()), flatten(recipe.get_config().to_dict())
     overrides = keys(*shlex.split(line))[0]
-    assert {key for key in got if got[key] != there[key]} == set(overrides)
+    assert {key for key in got if got[key] != recipe_values[key]} == set(overrides)
     assert all(str(got[key]) == value for key, value in overrides.items())
     check_bounds(default.KEYS, got)
 
 
 def applied(settings, words):
-    """A config with the overrides of a command line, as main.py reads it."""
+    """Applies the overrides of a command line to a config as main.py does."""
     argv, values = ["main.py", *words], flags.FlagValues()
     parsed = config_flags.DEFINE_config_dict("config", settings, flag_values=values, sys_argv=argv)
     for name in ("workdir", "mode", "coordinator", "num_processes", "process_id"):
         flags.DEFINE_string(name, None, "", flag_values=values)
-    values(argv)  # fails on a key that is not there, and on a value of another type
+    values(argv)  # fails on an unknown key and on a value of another type
     return parsed.value
 
 
@@ -289,24 +289,24 @@ def test_translations_build(line, part, words):
         ("--model=mnist", "--model=mnist is not one of imagenet, cifar10"),
     ],
 )
-def test_what_r1_refuses_is_refused(line, message):
+def test_invalid_command_lines_are_errors(line, message):
     with pytest.raises(UsageError, match=re.escape(message)) as error:
         translate(shlex.split(line))
     assert "\n" not in str(error.value)
 
 
-def test_what_means_nothing_here_or_something_else_is_explained(capsys):
+def test_every_flag_that_is_ignored_or_differs_has_a_note(capsys):
     main(together())
     lines = capsys.readouterr().out.splitlines()
-    told = dict(re.fullmatch(r"# --(\w+): (.+)", line).groups() for line in lines if line.startswith("#"))
-    same_here = {"data_dir", "model_dir", "train_epochs", "epochs_between_evals", "stop_threshold", "batch_size"}
-    same_here |= {"dtype", "loss_scale", "resnet_size", "resnet_version", "fine_tune", "weight_decay", "task_index"}
-    assert set(told) == {row[0] for row in ROWS} - same_here | {"stop_threshold"}  # with --use_train_and_evaluate
+    noted = dict(re.fullmatch(r"# --(\w+): (.+)", line).groups() for line in lines if line.startswith("#"))
+    same = {"data_dir", "model_dir", "train_epochs", "epochs_between_evals", "stop_threshold", "batch_size"}
+    same |= {"dtype", "loss_scale", "resnet_size", "resnet_version", "fine_tune", "weight_decay", "task_index"}
+    assert set(noted) == {row[0] for row in ROWS} - same | {"stop_threshold"}  # with --use_train_and_evaluate
     assert subprocess.run(["sh", "-n"], input="\n".join(lines), text=True, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("words", [["--model=cifar10", "-dd", "my data"], ["--enable_lars", "-bs", "1024"]])
-def test_a_shell_reads_the_printed_command_as_it_is(words, capsys):
+def test_a_shell_parses_the_printed_command_into_the_same_words(words, capsys):
     main(words)
     printed = capsys.readouterr().out
     program = 'python() { printf "%s\\n" "$@"; }\n' + printed
@@ -345,7 +345,7 @@ def test_a_switch_that_is_off_needs_no_note():
     assert translate(words) == translate([])
 
 
-def test_it_loads_neither_jax_nor_tensorflow_and_a_mistake_is_one_line():
+def test_it_loads_neither_jax_nor_tensorflow_and_an_error_is_one_line():
     program = (
         "import sys; from resnet_jax.programs.r1_flags.translate import main;"
         "main(['--batch_size=64']); sys.stdout.flush();"
@@ -366,7 +366,7 @@ def test_outside_of_a_checkout_the_command_names_the_recipe(tmp_path):
 
 
 def table(title):
-    """The rows of the tables below a title of the page, as lists of cells."""
+    """Returns the rows of the tables in a section of the page as lists of cells."""
     section = re.split(r"\n## ", PAGE.read_text())
     (body,) = [text for text in section if text.startswith(title + "\n")]
     rows = [line.strip("|").split("|") for line in body.splitlines() if line.startswith("|")]
@@ -395,7 +395,7 @@ def test_the_page_has_a_row_for_each_hook_and_file():
     assert set(files.split()) <= {name for row in table("Files") for name in re.findall(r"`([\w/]+\.py)`", row[0])}
 
 
-def test_the_page_names_no_key_that_is_not_there():
+def test_every_config_key_on_the_page_exists():
     known = set(flatten(default.get_config().to_dict()))
     beginnings = "|".join(default.get_config())
     named = set(re.findall(rf"`(?:--config\.)?((?:{beginnings})\.[a-z_.]+)", PAGE.read_text()))
