@@ -244,7 +244,8 @@ def test_an_archive_that_stops_being_readable_is_said_and_leaves_nothing(tars, d
 
 def test_a_full_disk_is_said_with_what_the_same_command_does_then(tmp_path):
     code = (
-        "import errno, sys; from absl import app; import resnet_jax.programs.prepare.prepare; from resnet_jax.programs import main\n"
+        "import errno, sys; from absl import app; import resnet_jax.programs.prepare.prepare\n"
+        "from resnet_jax.programs import main\n"
         "def prepare(**options): raise OSError(errno.ENOSPC, 'full')\n"
         "resnet_jax.programs.prepare.prepare.prepare = prepare\n"
         "app.run(main.main, [*sys.argv, '--config=configs/resnet50.py', '--mode=prepare'], main.command_line.parse)"

@@ -1,4 +1,4 @@
-"""Random access to ArrayRecord files."""
+"""Random access to ArrayRecord shards."""
 
 from collections.abc import Sequence
 
@@ -8,16 +8,16 @@ from resnet_jax.data.records.open_files import OpenFiles
 from resnet_jax.data.records.scan import scan
 from resnet_jax.errors import UsageError
 
-# What the library's documentation says of random access: nothing is read ahead, and no threads but the caller's.
+# Recommended by the library for random access: no read-ahead, no threads of its own.
 _OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
-_BUFFER_SIZE = 32_768  # bytes a file; its default is 1 MiB
+_BUFFER_SIZE = 32_768  # bytes per shard, instead of 1 MiB
 
 
 class ArrayRecordFiles:
-    """Reads the records of some files; the library verifies each by its hash."""
+    """Reads records of shards, see `RecordFiles`; the library verifies the hash of each."""
 
     def __init__(self, counts: dict[str, int]):
-        """Takes the number of records of each file by its path."""
+        """Takes the number of records in each shard, by path."""
         self._counts = counts
         self._readers = OpenFiles(_open, _close)
 
@@ -25,20 +25,20 @@ class ArrayRecordFiles:
         """See `RecordFiles`."""
         return self._counts[path]
 
-    def read(self, path: str, position: int) -> bytes:
+    def read(self, path: str, number: int) -> bytes:
         """See `RecordFiles`."""
         with self._readers.opened(path) as reader:
             try:
-                return reader.read([position])[0]
-            except RuntimeError as error:  # whatever is wrong
+                return reader.read([number])[0]
+            except RuntimeError as error:  # the library raises it for all errors
                 raise ValueError(str(error)) from None
 
 
 def open_array_records(paths: Sequence[str]) -> ArrayRecordFiles:
-    """Opens files, after a look at the end of each, where its number of records stands.
+    """Opens shards; reads the number of records from the footer of each.
 
     Raises:
-      UsageError: a file is truncated or damaged, as far as its end tells.
+      UsageError: a footer is missing or damaged, for example because the file is truncated.
     """
     return ArrayRecordFiles(dict(zip(paths, scan(_count, paths, title="files"), strict=True)))
 
@@ -56,8 +56,8 @@ def _count(path: str) -> int:
 
 def _open(path: str) -> array_record_module.ArrayRecordReader:
     reader = array_record_module.ArrayRecordReader(path, options=_OPTIONS, file_reader_buffer_size=_BUFFER_SIZE)
-    if not reader.ok():  # it raises nothing, and would have no records
-        raise OSError(f"{path} is missing, truncated, or no ArrayRecord file")
+    if not reader.ok():  # the constructor raises nothing; the reader would seem to have no records
+        raise OSError(f"{path} is missing, truncated, or not an ArrayRecord file")
     return reader
 
 

@@ -1,4 +1,4 @@
-"""Many files open at once, as many as the system lets one process have."""
+"""Keeps files open between reads, as many as the limit on file descriptors allows."""
 
 import contextlib
 import os
@@ -7,20 +7,20 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
-_ENOUGH = 65_536  # descriptors; beyond, programs that try every number one after the other get slow
-_KEEP_BELOW = 3 / 4  # of the descriptors; the others are for checkpoints, logs, the device
+_MAX_DESCRIPTORS = 65_536  # some programs loop over all possible descriptors and are slow with a higher limit
+_MAX_FRACTION = 3 / 4  # of the descriptors; the rest is for checkpoints, logs and devices
 
 T = TypeVar("T")
 
 
 class OpenFiles(Generic[T]):
-    """Files that are opened at their first use and stay open while there are descriptors to spare.
+    """Opens files at their first use and keeps them open while there are free file descriptors.
 
-    Safe in threads. A copy in another process, forked ones aside, starts with nothing open.
+    Thread-safe. Pickling keeps only the functions, so that a worker process opens the files itself.
     """
 
     def __init__(self, open_file: Callable[[str], T], close: Callable[[T], None]):
-        """Takes functions of a module, so that they can be pickled."""
+        """Takes two module-level functions, which can be pickled: one opens a path, the other closes the result."""
         self._open_file, self._close = open_file, close
         self._kept: dict[str, T] = {}
         weakref.finalize(self, _close_all, self._kept, close)
@@ -30,10 +30,10 @@ class OpenFiles(Generic[T]):
 
     @contextlib.contextmanager
     def opened(self, path: str) -> Iterator[T]:
-        """Lends the open file at `path`; not to be used outside.
+        """Yields the open file at `path`, for use inside the context only.
 
         Raises:
-          OSError: it cannot be opened.
+          OSError: the file cannot be opened.
         """
         kept = self._kept.get(path)
         if kept is not None:
@@ -44,25 +44,27 @@ class OpenFiles(Generic[T]):
         try:
             yield file if _scarce() else self._kept.setdefault(path, file)
         finally:
-            if self._kept.get(path) is not file:  # scarce, or another thread was first
+            if self._kept.get(path) is not file:  # descriptors are scarce, or another thread keeps its own
                 self._close(file)
 
 
 def raise_limit() -> None:
-    """Lets this process, and those that it starts, open more files than the usual 1,024, if the system allows it."""
+    """Raises the soft limit on open files, usually 1,024, of this process and its future children, if permitted."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _ENOUGH if hard == resource.RLIM_INFINITY else min(hard, _ENOUGH)
+    wanted = _MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MAX_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(OSError, ValueError):  # macOS says 'unlimited' and means less: as good as it gets
+        with contextlib.suppress(
+            OSError, ValueError
+        ):  # macOS reports 'unlimited' and rejects high limits: keep the old one
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _scarce() -> bool:
-    """Whether most of the descriptors are in use: a new one has the lowest number that is free."""
+    """Returns whether most file descriptors are in use. A new descriptor always has the lowest free number."""
     number = os.open(os.devnull, os.O_RDONLY)
     os.close(number)
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return limit != resource.RLIM_INFINITY and number >= _KEEP_BELOW * limit
+    return limit != resource.RLIM_INFINITY and number >= _MAX_FRACTION * limit
 
 
 def _close_all(kept: dict[str, T], close: Callable[[T], None]) -> None:

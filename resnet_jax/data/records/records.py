@@ -1,41 +1,49 @@
-"""A data set in many record files: which record of which file an index means."""
+"""The records of many shards as one sequence with random access."""
 
 import bisect
 import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-_SAMPLED = 2  # records of a sample, besides the first and the last
+from resnet_jax.data.records.scan import scan
+
+_RANDOM_SAMPLES = 2  # records of a sample, besides the first and the last of a shard
 
 
 class RecordFiles(Protocol):
-    """Random access to the records of some files, safe in threads and picklable."""
+    """Random access to the records of shards; safe in threads and picklable."""
 
     def count(self, path: str) -> int:
-        """How many records a file has."""
+        """Returns the number of records in a shard."""
         ...
 
-    def read(self, path: str, position: int) -> bytes:
-        """The data of a record; raises OSError or ValueError if it is damaged."""
+    def read(self, path: str, number: int) -> bytes:
+        """Returns the data of record `number` of a shard, counted from 0.
+
+        Raises:
+          OSError: the shard cannot be read.
+          ValueError: the record is damaged.
+        """
         ...
 
 
-class Part(NamedTuple):
-    """Some records of a file, one after the other."""
+class ShardRange(NamedTuple):
+    """Successive records of one shard; a split or slice of a data set consists of several of these."""
 
     path: str
-    skip: int  # records in front of them
-    take: int  # how many
+    skip: int  # number of records before the range
+    take: int  # number of records in the range
 
 
 class Records:
-    """The records of some parts of files, as one sequence."""
+    """A sequence of encoded records, the concatenation of ranges of shards."""
 
-    def __init__(self, files: RecordFiles, parts: Sequence[Part]):
-        self._files, self._parts = files, list(parts)
-        self._ends = list(itertools.accumulate(part.take for part in parts))
+    def __init__(self, files: RecordFiles, ranges: Sequence[ShardRange]):
+        """Concatenates `ranges`, which `files` reads."""
+        self._files, self._ranges = files, list(ranges)
+        self._ends = list(itertools.accumulate(shard_range.take for shard_range in ranges))
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -44,30 +52,40 @@ class Records:
         return self._files.read(*self.locate(index))
 
     def locate(self, index: int) -> tuple[str, int]:
-        """The file that holds a record, and the number of the record in it."""
+        """Returns the path of the shard that holds a record, and the number of the record in it."""
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
-        part = bisect.bisect_right(self._ends, index)
-        path, skip, take = self._parts[part]
-        return path, skip + take - (self._ends[part] - index)
+        number = bisect.bisect_right(self._ends, index)
+        path, skip, take = self._ranges[number]
+        return path, skip + take - (self._ends[number] - index)
 
     def where(self, index: int) -> str:
-        """A record for messages: 'PATH record 7', counted from 0."""
-        path, position = self.locate(index)
-        return f"{path} record {position}"
+        """Returns the location of a record for messages, for example 'PATH record 7', counted from 0."""
+        path, number = self.locate(index)
+        return f"{path} record {number}"
 
     def samples(self) -> list[list[int]]:
-        """Of each part, some records: those that `sample` chooses, as indices."""
-        starts = [end - part.take for part, end in zip(self._parts, self._ends, strict=True)]
+        """Returns, for each range, the indices of a few of its records, see `sample`."""
+        starts = [end - shard_range.take for shard_range, end in zip(self._ranges, self._ends, strict=True)]
         return [
-            [start + position for position in sample(part.path, part.take)]
-            for part, start in zip(self._parts, starts, strict=True)
+            [start + offset for offset in sample(shard_range.path, shard_range.take)]
+            for shard_range, start in zip(self._ranges, starts, strict=True)
         ]
 
 
 def sample(path: str, count: int) -> list[int]:
-    """The first, the last and a few more records of a file of `count`: enough to find a file that is not right."""
+    """Chooses the first, the last and two random of `count` records; a function of the file name, sorted."""
     if not count:
         return []
-    draws = random.Random(Path(path).name)
-    return sorted({0, count - 1, *(int(draws.random() * count) for _ in range(_SAMPLED))})
+    rng = random.Random(Path(path).name)
+    return sorted({0, count - 1, *(int(rng.random() * count) for _ in range(_RANDOM_SAMPLES))})
+
+
+def check_samples(records: Records, check: Callable[[int], None]) -> None:
+    """Calls `check` with the indices of a sample of each shard, in threads; raises the first error."""
+
+    def check_shard(indices: Sequence[int]) -> None:
+        for index in indices:
+            check(index)
+
+    scan(check_shard, records.samples(), title="labels")

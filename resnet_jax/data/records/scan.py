@@ -1,4 +1,4 @@
-"""A look at many files at once before training starts, with a progress bar."""
+"""Inspects many files at once before training starts, with a progress bar."""
 
 import concurrent.futures
 from collections.abc import Callable, Sequence
@@ -6,19 +6,19 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-_THREADS = 16  # most of the time they wait for a disk or a network
+_THREADS = 16  # more than cores: the threads mostly wait for a disk or a network
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 def scan(function: Callable[[T], R], items: Sequence[T], *, title: str) -> list[R]:
-    """Returns the function of each item, in order; the first error ends it.
+    """Applies a function to all items in threads and returns the results in order; raises the first error.
 
     Args:
-      function: is called in threads.
-      items: one a file.
-      title: in front of the bar, which is shown on a terminal only, and only of what takes more than a second.
+      function: inspects one file.
+      items: one per file.
+      title: label of the progress bar, which appears on a terminal if the scan takes more than a second.
     """
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
         results = pool.map(function, items)
@@ -31,6 +31,6 @@ def scan(function: Callable[[T], R], items: Sequence[T], *, title: str) -> list[
                 dynamic_ncols=True,
                 leave=False,
                 delay=1,
-                disable=None,  # where stderr is no terminal
+                disable=None,  # shows no bar if stderr is not a terminal
             )
         )

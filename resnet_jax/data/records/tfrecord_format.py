@@ -1,7 +1,7 @@
 """The format of TFRecord files (TensorFlow's `record_writer.h`), without TensorFlow.
 
-A record is the length of its data (uint64), the checksum of these 8 bytes (uint32), the data, and their checksum
-(uint32), all little-endian; a checksum is a masked CRC-32C.
+A record consists of the length of its data (uint64), the checksum of these 8 bytes (uint32), the data, and the checksum
+of the data (uint32), all little-endian. Checksums are masked CRC-32C.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ _HEADER, _FOOTER = struct.Struct("<QI"), struct.Struct("<I")
 
 @contextlib.contextmanager
 def opened(path: str) -> Iterator[int]:
-    """A file descriptor for reading here and there."""
+    """Yields a file descriptor for random access."""
     descriptor = open_at_random(path)
     try:
         yield descriptor
@@ -28,7 +28,7 @@ def opened(path: str) -> Iterator[int]:
 
 
 def open_at_random(path: str) -> int:
-    """Opens a file for reading here and there: the system reads no further than asked."""
+    """Returns a file descriptor for random access, with the read-ahead of the system disabled."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     if hasattr(os, "posix_fadvise"):  # Linux
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
@@ -36,43 +36,43 @@ def open_at_random(path: str) -> int:
 
 
 def find_records(path: str, descriptor: int) -> np.ndarray:
-    """Walks from header to header; the data in between are not read.
+    """Finds all records of a file by reading the headers only.
 
     Returns:
-      [N + 1] int64: where each of the N records begins, and the size of the file.
+      [N + 1] int64, offsets in bytes of the N records, and the size of the file.
 
     Raises:
-      UsageError: the file ends within a record, or a length is damaged.
+      UsageError: the file ends inside a record, or a length does not match its checksum.
     """
     size, boundaries = os.fstat(descriptor).st_size, [0]
     while (start := boundaries[-1]) < size:
         header = os.pread(descriptor, _HEADER.size, start)
         record = f"record {len(boundaries) - 1}"
         if len(header) < _HEADER.size:
-            raise UsageError(f"{path} ends within the header of {record}, it is truncated: copy or prepare it again")
+            raise UsageError(f"{path} is truncated: it ends within the header of {record}. Copy or prepare it again")
         length, checksum = _HEADER.unpack(header)
         if _masked_crc(header[:8]) != checksum:
-            what = "is damaged" if start else "is damaged, compressed, or no TFRecord file"
+            what = "is damaged" if start else "is damaged, compressed, or not a TFRecord file"
             raise UsageError(f"{path} {what} (length of {record}, byte {start}): copy or prepare it again")
         boundaries.append(start + _HEADER.size + length + _FOOTER.size)
         if boundaries[-1] > size:
             missing = f"{boundaries[-1] - size:,} bytes are missing"
-            raise UsageError(f"{path} ends within {record} ({missing}), it is truncated: copy or prepare it again")
+            raise UsageError(f"{path} is truncated: it ends within {record} ({missing}). Copy or prepare it again")
     return np.array(boundaries, np.int64)
 
 
 def read_record(descriptor: int, start: int, stop: int) -> bytes:
-    """Returns the data of the record that begins at byte `start` and ends before byte `stop`.
+    """Returns the data of the record that occupies bytes start..stop-1 of a file.
 
     Raises:
-      ValueError: it is damaged, or another record stands there.
+      ValueError: the record is damaged, or the file has changed.
     """
     record = os.pread(descriptor, stop - start, start)
     data = record[_HEADER.size : -_FOOTER.size]
     if len(record) < stop - start or _HEADER.unpack_from(record)[0] != len(data):
-        raise ValueError("the file was changed, the record is no longer where it was")
+        raise ValueError("the file has changed since its records were found")
     if _masked_crc(data) != _FOOTER.unpack_from(record, len(record) - _FOOTER.size)[0]:
-        raise ValueError("the data do not match their checksum")
+        raise ValueError("its data do not match their checksum")
     return data
 
 

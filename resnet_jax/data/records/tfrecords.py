@@ -1,11 +1,13 @@
-"""Random access to TFRecord files, by an index of where their records begin that is made once and kept."""
+"""Random access to TFRecord shards by an index of record offsets, built once and cached in a file.
+
+TFRecord files store no such index, so the first use reads the headers of all records.
+"""
 
 import contextlib
 import logging
 import os
 import re
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,26 +20,27 @@ from resnet_jax.data.records.records import sample
 from resnet_jax.data.records.scan import scan
 from resnet_jax.data.records.tfrecord_format import find_records, open_at_random, opened, read_record
 from resnet_jax.errors import UsageError
+from resnet_jax.files import replacing
 
 logger = logging.getLogger(__name__)
 
-_VERSION = 1  # of the kept index
+_VERSION = 1  # format of the cached index
 
 
 class _Index(NamedTuple):
-    """What is kept in the file system, as arrays."""
+    """The cached index of F shards; the fields are the arrays of an npz file."""
 
-    names: np.ndarray  # [F] of the files, without directories
-    states: np.ndarray  # [F, 2] int64: size in bytes and time of the last change in ns
-    counts: np.ndarray  # [F] int64: records
-    boundaries: np.ndarray  # [sum(counts) + F] int64: of each file, where its records begin, and its size
+    names: np.ndarray  # [F] str, file names without directories
+    states: np.ndarray  # [F, 2] int64, size in bytes and modification time in ns
+    counts: np.ndarray  # [F] int64, number of records
+    boundaries: np.ndarray  # [sum(counts) + F] int64, for each shard the byte offsets of its records, then its size
 
 
 class TFRecordFiles:
-    """Reads the records of some files; each read is verified by its checksum."""
+    """Reads records of shards, see `RecordFiles`; verifies the checksum of each."""
 
     def __init__(self, paths: Sequence[str], counts: np.ndarray, boundaries: np.ndarray):
-        """Takes, of each file, its number of records, and where they begin and the last one ends."""
+        """Takes the number of records of each path, and the boundaries of all, see `_Index`."""
         firsts = np.cumsum(counts + 1) - (counts + 1)
         self._entries = dict(zip(paths, zip(firsts.tolist(), counts.tolist(), strict=True), strict=True))
         self._boundaries = boundaries
@@ -47,44 +50,47 @@ class TFRecordFiles:
         """See `RecordFiles`."""
         return self._entries[path][1]
 
-    def read(self, path: str, position: int) -> bytes:
+    def read(self, path: str, number: int) -> bytes:
         """See `RecordFiles`."""
-        entry = self._entries[path][0] + position
+        entry = self._entries[path][0] + number
         start, stop = self._boundaries[entry : entry + 2].tolist()
         with self._descriptors.opened(path) as descriptor:
             return read_record(descriptor, start, stop)
 
 
 def open_tfrecords(paths: Sequence[str], *, cache_dir: Path | None) -> TFRecordFiles:
-    """Opens files by the index that is kept beside them or in `cache_dir`; makes it if it is not there or outdated.
+    """Opens shards by the index cached beside them or in `cache_dir`; builds it if it is missing or outdated.
+
+    Building verifies the lengths of all records and the data of a few of each shard.
 
     Args:
-      paths: of the files, each once.
-      cache_dir: where the index is kept if it cannot be beside the files; None: it is made each time.
+      paths: the distinct paths of the shards.
+      cache_dir: directory for the index if the directory of the shards is read-only; None: do not cache it there.
 
     Raises:
-      UsageError: a file cannot be read, or it is truncated or damaged, as far as the lengths of all records and the
-        data of some tell.
+      UsageError: a shard cannot be read, is truncated or damaged.
     """
     names = np.array([Path(path).name for path in paths])
     states = np.array(scan(_state, paths, title="sizes"), np.int64).reshape(-1, 2)
-    places = [Path(paths[0]).parent, *([] if cache_dir is None else [cache_dir])]
-    files = [place / _file_name(names) for place in places]
-    found = (index for file in files if (index := _load(file, names, states)) is not None)
-    index = next(found, None)
+    directories = [Path(paths[0]).parent, *([] if cache_dir is None else [cache_dir])]
+    files = [directory / _cache_name(names) for directory in directories]
+    loaded = (index for file in files if (index := _load(file, names, states)) is not None)
+    index = next(loaded, None)
     if index is None:
-        index = _make(paths, names, states)
-        kept = next((file for file in files if _keep(index, file)), None)
-        logger.info("%s", f"the index is kept as {kept}" if kept else "the index cannot be kept: no place to write")
+        index = _build(paths, names, states)
+        saved = next((file for file in files if _save(index, file)), None)
+        logger.info(
+            "%s", f"the index is kept as {saved}" if saved else "the index cannot be kept: no writable directory"
+        )
     return TFRecordFiles(paths, index.counts, index.boundaries)
 
 
-def _make(paths: Sequence[str], names: np.ndarray, states: np.ndarray) -> _Index:
+def _build(paths: Sequence[str], names: np.ndarray, states: np.ndarray) -> _Index:
     start = time.monotonic()
-    logger.info("looking for the records in %d files, %s for one", len(paths), paths[0])
+    logger.info("indexing the records of %d files, for example %s", len(paths), paths[0])
     boundaries = scan(_find_and_verify, paths, title="records")
-    counts = np.array([len(of_file) - 1 for of_file in boundaries], np.int64)
-    logger.info("%d records found in %.1f s", counts.sum(), time.monotonic() - start)
+    counts = np.array([len(one) - 1 for one in boundaries], np.int64)
+    logger.info("indexed %d records in %.1f s", counts.sum(), time.monotonic() - start)
     return _Index(names, states, counts, np.concatenate(boundaries))
 
 
@@ -96,22 +102,26 @@ def _find_and_verify(path: str) -> np.ndarray:
 
 
 def _verify(path: str, descriptor: int, boundaries: np.ndarray) -> None:
-    for position in sample(path, len(boundaries) - 1):
+    for number in sample(path, len(boundaries) - 1):
         try:
-            read_record(descriptor, *boundaries[position : position + 2].tolist())
+            read_record(descriptor, *boundaries[number : number + 2].tolist())
         except ValueError as error:
-            raise UsageError(f"{path} record {position} is damaged ({error}): copy or prepare it again") from None
+            raise UsageError(f"{path} record {number} is damaged ({error}): copy or prepare it again") from None
 
 
 def _state(path: str) -> tuple[int, int]:
-    with _opened(path) as descriptor:  # a file that may not be read has a state, too
+    with _opened(path) as descriptor:  # unlike os.stat, fails for files without read permission
         status = os.fstat(descriptor)
         return status.st_size, status.st_mtime_ns
 
 
 @contextlib.contextmanager
 def _opened(path: str) -> Iterator[int]:
-    """A file descriptor. Raises UsageError if the file cannot be opened, or an operation on it fails."""
+    """Yields a file descriptor for random access.
+
+    Raises:
+      UsageError: the file cannot be opened, or an operation on it in the context fails.
+    """
     try:
         with opened(path) as descriptor:
             yield descriptor
@@ -119,40 +129,36 @@ def _opened(path: str) -> Iterator[int]:
         if isinstance(error, FileNotFoundError) and Path(path).is_symlink():
             target = Path(path).readlink()
             raise UsageError(
-                f"{path} is a link to {target}, which is not there: copy the file or mend the link"
+                f"{path} is a link to {target}, which does not exist: copy the file or correct the link"
             ) from None
-        cure = "is it there, may you read it, is the disk all right?"
+        cure = "check that it exists, its permissions and the disk"
         raise UsageError(f"{path} cannot be read ({error.strerror}): {cure}") from None
 
 
-def _file_name(names: np.ndarray) -> str:
-    """Other files have another index: the slices of a split may not drive out each other's."""
+def _cache_name(names: np.ndarray) -> str:
+    """Returns a file name that depends on all shards, so that slices of a split have separate indices."""
     prefix = re.sub(r"-\d+-of-\d+.*", "", str(names[0]))
     return f".{prefix}.{google_crc32c.value(' '.join(names).encode()):08x}.record_index.npz"
 
 
 def _load(file: Path, names: np.ndarray, states: np.ndarray) -> _Index | None:
-    """The index in `file`; None if there is none, or a damaged one, or one of other files than are there now."""
+    """Loads a cached index; None if it is missing or damaged, or if the shards have changed since."""
     try:
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             if arrays["version"] != _VERSION:
                 return None
             index = _Index(*(arrays[field] for field in _Index._fields))
-    except Exception:  # a damaged archive raises whatever it likes
+    except Exception:  # numpy raises many types for a damaged archive
         return None
     return index if np.array_equal(index.names, names) and np.array_equal(index.states, states) else None
 
 
-def _keep(index: _Index, file: Path) -> bool:
-    """Writes the index, whole or not at all, whoever else does; returns whether that was possible."""
-    new = file.with_name(f"{file.name}.{uuid.uuid4().hex}")
+def _save(index: _Index, file: Path) -> bool:
+    """Writes the index; returns whether that succeeded. Several processes may do so at once."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with new.open("xb") as stream:
+        with replacing(file, unique=True) as temporary, temporary.open("xb") as stream:
             np.savez(stream, version=np.array(_VERSION), **index._asdict())
-        new.replace(file)
     except OSError:
-        with contextlib.suppress(OSError):
-            new.unlink()
         return False
     return True

@@ -1,7 +1,8 @@
-"""Where examples come from: one file a source, imported when it is asked for."""
+"""Sources of labeled images: one module per kind, imported when it is opened."""
 
 import contextlib
 import importlib
+import inspect
 from typing import Any
 
 from resnet_jax.data.sources.source import Example, Source
@@ -19,22 +20,32 @@ SOURCES = {
 }
 
 
-def open_source(kind: str, *, training: bool, **options: Any) -> Source:
-    """Opens the training or the evaluation part of a source with the options of its own `open_source`.
+def open_source(kind: str, *, training: bool = True, **options: Any) -> Source:
+    """Opens the training or the evaluation split of a data set.
+
+    Args:
+      kind: a key of `SOURCES`.
+      training: open the training split, otherwise the evaluation split.
+      **options: keyword arguments of `open_source` in the module of that kind, for example `data_dir`.
 
     Raises:
-      UsageError: no such source, or its data are missing or unfit; the message names the cure.
+      UsageError: the kind or an option is unknown, or the data are missing or unfit.
     """
     if kind not in SOURCES:
         raise UsageError(f"data.source={kind!r} is not one of {', '.join(SOURCES)}")
-    return importlib.import_module(SOURCES[kind]).open_source(training=training, **options)
+    function = importlib.import_module(SOURCES[kind]).open_source
+    known = [name for name in inspect.signature(function).parameters if name != "training"]
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise UsageError(f"source {kind!r} has no option {unknown[0]!r}, its options are {', '.join(known)}")
+    return function(training=training, **options)
 
 
 def share_with_boxes(source: Source) -> float:
-    """The share of images with boxes around objects, by a look at 64 of them."""
+    """Estimates the fraction of images that have boxes around objects, from about 64 evenly spaced examples."""
     indices = range(0, len(source), -(-len(source) // 64))
     found = 0
     for index in indices:
-        with contextlib.suppress(OSError, ValueError):  # one that cannot be read has none
+        with contextlib.suppress(OSError, ValueError):  # counts an unreadable example as one without boxes
             found += len(source[index].boxes) > 0
     return found / len(indices)

@@ -1,6 +1,6 @@
-"""CIFAR-10 in its binary version, as r1 reads it: records of a fixed length, 10,000 in each of six files.
+"""The binary version of CIFAR-10, as r1 reads it: six files of 10,000 records of fixed length.
 
-A record is a label and an image, 1 + 3 x 32 x 32 bytes: its red values row by row, then the green, then the blue.
+A record has 1 + 3 x 32 x 32 bytes: the label, then the red plane row by row, the green plane, the blue plane.
 """
 
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from resnet_jax.data.records.open_files import OpenFiles
-from resnet_jax.data.records.records import Part, Records
+from resnet_jax.data.records.records import Records, ShardRange
 from resnet_jax.data.records.tfrecord_format import open_at_random
 from resnet_jax.data.sources.source import Example
 from resnet_jax.errors import UsageError
@@ -21,18 +21,18 @@ TRAIN_FILES = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 TEST_FILES = ("test_batch.bin",)
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _NAMES_FILE = "batches.meta.txt"
-_FOLDER = "cifar-10-batches-bin"  # that the archive unpacks to
+_FOLDER = "cifar-10-batches-bin"  # name of the folder in the archive
 _URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 
 
 class FixedLengthFiles:
-    """Files of records of `RECORD_BYTES`. Not mapped into memory: there a disk that fails would end the process."""
+    """Reads records of `RECORD_BYTES` bytes, see `RecordFiles`; not by mmap, where a disk error kills the process."""
 
     def __init__(self, paths: Sequence[str]):
-        """Counts and looks at the records.
+        """Counts the records and checks their labels.
 
         Raises:
-          UsageError: a file is missing, or is not what it should be.
+          UsageError: a file is missing, has an unexpected length or holds an unexpected label.
         """
         self._counts = {path: _count(path) for path in paths}
         self._descriptors = OpenFiles(open_at_random, os.close)
@@ -41,17 +41,17 @@ class FixedLengthFiles:
         """See `RecordFiles`."""
         return self._counts[path]
 
-    def read(self, path: str, position: int) -> bytes:
+    def read(self, path: str, number: int) -> bytes:
         """See `RecordFiles`."""
         with self._descriptors.opened(path) as descriptor:
-            record = os.pread(descriptor, RECORD_BYTES, position * RECORD_BYTES)
+            record = os.pread(descriptor, RECORD_BYTES, number * RECORD_BYTES)
         if len(record) < RECORD_BYTES:
-            raise ValueError("the file has become shorter")
+            raise ValueError("the file is shorter than when it was opened")
         return record
 
 
 class CifarBinarySource:
-    """One split; images are pixels already."""
+    """One split; its examples are pixels, not encoded files."""
 
     def __init__(self, name: str, records: Records, class_names: tuple[str, ...]):
         self.name, self.class_names, self._records = name, class_names, records
@@ -69,15 +69,15 @@ class CifarBinarySource:
         return self._records.where(index)
 
 
-def open_source(*, training: bool, data_dir: str | None) -> CifarBinarySource:
-    """Opens the training or the test images.
+def open_source(*, training: bool = True, data_dir: str | None = None) -> CifarBinarySource:
+    """Opens the training or the test split.
 
     Args:
-      training: the five training files, else the test file.
-      data_dir: the folder that holds the files, or that the archive was unpacked in.
+      training: open the five training files, otherwise the test file.
+      data_dir: the folder that holds the files, or the one in which the archive was unpacked.
 
     Raises:
-      UsageError: a file is missing, is no sequence of such records, or holds a label above 9.
+      UsageError: a file is missing, is not a whole number of records, or holds a label above 9.
     """
     if data_dir is None:
         raise UsageError(
@@ -88,36 +88,36 @@ def open_source(*, training: bool, data_dir: str | None) -> CifarBinarySource:
     folder = root if (root / TEST_FILES[0]).exists() else root / _FOLDER if (root / _FOLDER).is_dir() else root
     paths = [str(folder / file) for file in (TRAIN_FILES if training else TEST_FILES)]
     files = FixedLengthFiles(paths)
-    records = Records(files, [Part(path, 0, files.count(path)) for path in paths])
+    records = Records(files, [ShardRange(path, 0, files.count(path)) for path in paths])
     return CifarBinarySource(f"cifar_binary/{'train' if training else 'test'}", records, _class_names(folder))
 
 
 def _count(path: str) -> int:
-    """How many records a file holds; their labels are looked at."""
+    """Returns the number of records in a file, after checking the labels."""
     try:
         content = np.frombuffer(Path(path).read_bytes(), np.uint8)
     except FileNotFoundError:
-        raise UsageError(f"there is no {path}: set --config.data.data_dir=DIR, and unpack {_URL} there") from None
+        raise UsageError(f"{path} does not exist: set --config.data.data_dir=DIR and unpack {_URL} there") from None
     except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}): may you read it, is the disk all right?") from None
+        raise UsageError(f"{path} cannot be read ({error.strerror}): check its permissions and the disk") from None
     count, rest = divmod(len(content), RECORD_BYTES)
     if rest or not count:
         raise UsageError(
-            f"{path} has {len(content):,} bytes, which is no whole number of records of {RECORD_BYTES:,} as CIFAR-10's "
-            f"binary version has them: unpack {_URL} again"
+            f"{path} has {len(content):,} bytes, not a multiple of the {RECORD_BYTES:,} bytes of a record of the "
+            f"CIFAR-10 binary version: unpack {_URL} again"
         )
     labels = content[::RECORD_BYTES]
     wrong = np.flatnonzero(labels >= len(CLASSES))
     if len(wrong):
         raise UsageError(
             f"{path} record {wrong[0]} has label {labels[wrong[0]]}, outside 0..{len(CLASSES) - 1}: "
-            f"is it CIFAR-10's binary version? Unpack {_URL} again"
+            f"it is damaged or not CIFAR-10's binary version. Unpack {_URL} again"
         )
     return count
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:
-    """Those that lie beside the data, else the known ones."""
+    """Reads the class names from the file beside the data, if it exists."""
     file = folder / _NAMES_FILE
     try:
         names = file.read_text().split()
@@ -126,5 +126,5 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} cannot be read ({error}): remove it, or unpack {_URL} again") from None
     if len(names) != len(CLASSES):
-        raise UsageError(f"{file} has {len(names)} names, not the {len(CLASSES)} of CIFAR-10: remove it")
+        raise UsageError(f"{file} has {len(names)} class names, but CIFAR-10 has {len(CLASSES)}: remove it")
     return tuple(names)

@@ -1,10 +1,10 @@
-"""Image files that are named one by one, without labels."""
+"""Image files named one by one, without labels, for predictions."""
 
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from resnet_jax.data.sources.folder import ENDINGS
+from resnet_jax.data.sources.folder import SUFFIXES
 from resnet_jax.data.sources.source import Example
 from resnet_jax.errors import UsageError
 
@@ -12,7 +12,7 @@ STDIN = "-"
 
 
 class FilesSource:
-    """Files in the order in which they are named; what cannot be read is the loader's to say."""
+    """Image files in the given order; the label of each is 0."""
 
     def __init__(self, paths: Sequence[str]):
         self.name = "files"
@@ -28,30 +28,31 @@ class FilesSource:
         except FileNotFoundError:
             raise FileNotFoundError("there is no such file") from None
         except IsADirectoryError:
-            raise ValueError("a folder without images, or that cannot be listed") from None
+            raise ValueError("a folder without images, or one that cannot be listed") from None
         except PermissionError as error:
-            raise ValueError(str(error.strerror)) from None  # waiting does not help
+            raise ValueError(str(error.strerror)) from None  # not an OSError, which the loader would retry
 
     def where(self, index: int) -> str:
         """See `Source`."""
         return self._paths[index]
 
 
-def list_images(places: Sequence[str], stdin: Iterable[str]) -> list[str]:
-    """The files that places name: files as they are, there or not; the images in folders and in those within, by name.
+def list_images(arguments: Sequence[str], stdin: Iterable[str]) -> list[str]:
+    """Expands command-line arguments to the paths of image files.
 
     Args:
-      places: files, folders, or '-' for those that `stdin` lists, one a line.
-      stdin: lines.
+      arguments: files, whether they exist or not; folders, searched recursively for images, in the order of names;
+        or '-' for the lines of `stdin`.
+      stdin: lines with one file or folder each.
 
     Raises:
-      UsageError: nothing is named.
+      UsageError: there is no path.
     """
     paths: list[str] = []
-    for place in places:
-        listed = [line.rstrip("\r\n") for line in stdin] if place == STDIN else [place]
+    for argument in arguments:
+        listed = [line.rstrip("\r\n") for line in stdin] if argument == STDIN else [argument]
         for path in filter(None, listed):
-            paths += _in_folder(path) if os.path.isdir(path) else [path]  # noqa: PTH112  raises nothing
+            paths += _in_folder(path) if os.path.isdir(path) else [path]  # noqa: PTH112  never raises
     if not paths:
         raise UsageError(
             "no images are named: python main.py --mode=predict --workdir=DIR IMAGE FOLDER ..., or - for a list on "
@@ -61,18 +62,18 @@ def list_images(places: Sequence[str], stdin: Iterable[str]) -> list[str]:
 
 
 def _in_folder(folder: str) -> list[str]:
-    """The images; the folder itself, which cannot be read as one, if there are none."""
+    """Lists the images in a folder, recursively; if there are none, returns the folder, which the source rejects."""
     found, seen = [], set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        status = os.stat(place)  # noqa: PTH116
-        if (status.st_dev, status.st_ino) in seen:  # links in a circle
+    for directory, folders, names in os.walk(folder, followlinks=True):
+        status = os.stat(directory)  # noqa: PTH116
+        if (status.st_dev, status.st_ino) in seen:  # a cycle of links
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [
-            os.path.join(place, name)  # noqa: PTH118
+            os.path.join(directory, name)  # noqa: PTH118
             for name in sorted(names)
-            if name.lower().endswith(ENDINGS) and not name.startswith(".")
+            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
         ]
     return found or [folder]

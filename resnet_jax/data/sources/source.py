@@ -1,4 +1,4 @@
-"""What every source of examples offers."""
+"""The interface of a source of examples: any object with these members can be given to `Loader`."""
 
 from typing import NamedTuple, Protocol
 
@@ -8,26 +8,27 @@ NO_BOXES = np.zeros((0, 4), np.float32)
 
 
 class Example(NamedTuple):
-    """One labelled image."""
+    """One labeled image."""
 
-    image: bytes | np.ndarray  # an encoded file, or [H, W, 3] uint8
-    label: int  # its class, as an index of `class_names`
-    boxes: np.ndarray = NO_BOXES  # [N, 4] float32 around its objects: ymin, xmin, ymax, xmax in 0..1
+    image: bytes | np.ndarray  # an encoded image file, or [H, W, 3] uint8 RGB
+    label: int  # class, an index into `class_names`
+    boxes: np.ndarray = NO_BOXES  # [N, 4] float32, boxes around objects: ymin, xmin, ymax, xmax, relative (0 to 1)
 
 
 class Source(Protocol):
-    """Random access to labelled images, safe in threads and picklable for worker processes.
+    """Random access to labeled images.
 
-    What cannot be read raises OSError or ValueError: the loader decides what becomes of it.
+    Must be safe in threads, and picklable if worker processes decode. An example that cannot be read raises OSError
+    (the loader retries) or ValueError; the loader decides how to go on.
     """
 
-    name: str  # the same wherever the data lie: 'imagenet2012:6.0.0/train'
-    class_names: tuple[str, ...]  # class k is the k-th
+    name: str  # identifies the data independently of their location, for example 'imagenet2012:6.0.0/train'
+    class_names: tuple[str, ...]  # one per class; their number is that of the network's outputs
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Example: ...
 
     def where(self, index: int) -> str:
-        """The file that holds an example, for messages."""
+        """Returns the location of an example for messages, usually its file."""
         ...

@@ -1,4 +1,4 @@
-"""Random images: any config runs without data."""
+"""Random images, so that any config runs without data."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from resnet_jax.data.sources.source import Example
 
 @dataclasses.dataclass(frozen=True)
 class SyntheticSource:
-    """Uniform random pixels and labels, both functions of the index alone."""
+    """Uniform random pixels and labels; an example is a function of its index."""
 
     name: str
     num_examples: int
@@ -28,11 +28,18 @@ class SyntheticSource:
 
     def where(self, index: int) -> str:
         """See `Source`."""
-        return f"{self.name}[{index}], made when asked for"
+        return f"{self.name}[{index}], generated"
 
 
-def open_source(*, training: bool, num_train: int, num_eval: int, num_classes: int, image_size: int) -> SyntheticSource:
-    """Opens the training or the evaluation part."""
+def open_source(
+    *,
+    training: bool = True,
+    num_train: int = 1_281_167,
+    num_eval: int = 250,
+    num_classes: int = 1000,
+    image_size: int = 224,
+) -> SyntheticSource:
+    """Opens the training or the evaluation split: `num_train` or `num_eval` square images of `image_size` pixels."""
     return SyntheticSource(
         name="synthetic/train" if training else "synthetic/eval",
         num_examples=num_train if training else num_eval,

@@ -1,4 +1,4 @@
-"""What stands in a `tf.train.Example`, as TFDS and r1 store their images, without TensorFlow."""
+"""Reads the features of a `tf.train.Example`, the record type of TFDS and r1, without TensorFlow."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,29 +11,29 @@ Features = Mapping[str, Any]  # name -> tf.train.Feature
 
 
 def parse(record: bytes) -> Features:
-    """The features of a serialised example.
+    """Returns the features of a serialized example.
 
     Raises:
-      ValueError: it is none.
+      ValueError: the record is not a serialized example.
     """
     try:
         return tf_example_pb2.Example.FromString(record).features.feature
     except DecodeError:
-        raise ValueError("the record is no tf.train.Example") from None
+        raise ValueError("the record is not a tf.train.Example") from None
 
 
 def one_bytes(features: Features, key: str) -> bytes:
-    """The value of a feature that is one string of bytes; ValueError if it is not."""
+    """Returns the value of a feature. Raises ValueError if it is not exactly one byte string."""
     return _one(features[key].bytes_list.value if key in features else (), key, "string of bytes")
 
 
 def one_integer(features: Features, key: str) -> int:
-    """The value of a feature that is one integer; ValueError if it is not."""
+    """Returns the value of a feature. Raises ValueError if it is not exactly one integer."""
     return _one(features[key].int64_list.value if key in features else (), key, "integer")
 
 
 def floats(features: Features, key: str) -> np.ndarray:
-    """The values of a feature of floats, which may be absent: [N] float32."""
+    """Returns the values of a float feature: [N] float32, empty if the feature is absent."""
     return np.array(features[key].float_list.value if key in features else (), np.float32)
 
 

@@ -1,4 +1,4 @@
-"""TensorFlow Datasets prepared as ArrayRecord or TFRecord, read at random without TensorFlow."""
+"""Random access to prepared TensorFlow Datasets (TFDS), stored as ArrayRecord or TFRecord, without TensorFlow."""
 
 import contextlib
 import importlib
@@ -13,27 +13,26 @@ import tensorflow_datasets as tfds
 from google.protobuf.json_format import ParseError
 
 from resnet_jax.data.records.array_records import open_array_records
-from resnet_jax.data.records.records import Part, RecordFiles, Records
+from resnet_jax.data.records.records import RecordFiles, Records, ShardRange, check_samples
 from resnet_jax.data.records.tfrecords import open_tfrecords
-from resnet_jax.data.sources.samples import check_samples
 from resnet_jax.data.sources.source import NO_BOXES, Example
 from resnet_jax.data.sources.tf_example import floats, one_bytes, one_integer, parse
 from resnet_jax.errors import UsageError
 
-# Data sets that come with this package: name -> module of the builder. They prepare themselves on first use.
+# Data sets that come with this package: name -> module of the builder. They are prepared on first use.
 _BUNDLED = {"digits": "resnet_jax.data.datasets.digits"}
 
 
 class _Keys(NamedTuple):
-    """The names of the features that are read."""
+    """The names of the features to read."""
 
     image: str
     label: str
-    boxes: str | None  # None: there are none
+    boxes: str | None  # None if the data set has no boxes
 
 
 class TfdsSource:
-    """One split of a prepared data set; images stay encoded."""
+    """One split of a prepared data set; its examples are encoded image files."""
 
     def __init__(self, name: str, records: Records, keys: _Keys, class_names: tuple[str, ...]):
         self.name, self.class_names = name, class_names
@@ -43,12 +42,12 @@ class TfdsSource:
         return len(self._records)
 
     def __getitem__(self, index: int) -> Example:
-        features = parse(self._records[index])  # a quarter of the time that TFDS's own deserialisation takes
+        features = parse(self._records[index])  # four times as fast as the deserialization of TFDS
         label = one_integer(features, self._keys.label)
         if not 0 <= label < len(self.class_names):
             raise UsageError(
                 f"{self.where(index)} has label {label}, outside 0..{len(self.class_names) - 1}: "
-                f"does {self.name} have labels at all? name another split"
+                f"{self.name} may have no labels, name another split"
             )
         boxes = NO_BOXES if self._keys.boxes is None else floats(features, self._keys.boxes).reshape(-1, 4)
         return Example(one_bytes(features, self._keys.image), label, boxes)
@@ -58,33 +57,33 @@ class TfdsSource:
         return self._records.where(index)
 
     def check(self, index: int) -> None:
-        """Raises UsageError if the label is out of range; what cannot be read is for the loader to deal with."""
+        """Raises UsageError if the label is out of range; leaves unreadable examples to the loader."""
         with contextlib.suppress(OSError, ValueError):
             self[index]
 
 
 def open_source(
     *,
-    training: bool,
-    name: str,
-    data_dir: str | None,
-    train_split: str,
-    eval_split: str | None,
-    cache_dir: Path | None,
+    training: bool = True,
+    name: str = "imagenet2012",
+    data_dir: str | None = None,
+    train_split: str = "train",
+    eval_split: str | None = None,
+    cache_dir: Path | None = None,
 ) -> TfdsSource:
     """Opens a split of a data set.
 
     Args:
-      training: the training split, else the evaluation split.
-      name: as TFDS has it: 'imagenet2012', 'imagenette/320px-v2', 'cifar10:3.0.2'.
-      data_dir: where data sets are prepared; None: `TFDS_DATA_DIR`, else TFDS's own default.
-      train_split: a TFDS split or slice, as 'train[:99%]'.
-      eval_split: likewise; None: 'validation' where the data set has it, else 'test'.
-      cache_dir: where the index of TFRecord data is kept if it cannot be beside them; None: nowhere else.
+      training: open the training split, otherwise the evaluation split.
+      name: TFDS name of the data set, such as 'imagenet2012', 'imagenette/320px-v2' or 'cifar10:3.0.2'.
+      data_dir: directory of prepared data sets; None: `TFDS_DATA_DIR` if set, else the default of TFDS.
+      train_split: TFDS split or slice, such as 'train[:99%]'.
+      eval_split: TFDS split or slice; None: 'validation' if the data set has it, else 'test'.
+      cache_dir: directory for the index of TFRecord shards if their own directory is read-only.
 
     Raises:
-      UsageError: not prepared, in another format, no such split, no image classification, files missing or damaged,
-        or labels out of range, as far as a sample tells.
+      UsageError: the data set is not prepared, in another format, incomplete, damaged, or not an image classification;
+        the split does not exist; or a label in a sample is out of range.
     """
     builder = _find(name, data_root(data_dir))
     split = train_split if training else eval_split
@@ -98,9 +97,15 @@ def open_source(
 
 
 def data_root(data_dir: str | None) -> Path:
-    """Where data sets are prepared: `data_dir`, `TFDS_DATA_DIR` or TFDS's default. UsageError: no local path."""
+    """Returns the directory of prepared data sets: `data_dir`, else `TFDS_DATA_DIR`, else the default of TFDS.
+
+    Raises:
+      UsageError: `data_dir` is not a local path.
+    """
     if "://" in (data_dir or ""):
-        raise UsageError(f"config.data.data_dir={data_dir} is no local path: mount the bucket, and name the mount")
+        raise UsageError(
+            f"config.data.data_dir={data_dir} is not a local path: mount the bucket and name the mount point"
+        )
     return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR).expanduser().resolve()
 
 
@@ -112,53 +117,53 @@ def _find(name: str, directory: Path) -> tfds.core.DatasetBuilder:
         if bundled is not None:
             return _prepare(name, directory)
         return tfds.core.read_only_builder.builder_from_files(name, data_dir=directory)
-    # What TFDS raises for files that it cannot read, and for names, configs and versions that it cannot have.
+    # The exceptions of TFDS for files that it cannot read and for unknown names, configs and versions.
     except (tfds.core.DatasetNotFoundError, ParseError, OSError, ValueError, AssertionError) as error:
         damage = None
-        with contextlib.suppress(OSError):  # a directory that may not be read tells nothing
+        with contextlib.suppress(OSError):  # without read permission, report TFDS's own error
             damage = _find_damage(name, directory)
         if damage is not None:
             raise UsageError(f"{damage}: copy the data set or prepare it again") from None
         if not isinstance(error, tfds.core.DatasetNotFoundError):
-            raise UsageError(f"data set {name!r} cannot be had: {' '.join(str(error).split())[:200]}") from None
+            raise UsageError(f"data set {name!r} cannot be opened: {' '.join(str(error).split())[:200]}") from None
         raise UsageError(
-            f"data set {name!r} is not prepared in {directory}: prepare it (docs/data.md says how), say where it is "
+            f"data set {name!r} is not prepared in {directory}: prepare it (docs/data.md says how), name its directory "
             "with --config.data.data_dir=DIR or TFDS_DATA_DIR=DIR, or run without data: --config.data.source=synthetic"
         ) from None
 
 
 def _find_damage(name: str, directory: Path) -> str | None:
-    """What is wrong with the files that describe a data set, if it is there at all: a file, and missing or damaged."""
-    root, *wanted = re.split("[:/]", name)
+    """Names a missing or damaged file among those that describe a data set; None if there is none, or no data set."""
+    root, *parts = re.split("[:/]", name)
     files = ("dataset_info.json", "features.json")
     found = {
         path.parent for file in files for depth in ("*", "*/*") for path in (directory / root).glob(f"{depth}/{file}")
     }
     for folder in sorted(found):
-        # TFDS's own names of what it has not finished are no versions.
-        if tfds.core.Version.is_valid(folder.name) and set(wanted) <= set(folder.relative_to(directory).parts):
+        # Directories that TFDS has not finished are not named like versions.
+        if tfds.core.Version.is_valid(folder.name) and set(parts) <= set(folder.relative_to(directory).parts):
             for file in files:
                 if not (folder / file).exists():
                     return f"{folder / file} is missing"
-                if not _read_json(folder / file):
+                if not _is_json_object(folder / file):
                     return f"{folder / file} cannot be read or is damaged"
     return None
 
 
-def _read_json(file: Path) -> dict[str, Any]:
-    """The object in a file; empty if there is none."""
+def _is_json_object(file: Path) -> bool:
+    """Returns whether a file can be read and holds a JSON object that is not empty."""
     try:
         content = json.loads(file.read_bytes())
     except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        return False
+    return isinstance(content, dict) and bool(content)
 
 
 def _full_name(builder: tfds.core.DatasetBuilder) -> str:
-    """With its version and, where it has one, its fingerprint: another has other examples, or another order."""
+    """Returns name, config, version and fingerprint, if any; the name of data in another order differs."""
     variant = "" if builder.builder_config is None else f"/{builder.builder_config.name}"
     try:
-        metadata = builder.info.metadata  # reads the file
+        metadata = builder.info.metadata  # reads metadata.json
         fingerprint = metadata.get("fingerprint") if isinstance(metadata, tfds.core.MetadataDict) else None
     except (OSError, ValueError):
         file = builder.data_path / "metadata.json"
@@ -168,76 +173,76 @@ def _full_name(builder: tfds.core.DatasetBuilder) -> str:
 
 def _prepare(name: str, directory: Path) -> tfds.core.DatasetBuilder:
     builder = tfds.builder(name, data_dir=directory)
-    marker = builder.data_path / "dataset_info.json"  # TFDS renames a finished directory into place
+    marker = builder.data_path / "dataset_info.json"  # TFDS renames a directory to this name when it is complete
     if marker.exists():
         return builder
     builder = tfds.builder(name, data_dir=directory, file_format="array_record")
     tfds.disable_progress_bar()
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download; there is none
+        with contextlib.redirect_stdout(io.StringIO()):  # hides TFDS's announcement of a download, there is none
             builder.download_and_prepare()
     except OSError as error:
-        if not marker.exists():  # else another process was first
+        if not marker.exists():  # otherwise, another process has just prepared it
             raise UsageError(
                 f"data set {name!r} cannot be prepared in {directory} ({error}): "
-                "name a directory that can be written with --config.data.data_dir=DIR or TFDS_DATA_DIR=DIR"
+                "name a writable directory with --config.data.data_dir=DIR or TFDS_DATA_DIR=DIR"
             ) from None
-    if not marker.exists():  # TFDS takes any directory for a finished one
-        raise UsageError(f"{marker} is missing: copy the data set or prepare it again, for which remove its directory")
+    if not marker.exists():  # TFDS takes any existing directory for a complete one
+        raise UsageError(f"{marker} is missing: copy the data set or prepare it again, after removing its directory")
     return tfds.builder(name, data_dir=directory)
 
 
 def _open_records(builder: tfds.core.DatasetBuilder, split: str, cache_dir: Path | None) -> Records:
-    parts = _parts(builder, split)
-    totals = {part.filename: part.examples_in_shard for part in parts}
+    instructions = _file_instructions(builder, split)
+    totals = {shard.filename: shard.examples_in_shard for shard in instructions}
     paths = list(totals)
     missing = [path for path in paths if not Path(path).exists()]
     if missing:
         raise UsageError(
             f"data set {builder.name!r} lacks {len(missing)} of {len(paths)} files of split {split!r}, "
-            f"{missing[0]} for one: prepare it again"
+            f"for example {missing[0]}: copy or prepare it again"
         )
     tfrecord = builder.info.file_format == tfds.core.FileFormat.TFRECORD
     files: RecordFiles = open_tfrecords(paths, cache_dir=cache_dir) if tfrecord else open_array_records(paths)
     for path, total in totals.items():
         if files.count(path) != total:
             raise UsageError(
-                f"{path} holds {files.count(path)} records, and {total} by the dataset_info.json beside it: "
+                f"{path} holds {files.count(path)} records, but {total} according to the dataset_info.json beside it: "
                 "copy or prepare it again"
             )
-    return Records(files, [Part(part.filename, part.skip, part.take) for part in parts])
+    return Records(files, [ShardRange(shard.filename, shard.skip, shard.take) for shard in instructions])
 
 
-def _parts(builder: tfds.core.DatasetBuilder, split: str) -> list[Any]:
-    """TFDS's `FileInstruction`s of a split: filename, skip, take, examples_in_shard."""
+def _file_instructions(builder: tfds.core.DatasetBuilder, split: str) -> list[Any]:
+    """Returns the `FileInstruction`s of TFDS for a split: filename, skip, take, examples_in_shard."""
     if builder.info.file_format not in (tfds.core.FileFormat.ARRAY_RECORD, tfds.core.FileFormat.TFRECORD):
         raise UsageError(
             f"data set {builder.name!r} in {builder.data_dir} is stored as {builder.info.file_format.value}: "
             "prepare it with file_format='array_record' (docs/data.md says how)"
         )
     try:
-        parts = builder.info.splits[split].file_instructions
+        instructions = builder.info.splits[split].file_instructions
     except (KeyError, ValueError, AssertionError):
         splits = ", ".join(builder.info.splits)
-        raise UsageError(f"data set {builder.name!r} has no split {split!r}, it has: {splits}") from None
-    if not parts:
-        raise UsageError(f"split {split!r} of data set {builder.name!r} selects no example")
-    return parts
+        raise UsageError(f"data set {builder.name!r} has no split {split!r}, its splits are: {splits}") from None
+    if not instructions:
+        raise UsageError(f"split {split!r} of data set {builder.name!r} selects no example: enlarge the slice")
+    return instructions
 
 
 def _classification(builder: tfds.core.DatasetBuilder) -> tuple[_Keys, tuple[str, ...]]:
-    """The names of the features, and of the classes."""
+    """Returns the names of the features to read, and of the classes."""
     keys: Any = builder.info.supervised_keys
     if keys is not None and len(keys) == 2 and all(isinstance(key, str) for key in keys):
         image, label = (builder.info.features[key] for key in keys)
         if isinstance(image, tfds.features.Image) and isinstance(label, tfds.features.ClassLabel):
             boxes = next((key for key, feature in builder.info.features.items() if _are_boxes(feature)), None)
             return _Keys(keys[0], keys[1], boxes), tuple(label.names)
-    raise UsageError(f"data set {builder.name!r} is no image classification: its supervised_keys are {keys}")
+    raise UsageError(f"data set {builder.name!r} is not an image classification: its supervised_keys are {keys}")
 
 
 def _are_boxes(feature: tfds.features.FeatureConnector) -> bool:
-    """Whether a feature is a list of boxes as ymin, xmin, ymax, xmax in 0..1."""
+    """Returns whether a feature is a list of boxes in the order ymin, xmin, ymax, xmax, relative to the image size."""
     one = feature.feature if isinstance(feature, tfds.features.Sequence) else None
     relative = tfds.core.features.bounding_boxes_utils.BBoxFormat.REL_YXYX
     return isinstance(one, tfds.features.BBoxFeature) and one.bbox_format == relative

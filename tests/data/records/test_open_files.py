@@ -1,4 +1,4 @@
-"""In processes of their own, whose limits can be lowered."""
+"""Run in subprocesses, whose limits can be lowered."""
 
 import os
 import subprocess
@@ -11,24 +11,24 @@ from tests.data.record_files import write_tfrecord
 
 PROGRAM = """
 import multiprocessing, os, resource, sys
-from resnet_jax.data.array_records import open_array_records
-from resnet_jax.data.tfrecords import open_tfrecords
+from resnet_jax.data.records.array_records import open_array_records
+from resnet_jax.data.records.tfrecords import open_tfrecords
 
-def check(files, paths, most):
+def check(files, paths, maximum):
     for _ in range(2):
         for file, path in enumerate(paths):
             assert files.read(path, 0) == b"%d" % file
-    taken = len(os.listdir("/proc/self/fd"))
-    assert taken >= 150 if most is None else 40 < taken <= most, taken
+    used = len(os.listdir("/proc/self/fd"))
+    assert used >= 150 if maximum is None else 40 < used <= maximum, used
 
 if __name__ == "__main__":
     kind, soft, hard, directory = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     paths = [f"{directory}/{file}" for file in range(150)]
     files = open_tfrecords(paths, cache_dir=None) if kind == "tfrecord" else open_array_records(paths)
-    most = None if hard > 150 else 60
-    check(files, paths, most)
-    worker = multiprocessing.get_context("spawn").Process(target=check, args=(files, paths, most))
+    maximum = None if hard > 150 else 60
+    check(files, paths, maximum)
+    worker = multiprocessing.get_context("spawn").Process(target=check, args=(files, paths, maximum))
     worker.start()
     worker.join()
     assert worker.exitcode == 0
@@ -37,7 +37,7 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("limits", [(70, 4096), (70, 70)], ids=["soft", "hard"])
 @pytest.mark.parametrize("kind", ["tfrecord", "array_record"])
-def test_more_files_than_may_be_open(tmp_path, kind, limits):
+def test_more_shards_than_file_descriptors(tmp_path, kind, limits):
     for file in range(150):
         if kind == "tfrecord":
             write_tfrecord(tmp_path / str(file), [b"%d" % file])

@@ -17,20 +17,20 @@ from tests.data.record_files import framed, write_tfrecord
 COUNTS = (7, 0, 12)
 
 
-def content(file, position):
-    return bytes([file, position]) * (50 + 20 * position)
+def content(file, number):
+    return bytes([file, number]) * (50 + 20 * number)
 
 
 @pytest.fixture
 def paths(tmp_path):
     for file, count in enumerate(COUNTS):
-        write_tfrecord(tmp_path / f"x-{file:05d}-of-00003", [content(file, position) for position in range(count)])
+        write_tfrecord(tmp_path / f"x-{file:05d}-of-00003", [content(file, number) for number in range(count)])
     return [str(path) for path in sorted(tmp_path.iterdir())]
 
 
 @pytest.fixture
 def walks(monkeypatch):
-    """The files that are walked through."""
+    """The shards whose headers are read."""
     walked = []
     find_records = tfrecords.find_records
     monkeypatch.setattr(tfrecords, "find_records", lambda path, fd: walked.append(path) or find_records(path, fd))
@@ -39,8 +39,8 @@ def walks(monkeypatch):
 
 def check(files, paths):
     assert [files.count(path) for path in paths] == list(COUNTS)
-    for file, position in [(2, 11), (0, 6), (0, 0), (2, 0), (2, 11), (0, 3)]:
-        assert files.read(paths[file], position) == content(file, position)
+    for file, number in [(2, 11), (0, 6), (0, 0), (2, 0), (2, 11), (0, 3)]:
+        assert files.read(paths[file], number) == content(file, number)
 
 
 def indices(directory):
@@ -62,17 +62,17 @@ def test_records_are_read_at_random(paths):
             done.result()
 
 
-def test_the_index_is_made_once(paths, tmp_path, walks):
+def test_the_index_is_built_once(paths, tmp_path, walks):
     for _ in range(3):
         check(open_tfrecords(paths, cache_dir=None), paths)
     assert sorted(walks) == paths
-    open_tfrecords(paths[:2], cache_dir=None)  # a slice of the split drives nothing out
+    open_tfrecords(paths[:2], cache_dir=None)  # the index of a slice does not replace that of the split
     open_tfrecords(paths, cache_dir=None)
     assert len(walks) == 5 and len(indices(tmp_path)) == 2
 
 
 @pytest.mark.parametrize("change", ["older", "longer", "damaged", "cut", "empty", "another version"])
-def test_an_outdated_or_damaged_index_is_made_again(paths, tmp_path, walks, change, monkeypatch):
+def test_an_outdated_or_damaged_index_is_built_again(paths, tmp_path, walks, change, monkeypatch):
     open_tfrecords(paths, cache_dir=None)
     index = tmp_path / indices(tmp_path)[0]
     match change:
@@ -80,7 +80,7 @@ def test_an_outdated_or_damaged_index_is_made_again(paths, tmp_path, walks, chan
             os.utime(paths[0], ns=(0, 1))
         case "longer":
             status = Path(paths[0]).stat()
-            write_tfrecord(tmp_path / "x-00000-of-00003", [content(0, position) for position in range(8)])
+            write_tfrecord(tmp_path / "x-00000-of-00003", [content(0, number) for number in range(8)])
             os.utime(paths[0], ns=(0, status.st_mtime_ns))
         case "damaged":
             index.write_bytes(damage(index.read_bytes(), index.stat().st_size // 2))
@@ -109,7 +109,7 @@ def test_beside_data_that_cannot_be_written_the_index_goes_to_the_cache_director
     assert len(walks) == 9
 
 
-def test_many_may_make_the_index_at_once(paths, tmp_path, monkeypatch):
+def test_many_may_build_the_index_at_once(paths, tmp_path, monkeypatch):
     together, savez = threading.Barrier(4), np.savez
     monkeypatch.setattr(np, "savez", lambda *args, **kwargs: (together.wait(timeout=60), savez(*args, **kwargs)))
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
@@ -118,23 +118,23 @@ def test_many_may_make_the_index_at_once(paths, tmp_path, monkeypatch):
     assert len(indices(tmp_path)) == 1
 
 
-def damage(data, place):
-    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+def damage(data, offset):
+    return data[:offset] + bytes([data[offset] ^ 1]) + data[offset + 1 :]
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda data: data[:-1], r"-of-00003 ends within record 6 \(1 bytes are missing\), it is truncated: copy or"),
+        (lambda data: data[:-1], r"-of-00003 is truncated: it ends within record 6 \(1 bytes are missing\). Copy or"),
         (
             lambda data: data[: 116 + 5],
-            "-of-00003 ends within the header of record 1, it is truncated: copy or prepare",
+            "-of-00003 is truncated: it ends within the header of record 1. Copy or prepare",
         ),
         (lambda data: damage(data, 118), r"is damaged \(length of record 1, byte 116\): copy or prepare it again"),
         (lambda data: damage(data, 124), r"is damaged \(length of record 1, byte 116\): copy or prepare it again"),
-        (lambda data: damage(data, 50), r"record 0 is damaged \(the data do not match their checksum\): copy or"),
-        (lambda data: damage(data, len(data) - 1), r"record 6 is damaged \(the data do not match their checksum\)"),
-        (gzip.compress, "is damaged, compressed, or no TFRecord file"),
+        (lambda data: damage(data, 50), r"record 0 is damaged \(its data do not match their checksum\): copy or"),
+        (lambda data: damage(data, len(data) - 1), r"record 6 is damaged \(its data do not match their checksum\)"),
+        (gzip.compress, "is damaged, compressed, or not a TFRecord file"),
     ],
 )
 def test_damaged_files_are_named(paths, tmp_path, change, message):
@@ -148,13 +148,13 @@ def test_damaged_files_are_named(paths, tmp_path, change, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda path: path.symlink_to("moved"), "-of-00003 is a link to moved, which is not there: copy the file "),
+        (lambda path: path.symlink_to("moved"), "-of-00003 is a link to moved, which does not exist: copy the file "),
         (
             lambda path: path.symlink_to(path.name),
-            "-of-00003 cannot be read .Too many levels of symbolic links.: is it",
+            "-of-00003 cannot be read .Too many levels of symbolic links.: check",
         ),
-        (Path.mkdir, "-of-00003 cannot be read .Is a directory.: is it there, may you read it, is the disk all right"),
-        (lambda _path: None, "-of-00003 cannot be read .No such file or directory.: is it there"),
+        (Path.mkdir, "-of-00003 cannot be read .Is a directory.: check that it exists, its permissions and the disk"),
+        (lambda _path: None, "-of-00003 cannot be read .No such file or directory.: check that it exists"),
     ],
 )
 def test_files_that_cannot_be_read_are_named(paths, tmp_path, change, message):
@@ -175,18 +175,18 @@ def test_forbidden_files_are_named_though_there_is_an_index(paths, monkeypatch):
         return os_open(path, *args, **kwargs)
 
     monkeypatch.setattr(os, "open", open_others)  # root may read what the mode forbids
-    with pytest.raises(UsageError, match="-00002-of-00003 cannot be read .Permission denied.: is it there, may you"):
+    with pytest.raises(UsageError, match="-00002-of-00003 cannot be read .Permission denied.: check that it exists"):
         open_tfrecords(paths, cache_dir=None)
 
 
-def test_what_is_damaged_later_is_an_error_of_that_record_alone(tmp_path):
+def test_later_damage_is_an_error_of_that_record_only(tmp_path):
     path = tmp_path / "x"
-    write_tfrecord(path, [content(0, position) for position in range(40)])
+    write_tfrecord(path, [content(0, number) for number in range(40)])
     files = open_tfrecords([str(path)], cache_dir=None)
     path.write_bytes(damage(path.read_bytes(), 130))
-    with pytest.raises(ValueError, match="the data do not match their checksum"):
+    with pytest.raises(ValueError, match="its data do not match their checksum"):
         files.read(str(path), 1)
     assert files.read(str(path), 2) == content(0, 2)
     path.write_bytes(path.read_bytes()[4:])
-    with pytest.raises(ValueError, match="the file was changed, the record is no longer where it was"):
+    with pytest.raises(ValueError, match="the file has changed since its records were found"):
         files.read(str(path), 2)

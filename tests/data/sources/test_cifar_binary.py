@@ -67,7 +67,7 @@ def test_class_names_beside_the_data(tmp_path):
     (write(tmp_path) / "batches.meta.txt").write_text("\n".join(reversed(CIFAR_NAMES)) + "\n\n")
     assert open_part(tmp_path).class_names == CIFAR_NAMES[::-1]
     (tmp_path / "batches.meta.txt").write_text("cat\ndog\n")
-    with pytest.raises(UsageError, match="batches.meta.txt has 2 names, not the 10 of CIFAR-10: remove it"):
+    with pytest.raises(UsageError, match="batches.meta.txt has 2 class names, but CIFAR-10 has 10: remove it"):
         open_part(tmp_path)
     (tmp_path / "batches.meta.txt").write_bytes(b"\xff\xfe")
     with pytest.raises(UsageError, match="batches.meta.txt cannot be read .*: remove it, or unpack"):
@@ -77,17 +77,17 @@ def test_class_names_beside_the_data(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda path: path.unlink(), "there is no .*data_batch_3.bin: set --config.data.data_dir=DIR, and unpack http"),
-        (lambda path: path.write_bytes(b"x" * 6145), "data_batch_3.bin has 6,145 bytes, which is no whole number of"),
+        (lambda path: path.unlink(), "data_batch_3.bin does not exist: set --config.data.data_dir=DIR and unpack http"),
+        (lambda path: path.write_bytes(b"x" * 6145), "data_batch_3.bin has 6,145 bytes, not a multiple of"),
         (
             lambda path: path.write_bytes(b""),
-            "data_batch_3.bin has 0 bytes, which is no whole number of records of 3,0",
+            "data_batch_3.bin has 0 bytes, not a multiple of the 3,0",
         ),
         (
             lambda path: path.write_bytes(cifar_record(9, 0) + cifar_record(10, 0)),
-            "data_batch_3.bin record 1 has label 10, outside 0..9: is it CIFAR-10's binary version",
+            "data_batch_3.bin record 1 has label 10, outside 0..9: it is damaged or not CIFAR-10's binary version",
         ),
-        (lambda path: (path.unlink(), path.mkdir()), r"data_batch_3.bin cannot be read \(Is a directory\): may you"),
+        (lambda path: (path.unlink(), path.mkdir()), r"data_batch_3.bin cannot be read \(Is a directory\): check its"),
     ],
 )
 def test_what_is_wrong_with_the_files_is_said(tmp_path, change, message):
@@ -108,7 +108,7 @@ def test_a_file_that_becomes_shorter_has_unreadable_examples(tmp_path):
     source = open_part(tmp_path, training=False)
     path.write_bytes(path.read_bytes()[:-1])
     assert source[0].label == 1
-    with pytest.raises(ValueError, match="the file has become shorter"):
+    with pytest.raises(ValueError, match="the file is shorter than when it was opened"):
         source[1]
 
 

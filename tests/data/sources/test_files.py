@@ -40,7 +40,7 @@ def test_a_folder_without_images_does_not_end_the_list(pictures, tmp_path):
     (tmp_path / "empty").mkdir()
     empty, picture = str(tmp_path / "empty"), str(pictures / "b.jpg")
     assert list_images([empty, picture], []) == [empty, picture]
-    with pytest.raises(ValueError, match="a folder without images, or that cannot be listed"):
+    with pytest.raises(ValueError, match="a folder without images, or one that cannot be listed"):
         FilesSource([empty])[0]
 
 

@@ -22,10 +22,13 @@ def test_classes_of_a_folder_are_numbered_by_sorted_name(folder):
     ("change", "message"),
     [
         ({"data_dir": None}, "source=folder needs --config.data.data_dir=DIR with DIR/train/<class>/<image>"),
-        ({"train_split": "training"}, "there is no folder .*/training: name its parent with --config.data.data_dir"),
-        ({"eval_split": "train/lily"}, "train/lily has no folders of classes"),
-        ({"eval_split": "odd"}, "the classes of train and odd differ in Rose, daisy, lily"),
-        ({"train_split": "empty", "eval_split": "empty"}, "no image in .*/empty/aster .*: every class needs some"),
+        (
+            {"train_split": "training"},
+            "there is no folder .*/training: name its parent folder with --config.data.data_dir",
+        ),
+        ({"eval_split": "train/lily"}, "train/lily has no class folders"),
+        ({"eval_split": "odd"}, "train and .*/odd have different classes .Rose, daisy, lily.: give"),
+        ({"train_split": "empty", "eval_split": "empty"}, "/empty/aster has no image .*: every class needs images"),
     ],
 )
 def test_what_is_wrong_with_a_folder_is_said(folder, change, message):
@@ -97,6 +100,6 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch, folder, 
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", list_others)  # root may list what the mode forbids
-    message = rf"{tmp_path / folder} cannot be listed \({os.strerror(number)}\): may you read it, is the disk all right"
+    message = rf"{tmp_path / folder} cannot be listed \({os.strerror(number)}\): check its permissions and the disk"
     with pytest.raises(UsageError, match=message):
         open_files(tmp_path)

@@ -35,13 +35,13 @@ def test_slices_of_splits(data_dir):
     [
         ({"name": "imagenet2012"}, "data set 'imagenet2012' is not prepared in .*data.source=synthetic"),
         ({"name": "no_such_set"}, "data set 'no_such_set' is not prepared in "),
-        ({"name": "digits/large"}, "data set 'digits/large' cannot be had: "),
-        ({"name": "digits:9.9.9"}, "data set 'digits:9.9.9' cannot be had: "),
-        ({"name": "a name"}, "data set 'a name' cannot be had: "),
+        ({"name": "digits/large"}, "data set 'digits/large' cannot be opened: "),
+        ({"name": "digits:9.9.9"}, "data set 'digits:9.9.9' cannot be opened: "),
+        ({"name": "a name"}, "data set 'a name' cannot be opened: "),
         ({"train_split": "train[:0%]"}, r"split 'train\[:0%\]' of data set 'digits' selects no example"),
-        ({"data_dir": "gs://bucket"}, "config.data.data_dir=gs://bucket is no local path"),
-        ({"train_split": "trian"}, "data set 'digits' has no split 'trian', it has: train, test"),
-        ({"data_dir": "/proc/none"}, "cannot be prepared in /proc/none .*: name a directory that can be written"),
+        ({"data_dir": "gs://bucket"}, "config.data.data_dir=gs://bucket is not a local path"),
+        ({"train_split": "trian"}, "data set 'digits' has no split 'trian', its splits are: train, test"),
+        ({"data_dir": "/proc/none"}, "cannot be prepared in /proc/none .*: name a writable directory"),
     ],
 )
 def test_what_is_missing_is_said(data_dir, change, message):
@@ -52,7 +52,9 @@ def test_what_is_missing_is_said(data_dir, change, message):
 def test_a_missing_file_of_a_data_set_is_said(tmp_path):
     open_source("tfds", training=True, **DIGITS, data_dir=str(tmp_path))
     next(tmp_path.glob("digits/*/digits-test*")).unlink()
-    with pytest.raises(UsageError, match="lacks 1 of 1 files of split 'test', .*: prepare it again"):
+    with pytest.raises(
+        UsageError, match="lacks 1 of 1 files of split 'test', for example .*: copy or prepare it again"
+    ):
         open_source("tfds", training=False, **DIGITS, data_dir=str(tmp_path))
 
 
@@ -87,7 +89,9 @@ def test_where(digits, data_dir, tmp_path):
 def test_a_tfrecord_shard_with_another_number_of_records_is_named(digits, tmp_path):
     path = as_tfrecord(digits, tmp_path, {"test": (100, 260)}) / "digits-test.tfrecord-00001-of-00002"
     write_tfrecord(path, [b"one"])
-    with pytest.raises(UsageError, match=f"{path} holds 1 records, and 260 by the dataset_info.json beside it: copy"):
+    with pytest.raises(
+        UsageError, match=f"{path} holds 1 records, but 260 according to the dataset_info.json beside it: copy"
+    ):
         open_source("tfds", training=False, **DIGITS, data_dir=str(tmp_path))
 
 
@@ -96,7 +100,10 @@ def test_a_tfrecord_shard_with_another_number_of_records_is_named(digits, tmp_pa
     [
         (lambda data: data[:-1], "test.array_record-00000-of-00001 cannot be read .*truncated.*: copy or prepare it"),
         (lambda data: b"", "test.array_record-00000-of-00001 cannot be read .*truncated.*: copy or prepare it again"),
-        (None, "test.array_record-00000-of-00001 holds 1 records, and 360 by the dataset_info.json beside it: copy"),
+        (
+            None,
+            "test.array_record-00000-of-00001 holds 1 records, but 360 according to the dataset_info.json beside it: ",
+        ),
     ],
 )
 def test_a_damaged_array_record_file_is_named(digits, data_dir, tmp_path, change, message):
@@ -197,7 +204,7 @@ def test_a_record_that_is_no_example_does_not_keep_a_data_set_from_being_opened(
     twin = as_tfrecord(digits, tmp_path, {"test": (360,)})
     write_tfrecord(twin / "digits-test.tfrecord-00000-of-00001", [b"once upon a time"] * 360)
     source = open_source("tfds", training=False, **DIGITS, data_dir=str(tmp_path))
-    with pytest.raises(ValueError, match="the record is no tf.train.Example"):
+    with pytest.raises(ValueError, match="the record is not a tf.train.Example"):
         source[0]
 
 

@@ -69,8 +69,14 @@ def test_the_classes_of_imagenet(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"label_offset": 1, "num_classes": 1001}, "record 0 shows a n01440764, but its label 1 means background: set"),
-        ({"label_offset": 0, "num_classes": 1000}, "record 0 shows a n01440764, but its label 1 means n01443537: set"),
+        (
+            {"label_offset": 1, "num_classes": 1001},
+            "record 0 has synset n01440764, but its label 1 stands for background: set",
+        ),
+        (
+            {"label_offset": 0, "num_classes": 1000},
+            "record 0 has synset n01440764, but its label 1 stands for n01443537: set",
+        ),
         ({"label_offset": 2}, r"-00000-of-00003 record 0 has label 1, outside 2..6: set --config.data.label_offset"),
         ({"label_offset": 0}, r"-00002-of-00003 record 0 has label 5, outside 0..4: set --config.data.label_offset"),
     ],
@@ -94,13 +100,16 @@ def test_a_wrong_label_that_the_sample_missed_is_no_bad_example(tmp_path):
     ("change", "message"),
     [
         ({"data_dir": None}, "source=tfrecord needs --config.data.data_dir=DIR with DIR/train-00000-of-01024"),
-        ({"train_split": "training"}, "there is no training-00000-of-01024 or the like in .*: set --config.data.data"),
-        ({"train_split": "holes"}, "lacks 2 of the 4 shards of 'holes', holes-00001-of-00004 for one: copy them"),
-        ({"train_split": "twice"}, "holds 'twice' in 00001 and in 00002 shards: leave one of them there"),
-        ({"train_split": "empty"}, "the 1 shards of 'empty' in .* hold no example"),
-        ({"train_split": "text"}, "text-00000-of-00001 record 0 is no image with a label as r1 stores them .*Example"),
-        ({"train_split": "bare"}, "bare-00000-of-00001 record 0 is no image with .*'image/class/label' is not one int"),
-        ({"train_split": "cut"}, "cut-00000-of-00001 ends within record 0 .*, it is truncated"),
+        ({"train_split": "training"}, "has no shards named training-00000-of-01024 or similar: set --config.data.data"),
+        ({"train_split": "holes"}, "lacks 2 of the 4 shards of 'holes', for example holes-00001-of-00004: copy them"),
+        ({"train_split": "twice"}, "holds 'twice' in 00001 and in 00002 shards: remove all but one of these sets"),
+        ({"train_split": "empty"}, "the 1 shards of 'empty' in .* are empty"),
+        ({"train_split": "text"}, "text-00000-of-00001 record 0 is not a labeled image in the format of r1 .*Example"),
+        (
+            {"train_split": "bare"},
+            "bare-00000-of-00001 record 0 is not a labeled image .*'image/class/label' is not one int",
+        ),
+        ({"train_split": "cut"}, "cut-00000-of-00001 is truncated: it ends within record 0"),
     ],
 )
 def test_what_is_wrong_with_shards_is_said(tmp_path, change, message):
