@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from resnet_jax.programs.recipes import get_recipe as get_recipe
     from resnet_jax.training.gradients import imagenet_input as imagenet_input
     from resnet_jax.training.losses import create_loss as create_loss
-    from resnet_jax.training.metrics import merge as merge_totals
+    from resnet_jax.training.metrics import merge as merge_totals  # noqa: F401
     from resnet_jax.training.metrics import scalars as scalars
-    from resnet_jax.training.metrics import zero as zero_totals
+    from resnet_jax.training.metrics import zero as zero_totals  # noqa: F401
     from resnet_jax.training.optimizers import create_optimizer as create_optimizer
     from resnet_jax.training.schedules import create_schedule as create_schedule
     from resnet_jax.training.state import TrainState as TrainState

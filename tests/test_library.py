@@ -44,7 +44,9 @@ def test_a_loop_of_ones_own_trains_a_recipe_and_continues(tmp_path):
 def test_pretrained_weights_in_five_lines(tmp_path):
     lines = PROGRAMS[1].strip().splitlines()
     assert len([line for line in lines if line]) == 4
-    arrays = {name: abs(array) for name, array in state_dict({"model.features": 64}).items()}  # variances too
+    arrays = {
+        name: np.asarray(abs(array)) for name, array in state_dict({"model.features": 64}).items()
+    }  # variances too
     save_file(arrays, tmp_path / "resnet18.safetensors")
     images = "import numpy as np\nimages = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)\n"
     printed = run(images + PROGRAMS[1] + "print(logits.shape, bool((logits == logits).all()))", tmp_path)

@@ -27,7 +27,7 @@ def locate(name: str) -> Path:
 
 
 def get_recipe(name: str, *argument: str) -> ConfigDict:
-    """Returns the config of a recipe, whose values can be set: `get_recipe('digits')`, `get_recipe('resnet50_fast', '32')`.
+    """Returns the config of a recipe, for example `get_recipe('digits')` or `get_recipe('resnet50_fast', '32')`.
 
     Raises:
       UsageError: there is no recipe of that name.

@@ -107,7 +107,10 @@ def merge(totals: Totals, fetched: Totals) -> Totals:
 
 
 def scalars(totals: Totals) -> dict[str, float]:
-    """Returns the means over examples, of sums on the host or on the devices: `loss` in nats, `top1` and `top5` in 0..1; NaN if there are no examples."""
+    """Returns means over examples: `loss` in nats, `top1` and `top5` in 0..1; NaN if there are no examples.
+
+    The sums may still be on the devices, which are then waited for.
+    """
     sums = {"loss": totals.loss, "top1": totals.top1, "top5": totals.top5}
     count = int(totals.count)
     return {name: float(total) / count if count else math.nan for name, total in sums.items()}
