@@ -16,8 +16,16 @@ _BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, 
 _ARRAY = re.compile(r"(\w+)\[([\d,]*)\](?:\{([^}]*)\})?")
 _INSTRUCTION = re.compile(r"\s*(?:ROOT )?%?([\w.\-]+) = (\(.*?\)|\S+) ([\w\-]+)\((.*)")
 _NO_TRAFFIC = {
-    *("parameter", "tuple", "get-tuple-element", "bitcast", "constant", "after-all", "opt-barrier"),
-    *("while", "conditional", "call"),
+    "parameter",
+    "tuple",
+    "get-tuple-element",
+    "bitcast",
+    "constant",
+    "after-all",
+    "opt-barrier",
+    "while",
+    "conditional",
+    "call",
 }
 _COPIES = {"copy-start", "slice-start"}  # asynchronous transfers by the DMA engines
 _CONCAT_BITCAST = "ConcatBitcast"  # joins slices that were copied into adjacent memory: moves nothing

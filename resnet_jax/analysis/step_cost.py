@@ -86,7 +86,7 @@ class StepCost:
             return lines | {"memory": f"it does not fit ({self.problem}): {_CURE}"}
         per_image = self.cost.hbm_bytes * self.devices / self.batch_size
         return lines | {
-            "FLOPs": f"{scaled(self.cost.flops, 'FLOP')} per step and device, of which the model requires "
+            "FLOPs": f"{scaled(self.cost.flops, 'FLOP')} per step and device; the model requires "
             f"{scaled(self.model_flops, 'FLOP')}",
             "HBM": f"{scaled(self.cost.hbm_bytes, 'B')} per step and device, {scaled(per_image, 'B')} per image",
             "memory": self._memory_line(),

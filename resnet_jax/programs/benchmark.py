@@ -131,8 +131,8 @@ def _step_lines(found: Mapping[str, Any]) -> dict[str, str]:
     lines = {
         "step": f"{_figure(rate, 'images/s')}, {steps['median']:,.2f} ms each, "
         f"batch {found['batch_size']:,} of {found['image_size']} px, compiled in {found['compile_seconds']:.1f} s",
-        "program": f"{found['flops_per_image'] / 1e9:.4g} GFLOP per image, of which the model requires "
-        f"{found['model_flops_per_image'] / 1e9:.4g}; {found['hbm_bytes_per_image'] / 1e6:.4g} MB per image",
+        "program": f"{found['flops_per_image'] / 1e9:.4g} GFLOP per image (the model requires "
+        f"{found['model_flops_per_image'] / 1e9:.4g}), {found['hbm_bytes_per_image'] / 1e6:.4g} MB per image",
     }
     if found["mfu"] is not None:
         lines["efficiency"] = (

@@ -35,7 +35,8 @@ def write_report(metrics_path: Path, picture_path: Path, *, title: str) -> None:
     train, evaluation = columns.get("train", {}), columns.get("eval", {})
     figure = Figure((8, 10.67), dpi=150, facecolor="white")
     panels = figure.subplots(
-        *(5, 1),
+        5,
+        1,
         sharex=True,
         height_ratios=(3, 3, 1.5, 2, 3),
         gridspec_kw={"left": 0.09, "right": 0.79, "bottom": 0.045, "top": 0.92, "hspace": 0.12},
@@ -184,7 +185,12 @@ def _add_legend(axes: Axes, *, from_top: bool = False) -> None:
     if labels:
         order = slice(None, None, -1) if from_top else slice(None)
         axes.legend(
-            *(handles[order], labels[order]), loc="upper left", bbox_to_anchor=(1.01, 1.02), fontsize=8, frameon=False
+            handles[order],
+            labels[order],
+            loc="upper left",
+            bbox_to_anchor=(1.01, 1.02),
+            fontsize=8,
+            frameon=False,
         )
 
 

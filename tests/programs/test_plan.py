@@ -158,6 +158,5 @@ def test_a_topology_needs_libtpu(monkeypatch):
 
 
 def test_quantities_have_three_digits_and_a_prefix():
-    assert [scaled(value, "B") for value in (49026293760.0, 614e6, 1398, 999, 0.05986)] == [
-        *("49 GB", "614 MB", "1.4 kB", "999 B", "59.9 mB")
-    ]
+    shown = [scaled(value, "B") for value in (49026293760.0, 614e6, 1398, 999, 0.05986)]
+    assert shown == ["49 GB", "614 MB", "1.4 kB", "999 B", "59.9 mB"]
