@@ -1,4 +1,4 @@
-"""Networks for the tests: `create_model` with defaults, and what can be known of them without computing."""
+"""Networks for the tests: small ones, with shapes by abstract evaluation and compiled functions of the model."""
 
 import functools
 
@@ -39,7 +39,7 @@ def network(**changes):
 
 
 def tiny(stage_sizes=(1, 2), **changes):
-    """Bottleneck blocks (basic ones with `depth=18`), four features, ten classes."""
+    """A network of 4 features and 10 classes, of bottleneck blocks, or of basic blocks with `depth=18`."""
     return network(**({"features": 4, "num_classes": 10} | changes)).clone(stage_sizes=stage_sizes)
 
 
@@ -52,7 +52,7 @@ def shapes_of_outputs(model, size):
     return outputs.eval_shape(model, shapes_of_variables(model, size), images)
 
 
-# XLA:CPU takes long over random numbers and convolutions at its usual level; these networks are small.
+# XLA:CPU compiles random numbers and convolutions slowly at its default optimization level.
 _compiled = functools.partial(jax.jit, static_argnums=0, compiler_options={"xla_backend_optimization_level": 1})
 
 
@@ -73,6 +73,6 @@ def training_logits(model, variables, images, uniforms=None):
 
 @_compiled
 def outputs(model, variables, images):
-    """Of every module in evaluation, by the names of parents and its own."""
+    """The output of every module in evaluation mode, nested by module names."""
     _, state = model.apply(variables, images, train=False, capture_intermediates=True, mutable=["intermediates"])
     return jax.tree.map(lambda calls: calls[0], state["intermediates"], is_leaf=lambda leaf: isinstance(leaf, tuple))

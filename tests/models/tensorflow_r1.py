@@ -1,13 +1,13 @@
-"""The networks of TensorFlow's official r1 ResNet as graphs; run as a program, for TensorFlow loads slowly.
+"""The networks of TensorFlow's official r1 ResNet as graphs; a program of its own, because TensorFlow loads slowly.
 
-python -m tests.models.tensorflow_r1 variables FILE      writes the layers of every size and version (golden/)
+python -m tests.models.tensorflow_r1 variables FILE      writes the layers of all sizes and versions (golden/)
 python -m tests.models.tensorflow_r1 forward DIRECTORY   reads NAME.npz of every network in DIRECTORY/cases.json (the
     variables by name, and `images`), writes NAME.out.npz: `evaluation` and `training`, the logits, and the moving
     statistics by name after a step of training
 python -m tests.models.tensorflow_r1 save DIRECTORY      reads the same, writes each network as r1's Estimator does,
-    with velocities and the step: NAME-v1/ and NAME-v2/ by `Saver` in both of its formats, NAME-saved/ a SavedModel
+    with momentum and the step: NAME-v1/ and NAME-v2/ in the two formats of `Saver`, NAME-saved/ as a SavedModel
 
-Written after official/r1/resnet/{resnet_model,imagenet_main,cifar10_main}.py, without their layers, which need Keras 2.
+Follows official/r1/resnet/{resnet_model,imagenet_main,cifar10_main}.py, without `tf.layers`, which needs Keras 2.
 """
 
 import json
@@ -31,11 +31,14 @@ CIFAR_SIZES = (20, 32, 56, 110)
 
 
 class Layers:
-    """The layers of r1 with the names that TensorFlow 1 gave to their variables."""
+    """The layers of r1, with the variable names of TensorFlow 1."""
 
     def __init__(self, training):
         self.training = training
-        self.kinds, self.shapes = [], []  # in the order of creation; 7x7x3x64: a convolution, 64: a batch norm
+        self.kinds, self.shapes = (
+            [],
+            [],
+        )  # in the order of creation; shapes such as 7x7x3x64 (convolution) or 64 (batch norm)
         self.updates = []
 
     def _scope(self, kind, shape):
@@ -115,7 +118,7 @@ def network(layers, x, *, cifar, size, version, classes):
 
 
 def variables(**model):
-    """How many variables a network has, how many trainable scalars, and its layers."""
+    """Number of variables, number of trainable scalars, and shapes of the layers of a network."""
     with tf.Graph().as_default():
         layers = Layers(training=True)
         network(layers, v1.placeholder(tf.float32, [None, 32, 32, 3]), **model)
@@ -124,7 +127,7 @@ def variables(**model):
 
 
 def write_variables(path):
-    """Every size and version of r1, with as many classes as it has."""
+    """Writes the variables of every size and version of r1, with its number of classes."""
     found = {}
     for cifar, sizes, classes in ((False, IMAGENET_BLOCKS, 1001), (True, CIFAR_SIZES, 10)):
         for size in sizes:
@@ -135,7 +138,7 @@ def write_variables(path):
 
 
 def forward(values, *, training, **model):
-    """Logits of `values["images"]`, and all variables after a step, by name."""
+    """Logits of `values["images"]`, and all variables by name after the update of the moving statistics."""
     with tf.Graph().as_default(), v1.Session() as session:
         layers = Layers(training=training)
         logits = network(layers, tf.constant(values["images"]), **model)
@@ -162,14 +165,14 @@ def save(values, directory, **model):
         for name in values.keys() - {"images"}:
             made[name].load(values[name], session)
         for version in (v1.train.SaverDef.V1, v1.train.SaverDef.V2):
-            place = Path(f"{directory}-v{version}")
-            place.mkdir()
-            v1.train.Saver(write_version=version).save(session, str(place / "model.ckpt"), global_step=7)
+            folder = Path(f"{directory}-v{version}")
+            folder.mkdir()
+            v1.train.Saver(write_version=version).save(session, str(folder / "model.ckpt"), global_step=7)
         v1.saved_model.simple_save(session, f"{directory}-saved", {"image": image}, {"logits": logits})
 
 
 def main(task, path):
-    """Does one of the three."""
+    """Runs one of the three tasks of the module docstring."""
     if task == "variables":
         write_variables(path)
         return

@@ -1,4 +1,4 @@
-"""Our networks against those of TensorFlow's r1, which share nothing with ours: the same weights, the same images."""
+"""Our networks against an independent implementation, TensorFlow's r1, with the same weights and images."""
 
 import functools
 import json
@@ -16,7 +16,7 @@ from tests.models.r1_variables import by_r1_name
 pytestmark = pytest.mark.slow
 
 GOLDEN = paths.GOLDEN / "variables_r1.json"
-# Family, size, version of r1, pixels: 224 and less, even and odd where the images are halved.
+# Family, size, version of r1, image size in pixels: sizes that are halved evenly and unevenly.
 CASES = [
     ("imagenet", 18, 1, 224),
     ("imagenet", 18, 2, 75),
@@ -46,10 +46,10 @@ def train(model, variables, x):
 
 @functools.cache
 def random_variables(name):
-    """No value at its start: scales and biases drawn, statistics those of other images, so that logits are moderate.
+    """Variables with random scales and biases, and with the statistics of other images, so that logits are moderate.
 
-    Branches are weak, as training makes them: with strong ones a ResNet-50 of random weights makes all images so much
-    alike that the rounding of float32 alone comes to 1e-4, in TensorFlow as here.
+    The last scale of each branch is small, as after training. With large ones a ResNet-50 with random weights maps all
+    images to nearly the same logits, and float32 rounding alone reaches 1e-4, in TensorFlow as here.
     """
     rng = np.random.default_rng(1)
     variables = jax.tree.map(np.array, initialize(our_network(name), images(name, seed=0)))
@@ -64,7 +64,7 @@ def random_variables(name):
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
-    """A directory with our variables by r1's names, and what TensorFlow makes of them."""
+    """A directory with our variables by r1's names, and TensorFlow's outputs for them."""
     directory = tmp_path_factory.mktemp("r1")
     cases = {}
     for name, (family, size, version, _) in zip(NAMES, CASES, strict=True):
@@ -93,14 +93,14 @@ def test_forward_pass(reference, name):
     changing = [variable for variable in moving if "moving" in variable]
     assert set(changing) == expected.keys() - {"evaluation", "training"}
     for variable in changing:
-        # A small share of the change is what tells the unbiased variance from the biased one.
+        # The tolerance is a small part of the update: enough to tell the unbiased variance from the biased one.
         change = abs(expected[variable] - before[variable]).max()
         np.testing.assert_allclose(
             moving[variable], expected[variable], rtol=1e-6, atol=1e-3 * change, err_msg=variable
         )
 
 
-def test_the_golden_variables_are_those_of_the_tensorflow_at_hand(tmp_path):
+def test_the_golden_variables_are_those_of_the_installed_tensorflow(tmp_path):
     command = [sys.executable, "-m", "tests.models.tensorflow_r1", "variables", str(tmp_path / "variables.json")]
     subprocess.run(command, check=True, capture_output=True)
     assert json.loads((tmp_path / "variables.json").read_text()) == json.loads(GOLDEN.read_text())

@@ -13,8 +13,8 @@ def batch_norm(*, train=True, group_size=None, dtype=jnp.float32):
 
 def variables(channels):
     rng = np.random.default_rng(1)
-    draw = lambda: jnp.asarray(rng.uniform(0.5, 1.5, channels), jnp.float32)  # noqa: E731
-    return {"params": {"scale": draw(), "bias": draw()}, "batch_stats": {"mean": draw(), "var": draw()}}
+    sample = lambda: jnp.asarray(rng.uniform(0.5, 1.5, channels), jnp.float32)  # noqa: E731
+    return {"params": {"scale": sample(), "bias": sample()}, "batch_stats": {"mean": sample(), "var": sample()}}
 
 
 def images(batch, channels=3):
@@ -32,8 +32,8 @@ def test_one_group_is_flax_batch_norm(train):
 
 
 @pytest.mark.parametrize(("batch", "group_size"), [(8, None), (8, 2)])
-def test_the_running_variance_takes_the_unbiased_one(batch, group_size):
-    # As torch.nn.BatchNorm2d and the fused batch norm of r1 do it.
+def test_the_running_variance_is_unbiased(batch, group_size):
+    # As in torch.nn.BatchNorm2d and in the fused batch norm of r1.
     x, given = images(batch), variables(3)
     _, stats = batch_norm(group_size=group_size).apply(given, x, mutable=["batch_stats"])
     grouped = np.asarray(x, np.float64).reshape(batch // (group_size or batch), -1, 3)
@@ -68,14 +68,14 @@ def test_a_single_value_has_no_variance_to_correct():
     assert unbiased(jnp.zeros(()), 1) == 0
 
 
-def test_a_norm_is_one_slope_and_one_offset_an_element():
+def test_normalizing_is_one_multiplication_and_one_addition_per_element():
     x, given = images(8), variables(3)
     jaxpr = jax.make_jaxpr(lambda x: batch_norm(train=False).apply(given, x))(x)
     whole = [equation.primitive.name for equation in jaxpr.eqns if equation.outvars[0].aval.shape == x.shape]
     assert [name for name in whole if name in ("mul", "add", "sub", "div")] == ["mul", "add"]
 
 
-def test_groups_are_runs_of_rows_normalised_apart_and_running_statistics_are_their_mean():
+def test_groups_are_consecutive_rows_and_the_running_statistics_take_their_mean():
     x, given = images(12), variables(3)
     got, stats = batch_norm(group_size=4).apply(given, x, mutable=["batch_stats"])
     parts = [batch_norm().apply(given, x[i : i + 4], mutable=["batch_stats"]) for i in (0, 4, 8)]
@@ -96,7 +96,7 @@ def test_a_large_mean_never_makes_a_negative_variance():
     constants = jnp.linspace(1000.0, 5000.0, 200)
     x = jnp.broadcast_to(constants, (1, 7, 3, 3, 200))
     unclipped = jnp.mean(x**2, (1, 2, 3)) - jnp.mean(x, (1, 2, 3)) ** 2
-    assert unclipped.min() < 0  # rounding alone
+    assert unclipped.min() < 0  # by rounding
     _, var = group_statistics(x)
     assert var.min() == 0.0
 

@@ -11,7 +11,7 @@ def images(batch=4, size=16):
     return jnp.asarray(np.random.default_rng(0).normal(size=(batch, size, size, 3)), jnp.float32)
 
 
-def test_rates_rise_linearly_from_none_at_the_first_block():
+def test_drop_rates_rise_linearly_from_zero_at_the_first_block():
     # timm 1.0, `make_blocks`: drop_path_rate * net_block_idx / (net_num_blocks - 1).
     rates = [drop_rate(number, 16, 0.3) for number in range(16)]
     np.testing.assert_allclose(rates, np.linspace(0.0, 0.3, 16))
@@ -32,7 +32,7 @@ def test_the_expectation_is_the_branch():
 
 
 @pytest.mark.parametrize(("version", "last"), [("v1.5", "bn2"), ("v2", "conv2")])
-def test_the_extremes(version, last):
+def test_all_branches_dropped_and_none_dropped(version, last):
     x = images()
     plain, dropping = (tiny((1, 2), depth=18, version=version, stochastic_depth=rate) for rate in (0.0, 0.5))
     variables = initialize(plain, x)
@@ -43,13 +43,13 @@ def test_the_extremes(version, last):
             params[name] = params[name] | {last: jax.tree.map(lambda leaf, s=scale: leaf * s, params[name][last])}
         return training_logits(plain, variables | {"params": params}, x)
 
-    # The first block always stays; the others, at rates of 1/4 and 1/2, go or are scaled by 1 / (1 - rate).
+    # The first block is never dropped; the two others, with rates 1/4 and 1/2, are dropped or scaled by 1 / (1 - rate).
     dropped, kept = (training_logits(dropping, variables, x, jnp.full((4, 3), value)) for value in (0.0, 0.999))
     np.testing.assert_allclose(dropped, logits_of_scaled_branches(0, 0), atol=1e-5)
     np.testing.assert_allclose(kept, logits_of_scaled_branches(4 / 3, 2), atol=1e-5)
 
 
-def test_each_image_and_each_block_has_its_own_draw():
+def test_each_image_and_each_block_has_its_own_random_number():
     x = jnp.broadcast_to(images(1), (3, 16, 16, 3))
     model = tiny(depth=18, stochastic_depth=0.5, bn_group_size=1)
     uniforms = jnp.array([[0.9, 0.9, 0.9], [0.9, 0.0, 0.9], [0.9, 0.9, 0.0]])
@@ -57,7 +57,7 @@ def test_each_image_and_each_block_has_its_own_draw():
     assert all(jnp.abs(logits[a] - logits[b]).max() > 1e-3 for a, b in ((0, 1), (0, 2), (1, 2)))
 
 
-def test_no_rate_is_the_identity_and_evaluation_drops_nothing():
+def test_rate_zero_is_the_identity_and_evaluation_drops_nothing():
     x = images()
     plain, dropping = (tiny((1, 1), depth=18, stochastic_depth=rate) for rate in (0.0, 0.5))
     variables = initialize(plain, x)

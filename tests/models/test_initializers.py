@@ -9,14 +9,14 @@ from tests.models.networks import initialize, tiny
 KEY = jax.random.key(0)
 
 
-def test_he_has_variance_2_by_channels_out():
+def test_he_has_variance_2_over_fan_out():
     kernel = KERNEL_INITS["he"](KEY, (3, 3, 64, 128), jnp.float32)
     assert kernel.std() == pytest.approx(np.sqrt(2 / (9 * 128)), rel=0.01)
     assert jnp.abs(kernel).max() > 3 * kernel.std()  # not truncated
 
 
 def test_lecun_is_tensorflows_variance_scaling():
-    # tf.compat.v1.variance_scaling_initializer(): variance 1 / fan_in, a normal cut at two deviations.
+    # tf.compat.v1.variance_scaling_initializer(): variance 1 / fan_in, normal truncated at two standard deviations.
     kernel = KERNEL_INITS["lecun"](KEY, (3, 3, 64, 128), jnp.float32)
     wanted = np.sqrt(1 / (9 * 64))
     assert kernel.std() == pytest.approx(wanted, rel=0.01)
@@ -33,7 +33,7 @@ def test_lecun_is_tensorflows_variance_scaling():
         ("zeros", 0, 0, 0),
     ],
 )
-def test_heads(name, kernel_deviation, kernel_limit, bias_limit):
+def test_head_initializers(name, kernel_deviation, kernel_limit, bias_limit):
     kernel_init, bias_init = HEAD_INITS[name](512)
     kernel, bias = kernel_init(KEY, (512, 1000), jnp.float32), bias_init(KEY, (1000,), jnp.float32)
     assert kernel.std() == pytest.approx(kernel_deviation, rel=0.01)
@@ -42,7 +42,7 @@ def test_heads(name, kernel_deviation, kernel_limit, bias_limit):
     assert jnp.abs(bias).max() == pytest.approx(bias_limit, rel=0.01)
 
 
-def test_the_network_uses_both():
+def test_the_network_uses_kernel_init_and_head_init():
     model = tiny((1,), features=32, kernel_init="lecun", head_init="torch", num_classes=100)
     params = initialize(model, jnp.zeros((1, 32, 32, 3)))["params"]
     kernel = params["stage1_block1"]["conv2"]["kernel"]

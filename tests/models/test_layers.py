@@ -14,7 +14,7 @@ def images(size=8, channels=5):
     return jnp.asarray(np.random.default_rng(0).normal(size=(2, size, size, channels)), jnp.float32)
 
 
-def test_the_filter_is_that_of_zhang_2019():
+def test_the_filter_is_the_binomial_filter_of_zhang_2019():
     impulse = jnp.zeros((1, 5, 5, 2)).at[0, 2, 2, 1].set(1.0)
     filtered = low_pass(impulse)
     np.testing.assert_allclose(filtered[0, 1:4, 1:4, 1], FILTER, rtol=1e-6)
@@ -22,7 +22,7 @@ def test_the_filter_is_that_of_zhang_2019():
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
-def test_a_constant_stays_but_at_the_border(dtype):
+def test_a_constant_image_is_unchanged_except_at_the_border(dtype):
     filtered = low_pass(jnp.full((1, 6, 7, 3), 0.3, dtype))
     assert filtered.dtype == dtype
     np.testing.assert_array_equal(filtered[:, 1:-1, 1:-1], jnp.full((1, 4, 5, 3), 0.3, dtype))

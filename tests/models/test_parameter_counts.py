@@ -1,16 +1,16 @@
-"""How many parameters networks have, against what is published."""
+"""Numbers of parameters against published ones."""
 
 import pytest
 
 from resnet_jax.training.state import parameter_count
 from tests.models.networks import CIFAR, RESNET_D, network, shapes_of_variables
 
-# torchvision 0.20 publishes the first five (`weights.meta["num_params"]`), timm 1.0 all.
+# torchvision 0.20 publishes the first five (`weights.meta["num_params"]`); timm 1.0 has all six.
 PLAIN = {18: 11_689_512, 34: 21_797_672, 50: 25_557_032, 101: 44_549_160, 152: 60_192_808, 200: 64_673_832}
 # timm 1.0: resnet18d to resnet200d.
 DEEP = {18: 11_708_744, 34: 21_816_904, 50: 25_576_264, 101: 44_568_392, 152: 60_212_040, 200: 64_693_064}
-# timm 1.0: resnetv2_50, _101, _152, which has no others. The trainable 25,568,360 of Keras's ResNet50V2 are these and
-# 19,008 biases: of the stem, of the projections and of each block's last convolution.
+# timm 1.0: resnetv2_50, resnetv2_101, resnetv2_152. Keras's ResNet50V2 has 25,568,360 trainable parameters, 19,008
+# more: biases of the stem, of the projections and of each block's last convolution.
 PREACTIVATION = {50: 25_549_352, 101: 44_541_480, 152: 60_185_128}
 # timm 1.0: seresnet50, seresnet101, seresnet152.
 SQUEEZING = {50: 28_088_024, 101: 49_326_872, 152: 66_821_848}
@@ -29,8 +29,8 @@ def test_post_activation(version, depth):
 
 @pytest.mark.parametrize("depth", PLAIN)
 def test_pre_activation(depth):
-    # Of the norms, those of the stem and of the projections go, and one before the head comes; the first ones of
-    # stages are as wide as the stage before, where the last ones of their first blocks were as wide as the stage.
+    # Version 2 has no norm after the stem and in projections, and one more before the head. The first norm of a stage
+    # has the channels of the stage before it; in version 1 the last norm of the block has those of its own stage.
     inputs, outputs = (
         ([64, 256, 512, 1024], [256, 512, 1024, 2048]) if depth >= 50 else ([64, 128, 256], [128, 256, 512])
     )

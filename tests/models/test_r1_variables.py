@@ -1,4 +1,4 @@
-"""The variables of r1's networks, of every size and version, as TensorFlow makes them."""
+"""Number, order and shapes of our variables against those of r1's networks, for every size and version."""
 
 import json
 
@@ -10,7 +10,7 @@ from tests import paths
 from tests.models.networks import CIFAR, R1, network, shapes_of_variables
 from tests.models.r1_variables import by_r1_name, kind, layers
 
-GOLDEN = json.loads((paths.GOLDEN / "variables_r1.json").read_text())  # tensorflow_r1.py
+GOLDEN = json.loads((paths.GOLDEN / "variables_r1.json").read_text())  # written by tensorflow_r1.py
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -24,8 +24,8 @@ def test_every_variable_of_r1_is_one_of_ours(name):
     assert parameter_count(variables["params"]) == GOLDEN[name]["parameters"]
     shapes = []
     for path in layers(variables["params"], int(version)):
-        place = variables["params"]
-        for part in path:
-            place = place[part]
-        shapes.append(place["scale" if kind(path) == "batch_normalization" else "kernel"].shape)
+        arrays = variables["params"]
+        for key in path:
+            arrays = arrays[key]
+        shapes.append(arrays["scale" if kind(path) == "batch_normalization" else "kernel"].shape)
     assert " ".join("x".join(map(str, shape)) for shape in shapes) == GOLDEN[name]["layers"]

@@ -25,7 +25,7 @@ def test_zero_init_makes_every_block_without_projection_the_identity():
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("version", ["v1.5", "v2"])
-def test_short_floats_compute_but_parameters_statistics_and_logits_are_float32(dtype, version):
+def test_activations_have_the_dtype_and_parameters_statistics_and_logits_are_float32(dtype, version):
     options = {"version": version, "squeeze_excitation": 0.25, "blur_pool": True, "shortcut": "average_pool"}
     model = tiny(dtype=dtype, stochastic_depth=0.2, stem="space_to_depth", **options)
     variables = shapes_of_variables(model)
@@ -45,7 +45,7 @@ def test_short_floats_compute_but_parameters_statistics_and_logits_are_float32(d
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("bfloat16", 0.1), ("float16", 0.01)])
-def test_short_floats_come_close_to_float32(dtype, tolerance):
+def test_16_bit_logits_are_close_to_float32_logits(dtype, tolerance):
     x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 16, 16, 3)), jnp.float32)
     exact, short = (tiny((1, 1), depth=18, head_init="torch", dtype=dtype) for dtype in ("float32", dtype))
     variables = initialize(exact, x)

@@ -21,12 +21,12 @@ BOTH = {"shortcut_conv", "shortcut_bn"}
 )
 def test_which_blocks_project(changes, expected):
     params = shapes_of_variables(tiny((2, 2), **changes))["params"]
-    blocks = {name: {part for part in params[name] if part.startswith("shortcut")} for name in params}
-    assert {name: parts for name, parts in blocks.items() if parts} == expected
+    blocks = {name: {layer for layer in params[name] if layer.startswith("shortcut")} for name in params}
+    assert {name: layers for name, layers in blocks.items() if layers} == expected
 
 
 def shortcut_of_the_second_stage(shortcut, size):
-    """What goes into a block whose branch is zero, what comes out, and the kernel of its projection."""
+    """Input and output of a block whose branch is zero, and the kernel of its projection."""
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, size, size, 3)), jnp.float32)
     model = tiny((1, 1), depth=18, shortcut=shortcut, zero_init_last_bn=True)
     variables = initialize(model, x)
@@ -35,8 +35,8 @@ def shortcut_of_the_second_stage(shortcut, size):
     return made["stage1_block1"]["__call__"], made["stage2_block1"]["__call__"], kernel
 
 
-@pytest.mark.parametrize("size", [32, 36])  # 8 and 9 pixels there
-def test_what_a_shortcut_adds(size):
+@pytest.mark.parametrize("size", [32, 36])  # the block gets 8 and 9 pixels
+def test_shortcuts_compute_what_their_papers_say(size):
     norm = 1 / np.sqrt(1 + 1e-5)
     x, got, kernel = shortcut_of_the_second_stage("projection", size)
     np.testing.assert_allclose(got, np.maximum(x[:, ::2, ::2] @ kernel[0, 0] * norm, 0), atol=1e-5)
@@ -62,7 +62,7 @@ def test_version_2_projects_the_activated_input_and_keeps_the_input_elsewhere():
     model = tiny((1, 2), depth=18, version="v2")
     variables = initialize(model, x)
     for block in variables["params"].values():
-        if "conv2" in block:  # the end of a branch: only the shortcut is left
+        if "conv2" in block:  # zero the last convolution of the branch: the block returns its shortcut
             block["conv2"]["kernel"] = jnp.zeros_like(block["conv2"]["kernel"])
     made = outputs(model, variables, x)
     first, second, third = (made[name]["__call__"] for name in ("stage1_block1", "stage2_block1", "stage2_block2"))

@@ -24,7 +24,7 @@ def convolve(x, kernel, stride, padding):
     )
 
 
-def test_a_folded_kernel_makes_of_folded_images_what_the_kernel_makes_of_images():
+def test_the_folded_kernel_on_folded_images_computes_the_7x7_convolution():
     x, kernel = images(), kernel7()
     folded = convolve(space_to_depth(x), fold_kernel(kernel), 1, (2, 1))
     np.testing.assert_allclose(folded, convolve(x, kernel, 2, (3, 3)), atol=1e-4)
@@ -39,7 +39,7 @@ def test_folding_is_exact_in_both_directions():
 
 
 @pytest.mark.parametrize("tap", [(0, 0, 0), (0, 2, 4), (3, 0, 7)])
-def test_a_kernel_that_is_no_7x7_one_is_refused(tap):
+def test_unfolding_a_kernel_that_is_not_7x7_is_an_error(tap):
     row, column, channel = tap
     folded = fold_kernel(kernel7()).at[row, column, channel, 0].set(0.5)
     with pytest.raises(ValueError, match="no 7x7 kernel is equal to it"):
@@ -82,7 +82,7 @@ def test_the_deep_stem_is_that_of_resnet_d():
     assert sizes == {"stem_conv1": 32, "stem_conv2": 32, "stem_conv": 32, "stage1_block1": 16}
 
 
-def test_max_pools_differ_on_even_sides_alone():
+def test_max_pools_differ_only_on_even_sides():
     for side in (8, 9):
         x = images(side, side)
         before, both = x[:, :2, :2].max((1, 2)), x[:, :3, :3].max((1, 2))
@@ -92,7 +92,7 @@ def test_max_pools_differ_on_even_sides_alone():
         np.testing.assert_array_equal(tf[:, 0, 0], both if side == 8 else before)
 
 
-def test_the_32_pixel_family_has_a_3x3_stem_whatever_the_stem():
+def test_the_32_pixel_family_ignores_the_stem_and_has_a_3x3_one():
     for stem in ("conv7", "space_to_depth", "deep"):
         model = tiny(name="resnet_cifar", depth=8, stem=stem)
         assert shapes_of_variables(model, 32)["params"]["stem_conv"]["kernel"].shape == (3, 3, 3, 4)

@@ -12,8 +12,8 @@ from resnet_jax.models.variants import NAMED, create_model
 from tests.models.networks import initialize, network, tiny, training_logits
 
 NAMES = {key: list(values) for key, values in NAMED.items()}
-# Drawn at random for each combination of a version, a stem and a shortcut.
-OTHERS = {key: NAMES[key] for key in ("dtype", "padding", "kernel_init", "head_init")} | {
+# Values of which one is sampled for each combination of a version, a stem and a shortcut.
+SAMPLED = {key: NAMES[key] for key in ("dtype", "padding", "kernel_init", "head_init")} | {
     "depth": (18, 50),
     "blur_pool": (False, True),
     "squeeze_excitation": (0.0, 0.25),
@@ -28,7 +28,7 @@ def test_every_combination_can_be_trained(version):
     random = np.random.default_rng(0)
     images, uniforms = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((4, 32, 32, 3), (4, 2)))
     for stem, shortcut in itertools.product(NAMES["stem"], NAMES["shortcut"]):
-        changes = {key: values[random.integers(len(values))] for key, values in OTHERS.items()}
+        changes = {key: values[random.integers(len(values))] for key, values in SAMPLED.items()}
         changes |= {"zero_init_last_bn": False} if version == "v2" else {}
         model = tiny((1, 1), version=version, stem=stem, shortcut=shortcut, **changes)
         variables = initialize.eval_shape(model, images)
