@@ -16,7 +16,8 @@ from resnet_jax.data.batch import UNREADABLE
 from resnet_jax.programs.evaluation.confusion import Confusion
 from resnet_jax.training.metrics import NO_ANSWER
 
-_MAX_NUMBERED, _MAX_NAMED, _MAX_CELLS = 20, 60, 1000  # classes, for counts in cells, for class names, without groups
+# Largest numbers of classes that are plotted with counts in the cells, with class names, and with a row for each class.
+_MAX_NUMBERED, _MAX_NAMED, _MAX_CELLS = 20, 60, 1000
 _MAX_NAME_LENGTH = 24  # characters
 _INK, _FAINT = "#1f2328", "#59636e"
 # Without the palest 30 %, so that rare predictions differ visibly from the white of cells without any.

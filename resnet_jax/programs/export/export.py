@@ -1,4 +1,4 @@
-"""Writes an export directory: the formats and `model.json`, each format compared with this program before."""
+"""Writes an export directory: the requested formats, each compared with this program, and `model.json`."""
 
 import logging
 from collections.abc import Sequence

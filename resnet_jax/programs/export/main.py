@@ -15,9 +15,8 @@ def main(command: Command) -> int:
     The network runs on one device, as it will where it is served: over several, bfloat16 rounds differently.
     """
     show_log()
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
-    )  # an exception removes the unfinished files
+    # SystemExit removes the unfinished files; the default action of SIGTERM would leave them.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     import jax  # noqa: PLC0415
 
     from resnet_jax import experiment  # noqa: PLC0415

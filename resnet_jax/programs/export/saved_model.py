@@ -39,7 +39,7 @@ def write_saved_model(
       directory: the directory to create.
       predict: maps the weights and images [B, S, S, 3] uint8 to 'probabilities' [B, K] float32 and 'classes' [B].
       variables: the weights, stored once for both signatures.
-      preprocessing: what is made of a file before.
+      preprocessing: how an image file becomes the input of `predict`.
 
     Raises:
       UsageError: TensorFlow is not installed.

@@ -1,4 +1,4 @@
-"""An evaluation of six images for the tests of what is written about one."""
+"""The results of an evaluation of six images, for the tests of its files and log lines."""
 
 import numpy as np
 

@@ -29,7 +29,7 @@ FILES = {"certificate.json", "per_class.csv", "confusion.csv", "confusion.png"}
 
 
 class Stop(StopRequests):
-    """Requests with one to stop, or none."""
+    """Stop requests that always, or never, report one."""
 
     def __init__(self, came):
         super().__init__()
@@ -60,7 +60,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture
 def trained(run, tmp_path, monkeypatch):
-    """The run, with no evaluations yet."""
+    """The run, with an empty directory for evaluations."""
     monkeypatch.setattr(run, "evaluations", tmp_path / "evaluations")
     return run
 
@@ -71,7 +71,7 @@ def recorded(workdir):
 
 
 def certified(built, workdir):
-    """Evaluates; the certificate, which is the only one."""
+    """Evaluates, and returns the only certificate."""
     assert evaluate(built, workdir, Stop(came=False)) == 0
     (directory,) = workdir.evaluations.iterdir()
     return json.loads((directory / "certificate.json").read_text())
@@ -89,7 +89,7 @@ def test_the_best_checkpoint_is_found(trained):
     assert certified(build({"eval.checkpoint": "best"}), trained)["weights"]["step"] == best["step"]
 
 
-def test_weights_are_evaluated_by_their_path_where_there_is_no_run(trained, tmp_path):
+def test_weights_are_evaluated_by_path_in_a_directory_without_a_run(trained, tmp_path):
     nowhere = Workdir(tmp_path / "nowhere")
     path = trained.checkpoints / "4"
     written = certified(build({"eval.checkpoint": str(path)}), nowhere)
@@ -104,7 +104,7 @@ def test_the_trained_weights_can_be_evaluated_instead(trained):
     assert written["eval"]["loss"] != recorded(trained)[6]["loss"]
 
 
-def test_the_certificate_says_what_was_evaluated_and_how_sure_it_is(trained):
+def test_the_certificate_describes_the_subject_and_has_intervals(trained):
     built = build({"eval.batch_size": 16})
     written = certified(built, trained)
     (directory,) = trained.evaluations.iterdir()
@@ -126,7 +126,7 @@ def test_the_certificate_says_what_was_evaluated_and_how_sure_it_is(trained):
     assert sum(map(sum, counts)) == 21 and sum(counts[k][k] for k in range(10)) == top1
 
 
-def test_another_evaluation_of_the_same_replaces_the_first_and_of_other_weights_or_pixels_does_not(trained):
+def test_only_an_evaluation_of_the_same_subject_replaces_the_first(trained):
     for changes in ({}, {}, {"eval.checkpoint": "4"}, {"data.resize": "bicubic"}):
         assert evaluate(build(changes), trained, Stop(came=False)) == 0
     names = [path.name for path in trained.evaluations.iterdir()]
@@ -137,7 +137,7 @@ def test_another_evaluation_of_the_same_replaces_the_first_and_of_other_weights_
 
 
 class Broken:
-    """A source of which the image `index` cannot be read."""
+    """A source whose image `index` cannot be read."""
 
     def __init__(self, source, index):
         self._source, self._index = source, index
@@ -171,18 +171,18 @@ def test_images_that_cannot_be_read_count_as_wrong_and_are_listed_beside_the_cer
     assert row == ["(unreadable)", *["0"] * 10, "1"]
 
 
-def test_too_many_of_them_end_it_without_a_certificate_and_the_list_stays_where_the_error_says(trained):
+def test_too_many_unreadable_images_are_an_error_that_names_their_list(trained):
     with pytest.raises(
         UsageError, match=r"1 images cannot be read, more than .*=0: repair those that (\S+) lists"
     ) as error:
         evaluate(broken(max_bad_examples=0), trained, Stop(came=False))
     (directory,) = trained.evaluations.iterdir()
     assert directory.name.endswith(".part") and str(directory / "bad_examples.jsonl") in str(error.value)
-    certified(build(), trained)  # which takes it away
+    certified(build(), trained)  # removes the directory with the list
 
 
 @pytest.mark.parametrize("which", ["5", "7"])
-def test_a_checkpoint_that_is_not_there_is_said_with_those_that_are(trained, which):
+def test_the_error_for_a_missing_checkpoint_lists_the_present_ones(trained, which):
     with pytest.raises(UsageError, match=rf"no checkpoint '{which}' in .*, it has .*4, 6: set .* latest, best, a step"):
         evaluate(build({"eval.checkpoint": which}), trained, Stop(came=False))
 
@@ -203,7 +203,7 @@ def test_a_signal_leaves_nothing(trained):
     assert list(trained.evaluations.iterdir()) == []
 
 
-def test_a_full_disk_is_one_line_and_leaves_the_certificate_that_was_there(trained, monkeypatch):
+def test_a_full_disk_is_one_line_and_keeps_the_previous_certificate(trained, monkeypatch):
     before = certified(build(), trained)
 
     def full(*_):
@@ -221,7 +221,7 @@ def test_a_directory_without_a_run_is_refused(tmp_path):
         Workdir(tmp_path / "none").must_hold_a_run()
 
 
-def test_neither_the_training_images_nor_their_number_matter(trained):
+def test_evaluation_does_not_depend_on_the_training_settings(trained):
     changes = {"data.synthetic.num_train": 1, "data.synthetic.num_eval": 3, "data.batch_size": 96}
     sizes = {"data.progressive.sizes": (8,), "data.progressive.until_epochs": (1.0,)}
     assert certified(build(changes | sizes), trained)["eval"]["count"] == 3
@@ -238,13 +238,13 @@ def test_devices_that_do_not_divide_the_training_batch_evaluate_alike(trained):
 
 
 class Spoilt(EvalStep):
-    """Evaluates weights that are not finite."""
+    """Replaces all weights by NaN before it evaluates."""
 
     def with_answers(self, variables, batch):
         return super().with_answers(jax.tree.map(lambda leaf: leaf * jnp.nan, variables), batch)
 
 
-def test_weights_that_are_not_finite_have_a_result_all_the_same(trained, caplog):
+def test_weights_that_are_not_finite_have_a_certificate(trained, caplog):
     built = build()
     spoilt = Spoilt(built.computation.eval_step.model, built.computation.eval_step.preprocess)
     with caplog.at_level("INFO"):
@@ -255,7 +255,7 @@ def test_weights_that_are_not_finite_have_a_result_all_the_same(trained, caplog)
 
 
 @pytest.mark.slow
-def test_outputs_that_are_no_class_of_the_data_are_named_by_number(tmp_path):
+def test_outputs_beyond_the_classes_of_the_data_are_named_by_number(tmp_path):
     changes, workdir = {"model.num_classes": 12}, Workdir(tmp_path)
     run_training(workdir, changes | {"train.total_steps": 1})
     written = certified(build(changes), workdir)
@@ -284,13 +284,13 @@ def test_two_processes_write_the_certificate_of_one(tmp_path):
     assert (one["provenance"]["processes"], two["provenance"]["processes"]) == (1, 2)
 
 
-def test_answers_cost_the_evaluation_within_training_nothing():
+def test_the_evaluation_within_training_does_not_gather_answers():
     built = build(devices=jax.devices()[:2])
     assert "all-gather" not in compile_eval_step(built.computation, built.data.eval_loader).as_text()
     assert "all-gather" in compile_eval_step(built.computation, built.data.eval_loader, with_answers=True).as_text()
 
 
-def test_data_of_the_same_name_and_labels_are_told_apart_by_their_pixels(trained):
+def test_the_certificate_distinguishes_data_of_equal_name_and_labels_by_their_pixels(trained):
     class Inverted:
         def __init__(self, source):
             self._source = source

@@ -125,10 +125,8 @@ def write(directory):
     files = [encode(photo(20 + 3 * index, 90 - index, seed=index), "JPEG") for index in range(42)]
     images = np.stack([host_view(decode(file), preprocessing) for file in files])
     logits = model.apply(variables, images.astype(np.float32) / 64 - 2, train=False)
-    mean, deviation = (
-        logits.mean(0),
-        logits.std(0),
-    )  # without this an untrained network predicts one class for all images
+    # Without this standardization an untrained network predicts one class for all images.
+    mean, deviation = logits.mean(0), logits.std(0)
 
     def predict(variables, images):
         logits = (model.apply(variables, images.astype(np.float32) / 64 - 2, train=False) - mean) / deviation
