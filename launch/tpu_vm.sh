@@ -72,7 +72,9 @@ check() {
 	[[ $type ]] || fail "--type is missing, as --type=v5litepod-16"
 	[[ $config && $workdir ]] ||
 		fail "--config and --workdir are missing, as --config=configs/resnet50.py --workdir=$MOUNT/r50"
-	git -C "$ROOT" cat-file -e "HEAD:${config%%:*}" 2>/dev/null || fail "--config=$config is no file of the present commit"
+	local file=${config%%:*}
+	[[ $file == */* || $file == *.* ]] || file=configs/$file.py # a recipe by its name
+	git -C "$ROOT" cat-file -e "HEAD:$file" 2>/dev/null || fail "--config=$config is no file of the present commit"
 	git -C "$ROOT" diff --quiet HEAD || fail "there are uncommitted changes, which would not be run: commit or stash them"
 	[[ $nfs && $bucket ]] && fail "--nfs and --bucket are both given: choose one"
 	[[ $nfs || $bucket || $setup ]] ||

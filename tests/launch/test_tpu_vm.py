@@ -92,6 +92,8 @@ def test_a_connection_that_breaks_is_made_again_and_the_run_is_not_disturbed(clo
         (["--name="], "--name and --zone are missing"),
         (["--type="], "--type is missing"),
         (["--config=configs/none.py"], "--config=configs/none.py is no file of the present commit"),
+        (["--config=none:3"], "--config=none:3 is no file of the present commit"),
+        (["--config=digits:3", "--workdir=/home/me/runs"], "--workdir=/home/me/runs is not in the shared directory"),
         (["--workdir=/home/me/runs"], "--workdir=/home/me/runs is not in the shared directory: take one below /mnt/"),
         (["--nfs="], "the work directory must outlive the VM and be seen by all hosts: give --nfs"),
         (["--bucket=b"], "--nfs and --bucket are both given"),
