@@ -7,7 +7,7 @@ import numpy as np
 
 
 def sgd(weights, grads, rates, weight_decay, *, decayed, momentum, nesterov, decoupled):
-    """PyTorch's SGD; decoupled, Loshchilov and Hutter 2019, algorithm 1, the rate times the decay."""
+    """PyTorch's SGD; if decoupled, Loshchilov and Hutter 2019, algorithm 1, with the decay scaled by the rate."""
     velocity, after = 0.0, []
     decay = weight_decay * decayed
     for grad, lr in zip(grads, rates, strict=True):
@@ -20,7 +20,7 @@ def sgd(weights, grads, rates, weight_decay, *, decayed, momentum, nesterov, dec
 
 
 def lars(weights, grads, rates, weight_decay, *, decayed, momentum, nesterov, trust):
-    """You et al. 2017, algorithm 1, with the length of gradient plus decay in the denominator."""
+    """You et al. 2017, algorithm 1, with the norm of gradient plus decay in the denominator."""
     velocity, after = 0.0, []
     for grad, lr in zip(grads, rates, strict=True):
         whole, quotient = grad, 1.0
@@ -44,7 +44,7 @@ def adamw(weights, grads, rates, weight_decay, *, decayed, beta1, beta2, epsilon
 
 
 def lamb(weights, grads, rates, weight_decay, *, decayed, beta1, beta2, epsilon):
-    """timm's Lamb; for what is not decayed the quotient is 1."""
+    """timm's Lamb; the trust ratio of arrays that are not decayed is 1."""
     after = []
     for direction, lr in zip(_adam(grads, beta1, beta2, epsilon), rates, strict=True):
         step, quotient = direction, 1.0

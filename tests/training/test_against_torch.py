@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 BATCH_SIZE, WARMUP_STEPS, TOTAL_STEPS, WEIGHT_DECAY, SMOOTHING = 8, 5, 20, 1e-4, 0.1
 PEAK_LR = {18: 2e-3, 50: 5e-4}
-SEED = {18: 0, 50: 16}  # no decision is close there: see `closest_decision`
+SEED = {18: 0, 50: 16}  # seeds without close decisions, see `closest_decision`
 MEAN, STD = np.float32([123.675, 116.28, 103.53]), np.float32([58.395, 57.12, 57.375])
 TORCH_NAMES = {
     r"stage(\d)_block(\d+)": lambda match: f"layer{match[1]}.{int(match[2]) - 1}",
@@ -42,12 +42,12 @@ def torch():
 
 
 def changes(depth):
-    """Of the tiny config: the network in float32, on a schedule that warms up and falls."""
+    """Returns the tiny config with a float32 network, and a schedule with warm-up and decay."""
     return {
         "seed": 3,
         "data.batch_size": BATCH_SIZE,
         "data.image_size": 64,
-        "data.synthetic.num_train": 2 * BATCH_SIZE,  # so few that the loss moves
+        "data.synthetic.num_train": 2 * BATCH_SIZE,  # few images, so that the loss changes
         "data.train_crop.area": (1.0, 1.0),
         "data.train_crop.aspect": (1.0, 1.0),
         "input.flip": False,
@@ -55,7 +55,7 @@ def changes(depth):
         "model.depth": depth,
         "model.features": 64,
         "model.bn_group_size": None,
-        "model.zero_init_last_bn": False,  # else most gradients are zero at first
+        "model.zero_init_last_bn": False,  # otherwise most gradients start at zero
         "loss.label_smoothing": SMOOTHING,
         "optimizer.weight_decay": WEIGHT_DECAY,
         "schedule.base_lr": PEAK_LR[depth],
@@ -67,7 +67,7 @@ def changes(depth):
 
 
 def varied(state, depth):
-    """The state with other scales, biases and statistics of every norm, so that each of them matters.
+    """Returns the state with random scales, biases and statistics in every norm, so that each affects the result.
 
     Branches end with small scales: gradients explode in a long chain of random branches. Biases keep the inputs of
     ReLUs away from 0, where the last bit decides whether a gradient passes, which is a thousandth of it in a small
@@ -87,7 +87,7 @@ def varied(state, depth):
 
 
 def to_torch(torch, tree):
-    """Parameters, or anything shaped like them, by the names and in the layouts of PyTorch."""
+    """Translates a tree of parameters, or of the same structure, to the names and layouts of PyTorch."""
     arrays = {}
     for path, array in flatten_dict(jax.device_get(tree), sep="/").items():
         name = functools.reduce(lambda renamed, rule: re.sub(*rule, renamed), TORCH_NAMES.items(), path)
@@ -97,7 +97,7 @@ def to_torch(torch, tree):
 
 
 def torch_network(torch, depth, state):
-    """The network of `torch_resnet.py` with our variables."""
+    """Returns the network of `torch_resnet.py` with our variables."""
     from benchmarks.torch_resnet import ResNet
 
     network = ResNet(depth, classes=10)
@@ -111,7 +111,7 @@ def torch_batch(torch, batch):
 
 
 def torch_optimizer(torch, network, peak_lr):
-    """SGD and its rates: linear from a fifth of the peak, then a cosine."""
+    """Returns SGD and its schedule: linear warm-up from a fifth of the peak, then a cosine."""
     kernels, others = ([p for p in network.parameters() if (p.ndim > 1) == is_kernel] for is_kernel in (True, False))
     groups = [{"params": kernels, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.SGD(groups, lr=peak_lr, momentum=0.9, nesterov=True)
@@ -122,7 +122,7 @@ def torch_optimizer(torch, network, peak_lr):
 
 
 def closest_decision(torch, network, images):
-    """How far the input of any ReLU is from 0 at least, or what is the largest of a max-pool from the next.
+    """Returns the smallest distance of a ReLU input from 0, or of the maximum in a max-pool window from the next value.
 
     Where it is no more than rounding, gradients go different ways in two correct programs.
     """
@@ -147,21 +147,25 @@ def closest_decision(torch, network, images):
 
 
 def distances(ours, theirs):
-    """|ours - theirs| / |theirs| of every tensor."""
+    """Returns |ours - theirs| / |theirs| of every tensor."""
     assert ours.keys() == theirs.keys()
     return {name: float((ours[name] - theirs[name]).norm() / theirs[name].norm()) for name in theirs}
 
 
-def torch_losses(torch, network, batches, peak_lr, *, parts=1):
-    """Trains; yields the loss of every batch, whose gradient is made of as many parts, once its update is made."""
+def torch_losses(torch, network, batches, peak_lr, *, num_microbatches=1):
+    """Trains, each gradient accumulated over micro-batches; yields the loss of every batch after its update."""
     optimizer, schedule = torch_optimizer(torch, network, peak_lr)
     for batch in batches:
         optimizer.zero_grad()
         loss = 0.0
-        for images, labels in zip(*(tensor.chunk(parts) for tensor in torch_batch(torch, batch)), strict=True):
-            of_part = torch.nn.functional.cross_entropy(network(images), labels, label_smoothing=SMOOTHING) / parts
-            of_part.backward()
-            loss += of_part.item()
+        for images, labels in zip(
+            *(tensor.chunk(num_microbatches) for tensor in torch_batch(torch, batch)), strict=True
+        ):
+            part_loss = (
+                torch.nn.functional.cross_entropy(network(images), labels, label_smoothing=SMOOTHING) / num_microbatches
+            )
+            part_loss.backward()
+            loss += part_loss.item()
         optimizer.step()
         schedule.step()
         yield loss
@@ -196,7 +200,7 @@ def test_gradients_statistics_and_twenty_losses(torch, depth):
 
     after, totals = train_step(state, batches[0])
     losses, expected = [float(totals.examples.loss) / BATCH_SIZE], [next(theirs)]
-    # The first velocity is the gradient and the decay.
+    # The first velocity is the gradient plus the decay.
     decay = jax.tree.map(lambda leaf: WEIGHT_DECAY * leaf * (leaf.ndim > 1), state.params)
     velocity = optax.tree.get(after.opt_state, "trace")
     ours = to_torch(torch, jax.tree.map(np.subtract, velocity, decay))
@@ -213,7 +217,7 @@ def test_gradients_statistics_and_twenty_losses(torch, depth):
     np.testing.assert_allclose(losses, expected, rtol=1e-3)
 
 
-def test_five_losses_with_gradients_of_two_halves(torch):
+def test_five_losses_with_two_microbatches(torch):
     depth, steps = 18, 5
     built = build(1, changes(depth) | {"train.accumulate": 2, "model.bn_group_size": BATCH_SIZE // 2})
     state, batches = varied(initial_state(built), depth), batches_of(built, steps)
@@ -222,15 +226,15 @@ def test_five_losses_with_gradients_of_two_halves(torch):
     for batch in batches:
         state, totals = train_step(state, batch)
         losses.append(float(totals.examples.loss) / BATCH_SIZE)
-    expected = list(torch_losses(torch, network, batches, PEAK_LR[depth], parts=2))
+    expected = list(torch_losses(torch, network, batches, PEAK_LR[depth], num_microbatches=2))
     np.testing.assert_allclose(losses, expected, rtol=1e-3)
 
 
-def test_initial_weights_are_as_large(torch):
+def test_initial_weights_have_the_same_scale(torch):
     from benchmarks.torch_resnet import ResNet
 
     ours = to_torch(torch, initial_state(build(1, changes(18) | {"model.head_init": "torch"})).params)
     for name, parameter in ResNet(18, classes=10).named_parameters():
         assert ours[name].shape == parameter.shape
-        if name != "fc.bias":  # ten numbers
+        if name != "fc.bias":  # too few numbers to compare their deviation
             assert ours[name].std() == pytest.approx(float(parameter.detach().std()), rel=0.05), name

@@ -1,4 +1,4 @@
-"""r1's numbers, as its two recipes have them; rates, updates and networks have golden tests of their own."""
+"""The settings of r1 in the two recipes that reproduce it; rates, updates and networks have their own golden tests."""
 
 import importlib
 import json
@@ -46,21 +46,21 @@ def test_steps(data, row):
     config = recipe(data, **{"data.batch_size": row["batch_size"]})
     of_run = make_milestones(config, GOLDEN[data]["images"]["train"])
     assert of_run.steps_per_epoch == pytest.approx(row["an_epoch"], abs=5e-5)
-    assert math.ceil(of_run.steps_per_epoch) == row["whole"]  # what a train() of one epoch takes in r1
+    assert math.ceil(of_run.steps_per_epoch) == row["whole"]  # steps of one epoch in r1
     options = schedule_options(config, of_run)
     assert options["warmup_steps"] == row["warmup"]
     assert options["peak_lr"] == pytest.approx(row["peak_lr"])
     assert list(options["boundaries"]) == row["boundaries"]
-    assert abs(of_run.total_steps - row["boundaries"][-1]) <= 1  # the last rate is never of use, as in r1
+    assert abs(of_run.total_steps - row["boundaries"][-1]) <= 1  # the last rate is never used, as in r1
 
 
 @pytest.mark.parametrize(("data", "row"), [(data, row) for data in RECIPES for row in GOLDEN[data]["evaluations"]])
-def test_how_often_is_evaluated(data, row):
+def test_number_of_evaluations(data, row):
     changes = {"train.epochs": float(row["train_epochs"]), "eval.every_epochs": float(row["epochs_between_evals"])}
     of_run = plan(data, **{"data.batch_size": 8192}, **changes)
     due = [step for step in range(of_run.total_steps + 1) if of_run.evaluation_due(step)]
     assert len(due) == row["count"] and due[-1] == of_run.total_steps
-    # The last stretch is what remains: 2 epochs of 90 by 4.
+    # The last interval is the remainder: 90 epochs in intervals of 4 leave 2.
     remaining = (row["train_epochs"] - 1) % row["epochs_between_evals"] + 1
     last = (due[-1] - due[-2]) / of_run.steps_per_epoch
     assert last == pytest.approx(remaining, abs=1 / of_run.steps_per_epoch)
@@ -80,7 +80,7 @@ def test_names_and_number_of_shards(tmp_path, split, training):
 
 
 @pytest.mark.parametrize("data", RECIPES)
-def test_classes_images_and_what_is_decayed(data):
+def test_classes_images_and_decayed_parameters(data):
     golden, config = GOLDEN[data], recipe(data, **{"data.source": "synthetic"})
     built = experiment.build(config)
     assert len(built.data.class_names) == golden["classes"]
@@ -88,7 +88,7 @@ def test_classes_images_and_what_is_decayed(data):
     params = jax.eval_shape(built.computation.init).params
     assert params["head"]["kernel"].shape[-1] == golden["classes"]
     paths = {leaf_path(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)}
-    norms = {path.rsplit("/", 1)[0] for path in paths if path.endswith("/scale")}  # batch norm alone has one
+    norms = {path.rsplit("/", 1)[0] for path in paths if path.endswith("/scale")}  # only batch norms have a scale
     mask = jax.tree_util.tree_leaves_with_path(decay_mask(params, config.optimizer.decay_pattern))
     spared = {leaf_path(path) for path, decayed in mask if not decayed}
     of_norms = {path for path in paths if path.rsplit("/", 1)[0] in norms}
@@ -116,12 +116,12 @@ def test_the_record_of_r1s_own_test(tmp_path):
     np.testing.assert_allclose(standardized, np.broadcast_to(golden["pixel"], (32, 32, 3)), rtol=1e-3, atol=1e-6)
 
 
-def test_what_the_crops_of_the_recipes_can_reach():
-    # 40 x 40 after padding: 9 places along each side.
+def test_the_range_of_the_crops():
+    # 40 x 40 after padding: 9 offsets in each direction.
     crop = PadAndCrop(32, recipe("cifar10").data.train_crop.padding)
     tops = {crop(32, 32, np.zeros((0, 4)), (number / 1000, 0.0)).top for number in range(1000)}
     assert tops == set(range(-4, 5))
-    # 500 x 375: the shorter side to 256, the longer cut off to 341 whole pixels, then the central 224.
+    # 500 x 375: the shorter side is resized to 256, the longer rounded down to 341; then the central 224 x 224.
     config = recipe("imagenet").data
     view = ResizeThenCentral(config.image_size, config.eval_crop.padding)(375, 500, np.zeros((0, 4)), ())
     assert (view.height, view.width, view.top, view.left) == (256, 341, 16, 58)

@@ -6,7 +6,7 @@ from resnet_jax.training.loss_scale import MAX_SCALE, adjust, initial
 
 
 def run(scale, finite, *, growth_steps):
-    """The numbers after each step, as rows of scale, good steps and skipped steps."""
+    """Returns the state after each step, as rows of scale, good steps and skipped steps."""
     step = jax.jit(lambda state, good: adjust(state, good, growth_steps=growth_steps))
     state, rows = initial(scale), []
     for good in finite:
@@ -22,7 +22,7 @@ def test_it_doubles_after_good_steps_and_halves_at_a_bad_one():
         [128, 2, 0],
         [256, 0, 0],
         [256, 1, 0],
-        [128, 0, 1],  # and the count starts anew
+        [128, 0, 1],  # the count of good steps restarts
         [128, 1, 1],
         [64, 0, 2],
         [32, 0, 3],
@@ -47,7 +47,7 @@ def test_a_constant_scale_stays_and_counts_the_bad_steps():
 
 @pytest.mark.parametrize("growth_steps", [None, 1])
 @pytest.mark.parametrize("finite", [True, False])
-def test_shapes_and_types_are_those_of_the_start(growth_steps, finite):
+def test_shapes_and_dtypes_do_not_change(growth_steps, finite):
     before = initial(1.0)
     after = adjust(before, jnp.asarray(finite), growth_steps=growth_steps)
     assert [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(after)] == [((), jnp.float32)] + [((), jnp.int32)] * 2

@@ -39,13 +39,13 @@ def test_half_precision_logits_are_summed_in_float32():
     np.testing.assert_allclose(losses, math.log(1000), rtol=1e-6)
 
 
-def test_an_unreadable_image_costs_what_a_guess_costs():
+def test_the_loss_of_an_unreadable_image_is_that_of_a_uniform_prediction():
     losses = cross_entropy(10 * jnp.eye(4), jnp.array([UNREADABLE, 1, UNREADABLE, 0]))
     np.testing.assert_allclose(losses[jnp.array([0, 2])], math.log(4), rtol=1e-6)
     assert losses[1] < 0.01 and losses[3] > 9
 
 
-def test_the_binary_loss_is_the_mean_of_yes_or_no_for_each_class():
+def test_the_binary_loss_is_the_mean_of_the_sigmoid_cross_entropies():
     logits, shares = jnp.array([[2.0, -1.0, 0.5]]), jnp.array([[0.7, 0.3, 0.0]])
     p = 1 / (1 + np.exp(-np.array(logits[0])))
     expected = -np.mean(np.array(shares[0]) * np.log(p) + (1 - np.array(shares[0])) * np.log(1 - p))
@@ -54,13 +54,13 @@ def test_the_binary_loss_is_the_mean_of_yes_or_no_for_each_class():
 
 
 @pytest.mark.parametrize(("threshold", "targets"), [(0.2, [1.0, 1.0, 0.0]), (0.5, [1.0, 0.0, 0.0])])
-def test_what_is_there_enough_counts_as_wholly_there(threshold, targets):
+def test_targets_above_the_threshold_become_one(threshold, targets):
     logits, shares = jnp.array([[2.0, -1.0, 0.5]]), jnp.array([[0.7, 0.3, 0.0]])
     got = binary_cross_entropy(logits, shares, label_smoothing=0.1, target_threshold=threshold)
     np.testing.assert_allclose(got, [optax.sigmoid_binary_cross_entropy(logits[0], jnp.array(targets)).mean()])
 
 
-def test_shares_of_two_classes_sum_to_one_and_of_one_class_to_one():
+def test_soft_targets_sum_to_one():
     shares = soft_targets(jnp.array([1, 2, 0]), jnp.array([0, 2, 1]), jnp.array([0.25, 0.4, 1.0]), 3)
     np.testing.assert_allclose(shares, [[0.75, 0.25, 0], [0, 0, 1], [1, 0, 0]], rtol=1e-6)
 

@@ -37,7 +37,7 @@ def test_padding_counts_for_nothing_even_with_a_bad_loss():
 
 
 @pytest.mark.parametrize("num_classes", [3, 10])
-def test_no_answer_is_right_where_the_image_could_not_be_read(num_classes):
+def test_no_prediction_is_correct_for_an_unreadable_image(num_classes):
     logits = jnp.eye(num_classes)
     labels = jnp.full(num_classes, UNREADABLE)
     totals = metrics.count_examples(logits, labels, jnp.ones(num_classes, bool), jnp.ones(num_classes))

@@ -15,7 +15,7 @@ from tests import paths
 from tests.training import optimizer_definitions as definitions
 
 R1 = json.loads((paths.GOLDEN / "r1_momentum.json").read_text())  # by golden/r1_training.py
-ALL_BUT_BATCH_NORM = "kernel$|head/bias$"  # the rule of r1
+ALL_BUT_BATCH_NORM = "kernel$|head/bias$"  # the parameters that r1 decays
 PARAMS = {
     "head": {"bias": jnp.ones(2), "kernel": jnp.ones((2, 2))},
     "stage1_block1": {"bn1": {"bias": jnp.ones(2), "scale": jnp.ones(2)}, "conv1": {"kernel": jnp.ones((1, 1, 2, 2))}},
@@ -30,7 +30,7 @@ def make(name="sgd", **changes):
 
 
 def updates(optimizer, params, all_grads, rates):
-    """The parameters after each update."""
+    """Returns the parameters after each update."""
     update = jax.jit(lambda grads, state, params, lr: optimizer.update(grads, state, params, lr=lr))
     state, after = optimizer.init(params), []
     for grads, lr in zip(all_grads, rates, strict=True):
@@ -41,7 +41,7 @@ def updates(optimizer, params, all_grads, rates):
 
 
 def arrays(seed=0):
-    """Parameters of unequal lengths, and five gradients of them that go from large to small; float64."""
+    """Returns float64 parameters of different norms, and five gradients of decreasing norm."""
     rng = np.random.default_rng(seed)
     shapes = {"kernel": (3, 2), "other/kernel": (4,), "bias": (2,)}
     params = {name: rng.normal(size=shape) * (number + 1) for number, (name, shape) in enumerate(shapes.items())}
@@ -98,7 +98,7 @@ def test_a_scale_is_another_rate_by_the_definition(case, listed):
         rates = [factors[leaf] * lr for lr in RATES]
         steps = [grad[leaf] for grad in grads]
         expected[leaf] = define(params[leaf], steps, rates, 0.01, decayed=leaf.endswith("kernel"), **options, **takes)
-    scales = (("^other/", 10.0), ("bias|other", 0.5))  # the first that matches counts
+    scales = (("^other/", 10.0), ("bias|other", 0.5))  # the first match decides
     scales = [list(pair) for pair in scales] if listed else scales
     optimizer = make(name, weight_decay=0.01, lr_scales=scales, **options)
     after = updates(optimizer, float32(params), float32(grads), RATES)
@@ -130,13 +130,13 @@ def test_a_scale_is_another_rate_by_the_definition(case, listed):
         ((("head", 10.0), ("head/bias", 2.0)), "has 'head/bias', .* or only those that an earlier pattern matches"),
     ],
 )
-def test_a_useless_scale_is_an_error(scales, message):
+def test_invalid_lr_scales_are_an_error(scales, message):
     with pytest.raises(UsageError, match=message) as error:
         make(lr_scales=scales).init(PARAMS)
     assert "\n" not in str(error.value)
 
 
-def test_a_scale_of_what_is_not_trained_is_an_error():
+def test_an_lr_scale_of_frozen_parameters_is_an_error():
     optimizer = train_only(make(lr_scales=(("conv1", 10.0),)), "^head/")
     with pytest.raises(UsageError, match="has 'conv1', which matches no trained parameter"):
         optimizer.init(PARAMS)
@@ -162,18 +162,18 @@ def test_lars_is_that_of_optax(nesterov, rates):
 
 
 @pytest.mark.parametrize("name", ["lars", "lamb"])
-def test_weights_and_gradients_of_zero_are_no_division_by_zero(name):
+def test_zero_weights_and_gradients_do_not_divide_by_zero(name):
     params = {"a_kernel": jnp.zeros(3), "b_kernel": jnp.ones(3)}
     grads = {"a_kernel": jnp.ones(3), "b_kernel": jnp.zeros(3)}
     after = updates(make(name, weight_decay=0.0), params, [grads], [0.5])[0]
-    np.testing.assert_allclose(after["a_kernel"], -0.5 * jnp.ones(3), rtol=1e-5)  # as if there were no trust
+    np.testing.assert_allclose(after["a_kernel"], -0.5 * jnp.ones(3), rtol=1e-5)  # as without the trust ratio
     np.testing.assert_array_equal(after["b_kernel"], jnp.ones(3))
 
 
 @pytest.mark.parametrize("case", R1)
 def test_r1s_loss_and_momentum_update_in_tensorflow(case):
     golden = R1[case]
-    pattern = "" if case == "cifar10" else ALL_BUT_BATCH_NORM  # with CIFAR r1 decays batch norm too
+    pattern = "" if case == "cifar10" else ALL_BUT_BATCH_NORM  # r1's CIFAR-10 decays batch norm too
     params = float32({name: jnp.array(value) for name, value in golden["initial"].items()})
     scale = golden["loss_scale"]
 
@@ -192,7 +192,7 @@ def test_r1s_loss_and_momentum_update_in_tensorflow(case):
         grads, loss = jax.grad(loss_fn, has_aux=True)(params, images[step], labels[step])
         assert float(loss) == pytest.approx(expected["cross_entropy"], rel=1e-5)
         grads = jax.tree.map(lambda grad: grad / scale, grads)
-        # The decay is the gradient of the L2 loss: without momentum, at rate 1, the change is minus the gradient.
+        # The decay is the gradient of the L2 loss. Without momentum and at rate 1, the update is minus the gradient.
         plain = make(momentum=0.0, weight_decay=golden["weight_decay"], decay_pattern=pattern)
         change, _ = plain.update(grads, plain.init(params), params, lr=1.0)
         assert_close({name: -leaf for name, leaf in change.items()}, as_arrays(expected["gradient"]), rtol=1e-5)
@@ -209,7 +209,7 @@ def as_arrays(tree):
 def test_the_gradient_is_clipped_before_all_else(name):
     params, grads = map(float32, arrays())
     norms = [float(optax.tree.norm(grad)) for grad in grads]
-    longest = sorted(norms)[2]  # so that two of them are clipped
+    longest = sorted(norms)[2]  # two of the five are longer, and clipped
     shortened = [
         jax.tree.map(lambda leaf, norm=norm: leaf * min(1.0, longest / norm), grad)
         for grad, norm in zip(grads, norms, strict=True)
@@ -222,8 +222,8 @@ def test_the_gradient_is_clipped_before_all_else(name):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_one_rule_says_what_is_decayed(name):
-    # Without a gradient decay alone moves a weight, and only those that the pattern finds.
+def test_every_optimizer_decays_the_parameters_of_the_pattern(name):
+    # With zero gradients only decay changes a weight, and only where the pattern matches.
     grads = jax.tree.map(jnp.zeros_like, PARAMS)
     for pattern in ("kernel$", ALL_BUT_BATCH_NORM, "conv"):
         after = updates(make(name, decay_pattern=pattern), PARAMS, [grads], [0.5])[0]
@@ -231,7 +231,7 @@ def test_one_rule_says_what_is_decayed(name):
         assert jax.tree.map(lambda leaf: bool((leaf == 1).all()), after) != decay_mask(PARAMS, pattern)
 
 
-def test_kernels_alone_are_decayed():
+def test_the_default_pattern_matches_kernels_only():
     assert decay_mask(PARAMS, "kernel$") == {
         "head": {"bias": False, "kernel": True},
         "stage1_block1": {"bn1": {"bias": False, "scale": False}, "conv1": {"kernel": True}},
@@ -242,7 +242,7 @@ def test_kernels_alone_are_decayed():
     ("name", "depth", "version"),
     [("resnet", 18, "v1.5"), ("resnet", 50, "v1"), ("resnet", 50, "v2"), ("resnet_cifar", 20, "v2")],
 )
-def test_the_rules_of_both_worlds_in_real_networks(name, depth, version):
+def test_decay_patterns_of_r1_and_of_the_main_recipe_in_real_networks(name, depth, version):
     config = default.get_config()
     config.model.update({"name": name, "depth": depth, "version": version, "zero_init_last_bn": False})
     model = make_model(config, num_classes=10)
@@ -263,7 +263,7 @@ def test_the_rules_of_both_worlds_in_real_networks(name, depth, version):
 @pytest.mark.parametrize(
     ("pattern", "message"), [("(", "is not a regular expression"), ("weights$", "matches no parameter")]
 )
-def test_a_useless_pattern_is_an_error(pattern, message):
+def test_an_invalid_pattern_is_an_error(pattern, message):
     with pytest.raises(UsageError, match=f"config.optimizer.decay_pattern=.* {message}"):
         make(decay_pattern=pattern).init(PARAMS)
 

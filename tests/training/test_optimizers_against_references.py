@@ -1,4 +1,4 @@
-"""Our updates against PyTorch's, and the golden numbers against the TensorFlow that is installed."""
+"""Our updates against PyTorch's, and the golden numbers against the installed TensorFlow."""
 
 import json
 import subprocess
@@ -48,11 +48,11 @@ def test_five_updates_are_those_of_pytorch(torch, name, options, theirs, clip_no
         for group in optimizer.param_groups:
             group["lr"] = lr
         optimizer.step()
-        # 1 - 0.999 in float32, of the bias correction, is a hundred-thousandth off.
+        # The bias correction computes 1 - 0.999 in float32, with a relative error of 1e-5.
         assert_close(ours, {leaf: weight.detach().numpy() for leaf, weight in weights.items()}, rtol=1e-5)
 
 
-def test_the_golden_numbers_are_those_of_the_tensorflow_at_hand(tmp_path):
+def test_the_golden_numbers_are_those_of_the_installed_tensorflow(tmp_path):
     subprocess.run([sys.executable, "-m", "tests.golden.r1_training", str(tmp_path)], check=True, capture_output=True)
     for name in ("r1_schedules", "r1_momentum", "moving_average"):
         made, committed = (json.loads((at / f"{name}.json").read_text()) for at in (tmp_path, GOLDEN))

@@ -1,4 +1,4 @@
-"""Gradients that are summed over devices once; `test_steps.py` compares whole steps on one device and on eight."""
+"""One all-reduce of the gradients; `test_steps.py` compares whole steps on one and on eight devices."""
 
 import re
 
@@ -28,7 +28,7 @@ def program(changes):
 
 
 def one_step(changes, devices=8):
-    """The change of the parameters in one step from random ones, as numpy arrays."""
+    """Returns the change of the parameters in one step from random initial ones, and the totals."""
     built = build({"schedule.warmup_epochs": 0.0} | changes, devices)
     state = initial_state(built)
     before = jax.tree.map(np.asarray, state.params)
@@ -39,23 +39,25 @@ def one_step(changes, devices=8):
 
 
 def relative_gap(one, other):
-    """|one - other| / |other| over all parameters."""
+    """Returns |one - other| / |other| over all parameters."""
     flat = [np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(tree)]) for tree in (one, other)]
     return np.linalg.norm(flat[0] - flat[1]) / np.linalg.norm(flat[1])
 
 
 def summed_kernels(changes):
-    """Types in which the gradients of 3x3 kernels are summed over devices, as the step says: XLA:CPU has no bfloat16
-    sums and makes them in float32."""
+    """Returns the dtypes in which the jaxpr of the step all-reduces gradients of 3x3 kernels.
+
+    The compiled program would not tell: XLA:CPU replaces bfloat16 all-reduces by float32 ones.
+    """
     built = build(changes)
     batch = abstract_batch(batch_size=96, image_size=12, sharding=over_batch(built.computation.mesh))
     step = str(jax.make_jaxpr(built.computation.train_step)(jax.eval_shape(built.computation.init), batch))
     return set(re.findall(r":(\w+)\[3,3,[\d,]*\] = psum", step))
 
 
-@pytest.mark.parametrize("parts", [1, 2])
-def test_gradients_are_summed_once_outside_of_any_loop(parts):
-    text = program({"train.accumulate": parts})
+@pytest.mark.parametrize("num_microbatches", [1, 2])
+def test_gradients_are_summed_once_outside_of_any_loop(num_microbatches):
+    text = program({"train.accumulate": num_microbatches})
     assert find_collectives(text)["all-reduce"].operations <= 2
     entry = text[text.index("\nENTRY") :]
     assert find_collectives(entry) == find_collectives(text)
@@ -64,7 +66,7 @@ def test_gradients_are_summed_once_outside_of_any_loop(parts):
 @pytest.mark.parametrize(
     ("changes", "dtype"), [({"model.dtype": "bfloat16"}, "f32"), ({"train.reduce_dtype": "bfloat16"}, "bf16")]
 )
-def test_the_type_of_the_sum_is_that_of_the_config_and_not_of_the_activations(changes, dtype):
+def test_the_dtype_of_the_all_reduce_is_that_of_the_config(changes, dtype):
     assert summed_kernels(changes) == {dtype}
 
 
@@ -72,13 +74,13 @@ def test_the_type_of_the_sum_is_that_of_the_config_and_not_of_the_activations(ch
 def test_bfloat16_rounds_the_gradient_and_nothing_else():
     exact, exact_totals = one_step({})
     rounded, totals = one_step({"train.reduce_dtype": "bfloat16"})
-    assert 1e-4 < relative_gap(rounded, exact) < 2**-7  # eight numbers of 8 bits each, added up
+    assert 1e-4 < relative_gap(rounded, exact) < 2**-7  # the sum of eight numbers with 8 bits of precision
     assert totals.examples == exact_totals.examples
     alone, _ = one_step({}, devices=1)
     assert relative_gap(exact, alone) < 1e-5
 
 
-def test_one_device_has_nothing_to_sum():
+def test_one_device_needs_no_all_reduce():
     assert find_collectives(compile_train_step(build({}, devices=1), 12).as_text()) == {}
 
 
@@ -90,6 +92,6 @@ def test_bfloat16_needs_whole_groups_on_a_device():
 
 
 @pytest.mark.slow
-def test_counts_are_whole_numbers():
+def test_counts_are_integers():
     _, totals = one_step({})
     assert totals.examples.count.dtype == jnp.int32 and totals.examples.count == 96

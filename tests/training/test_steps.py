@@ -29,7 +29,7 @@ def compile_train_step(built):
 
 
 def run(built, steps):
-    """The state after some steps, and what the last one reported."""
+    """Returns the state after some steps, and the totals of the last step."""
     state, train_step = initial_state(built), compile_train_step(built)
     batches = host_batches(built.data.train_loader, start=0, stop=steps, num_threads=0, num_workers=0)
     for batch in device_batches((loaded.batch for loaded in batches), mesh=built.computation.mesh):
@@ -145,7 +145,7 @@ def test_the_state_is_donated():
 
 
 def close(got, expected, rtol=1e-5):
-    """Whether two states are equal up to rounding, leaf by leaf."""
+    """Returns whether two states are equal up to rounding, leaf by leaf."""
     return all(
         np.linalg.norm(leaf - other) <= rtol * max(np.linalg.norm(other), 1e-3)
         for leaf, other in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True)
@@ -164,13 +164,13 @@ EVERYTHING = {
 
 
 @pytest.mark.parametrize(
-    ("devices", "parts"),
+    ("devices", "num_microbatches"),
     [(2, 4), *(pytest.param(*numbers, marks=pytest.mark.slow) for numbers in [(1, 2), (1, 8), (4, 2), (8, 2)])],
 )
-def test_parts_of_a_batch_add_up_to_the_whole(devices, parts):
+def test_microbatches_give_the_update_of_the_whole_batch(devices, num_microbatches):
     changes = EVERYTHING | {"data.batch_size": 96, "model.bn_group_size": 6}
     whole, _ = on_one_device_with_everything()
-    state, _ = run(build(devices, changes | {"train.accumulate": parts}), 5)
+    state, _ = run(build(devices, changes | {"train.accumulate": num_microbatches}), 5)
     assert close(state, whole, rtol=2e-5)
 
 
@@ -179,7 +179,7 @@ def on_one_device_with_everything():
     return run(build(1, EVERYTHING | {"data.batch_size": 96}), 5)
 
 
-def test_no_image_moves_between_devices_for_parts_or_partners():
+def test_no_image_moves_between_devices_for_microbatches_or_mixing():
     changes = EVERYTHING | {"data.batch_size": 96, "train.accumulate": 2, "input.flip": True}
     program = compile_train_step(build(8, changes)).as_text()
     moves = ("all-to-all", "collective-permute", "all-gather")
@@ -218,12 +218,12 @@ def test_a_static_loss_scale_changes_nothing_in_float32():
 
 @functools.cache
 def with_a_dynamic_scale():
-    """A state, a batch and the step."""
+    """Returns a state, a batch and the step."""
     built = build(1, {"loss.scale": 2.0**24, "loss.scale_growth_steps": 2, "ema.decay": 0.9})
     return initial_state(built), built.data.train_loader.batch(0).batch, jax.jit(built.computation.train_step)
 
 
-def test_an_overflow_is_left_out_counted_and_halves_the_scale():
+def test_an_overflow_is_skipped_counted_and_halves_the_scale():
     state, batch, step = with_a_dynamic_scale()
     huge = state.replace(loss_scale=state.loss_scale.replace(scale=jnp.float32(jnp.inf)))
     after, totals = step(huge, batch)
@@ -237,7 +237,7 @@ def test_an_overflow_is_left_out_counted_and_halves_the_scale():
     assert (int(good.loss_scale.good_steps), int(totals.examples.count)) == (1, 48)
 
 
-def test_at_scale_one_what_is_not_finite_shows():
+def test_at_scale_one_non_finite_values_show_in_the_totals():
     state, batch, step = with_a_dynamic_scale()
     broken = jax.tree.map(lambda leaf: leaf * jnp.nan, state.params)
     _, totals = step(state.replace(params=broken, loss_scale=state.loss_scale.replace(scale=jnp.float32(1))), batch)

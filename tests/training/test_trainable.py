@@ -24,7 +24,7 @@ def build(changes=None):
 
 
 def bits(tree):
-    """The leaves as integers, by path: -0 and +0 are two."""
+    """Returns the bits of each leaf by path, so that -0 and +0 differ."""
     leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(tree))
     return {leaf_path(key): np.asarray(leaf).view(np.uint32) for key, leaf in leaves}
 
@@ -35,7 +35,7 @@ def changed(tree, other):
 
 
 def after(built, steps, state=None):
-    """The state before and after some steps, and what the last one reported."""
+    """Returns the state before and after some steps, and the totals of the last step."""
     state = initial_state(built) if state is None else state
     (step,) = compile_train_steps(built).values()
     before = jax.device_get(state)
@@ -46,7 +46,7 @@ def after(built, steps, state=None):
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """A run on ten classes, whose statistics have moved."""
+    """Returns the work directory of a run on ten classes, whose batch norm statistics have changed."""
     path = tmp_path_factory.mktemp("weights")
     built = experiment.build(tiny_config(CHANGES | {"train.total_steps": 4, "eval.every_steps": 4}))
     assert train(built, Workdir(path), {}, StopRequests()) == 0
@@ -56,12 +56,16 @@ def weights(tmp_path_factory):
 TO_SEVEN_CLASSES = {"data.synthetic.num_classes": 7, "ema.decay": 0.9, "data.batch_size": 36}
 
 
-@pytest.mark.parametrize("parts", [1, 3])
-def test_the_head_alone_is_trained_and_the_rest_stays_bit_by_bit(weights, parts):
-    changes = TO_SEVEN_CLASSES | {"model.init_from": weights, "train.trainable": "head", "train.accumulate": parts}
+@pytest.mark.parametrize("num_microbatches", [1, 3])
+def test_the_head_alone_is_trained_and_the_rest_stays_bit_by_bit(weights, num_microbatches):
+    changes = TO_SEVEN_CLASSES | {
+        "model.init_from": weights,
+        "train.trainable": "head",
+        "train.accumulate": num_microbatches,
+    }
     built = build(changes)
     start = initial_state(built)
-    # A zero that is negative shows whether anything is added to a frozen leaf.
+    # A negative zero would become +0 if anything were added to a frozen leaf.
     start = start.replace(params=start.params | {"stem_bn": {**start.params["stem_bn"], "bias": -jnp.zeros(4)}})
     start = start.replace(average=jax.tree.map(jnp.copy, start.variables))
     before, state, _ = after(built, 20, start)
@@ -71,26 +75,26 @@ def test_the_head_alone_is_trained_and_the_rest_stays_bit_by_bit(weights, parts)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("parts", [1, 3])
-def test_without_a_pattern_everything_changes(weights, parts):
-    changes = TO_SEVEN_CLASSES | {"model.init_from": weights, "train.accumulate": parts}
+@pytest.mark.parametrize("num_microbatches", [1, 3])
+def test_without_a_pattern_everything_changes(weights, num_microbatches):
+    changes = TO_SEVEN_CLASSES | {"model.init_from": weights, "train.accumulate": num_microbatches}
     before, state, _ = after(build(changes), 20)
     for part in ("params", "batch_stats", "average"):
         assert changed(getattr(before, part), getattr(state, part)) == set(bits(getattr(before, part)))
 
 
-def test_norms_that_are_trained_in_part_move_and_the_others_stay():
+def test_statistics_change_only_in_trained_norms():
     before, state, _ = after(build({"train.trainable": "^head/|^stage3_|stage1_block1/bn2/bias"}), 1)
     moved = changed(before.batch_stats, state.batch_stats)
     assert moved == {name for name in bits(before.batch_stats) if name.startswith(("stage3_", "stage1_block1/bn2/"))}
     assert "stage3_block1/shortcut_bn/mean" in moved
 
 
-PLAIN = {"optimizer.weight_decay": 0.0, "optimizer.nesterov": False}  # the first velocity is the gradient
+PLAIN = {"optimizer.weight_decay": 0.0, "optimizer.nesterov": False}  # so that the first velocity is the gradient
 
 
-def test_the_gradient_is_measured_and_clipped_by_what_is_trained_and_statistics_move_if_wanted():
-    # As with r1's --fine_tune, whose batch norm stays in training mode: so the forward pass is the same.
+def test_the_gradient_norm_counts_trained_parameters_only_and_statistics_may_change():
+    # As with r1's --fine_tune: batch norm stays in training mode, so that the forward pass does not change.
     _, whole, of_all = after(build(PLAIN), 1)
     (gradient,) = (tree for tree in jax.tree.leaves(whole.opt_state, is_leaf=lambda tree: isinstance(tree, dict)))
     length = float(optax.tree.norm(gradient["head"]))
@@ -114,7 +118,7 @@ def test_a_head_on_frozen_norms_is_trained_on_the_features_of_evaluation():
 
 
 def flops(trainable):
-    """Of a step before XLA leaves out what is not used."""
+    """Returns the FLOPs of a step before XLA removes unused operations."""
     built = build({"train.trainable": trainable})
     step = jax.jit(built.computation.train_step).lower(
         jax.eval_shape(built.computation.init), built.data.train_loader.batch(0).batch
@@ -123,13 +127,13 @@ def flops(trainable):
 
 
 def test_frozen_parts_cost_no_gradient():
-    # A backward pass is two forward passes, but for the first layer: one for the weights and one for what is below.
+    # The backward pass of a layer costs two forward passes, for the weights and for the input; the first layer has one.
     head, upper, whole = map(flops, ("head", "^head/|^stage3_", None))
     assert head < 0.4 * whole
     assert head < upper < 0.8 * whole
 
 
-def test_only_what_is_trained_has_a_velocity():
+def test_only_trained_parameters_have_a_velocity():
     shapes = [
         leaf.shape
         for leaf in jax.tree.leaves(jax.eval_shape(build({"train.trainable": "head"}).computation.init).opt_state)
@@ -137,13 +141,13 @@ def test_only_what_is_trained_has_a_velocity():
     assert sorted(shapes) == [(10,), (16, 10)]
 
 
-def test_what_is_trainable_need_not_be_decayed():
+def test_trained_parameters_need_not_be_decayed():
     state = jax.eval_shape(build({"train.trainable": "bias$|scale$"}).computation.init)
     assert len(jax.tree.leaves(state.opt_state)) < len(jax.tree.leaves(state.params))
 
 
 @pytest.mark.parametrize("name", ["adamw", *(pytest.param(name, marks=pytest.mark.slow) for name in ("lars", "lamb"))])
-def test_every_optimizer_leaves_the_rest_alone(name):
+def test_no_optimizer_changes_frozen_parameters(name):
     changes = {"train.trainable": "head", "optimizer.name": name, "optimizer.clip_norm": 0.1}
     before, state, _ = after(build(changes | {"optimizer.lr_scales": (("^head/bias", 2.0),)}), 2)
     assert changed(before.params, state.params) == HEAD
@@ -158,11 +162,11 @@ def test_a_pattern_that_selects_nothing_is_an_error(pattern, message):
 
 
 @pytest.mark.parametrize(("value", "pattern"), [(None, ""), ("head", "^head/"), ("^stage4_", "^stage4_")])
-def test_head_is_short(value, pattern):
+def test_abbreviations(value, pattern):
     assert trainable_pattern(value) == pattern
 
 
-def test_what_is_left_out_can_be_put_back():
+def test_frozen_parameters_replace_masked_nodes():
     params = {"head": {"kernel": 1.0, "bias": 2.0}, "stem": {"kernel": 3.0}}
     trained = only_trained(params, "^head/")
     assert trained == {"head": {"kernel": 1.0, "bias": 2.0}, "stem": {"kernel": MASKED}}
@@ -173,7 +177,7 @@ def test_what_is_left_out_can_be_put_back():
     }
 
 
-def test_an_optimizer_of_a_part_takes_whole_gradients_too():
+def test_train_only_accepts_gradients_of_all_parameters():
     params = {"head": {"kernel": jnp.ones(2)}, "stem": {"kernel": -jnp.zeros(3)}}
     optimizer = train_only(optax.with_extra_args_support(optax.sgd(0.5)), "^head/")
     updates, _ = optimizer.update(jax.tree.map(jnp.ones_like, params), optimizer.init(params), params)

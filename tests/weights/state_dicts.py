@@ -14,7 +14,7 @@ SETTINGS = {
     "input.std": (58.395, 57.12, 57.375),
     "input.per_image": False,
 }
-SMALL = {"model.depth": 18, "model.features": 4}  # of 10 classes
+SMALL = {"model.depth": 18, "model.features": 4}
 
 
 def settings(changes=None):
@@ -31,16 +31,16 @@ def shapes(changes=None, classes=10):
 
 
 def variables(changes=None, classes=10):
-    """Every value drawn."""
+    """Returns variables with random values."""
     random = np.random.default_rng(0)
-    draw = lambda leaf: random.normal(size=leaf.shape).astype(np.float32)  # noqa: E731
-    return jax.tree.map(draw, shapes(changes, classes))
+    sample = lambda leaf: random.normal(size=leaf.shape).astype(np.float32)  # noqa: E731
+    return jax.tree.map(sample, shapes(changes, classes))
 
 
 def state_dict(changes=None, classes=10):
-    """`variables` under the names of PyTorch, with its counters."""
-    d_family = settings(changes)["model.shortcut"] == "average_pool"
-    naming = Naming(deep_stem=settings(changes)["model.stem"] == "deep", pooled_shortcut=d_family)
+    """Returns `variables` under the names of PyTorch, with the counters of its batch norms."""
+    pooled = settings(changes)["model.shortcut"] == "average_pool"
+    naming = Naming(deep_stem=settings(changes)["model.stem"] == "deep", pooled_shortcut=pooled)
     arrays = by_path(variables(changes, classes)).items()
     named = {naming.to_torch(name): to_torch_layout(array) for name, array in arrays}
     counters = {name.replace("running_mean", "num_batches_tracked") for name in named if "running_mean" in name}

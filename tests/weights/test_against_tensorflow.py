@@ -1,4 +1,4 @@
-"""Checkpoints that TensorFlow writes of r1's networks: imported, they give its logits."""
+"""Checkpoints of r1's networks that TensorFlow writes give the same logits here."""
 
 import json
 import subprocess
@@ -14,14 +14,14 @@ from tests.models.r1_variables import by_r1_name
 
 pytestmark = pytest.mark.slow
 
-# Family, size, version of r1, pixels, classes.
+# Name -> family, depth, version of r1, image size, classes.
 CASES = {
     "imagenet50v1": ("imagenet", 50, 1, 64, 1001),
     "imagenet18v2": ("imagenet", 18, 2, 64, 1001),
     "cifar20v1": ("cifar", 20, 1, 32, 10),
     "cifar20v2": ("cifar", 20, 2, 32, 10),
 }
-# Reads each checkpoint in a process of its own: what was read, by our names, and what is said of it.
+# Program that reads checkpoints in a process of its own, and writes their arrays and attributes.
 READ = """
 import json, sys, numpy as np
 from resnet_jax.errors import UsageError
@@ -45,7 +45,7 @@ def our_network(name, **changes):
 
 
 def random_variables(name, images):
-    """Scales, biases and statistics drawn; weak branches, so that logits are moderate."""
+    """Returns random scales, biases and statistics; small scales in branches keep the logits moderate."""
     rng = np.random.default_rng(1)
     variables = jax.tree.map(np.array, initialize(our_network(name), images))
     for path, leaf in jax.tree.leaves_with_path(variables):
@@ -58,7 +58,7 @@ def random_variables(name, images):
 
 
 def read_all(paths, directory):
-    """Reads the checkpoints at `paths`; their arrays and what is said."""
+    """Reads checkpoints; returns their arrays and attributes."""
     outs = {str(path): str(directory / f"read{number}.npz") for number, path in enumerate(paths)}
     done = subprocess.run(
         [sys.executable, "-c", READ], input=json.dumps(outs), text=True, check=True, capture_output=True
@@ -71,7 +71,7 @@ def read_all(paths, directory):
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """A directory of checkpoints, and variables and images by name."""
+    """Returns a directory of checkpoints, and the variables and images by name."""
     directory, given = tmp_path_factory.mktemp("r1"), {}
     cases = {}
     for name, (family, size, version, pixels, classes) in CASES.items():
@@ -86,7 +86,7 @@ def written(tmp_path_factory):
     return directory, given
 
 
-def test_imported_they_give_tensorflows_logits(written, tmp_path):
+def test_the_logits_are_those_of_tensorflow(written, tmp_path):
     directory, given = written
     paths, names = [], []
     for name in CASES:

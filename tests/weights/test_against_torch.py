@@ -1,4 +1,4 @@
-"""Weights of PyTorch's networks: imported they give its logits, exported they are its weights; files of all sorts."""
+"""Networks of PyTorch: the same logits after import, the same weights after export; files of `torch.save`."""
 
 import argparse
 import os
@@ -26,7 +26,7 @@ def torch():
 
 
 def torch_network(torch, which):
-    """Random weights, norms and statistics; weak branches, as training makes them, so that logits are moderate."""
+    """Returns a network with random weights and statistics; small scales in branches keep the logits moderate."""
     from benchmarks.torch_resnet import ResNet
     from tests.weights.timm_resnet import TimmResNet
 
@@ -44,7 +44,7 @@ def torch_network(torch, which):
 
 
 @pytest.mark.parametrize("which", NETWORKS)
-def test_logits_and_the_way_back(torch, tmp_path, which):
+def test_logits_after_import_and_weights_after_export(torch, tmp_path, which):
     theirs = torch_network(torch, which)
     torch.save(theirs.state_dict(), tmp_path / "weights.pth")
     stored = read_weights(tmp_path / "weights.pth")
@@ -68,7 +68,7 @@ def test_logits_and_the_way_back(torch, tmp_path, which):
     for name, array in there.items():
         assert (back[name].dtype, back[name].shape) == (array.dtype, array.shape)
         assert back[name].tobytes() == array.tobytes(), name
-    theirs.load_state_dict({name: torch.tensor(array) for name, array in back.items()})  # strictly
+    theirs.load_state_dict({name: torch.tensor(array) for name, array in back.items()})  # strict: every name must match
 
 
 @pytest.fixture
@@ -125,14 +125,14 @@ def test_a_damaged_byte_is_found(torch, tmp_path, small, place, cause):
 @pytest.mark.parametrize(
     "spoil", [lambda t: t.to_sparse(), lambda t: t.to("meta"), lambda t: t + 1j], ids=["sparse", "meta", "complex"]
 )
-def test_what_is_no_plain_tensor(torch, tmp_path, small, spoil):
+def test_tensors_that_are_not_dense_and_real(torch, tmp_path, small, spoil):
     torch.save(small | {"fc.weight": spoil(small["fc.weight"])}, tmp_path / "w.pth")
     with pytest.raises(UsageError, match="holds fc.weight, which is not a dense tensor of real numbers"):
         read_weights(tmp_path / "w.pth")
 
 
 class Code:
-    """Makes a file where it is unpickled."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -165,13 +165,13 @@ def test_a_truncated_file_is_one_line(torch, tmp_path, small, zipped, share):
     assert "\n" not in str(error.value)
 
 
-def test_no_state_dict_is_named(torch, tmp_path):
+def test_content_that_is_not_a_state_dict_is_an_error(torch, tmp_path):
     torch.save([1], tmp_path / "w.pth")
     with pytest.raises(UsageError, match="w.pth holds a list instead of named weights: save a state_dict"):
         read_weights(tmp_path / "w.pth")
 
 
-def test_an_average_that_is_not_there_is_an_error(torch, tmp_path, small):
+def test_a_missing_average_is_an_error(torch, tmp_path, small):
     torch.save({"state_dict": small}, tmp_path / "w.pth")
     with pytest.raises(UsageError, match="w.pth is not known to hold a moving average"):
         read_weights(tmp_path / "w.pth", kind="ema")

@@ -12,7 +12,7 @@ from resnet_jax.errors import UsageError
 from resnet_jax.nested import by_path
 from resnet_jax.weights import load_weights
 from resnet_jax.weights.compatibility import model_settings
-from tests.models.networks import evaluation_logits
+from tests.models.networks import evaluation_logits, initialize
 from tests.weights.state_dicts import model_of, settings, state_dict, variables
 
 IMAGES = jnp.ones((2, 32, 32, 3))
@@ -77,7 +77,7 @@ def test_a_new_head_of_other_classes(file):
         load_weights(file, model)
     with pytest.raises(UsageError, match=r"params/head/bias, params/head/kernel are not loaded .*: pass variables="):
         load_weights(file, model, head=False)
-    initial = model.init(jax.random.key(0), IMAGES, train=False)
+    initial = initialize(model, IMAGES)
     loaded = by_path(load_weights(file, model, head=False, variables=initial))
     for name, leaf in by_path(variables()).items():
         expected = by_path(initial)[name] if name.startswith("params/head/") else leaf

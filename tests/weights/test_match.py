@@ -1,4 +1,4 @@
-"""What stored weights must have in common with a network."""
+"""Matching stored weights with a network by names, shapes and settings."""
 
 import dataclasses
 
@@ -44,7 +44,7 @@ NAME = "params/stage2_block1/conv1/kernel"
 
 
 @pytest.mark.parametrize("pattern", ["stage2_block1/conv1", "kernel$"])
-def test_what_is_missing_must_be_allowed(pattern):
+def test_missing_arrays_must_be_allowed(pattern):
     with pytest.raises(UsageError, match=rf"/there/w is of another network: {NAME}, not in the file; .*allow_missing"):
         match_variables(without(NAME), shapes(), head=True, allow_missing=("^stem",))
     filled = match_variables(without(NAME), shapes(), head=True, allow_missing=(pattern,))
@@ -52,7 +52,7 @@ def test_what_is_missing_must_be_allowed(pattern):
     assert f"missing      {NAME}: not in the file, which is allowed" in filled.report
 
 
-def test_what_is_left_over_must_be_allowed():
+def test_arrays_left_over_must_be_allowed():
     more = dataclasses.replace(stored(), unknown=("maxpool.weight",), skipped={"n": "a counter"})
     with pytest.raises(UsageError, match="maxpool.weight, not in the network"):
         match_variables(more, shapes(), head=True, allow_missing=())
@@ -61,13 +61,15 @@ def test_what_is_left_over_must_be_allowed():
     assert "skipped      n: a counter" in filled.report
 
 
-def test_what_has_another_shape_must_be_allowed():
+def test_other_shapes_must_be_allowed():
     odd = stored()
     odd.arrays[NAME] = np.zeros((1, 1), np.float32)
     odd.origin[NAME] = "layer2.0.conv1.weight"
     with pytest.raises(UsageError, match=rf"{NAME}, \(1, 1\) in the file, \(3, 3, 4, 8\) in the network"):
         match_variables(odd, shapes(), head=True, allow_missing=())
-    filled = match_variables(odd, shapes(), head=True, allow_missing=(r"^layer2\.0\.conv1",))  # the name in the file
+    filled = match_variables(
+        odd, shapes(), head=True, allow_missing=(r"^layer2\.0\.conv1",)
+    )  # matches the name in the file
     assert isinstance(filled.variables["params"]["stage2_block1"]["conv1"]["kernel"], jax.ShapeDtypeStruct)
     assert any(line.startswith("reshaped     ") for line in filled.report)
 
@@ -83,7 +85,7 @@ def test_another_number_of_classes_is_one_line(classes):
         match_variables(stored(classes=classes), shapes(), head=True, allow_missing=())
 
 
-def test_the_background_is_dropped_where_that_fits_and_where_there_is_one():
+def test_the_background_class_is_dropped_if_the_network_has_one_class_less():
     filled = match_variables(stored(classes=11, has_background=True), shapes(), head=True, allow_missing=())
     head, there = filled.variables["params"]["head"], variables(classes=11)["params"]["head"]
     np.testing.assert_array_equal(head["kernel"], there["kernel"][:, 1:])
@@ -96,7 +98,7 @@ def test_the_background_is_dropped_where_that_fits_and_where_there_is_one():
 
 
 @pytest.mark.parametrize(
-    ("there", "here"),
+    ("trained", "given"),
     [
         ({}, {}),
         ({"model.stem": "space_to_depth"}, {}),
@@ -107,14 +109,14 @@ def test_the_background_is_dropped_where_that_fits_and_where_there_is_one():
         ({"model.name": "resnet_cifar", "model.depth": 8, "model.padding": "tf"}, {"model.name": "resnet_cifar"}),
     ],
 )
-def test_equal_functions_are_taken_for_equal(there, here):
-    if "model.name" in here:
-        here = here | {"model.depth": 8}
-    check_settings(dataclasses.replace(stored(), settings=settings(there)), settings(here))
+def test_settings_of_equal_functions_count_as_equal(trained, given):
+    if "model.name" in given:
+        given = given | {"model.depth": 8}
+    check_settings(dataclasses.replace(stored(), settings=settings(trained)), settings(given))
 
 
 @pytest.mark.parametrize(
-    ("there", "here", "flags"),
+    ("trained", "given", "flags"),
     [
         ({"model.depth": 34}, {}, "--config.model.depth=34"),
         ({"model.depth": 50, "model.version": "v1"}, {"model.depth": 50}, "--config.model.version=v1"),
@@ -129,17 +131,17 @@ def test_equal_functions_are_taken_for_equal(there, here):
         ({"model.bn_epsilon": 1e-3}, {}, "--config.model.bn_epsilon=0.001"),
     ],
 )
-def test_other_settings_are_said_as_flags(there, here, flags):
+def test_the_message_names_the_flags_of_differing_settings(trained, given, flags):
     with pytest.raises(UsageError, match=rf"is a ResNet-.*: set {flags}$"):
-        check_settings(dataclasses.replace(stored(), settings=settings(there)), settings(here))
+        check_settings(dataclasses.replace(stored(), settings=settings(trained)), settings(given))
 
 
-def test_any_input_is_no_other_network():
+def test_any_input_accepts_other_input_but_not_another_network():
     other = dataclasses.replace(stored(), settings=settings({"model.padding": "tf", "input.mean": [0, 0, 0]}))
     check_settings(other, settings(), any_input=True)
     with pytest.raises(UsageError, match="set --config.model.depth=18$"):
         check_settings(other, settings({"model.depth": 34}), any_input=True)
 
 
-def test_what_is_not_known_is_not_demanded():
+def test_unknown_settings_are_not_compared():
     check_settings(dataclasses.replace(stored(), settings={}), settings())

@@ -1,4 +1,4 @@
-"""Our names and PyTorch's."""
+"""Translation between our names and layouts and those of PyTorch."""
 
 import jax
 import numpy as np
@@ -19,7 +19,7 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_name_there_and_back(name):
+def test_names_survive_both_translations(name):
     changes, naming = NETWORKS[name]
     ours = list(by_path(shapes_of_variables(network(**changes), 32)))
     theirs = [naming.to_torch(name) for name in ours]
@@ -28,7 +28,7 @@ def test_every_name_there_and_back(name):
     assert Naming.of_torch(theirs) == naming
 
 
-# Names as torchvision's resnet50 and timm's resnet50d and seresnet50 have them.
+# Names in torchvision's resnet50, and in timm's resnet50d and seresnet50.
 @pytest.mark.parametrize(
     ("naming", "ours", "theirs"),
     [
@@ -48,17 +48,17 @@ def test_every_name_there_and_back(name):
         (TIMM, "params/stage2_block1/shortcut_bn/scale", "layer2.0.downsample.2.weight"),
     ],
 )
-def test_names_are_theirs(naming, ours, theirs):
+def test_names_are_those_of_torchvision_and_timm(naming, ours, theirs):
     assert naming.to_torch(ours) == theirs and naming.to_ours(theirs) == ours
 
 
 @pytest.mark.parametrize("name", ["maxpool.0.weight", "layer1.0.se.conv.weight", "fc.running_mean", "conv1.6.weight"])
-def test_other_names_are_none_of_ours(name):
+def test_unknown_names_give_none(name):
     assert PLAIN.to_ours(name) is None
 
 
 @pytest.mark.parametrize("shape", [(5, 4, 3, 2), (4, 3), (3,)])
-def test_layouts_there_and_back(shape):
+def test_layouts_survive_both_translations(shape):
     array = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     ours = to_our_layout(array)
     assert ours.shape == {4: (3, 2, 4, 5), 2: (3, 4), 1: (3,)}[len(shape)]

@@ -1,4 +1,4 @@
-"""Files that look like weights and are not quite: one line each, before anything is computed."""
+"""Files with defects: an error message of one line each."""
 
 import json
 
@@ -25,14 +25,14 @@ def test_values_that_are_not_finite(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["[1, 2]", "null", "{"])
-def test_metadata_that_are_not_ours(tmp_path, content):
+def test_metadata_of_another_program(tmp_path, content):
     path = saved(tmp_path / "w.safetensors", {"resnet_jax.settings": content})
     with pytest.raises(UsageError, match="w.safetensors is damaged"):
         read_weights(path)
 
 
 @pytest.mark.parametrize("mean", [3, [None, 1, 2], "0.5"])
-def test_a_config_of_timm_that_says_nothing(tmp_path, mean):
+def test_a_config_of_timm_with_a_damaged_mean(tmp_path, mean):
     (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": {"mean": mean}}))
     with pytest.raises(UsageError, match="config.json, beside the weights, is damaged: correct its mean and std"):
         read_weights(saved(tmp_path / "w.safetensors"))
@@ -44,32 +44,32 @@ def test_a_config_of_timm_without_a_mean(tmp_path):
 
 
 @pytest.mark.parametrize("architecture", ["resnetblur50", "resnetaa50d", "seresnetaa50d"])
-def test_blurred_pooling_is_refused_where_it_is_said(tmp_path, architecture):
+def test_blurred_pooling_in_the_config_of_timm_is_refused(tmp_path, architecture):
     (tmp_path / "config.json").write_text(json.dumps({"architecture": architecture}))
     with pytest.raises(UsageError, match=f"is {architecture}, whose blurred pooling is not supported"):
         read_weights(saved(tmp_path / "w.safetensors"))
 
 
-def test_a_name_with_a_huge_number_is_no_network_and_no_wait(tmp_path):
+def test_a_huge_number_in_a_name_is_refused_at_once(tmp_path):
     names = {"layer999999999.0.conv1.weight": np.zeros((4, 4, 3, 3), np.float32)}
     with pytest.raises(UsageError, match="holds no ResNet"):
         read_weights(saved(tmp_path / "w.safetensors", **names))
 
 
-def test_links_in_a_circle(tmp_path):
+def test_a_loop_of_symbolic_links(tmp_path):
     (tmp_path / "a").symlink_to(tmp_path / "b")
     (tmp_path / "b").symlink_to(tmp_path / "a")
     with pytest.raises(UsageError, match="cannot be read|does not exist"):
         read_weights(tmp_path / "a")
 
 
-def test_a_pattern_that_is_no_text():
+def test_a_pattern_that_is_not_text():
     with pytest.raises(UsageError, match="has an entry that is not a regular expression"):
         from resnet_jax.weights.match import _compile
 
         _compile((3,))
 
 
-def test_an_index_of_tensorflow_that_is_not_there(tmp_path):
+def test_a_missing_index_of_tensorflow(tmp_path):
     with pytest.raises(UsageError, match="model.ckpt-4.index does not exist"):
         read_weights(tmp_path / "model.ckpt-4.index")

@@ -37,7 +37,7 @@ def file(tmp_path):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_what_is_written_is_read(family, tmp_path):
+def test_writing_then_reading_gives_the_same_weights(family, tmp_path):
     changes = FAMILIES[family]
     stored = read_weights(write(tmp_path / "out.safetensors", changes))
     expected = by_path(variables(changes))
@@ -51,7 +51,7 @@ def test_what_is_written_is_read(family, tmp_path):
         assert opened.metadata()["made"] == "here" and opened.metadata()["format"] == "pt"
 
 
-def test_what_is_read_is_written_bit_by_bit(file, tmp_path):
+def test_reading_then_writing_gives_the_same_bits(file, tmp_path):
     filled = match_variables(read_weights(file), shapes(), head=True, allow_missing=())
     write_safetensors(tmp_path / "b", filled.variables, settings=settings(), class_names=NAMES, metadata={})
     there = {name: array for name, array in load_file(file).items() if "num_batches" not in name}
@@ -78,8 +78,8 @@ def test_half_precision_is_read_as_float32(dtype, tmp_path):
 
 
 @pytest.mark.parametrize("length", [0x80, 0x50])
-def test_the_length_of_a_header_may_begin_as_another_format(tmp_path, length):
-    """A length of 0x..80 begins as a pickle does."""
+def test_a_header_length_may_start_like_another_format(tmp_path, length):
+    """A header length with the last byte 0x80 starts with the first byte of a pickle, 0x50 with that of a zip file."""
     file = tmp_path / "odd"
     for filling in range(300):
         save_file(state_dict(), file, metadata={"filling": "x" * filling})
@@ -89,7 +89,7 @@ def test_the_length_of_a_header_may_begin_as_another_format(tmp_path, length):
     assert len(read_weights(file).arrays) == 102
 
 
-def test_what_is_known_of_it(file):
+def test_attributes_of_a_file_of_torchvision(file):
     stored = read_weights(file)
     assert stored.path == str(file) and stored.format == "PyTorch (torchvision or timm names)"
     assert stored.origin["params/stage1_block2/conv1/kernel"] == "layer1.1.conv1.weight"
@@ -99,13 +99,13 @@ def test_what_is_known_of_it(file):
 
 
 @pytest.mark.parametrize("content", [{"mean": [0.5] * 3, "std": [0.5] * 3}, {"pretrained_cfg": {"mean": [0.5] * 3}}])
-def test_timms_config_beside_it_says_the_normalisation(file, content):
+def test_the_normalisation_comes_from_the_config_of_timm(file, content):
     (file.parent / "config.json").write_text(json.dumps(content))
     assert read_weights(file).settings["input.mean"] == [127.5] * 3
     assert read_weights(file).settings["input.std"][0] == (127.5 if "std" in content else 58.395)
 
 
-def test_wrappers_before_the_names_go(file, tmp_path):
+def test_prefixes_of_wrapped_modules_are_removed(file, tmp_path):
     save_file({f"module._orig_mod.{name}": a for name, a in load_file(file).items()}, tmp_path / "wrapped")
     stored = read_weights(tmp_path / "wrapped")
     assert len(stored.arrays) == 102 and "names after 'module._orig_mod.'" in stored.format
@@ -131,14 +131,14 @@ def test_a_truncated_file_is_one_line(file, share):
         (b"any other bytes there may be", "is not a weights file of a known format"),
     ],
 )
-def test_what_is_no_file_of_weights_is_named(tmp_path, content, message):
+def test_other_files_are_described(tmp_path, content, message):
     (tmp_path / "resnet.pth").write_bytes(content)
     with pytest.raises(UsageError, match=rf"resnet.pth {message}") as error:
         read_weights(tmp_path / "resnet.pth")
     assert "\n" not in str(error.value)
 
 
-def test_what_is_not_there_is_named(tmp_path):
+def test_missing_files_are_an_error(tmp_path):
     with pytest.raises(UsageError, match="none does not exist: name a work directory"):
         read_weights(tmp_path / "none")
     with pytest.raises(UsageError, match="holds no checkpoint: name a work directory"):
@@ -164,19 +164,19 @@ def test_other_networks_are_named(tmp_path, changed, message):
         read_weights(tmp_path / "other.safetensors")
 
 
-def test_an_average_is_not_supposed(file):
+def test_weights_are_not_assumed_to_be_an_average(file):
     with pytest.raises(UsageError, match="is not known to be a moving average"):
         read_weights(file, kind="ema")
 
 
-def test_without_torch_the_cure_is_said(tmp_path, monkeypatch):
+def test_the_error_without_pytorch_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
     (tmp_path / "weights.pth").write_bytes(b"PK\x03\x04")
     with pytest.raises(UsageError, match="file of PyTorch, which is not installed: pip install torch, or convert"):
         read_weights(tmp_path / "weights.pth")
 
 
-def test_without_tensorflow_the_cure_is_said(tmp_path, monkeypatch):
+def test_the_error_without_tensorflow_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "tensorflow", None)
     (tmp_path / "model.ckpt-7.index").touch()
     with pytest.raises(UsageError, match=r"not installed: pip install -e '.\[tensorboard\]'"):

@@ -65,14 +65,14 @@ def test_all_but_the_head_comes_from_the_other_run(plain):
 
 
 def begin(changes, path, **others):
-    """`warm_start_variables` for the network of some settings."""
+    """Calls `warm_start_variables` for the network of the tiny config with changes."""
     config = tiny_config(STEPS | changes)
     options = {"head": False, "class_list": "", "allow_missing": (), "any_input": False} | others
     variables = jax.eval_shape(experiment.build(config).computation.init).variables
     return warm_start_variables(str(path), variables, settings=network_settings(config), **options)
 
 
-def test_a_run_knows_what_its_weights_depend_on(plain):
+def test_a_checkpoint_contains_the_settings_of_its_network(plain):
     stored = read_weights(plain)
     assert stored.settings == network_settings(tiny_config(STEPS))
     assert (stored.step, stored.kind, len(stored.class_names)) == (4, "trained", 10)
@@ -80,7 +80,7 @@ def test_a_run_knows_what_its_weights_depend_on(plain):
 
 
 def test_the_settings_of_a_checkpoint_without_any_are_unknown(tmp_path, plain):
-    """Such as one that a training loop of one's own saved: nothing is guessed from its work directory."""
+    """For example of a checkpoint that a user's own loop saved; its work directory is not consulted."""
     copy = shutil.copytree(plain, tmp_path / "run")
     meta, top1 = files.read_meta(copy / "checkpoints" / "4")
     del meta["network"]
@@ -89,7 +89,7 @@ def test_the_settings_of_a_checkpoint_without_any_are_unknown(tmp_path, plain):
     assert read_weights(copy).settings == {}
 
 
-def test_other_input_is_refused_unless_any_will_do(plain, caplog):
+def test_other_input_is_refused_without_any_input(plain, caplog):
     changes = {"input.mean": (0.0, 0.0, 0.0), "input.std": (1.0, 1.0, 1.0)}
     with pytest.raises(UsageError, match=r"set --config.input.mean='\(123.675, .*' --config.input.std='\(58.395, "):
         begin(changes, plain)
@@ -108,7 +108,7 @@ def test_every_name_is_in_the_log(plain, caplog):
     assert table.message.count("\nloaded") + table.message.count("\nskipped") == len(read_weights(plain).arrays)
 
 
-def test_weights_of_pytorch_begin_a_run(tmp_path, plain):
+def test_a_safetensors_file_starts_a_run(tmp_path, plain):
     config = tiny_config(STEPS)
     file = tmp_path / "weights.safetensors"
     there, options = read_variables(plain), {"class_names": "abcdefghij", "metadata": {}}
@@ -120,7 +120,7 @@ def test_weights_of_pytorch_begin_a_run(tmp_path, plain):
         begin({}, file, head=True, class_list=fingerprint("jihgfedcba"))
 
 
-def test_the_head_comes_along_where_that_is_asked_for(plain):
+def test_init_head_loads_the_last_layer(plain):
     begun = leaves(initial_state(build({"model.init_from": str(plain), "model.init_head": True})).variables)
     for name, leaf in leaves(read_variables(plain)).items():
         np.testing.assert_array_equal(begun[name], leaf)
@@ -134,14 +134,14 @@ def test_one_checkpoint_can_be_named(plain):
     assert not np.array_equal(first["params"]["head"]["kernel"], newest["params"]["head"]["kernel"])
 
 
-def test_the_average_is_taken_where_there_is_one(averaged):
+def test_the_average_is_loaded_if_there_is_one(averaged):
     average, trained = read_variables(averaged), read_variables(averaged, kind="trained")
     assert not np.array_equal(average["params"]["head"]["kernel"], trained["params"]["head"]["kernel"])
     for one, other in zip(jax.tree.leaves(average), jax.tree.leaves(read_variables(averaged, kind="ema")), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_run_begins_with_the_average(averaged):
+def test_a_run_starts_from_the_average(averaged):
     begun = initial_state(build({"model.init_from": str(averaged), "model.init_head": True}))
     for one, other in zip(
         jax.tree.leaves(begun.variables), jax.tree.leaves(read_variables(averaged, kind="ema")), strict=True
@@ -149,7 +149,7 @@ def test_a_run_begins_with_the_average(averaged):
         np.testing.assert_array_equal(one, other)
 
 
-def test_an_average_that_is_not_there_is_an_error(plain):
+def test_a_missing_average_is_an_error(plain):
     with pytest.raises(UsageError, match=r"checkpoints/4 has no moving average: set config.eval.weights='trained'"):
         read_variables(plain, kind="ema")
 
@@ -163,7 +163,7 @@ def test_the_path_may_be_relative(plain, tmp_path, monkeypatch, name):
     np.testing.assert_array_equal(begun.params["head"]["kernel"], read_variables(plain)["params"]["head"]["kernel"])
 
 
-def test_a_new_average_begins_with_the_weights_that_are_given(plain):
+def test_a_new_average_starts_from_the_loaded_weights(plain):
     state = initial_state(build({"model.init_from": str(plain), "ema.decay": 0.9}))
     for one, other in zip(jax.tree.leaves(state.average), jax.tree.leaves(state.variables), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -176,7 +176,7 @@ def test_other_classes_get_a_new_head_or_an_error_with_the_cure(plain):
         initial_state(build(changes | {"model.init_head": True}))
 
 
-def test_more_outputs_than_there_are_an_error_with_the_cure(plain):
+def test_more_outputs_than_trained_classes_are_an_error_with_the_cure(plain):
     changes = {"model.init_from": str(plain), "model.init_head": True, "model.num_classes": 12}
     with pytest.raises(UsageError, match=r"has 10 classes, the network 12: set .*init_head=False"):
         initial_state(build(changes))
@@ -200,7 +200,7 @@ def test_another_network_is_named(plain):
             begin({key: value}, plain)
 
 
-def test_what_holds_no_checkpoint_is_named(tmp_path, plain):
+def test_paths_without_a_checkpoint_are_an_error(tmp_path, plain):
     for path in (tmp_path / "none", tmp_path, plain / "checkpoints"):
         with pytest.raises(UsageError, match=rf"{path} (holds no checkpoint|does not exist): name a work directory"):
             initial_state(build({"model.init_from": str(path)}))
@@ -230,7 +230,7 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path, plain):
     assert "\n" not in str(error.value)
 
 
-def test_a_continued_run_needs_the_other_one_no_more(tmp_path, plain):
+def test_a_continued_run_does_not_need_the_initial_weights(tmp_path, plain):
     source = shutil.copytree(plain, tmp_path / "source")
     changes = {"model.init_from": str(source), "train.max_steps": 2}
     run(tmp_path / "run", changes)

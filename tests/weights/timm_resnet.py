@@ -1,4 +1,4 @@
-"""ResNet-D with squeeze and excitation in PyTorch, with the names of timm's; after He et al. 2019, Hu et al. 2018."""
+"""ResNet-D with squeeze-and-excitation in PyTorch under timm's names, after He et al. 2019 and Hu et al. 2018."""
 
 from torch import nn
 
@@ -6,7 +6,7 @@ from benchmarks.torch_resnet import EXPANSION, Bottleneck, ResNet, conv, norm
 
 
 class Squeeze(nn.Module):
-    """Scales the channels of [B, C, H, W] by what the means of all of them say."""
+    """Squeeze-and-excitation: scales the channels of [B, C, H, W] by a function of their means."""
 
     def __init__(self, channels, width):
         super().__init__()
@@ -18,7 +18,7 @@ class Squeeze(nn.Module):
 
 
 class Block(Bottleneck):
-    """With a mean of pixels in the shortcut, where the stride is; the branch is scaled."""
+    """A bottleneck with average pooling in the shortcut and squeeze-and-excitation in the branch."""
 
     def __init__(self, inputs, features, stride):
         super().__init__(inputs, features, stride)
@@ -33,7 +33,7 @@ class Block(Bottleneck):
 
 
 class TimmResNet(ResNet):
-    """A ResNet-50 with a stem of three convolutions."""
+    """ResNet-50 with a stem of three convolutions."""
 
     kinds = (None, Block)
 

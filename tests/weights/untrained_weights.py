@@ -1,4 +1,4 @@
-"""Networks with weights that were never trained, for programs that need some."""
+"""Random weights for tests of programs that use trained ones."""
 
 import jax
 import numpy as np
@@ -10,16 +10,16 @@ from tests.tiny import tiny_config
 
 
 def untrained(changes=None, *, dtype=None, num_classes=10, devices=None):
-    """A network, and weights of it that tell images apart."""
+    """Returns a network, and random weights with which different images give different outputs."""
     inference = experiment.build_inference(tiny_config(changes), num_classes=num_classes, dtype=dtype, devices=devices)
     rng = np.random.default_rng(0)
 
-    def draw(path, leaf):
+    def sample(path, leaf):
         name = path[-1].key
         if name == "kernel":
             return rng.normal(0, (2 / np.prod(leaf.shape[:-1])) ** 0.5, leaf.shape).astype(leaf.dtype)
         return rng.uniform(*((0.5, 1.5) if name in ("scale", "var") else (-0.2, 0.2)), leaf.shape).astype(leaf.dtype)
 
-    variables = jax.tree_util.tree_map_with_path(draw, inference.shapes)
+    variables = jax.tree_util.tree_map_with_path(sample, inference.shapes)
     selected = SelectedWeights(variables, "weights", 4, "trained", sha256_of_arrays(variables), None)
     return inference, selected
