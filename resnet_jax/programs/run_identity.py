@@ -1,4 +1,4 @@
-"""Makes sure that the processes of a run are at the same run: its config, its program and its work directory."""
+"""Checks that all processes of a run have the same config, the same versions and the same work directory."""
 
 import contextlib
 import json
@@ -10,29 +10,29 @@ from resnet_jax.nested import difference
 from resnet_jax.reporting.provenance import versions
 from resnet_jax.reporting.workdir import Workdir
 
-# Where the data lie, and who decodes them, is each machine's own affair.
-_OWN_AFFAIR = ("data.data_dir", "data.num_threads", "data.num_workers")
+# Keys that may differ between machines: where the data are, and how many threads and processes decode them.
+_MAY_DIFFER = ("data.data_dir", "data.num_threads", "data.num_workers")
 
 
 def check_same_run(channel: Channel, settings: dict[str, Any], workdir: Workdir) -> None:
-    """Compares all processes with process 0; all must call it.
+    """Compares all processes with process 0; every process must call it.
 
     Args:
-      channel: between them.
+      channel: between the processes.
       settings: the resolved config of this process.
-      workdir: of this process; that of process 0 exists.
+      workdir: work directory of this process; process 0 has created its own.
 
     Raises:
-      UsageError: a process differs, which one and in what.
+      UsageError: a process differs from process 0; names the process and the differences.
     """
     if channel.num_processes == 1:
         return
-    with workdir.marker() if channel.is_main else contextlib.nullcontext() as sign:
-        own = {"settings": settings, "versions": versions(), "sign": sign, "workdir": str(workdir.path)}
+    with workdir.marker() if channel.is_main else contextlib.nullcontext() as marker:
+        own = {"settings": settings, "versions": versions(), "marker": marker, "workdir": str(workdir.path)}
         everyone = [json.loads(text) for text in channel.gather(json.dumps(own))]
         _check_settings(channel, everyone)
-        sees = "yes" if workdir.has_marker(everyone[0]["sign"]) else ""
-        blind = [number for number, answer in enumerate(channel.gather(sees)) if not answer]
+        answer = "yes" if workdir.has_marker(everyone[0]["marker"]) else ""
+        blind = [number for number, seen in enumerate(channel.gather(answer)) if not seen]
     if blind:
         number = blind[0]
         raise UsageError(
@@ -44,7 +44,7 @@ def check_same_run(channel: Channel, settings: dict[str, Any], workdir: Workdir)
 def _check_settings(channel: Channel, everyone: list[dict[str, Any]]) -> None:
     first = everyone[0]
     for number, other in enumerate(everyone):
-        changes = difference(first["settings"], other["settings"], ignore=_OWN_AFFAIR)
+        changes = difference(first["settings"], other["settings"], ignore=_MAY_DIFFER)
         changes += difference(first["versions"], other["versions"])
         if changes:
             raise UsageError(

@@ -18,7 +18,7 @@ _SECONDS = 60
 
 
 def make_gather(count, number):
-    """Hands texts around through JAX's coordination service."""
+    """Gathers texts from all processes through JAX's coordination service."""
     calls = iter(range(1000))
 
     def gather(text):
@@ -35,7 +35,7 @@ def everywhere(step):
 
 
 def save(checkpoints):
-    """Each step is a step of the training: all processes take part in it."""
+    """Saves several steps; all processes take part in each."""
     add_nothing = jax.jit(lambda state: jax.tree.map(lambda leaf: leaf + 0, state), donate_argnums=0)
     for step, top1 in {1: 0.5, 2: 0.25, 3: None, 4: 0.125, 5: None}.items():
         current = everywhere(step)
@@ -47,14 +47,14 @@ def save(checkpoints):
 
 
 def restore(checkpoints):
-    """Reads the newest and uses it, on all devices."""
+    """Restores the newest checkpoint and computes with it, on all devices."""
     restored, meta = checkpoints.restore_latest(abstract(devices=None))
     total = jax.jit(lambda state: sum(leaf.sum() for leaf in jax.tree.leaves(state.params)))(restored)
     return {"meta": meta, "latest": checkpoints.latest_step, "total": float(total)}
 
 
 def restore_where_one_cannot_read(checkpoints):
-    """Process 1 finds the newest damaged, as where the network garbles what it reads."""
+    """Process 1 reads the newest checkpoint with an error, as over a faulty network."""
     read = files.read
 
     def read_wrongly(path, **options):
@@ -68,13 +68,13 @@ def restore_where_one_cannot_read(checkpoints):
 
 
 def main(port, count, number, directory, task):
-    """Prints what came out as JSON."""
+    """Prints the result as JSON."""
     count, number = int(count), int(number)
     jax.distributed.initialize(f"localhost:{port}", count, number)
     gather = make_gather(count, number)
     with Checkpoints(Path(directory), keep_latest=2, keep_best=1, gather=gather) as checkpoints:
         print(json.dumps(globals()[task](checkpoints)))
-    gather("done")  # process 0 is the last to be asked for anything
+    gather("done")  # process 0 hosts the coordination service and must end last
 
 
 if __name__ == "__main__":

@@ -3,5 +3,5 @@ import pytest
 
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory):
-    """Where the runs of this session prepare their data."""
+    """The directory in which the runs of this session prepare their data."""
     return tmp_path_factory.mktemp("data")

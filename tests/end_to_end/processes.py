@@ -1,4 +1,4 @@
-"""Runs main.py as a user does, in a process of its own."""
+"""Runs main.py as a user does, in a separate process."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 from drill.launch import Processes
 from tests.paths import ROOT
 
-# ResNet-8 of four features on 12-pixel digits: a second of training.
+# ResNet-8 with four features on 12-pixel digits: trains in a second.
 SMALL = {
     "data.image_size": 12,
     "data.batch_size": 48,
@@ -23,13 +23,13 @@ SMALL = {
 
 
 def command(config, workdir, changes=None):
-    """The command line of a run."""
+    """Returns the command line of a run."""
     overrides = [f"--config.{key}={value}" for key, value in (changes or {}).items()]
     return [sys.executable, "main.py", f"--config={config}", f"--workdir={workdir}", *overrides]
 
 
 def environment(data_dir, devices=1):
-    """The variables of a run: its data directory and number of virtual devices."""
+    """Returns the environment of a run: its data directory and number of virtual devices."""
     return {**os.environ, "TFDS_DATA_DIR": str(data_dir), "JAX_NUM_CPU_DEVICES": str(devices)}
 
 
@@ -72,9 +72,9 @@ def start_several(
     program="main.py",
     variables=None,
 ):
-    """Starts the processes of one run, each with so many devices; what they print is kept beside the work directory.
+    """Starts the processes of one run, each with `devices` virtual devices; output goes to files beside `workdir`.
 
-    They find each other at a free port, unless `own_flags`, a list of flags for each process, name one.
+    They connect at a free port, unless `own_flags`, a list of flags for each process, name an address.
     """
     _, _, *arguments = command(config, workdir, changes)
     return Processes(
@@ -88,10 +88,10 @@ def start_several(
 
 
 def read_result(workdir):
-    """The content of result.json."""
+    """Returns the content of result.json."""
     return json.loads((Path(workdir) / "result.json").read_text())
 
 
 def read_metrics(workdir):
-    """The lines of metrics.jsonl."""
+    """Returns the lines of metrics.jsonl."""
     return [json.loads(line) for line in (Path(workdir) / "metrics.jsonl").read_text().splitlines()]

@@ -1,4 +1,4 @@
-"""--mode=benchmark as a user runs it."""
+"""--mode=benchmark from the command line."""
 
 import json
 import subprocess
@@ -28,7 +28,7 @@ def test_everything_is_measured_and_recorded(tmp_path, data_dir):
     cold, warm = measured["first_step"]["cold"], measured["first_step"]["warm"]
     for found in (cold, warm):
         assert {"import", "start", "compile", "step"} <= set(found["parts"])
-        assert found["seconds"] <= sum(found["parts"].values()) + 0.001  # it is rounded to that
+        assert found["seconds"] <= sum(found["parts"].values()) + 0.001  # the log is rounded to milliseconds
     assert warm["parts"]["compile"] < cold["parts"]["compile"]
     step = measured["step"]
     assert len(step["images_per_second"]["windows"]) == 2 and step["programs_compiled_later"] == 0
@@ -41,7 +41,7 @@ def test_everything_is_measured_and_recorded(tmp_path, data_dir):
         assert any(line.startswith(f"{part:<13}") for line in done.stdout.splitlines()), part
 
 
-def test_an_unknown_part_is_one_line_before_anything_is_measured(tmp_path, data_dir):
+def test_an_unknown_measurement_is_one_line_before_anything_is_measured(tmp_path, data_dir):
     done = run(tmp_path / "run", data_dir, {"benchmark.parts": "('step', 'disk')"})
     assert done.returncode == 2
     assert done.stderr == (

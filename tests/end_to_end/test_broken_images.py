@@ -1,4 +1,4 @@
-"""Images that cannot be read are listed; too many of them end the run, and no step that was made is lost."""
+"""Unreadable images are listed; too many of them end the run, after saving."""
 
 import json
 import warnings
@@ -13,7 +13,7 @@ from tests.end_to_end import processes
 
 
 class Spotted(tfds.core.GeneratorBasedBuilder):
-    """Forty random images of two classes, of which one in each split is no image."""
+    """Writes forty random images of two classes; one file in each split is not an image."""
 
     VERSION = tfds.core.Version("1.0.0")
     broken = 0
@@ -50,7 +50,7 @@ CHANGES = processes.SMALL | {
     "checkpoint.every_steps": 100,
     "data.num_threads": 0,
 }
-# The broken training image comes in the fourth batch, two of which are made ahead.
+# The broken training image is in the fourth batch; two batches are loaded ahead.
 TRAIN, TEST = int(TrainOrder(40, 8, seed=0).rows(3).indices[0]), 7
 
 
@@ -60,19 +60,19 @@ def spotted(tmp_path_factory):
     directory = tmp_path_factory.mktemp("spotted")
     Spotted.broken = TRAIN
     tfds.disable_progress_bar()
-    with warnings.catch_warnings(action="ignore"):  # those of TFDS for a builder inside a test
+    with warnings.catch_warnings(action="ignore"):  # TFDS warns about a builder inside a test
         Spotted(data_dir=directory, file_format="array_record").download_and_prepare()
     return directory
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, spotted):
-    """A run in spite of everything: its directory and its process."""
+    """A run that finished on a data set with unreadable images: its work directory and completed process."""
     workdir = tmp_path_factory.mktemp("finished")
     return workdir, processes.run("configs/digits.py", workdir, spotted, CHANGES)
 
 
-def test_a_run_goes_on_and_lists_what_it_could_not_read(finished):
+def test_a_run_continues_and_lists_unreadable_images(finished):
     workdir, done = finished
     assert done.returncode == 0, done.stderr
     records = [json.loads(line) for line in (workdir / "bad_examples.jsonl").read_text().splitlines()]

@@ -1,4 +1,4 @@
-"""Real processes, joined by jax.distributed, with one directory of checkpoints."""
+"""Processes joined by jax.distributed save and restore in one directory of checkpoints."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from tests.end_to_end.processes import ROOT
 
 
 def together(task, directory, *, count=2, devices=2):
-    """Runs a task in so many processes; returns what each printed."""
+    """Runs a task in `count` processes; returns the output of each."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -52,14 +52,14 @@ def saved_by_two(tmp_path_factory):
 
 @pytest.fixture
 def checkpoints(saved_by_two, tmp_path):
-    """A copy of what two processes saved, open in this one."""
+    """A copy of the checkpoints of two processes, opened in this process."""
     subprocess.run(["cp", "-r", str(saved_by_two), str(tmp_path / "checkpoints")], check=True)
     with Checkpoints(tmp_path / "checkpoints", keep_latest=2, keep_best=1) as opened:
         yield opened
 
 
 @pytest.mark.slow
-def test_one_process_reads_what_two_have_saved(checkpoints):
+def test_one_process_restores_the_checkpoint_of_two(checkpoints):
     assert steps_on_disk(checkpoints) == [1, 4, 5]
     assert checkpoints.best() == (1, 0.5)
     restored, meta = checkpoints.restore_latest(abstract(devices=8))
@@ -75,14 +75,14 @@ def test_two_processes_agree_on_what_is_damaged(checkpoints):
 
 
 @pytest.mark.slow
-def test_what_one_of_two_processes_cannot_read_is_used_by_none(checkpoints):
+def test_a_checkpoint_that_one_of_two_processes_cannot_read_is_used_by_neither(checkpoints):
     expected = {"meta": {"step": 4}, "latest": 4, "total": 12.0}
     assert together("restore_where_one_cannot_read", checkpoints.directory) == [expected] * 2
     assert steps_on_disk(checkpoints) == [1, 4]
 
 
 @pytest.mark.slow
-def test_four_processes_read_what_one_has_saved(tmp_path):
+def test_four_processes_restore_the_checkpoint_of_one(tmp_path):
     with Checkpoints(tmp_path / "checkpoints", keep_latest=2, keep_best=1) as checkpoints:
         fill(checkpoints, {7: 0.5})
     answers = together("restore", checkpoints.directory, count=4, devices=1)

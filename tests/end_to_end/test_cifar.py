@@ -1,4 +1,4 @@
-"""CIFAR-10 by both roads: as TFDS prepares it, and in its binary files, from a command line of r1."""
+"""CIFAR-10 from both of its sources: the TFDS data set, and the binary files with a command line of r1."""
 
 import contextlib
 import io
@@ -20,7 +20,7 @@ from tests.end_to_end import processes
 
 NUM_TRAIN, NUM_TEST = 500, 90
 
-# ResNet-8 on a few images: seconds of training.
+# ResNet-8 on a few images: trains in seconds.
 SMALL = {
     "model.depth": 8,
     "data.batch_size": 50,
@@ -33,7 +33,7 @@ SMALL = {
 
 
 def stand_in(split):
-    """Images [N, 32, 32, 3] uint8 and labels of a split: noise around a colour and a brightness of each class."""
+    """Returns images [N, 32, 32, 3] uint8 and labels of a split: each class is noise around its own color."""
     rng = np.random.default_rng(("train", "test").index(split))
     labels = rng.permutation(np.arange(NUM_TRAIN if split == "train" else NUM_TEST) % 10)
     colours = np.random.default_rng(2).uniform(40, 215, (10, 3))
@@ -42,7 +42,7 @@ def stand_in(split):
 
 
 class Cifar10(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """The features, splits and version of TFDS's cifar10, with other images."""
+    """A TFDS data set with the features, splits and version of cifar10, and generated images."""
 
     name = "cifar10"
     VERSION = tfds.core.Version("3.0.2")
@@ -90,7 +90,7 @@ def binary(tmp_path_factory):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_both_are_the_same_images(prepared, binary, training):
+def test_tfds_and_binary_files_give_the_same_images(prepared, binary, training):
     options = {"name": "cifar10", "train_split": "train", "eval_split": None, "cache_dir": None}
     ours = open_source("tfds", training=training, data_dir=str(prepared), **options)
     theirs = open_source("cifar_binary", training=training, data_dir=str(binary))
@@ -104,7 +104,7 @@ def test_both_are_the_same_images(prepared, binary, training):
 
 
 def check(workdir, done):
-    """Whether a small run learned something, and was evaluated on every image."""
+    """Checks that a small run is better than chance, and was evaluated on every image."""
     assert done.returncode == 0, done.stdout + done.stderr
     result = processes.read_result(workdir)
     assert (result["step"], result["eval"]["count"]) == (40, NUM_TEST)
@@ -116,14 +116,14 @@ def check(workdir, done):
 
 
 @pytest.mark.slow
-def test_the_recipe_learns_what_tfds_prepared(prepared, tmp_path):
+def test_the_recipe_trains_on_the_data_set_of_tfds(prepared, tmp_path):
     done = processes.run("configs/cifar10.py", tmp_path, prepared, SMALL)
     check(tmp_path, done)
     assert "cifar10:3.0.2/train 500 images, cifar10:3.0.2/test 90" in done.stdout
 
 
 def run(words, changes):
-    """Runs the translation of a command line of r1, with some settings more."""
+    """Runs the translation of a command line of r1 with additional flags."""
     program, *arguments = translate(words).command
     assert program == "python"
     return subprocess.run(
@@ -140,13 +140,13 @@ def run(words, changes):
 @pytest.mark.slow
 def test_a_command_line_of_r1_learns_and_evaluates_its_own_files(binary, tmp_path):
     words = ["python", "cifar10_main.py", "-dd", str(binary), f"--model_dir={tmp_path}", "-rs", "8", "-bs", "50"]
-    # Its running averages take a thousand steps; the second command differs in nothing else.
+    # The running averages need a thousand steps; the second command differs in nothing else.
     changes = {"model.bn_momentum": 0.9, "eval.every_steps": 20, "log.every_steps": 10, "log.tensorboard": False}
     done = run([*words, "--max_train_steps=40"], changes)
     result = check(tmp_path, done)
     assert result["stop_reason"] == "max_steps" and result["total_steps"] == 40
     rates = [line["lr"] for line in processes.read_metrics(tmp_path) if line["split"] == "train"]
-    assert rates == pytest.approx([0.1 * 50 / 128] * 4)  # of 182 epochs, cut short or not
+    assert rates == pytest.approx([0.1 * 50 / 128] * 4)  # of the schedule of 182 epochs, whatever the length of the run
     again = run([*words, "--max_train_steps=40", "--eval_only"], changes)
     assert again.returncode == 0, again.stdout + again.stderr
     (path,) = tmp_path.glob("evaluations/*/certificate.json")

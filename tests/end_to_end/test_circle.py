@@ -1,4 +1,4 @@
-"""From training to files that serve, by the command line: train, evaluate, predict, export, load elsewhere."""
+"""From the command line: train, evaluate, predict, export, and load the export elsewhere."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from tests.end_to_end import processes
 
 CONFIG = "configs/digits.py"
 
-# A process that has JAX and neither this package nor Flax.
+# Loads an export with JAX only, without this package and without Flax.
 ELSEWHERE = """
 import json, sys
 sys.modules["resnet_jax"] = sys.modules["flax"] = None
@@ -70,7 +70,7 @@ def pictures(run, data_dir):
 
 @pytest.fixture(scope="module")
 def certificate(run, data_dir):
-    """What evaluation says."""
+    """The certificate of an evaluation."""
     done = main("--mode=eval", f"--workdir={run}", data_dir=data_dir)
     assert done.returncode == 0, done.stderr
     (found,) = (run / "evaluations").glob("*/certificate.json")
@@ -79,7 +79,7 @@ def certificate(run, data_dir):
 
 @pytest.fixture(scope="module")
 def answers(run, pictures, data_dir):
-    """What predictions say of the pictures, of a file that is none and of one that is not there."""
+    """The predictions for the pictures, for a file that is not an image, and for a file that does not exist."""
     (pictures.parent / "broken.png").write_bytes(b"no image")
     places = [pictures, pictures.parent / "broken.png", "nowhere.png"]
     done = main(
@@ -93,7 +93,7 @@ def answers(run, pictures, data_dir):
 
 @pytest.fixture(scope="module")
 def export(run, data_dir):
-    """A directory with what serves without this program."""
+    """The directory of an export."""
     directory = run.parent / "export"
     formats = "--config.export.formats=('jax', 'safetensors')"
     done = main("--mode=export", f"--workdir={run}", f"--config.export.dir={directory}", formats, data_dir=data_dir)
@@ -101,7 +101,7 @@ def export(run, data_dir):
     return directory
 
 
-def test_evaluation_says_what_training_said(run, certificate):
+def test_evaluation_gives_the_accuracy_of_training(run, certificate):
     result = processes.read_result(run)["eval"]
     assert certificate["eval"] == {key: result[key] for key in ("loss", "top1", "top5", "count")}
     assert certificate["weights"]["step"] == 120 and result["count"] == 360
@@ -117,13 +117,13 @@ def test_predictions(pictures, answers):
         assert sum(probabilities) == pytest.approx(1, abs=1e-5)
         assert probabilities == sorted(probabilities, reverse=True)
     right = sum(f"-is-{answer['predictions'][0]['name']}." in answer["path"] for answer in good)
-    assert right >= 8  # of 20, where 2 are chance: it was trained for a second
+    assert right >= 8  # of 20, where chance is 2: the network was trained for a second
 
 
-def test_the_artifact_runs_where_this_package_is_not(run, export, answers, pictures, tmp_path):
+def test_the_artifact_runs_without_this_package(run, export, answers, pictures, tmp_path):
     described = json.loads((export / "model.json").read_text())
     assert described["class_names"] == json.loads((run / "classes.json").read_text())
-    # The pixels by the description alone; digits are enlarged twice.
+    # Computes the input from the description alone; the digits are enlarged twice.
     before = described["preprocessing"]["before"]
     assert (before["crop"], before["resize"]) == ("central", "area")
     images = [by_hand(cv2.imread(str(path)), before) for path in sorted(pictures.iterdir())]
@@ -139,7 +139,7 @@ def test_the_artifact_runs_where_this_package_is_not(run, export, answers, pictu
 
 
 def by_hand(pixels, before):
-    """[H, W, 3] BGR to the input of the network, as docs/serving.md says it."""
+    """Converts an image [H, W, 3] BGR to the input of the network, as described in docs/serving.md."""
     pixels, size = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), before["image_size"]
     factor = before["enlarge_to"] / min(pixels.shape[:2])
     if factor > 1:
@@ -150,7 +150,7 @@ def by_hand(pixels, before):
     return cv2.resize(pixels[top : top + side, left : left + side], (size, size), interpolation=cv2.INTER_AREA)
 
 
-def test_one_hash_names_the_weights_in_all_places(certificate, export, run, data_dir):
+def test_certificate_export_and_checkpoint_have_the_same_hash(certificate, export, run, data_dir):
     described = json.loads((export / "model.json").read_text())
     assert described["source"]["sha256"] == certificate["weights"]["sha256"]
     path = export / "model.safetensors"
@@ -162,7 +162,7 @@ def test_one_hash_names_the_weights_in_all_places(certificate, export, run, data
     assert {one["right"]["top1"] for one in found} == {certificate["right"]["top1"]}
 
 
-def test_who_reads_the_answers_may_have_had_enough(run, pictures, data_dir):
+def test_a_reader_that_closes_the_pipe_ends_the_program_quietly(run, pictures, data_dir):
     command = [sys.executable, "main.py", "--mode=predict", f"--workdir={run}", str(pictures)]
     shell = f"set -o pipefail; {' '.join(command)} | head -n 1"
     done = subprocess.run(
@@ -176,7 +176,7 @@ def test_who_reads_the_answers_may_have_had_enough(run, pictures, data_dir):
     assert done.stdout.count("\n") == 1 and "Traceback" not in done.stderr
 
 
-def test_names_that_are_no_utf8_pass(run, pictures, data_dir):
+def test_file_names_that_are_not_utf8_are_accepted(run, pictures, data_dir):
     odd = os.fsencode(pictures.parent) + b"/odd-\xff.png"
     shutil.copyfile(next(iter(sorted(pictures.iterdir()))), odd)
     done = subprocess.run(
@@ -191,7 +191,7 @@ def test_names_that_are_no_utf8_pass(run, pictures, data_dir):
     assert done.stdout.startswith(odd + b" ")
 
 
-def test_an_export_that_is_there_is_not_replaced(run, export, data_dir):
+def test_an_existing_export_is_not_replaced(run, export, data_dir):
     before = (export / "model.json").read_bytes()
     done = main("--mode=export", f"--workdir={run}", f"--config.export.dir={export}", data_dir=data_dir)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
@@ -200,7 +200,7 @@ def test_an_export_that_is_there_is_not_replaced(run, export, data_dir):
 
 
 def start_of_an_export(run, directory, data_dir):
-    """A process that exports, once it has begun to fill its part directory; it looks again and again for that."""
+    """Starts an export and returns its process once its `.part` directory exists."""
     process = subprocess.Popen(
         [sys.executable, "main.py", "--mode=export", f"--workdir={run}", f"--config.export.dir={directory}"],
         cwd=processes.ROOT,
@@ -211,7 +211,7 @@ def start_of_an_export(run, directory, data_dir):
     )
     deadline = time.monotonic() + 120
     part = directory.with_name(directory.name + ".part")
-    while not (part.exists() and any(part.iterdir())):  # it is locked only after it was made
+    while not (part.exists() and any(part.iterdir())):  # the directory exists shortly before it is locked
         assert process.poll() is None and time.monotonic() < deadline, process.communicate(timeout=10)
         time.sleep(0.002)
     return process
@@ -225,7 +225,7 @@ def test_an_export_that_is_terminated_leaves_nothing(run, data_dir, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_exports_into_one_place_and_one_after_a_kill(run, data_dir, tmp_path):
+def test_of_two_exports_into_one_directory_one_fails_and_a_killed_one_leaves_no_trace(run, data_dir, tmp_path):
     directory = tmp_path / "export"
     process = start_of_an_export(run, directory, data_dir)
     process.send_signal(signal.SIGSTOP)

@@ -1,4 +1,4 @@
-"""A run whose newest checkpoint was damaged goes on from the one before it, and ends bit for bit as undisturbed."""
+"""A run with a damaged newest checkpoint continues from the one before, to a bit-identical end."""
 
 import shutil
 import subprocess
@@ -20,7 +20,7 @@ def undisturbed(tmp_path_factory, data_dir):
 
 @pytest.fixture
 def nearly_finished(undisturbed, tmp_path):
-    """A copy of the run that was killed before it could write its result."""
+    """A copy of a run that was killed before it wrote its result."""
     workdir = shutil.copytree(undisturbed, tmp_path / "run")
     (workdir / "result.json").unlink()
     return workdir
@@ -36,7 +36,7 @@ def break_the_json(path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", [flip_bits, truncate, lose_the_data, break_the_json, empty])
-def test_the_run_goes_on_from_the_checkpoint_before(damage, nearly_finished, undisturbed, data_dir):
+def test_the_run_continues_from_the_checkpoint_before_a_damaged_one(damage, nearly_finished, undisturbed, data_dir):
     directory = nearly_finished / "checkpoints"
     damage(directory / "60")
     done = processes.run(CONFIG, nearly_finished, data_dir, processes.SMALL)
@@ -52,7 +52,7 @@ def test_the_run_goes_on_from_the_checkpoint_before(damage, nearly_finished, und
 
 
 @pytest.mark.slow
-def test_where_no_checkpoint_is_good_the_run_ends_and_loses_nothing(nearly_finished, data_dir):
+def test_without_a_good_checkpoint_the_run_ends_and_deletes_nothing(nearly_finished, data_dir):
     directory = nearly_finished / "checkpoints"
     steps = sorted(path.name for path in directory.iterdir())
     for step in steps:

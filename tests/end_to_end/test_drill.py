@@ -1,4 +1,4 @@
-"""The drill: what it demands of a kill, and a short one."""
+"""Tests of the drill: what it requires after a kill, and a short drill."""
 
 import json
 import re
@@ -19,7 +19,7 @@ KILL, TERM = signal.SIGKILL, signal.SIGTERM
 
 
 def outcome(number=TERM, victims=(0,), phase="train", *, statuses=(75, 75), outputs=("", ""), **met):
-    """Of a start that was killed at step 47, and gone on from there."""
+    """Observations of a start that was killed at step 47, and of the next start."""
     met = {"saved": 40, "saving": None, "step": 47, "resumed": 47, "seconds": 1.0} | met
     kill = Kill(1, phase, number, victims, moment=0.5)
     return Outcome(kill, phase, statuses=list(statuses), outputs=list(outputs), **met)
@@ -28,7 +28,7 @@ def outcome(number=TERM, victims=(0,), phase="train", *, statuses=(75, 75), outp
 @pytest.mark.parametrize(
     ("good", "bad"),
     [
-        ({"resumed": 48}, {"resumed": 46}),  # SIGTERM: not a step
+        ({"resumed": 48}, {"resumed": 46}),  # after SIGTERM no step may be lost
         ({"statuses": (75, 75)}, {"statuses": (75, 0)}),
         ({"statuses": (75, 75)}, {"statuses": (-15, 75)}),
         ({"phase": "start", "statuses": (-15, 75)}, {"phase": "start", "statuses": (1, 75)}),
@@ -41,18 +41,18 @@ def outcome(number=TERM, victims=(0,), phase="train", *, statuses=(75, 75), outp
         ({"outputs": ("", "Stopped")}, {"outputs": ("", "Traceback (most recent call last)")}),
     ],
 )
-def test_what_a_kill_may_cost(good, bad):
+def test_a_kill_may_cost_the_steps_since_the_last_checkpoint(good, bad):
     assert kills.problems(outcome(**good), interval=10) == []
     assert len(kills.problems(outcome(**bad), interval=10)) == 1
 
 
-def test_a_checkpoint_under_way_is_not_there_yet():
+def test_an_unfinished_checkpoint_does_not_count():
     one = {"number": KILL, "statuses": (-9, 75), "step": 52, "saving": 50}
     assert kills.problems(outcome(**one, resumed=40), interval=10) == []
     assert kills.problems(outcome(**one, resumed=39), interval=10) == ["13 steps lost, 12 may be"]
 
 
-def test_the_kills_are_drawn_from_the_seed():
+def test_the_times_of_kills_depend_on_the_seed():
     drawn = kills.draw(30, processes=2, seed=7)
     assert drawn == kills.draw(30, processes=2, seed=7) != kills.draw(30, processes=2, seed=8)
     assert [kill.number for kill in drawn] == list(range(1, 31))
@@ -124,7 +124,7 @@ def test_metrics_are_compared_line_by_line():
     assert "the first is (2, 'train')" in comparison.metric_differences(lines, [lines[0], lines[1] | {"loss": 1.1}])[0]
 
 
-def test_the_table_says_what_was_hit():
+def test_the_table_counts_kills_by_phase():
     text = report.table([outcome(), outcome(number=KILL, statuses=(-9, 75), resumed=40)])
     assert len({len(line) for line in text.splitlines()}) == 1
     assert re.search(r"\| SIGKILL \| process 0 \| -9, 75 +\|", text)
@@ -149,7 +149,7 @@ def test_a_short_drill(tmp_path, count):
     assert "every bit of the state" in done.stdout
 
 
-def test_a_directory_that_holds_something_is_left_alone(tmp_path, capsys):
+def test_a_directory_that_is_not_empty_is_refused(tmp_path, capsys):
     (tmp_path / "precious").touch()
     with pytest.raises(SystemExit) as stopped:
         drill_program.main([f"--workdir={tmp_path}"])

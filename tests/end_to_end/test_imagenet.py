@@ -1,4 +1,4 @@
-"""ImageNet by every road: the same images from the archives, from r1's shards and from a folder."""
+"""ImageNet from all of its sources: the archives, r1's shards and a folder give the same images."""
 
 import collections
 import json
@@ -6,10 +6,10 @@ import json
 import numpy as np
 import pytest
 
+from resnet_jax.data import imagenet_classes
 from resnet_jax.data.crops import Central
 from resnet_jax.data.loader import Loader
 from resnet_jax.data.sources import open_source
-from resnet_jax.programs.prepare import census
 from tests.data import ilsvrc
 from tests.data.record_files import serialised, write_tfrecord
 from tests.end_to_end import processes
@@ -25,7 +25,7 @@ def files():
 
 @pytest.fixture(scope="module")
 def prepared(files, tmp_path_factory):
-    """The data directory that --mode=prepare makes of the archives, whose members are in no order."""
+    """The data directory that --mode=prepare makes from the archives, whose members are shuffled."""
     root = tmp_path_factory.mktemp("prepared")
     ilsvrc.write(root / "archives", files, seed=0)
     changes = {"prepare.archives": root / "archives", "prepare.allow_partial": True}
@@ -44,9 +44,9 @@ def prepared(files, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shards(files, tmp_path_factory):
-    """The training images as r1's shards."""
+    """The training images in the record files of r1."""
     root = tmp_path_factory.mktemp("shards")
-    synsets = {name: label for label, name in enumerate(census.synsets(), start=1)}
+    synsets = {name: label for label, name in enumerate(imagenet_classes.synsets(), start=1)}
     records = []
     for name, encoded in files.train.items():
         synset = name.split("_")[0]
@@ -90,12 +90,12 @@ def sources(prepared, shards, folder):
 
 def test_the_same_bytes_labels_and_classes(files, sources):
     expected = collections.Counter(
-        (encoded, census.synsets().index(name.split("_")[0])) for name, encoded in files.train.items()
+        (encoded, imagenet_classes.synsets().index(name.split("_")[0])) for name, encoded in files.train.items()
     )
     for source in sources.values():
         examples = [source[index] for index in range(len(source))]
         assert collections.Counter((example.image, example.label) for example in examples) == expected
-        assert source.class_names == tuple(census.synsets())
+        assert source.class_names == tuple(imagenet_classes.synsets())
 
 
 def test_the_same_boxes(files, sources):
@@ -119,7 +119,7 @@ def test_the_same_pixels_and_one_bad_example(sources):
 
 
 @pytest.mark.slow
-def test_the_main_recipe_trains_on_what_was_prepared(files, prepared, sources, tmp_path):
+def test_the_main_recipe_trains_on_the_prepared_data_set(files, prepared, sources, tmp_path):
     train = sources["tfds"]
     truncated = next(i for i in range(len(train)) if train[i].image == files.train[ilsvrc.TRUNCATED])
     first = min(max(truncated - 7, 0), len(train) - 16)
@@ -135,6 +135,6 @@ def test_the_main_recipe_trains_on_what_was_prepared(files, prepared, sources, t
     done = processes.run("configs/resnet50.py", tmp_path, prepared, changes)
     assert done.returncode == 0, done.stderr
     assert processes.read_result(tmp_path)["eval"]["count"] == 50
-    assert json.loads((tmp_path / "classes.json").read_text()) == list(census.synsets())
+    assert json.loads((tmp_path / "classes.json").read_text()) == list(imagenet_classes.synsets())
     (bad,) = map(json.loads, (tmp_path / "bad_examples.jsonl").read_text().splitlines())
     assert bad["index"] == truncated - first and "runcated" in bad["error"]

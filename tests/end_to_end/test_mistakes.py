@@ -13,11 +13,11 @@ def mistake(config, workdir, data_dir, changes=None):
     return lines[0]
 
 
-def test_no_imagenet(tmp_path, data_dir):
+def test_a_missing_data_set_is_one_line(tmp_path, data_dir):
     line = mistake("configs/resnet50.py", tmp_path / "run", data_dir)
     assert f"data set 'imagenet2012' is not prepared in {data_dir}" in line
     assert "docs/data.md" in line and "--config.data.data_dir=DIR" in line and "--config.data.source=synthetic" in line
-    assert not (tmp_path / "run" / "config.json").exists()  # the next try may have another config
+    assert not (tmp_path / "run" / "config.json").exists()  # the next attempt may use another config
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_work_directory_of_another_config(tmp_path, data_dir):
     assert processes.read_result(tmp_path)["step"] == 1
 
 
-def test_an_argument_that_a_config_does_not_take(tmp_path, data_dir):
+def test_a_config_without_an_argument_refuses_one(tmp_path, data_dir):
     line = mistake("configs/resnet50_fast.py:17", tmp_path, data_dir)
     assert "config file configs/resnet50_fast.py: '17' is not one of 16, 18, 24, 32, 40, 56, 88 epochs" in line
 

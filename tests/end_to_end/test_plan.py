@@ -1,4 +1,4 @@
-"""--mode=plan as a user runs it."""
+"""--mode=plan from the command line."""
 
 import importlib.util
 import json
@@ -13,7 +13,7 @@ KEYS = {
     *("steps_per_epoch", "total_steps", "per_device", "hbm_bytes_per_image", "collectives", "images_per_second_bound"),
     *("mfu_bound", "evaluations", "checkpoints", "topology", "device_kind", "compile_seconds", "versions"),
 }
-LIBTPU = os.environ.get("LIBTPU")  # where `make test-slow` has installed it
+LIBTPU = os.environ.get("LIBTPU")  # installed by `make test-slow`
 needs_libtpu = pytest.mark.skipif(LIBTPU is None and importlib.util.find_spec("libtpu") is None, reason="needs libtpu")
 
 
@@ -27,7 +27,7 @@ def run_plan(config, changes, env, timeout=300):
 
 
 def plan_for(topology, batch_size, path):
-    """Compiles configs/resnet50.py for TPUs, without any variable that a user might not have; returns the JSON."""
+    """Plans configs/resnet50.py for TPUs, in an environment without variables of JAX; returns the JSON."""
     env = with_libtpu({name: value for name, value in os.environ.items() if not name.startswith(("JAX", "TPU", "XLA"))})
     changes = {"data.source": "synthetic", "data.batch_size": batch_size, "plan.topology": topology, "plan.json": path}
     done = run_plan("configs/resnet50.py", changes, env, timeout=1800)
@@ -40,7 +40,7 @@ def on_four_chips(tmp_path_factory):
     return plan_for("v5e:2x2", 4 * 128, tmp_path_factory.mktemp("plan") / "plan.json")
 
 
-def test_a_plan_trains_nothing_and_leaves_its_file_alone(tmp_path, data_dir):
+def test_a_plan_trains_nothing_and_writes_only_its_file(tmp_path, data_dir):
     path = tmp_path / "plan.json"
     done = run_plan("configs/digits.py", SMALL | {"plan.json": path}, environment(data_dir, 2))
     assert (done.returncode, done.stderr) == (0, "")
@@ -56,7 +56,7 @@ def test_a_plan_trains_nothing_and_leaves_its_file_alone(tmp_path, data_dir):
 
 @needs_libtpu
 @pytest.mark.slow
-def test_a_topology_that_there_is_not_is_one_line(data_dir):
+def test_an_unknown_topology_is_one_line(data_dir):
     done = run_plan("configs/digits.py", {"plan.topology": "v5e:3x3"}, with_libtpu(environment(data_dir)))
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
@@ -70,8 +70,8 @@ def test_the_main_recipe_exchanges_little_and_reads_no_more_than_it_must(on_four
     assert on_four_chips["device_kind"] == "TPU v5 lite" and on_four_chips["devices"] == 4
     assert on_four_chips["collectives"].keys() == {"all-reduce"}
     assert on_four_chips["collectives"]["all-reduce"]["count"] <= 2
-    assert on_four_chips["bytes_accessed_per_image"] <= 360e6  # 384 MB of that plain one
-    assert on_four_chips["hbm_bytes_per_image"] <= 170e6  # 222 MB
+    assert on_four_chips["bytes_accessed_per_image"] <= 360e6  # the plain ResNet-50: 384 MB
+    assert on_four_chips["hbm_bytes_per_image"] <= 170e6  # the plain ResNet-50: 222 MB
     assert on_four_chips["per_device"]["fits"] is True
     # Forward and backward three times 4.1 GFLOP of multiply-adds (He et al. 2016; v1.5 has 4.1), of two FLOPs each.
     assert on_four_chips["per_device"]["flops"] == pytest.approx(128 * 3 * 2 * 4.1e9, rel=0.05)
@@ -80,7 +80,7 @@ def test_the_main_recipe_exchanges_little_and_reads_no_more_than_it_must(on_four
 
 @needs_libtpu
 @pytest.mark.slow
-def test_a_chip_has_as_much_to_do_among_sixty_four(on_four_chips, tmp_path):
+def test_the_cost_per_chip_is_the_same_on_four_and_sixty_four_chips(on_four_chips, tmp_path):
     on_many = plan_for("v5e:8x8", 64 * 128, tmp_path / "plan.json")
     assert on_many["devices"] == 64
     for what in ("flops", "hbm_bytes", "peak_memory_bytes"):
@@ -89,7 +89,7 @@ def test_a_chip_has_as_much_to_do_among_sixty_four(on_four_chips, tmp_path):
 
 @needs_libtpu
 @pytest.mark.slow
-def test_a_batch_that_does_not_fit_is_an_answer(tmp_path):
+def test_a_plan_reports_a_batch_that_exceeds_the_memory(tmp_path):
     plan = plan_for("v5e:2x2", 4 * 1024, tmp_path / "plan.json")
     assert plan["per_device"]["fits"] is False and plan["images_per_second_bound"] is None
     assert "HBM" in plan["problem"]

@@ -1,4 +1,4 @@
-"""From archives to a data set that trains: whole or not there, whatever happens on the way."""
+"""--mode=prepare makes the data set from the archives completely, or leaves nothing."""
 
 import errno
 import hashlib
@@ -18,7 +18,7 @@ import tensorflow_datasets as tfds
 from resnet_jax.data.decode import decode
 from resnet_jax.data.sources import open_source
 from resnet_jax.errors import UsageError
-from resnet_jax.programs.prepare import census
+from resnet_jax.programs.prepare import completeness
 from resnet_jax.programs.prepare import prepare as program
 from resnet_jax.programs.prepare.prepare import prepare
 from tests.data import ilsvrc
@@ -45,7 +45,7 @@ def run(tars, data, *, allow_partial=True, **changes):
 
 
 def records(data, split, name="imagenet2012"):
-    """The examples as TFDS reads them, images as they are stored, by file name."""
+    """Returns the examples as TFDS reads them, with undecoded images, by file name."""
     builder = tfds.core.read_only_builder.builder_from_files(name, data_dir=data)
     source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
     return {source[index]["file_name"].decode(): source[index] for index in range(len(source))}
@@ -117,7 +117,7 @@ def test_the_order_of_the_archives_is_kept_on_request_and_tells_data_sets_apart(
     assert fingerprint(tmp_path / "a") != fingerprint(tmp_path / "b")
 
 
-def test_a_data_set_without_boxes_is_another(tmp_path, tars):
+def test_a_data_set_without_boxes_is_recorded_as_such(tmp_path, tars):
     ilsvrc.write(tmp_path / "bare", FILES, seed=5, boxes=False)
     for source, data in {tars: tmp_path / "a", tmp_path / "bare": tmp_path / "b"}.items():
         run(source, data)
@@ -125,9 +125,9 @@ def test_a_data_set_without_boxes_is_another(tmp_path, tars):
     assert fingerprint(tmp_path / "a") != fingerprint(tmp_path / "b")
 
 
-@pytest.mark.filterwarnings("ignore")  # those of TFDS for a builder of its own
-def test_the_smaller_variant_stands_beside_the_others_and_each_has_its_name(tars, data, capsys):
-    own = data / "imagenet2012" / "5.1.0"  # what TFDS makes
+@pytest.mark.filterwarnings("ignore")  # TFDS warns about a second builder of the same name
+def test_resized_variants_have_names_and_directories_of_their_own(tars, data, capsys):
+    own = data / "imagenet2012" / "5.1.0"  # the directory that TFDS itself makes
     assert run(tars, data, resize_short_side=16) == 0
     assert "--config.data.name=imagenet2012/short16_q90\n" in capsys.readouterr().out
     with pytest.raises(UsageError, match="data set 'imagenet2012' is not prepared"):
@@ -147,10 +147,10 @@ def test_the_smaller_variant_stands_beside_the_others_and_each_has_its_name(tars
     find = tfds.core.read_only_builder.builder_from_files
     assert str(find("imagenet2012", data_dir=data).version) == "6.0.0"
     assert str(find("imagenet2012:5.1.0", data_dir=data).version) == "5.1.0"
-    assert tfds.builder("imagenet2012", data_dir=data).version == "5.1.0"  # TFDS's own code is not displaced
+    assert tfds.builder("imagenet2012", data_dir=data).version == "5.1.0"  # TFDS still finds its own builder
 
 
-def test_twice_is_once_and_a_part_is_no_whole(tars, data, capsys):
+def test_preparing_again_does_nothing_and_a_partial_data_set_is_not_taken_for_the_whole(tars, data, capsys):
     assert run(tars, data) == 0
     before = {path: path.stat().st_mtime_ns for path in data.rglob("*.*_*")}
     assert run(tars, data) == 0
@@ -160,7 +160,7 @@ def test_twice_is_once_and_a_part_is_no_whole(tars, data, capsys):
         run(tars, data, allow_partial=False)
 
 
-def test_archives_that_came_later_are_said(tars, data, capsys):
+def test_archives_added_later_are_reported(tars, data, capsys):
     boxes = tars / "ILSVRC2012_bbox_train_v2.tar.gz"
     packed = boxes.read_bytes()
     boxes.unlink()
@@ -171,7 +171,7 @@ def test_archives_that_came_later_are_said(tars, data, capsys):
     place = data / "imagenet2012" / "6.0.0"
     line = f"It was made without ILSVRC2012_bbox_train_v2.tar.gz: remove {place} to make it with that."
     assert capsys.readouterr().out.splitlines()[:2] == ["Nothing to do: imagenet2012 is prepared.", line]
-    for gone in ("/none", "n" * 300):  # the archives are not needed any more
+    for gone in ("/none", "n" * 300):  # the archives are no longer needed
         assert run(gone, data) == 0 and "made without" not in capsys.readouterr().out
 
 
@@ -186,7 +186,7 @@ def test_less_than_the_whole_is_an_error_and_leaves_nothing(tars, data):
 
 
 def test_the_whole_needs_no_permission_and_is_recorded_as_whole(tars, data, monkeypatch, capsys):
-    monkeypatch.setattr(census, "lacks", lambda split, labels: "")  # the real thing has 138 GB
+    monkeypatch.setattr(completeness, "describe_missing", lambda split, labels: "")  # the complete archives have 138 GB
     assert run(tars, data, allow_partial=False) == run(tars, data, allow_partial=False) == 0
     assert json.loads((data / "imagenet2012/6.0.0/metadata.json").read_text())["whole"] is True
     output = capsys.readouterr().out
@@ -206,7 +206,7 @@ def test_the_whole_needs_no_permission_and_is_recorded_as_whole(tars, data, monk
         ({"num_threads": 0}, "config.prepare.num_threads=0: it has to be at least 1"),
     ],
 )
-def test_mistakes_are_said(tars, data, changes, message):
+def test_mistakes_are_errors_that_name_the_cure(tars, data, changes, message):
     given = {"archives": str(tars), "data_dir": str(data), "allow_partial": True} | OPTIONS | changes
     with pytest.raises(UsageError, match=message):
         prepare(**given)
@@ -220,14 +220,14 @@ def test_one_of_the_two_archives_is_enough_for_a_part(tars, data):
     assert len(records(data, "train")) == 27
 
 
-def test_too_small_a_disk_is_said_before_anything_is_written(tars, data, monkeypatch):
+def test_too_small_a_disk_is_an_error_before_anything_is_written(tars, data, monkeypatch):
     monkeypatch.setattr(program.shutil, "disk_usage", lambda path: SimpleNamespace(free=10_000))
     with pytest.raises(UsageError, match=r"takes 0.0 GB and .*/data has 0.0 GB free: make room, name another place"):
         run(tars, data)
     assert not list(data.glob("imagenet2012/[!.]*"))
 
 
-def test_an_archive_that_stops_being_readable_is_said_and_leaves_nothing(tars, data, monkeypatch):
+def test_an_archive_that_stops_being_readable_is_an_error_and_leaves_nothing(tars, data, monkeypatch):
     read, sizes = os.pread, []
 
     def fail_later(descriptor, size, offset):
@@ -242,7 +242,7 @@ def test_an_archive_that_stops_being_readable_is_said_and_leaves_nothing(tars, d
     assert not list(data.glob("imagenet2012/[!.]*"))
 
 
-def test_a_full_disk_is_said_with_what_the_same_command_does_then(tmp_path):
+def test_a_full_disk_is_an_error_that_says_what_running_again_does(tmp_path):
     code = (
         "import errno, sys; from absl import app; import resnet_jax.programs.prepare.prepare\n"
         "from resnet_jax.programs import main\n"
@@ -255,7 +255,7 @@ def test_a_full_disk_is_said_with_what_the_same_command_does_then(tmp_path):
     assert done.stderr == "error: the disk is full: make room and run the same command again to begin anew\n"
 
 
-def test_two_processes_do_not_prepare_the_same(tars, data):
+def test_two_processes_do_not_prepare_the_same_data_set_at_once(tars, data):
     with (
         program._lock(program.Target(data.resolve(), shrink=None)),
         pytest.raises(UsageError, match="another process is at work in data directory .*/imagenet2012: wait for it"),
@@ -269,7 +269,7 @@ def command(tars, data):
 
 
 def interrupted(tars, data, number):
-    """Signals main.py while it writes; returns its status and output."""
+    """Signals main.py while it writes; returns its exit status and output."""
     arguments, data = command(tars, data)
     with subprocess.Popen(
         arguments, cwd=processes.ROOT, env=processes.environment(data), stdout=subprocess.PIPE, text=True
@@ -283,7 +283,7 @@ def interrupted(tars, data, number):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_interrupted_it_leaves_nothing_that_opens_and_begins_anew(tmp_path, data, number):
+def test_an_interrupted_preparation_leaves_no_data_set_and_starts_over(tmp_path, data, number):
     files = ilsvrc.make_files(num_classes=40, per_class=100, num_validation=50)
     ilsvrc.write(tmp_path / "tars", files)
     status, output = interrupted(tmp_path / "tars", data, number)

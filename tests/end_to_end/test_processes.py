@@ -1,4 +1,4 @@
-"""Several processes are one run: they stop together, save together, and say what is wrong with one of them."""
+"""The processes of a run stop together, save together, and report what is wrong with one of them."""
 
 import signal
 import time
@@ -13,12 +13,12 @@ from tests.end_to_end import processes
 CONFIG = "configs/digits.py"
 EVAL_EVERY = 30
 
-# One image a device and evaluation batch: the evaluation lasts long enough to be hit.
+# One image per device and evaluation batch, so that the evaluation lasts long enough to be signalled.
 LONG = processes.SMALL | {"train.total_steps": 3000, "eval.batch_size": 2, "log.every_steps": 1}
 
 
 def outputs(run):
-    """The end of what each process has printed."""
+    """Returns the end of the output of each process."""
     return "\n".join(f"process {number}:\n{run.output(number)[-2000:]}" for number in range(len(run.statuses())))
 
 
@@ -27,12 +27,12 @@ def no_traceback(run):
 
 
 def said(run, number):
-    """The lines that a process has printed, but for what Gloo says of every connection."""
+    """Returns the lines that a process printed, without the messages of Gloo."""
     return [line for line in run.output(number).splitlines() if line and not line.startswith("[Gloo]")]
 
 
 def wait_until(condition, run, seconds=120):
-    """It looks again and again, sleeping between the looks: the moment lies in other processes."""
+    """Polls until the condition holds: it depends on other processes."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert set(run.statuses()) == {None}, outputs(run)
@@ -41,10 +41,10 @@ def wait_until(condition, run, seconds=120):
 
 
 def signal_in(phase, run, watch, number, victim):
-    """Signals one process in a phase: all stand still meanwhile, so that it is still that phase."""
+    """Signals one process in a phase; all processes are paused (SIGSTOP) until the signal is sent."""
 
     def there():
-        return watch.phase == phase and (phase == "compile" or watch.step > 0)  # before a step nothing is saved
+        return watch.phase == phase and (phase == "compile" or watch.step > 0)  # before the first step nothing is saved
 
     while True:
         wait_until(there, run)
@@ -57,7 +57,7 @@ def signal_in(phase, run, watch, number, victim):
 
 
 def finish_from(workdir, data_dir, step):
-    """Goes on until a little later than `step`, with one process."""
+    """Continues the run with one process until shortly after `step`."""
     changes = LONG | {"train.max_steps": step + 5}
     with processes.start_several(CONFIG, workdir, data_dir, changes, count=1, devices=2) as run:
         assert run.wait(120) == [0], outputs(run)
@@ -70,7 +70,7 @@ def test_two_processes_are_one_run(tmp_path, data_dir):
         assert run.wait(120) == [0, 0], outputs(run)
         assert "Finished     step 4 of 4" in run.stdout(0)
         assert "2 x cpu of 2 processes" in run.stdout(0)
-        assert said(run, 1) == []  # one of them speaks for all
+        assert said(run, 1) == []  # only process 0 prints
     assert processes.read_result(tmp_path / "run")["eval"]["count"] == 360
     assert [line["step"] for line in processes.read_metrics(tmp_path / "run")] == [4, 4]
 
@@ -91,12 +91,12 @@ def test_a_signal_to_one_stops_all_at_the_same_step(tmp_path, data_dir, phase, v
         return
     result = processes.read_result(workdir)
     assert result["stop_reason"] == "signal"
-    assert watch.saved == result["step"] >= watch.step  # nothing that was reported is lost
+    assert watch.saved == result["step"] >= watch.step  # no reported step is lost
     finish_from(workdir, data_dir, result["step"])
 
 
 @pytest.mark.slow
-def test_a_request_to_save_does_not_stop(tmp_path, data_dir):
+def test_a_save_request_does_not_stop_the_run(tmp_path, data_dir):
     workdir = tmp_path / "run"
     watch = Watch(workdir, eval_every=EVAL_EVERY)
     changes = LONG | {"eval.every_steps": 3000, "checkpoint.every_steps": 3000}
@@ -122,7 +122,7 @@ def test_a_process_that_is_killed_ends_the_others_with_one_line(tmp_path, data_d
         statuses = run.wait(60)
         assert (statuses[victim], statuses[other]) == (-signal.SIGKILL, 75), outputs(run)
         assert no_traceback(run)
-        # JAX may have begun to speak of it, too, where process 0 is gone.
+        # JAX may also print messages when process 0 is lost.
         (line,) = [line for line in said(run, other) if "is gone: start all processes again" in line]
         assert line.startswith(f"process {victim} (")
     assert watch.saved >= 10
@@ -132,7 +132,7 @@ def test_a_process_that_is_killed_ends_the_others_with_one_line(tmp_path, data_d
 @pytest.mark.slow
 @pytest.mark.parametrize("real", [0, 1])
 def test_a_process_that_dies_before_jax_knows_of_it(tmp_path, data_dir, real):
-    """The test is the other process: it comes, and is gone before JAX has connected them."""
+    """The test acts as the second process: it connects, and disconnects before JAX has connected."""
     at, *_ = flags = process_flags(real, count=2)[0]
     spec = ProcessSpec(at.partition("=")[2], 2, 1 - real)
     with processes.start_several(CONFIG, tmp_path / "run", data_dir, LONG, count=1, own_flags=[flags]) as run:
@@ -144,7 +144,7 @@ def test_a_process_that_dies_before_jax_knows_of_it(tmp_path, data_dir, real):
 
 
 def mistake(workdir, data_dir, *, own_flags, changes=None, status=2):
-    """Starts processes that cannot become a run; returns the line that each ends with."""
+    """Starts processes that cannot form a run; returns the last line of each."""
     changes, count = processes.SMALL | (changes or {}), len(own_flags)
     with processes.start_several(
         CONFIG, workdir, data_dir, changes, count=count, own_flags=own_flags, flags=["--join_timeout=20"]
@@ -158,7 +158,7 @@ def mistake(workdir, data_dir, *, own_flags, changes=None, status=2):
 
 
 def process_flags(*numbers, count):
-    """The flags of processes that connect at a free port."""
+    """Returns the flags of processes that connect at a free port."""
     at = f"--coordinator=localhost:{free_port()}"
     return [[at, f"--num_processes={count}", f"--process_id={number}"] for number in numbers]
 
@@ -168,7 +168,7 @@ def process_flags(*numbers, count):
     ("present", "message"),
     [(0, "process 1 of 2 did not connect within 3 s"), (1, "process 0 of 2 cannot be reached at localhost:")],
 )
-def test_a_process_that_does_not_come(tmp_path, data_dir, present, message):
+def test_a_process_that_does_not_join_in_time(tmp_path, data_dir, present, message):
     (flags,) = process_flags(present, count=2)
     (line,) = mistake(tmp_path / "run", data_dir, own_flags=[[*flags, "--join_timeout=3"]], status=75)
     assert message in line
@@ -191,12 +191,12 @@ def test_another_work_directory_in_one_process(tmp_path, data_dir):
 
 
 @pytest.mark.slow
-def test_two_processes_of_one_number(tmp_path, data_dir):
+def test_two_processes_with_the_same_id(tmp_path, data_dir):
     lines = mistake(tmp_path / "run", data_dir, own_flags=process_flags(0, 1, 1, count=3))
     assert all("two processes have --process_id=1" in line for line in lines)
 
 
 @pytest.mark.slow
-def test_a_number_that_there_is_not(tmp_path, data_dir):
+def test_a_process_id_out_of_range(tmp_path, data_dir):
     (line,) = mistake(tmp_path / "run", data_dir, own_flags=process_flags(2, count=2))
     assert "--process_id=2 is not one of 0 to 1" in line

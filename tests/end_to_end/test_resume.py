@@ -1,4 +1,4 @@
-"""Killed anywhere and started again, a run ends bit for bit where the undisturbed one ends."""
+"""A run that is killed at any moment and started again ends bit-identical to an undisturbed run."""
 
 import os
 import signal
@@ -36,11 +36,24 @@ def assert_ends_like(workdir, undisturbed):
     for part in ("eval", "best"):
         assert processes.read_result(workdir)[part] == processes.read_result(undisturbed)[part]
     steps = [(line["step"], line["split"]) for line in processes.read_metrics(workdir)]
-    assert steps == sorted(set(steps), key=lambda line: (line[0], line[1] == "eval"))  # none twice
+    assert steps == sorted(set(steps), key=lambda line: (line[0], line[1] == "eval"))  # no line twice
+
+
+def test_a_run_continues_with_other_intervals_of_evaluation_checkpoints_and_logs(tmp_path, data_dir, undisturbed):
+    first = processes.SMALL | {"train.max_steps": 25}
+    assert processes.run(CONFIG, tmp_path, data_dir, first).returncode == 0
+    changes = {"eval.every_steps": None, "eval.every_epochs": 0.7, "checkpoint.every_steps": 7, "log.every_steps": 4}
+    done = processes.run(CONFIG, tmp_path, data_dir, processes.SMALL | changes)
+    assert done.returncode == 0, done.stderr
+    evaluated = [line["step"] for line in processes.read_metrics(tmp_path) if line["split"] == "eval"]
+    assert evaluated == [25, 42, 60]  # 0.7 epochs are 20.96 steps
+    got, expected = final_arrays(tmp_path), final_arrays(undisturbed)
+    for leaf, other in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        assert np.asarray(leaf).tobytes() == np.asarray(other).tobytes()
 
 
 def freeze_when(condition, workdir, process):
-    """Stops the process at a moment at which the condition holds, and still holds once it stands still.
+    """Pauses the process (SIGSTOP) at a moment at which the condition holds, and holds while it is paused.
 
     It looks again and again, sleeping between the looks: the moment lies in another process.
     """
@@ -55,7 +68,7 @@ def freeze_when(condition, workdir, process):
 
 
 def end_when(condition, workdir, data_dir, number, changes=None):
-    """Starts a run and signals its process group as soon as the condition holds; returns status and output."""
+    """Starts a run and signals its process group as soon as the condition holds; returns exit status and output."""
     with processes.start(CONFIG, workdir, data_dir, processes.SMALL | (changes or {})) as process:
         freeze_when(condition, workdir, process)
         os.killpg(process.pid, number)
@@ -65,17 +78,17 @@ def end_when(condition, workdir, data_dir, number, changes=None):
 
 
 def starting(workdir):
-    """The state is being made: the directory of checkpoints is there, no checkpoint is."""
+    """The initial state is being made: the checkpoint directory exists, without a checkpoint."""
     return (workdir / "checkpoints").is_dir() and not any((workdir / "checkpoints").iterdir())
 
 
 def between_checkpoints(workdir):
-    """Step 20 is on disk and nothing is being written."""
+    """The checkpoint of step 20 is complete and no other is being written."""
     return (workdir / "checkpoints" / "20").is_dir() and not saving(workdir)
 
 
 def saving(workdir):
-    """A checkpoint later than the first is half written."""
+    """A checkpoint after the first is partly written."""
     directory = workdir / "checkpoints"
     return (directory / "10").is_dir() and any(directory.glob("*.orbax-checkpoint-tmp"))
 
@@ -83,7 +96,7 @@ def saving(workdir):
 @pytest.mark.parametrize(
     "moment", [saving, *(pytest.param(moment, marks=pytest.mark.slow) for moment in (starting, between_checkpoints))]
 )
-def test_killed_and_continued(moment, tmp_path, data_dir, undisturbed):
+def test_a_killed_run_continues_bit_for_bit(moment, tmp_path, data_dir, undisturbed):
     status, _ = end_when(moment, tmp_path, data_dir, signal.SIGKILL)
     assert status == -signal.SIGKILL
     assert not (tmp_path / "result.json").exists()
@@ -96,7 +109,7 @@ def test_killed_and_continued(moment, tmp_path, data_dir, undisturbed):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
-def test_stopped_and_continued_without_losing_a_step(number, tmp_path, data_dir, undisturbed):
+def test_a_stopped_run_continues_without_losing_a_step(number, tmp_path, data_dir, undisturbed):
     status, output = end_when(between_checkpoints, tmp_path, data_dir, number)
     assert status == 75, output
     result = processes.read_result(tmp_path)
@@ -116,7 +129,7 @@ def test_a_signal_to_the_group_does_not_lose_the_run_to_its_workers(number, tmp_
     status, output = end_when(between_checkpoints, tmp_path, data_dir, number, {"data.num_workers": 1})
     assert status == 75, output
     assert "Traceback" not in output
-    done = processes.run(CONFIG, tmp_path, data_dir, processes.SMALL)  # the workers are free to change
+    done = processes.run(CONFIG, tmp_path, data_dir, processes.SMALL)  # the number of workers may change
     assert done.returncode == 0, done.stderr
     assert_ends_like(tmp_path, undisturbed)
 
@@ -142,15 +155,15 @@ def test_a_run_killed_after_its_last_save_only_writes_its_result(tmp_path, data_
 
 
 def evaluating(workdir):
-    """Step 30, at which an evaluation is due, has been reached, and is not yet saved."""
+    """Step 30, at which an evaluation is due, is done and not yet saved."""
     log = workdir / "train.log"
     reached = log.exists() and "step      30/60" in log.read_text()
     return reached and not (workdir / "checkpoints" / "30").exists() and not saving(workdir)
 
 
 @pytest.mark.slow
-def test_stopped_in_an_evaluation_the_best_is_found_all_the_same(tmp_path, data_dir, undisturbed):
-    # One image a batch: the evaluation lasts long enough to be hit.
+def test_a_run_stopped_in_an_evaluation_still_finds_the_best_checkpoint(tmp_path, data_dir, undisturbed):
+    # One image per batch, so that the evaluation lasts long enough to be signalled.
     status, output = end_when(evaluating, tmp_path, data_dir, signal.SIGTERM, {"eval.batch_size": 1})
     assert status == 75, output
     assert processes.read_result(tmp_path)["step"] == 30

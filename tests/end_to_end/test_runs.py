@@ -1,4 +1,4 @@
-"""Whole runs, from the command line to the files they leave."""
+"""Complete runs, from the command line to the files that they write."""
 
 import json
 import resource
@@ -16,7 +16,7 @@ def finished(tmp_path_factory, data_dir):
     return workdir, processes.run(CONFIG, workdir, data_dir, processes.SMALL)
 
 
-def test_the_work_directory(finished):
+def test_the_files_of_a_work_directory(finished):
     workdir, done = finished
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -66,7 +66,7 @@ def test_what_is_printed(finished):
         "accuracy     top-1",
     ):
         assert part in output
-    assert "TensorBoard" not in output  # there are no event files
+    assert "TensorBoard" not in output  # no event files were written
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, data_dir):
@@ -82,8 +82,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, data_dir):
 
 @pytest.mark.slow
 def test_a_full_disk_is_one_line(tmp_path, data_dir, monkeypatch):
-    # A limit on the size of files stands for a full disk: the write fails at the same place.
-    processes.run(CONFIG, tmp_path / "first", data_dir, processes.SMALL | {"train.total_steps": 1})  # the data exist
+    # A limit on the file size simulates a full disk: the same write fails.
+    processes.run(CONFIG, tmp_path / "first", data_dir, processes.SMALL | {"train.total_steps": 1})  # prepares the data
     program = processes.command(CONFIG, tmp_path / "run", processes.SMALL)
     done = processes.subprocess.run(
         program,

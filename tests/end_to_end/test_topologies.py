@@ -1,4 +1,4 @@
-"""The same run on other numbers of processes and devices: the same numbers, from the same examples."""
+"""A run gives the same numbers from the same examples on any number of processes and devices."""
 
 import itertools
 import json
@@ -17,7 +17,7 @@ CONFIG = "configs/digits.py"
 PROGRAM = "tests/end_to_end/recording_main.py"
 EXAMPLES = 200
 
-# Batch norm groups of 6 images: one or more for each of 8 devices. 200 images are passed over every 4.2 steps.
+# Batch norm groups of 6 images: at least one on each of 8 devices. An epoch of 200 images has 4.2 steps.
 EVERYTHING_ON = processes.SMALL | {
     "data.train_split": f"train[:{EXAMPLES}]",
     "data.augment.name": "trivial_augment",
@@ -34,7 +34,7 @@ MOVING = EVERYTHING_ON | {"train.total_steps": 24, "eval.every_steps": 24, "chec
 
 
 def start(workdir, data_dir, changes, *, topology):
-    """Starts `topology` = (processes, devices of each); the reads of each start lie in a directory of their own."""
+    """Starts `topology` = (processes, devices of each); each start records its reads in a separate directory."""
     count, devices = topology
     number = len(list(workdir.parent.glob(f"{workdir.name}.reads-*")))
     reads = workdir.parent / f"{workdir.name}.reads-{number}"
@@ -58,7 +58,7 @@ def finish(workdir, data_dir, changes, *, topology):
 
 
 def stop_at(step, workdir, data_dir, changes, *, topology):
-    """Starts the run and sends SIGTERM to its last process once a step is made; returns the step that is saved.
+    """Starts the run and sends SIGTERM to its last process after a step; returns the step that was saved.
 
     It looks again and again, sleeping between the looks: the moment lies in another process.
     """
@@ -75,7 +75,7 @@ def stop_at(step, workdir, data_dir, changes, *, topology):
 
 
 def gap(workdir, other, step):
-    """The largest difference between two elements of the states."""
+    """Returns the largest difference between two elements of the states."""
     here, there = read_state(workdir, step), read_state(other, step)
     assert jax.tree.structure(here) == jax.tree.structure(there)
     pairs = zip(jax.tree.leaves(here), jax.tree.leaves(there), strict=True)
@@ -85,7 +85,7 @@ def gap(workdir, other, step):
 
 
 def examples_read(workdir, total_steps):
-    """For each step that counts, the examples that were really read, by process, in the order of rows.
+    """Returns the examples read for each step that the run kept, by process, in the order of rows.
 
     What a start reads ahead and does not come to train on is left out.
     """
@@ -123,7 +123,9 @@ def test_one_two_and_four_processes_agree_and_read_the_same(tmp_path, data_dir):
     for name, (count, _) in topologies.items():
         assert gap(tmp_path / name, tmp_path / "1x4", 10) <= 1e-6
         assert in_one_row(read[name]) == in_one_row(read["1x4"])
-        assert {len(part) for step in read[name] for part in step} == {48 // count}  # each decodes its share alone
+        assert {len(part) for step in read[name] for part in step} == {
+            48 // count
+        }  # each process decodes only its own rows
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +136,7 @@ def undisturbed(tmp_path_factory, data_dir):
 
 
 @pytest.mark.slow
-def test_from_four_devices_to_two_to_eight(tmp_path, data_dir, undisturbed):
+def test_a_run_moves_from_four_devices_to_two_to_eight(tmp_path, data_dir, undisturbed):
     workdir = tmp_path / "run"
     first = stop_at(5, workdir, data_dir, MOVING, topology=(1, 4))
     assert stop_at(first + 3, workdir, data_dir, MOVING, topology=(1, 2)) < 22
@@ -147,7 +149,7 @@ def test_from_four_devices_to_two_to_eight(tmp_path, data_dir, undisturbed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"train.per_device_limit": 12}], ids=["whole", "in_parts"])
-def test_from_two_processes_to_one(tmp_path, data_dir, undisturbed, changes):
+def test_a_run_moves_from_two_processes_to_one(tmp_path, data_dir, undisturbed, changes):
     workdir = tmp_path / "run"
     stop_at(7, workdir, data_dir, MOVING, topology=(2, 2))
     finish(workdir, data_dir, MOVING | changes, topology=(1, 1))

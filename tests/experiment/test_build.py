@@ -47,7 +47,7 @@ def test_the_main_recipe_is_what_its_docstring_says():
     assert "batch norm in 8 groups of 128" in built.reporting.description["model"]
 
 
-def test_a_batch_no_larger_than_the_group_is_said():
+def test_the_description_says_when_a_batch_is_no_larger_than_a_group():
     built = experiment.build(tiny_config({"model.bn_group_size": 64}))
     assert "over the whole batch of 48, which is no larger than a group of 64" in built.reporting.description["model"]
 
@@ -69,11 +69,11 @@ def test_a_batch_no_larger_than_the_group_is_said():
         ),
     ],
 )
-def test_what_is_trained_is_said(changes, line):
+def test_the_description_names_trained_parameters_and_scaled_rates(changes, line):
     assert experiment.build(tiny_config(changes)).reporting.description.get("trained") == line
 
 
-def test_rates_of_parts_can_be_set_on_the_command_line_and_survive_json(monkeypatch):
+def test_lr_scales_can_be_set_on_the_command_line_and_survive_json(monkeypatch):
     argv = ["main.py", "--config.optimizer.lr_scales=(('^head/', 10.0), ('bn', 2))"]
     monkeypatch.setattr("sys.argv", argv)  # ml_collections looks for overrides there
     given = flags.FlagValues()
@@ -164,7 +164,7 @@ def test_rates_of_parts_can_be_set_on_the_command_line_and_survive_json(monkeypa
         ({"seed": 2**32}, r"seed=4294967296 is out of range"),
     ],
 )
-def test_what_cannot_work_is_said_before_anything_is_compiled(changes, message):
+def test_mistakes_in_a_config_are_found_before_anything_is_compiled(changes, message):
     with pytest.raises(UsageError, match=message) as error:
         experiment.build(tiny_config(changes))
     assert "\n" not in str(error.value)
@@ -187,7 +187,7 @@ def test_evaluations_come_at_every_epoch_and_at_the_end_without_drift():
     assert [step for step in range(675) if milestones.checkpoint_due(step)] == [100, 200, 300, 400, 500, 600]
 
 
-def test_the_first_state_is_evaluated_if_wanted():
+def test_the_initial_state_is_evaluated_on_request():
     assert [milestones_of(eval_before_training=wanted).evaluation_due(0) for wanted in (True, False)] == [True, False]
 
 
@@ -210,19 +210,19 @@ def test_settings_are_plain_json_values():
     assert settings["data"]["data_dir"] is None
 
 
-def test_training_replaces_what_cannot_be_read_and_evaluation_counts_it():
+def test_training_replaces_unreadable_examples_and_evaluation_counts_them():
     built = experiment.build(tiny_config())
     assert (built.data.train_loader.training, built.data.eval_loader.training) == (True, False)
     assert built.data.class_names == tuple("0123456789")
 
 
-def test_crops_guided_by_boxes_say_whether_there_are_any():
+def test_the_description_of_box_guided_crops_gives_the_share_of_images_with_boxes():
     built = experiment.build(tiny_config({"data.train_crop.name": "box_guided"}))
     assert built.reporting.description["data"].endswith("12 px, boxes around objects in 0% of a sample of the images")
     assert "boxes" not in experiment.build(tiny_config()).reporting.description["data"]
 
 
-def test_two_splits_of_other_classes_are_refused(monkeypatch):
+def test_splits_with_different_classes_are_refused(monkeypatch):
     def open_part(kind, *, training, num_classes, **options):
         return real(kind, training=training, num_classes=num_classes + training, **options)
 

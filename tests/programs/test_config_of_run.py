@@ -22,7 +22,7 @@ def test_the_config_of_a_run_is_what_it_was_started_with(tmp_path):
     assert again.optimizer.lr_scales == (("^head/", 10.0),) and again.is_locked
 
 
-def test_what_an_earlier_run_did_not_know_has_its_default(tmp_path):
+def test_keys_that_an_earlier_run_lacks_have_their_defaults(tmp_path):
     settings = experiment.resolve(digits.get_config())
     del settings["export"], settings["train"]["freeze_statistics"]
     write(tmp_path, settings)
@@ -30,14 +30,14 @@ def test_what_an_earlier_run_did_not_know_has_its_default(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["{", None])
-def test_no_config_of_a_run_is_an_error(tmp_path, content):
+def test_a_missing_or_damaged_config_of_a_run_is_an_error(tmp_path, content):
     if content:
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(ValueError, match="is not the config of a run"):
         run.get_config(str(tmp_path))
 
 
-def test_a_work_directory_stands_for_its_config(tmp_path):
+def test_a_work_directory_without_config_flag_uses_its_own_config(tmp_path):
     write(tmp_path, {})
     found = command_line._with_config_of_run(["main.py", f"--workdir={tmp_path}", "--mode=predict", "a.jpg"])
     assert found[1] == f"--config={recipes.RUN}:{tmp_path}" and found[2:] == [

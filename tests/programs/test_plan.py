@@ -55,13 +55,13 @@ def milestones_of(**changes) -> Milestones:
 
 @pytest.mark.parametrize("every", [1.0, 1.3, 1.5, 2.0, 6.5, 7.0, 19.9, 20.0, 300.0])
 @pytest.mark.parametrize("first", [True, False])
-def test_the_evaluations_are_those_of_the_loop(every, first):
+def test_the_forecast_has_the_evaluations_of_the_loop(every, first):
     milestones = milestones_of(eval_every_steps=every, eval_before_training=first, total_steps=97)
     assert evaluation_steps(milestones) == [step for step in range(98) if milestones.evaluation_due(step)]
 
 
 @pytest.mark.parametrize("every", [None, 1, 2, 5, 50])
-def test_as_many_checkpoints_as_the_loop_writes(every):
+def test_the_forecast_counts_the_checkpoints_that_the_loop_writes(every):
     milestones = milestones_of(checkpoint_every_steps=every)
     forecast = make_forecast(dataclasses.replace(build(tiny_config()), milestones=milestones))
     due = [step for step in range(21) if milestones.evaluation_due(step) or milestones.checkpoint_due(step)]
@@ -73,7 +73,7 @@ def test_a_checkpoint_has_the_parameters_their_velocities_and_the_statistics():
     experiment = build(tiny_config())
     state = jax.eval_shape(experiment.computation.init)
     parameters, statistics = (sum(leaf.size for leaf in jax.tree.leaves(part)) for part in state.variables.values())
-    assert make_forecast(experiment).checkpoint_bytes == 4 * (2 * parameters + statistics + 1)  # and the step
+    assert make_forecast(experiment).checkpoint_bytes == 4 * (2 * parameters + statistics + 1)  # + 1: the step
 
 
 def test_a_plan_in_json_for_all_sizes_and_devices(tmp_path, caplog):
@@ -126,7 +126,7 @@ def test_the_bounds_of_a_step():
         ),
     ],
 )
-def test_whether_it_fits(changes, fits, said):
+def test_the_plan_says_whether_the_step_fits_in_memory(changes, fits, said):
     cost = dataclasses.replace(COST, **changes)
     assert cost.as_json()["per_device"]["fits"] is fits
     assert said in cost.as_lines()["memory"]

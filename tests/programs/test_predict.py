@@ -19,7 +19,7 @@ NAMES = tuple("abcdefghij")
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Eleven photographs."""
+    """The paths of eleven synthetic photographs."""
     folder = tmp_path_factory.mktemp("files")
     size = {"image_height": 40, "image_width": 60}
     source = open_source("synthetic_jpeg", training=False, num_train=1, num_eval=11, num_classes=10, **size)
@@ -44,14 +44,14 @@ def test_a_line_for_each_file_in_order_whatever_the_batch(capsys, files):
         assert len(answer["predictions"]) == 3
         for found in answer["predictions"]:
             assert found["name"] == NAMES[found["class"]] and 0 <= found["probability"] <= 1
-    assert len({answer["predictions"][0]["probability"] for answer in answers}) == 11  # each its own
+    assert len({answer["predictions"][0]["probability"] for answer in answers}) == 11  # the images differ
     other = [json.loads(line) for line in lines(capsys, files[::-1], batch_size=100)[1]][::-1]
     for left, right in zip(answers, other, strict=True):
         for old, new in zip(left["predictions"], right["predictions"], strict=True):
             assert new == old | {"probability": pytest.approx(old["probability"], abs=1e-6)}
 
 
-def test_what_cannot_be_read_is_said_and_the_rest_goes_on(capsys, files, tmp_path):
+def test_unreadable_files_get_an_error_line_and_the_others_predictions(capsys, files, tmp_path):
     (tmp_path / "cut.jpg").write_bytes(Path(files[0]).read_bytes()[:200])
     paths = [str(tmp_path / "cut.jpg"), files[0], "none.jpg", str(tmp_path), files[1]]
     status, said = lines(capsys, paths)
@@ -61,7 +61,7 @@ def test_what_cannot_be_read_is_said_and_the_rest_goes_on(capsys, files, tmp_pat
     assert answers[2]["error"] == "there is no such file"
 
 
-def test_nothing_that_can_be_read(capsys):
+def test_the_exit_status_is_2_if_no_file_can_be_read(capsys):
     status, said = lines(capsys, ["none.jpg"])
     assert status == 2 and len(said) == 1
 
@@ -75,18 +75,18 @@ def test_the_table(capsys, files):
     assert said == [f"{files[0]}  {cells}", f"{'none.jpg':<{width}}  cannot be read: there is no such file"]
 
 
-def test_no_more_classes_than_there_are(capsys, files):
+def test_top_k_above_the_number_of_classes_lists_all_classes(capsys, files):
     assert len(json.loads(lines(capsys, files[:1], top_k=99)[1][0])["predictions"]) == 10
 
 
-def test_what_is_not_a_number_is_null(capsys, files, monkeypatch):
+def test_a_probability_that_is_nan_is_null_in_json(capsys, files, monkeypatch):
     inference, selected = untrained()
     selected.variables["params"]["head"]["bias"][:] = np.nan
     assert predict(TrainedNetwork(inference, selected, NAMES), files[:1], PredictOptions(1, "json", 8)) == 0
     assert json.loads(capsys.readouterr().out)["predictions"][0]["probability"] is None
 
 
-def test_names_that_would_break_a_line_are_written_otherwise(capsys, files, tmp_path):
+def test_control_characters_in_file_names_are_escaped(capsys, files, tmp_path):
     odd = tmp_path / "new\nline\x1b[31m.jpg"
     odd.write_bytes(Path(files[0]).read_bytes())
     _, said = lines(capsys, [str(odd)], format="table", top_k=1)

@@ -9,7 +9,7 @@ from tests.tiny import tiny_config
 
 
 def check(workdirs, changes):
-    """What each process gets that has its own work directory and changes of the config."""
+    """Returns the error of each process, given its work directory and config changes; None if it has none."""
 
     def run(item):
         channel, path, change = item
@@ -51,7 +51,7 @@ def test_another_work_directory_is_named(tmp_path):
         assert f"is not that of process 0, {tmp_path}/shared: give all processes the same --workdir" in str(error)
 
 
-def test_a_link_to_the_same_place_is_the_same(tmp_path):
+def test_a_link_to_the_same_work_directory_is_accepted(tmp_path):
     (tmp_path / "there").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "there")
     assert check([tmp_path / "there", tmp_path / "link"], [{}] * 2) == [None] * 2

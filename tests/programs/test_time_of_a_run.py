@@ -1,4 +1,4 @@
-"""Whether the accounting of a real run says what was slow in it."""
+"""The time accounting of a real run attributes a delay to its phase."""
 
 import dataclasses
 import json
@@ -59,7 +59,7 @@ def quick(tmp_path_factory):
     return run(tmp_path_factory.mktemp("quick"), {})
 
 
-def test_the_parts_of_a_run_and_of_each_window_are_the_whole(quick):
+def test_the_phases_of_a_run_and_of_each_window_add_up_to_its_wall_time(quick):
     result, lines, age = quick
     seconds = result["seconds"]
     assert set(seconds) == {*PHASES, "total"}
@@ -68,7 +68,7 @@ def test_the_parts_of_a_run_and_of_each_window_are_the_whole(quick):
         assert sum(line[f"share_{part}"] for part in PHASES) == pytest.approx(1.0, abs=0.01)
     # The windows follow each other without a gap, from the start of the process.
     assert sum(line["seconds"] for line in lines) < seconds["total"]
-    assert 0.95 * age - 0.5 < seconds["total"] < age + 0.05  # between them, the result is put together and written
+    assert 0.95 * age - 0.5 < seconds["total"] < age + 0.05  # the result is written after `total` is taken
 
 
 def test_no_program_is_compiled_after_the_first_step(quick):
@@ -80,23 +80,22 @@ def test_the_first_step_is_timed_from_the_beginning(quick):
     assert result["seconds"]["compile"] < result["seconds_to_first_step"] < result["seconds"]["total"]
 
 
-# What was slept away is in one part alone, for the parts add up to the whole: a lower limit says all, on a busy machine
-# too.
+# The phases add up to the wall time, so a sleep counts in one phase only: a lower bound suffices on a busy machine too.
 
 
-def test_a_slow_loader_is_input(tmp_path):
+def test_a_slow_loader_counts_as_input(tmp_path):
     result, lines, _ = run(tmp_path, {"train_loader": slowed})
-    assert seconds_of(lines, "input") > 4 * SLOW  # six batches, of which some are made while a step runs
+    assert seconds_of(lines, "input") > 4 * SLOW  # six batches, some of them loaded while a step runs
     assert result["seconds"]["input"] > 4 * SLOW
 
 
-def test_a_slow_evaluation_is_its_own_part(tmp_path):
+def test_a_slow_evaluation_counts_as_eval(tmp_path):
     result, lines, _ = run(tmp_path, {"eval_loader": slowed})
     assert seconds_of(lines, "eval") > SLOW
     assert result["seconds"]["eval"] > 2 * SLOW
 
 
-def test_a_slow_checkpoint_is_its_own_part(tmp_path, monkeypatch):
+def test_a_slow_checkpoint_counts_as_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "Checkpoints", SlowCheckpoints)
     result, lines, _ = run(tmp_path, {})
     assert seconds_of(lines, "checkpoint") > 3 * SLOW

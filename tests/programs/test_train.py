@@ -46,7 +46,7 @@ def restore(workdir, built):
             return checkpoints.restore_latest(abstract)
 
 
-def test_every_step_is_logged_once_and_the_run_is_a_plain_loop(workdir):
+def test_every_step_is_logged_once_and_the_run_equals_a_plain_loop(workdir):
     built = build({})
     assert train(built, workdir, {"seed": 0}, StopRequests()) == 0
     state, step_fn, losses = initial_state(built), compile_train_steps(built)[12], {}
@@ -61,7 +61,7 @@ def test_every_step_is_logged_once_and_the_run_is_a_plain_loop(workdir):
     jax.tree.map(np.testing.assert_array_equal, restored, state)
 
 
-def test_a_stop_request_saves_the_very_step(workdir):
+def test_a_stop_request_saves_the_step_at_which_it_is_met(workdir):
     class AfterSomeSteps(StopRequests):
         def stop_here(self):
             return workdir.metrics.exists() and len(lines(workdir, "train")) >= 2
@@ -73,7 +73,7 @@ def test_a_stop_request_saves_the_very_step(workdir):
     assert json.loads(workdir.result.read_text())["stop_reason"] == "signal"
 
 
-def test_a_request_to_save_saves_the_very_step_and_training_goes_on(workdir, caplog):
+def test_a_save_request_saves_its_step_and_training_continues(workdir, caplog):
     class AfterTwoSteps(StopRequests):
         def save_here(self):
             due = workdir.metrics.exists() and len(lines(workdir, "train")) == 2 and not asked
@@ -89,7 +89,7 @@ def test_a_request_to_save_saves_the_very_step_and_training_goes_on(workdir, cap
 
 
 def broken_batches(good):
-    """Makes so many good batches and then fails."""
+    """Returns a `host_batches` that fails after `good` batches."""
 
     def batches(loader, *, start, stop, **how):
         yield from host_batches(loader, start=start, stop=start + good, num_threads=0, num_workers=0)
@@ -98,7 +98,7 @@ def broken_batches(good):
     return batches
 
 
-def test_input_workers_that_fail_by_themselves_are_an_error_after_saving(workdir, monkeypatch):
+def test_an_error_of_the_input_workers_is_raised_after_saving(workdir, monkeypatch):
     monkeypatch.setattr(loop, "host_batches", broken_batches(3))
     built = build({"eval.every_steps": 100})
     with pytest.raises(RuntimeError, match="terminated unexpectedly"):
@@ -134,7 +134,7 @@ def test_another_list_of_classes_is_refused_before_anything_is_touched(workdir):
     )
     with pytest.raises(UsageError, match="class 9 is '9', not 'daisy'"):
         train(other, workdir, {}, StopRequests())
-    (workdir.path / "classes.json").unlink()  # the checkpoint itself knows, too
+    (workdir.path / "classes.json").unlink()  # the checkpoint holds a hash of the classes, too
     with pytest.raises(UsageError, match="checkpoints/1 was trained on other data .class_list: .* there, another here"):
         train(other, workdir, {}, StopRequests())
 
@@ -149,7 +149,7 @@ def test_other_data_are_refused(workdir):
         train(replace_in(built, "data", identity=identity), workdir, {}, StopRequests())
 
 
-def test_bad_examples_are_listed_and_the_run_goes_on(workdir):
+def test_bad_examples_are_listed_and_the_run_continues(workdir):
     built = build({})
     train_loader = dataclasses.replace(built.data.train_loader, source=Spotted(built.data.train_loader.source))
     eval_loader = dataclasses.replace(built.data.eval_loader, source=Spotted(built.data.eval_loader.source))
@@ -161,7 +161,7 @@ def test_bad_examples_are_listed_and_the_run_goes_on(workdir):
 
 
 class Spotted:
-    """A source of which example 7 cannot be read."""
+    """A source whose example 7 cannot be read."""
 
     def __init__(self, source):
         self.source, self.name = source, source.name
@@ -182,14 +182,14 @@ def result(workdir):
     return json.loads(workdir.result.read_text())
 
 
-def test_a_run_ends_when_it_is_good_enough(workdir):
+def test_a_run_ends_when_it_reaches_stop_at(workdir):
     assert train(build({"eval.stop_at": 0.0}), workdir, {}, StopRequests()) == 0
     assert (result(workdir)["stop_reason"], result(workdir)["step"]) == ("stop_at", 4)
     assert train(build({"eval.stop_at": 1.0}), workdir, {}, StopRequests()) == 0
     assert (result(workdir)["stop_reason"], result(workdir)["step"]) == ("completed", 6)
 
 
-def test_a_run_that_is_cut_short_has_the_rates_of_the_whole_one(workdir):
+def test_a_run_with_max_steps_has_the_learning_rates_of_the_full_run(workdir):
     settings = {"train.total_steps": 6, "train.max_steps": 3}
     assert train(build(settings), workdir, {}, StopRequests()) == 0
     assert (result(workdir)["stop_reason"], result(workdir)["step"]) == ("max_steps", 3)
@@ -200,18 +200,18 @@ def test_a_run_that_is_cut_short_has_the_rates_of_the_whole_one(workdir):
     assert (result(workdir)["stop_reason"], result(workdir)["step"]) == ("completed", 6)
 
 
-def test_a_limit_below_what_is_done_ends_the_run_at_once(workdir):
+def test_max_steps_below_the_current_step_ends_the_run_at_once(workdir):
     assert train(build({"train.max_steps": 4}), workdir, {}, StopRequests()) == 0
     assert train(build({"train.max_steps": 2}), workdir, {}, StopRequests()) == 0
     assert (result(workdir)["stop_reason"], result(workdir)["step"]) == ("max_steps", 4)
 
 
-def test_the_first_state_is_evaluated_where_that_is_asked_for(workdir):
+def test_before_training_evaluates_the_initial_state(workdir):
     assert train(build({"eval.before_training": True}), workdir, {}, StopRequests()) == 0
     assert sorted(lines(workdir, "eval")) == [0, 4, 6]
 
 
-def test_small_images_come_first(workdir):
+def test_progressive_resizing_trains_on_small_images_first(workdir):
     changes = {"data.progressive.sizes": (8,), "data.progressive.until_epochs": (1.5,), "eval.image_size": 16}
     built = build(changes)
     assert built.data.train_loader.image_sizes == (8, 12)
@@ -226,7 +226,7 @@ def test_the_loss_scale_is_in_the_log(workdir):
     assert {line["skipped_steps"] for line in lines(workdir, "train").values()} == {0}
 
 
-def test_some_steps_are_traced(workdir):
+def test_profile_at_traces_the_given_steps(workdir):
     assert train(build({"train.profile_at": 2, "train.profile_steps": 2}), workdir, {}, StopRequests()) == 0
     (trace,) = workdir.path.glob("plugins/profile/*")
     assert list(trace.glob("*.xplane.pb"))
@@ -257,7 +257,7 @@ EVERYTHING = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "lars", "lamb", "adamw"])
-def test_cut_and_continued_a_run_with_everything_ends_bit_for_bit_alike(tmp_path, optimizer):
+def test_a_run_with_every_feature_continues_bit_for_bit(tmp_path, optimizer):
     changes = EVERYTHING | {"optimizer.name": optimizer}
     states = {}
     for name, ends in {"whole": (None,), "cut": (5, 8, None)}.items():
