@@ -1,1 +1,1 @@
-"""A checkpoint from the devices to the disk and back: format, checksums, retention."""
+"""Checkpoints: copying the state to the host, writing, checksums, retention, restoring."""

@@ -1,4 +1,4 @@
-"""Checksums of arrays and of JSON: CRC-32C, by which damage is found (Orbax would hand it out), and SHA-256, a name."""
+"""CRC-32C detects corruption, which Orbax restores silently; SHA-256 identifies a set of weights."""
 
 import hashlib
 import json
@@ -11,15 +11,18 @@ from resnet_jax.nested import by_path
 
 
 def of_arrays(tree: Any) -> dict[str, int]:
-    """The checksum of each numpy array of a tree, over its bytes in C order, by path."""
+    """The CRC-32C of each numpy array of a pytree, over its bytes in C order, by path."""
     return {path: _of_array(leaf) for path, leaf in by_path(tree).items()}
 
 
 def sha256_of_arrays(tree: Any) -> str:
-    """64 hexadecimal digits that name the values of a tree of arrays, whatever file they are from.
+    """The SHA-256 of a pytree of arrays, which depends on their values alone, not on the file they were read from.
 
-    The SHA-256 over the leaves in the order of their paths: path, type and shape as a line, then the bytes in C order,
-    the least significant first.
+    The hashed bytes, for each leaf in the order of the paths: a line 'path dtype HxWx...', then the elements, in C
+    order and little-endian.
+
+    Returns:
+      64 hexadecimal digits.
     """
     digest = hashlib.sha256()
     for path, leaf in sorted(by_path(tree).items()):
@@ -30,8 +33,8 @@ def sha256_of_arrays(tree: Any) -> str:
 
 
 def of_json(content: Any) -> int:
-    """The checksum of JSON values, however they are laid out in a file."""
-    # Through JSON first: it makes tuples lists and keys strings.
+    """The CRC-32C of JSON values in a canonical layout: sorted keys, default separators."""
+    # The round trip turns tuples into lists and keys into strings, as writing and reading a file does.
     return google_crc32c.value(json.dumps(json.loads(json.dumps(content)), sort_keys=True).encode())
 
 
@@ -40,4 +43,5 @@ def _of_array(array: np.ndarray) -> int:
 
 
 def _bytes(array: np.ndarray) -> np.ndarray:
-    return array.reshape(-1).view(np.uint8)  # buffers know no bfloat16
+    """The array's memory as [n] uint8: Python's buffer protocol has no bfloat16."""
+    return array.reshape(-1).view(np.uint8)

@@ -1,4 +1,4 @@
-"""The training state in the memory of the host, as numpy arrays, and back on the devices."""
+"""Copies of a pytree of device arrays in host memory, and back."""
 
 from typing import Any
 
@@ -6,38 +6,38 @@ import jax
 import numpy as np
 from jax.sharding import Sharding
 
-from resnet_jax.distributed import mesh
+from resnet_jax.distributed.mesh import put_on_devices
 from resnet_jax.nested import by_path
-from resnet_jax.training.state import TrainState
 
 
-def copy_to_host(state: TrainState, *, into: TrainState | None) -> TrainState:
-    """The state as numpy arrays with memory of their own: that of the devices is donated next.
+def copy_to_host(state: Any, *, into: Any) -> Any:
+    """Copies arrays to numpy arrays that own their memory, so that the device arrays may be donated afterwards.
 
     Args:
-      state: replicated.
-      into: an earlier copy to be overwritten, which takes a third of the time; None: new memory is taken.
+      state: a pytree of replicated device arrays, or numpy arrays.
+      into: an earlier copy to overwrite, which takes a third of the time; None: allocate new memory.
     """
     if into is None:
         into = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), state)
     for leaf in jax.tree.leaves(state):
-        leaf.copy_to_host_async()  # all at once, then one after the other
+        if isinstance(leaf, jax.Array):
+            leaf.copy_to_host_async()  # start all transfers before waiting for the first
     jax.tree.map(lambda array, leaf: np.copyto(array, np.asarray(leaf)), into, state)
     return into
 
 
-def copy_to_devices(arrays: Any, abstract: TrainState) -> TrainState:
-    """Puts arrays on the devices by the shardings of `abstract`. Each process fills its own devices: none waits.
+def copy_to_devices(arrays: Any, abstract_state: Any) -> Any:
+    """Puts arrays on the devices by the shardings of `abstract_state`, without communication between processes.
 
     Args:
-      arrays: numpy arrays, nested as the state is; dicts and lists do.
-      abstract: the shapes, dtypes and shardings of the state.
+      arrays: numpy arrays in nested dicts and lists, with the paths of `abstract_state`.
+      abstract_state: its structure is that of the result; arrays, or `jax.ShapeDtypeStruct`, with shardings or without.
     """
-    there = by_path(arrays)
-    leaves = [_put(there[name], wanted.sharding) for name, wanted in by_path(abstract).items()]
-    return jax.tree.unflatten(jax.tree.structure(abstract), leaves)
+    by_name = by_path(arrays)
+    leaves = [_put(by_name[name], getattr(leaf, "sharding", None)) for name, leaf in by_path(abstract_state).items()]
+    return jax.tree.unflatten(jax.tree.structure(abstract_state), leaves)
 
 
-def _put(array: np.ndarray, where: Sharding | None) -> jax.Array:
+def _put(array: np.ndarray, sharding: Sharding | None) -> jax.Array:
     """Without a sharding: on the default device."""
-    return jax.device_put(array) if where is None else mesh.put_on_devices(array, where)
+    return jax.device_put(array) if sharding is None else put_on_devices(array, sharding)

@@ -1,9 +1,10 @@
-"""The checkpoints of a run: saved in the background, latest and best kept, damaged ones passed over."""
+"""Saves and restores checkpoints: written in the background, latest and best kept, damaged ones skipped."""
 
 import contextlib
 import functools
 import logging
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -20,40 +21,55 @@ from resnet_jax.distributed import agreement
 from resnet_jax.distributed.agreement import Gather
 from resnet_jax.errors import UsageError
 from resnet_jax.nested import by_path, difference
-from resnet_jax.training.state import TrainState
 
 logger = logging.getLogger(__name__)
 
 
 class Checkpoints:
-    """The checkpoints of a run, one directory a step. A context manager: leaving it waits for the last save.
+    """The checkpoints in a directory, one subdirectory per step. A context manager: leaving it waits for the last save.
 
-    All processes make the same calls. The state is replicated, so process 0 writes all of it and no other writes
-    anything: a save waits for no process, and cannot hang where one died. Each reads for itself, and what is found
-    damaged by one is used by none.
+    A state is any pytree of arrays: a `TrainState`, or dicts of JAX or numpy arrays.
+
+        with Checkpoints("runs/mine/checkpoints") as checkpoints:
+            restored = checkpoints.restore_latest(state)  # None in a new directory
+            if restored is not None:
+                state, meta = restored
+            checkpoints.save(step, state, meta={"epoch": 3}, top1=0.76)
+
+    With several processes, all make the same calls and pass `gather`. The state must be replicated: process 0 writes
+    all of it, so a save waits for no other process and cannot hang when one has died. Every process reads for itself,
+    and a checkpoint that one process finds damaged is used by none.
     """
 
-    def __init__(self, directory: Path, *, keep_latest: int, keep_best: int, gather: Gather = agreement.alone):
-        """Opens `directory`, which need not exist, and clears what a killed save left.
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        keep_latest: int = 2,
+        keep_best: int = 1,
+        gather: Gather = agreement.alone,
+    ):
+        """Opens a directory, which is created if necessary, and removes what a killed save left in it.
 
         Args:
-          directory: absolute; the same for all processes.
-          keep_latest: how many of the newest to keep.
-          keep_best: how many of those with the best evaluation top-1 to keep besides.
-          gather: called here, by `restore` and by `restore_latest`, in all processes.
+          directory: the same for all processes.
+          keep_latest: number of the newest checkpoints to keep.
+          keep_best: number of those with the highest accuracy to keep besides.
+          gather: all-gather of one text per process, called here, by `restore` and by `restore_latest`; the default is
+            for a single process.
 
         Raises:
-          UsageError: it cannot be used.
+          UsageError: the directory cannot be used.
         """
-        self.directory = directory
+        self.directory = Path(directory).absolute()  # Orbax requires an absolute path
         self._gather, self._writes = gather, jax.process_index() == 0
-        self._writer = ThreadPoolExecutor(1, "checkpoints")  # makes its thread with the first save
+        self._writer = ThreadPoolExecutor(1, "checkpoints")  # its thread starts with the first save
         self._saving: Future[None] | None = None
-        self._copy: TrainState | None = None  # of the state last saved
-        # What a process sees of a shared directory may lag: so each keeps account of it, from the same start.
-        found = agreement.from_first(gather, self._open, cure="mend it and run again")
+        self._copy: Any = None  # host copy of the state saved last; its memory is reused
+        # A shared file system may show each process another state of the directory: all start from what process 0 sees.
+        found = agreement.from_first(gather, self._open, cure="repair it and run again")
         top1 = {int(step): top1 for step, top1 in found["top1"].items()}
-        self._there = Retention(top1, unreadable=found["unreadable"], keep_latest=keep_latest, keep_best=keep_best)
+        self._existing = Retention(top1, unreadable=found["unreadable"], keep_latest=keep_latest, keep_best=keep_best)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -66,40 +82,40 @@ class Checkpoints:
 
     @property
     def latest_step(self) -> int | None:
-        """The step of the newest checkpoint, that of a save under way included."""
-        return max(self._there.steps, default=None)
+        """The step of the newest checkpoint, which may still be being written; None if there is none."""
+        return max(self._existing.steps, default=None)
 
     def best(self) -> tuple[int, float] | None:
-        """The step with the highest evaluation top-1, and that top-1; None if none was evaluated.
+        """The step with the highest accuracy, and that accuracy in 0..1; None if none was evaluated.
 
-        Waits for a save under way.
+        Waits for a save in progress.
         """
         self.wait()
-        return self._there.best
+        return self._existing.best
 
-    def save(self, step: int, state: TrainState, *, meta: dict[str, Any], top1: float | None) -> None:
-        """Copies the state and returns; it is written in the background.
+    def save(self, step: int, state: Any, *, meta: Mapping[str, Any] | None = None, top1: float | None = None) -> None:
+        """Copies the state to host memory and returns; a thread writes it.
 
-        A step that is saved is left alone, unless it was saved before its evaluation (a signal came between them)
-        and now has one: then that is added to its JSON, so that it can be the best.
+        A step that was saved before is not written again. If it was saved without an accuracy (a signal came before the
+        evaluation) and `top1` is given now, its JSON is replaced, so that it can become the best.
 
         Args:
-          step: names the checkpoint.
-          state: may be donated once this returns.
-          meta: JSON values to keep beside it.
-          top1: evaluation accuracy, by which the best is chosen; None: this checkpoint is never the best.
+          step: the name of the checkpoint.
+          state: a pytree of arrays, replicated; it may be donated or changed once this returns.
+          meta: JSON values to store with it; None: no values.
+          top1: evaluation accuracy in 0..1, which selects the best; None: never the best.
 
         Raises:
-          UsageError: this or the save before could not be written.
+          UsageError: this or the previous save could not be written.
         """
         self.wait()
-        path, is_there = self.directory / str(step), step in self._there.steps
-        if is_there and (top1 is None or not self._there.lacks_evaluation(step)):
+        path, exists, meta = self.directory / str(step), step in self._existing.steps, dict(meta or {})
+        if exists and (top1 is None or not self._existing.lacks_evaluation(step)):
             return
-        outdated = self._there.add(step, top1)
+        outdated = self._existing.add(step, top1)
         if not self._writes:
             return
-        if is_there:
+        if exists:
             with self._write_errors():
                 files.replace_meta(path, meta, top1=top1)
             self._remove(outdated)
@@ -108,52 +124,37 @@ class Checkpoints:
             self._saving = self._writer.submit(self._write, path, self._copy, meta, top1, outdated)
 
     def wait(self) -> None:
-        """Returns once everything is on disk. Raises UsageError if it could not be written."""
+        """Waits until the last save is on disk. Raises UsageError if it could not be written."""
         saving, self._saving = self._saving, None
         if saving is not None:
             with self._write_errors():
                 saving.result()
 
     def finish(self, *, seconds: float = 20.0) -> None:
-        """Gives a save under way so long to come to its end; in any thread, and without an error."""
+        """Waits for a save in progress, at most this long. May be called from any thread; raises nothing."""
         with contextlib.suppress(RuntimeError, TimeoutError):
             self._writer.submit(lambda: None).result(seconds)
 
-    def find(self, which: str) -> int:
-        """The step of a checkpoint: 'latest', 'best' by evaluation top-1, or a step in digits.
+    def restore_latest(self, abstract_state: Any) -> tuple[Any, dict[str, Any]] | None:
+        """Reads the newest checkpoint that is not damaged; returns None if there are no checkpoints.
 
-        Raises:
-          UsageError: there is none such.
-        """
-        steps = self._there.steps
-        best = self.best() if which == "best" else None
-        found = {"latest": self.latest_step, "best": best and best[0]}.get(which, which)
-        if str(found) in map(str, steps):
-            return int(str(found))
-        there = f"there are {', '.join(map(str, steps))}" if steps else "there are none"
-        raise UsageError(
-            f"no checkpoint {which!r} in {self.directory}: {there}; config.eval.checkpoint is latest, best or a step"
-        )
-
-    def restore_latest(self, abstract: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
-        """Reads the newest checkpoint that is good; None if there are none at all.
-
-        Damaged ones that are newer are moved into `damaged_checkpoints` beside the directory, with a warning.
+        Newer, damaged ones are moved into `damaged_checkpoints`, a sibling of the directory, with a warning.
 
         Args:
-          abstract: as in `restore`.
+          abstract_state: as in `restore`.
 
         Returns:
           As `restore`.
 
         Raises:
-          UsageError: all of them are damaged, one is of another model, or the disk cannot be read; nothing is moved.
+          UsageError: all checkpoints are damaged, the newest good one is of another model, or the disk cannot be read.
+            Nothing is moved then.
         """
         self._wait_together()
         damaged: dict[int, str] = {}
-        for step in reversed(self._there.steps):
+        for step in reversed(self._existing.steps):
             try:
-                restored = self._restore(abstract, step)
+                restored = self._restore(abstract_state, step)
             except DamagedError as error:
                 damaged[step] = str(error)
                 continue
@@ -167,41 +168,46 @@ class Checkpoints:
             )
         return None
 
-    def restore(self, abstract: TrainState, *, step: int) -> tuple[TrainState, dict[str, Any]]:
-        """Reads a checkpoint, and verifies its checksums.
+    def restore(self, abstract_state: Any, *, step: int) -> tuple[Any, dict[str, Any]]:
+        """Reads a checkpoint and verifies its checksums.
 
         Args:
-          abstract: the shapes, dtypes and shardings of the state; neither the devices nor the processes need be
-            those that saved it.
-          step: which one.
+          abstract_state: a pytree with the shapes, dtypes and shardings to restore to: a state, or one of
+            `jax.ShapeDtypeStruct`. The devices and processes may be others than those that saved it.
+          step: which checkpoint.
 
         Returns:
-          The state and its JSON.
+          The state, and the JSON values that were saved with it.
 
         Raises:
-          UsageError: it is damaged, or of another model, or the disk cannot be read.
+          UsageError: the checkpoint is damaged, is of another model, or the disk cannot be read.
         """
         self._wait_together()
         try:
-            return self._restore(abstract, step)
+            return self._restore(abstract_state, step)
         except DamagedError as error:
             raise UsageError(
                 f"checkpoint {self.directory / str(step)} is damaged ({error}): name another one"
             ) from error
 
     def check_data(self, meta: dict[str, Any], data: dict[str, Any]) -> None:
-        """Raises UsageError if the JSON of a checkpoint names other data than `data`, those that there are."""
+        """Raises UsageError if a checkpoint was trained on other data.
+
+        Args:
+          meta: the JSON values of the checkpoint, with its "step".
+          data: identity of the present data, to compare with "data" in `meta`.
+        """
         if "data" not in meta:
-            logger.warning("checkpoint %s does not say on which data it was trained", meta["step"])
+            logger.warning("checkpoint %s does not record the data it was trained on", meta["step"])
         changes = difference(meta.get("data", data), data)
         if changes:
             raise UsageError(
                 f"checkpoint {self.directory / str(meta['step'])} was trained on other data ({'; '.join(changes)}): "
-                "give it those, or begin anew in another --workdir"
+                "pass that data, or start a new run in another --workdir"
             )
 
     def _open(self) -> dict[str, Any]:
-        """Makes and clears the directory, and reads what is in it."""
+        """Creates the directory, clears leftovers, and lists its checkpoints."""
         self.directory.mkdir(parents=True, exist_ok=True)
         files.clear_leftovers(self.directory)
         top1: dict[int, float | None] = {}
@@ -212,15 +218,13 @@ class Checkpoints:
             step = int(path.name)
             try:
                 _, top1[step] = files.read_meta(path)
-            except (DamagedError, UsageError):  # said if and when it is to be used
+            except (DamagedError, UsageError):  # reported when the checkpoint is restored
                 top1[step] = None
                 unreadable.append(step)
         return {"top1": top1, "unreadable": unreadable}
 
-    def _write(
-        self, path: Path, state: TrainState, meta: dict[str, Any], top1: float | None, outdated: list[int]
-    ) -> None:
-        """Runs beside the training. The others go only after the new one is whole."""
+    def _write(self, path: Path, state: Any, meta: dict[str, Any], top1: float | None, outdated: list[int]) -> None:
+        """Runs in the writer thread. Outdated checkpoints are removed only after the new one is complete."""
         files.write(path, state, meta, top1=top1)
         self._remove(outdated)
 
@@ -228,34 +232,33 @@ class Checkpoints:
         for step in steps:
             try:
                 files.remove(self.directory / str(step))
-            except OSError as error:  # no reason to end a run that can save
+            except OSError as error:  # saving still works, so the run goes on
                 logger.warning("checkpoint %s could not be removed (%s)", self.directory / str(step), error.strerror)
 
-    def _restore(self, abstract: TrainState, step: int) -> tuple[TrainState, dict[str, Any]]:
-        """Reads a checkpoint in every process. What one of them raises, all raise."""
+    def _restore(self, abstract_state: Any, step: int) -> tuple[Any, dict[str, Any]]:
+        """Reads a checkpoint on every process. An error on one process is raised on all."""
         path, problem = self.directory / str(step), None
         try:
             meta, _ = files.read_meta(path)
-            arrays, has_checksums = files.read(path)
-            _check_model(path, arrays, abstract)
+            arrays = files.read(path)
+            _check_model(path, arrays, abstract_state)
         except (DamagedError, UsageError) as error:
             problem = error
-        agreement.raise_alike(self._gather, problem, kinds=(UsageError, DamagedError))  # damage last: it moves files
-        if not has_checksums and self._writes:
-            logger.warning("checkpoint %s has no checksums, an earlier version wrote it: it is used unchecked", path)
-        return copy_to_devices(arrays, abstract), meta
+        # UsageError first: DamagedError moves the checkpoint, which must not follow from a disk that one cannot read.
+        agreement.raise_alike(self._gather, problem, kinds=(UsageError, DamagedError))
+        return copy_to_devices(arrays, abstract_state), meta
 
     def _wait_together(self) -> None:
-        """Returns in all processes once process 0 has written everything."""
-        agreement.from_first(self._gather, self.wait, cure="mend it and run again")
+        """Waits on all processes until the last save of process 0 is on disk."""
+        agreement.from_first(self._gather, self.wait, cure="repair it and run again")
 
     def _set_aside(self, damaged: dict[int, str], *, instead: int) -> None:
         move = functools.partial(self._move_aside, list(damaged))
         reasons = "; ".join(f"{step}: {reason}" for step, reason in damaged.items())
-        cure = f"damaged checkpoints ({reasons}) cannot be moved there; mend that and run again"
-        places = agreement.from_first(self._gather, move, cure=cure)
-        for (step, reason), moved_to in zip(damaged.items(), places, strict=True):
-            self._there.remove(step)
+        cure = f"damaged checkpoints ({reasons}) cannot be moved there; repair that and run again"
+        moved = agreement.from_first(self._gather, move, cure=cure)
+        for (step, reason), moved_to in zip(damaged.items(), moved, strict=True):
+            self._existing.remove(step)
             if self._writes:
                 logger.warning(
                     "checkpoint %s is damaged (%s): it is now %s, and checkpoint %d is used instead",
@@ -271,23 +274,23 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _write_errors(self) -> Iterator[None]:
-        """Turns what goes wrong while a checkpoint is written into one line."""
+        """Turns any error of writing a checkpoint into a UsageError."""
         try:
             yield
         except Exception as error:  # TensorStore raises plain Exception for a full disk
             raise UsageError(
                 f"a checkpoint could not be written to {self.directory} ({cause(error)}): "
-                "make room or mend it, and run again; the checkpoints before it are whole"
+                "make room or repair it, and run again; the earlier checkpoints are complete"
             ) from error
 
 
-def _check_model(path: Path, arrays: dict[str, Any], abstract: TrainState) -> None:
-    """Raises UsageError if a good checkpoint holds the state of another model."""
-    there, here = (
+def _check_model(path: Path, arrays: dict[str, Any], abstract_state: Any) -> None:
+    """Raises UsageError if the names, shapes or dtypes of the arrays are not those of `abstract_state`."""
+    saved, expected = (
         {name: f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}" for name, leaf in by_path(tree).items()}
-        for tree in (arrays, abstract)
+        for tree in (arrays, abstract_state)
     )
-    changes = difference(there, here)
+    changes = difference(saved, expected)
     if changes:
         more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
         raise UsageError(

@@ -13,6 +13,7 @@ import pytest
 from resnet_jax.checkpoints import files
 from resnet_jax.checkpoints.manager import Checkpoints
 from resnet_jax.errors import UsageError
+from resnet_jax.nested import by_path
 from resnet_jax.weights import read_weights
 from tests.checkpoints.states import abstract, fill, state, steps_on_disk
 
@@ -83,11 +84,14 @@ DAMAGE = {
     "the tree missing": (lambda path: (path / "state" / "_METADATA").unlink(), "_METADATA"),
     "the arrays missing": (lambda path: shutil.rmtree(path / "state"), "state is missing"),
     "the JSON missing": (lambda path: shutil.rmtree(path / "meta"), "meta/metadata is missing"),
-    "the JSON cut short": (lambda path: (path / "meta" / "metadata").write_text('{"st'), "meta/metadata is no JSON"),
-    "the JSON no text": (lambda path: (path / "meta" / "metadata").write_bytes(b"\xff\x00"), "meta/metadata is no"),
+    "the JSON cut short": (lambda path: (path / "meta" / "metadata").write_text('{"st'), "meta/metadata is not JSON"),
+    "the JSON no text": (
+        lambda path: (path / "meta" / "metadata").write_bytes(b"\xff\x00"),
+        "meta/metadata is not JSON",
+    ),
     "the JSON another": (
         lambda path: (path / "meta" / "metadata").write_text("[3]"),
-        "meta/metadata is no JSON object",
+        "meta/metadata is not a JSON object",
     ),
     "the JSON changed": (change_json, "meta/metadata does not match its checksum"),
     "an empty directory": (empty, "it is empty"),
@@ -129,14 +133,14 @@ def test_the_array_with_a_flipped_bit_is_named(part, written, open_checkpoints, 
     def read_wrongly(path, parts):
         tree = read(path, parts)
         if path.parent.name == "3":
-            array = files.by_path(tree)[part]
+            array = by_path(tree)[part]
             array.reshape(-1).view(np.uint8)[0] ^= 16
         return tree
 
     monkeypatch.setattr(files, "_read_arrays", read_wrongly)
     with open_checkpoints() as checkpoints:
         checkpoints.restore_latest(abstract(SIZE))
-    assert f"({part} of 7 arrays: other than was saved, by the checksum)" in caplog.text
+    assert f"({part} of 7 arrays: the data do not match their checksum)" in caplog.text
 
 
 def test_each_damaged_one_is_passed_over(written, open_checkpoints, caplog):
@@ -225,7 +229,7 @@ def test_a_disk_that_cannot_be_read_is_no_damage(number, written, open_checkpoin
     with open_checkpoints() as checkpoints, pytest.raises(UsageError) as caught:
         checkpoints.restore_latest(abstract(SIZE))
     assert str(caught.value) == (
-        f"checkpoint {written / '3'} cannot be read (refused: {file}): mend the disk or the permissions and run "
+        f"checkpoint {written / '3'} cannot be read (refused: {file}): repair the disk or the permissions and run "
         "again; nothing was changed"
     )
     assert steps_on_disk(checkpoints) == [1, 2, 3]

@@ -68,7 +68,7 @@ def test_a_lost_directory_is_an_error_and_not_made_anew(open_checkpoints):
         shutil.rmtree(checkpoints.directory)
         fill(checkpoints, {2: None})
         with pytest.raises(
-            UsageError, match=r"could not be written to .*No such file or directory.*: make room or mend"
+            UsageError, match=r"could not be written to .*No such file or directory.*: make room or repair"
         ):
             checkpoints.wait()
     assert not checkpoints.directory.exists()

@@ -13,6 +13,8 @@ from tests.checkpoints.states import abstract, fill, steps_on_disk
 OPERATIONS = [
     (Path, "mkdir"),
     (Path, "write_text"),
+    (Path, "write_bytes"),
+    (Path, "unlink"),
     (Path, "rename"),
     (Path, "replace"),
     (shutil, "rmtree"),
@@ -40,10 +42,10 @@ def kill_before(monkeypatch):
             return operation(*args, **kwargs)
 
         with monkeypatch.context() as patch:
-            for place, name in OPERATIONS:
-                operation = getattr(place, name)
+            for owner, name in OPERATIONS:
+                operation = getattr(owner, name)
                 # A function, not a partial: it is to become a method of paths.
-                patch.setattr(place, name, lambda *a, operation=operation, **k: counted(operation, *a, **k))
+                patch.setattr(owner, name, lambda *a, operation=operation, **k: counted(operation, *a, **k))
             try:
                 action()
             except KilledError:

@@ -151,27 +151,36 @@ def test_another_model_is_an_error_and_no_damage(open_checkpoints):
     assert steps_on_disk(checkpoints) == [1, 2]
 
 
-def test_what_an_earlier_version_wrote_is_read_with_a_warning(open_checkpoints, caplog):
-    directory = open_checkpoints.args[0]
-    options = ocp.CheckpointManagerOptions(best_fn=lambda metrics: metrics["top1"])
-    with ocp.CheckpointManager(directory, options=options) as manager:
-        for step, top1 in ((1, 0.5), (2, 0.25)):
-            items = {"state": ocp.args.StandardSave(state(step)), "meta": ocp.args.JsonSave({"step": step})}
-            manager.save(step, args=ocp.args.Composite(**items), metrics={"top1": top1})
-        items = {"state": ocp.args.StandardSave(state(3)), "meta": ocp.args.JsonSave({"step": 3})}
-        manager.save(3, args=ocp.args.Composite(**items))
+def test_json_without_its_checksum_is_damage(open_checkpoints):
     with open_checkpoints() as checkpoints:
-        assert checkpoints.best() == (1, 0.5)
-        restored, meta = checkpoints.restore_latest(abstract())
-        assert meta == {"step": 3}
-        jax.tree.map(np.testing.assert_array_equal, restored, state(3))
-        assert [record.getMessage() for record in caplog.records if record.name != "absl"] == [
-            f"checkpoint {directory / '3'} has no checksums, an earlier version wrote it: it is used unchecked"
-        ]
-        checkpoints.save(3, restored, meta={"step": 3, "evaluation": 0.75}, top1=0.75)
-    with open_checkpoints() as checkpoints:
-        assert checkpoints.best() == (3, 0.75)
-        assert checkpoints.restore_latest(abstract())[1] == {"step": 3, "evaluation": 0.75}
+        fill(checkpoints, {1: None, 2: None})
+        checkpoints.wait()
+        meta = checkpoints.directory / "2" / "meta" / "metadata"
+        content = json.loads(meta.read_text())
+        del content["own_checksum"]
+        meta.write_text(json.dumps(content))
+        with pytest.raises(UsageError, match=r"checkpoints/2 is damaged \(meta/metadata does not match its checksum\)"):
+            checkpoints.restore(abstract(), step=2)
+        assert int(checkpoints.restore_latest(abstract())[0].step) == 1
+
+
+def test_a_training_loop_of_ones_own_needs_a_directory_and_any_arrays(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    array = np.arange(4.0, dtype=np.float32)
+    with Checkpoints("mine") as checkpoints:
+        assert checkpoints.directory == tmp_path / "mine"
+        assert checkpoints.restore_latest({"weights": [array]}) is None
+        for step in range(1, 6):
+            mutable = {"weights": [step * array], "on_device": jnp.full(2, step)}
+            checkpoints.save(step, mutable, top1=0.5 if step == 2 else None)
+            mutable["weights"][0][:] = -1  # the copy was made before `save` returned
+    assert steps_on_disk(checkpoints) == [2, 4, 5]
+    with Checkpoints("mine") as checkpoints:
+        restored, meta = checkpoints.restore_latest(mutable)
+        assert meta == {} and checkpoints.best() == (2, 0.5)
+    np.testing.assert_array_equal(restored["weights"][0], 5 * array)
+    np.testing.assert_array_equal(restored["on_device"], [5, 5])
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(restored))
 
 
 def test_orbax_reads_it_too(open_checkpoints):

@@ -65,12 +65,12 @@ def _read(checkpoint: Path, kind: WeightsKind | None) -> tuple[dict[str, Any], d
     """Returns the JSON of a checkpoint, 'params' and 'batch_stats', and whether these are trained or averaged."""
     try:
         meta, _ = files.read_meta(checkpoint)
-        has_average = _AVERAGE in files.part_names(checkpoint)
+        has_average = _AVERAGE in files.field_names(checkpoint)
         if kind == "ema" and not has_average:
             raise UsageError(f"checkpoint {checkpoint} has no moving average: set config.eval.weights='trained'")
         if kind == "trained" or not has_average:
-            return meta, files.read(checkpoint, parts=_VARIABLES)[0], "trained"
-        return meta, files.read(checkpoint, parts=(_AVERAGE,))[0][_AVERAGE], "ema"
+            return meta, files.read(checkpoint, fields=_VARIABLES), "trained"
+        return meta, files.read(checkpoint, fields=(_AVERAGE,))[_AVERAGE], "ema"
     except DamagedError as error:
         raise UsageError(f"checkpoint {checkpoint} is damaged ({error}): name another one") from error
 
