@@ -1,1 +1,1 @@
-"""Kills a run again and again, and shows that nothing of it is lost: `python -m drill` (docs/reliability.md)."""
+"""Kills a run many times and verifies that it ends like an undisturbed run: `python -m drill` (docs/reliability.md)."""

@@ -1,13 +1,14 @@
-"""Kills a run again and again, and shows that nothing of it is lost.
+"""Kills a run many times and verifies that it ends like an undisturbed run.
 
     python -m drill [--kills N] [--processes P] [--devices D] [--seed S] [--workdir DIR]
 
-One run of `configs/digits.py`, shrunk, in float32, is left alone. Another one is killed, by SIGTERM or SIGKILL to one
-of its processes or to all, at random moments of every phase (start, compile, train, save, evaluation), and started
-again after each. Nothing is sent to those that are left: they must end by themselves. In the end both must be alike,
-bit for bit. Exit status 0: they are, and no kill cost more than it may; 1: not so, and it is said what is wrong.
+Makes two runs of a small `configs/digits.py` in float32. The first is undisturbed. The second is killed by SIGTERM or
+SIGKILL, sent to one process or to all, at random moments of every phase (start, compile, train, save, evaluation),
+and restarted after each kill. The drill sends nothing to the surviving processes: they must end by themselves. At the
+end the states and metrics of both runs must be equal, bit for bit. Exit status 0: they are, and no kill lost more steps
+than allowed. Exit status 1: the problems are printed.
 
-By default there is one kill of each kind: with 2 processes these are 5 phases x 2 signals x 3 choices of victims = 30.
+By default each kind of kill is made once: with 2 processes, 5 phases x 2 signals x 3 sets of processes = 30 kills.
 """
 
 import argparse
@@ -19,15 +20,15 @@ from pathlib import Path
 
 from drill import report
 from drill.comparison import differences
-from drill.disturbance import INTERVAL, DrillError, Setting, disturb, leave_alone, steps_for
-from drill.kills import Kill, Outcome, draw, kinds, problems
+from drill.disturbance import INTERVAL, DrillError, Setting, run_undisturbed, run_with_kills, steps_for
+from drill.kills import Kill, Outcome, kinds, problems, sample_kills
 from drill.launch import StillRunningError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Makes the drill; returns the exit status."""
+    """Runs the drill; returns the exit status."""
     options = _parse(argv)
-    kills = draw(options.kills or len(kinds(options.processes)), processes=options.processes, seed=options.seed)
+    kills = sample_kills(options.kills or len(kinds(options.processes)), processes=options.processes, seed=options.seed)
     setting = Setting(
         directory=options.workdir.resolve(),
         processes=options.processes,
@@ -48,11 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _drill(setting: Setting, kills: Sequence[Kill]) -> tuple[list[Outcome], list[str]]:
-    """Returns what came of each kill, and all that is wrong."""
+    """Makes both runs. Returns the outcome of each kill, and all problems."""
     outcomes: list[Outcome] = []
     try:
-        pace = leave_alone(setting)
-        for outcome in disturb(setting, kills, pace):
+        pace = run_undisturbed(setting)
+        for outcome in run_with_kills(setting, kills, pace):
             print(report.line(outcome), flush=True)
             outcomes.append(outcome)
         found = differences(setting.disturbed, setting.undisturbed, step=setting.steps)
@@ -65,7 +66,7 @@ def _drill(setting: Setting, kills: Sequence[Kill]) -> tuple[list[Outcome], list
 def _verdict(found: Sequence[str]) -> list[str]:
     if found:
         return [f"WRONG: {problem}" for problem in found]
-    return ["The run that was killed ended like the one that was left alone: every bit of the state, every metric."]
+    return ["The killed run ended like the undisturbed one: every bit of the state, every metric."]
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -73,21 +74,26 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m drill", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--kills", type=int, help="how many (one of each kind)")
-    add("--processes", type=int, default=2, help="of the run (%(default)s)")
-    add("--devices", type=int, default=1, help="of each process, virtual (%(default)s)")
-    add("--seed", type=int, default=0, help="of the kills: the same ones again (%(default)s)")
-    add("--workdir", type=Path, help="a new directory (runs/drill-PxD)")
-    add("--deadline", type=float, default=120.0, help="seconds for the processes to end after a kill (%(default)s)")
+    add("--kills", type=int, help="number of kills (one of each kind)")
+    add("--processes", type=int, default=2, help="processes of the run (%(default)s)")
+    add("--devices", type=int, default=1, help="virtual CPU devices of each process (%(default)s)")
+    add("--seed", type=int, default=0, help="seed of the moments and the order of the kills (%(default)s)")
+    add("--workdir", type=Path, help="a new or empty directory (runs/drill-PxD)")
+    add(
+        "--deadline",
+        type=float,
+        default=120.0,
+        help="seconds within which all processes must end after a kill (%(default)s)",
+    )
     options = parser.parse_args(argv)
     if min(options.processes, options.devices, options.kills or 1) < 1:
-        parser.error("--kills, --processes and --devices are at least 1")
+        parser.error("--kills, --processes and --devices must be at least 1")
     options.workdir = options.workdir or Path("runs", f"drill-{options.processes}x{options.devices}")
     if options.workdir.exists() and any(options.workdir.iterdir()):
-        parser.error(f"{options.workdir} holds something: remove it, or name a new directory with --workdir")
+        parser.error(f"{options.workdir} is not empty: remove it, or name a new directory with --workdir")
     return options
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # killed itself, it leaves no processes behind
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # SystemExit unwinds `Processes`, which kills the run
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Whether two runs of one recipe ended alike, bit for bit."""
+"""Compares the results of two runs of one recipe, bit for bit."""
 
 import json
 from pathlib import Path
@@ -8,54 +8,54 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-_SPEEDS = ("images_per_second", "mfu", "hfu", "seconds", "share_")  # what may differ in a line of metrics begins so
+_SPEEDS = ("images_per_second", "mfu", "hfu", "seconds", "share_")  # prefixes of the metrics that may differ
 
 
 def read_state(workdir: Path, step: int) -> Any:
-    """The state of a checkpoint, as it was saved, of numpy arrays."""
+    """Reads the state of a checkpoint with Orbax: nested dicts and lists of numpy arrays."""
     path, handler = (workdir / "checkpoints" / str(step) / "state").resolve(), ocp.PyTreeCheckpointHandler()
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), handler.metadata(path).tree)
     return ocp.Checkpointer(handler).restore(path, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
 
 
 def differences(workdir: Path, other: Path, *, step: int) -> list[str]:
-    """In what two finished runs differ, in words; an empty list: in nothing but speed."""
+    """Describes the differences of two finished runs, speed left out; an empty list: they are equal."""
     found = state_differences(read_state(workdir, step), read_state(other, step))
-    for part in ("step", "stop_reason", "eval", "best"):
-        here, there = _result(workdir)[part], _result(other)[part]
-        if here != there:
-            found.append(f"result.json: {part} is {here}, not {there}")
+    for key in ("step", "stop_reason", "eval", "best"):
+        value, expected = _result(workdir)[key], _result(other)[key]
+        if value != expected:
+            found.append(f"result.json: {key} is {value}, not {expected}")
     return found + metric_differences(_metrics(workdir), _metrics(other))
 
 
-def state_differences(here: Any, there: Any) -> list[str]:
-    """In what two states differ, be it only in the sign of a zero."""
-    here, there = _arrays(here), _arrays(there)
-    if here.keys() != there.keys():
-        return ["the states have other arrays"]
-    different = [name for name in here if here[name] != there[name]]
-    return [f"{len(different)} arrays of the states differ, as {different[0]}"] if different else []
+def state_differences(state: Any, other: Any) -> list[str]:
+    """Describes the differences of two states. The bytes are compared, so 0.0 and -0.0 differ."""
+    arrays, expected = _arrays(state), _arrays(other)
+    if arrays.keys() != expected.keys():
+        return ["the states have different arrays"]
+    different = [name for name in arrays if arrays[name] != expected[name]]
+    return [f"{len(different)} arrays of the states differ, the first is {different[0]}"] if different else []
 
 
 def _arrays(state: Any) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
-    """Type, shape and bytes of each array, by its name."""
+    """Dtype, shape and bytes of each array, by its path."""
     named = (
         (jax.tree_util.keystr(path), np.asarray(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(state)
     )
     return {name: (str(leaf.dtype), leaf.shape, leaf.tobytes()) for name, leaf in named}
 
 
-def metric_differences(here: list[dict[str, Any]], there: list[dict[str, Any]]) -> list[str]:
-    """In what the metrics of two runs differ, speeds left out."""
-    if here == there:
+def metric_differences(lines: list[dict[str, Any]], expected: list[dict[str, Any]]) -> list[str]:
+    """Describes the differences of two lists of metrics; speeds must have been removed."""
+    if lines == expected:
         return []
-    if [_place(line) for line in here] != [_place(line) for line in there]:
-        return [f"metrics.jsonl has {len(here)} lines, not the same {len(there)} steps, each once"]
-    different = [_place(line) for line, other in zip(here, there, strict=True) if line != other]
+    if [_key(line) for line in lines] != [_key(line) for line in expected]:
+        return [f"metrics.jsonl has {len(lines)} lines, not the same {len(expected)} steps, each once"]
+    different = [_key(line) for line, other in zip(lines, expected, strict=True) if line != other]
     return [f"metrics.jsonl: {len(different)} lines differ, the first is {different[0]}"]
 
 
-def _place(line: dict[str, Any]) -> tuple[int, str]:
+def _key(line: dict[str, Any]) -> tuple[int, str]:
     return line["step"], line["split"]
 
 

@@ -1,4 +1,4 @@
-"""The runs of a drill: one that is left alone, and one that is killed again and again."""
+"""The two runs of a drill: the undisturbed one, and the one that is killed and restarted."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ from drill.watching import Watch
 INTERVAL = 10  # steps between checkpoints
 EVAL_EVERY = 40  # steps between evaluations
 
-# configs/digits.py, but a step takes some 40 ms on two cores, and an evaluation half a second.
+# Changes to configs/digits.py, so that on two cores a step takes about 40 ms and an evaluation about 0.5 s.
 RECIPE = {
     "data.batch_size": 96,
     "model.features": 16,
@@ -24,46 +24,46 @@ RECIPE = {
     "log.every_steps": 1,
     "log.tensorboard": False,
 }
-_JOIN_TIMEOUT = 30  # seconds that processes wait for each other
-_LOOK = 0.002  # seconds between looks at a run
-_LONG = 1800.0  # seconds in which any run comes to its end
+_JOIN_TIMEOUT = 30  # seconds that processes wait for each other at a start
+_POLL = 0.002  # seconds between observations of a run
+_RUN_TIMEOUT = 1800.0  # seconds, more than any run of the drill takes
 
 
 class DrillError(Exception):
-    """The drill itself cannot go on."""
+    """The drill cannot continue."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """Where and with what the runs go."""
+    """The options of a drill."""
 
-    directory: Path
-    processes: int
-    devices: int  # of each process
-    steps: int  # of the run
-    deadline: float  # seconds after a kill in which all processes must have ended
+    directory: Path  # everything that the drill writes
+    processes: int  # number of processes of each run
+    devices: int  # number of virtual CPU devices of each process
+    steps: int  # length of each run
+    deadline: float  # seconds within which all processes must end after a kill
 
     @property
     def undisturbed(self) -> Path:
-        """Work directory of the run that is left alone."""
+        """Work directory of the undisturbed run."""
         return self.directory / "undisturbed"
 
     @property
     def disturbed(self) -> Path:
-        """Work directory of the run that is killed."""
+        """Work directory of the killed run."""
         return self.directory / "disturbed"
 
 
 @dataclasses.dataclass
 class Pace:
-    """How long the parts of a start take, in seconds."""
+    """Durations of the phases of a start, in seconds."""
 
-    start: float = float("inf")  # imports and all before the first line of the log: the shortest seen
-    compilation: float = 0.0  # of the undisturbed run
-    evaluation: float = 0.0  # likewise, of one
+    start: float = float("inf")  # until the first line of the log, the shortest so far
+    compilation: float = 0.0  # compilation of the undisturbed run
+    evaluation: float = 0.0  # one evaluation of the undisturbed run
 
 
-def leave_alone(setting: Setting) -> Pace:
+def run_undisturbed(setting: Setting) -> Pace:
     """Makes the undisturbed run. Raises DrillError if it fails."""
     pace, begin = Pace(), time.monotonic()
     watch = Watch(setting.undisturbed, eval_every=EVAL_EVERY)
@@ -77,62 +77,62 @@ def leave_alone(setting: Setting) -> Pace:
     return pace
 
 
-def disturb(setting: Setting, kills: Sequence[Kill], pace: Pace) -> Iterator[Outcome]:
-    """Kills the run as `kills` say, and yields what came of each once a later start has said where it goes on.
+def run_with_kills(setting: Setting, kills: Sequence[Kill], pace: Pace) -> Iterator[Outcome]:
+    """Makes the killed run. Yields each outcome once a later start has logged the step from which it continues.
 
     Raises:
-      DrillError: processes do not end, or the run is over before its last kill.
+      DrillError: processes do not end after a kill, or the run is finished before its last kill.
     """
-    unsettled: list[Outcome] = []
+    pending: list[Outcome] = []
     for kill in kills:
         watch = Watch(setting.disturbed, eval_every=EVAL_EVERY)
         outcome = _kill_once(setting, kill, watch, pace)
-        if watch.went_on_from is not None:
-            yield from _settled(unsettled, watch.went_on_from)
-            unsettled = []
-        unsettled.append(outcome)
+        if watch.continued_from is not None:
+            yield from _resumed_at(pending, watch.continued_from)
+            pending = []
+        pending.append(outcome)
     watch = Watch(setting.disturbed, eval_every=EVAL_EVERY)
     with _start(setting, setting.disturbed, "last") as processes:
         _must_complete(processes, "the run after the last kill")
-    yield from _settled(unsettled, watch.went_on_from or 0)
+    yield from _resumed_at(pending, watch.continued_from or 0)
 
 
 def steps_for(kills: Sequence[Kill]) -> int:
-    """A length of the run that leaves room for all the kills, in whole evaluations."""
+    """A number of steps that suffices for all kills, a multiple of the steps between evaluations."""
     room = {"train": 2 * INTERVAL + 1, "save": 2 * INTERVAL + 1, "evaluation": EVAL_EVERY + 1}
     needed = sum(room.get(kill.phase, 0) for kill in kills)
     return (needed // EVAL_EVERY + 2) * EVAL_EVERY
 
 
 def _kill_once(setting: Setting, kill: Kill, watch: Watch, pace: Pace) -> Outcome:
-    # A start that is to be killed while it compiles does compile.
+    # Without the compilation cache, a start that is to be killed while it compiles does compile.
     name, cached = f"kill-{kill.number:02}", kill.phase != "compile"
     with _start(setting, setting.disturbed, name, cached=cached) as processes:
         _freeze_at(_Moment(kill, watch, pace), kill, watch, processes)
-        met = Outcome(kill, watch.phase, watch.saved, watch.saving, watch.step)
+        outcome = Outcome(kill, watch.phase, watch.saved, watch.saving, watch.step)
         begin = time.monotonic()
         processes.send(kill.signal, kill.victims)
         processes.thaw()
         try:
-            met.statuses = processes.wait(setting.deadline)
+            outcome.statuses = processes.wait(setting.deadline)
         except StillRunningError as error:
-            raise DrillError(f"kill {kill.number}: {error}{_last_words(processes)}") from None
-        met.seconds = time.monotonic() - begin
-        met.outputs = [processes.output(index) for index in range(setting.processes)]
-    return met
+            raise DrillError(f"kill {kill.number}: {error}{_last_output(processes)}") from None
+        outcome.seconds = time.monotonic() - begin
+        outcome.outputs = [processes.output(index) for index in range(setting.processes)]
+    return outcome
 
 
 class _Moment:
-    """The condition on which a kill comes."""
+    """Decides when to send the signal of a kill."""
 
     def __init__(self, kill: Kill, watch: Watch, pace: Pace):
-        """For a start that is about to be made."""
+        """Construct it right before the start."""
         self._kill, self._watch, self._pace = kill, watch, pace
         self._launched, self._began = time.monotonic(), False
-        self._entered: float | None = None  # the phase that is meant was seen for the first time
+        self._entered: float | None = None  # monotonic time at which the phase of the kill was first seen
 
     def __call__(self) -> bool:
-        """Whether it is there."""
+        """Whether the moment has come."""
         if not self._began and self._watch.began:
             self._began = True
             self._pace.start = min(self._pace.start, time.monotonic() - self._launched)
@@ -142,7 +142,7 @@ class _Moment:
         return self._past(self._launched, 0.9 * self._pace.start)
 
     def _in_compile(self) -> bool:
-        # On a busy machine it takes now more, now less time: what is over is not waited for.
+        # The time varies on a busy machine: kill at the end of the compilation if it was shorter than expected.
         begin = self._enter() if self._watch.began else None
         return begin is not None and (self._watch.compiled or self._past(begin, 0.5 * self._pace.compilation))
 
@@ -151,15 +151,15 @@ class _Moment:
 
     def _in_save(self) -> bool:
         # One of the first two saves.
-        begin, saving = self._watch.went_on_from or 0, self._watch.saving
+        begin, saving = self._watch.continued_from or 0, self._watch.saving
         return saving is not None and self._watch.compiled and saving - begin > int(self._kill.moment * 2) * INTERVAL
 
     def _in_evaluation(self) -> bool:
         return self._watch.phase == "evaluation" and self._past(self._enter(), 0.9 * self._pace.evaluation)
 
     def _steps(self) -> int:
-        """Made by this start."""
-        return self._watch.step - (self._watch.went_on_from or 0)
+        """Number of steps that this start has made."""
+        return self._watch.step - (self._watch.continued_from or 0)
 
     def _enter(self) -> float:
         self._entered = self._entered or time.monotonic()
@@ -170,7 +170,7 @@ class _Moment:
 
 
 def _freeze_at(moment: Callable[[], bool], kill: Kill, watch: Watch, processes: Processes) -> None:
-    """Lets the processes stand still at a moment that is still there once they do."""
+    """Stops the processes (SIGSTOP) at the moment, and checks that the run is still in the phase of the kill."""
     while True:
         _until(moment, processes, f"kill {kill.number}")
         processes.freeze()
@@ -180,27 +180,27 @@ def _freeze_at(moment: Callable[[], bool], kill: Kill, watch: Watch, processes: 
 
 
 def _until(condition: Callable[[], bool], processes: Processes, what: str) -> None:
-    deadline = time.monotonic() + _LONG
+    deadline = time.monotonic() + _RUN_TIMEOUT
     while not condition():
         if any(status is not None for status in processes.statuses()) or time.monotonic() > deadline:
-            raise DrillError(f"{what}: the moment did not come{_last_words(processes)}")
-        time.sleep(_LOOK)
+            raise DrillError(f"{what}: the run ended or stalled before the moment of the kill{_last_output(processes)}")
+        time.sleep(_POLL)
 
 
 def _must_complete(processes: Processes, what: str) -> None:
-    statuses = processes.wait(_LONG)
+    statuses = processes.wait(_RUN_TIMEOUT)
     if any(statuses):
-        raise DrillError(f"{what} failed{_last_words(processes)}")
+        raise DrillError(f"{what} failed{_last_output(processes)}")
 
 
-def _last_words(processes: Processes) -> str:
-    """Status and end of the output of each process, to stand at the end of an error."""
+def _last_output(processes: Processes) -> str:
+    """The exit status and the last output of each process, for the end of an error message."""
     ends = (processes.output(index)[-1000:] for index in range(len(processes.statuses())))
     pairs = zip(processes.statuses(), ends, strict=True)
     return "".join(f"\nprocess {index}, exit status {status}:\n{end}" for index, (status, end) in enumerate(pairs))
 
 
-def _settled(outcomes: Sequence[Outcome], resumed: int) -> list[Outcome]:
+def _resumed_at(outcomes: Sequence[Outcome], resumed: int) -> list[Outcome]:
     return [dataclasses.replace(outcome, resumed=resumed) for outcome in outcomes]
 
 

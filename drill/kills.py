@@ -1,4 +1,4 @@
-"""Which kills there are to be, what came of each, and what must not come of any."""
+"""The kills of a drill, their outcomes, and the rules that each outcome must keep."""
 
 import dataclasses
 import itertools
@@ -9,51 +9,51 @@ from collections.abc import Sequence
 from drill.watching import PHASES
 
 SIGNALS = (signal.SIGTERM, signal.SIGKILL)
-STOPPED = 75  # exit status of a run that is to be started again
-_SPOKEN = ("Traceback", "Fatal Python error", "stack trace")  # of a crash
+STOPPED = 75  # exit status of a run that can be continued by the same command
+_CRASH = ("Traceback", "Fatal Python error", "stack trace")  # words that only a crash prints
 
 
 @dataclasses.dataclass(frozen=True)
 class Kill:
-    """A kill that is to be."""
+    """A planned kill."""
 
     number: int  # from 1
-    phase: str  # of the run, when it comes
+    phase: str  # phase of the run in which the signal is sent, one of PHASES
     signal: signal.Signals
-    victims: tuple[int, ...]  # processes
-    moment: float  # in [0, 1): when in the phase
+    victims: tuple[int, ...]  # ids of the processes that get the signal
+    moment: float  # fraction of the phase that has passed, in [0, 1)
 
 
 @dataclasses.dataclass
 class Outcome:
-    """What a kill met, and what came of it."""
+    """The state of the run at a kill, and the consequences."""
 
     kill: Kill
-    phase: str  # that the run was in
-    saved: int | None  # newest whole checkpoint
-    saving: int | None  # checkpoint that was being written
-    step: int  # last one reported
-    statuses: list[int] = dataclasses.field(default_factory=list)  # of the processes; -N: ended by signal N
-    seconds: float = 0.0  # until all had ended
-    outputs: list[str] = dataclasses.field(default_factory=list)  # what each process printed
-    resumed: int = 0  # step that the next start went on from
+    phase: str  # phase that the run was in
+    saved: int | None  # step of the newest complete checkpoint
+    saving: int | None  # step of the checkpoint that was being written
+    step: int  # last step in the log
+    statuses: list[int] = dataclasses.field(default_factory=list)  # exit status of each process; -N: ended by signal N
+    seconds: float = 0.0  # seconds from the kill until all processes had ended
+    outputs: list[str] = dataclasses.field(default_factory=list)  # output of each process
+    resumed: int = 0  # step from which the next start continued
 
     @property
     def lost(self) -> int:
-        """Steps that had been reported and were made again."""
+        """Number of steps that were in the log and had to be made again."""
         return max(0, self.step - self.resumed)
 
 
 def kinds(processes: int) -> list[tuple[str, signal.Signals, tuple[int, ...]]]:
-    """Every phase with every signal to each of the processes and to all: (phase, signal, victims)."""
+    """All combinations of phase, signal, and victims (each process alone, and all): (phase, signal, victims)."""
     victims: list[tuple[int, ...]] = [(index,) for index in range(processes)]
     if processes > 1:
         victims.append(tuple(range(processes)))
     return list(itertools.product(PHASES, SIGNALS, victims))
 
 
-def draw(count: int, *, processes: int, seed: int) -> list[Kill]:
-    """Draws kills: every phase, signal and choice of victims once, in random order, then all of them once more."""
+def sample_kills(count: int, *, processes: int, seed: int) -> list[Kill]:
+    """Samples kills without replacement from `kinds`, in random order; starts over when all kinds are used."""
     rng, every = random.Random(seed), kinds(processes)
     drawn: list[tuple[str, signal.Signals, tuple[int, ...]]] = []
     while len(drawn) < count:
@@ -62,24 +62,24 @@ def draw(count: int, *, processes: int, seed: int) -> list[Kill]:
 
 
 def problems(outcome: Outcome, *, interval: int) -> list[str]:
-    """What should not have come of a kill, in words.
+    """Describes the rules that an outcome breaks.
 
     Args:
-      outcome: of one kill, with the step that the next start went on from.
+      outcome: complete, with `resumed`.
       interval: steps between checkpoints.
     """
     found = [*_wrong_statuses(outcome), *_crashes(outcome.outputs)]
     allowed = allowed_loss(outcome, interval)
     if outcome.lost > allowed:
-        found.append(f"{outcome.lost} steps lost, {allowed} may be")
+        found.append(f"{outcome.lost} steps lost, {allowed} allowed")
     return found
 
 
 def allowed_loss(outcome: Outcome, interval: int) -> int:
-    """How many reported steps a kill may cost.
+    """Number of logged steps that a kill may lose.
 
-    None, where there was time to save. One interval otherwise; while a checkpoint is being written, training goes on,
-    and the checkpoint before it is the last: so the steps since that save began come on top.
+    SIGTERM leaves time to save: none. SIGKILL: one interval. If a checkpoint was being written, it does not count, and
+    training went on meanwhile: the steps since that save began are allowed in addition.
     """
     if outcome.kill.signal == signal.SIGTERM:
         return 0
@@ -91,8 +91,8 @@ def _wrong_statuses(outcome: Outcome) -> list[str]:
     for index, status in enumerate(outcome.statuses):
         allowed = _allowed_statuses(outcome, index)
         if status not in allowed:
-            wanted = " or ".join(str(one) for one in sorted(allowed))
-            found.append(f"process {index} ended with {status}, not {wanted}")
+            expected = " or ".join(str(one) for one in sorted(allowed))
+            found.append(f"process {index} ended with {status}, not {expected}")
     return found
 
 
@@ -102,14 +102,11 @@ def _allowed_statuses(outcome: Outcome, index: int) -> set[int]:
         return {-signal.SIGKILL}
     if outcome.phase != "start":
         return {STOPPED}
-    # Before its first line of Python a program has no handler.
+    # Early in a start no signal handler is installed yet.
     return {STOPPED, -signal.SIGTERM} if index in kill.victims else {STOPPED}
 
 
 def _crashes(outputs: Sequence[str]) -> list[str]:
     return [
-        f"process {index} printed {word!r}"
-        for index, output in enumerate(outputs)
-        for word in _SPOKEN
-        if word in output
+        f"process {index} printed {word!r}" for index, output in enumerate(outputs) for word in _CRASH if word in output
     ]

@@ -1,4 +1,4 @@
-"""Starts the processes of a run on this machine, signals them and waits for their end."""
+"""Starts the processes of a run on this machine, sends them signals and waits for them to end."""
 
 import os
 import signal
@@ -14,11 +14,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class StillRunningError(Exception):
-    """Processes did not end in time."""
+    """A process did not end in time."""
 
 
 class Processes:
-    """The processes of one start of a run. A context manager: leaving it kills those that are left."""
+    """The processes of one start of a run. A context manager: leaving it kills those that still run."""
 
     def __init__(
         self,
@@ -30,15 +30,15 @@ class Processes:
         program: Sequence[str] = ("main.py",),
         own_arguments: Sequence[Sequence[str]] = (),
     ):
-        """Starts them; several find each other at a free port of this machine.
+        """Starts the processes. If there are several, they connect at a free port of this machine.
 
         Args:
-          arguments: of the program.
-          count: how many processes.
-          outputs: directory for what they print: `<process>.out` and `<process>.err`.
-          environment: all variables.
-          program: what Python runs.
-          own_arguments: more arguments, of each process; none: they are all alike.
+          arguments: command-line arguments of the program.
+          count: number of processes.
+          outputs: directory for their output: `<process>.out` and `<process>.err`.
+          environment: all environment variables.
+          program: arguments of Python that start the program.
+          own_arguments: additional arguments of each process; empty: none.
         """
         outputs.mkdir(parents=True, exist_ok=True)
         self._outputs = outputs
@@ -59,11 +59,11 @@ class Processes:
             process.wait()
 
     def statuses(self) -> list[int | None]:
-        """The exit status of each process; -N: ended by signal N; None: it runs."""
+        """The exit status of each process; -N: ended by signal N; None: still running."""
         return [process.poll() for process in self._all]
 
     def wait(self, seconds: float) -> list[int]:
-        """Waits until all have ended; returns their statuses. Raises StillRunningError."""
+        """Waits until all have ended and returns their exit statuses. Raises StillRunningError."""
         deadline = time.monotonic() + seconds
         for index, process in enumerate(self._all):
             try:
@@ -73,28 +73,28 @@ class Processes:
         return [process.returncode for process in self._all]
 
     def send(self, number: int, to: Iterable[int] | None = None) -> None:
-        """Sends a signal to some of the processes, or to all."""
+        """Sends a signal to the given processes; None: to all."""
         for index in range(len(self._all)) if to is None else to:
-            self._all[index].send_signal(number)  # does nothing to one that has ended
+            self._all[index].send_signal(number)  # no effect on a process that has ended
 
     def freeze(self) -> None:
-        """Makes them stand still."""
+        """Stops all processes (SIGSTOP)."""
         self.send(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Lets them go on."""
+        """Continues all processes (SIGCONT)."""
         self.send(signal.SIGCONT)
 
     def output(self, index: int) -> str:
-        """What a process has printed, stdout first."""
+        """The output of a process: stdout, then stderr."""
         return self.stdout(index) + self.stderr(index)
 
     def stdout(self, index: int) -> str:
-        """What a process has printed to stdout."""
+        """The stdout of a process."""
         return (self._outputs / f"{index}.out").read_text(errors="replace")
 
     def stderr(self, index: int) -> str:
-        """What a process has printed to stderr."""
+        """The stderr of a process."""
         return (self._outputs / f"{index}.err").read_text(errors="replace")
 
     def _start(self, command: Sequence[str], index: int, environment: Mapping[str, str]) -> subprocess.Popen:
@@ -106,18 +106,18 @@ class Processes:
                 env=dict(environment) | {"PYTHONUNBUFFERED": "1"},
                 stdout=stdout,
                 stderr=stderr,
-                start_new_session=True,  # Ctrl-C is for the program that starts them
+                start_new_session=True,  # Ctrl-C must reach only the program that starts them
             )
 
 
 def cpu_environment(*, devices: int, **variables: str | Path) -> dict[str, str]:
-    """The variables of this process with so many virtual CPU devices, and others."""
+    """The environment of this process, with `devices` virtual CPU devices and the given variables."""
     settings = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
     return os.environ | settings | {name: str(value) for name, value in variables.items()}
 
 
 def free_port() -> int:
-    """A port that nobody listens at, at the moment."""
+    """A TCP port on which nothing listens now."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         return probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""What a drill found, as a table for people and as JSON."""
+"""The results of a drill as a table and as JSON."""
 
 import datetime
 import json
@@ -11,11 +11,22 @@ from benchmarks.table import markdown
 from drill.disturbance import INTERVAL, Setting
 from drill.kills import Kill, Outcome, problems
 
-_HEADER = ("kill", "phase", "signal", "to", "exit statuses", "gone after", "saved", "at step", "went on from", "lost")
+_HEADER = (
+    "kill",
+    "phase",
+    "signal",
+    "to",
+    "exit statuses",
+    "ended after",
+    "saved",
+    "at step",
+    "continued from",
+    "lost",
+)
 
 
 def line(outcome: Outcome) -> str:
-    """A kill in one line."""
+    """One kill as a line of text, with its problems below."""
     found = problems(outcome, interval=INTERVAL)
     cells = (f"{name} {cell}" for name, cell in zip(_HEADER, _cells(outcome), strict=True))
     return ", ".join(cells) + "".join(f"\n    WRONG: {problem}" for problem in found)
@@ -27,20 +38,20 @@ def table(outcomes: Sequence[Outcome]) -> str:
 
 
 def summary(outcomes: Sequence[Outcome]) -> list[str]:
-    """What matters of all kills, in words."""
+    """Steps lost and time until the processes had ended, by signal."""
     lines = []
     for name in ("SIGTERM", "SIGKILL"):
-        those = [outcome for outcome in outcomes if outcome.kill.signal.name == name]
-        if those:
+        of_signal = [outcome for outcome in outcomes if outcome.kill.signal.name == name]
+        if of_signal:
             lines.append(
-                f"{name}: {len(those)} times, at most {max(outcome.lost for outcome in those)} steps lost, all gone "
-                f"after at most {max(outcome.seconds for outcome in those):.1f} s"
+                f"{name}: {len(of_signal)} times, at most {max(outcome.lost for outcome in of_signal)} steps lost, all "
+                f"processes ended after at most {max(outcome.seconds for outcome in of_signal):.1f} s"
             )
     return lines
 
 
 def record(setting: Setting, seed: int, outcomes: Sequence[Outcome], found: Sequence[str]) -> dict[str, Any]:
-    """Everything, in JSON values."""
+    """All results, with versions and machine, as JSON values."""
     runs = setting.undisturbed / "run.json"
     start = json.loads(runs.read_text())["starts"][0] if runs.exists() else {}
     return {
@@ -60,12 +71,12 @@ def record(setting: Setting, seed: int, outcomes: Sequence[Outcome], found: Sequ
 
 def _cells(outcome: Outcome) -> tuple[str, ...]:
     kill = outcome.kill
-    wanted = "" if kill.phase == outcome.phase else f" ({kill.phase} was meant)"
+    missed = "" if kill.phase == outcome.phase else f" (planned: {kill.phase})"
     return (
         str(kill.number),
-        outcome.phase + wanted,
+        outcome.phase + missed,
         kill.signal.name,
-        _whom(kill, len(outcome.statuses)),
+        _victims(kill, len(outcome.statuses)),
         ", ".join(map(str, outcome.statuses)),
         f"{outcome.seconds:.1f} s",
         "-" if outcome.saved is None else str(outcome.saved),
@@ -75,7 +86,7 @@ def _cells(outcome: Outcome) -> tuple[str, ...]:
     )
 
 
-def _whom(kill: Kill, processes: int) -> str:
+def _victims(kill: Kill, processes: int) -> str:
     if processes == 1:
         return "the process"
     return "all" if len(kill.victims) == processes else f"process {kill.victims[0]}"
@@ -102,7 +113,7 @@ def _plain(outcome: Outcome) -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """The name of the CPU, where the system tells."""
+    """The model name of the CPU, if the system provides it."""
     try:
         with open("/proc/cpuinfo") as lines:  # noqa: PTH123
             return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
