@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -190,3 +191,26 @@ def test_training_loads_no_tensorflow_until_the_writer_asks():
         "import sys, resnet_jax.programs.train.run, resnet_jax.data.sources.tfds; print('tensorflow' in sys.modules)"
     )
     assert run(program) == "False\n"
+
+
+def test_the_page_of_the_architecture_names_every_file():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    rows = dict(re.findall(r"^\| `?(\w+)/?`? \| (.*) \|$", page, re.MULTILINE))
+    for path in FILES:
+        place = path.relative_to(PACKAGE).parts
+        if not path.stem.startswith("__") and place[0] != "configs":
+            row = rows[place[0] if len(place) > 1 else "leaves"]
+            assert f"`{path.stem}`" in row, f"docs/architecture.md does not name {path.relative_to(ROOT)}"
+            assert all(f"{folder}/" in row for folder in place[1:-1]), path
+    assert page.count("\n") <= 120
+
+
+def test_the_median_function_is_short():
+    lengths = []
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                documented = isinstance(node.body[0], ast.Expr) and isinstance(node.body[0].value, ast.Constant)
+                body = node.body[1:] if documented else node.body
+                lengths.append(body[-1].end_lineno - body[0].lineno + 1 if body else 0)
+    assert sorted(lengths)[len(lengths) // 2] <= 8
