@@ -12,7 +12,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from resnet_jax.errors import UsageError
-from resnet_jax.programs.help import help_keys, keys_pattern
+from resnet_jax.programs.help_keys import help_keys, keys_pattern
 from resnet_jax.programs.recipes import RUN, locate, recipes
 
 # What ml_collections raises for an unknown key or a value of the wrong type.

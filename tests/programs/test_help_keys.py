@@ -5,7 +5,7 @@ import pytest
 
 from resnet_jax.configs import default
 from resnet_jax.errors import UsageError
-from resnet_jax.programs.help import help_keys, keys_pattern
+from resnet_jax.programs.help_keys import help_keys, keys_pattern
 from tests.paths import ROOT
 
 
