@@ -45,6 +45,7 @@ drill: $(STAMP)
 pictures: $(STAMP)
 	@$(BIN)/python benchmarks/augmentations_picture.py
 	@$(BIN)/python benchmarks/schedules_picture.py
+	@$(BIN)/python benchmarks/rooms_picture.py
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .
@@ -85,4 +86,4 @@ lock:
 		--no-annotate --no-emit-index-url --custom-compile-command "make lock" --quiet --output-file requirements.lock
 
 clean:
-	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info
