@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
-# Trains with several processes on this machine, to try out what a cluster does.
+# Trains with several processes on this machine, as on a cluster. For trying out distributed runs.
 #
 #   launch/local.sh PROCESSES --config=configs/digits.py --workdir=DIR [--config.KEY=VALUE ...]
 #
-# Each process takes one GPU, where there are as many; else JAX_NUM_CPU_DEVICES virtual devices (1) of the CPU. Lines of
-# process I begin with [I]. Ctrl-C, or SIGTERM to this script: all save and stop. The exit status is that of main.py.
+# Each process uses one GPU if there are at least as many GPUs as processes, else JAX_NUM_CPU_DEVICES (default 1)
+# virtual CPU devices. Output lines of process I start with [I]. On Ctrl-C, or SIGTERM to this script, all processes
+# save and stop. The exit status is that of main.py.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 PYTHON=${PYTHON:-.venv/bin/python}
 count=${1:-}
 if [[ ! $count =~ ^[1-9][0-9]*$ ]]; then
-	echo "error: launch/local.sh ${count:-without a number}: say how many processes, as launch/local.sh 2 --config=..." >&2
+	echo "error: launch/local.sh ${count:-without a number}: pass the number of processes first: launch/local.sh 2 --config=..." >&2
 	exit 2
 fi
 shift
@@ -38,9 +39,9 @@ for ((index = 0; index < count; index++)); do
 done
 signalled=false
 trap 'signalled=true; kill -TERM "${pids[@]}" 2>/dev/null || true' TERM
-trap 'signalled=true' INT # Ctrl-C reaches all processes by itself
+trap 'signalled=true' INT # the terminal sends Ctrl-C to all processes
 
-# The status that says most: a mistake or a crash (below 75), before 75 of those that it took along, before a signal.
+# Ranks exit statuses: a mistake or a crash is the cause of status 75 of the other processes; a signal ranks lowest.
 rank() {
 	case $1 in
 	0) echo 0 ;;
@@ -54,7 +55,7 @@ for pid in "${pids[@]}"; do
 	while true; do
 		signalled=false status=0
 		wait "$pid" || status=$?
-		$signalled || break # a signal to this script ends `wait`, not the process
+		$signalled || break # `wait` returns early when this script gets a signal: wait again
 	done
 	if (($(rank "$status") > $(rank "$worst"))); then worst=$status; fi
 done

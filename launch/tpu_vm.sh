@@ -1,32 +1,35 @@
 #!/usr/bin/env bash
-# Trains on a Cloud TPU VM of any number of hosts, and goes on until the run is done.
+# Trains on a Cloud TPU VM with one or more hosts, and restarts the run until it is finished.
 #
 #   launch/tpu_vm.sh run --name=NAME --zone=ZONE --type=v5litepod-16 --nfs=HOST:/SHARE \
 #       --config=configs/resnet50.py --workdir=/mnt/shared/runs/resnet50 [--config.KEY=VALUE ...]
 #   launch/tpu_vm.sh status|save|stop|delete --name=NAME --zone=ZONE
 #
-# run      creates the TPU VM or takes the one of that name, copies the present commit to all its hosts, installs it,
-#          mounts the shared directory, starts main.py on each host and shows what they print. After a preemption, or
-#          status 75, it does all this again; after 0 (done), 2 (mistake), 3 (not finite) or a crash it ends with that
-#          status. Ctrl-C ends the watching, not the run: the same command takes it up again.
-# status   what each host's process is doing        save     all save the step they are at, and go on
-# stop     all save and stop; `run` then ends       delete   the TPU VM; the work directory stays
+# run      Creates the TPU VM, or uses the existing one of that name; copies the current commit to all its hosts;
+#          installs it; mounts the shared directory; starts main.py on each host; shows its output. After a preemption,
+#          or exit status 75, it repeats this. It ends with the status of the run after 0 (finished), 2 (mistake),
+#          3 (not finite) or a crash. Ctrl-C ends this script, not the run: the same command shows the run again.
+# status   Prints the state of the process on each host.
+# save     All processes save a checkpoint and continue.
+# stop     All processes save and stop; `run` then ends.
+# delete   Deletes the TPU VM. The work directory stays.
 #
-#   --name --zone --type     of the TPU VM; type as in `gcloud compute tpus accelerator-types list`
-#   --project=ID             else gcloud's default
-#   --spot                   cheaper, and may be taken away at any time
-#   --queued                 ask through the queue of Cloud TPU (queued resources), which waits until there are some
-#   --version=VERSION        software of the VM; default: the one for JAX on that type
-#   --create_flag=FLAG       added to `gcloud ... create`, as --create_flag=--network=NAME; may be repeated
-#   --nfs=HOST:/SHARE        mounted at /mnt/shared on all hosts; or
-#   --bucket=NAME            likewise, with gcsfuse; needs a hierarchical namespace (docs/scaling.md)
-#   --setup=COMMAND          run on each host before the installation, each time
-#   --poll=SECONDS           between looks at what is not ready yet (30)
-#   --config* --workdir --mode --join_timeout, and all after --: for main.py
+#   --name --zone --type     of the TPU VM; types are listed by `gcloud compute tpus accelerator-types list`
+#   --project=ID             default: the project of gcloud's configuration
+#   --spot                   a cheaper VM, which may be preempted at any time
+#   --queued                 request the VM as a queued resource, which waits for capacity
+#   --version=VERSION        software version of the VM; default: the one for JAX on this type
+#   --create_flag=FLAG       passed to `gcloud ... create`, for example --create_flag=--network=NAME; may be repeated
+#   --nfs=HOST:/SHARE        NFS share to mount at /mnt/shared on all hosts
+#   --bucket=NAME            bucket to mount there with gcsfuse, instead; it needs a hierarchical namespace
+#                            (docs/scaling.md)
+#   --setup=COMMAND          command to run on each host before each installation
+#   --poll=SECONDS           time between checks of a VM that is not ready yet (30)
+#   --config* --workdir --mode --join_timeout, and everything after --: passed to main.py
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 MOUNT=/mnt/shared
-QUICK=300 # seconds: three ends in a row, each this soon after a start, are no preemptions
+QUICK=300 # seconds; three starts in a row that end within this time are a fault, not preemptions
 
 say() { echo "tpu_vm: $*" >&2; }
 
@@ -60,32 +63,32 @@ parse() {
 			run_flags+=("${@:2}")
 			return
 			;;
-		*) fail "$1 is no flag of tpu_vm.sh: see the top of launch/tpu_vm.sh; flags of main.py come after --" ;;
+		*) fail "$1 is not a flag of tpu_vm.sh: see the top of launch/tpu_vm.sh; pass flags of main.py after --" ;;
 		esac
 		shift
 	done
 }
 
 check() {
-	[[ $name && $zone ]] || fail "--name and --zone are missing, as --name=resnet --zone=us-west4-a"
+	[[ $name && $zone ]] || fail "--name and --zone are missing, for example --name=resnet --zone=us-west4-a"
 	[[ $action == run ]] || return 0
-	[[ $type ]] || fail "--type is missing, as --type=v5litepod-16"
+	[[ $type ]] || fail "--type is missing, for example --type=v5litepod-16"
 	[[ $config && $workdir ]] ||
-		fail "--config and --workdir are missing, as --config=configs/resnet50.py --workdir=$MOUNT/r50"
+		fail "--config and --workdir are missing, for example --config=configs/resnet50.py --workdir=$MOUNT/r50"
 	local file=${config%%:*}
 	[[ $file == */* || $file == *.* ]] || file=configs/$file.py # a recipe by its name
-	git -C "$ROOT" cat-file -e "HEAD:$file" 2>/dev/null || fail "--config=$config is no file of the present commit"
-	git -C "$ROOT" diff --quiet HEAD || fail "there are uncommitted changes, which would not be run: commit or stash them"
+	git -C "$ROOT" cat-file -e "HEAD:$file" 2>/dev/null || fail "--config=$config is not a file of the current commit"
+	git -C "$ROOT" diff --quiet HEAD || fail "there are uncommitted changes, which would not run: commit or stash them"
 	[[ $nfs && $bucket ]] && fail "--nfs and --bucket are both given: choose one"
 	[[ $nfs || $bucket || $setup ]] ||
-		fail "the work directory must outlive the VM and be seen by all hosts: give --nfs=HOST:/SHARE, --bucket or --setup"
+		fail "the work directory must outlive the VM and be visible to all hosts: give --nfs=HOST:/SHARE, --bucket or --setup"
 	if [[ $nfs || $bucket ]] && [[ $workdir != "$MOUNT"/* ]]; then
-		fail "--workdir=$workdir is not in the shared directory: take one below $MOUNT"
+		fail "--workdir=$workdir is not in the shared directory: choose one below $MOUNT"
 	fi
-	[[ $workdir == /* ]] || fail "--workdir=$workdir is no absolute path, as /data/runs/resnet50"
+	[[ $workdir == /* ]] || fail "--workdir=$workdir is not an absolute path, for example /data/runs/resnet50"
 }
 
-# The software that Cloud TPU lists for JAX.
+# The software versions that the documentation of Cloud TPU recommends for JAX.
 default_version() {
 	case $type in
 	v6e*) echo v2-alpha-tpuv6e ;;
@@ -97,7 +100,7 @@ default_version() {
 
 tpus() { gcloud compute tpus "$@" --zone="$zone" ${project:+"$project"}; }
 
-# The state of a tpu-vm or of a queued resource; NONE if there is none, UNKNOWN if that cannot be told now.
+# Prints the state of a tpu-vm or queued resource; NONE if it does not exist, UNKNOWN if the request failed.
 state() {
 	local kind=$1 field=$2 said
 	if said=$(tpus "$kind" describe "$name" --format="value($field)" 2>&1); then
@@ -116,7 +119,7 @@ queue_state() { state queued-resources state.state; }
 create() {
 	local said
 	if $queued; then
-		say "asking for $name ($type) through the queue"
+		say "requesting $name ($type) as a queued resource"
 		tpus queued-resources create "$name" --node-id="$name" --accelerator-type="$type" \
 			--runtime-version="$version" ${spot:+"$spot"} ${create_flags[@]+"${create_flags[@]}"} >&2
 		return
@@ -125,7 +128,7 @@ create() {
 	if ! said=$(tpus tpu-vm create "$name" --accelerator-type="$type" --version="$version" ${spot:+"$spot"} \
 		${create_flags[@]+"${create_flags[@]}"} 2>&1); then
 		[[ $said == *"no more capacity"* ]] || fail "$name cannot be created: $said" 1
-		say "there is no more capacity in $zone for $type; trying again (or see --queued)"
+		say "there is no more capacity in $zone for $type; retrying (--queued waits in a queue instead)"
 	fi
 }
 
@@ -140,7 +143,7 @@ delete() {
 	fi
 }
 
-# Returns when the VM is there and ready.
+# Creates the VM if necessary, and returns when it is ready.
 ensure_vm() {
 	local now said=''
 	while true; do
@@ -158,11 +161,11 @@ ensure_vm() {
 	done
 }
 
-# Runs worker.sh on all hosts at once; fails if it does on one of them, or cannot be reached.
+# Runs worker.sh on all hosts in parallel; fails if it fails on one of them or the connection breaks.
 on_hosts() { remote "bash worker.sh$(printf ' %q' "$@")"; }
 remote() { tpus tpu-vm ssh "$name" --worker=all --command="$1"; }
 
-# Brings every host to where main.py can be started; what is done already is not done again.
+# Prepares every host for starting main.py. Steps that are already done are skipped.
 prepare() {
 	local commit bundle
 	commit=$(git -C "$ROOT" rev-parse HEAD)
@@ -176,21 +179,21 @@ prepare() {
 	on_hosts install resnet_jax.bundle "$commit"
 }
 
-# What became of the run, of all that its hosts say: stopped, running, lost, or the exit status that matters most.
-# A host that dies takes the others with it (75), so a status that tells why comes before 75, and a kill after it.
+# Prints the state of the run, from the states of its hosts: stopped, running, lost, or an exit status. A host that
+# fails makes the others end with 75, so any other status is the cause and is printed.
 outcome() {
 	local said worst
 	said=$(on_hosts status 2>/dev/null) || { echo lost; return; }
 	for worst in stopped running; do
 		if grep -qx "$worst" <<<"$said"; then echo "$worst"; return; fi
 	done
-	# Below 128: a mistake or a crash; above: a signal, as of the out-of-memory killer.
+	# Below 128: a mistake or a crash. From 128 on: a signal, for example of the out-of-memory killer; restarted like 75.
 	worst=$(sed -n 's/^exit //p' <<<"$said" | awk '$1 != 0 && $1 != 75 && $1 < 128 {print; exit}')
 	[[ $worst ]] && { echo "$worst"; return; }
 	if grep -qE '^exit [1-9]|^none' <<<"$said"; then echo 75; else echo 0; fi
 }
 
-# Shows the run until it is over on all hosts, or the VM is gone; sets `ended`.
+# Shows the output until the run has ended on all hosts or the VM is gone; sets `ended` to the outcome.
 follow() {
 	while true; do
 		on_hosts watch || say "the connection broke"
@@ -209,26 +212,26 @@ run() {
 	version=${version:-$(default_version)}
 	scratch=$(mktemp -d)
 	trap 'rm -rf "$scratch"' EXIT
-	trap 'say "the run goes on; the same command watches it again, stop and delete end it"; exit 130' INT
+	trap 'say "the run continues; the same command shows it again, the actions stop and delete end it"; exit 130' INT
 	while true; do
 		ensure_vm
 		if ! prepare; then
-			[[ $(vm_state) == READY ]] && fail "the hosts of $name could not be prepared: see above" 1
+			[[ $(vm_state) == READY ]] && fail "the hosts of $name could not be prepared: see the lines above" 1
 			continue
 		fi
-		on_hosts start ../venv/bin/python main.py "${run_flags[@]}" || true # follow sees what came of it
+		on_hosts start ../venv/bin/python main.py "${run_flags[@]}" || true # `follow` reports a failed start
 		started=$SECONDS
 		follow
 		case $ended in
-		0) say "done"; return ;;
-		stopped) say "stopped by tpu_vm.sh stop; the same command continues"; return 75 ;;
-		2 | 3) say "the run ended with status $ended: see its last line; starting it again would not help"; return "$ended" ;;
+		0) say "the run is finished"; return ;;
+		stopped) say "stopped by tpu_vm.sh stop; the same command continues the run"; return 75 ;;
+		2 | 3) say "the run ended with status $ended: see its last line; a restart would fail again"; return "$ended" ;;
 		75) say "stopped before the end (status 75)" ;;
-		lost) say "$name was taken away" ;;
+		lost) say "$name was preempted or deleted" ;;
 		*) say "the run ended with status $ended"; return "$ended" ;;
 		esac
 		if [[ $ended == 75 ]] && ((SECONDS - started < QUICK)); then quick=$((quick + 1)); else quick=0; fi
-		[[ $quick -lt 3 ]] || fail "the run ended three times within $QUICK s of its start: see what its hosts print" 75
+		[[ $quick -lt 3 ]] || fail "the run ended three times within $QUICK s of its start: see the output of its hosts" 75
 	done
 }
 
@@ -237,5 +240,5 @@ case $action in
 run) check; run ;;
 status | save | stop) check; on_hosts "$action" ;;
 delete) check; delete ;;
-*) fail "tpu_vm.sh $action: it is one of run, status, save, stop, delete" ;;
+*) fail "tpu_vm.sh $action is not an action: choose one of run, status, save, stop, delete" ;;
 esac

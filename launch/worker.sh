@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# What tpu_vm.sh does on each host of a TPU VM. Every command may be given again at any time: gcloud repeats a
-# command whose connection broke, while the first one may still be at work.
+# The commands that tpu_vm.sh runs on each host of a TPU VM. Every command may be repeated at any time: gcloud repeats
+# commands whose connection broke, while the first one may still be running.
 #
-#   worker.sh install SOURCE COMMIT   clone SOURCE at COMMIT and install it; nothing if that is done
-#   worker.sh mount nfs HOST:/SHARE | bucket NAME   at /mnt/shared
-#   worker.sh start COMMAND...        run it in the background, as long as this host lives; nothing if one runs
-#   worker.sh watch                   show what the command says until it ends
+#   worker.sh install SOURCE COMMIT   clone SOURCE at COMMIT and install it; no effect if that is done
+#   worker.sh mount nfs HOST:/SHARE | bucket NAME   mount the shared directory at /mnt/shared
+#   worker.sh start COMMAND...        run COMMAND in the background; no effect if one is running
+#   worker.sh watch                   show the output of the command until it ends
 #   worker.sh status                  print 'exit STATUS', 'running', 'stopped' or 'none'
-#   worker.sh stop                    ask it to save and stop (SIGTERM), and wait
-#   worker.sh save                    ask it to save and go on (SIGUSR1)
+#   worker.sh stop                    make the command save and stop (SIGTERM), and wait for its end
+#   worker.sh save                    make the command save and continue (SIGUSR1)
 set -euo pipefail
 
 STATE=${RESNET_JAX_STATE:-$HOME/resnet_jax}
@@ -19,7 +19,7 @@ fail() {
 	exit 2
 }
 
-# A Python that pyproject.toml allows. TPU VM images bring an older one; uv then fetches a newer one.
+# Prints the path of a Python that pyproject.toml allows. Some TPU VM images have only an older one: uv installs one.
 find_python() {
 	local name
 	for name in python3.12 python3.13 python3.11; do
@@ -55,21 +55,21 @@ mount_shared() {
 	case $kind in
 	nfs)
 		command -v mount.nfs >/dev/null || sudo apt-get -qq install -y nfs-common >&2 || fail "nfs-common is not installed"
-		# hard: a server that is away is waited for, not an error in the middle of a checkpoint.
+		# hard: if the server is unreachable, I/O waits for it instead of failing in the middle of a checkpoint.
 		sudo mount -t nfs -o hard,nconnect=4 "$what" "$MOUNT"
 		;;
 	bucket)
 		command -v gcsfuse >/dev/null || fail "gcsfuse is not installed: install it with --setup=COMMAND, or use --nfs"
 		sudo chown "$(id -u):$(id -g)" "$MOUNT"
-		# No metadata cache: hosts see at once what another one wrote. It must be a bucket with a hierarchical namespace.
+		# No metadata cache: every host sees at once what another host wrote. The bucket needs a hierarchical namespace.
 		gcsfuse --implicit-dirs --metadata-cache-ttl-secs=0 "$what" "$MOUNT" 9>&-
 		;;
-	*) fail "mount $kind: it is nfs or bucket" ;;
+	*) fail "mount $kind: choose nfs or bucket" ;;
 	esac
 	[[ -w $MOUNT ]] || sudo chmod 1777 "$MOUNT"
 }
 
-# Whether a command is at work: it and its supervisor hold this lock as long as either lives, however they end.
+# Whether a command is running: the command and its supervisor hold this lock until both have ended, in any way.
 running() {
 	! flock --shared --nonblock "$STATE/run.lock" true
 }
@@ -90,12 +90,12 @@ start() {
 	local tries=0
 	until running || [[ -e $STATE/status ]]; do
 		tries=$((tries + 1))
-		[[ $tries -lt 600 ]] || fail "the command does not start: see $STATE/log"
+		[[ $tries -lt 600 ]] || fail "the command did not start within 60 s: see $STATE/log"
 		sleep 0.1
 	done
 }
 
-# Runs the command and writes down how it ended. Outlives a SIGTERM to all of the host's processes, so as to do so.
+# Runs the command and records its exit status. Survives SIGTERM, which a preemption sends to all processes of a host.
 supervise() {
 	echo "$$" >"$STATE/supervisor"
 	exec 8>"$STATE/run.lock"
@@ -130,7 +130,7 @@ status() {
 	elif [[ -e $STATE/status ]]; then
 		echo "exit $(cat "$STATE/status")"
 	elif [[ -e $STATE/pid ]]; then
-		echo "exit 75" # the host was restarted under it: what it saved is there
+		echo "exit 75" # the host was restarted meanwhile: continue from the last checkpoint
 	else
 		echo none
 	fi
@@ -159,8 +159,8 @@ main() {
 	status) status ;;
 	stop) stop ;;
 	save) send USR1 ;;
-	*) fail "worker.sh ${1:-}: it is one of install, mount, start, watch, status, stop, save" ;;
+	*) fail "worker.sh ${1:-} is not a command: choose one of install, mount, start, watch, status, stop, save" ;;
 	esac
 }
 
-main "$@"; exit # on one line: this file may be replaced while the supervisor is at work
+main "$@"; exit # on one line: bash reads scripts line by line, and this file may be replaced while the supervisor runs

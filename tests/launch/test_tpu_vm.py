@@ -88,16 +88,16 @@ def test_a_connection_that_breaks_is_made_again_and_the_run_is_not_disturbed(clo
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--zon=there"], "--zon=there is no flag of tpu_vm.sh"),
+        (["--zon=there"], "--zon=there is not a flag of tpu_vm.sh"),
         (["--name="], "--name and --zone are missing"),
         (["--type="], "--type is missing"),
-        (["--config=configs/none.py"], "--config=configs/none.py is no file of the present commit"),
-        (["--config=none:3"], "--config=none:3 is no file of the present commit"),
+        (["--config=configs/none.py"], "--config=configs/none.py is not a file of the current commit"),
+        (["--config=none:3"], "--config=none:3 is not a file of the current commit"),
         (["--config=digits:3", "--workdir=/home/me/runs"], "--workdir=/home/me/runs is not in the shared directory"),
-        (["--workdir=/home/me/runs"], "--workdir=/home/me/runs is not in the shared directory: take one below /mnt/"),
-        (["--nfs="], "the work directory must outlive the VM and be seen by all hosts: give --nfs"),
+        (["--workdir=/home/me/runs"], "--workdir=/home/me/runs is not in the shared directory: choose one below /mnt/"),
+        (["--nfs="], "the work directory must outlive the VM and be visible to all hosts: give --nfs"),
         (["--bucket=b"], "--nfs and --bucket are both given"),
-        (["--nfs=", "--setup=true", "--workdir=gs://bucket/run"], "--workdir=gs://bucket/run is no absolute path"),
+        (["--nfs=", "--setup=true", "--workdir=gs://bucket/run"], "--workdir=gs://bucket/run is not an absolute path"),
     ],
 )
 def test_mistakes_are_found_before_anything_is_created(cloud, change, message):
@@ -110,7 +110,7 @@ def test_changes_that_are_not_committed_are_not_left_out_in_silence(cloud):
     (cloud.repository / "main.py").write_text("pass")
     status, said = cloud.run("tpu_vm.sh", *RUN)
     assert status == 2 and "uncommitted changes" in said
-    assert cloud.run("tpu_vm.sh", "runs", *VM)[1].startswith("error: tpu_vm.sh runs: it is one of")
+    assert cloud.run("tpu_vm.sh", "runs", *VM)[1].startswith("error: tpu_vm.sh runs is not an action: choose")
 
 
 class Host:
