@@ -13,11 +13,14 @@ from resnet_jax.errors import UsageError
 
 
 class Effect(enum.Enum):
-    """What a key changes, and therefore who may change it in a work directory that holds checkpoints."""
+    """What depends on a key; its value says who may change the key in a work directory that holds checkpoints."""
 
-    WEIGHTS = "fixed, also for --mode=eval"  # the network and its input: the stored weights depend on it
-    TRAINING = "fixed; free for --mode=eval"  # the course of training, or what its metrics mean
-    FREE = "free"  # neither the weights nor the metrics: files, threads, intervals, the other modes
+    # The meaning of stored weights: the network and its input.
+    WEIGHTS = "fixed once a run has checkpoints, also for --mode=eval"
+    # The course of training, or the meaning of its metrics.
+    TRAINING = "fixed once a run has checkpoints; free for --mode=eval"
+    # Neither: paths, threads, intervals, where to stop, other modes.
+    FREE = "may change when a run continues"
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,11 @@ import re
 import textwrap
 from collections.abc import Sequence
 
-from resnet_jax.config_keys import Effect, Key
+from resnet_jax.config_keys import Key
 from resnet_jax.configs.default import KEYS
 from resnet_jax.errors import UsageError
 
 FLAG = "help_keys"
-_EFFECTS = {
-    Effect.WEIGHTS: "fixed once a run has checkpoints, also for --mode=eval",
-    Effect.TRAINING: "fixed once a run has checkpoints; free for --mode=eval",
-    Effect.FREE: "may change when a run continues",
-}
 
 
 def keys_pattern(argv: Sequence[str]) -> str | None:
@@ -49,5 +44,5 @@ def help_keys(pattern: str = "") -> str:
 
 def _describe(key: Key) -> str:
     bound = f", {key.bound.words}" if key.bound else ""
-    lines = [f"{key.type_name}{bound}; {_EFFECTS[key.effect]}", *textwrap.wrap(key.comment, 100)]
+    lines = [f"{key.type_name}{bound}; {key.effect.value}", *textwrap.wrap(key.comment, 100)]
     return "\n".join([f"--config.{key.name}={key.default!r}", *(f"    {line}" for line in lines)])
