@@ -2,8 +2,9 @@
 
 Command: python benchmarks/rooms_picture.py
 
-The picture is made from the import statements alone. An arrow points from a room to one that it imports; arrows that
-follow from others are left out (transitive reduction). Each box holds the first line of the room's docstring.
+The arrows are made from the import statements alone: each points from a room to one that it imports. Those that follow
+from others (transitive reduction) and those to the leaves, which every room may import, are left out. Each box holds
+the first line of the room's docstring.
 """
 
 import ast
@@ -17,7 +18,23 @@ PICTURE = PACKAGE.parent / "docs" / "images" / "rooms.svg"
 
 LEAVES = "leaves"  # one box for the modules that lie outside of any folder
 
-_WIDTH, _BOX, _GAP, _ROW = 730, (320, 80), 30, 112  # pixels; _ROW from one row of boxes to the next
+_BOX, _GAP, _ROW = (320, 80), 30, 112  # pixels; _ROW from one row of boxes to the next
+_WIDTH = 3 * _BOX[0] + 4 * _GAP
+# Column and row of each box, so that no arrow passes behind another box.
+_PLACES = {
+    "programs": (1, 0),
+    "analysis": (1, 1),
+    "experiment": (1, 2),
+    "configs": (0, 3),
+    "weights": (1, 3),
+    "reporting": (2, 3),
+    "checkpoints": (0, 4),
+    "training": (1, 4),
+    "data": (1, 5),
+    "models": (2, 5),
+    "distributed": (0, 6),
+    LEAVES: (1, 6),
+}
 _LETTERS = 47  # in a line of a box
 _STYLE = (
     "text{font-family:Helvetica,Arial,sans-serif;fill:#1f2328}"
@@ -80,20 +97,25 @@ def reduced(imports: Mapping[str, set[str]]) -> dict[str, set[str]]:
 
 
 def picture(package: Path = PACKAGE) -> str:
-    """The drawing as SVG: the programs above, the leaves below, every arrow downwards."""
+    """Returns the drawing as SVG: the programs above, every arrow downwards.
+
+    Raises:
+      KeyError: a room has no place in the drawing.
+      ValueError: rooms import each other.
+    """
     imports, words = imports_of_rooms(package), purposes(package)
-    level = levels(imports)
-    places = _places(level)
-    height = (max(level.values()) + 1) * _ROW + _GAP
-    arrows = [
-        _arrow(places[room], places[other]) for room, found in reduced(imports).items() for other in sorted(found)
-    ]
-    boxes = [_box(room, words[room], *places[room]) for room in sorted(places)]
+    levels(imports)
+    corners = {room: (_GAP + column * (_BOX[0] + _GAP), _GAP + row * _ROW) for room, (column, row) in _PLACES.items()}
+    height = (1 + max(row for _, row in _PLACES.values())) * _ROW + _GAP
+    pairs = [(room, other) for room, found in reduced(imports).items() for other in sorted(found - {LEAVES})]
+    arrows = [_arrow(corners[room], corners[other]) for room, other in pairs]
+    boxes = [_box(room, words[room], *corners[room]) for room in sorted(words)]
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img">',
             f"<title>Rooms of resnet_jax and their imports</title><style>{_STYLE}</style>",
-            '<defs><marker id="head" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
+            '<defs><marker id="head" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" '
+            'orient="auto">'
             '<path d="M0 0L8 4L0 8z" fill="#8c959f"/></marker></defs>',
             f'<rect x="0" y="0" width="{_WIDTH}" height="{height}" style="fill:#ffffff;stroke:none"/>',
             *arrows,
@@ -103,20 +125,10 @@ def picture(package: Path = PACKAGE) -> str:
     )
 
 
-def _places(level: Mapping[str, int]) -> dict[str, tuple[float, float]]:
-    """The upper left corner of each box: one row for each level, filled from the left."""
-    top = max(level.values())
-    places: dict[str, tuple[float, float]] = {}
-    for number in range(top + 1):
-        for column, room in enumerate(sorted(room for room, own in level.items() if own == number)):
-            places[room] = (_GAP + column * (_BOX[0] + _GAP), (top - number) * _ROW + _GAP)
-    return places
-
-
 def _arrow(start: tuple[float, float], end: tuple[float, float]) -> str:
     """From the lower edge of a box, or from its right edge where another box lies between, to the upper edge below."""
     x1, y1, x2, y2 = start[0] + _BOX[0] / 2, start[1] + _BOX[1], end[0] + _BOX[0] / 2, end[1]
-    if y2 - y1 > _ROW:
+    if y2 - y1 > _ROW and x1 != x2:
         x1, y1 = start[0] + _BOX[0], start[1] + _BOX[1] / 2
     elif x1 != x2:  # lean towards each other
         x1, x2 = (x + sign * _BOX[0] / 4 for x, sign in ((x1, 1 if x2 > x1 else -1), (x2, 1 if x1 > x2 else -1)))

@@ -62,7 +62,7 @@ def test_captions_tell_the_operations_of_a_policy(shown):
 
 
 def test_the_picture_of_augmentations_is_a_small_png(tmp_path, shown):
-    figure = augmentations_picture.draw(_rows()[:2], list(shown.values())[:2])
+    figure = augmentations_picture.plot_rows(_rows()[:2], list(shown.values())[:2])
     augmentations_picture.save(figure, tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as picture:
         assert 3 * 144 < picture.width < 3 * 144 + 250 and 2 * 144 < picture.height < 2 * 200
@@ -85,13 +85,20 @@ def test_every_config_has_a_panel(tmp_path):
     assert set(names) == {name for name, _ in recipes()}
     schedules_picture.main(["--out", str(tmp_path / "new" / "s.png")])
     curves = {name: [schedules_picture.curve(name, *a) for a in schedules_picture.arguments(name)] for name in names}
-    titles = {axes.get_title(loc="left") for axes in schedules_picture.draw(curves).axes}
+    titles = {axes.get_title(loc="left") for axes in schedules_picture.plot_curves(curves).axes}
     assert titles == {*names, "resnet50 and resnet50_r1"}
     assert 30_000 < (tmp_path / "new" / "s.png").stat().st_size < 600_000
 
 
 def test_the_drawing_of_the_rooms_is_that_of_the_imports():
     assert rooms_picture.PICTURE.read_text() == rooms_picture.picture(), "run make pictures"
+
+
+def test_no_arrow_points_upward_and_no_box_is_hidden():
+    places, imports = rooms_picture._PLACES, rooms_picture.imports_of_rooms()
+    assert places.keys() == imports.keys() and len(set(places.values())) == len(places) <= 12
+    for room, imported in imports.items():
+        assert all(places[room][1] < places[other][1] for other in imported - {rooms_picture.LEAVES})
 
 
 def test_rooms_that_import_each_other_cannot_be_drawn():
