@@ -24,6 +24,13 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else repr(c)[1:-1] for c in text)
 
 
+def duration(seconds: float) -> str:
+    """Formats seconds as '[h:]m:ss': 3725 -> '1:02:05'."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
 def json_number(value: float) -> float | None:
     """The value, or None if it is NaN or infinite, which JSON cannot represent."""
     return value if math.isfinite(value) else None

@@ -30,7 +30,7 @@ MODES = {
     "export": Mode(f"{_PROGRAMS}.export.main", "write the model as a JAX artifact or a TF SavedModel", "to export"),
     "plan": Mode(f"{_PROGRAMS}.plan", "compile only: print memory, FLOPs and the least time of a run", "to plan"),
     "benchmark": Mode(f"{_PROGRAMS}.benchmark", "measure the training speed of this machine", "to benchmark"),
-    "prepare": Mode(f"{_PROGRAMS}.prepare.prepare", "make the ImageNet data set from its archives", "to begin anew"),
+    "prepare": Mode(f"{_PROGRAMS}.prepare.main", "make the ImageNet data set from its archives", "to begin anew"),
 }
 
 

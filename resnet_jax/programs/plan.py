@@ -15,9 +15,8 @@ from resnet_jax.experiment import Experiment
 from resnet_jax.files import check_writable, write_json
 from resnet_jax.programs.command import Command
 from resnet_jax.reporting import provenance
-from resnet_jax.reporting.bottleneck import duration
 from resnet_jax.reporting.progress import show_log
-from resnet_jax.text import labelled
+from resnet_jax.text import duration, labelled
 
 logger = logging.getLogger(__name__)
 

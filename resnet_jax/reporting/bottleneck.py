@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from resnet_jax.reporting.time_accounting import PHASES, TRAINING
-from resnet_jax.text import labelled_lines
+from resnet_jax.text import duration, labelled_lines
 
 _INPUT_BOUND, _HOST_BOUND = 0.10, 0.20  # shares of training time above which `advice` speaks up
 _MIN_WAIT = 1.0  # seconds; shorter waits are noise
@@ -65,10 +65,3 @@ def _faster_input(threads: int, cores: int) -> str:
         f"each core ({cores}) already has a decoding thread: use a machine with more cores, store smaller images "
         "(--mode=prepare with prepare.resize_short_side), or choose a cheaper data.resize (docs/performance.md)"
     )
-
-
-def duration(seconds: float) -> str:
-    """Formats seconds as '[h:]m:ss': 3725 -> '1:02:05'."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

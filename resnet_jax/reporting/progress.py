@@ -10,8 +10,8 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from resnet_jax.reporting.bottleneck import duration, shares_line
-from resnet_jax.text import labelled
+from resnet_jax.reporting.bottleneck import shares_line
+from resnet_jax.text import duration, labelled
 
 logger = logging.getLogger(__name__)
 

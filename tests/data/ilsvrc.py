@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from resnet_jax.programs.prepare import census
+from resnet_jax.data import imagenet_classes
 from tests.data.encoded import encode, smooth
 
 CMYK, PNG, TRUNCATED = "n01440764_7.JPEG", "n01443537_7.JPEG", "n01484850_7.JPEG"
@@ -25,7 +25,9 @@ class Files(NamedTuple):
 
 def make_files(num_classes: int, per_class: int, num_validation: int) -> Files:
     """Images of 40x32 pixels; for training also a CMYK JPEG, a PNG and a truncated JPEG of the first three classes."""
-    names = [f"{synset}_{10026 + k}.JPEG" for synset in census.synsets()[:num_classes] for k in range(per_class)]
+    names = [
+        f"{synset}_{10026 + k}.JPEG" for synset in imagenet_classes.synsets()[:num_classes] for k in range(per_class)
+    ]
     train = {name: encode(smooth(32, 40, seed), "JPEG") for seed, name in enumerate(names)}
     odd = {
         CMYK: encode(smooth(32, 40), "JPEG", "CMYK"),

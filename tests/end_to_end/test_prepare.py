@@ -156,7 +156,9 @@ def test_preparing_again_does_nothing_and_a_partial_data_set_is_not_taken_for_th
     assert run(tars, data) == 0
     assert "Nothing to do: imagenet2012 is prepared." in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in data.rglob("*.*_*")} == before
-    with pytest.raises(UsageError, match="6.0.0 holds a part of ILSVRC2012 .train has 27 images instead.*: remove it"):
+    with pytest.raises(
+        UsageError, match="6.0.0 holds only a part of ILSVRC2012 .train has 27 images instead.*: remove it"
+    ):
         run(tars, data, allow_partial=False)
 
 
@@ -169,7 +171,7 @@ def test_archives_added_later_are_reported(tars, data, capsys):
     boxes.write_bytes(packed)
     assert run(tars, data) == 0
     place = data / "imagenet2012" / "6.0.0"
-    line = f"It was made without ILSVRC2012_bbox_train_v2.tar.gz: remove {place} to make it with that."
+    line = f"It was made without ILSVRC2012_bbox_train_v2.tar.gz: to include that, remove {place} and run again."
     assert capsys.readouterr().out.splitlines()[:2] == ["Nothing to do: imagenet2012 is prepared.", line]
     for gone in ("/none", "n" * 300):  # the archives are no longer needed
         assert run(gone, data) == 0 and "made without" not in capsys.readouterr().out
@@ -190,20 +192,20 @@ def test_the_whole_needs_no_permission_and_is_recorded_as_whole(tars, data, monk
     assert run(tars, data, allow_partial=False) == run(tars, data, allow_partial=False) == 0
     assert json.loads((data / "imagenet2012/6.0.0/metadata.json").read_text())["whole"] is True
     output = capsys.readouterr().out
-    assert "Nothing to do: imagenet2012 is prepared." in output and "not the whole" not in output
+    assert "Nothing to do: imagenet2012 is prepared." in output and "not all of" not in output
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"archives": None}, "config.prepare.archives is not set: .*--config.prepare.archives=DIR"),
-        ({"archives": "/none"}, "there is no ILSVRC2012_img_train.tar and no ILSVRC2012_img_val.tar in /none: get it"),
-        ({"archives": "n" * 300}, r"nn/ILSVRC2012_img_train.tar cannot be read \(File name too long\): look after its"),
+        ({"archives": "/none"}, "/none has no ILSVRC2012_img_train.tar and no ILSVRC2012_img_val.tar: download"),
+        ({"archives": "n" * 300}, r"nn/ILSVRC2012_img_train.tar cannot be read \(File name too long\): check its"),
         ({"data_dir": "gs://bucket"}, "config.data.data_dir=gs://bucket is not a local path"),
-        ({"data_dir": "/proc/none"}, "/proc/none/imagenet2012 cannot be written .*: name another place"),
-        ({"resize_short_side": 0}, "config.prepare.resize_short_side=0: it has to be at least 1 pixel"),
-        ({"quality": 101}, "config.prepare.quality=101: it has to be 1 to 100"),
-        ({"num_threads": 0}, "config.prepare.num_threads=0: it has to be at least 1"),
+        ({"data_dir": "/proc/none"}, "/proc/none/imagenet2012 cannot be written .*: name another directory"),
+        ({"resize_short_side": 0}, "config.prepare.resize_short_side=0 must be at least 1 pixel"),
+        ({"quality": 101}, "config.prepare.quality=101 must be in 1..100"),
+        ({"num_threads": 0}, "config.prepare.num_threads=0 must be at least 1"),
     ],
 )
 def test_mistakes_are_errors_that_name_the_cure(tars, data, changes, message):
@@ -214,7 +216,7 @@ def test_mistakes_are_errors_that_name_the_cure(tars, data, changes, message):
 
 def test_one_of_the_two_archives_is_enough_for_a_part(tars, data):
     (tars / "ILSVRC2012_img_val.tar").unlink()
-    with pytest.raises(UsageError, match="there is no ILSVRC2012_img_val.tar in "):
+    with pytest.raises(UsageError, match="has no ILSVRC2012_img_val.tar: download"):
         run(tars, data, allow_partial=False)
     assert run(tars, data) == 0
     assert len(records(data, "train")) == 27
@@ -222,7 +224,9 @@ def test_one_of_the_two_archives_is_enough_for_a_part(tars, data):
 
 def test_too_small_a_disk_is_an_error_before_anything_is_written(tars, data, monkeypatch):
     monkeypatch.setattr(program.shutil, "disk_usage", lambda path: SimpleNamespace(free=10_000))
-    with pytest.raises(UsageError, match=r"takes 0.0 GB and .*/data has 0.0 GB free: make room, name another place"):
+    with pytest.raises(
+        UsageError, match=r"needs 0.0 GB and .*/data has 0.0 GB free: free space, name another directory"
+    ):
         run(tars, data)
     assert not list(data.glob("imagenet2012/[!.]*"))
 
@@ -237,7 +241,7 @@ def test_an_archive_that_stops_being_readable_is_an_error_and_leaves_nothing(tar
         return read(descriptor, size, offset)
 
     monkeypatch.setattr(os, "pread", fail_later)
-    with pytest.raises(UsageError, match=rf"img_train.tar cannot be read \({os.strerror(errno.ESTALE)}\): look after"):
+    with pytest.raises(UsageError, match=rf"img_train.tar cannot be read \({os.strerror(errno.ESTALE)}\): check its"):
         run(tars, data)
     assert not list(data.glob("imagenet2012/[!.]*"))
 

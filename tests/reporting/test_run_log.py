@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from resnet_jax.errors import NonFiniteError
-from resnet_jax.reporting.bottleneck import duration
 from resnet_jax.reporting.progress import Progress
 from resnet_jax.reporting.run_log import Machine, RunLog, StepFlops
 from resnet_jax.reporting.time_accounting import PHASES, TRAINING, TimeAccounting
 from resnet_jax.reporting.writers import Writers
+from resnet_jax.text import duration
 from resnet_jax.training.loss_scale import LossScale
 from resnet_jax.training.metrics import StepTotals, Totals
 

@@ -1,1 +1,1 @@
-"""TFDS builders of data sets that TFDS does not have or cannot prepare here."""
+"""TFDS builders of data sets that come with this package."""

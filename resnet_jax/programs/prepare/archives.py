@@ -1,4 +1,4 @@
-"""Where each image stands in the archives: found from the headers of the tars, without reading an image."""
+"""Finds all images in the archives of ILSVRC2012 by reading the tar headers only."""
 
 import contextlib
 import dataclasses
@@ -17,107 +17,112 @@ from resnet_jax.data import imagenet_classes
 from resnet_jax.errors import UsageError
 from resnet_jax.programs.prepare.in_order import in_order
 
-TRAIN = "ILSVRC2012_img_train.tar"  # a tar of 1,000 tars n01440764.tar, each of images n01440764_10026.JPEG
-VALIDATION = "ILSVRC2012_img_val.tar"  # images ILSVRC2012_val_00000001.JPEG
+TRAIN = "ILSVRC2012_img_train.tar"  # contains 1,000 tars such as n01440764.tar with n01440764_10026.JPEG, ...
+VALIDATION = "ILSVRC2012_img_val.tar"  # contains ILSVRC2012_val_00000001.JPEG, ...
 
-_THREADS = 16  # they wait for the disk most of the time
-_BLOCK = 512  # a tar is made of these; one of zeros, or two, ends it
-_HEADER = 1024  # bytes read at once: a header and the byte before it
+_THREADS = 16  # more than cores: the threads mostly wait for the disk
+_BLOCK = 512  # bytes of a tar block; one or two blocks of zeros end a tar
+_READ_SIZE = 1024  # bytes per read: a header and the block before it
 
-# The name is ASCII, and no longer than the patterns below allow; offset and size are in bytes.
+# The patterns below limit names to ASCII and 40 bytes; offset and size are in bytes.
 _ROW = np.dtype([("name", "S40"), ("label", np.int64), ("offset", np.int64), ("size", np.int64)])
 
-Found = Callable[[int], None]  # told how many images were found since the last call
+OnFound = Callable[[int], None]  # called with the number of images found since the last call
 
 
 @dataclasses.dataclass(frozen=True)
 class Images:
-    """Where the images of a split stand in their archive; row i of the table is image i, in the archive's order."""
+    """The images of a split and their locations in the archive, in the order of the archive."""
 
     path: Path
-    table: np.ndarray  # [N] of _ROW
+    table: np.ndarray  # [N] records of dtype _ROW
 
     def __len__(self) -> int:
         return len(self.table)
 
     @property
     def names(self) -> np.ndarray:
-        """The file name of each image. [N] bytes."""
+        """File names: [N] ASCII byte strings."""
         return self.table["name"]
 
     @property
     def labels(self) -> np.ndarray:
-        """The class of each image. [N] int64."""
+        """Classes: [N] int64."""
         return self.table["label"]
 
     @property
     def sizes(self) -> np.ndarray:
-        """The bytes of each image. [N] int64."""
+        """File sizes in bytes: [N] int64."""
         return self.table["size"]
 
     def name(self, row: int) -> str:
-        """The file name of an image, as n01440764_10026.JPEG."""
+        """Returns the file name of an image, for example 'n01440764_10026.JPEG'."""
         return self.names[row].decode("ascii")
 
     def read(self, descriptor: int, row: int) -> bytes:
-        """The file of an image, from the opened archive."""
+        """Reads the file of an image from the open archive."""
         size = int(self.table["size"][row])
         try:
             encoded = os.pread(descriptor, size, int(self.table["offset"][row]))
         except OSError as error:
             raise unreadable(self.path, error) from None
         if len(encoded) != size:
-            raise UsageError(f"{self.path} ends inside {self.name(row)}: get the archive again")
+            raise UsageError(f"{self.path} ends inside {self.name(row)}: download the archive again")
         return encoded
 
 
-def scan_train(path: Path, found: Found, *, sequential: bool) -> Images:
-    """Finds the images of ILSVRC2012_img_train.tar; labels come from the names of the files.
+def scan_train(path: Path, on_found: OnFound, *, sequential: bool) -> Images:
+    """Finds the images of ILSVRC2012_img_train.tar; labels come from the file names.
 
     Args:
-      path: of the archive.
-      found: told of new images.
-      sequential: reads the archive front to back, else its headers alone.
+      path: path of the archive.
+      on_found: progress callback.
+      sequential: read the archive front to back in one thread, for disks on which seeking is slow; otherwise read the
+        headers in several threads.
 
     Raises:
-      UsageError: the archive is cut short, holds what does not belong in it, or cannot be read; the message names it.
+      UsageError: the archive is truncated, contains an unexpected file, or cannot be read.
     """
     with opened(path, sequential=sequential) as descriptor:
         tars = _checked(_members(descriptor, 0, None, str(path)), _synset_of_tar, path)
         scan = functools.partial(_scan_synset, descriptor, path)
-        parts = [np.zeros(0, _ROW)]
+        tables = [np.zeros(0, _ROW)]
         num_threads = 1 if sequential else _THREADS
-        for part in in_order(scan, tars, num_threads=num_threads, ahead=2 * num_threads):
-            parts.append(part)
-            found(len(part))
-    return Images(path, np.concatenate(parts))
+        for table in in_order(scan, tars, num_threads=num_threads, ahead=2 * num_threads):
+            tables.append(table)
+            on_found(len(table))
+    return Images(path, np.concatenate(tables))
 
 
-def scan_validation(path: Path, found: Found, *, sequential: bool) -> Images:
-    """Finds the images of ILSVRC2012_img_val.tar; labels come from TFDS's list, by the number in the name.
+def scan_validation(path: Path, on_found: OnFound, *, sequential: bool) -> Images:
+    """Finds the images of ILSVRC2012_img_val.tar; labels come from the list of TFDS, by the number in the file name.
 
-    See `scan_train`.
+    Arguments and errors are those of `scan_train`.
     """
     with opened(path, sequential=sequential) as descriptor:
         members = _members(descriptor, 0, None, str(path))
         table = _checked(members, _synset_of_validation_image, path)
-    found(len(table))
+    on_found(len(table))
     return Images(path, table)
 
 
 @contextlib.contextmanager
 def opened(path: Path, *, sequential: bool) -> Iterator[int]:
-    """A descriptor for reading front to back, or here and there: then reading ahead would read the whole file.
+    """Yields a file descriptor.
+
+    Args:
+      path: path of the file.
+      sequential: the file is read front to back; otherwise at random, with the read-ahead of the system disabled.
 
     Raises:
-      UsageError: it cannot be opened.
+      UsageError: the file cannot be opened.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError as error:
         raise unreadable(path, error) from None
     try:
-        if hasattr(os, "posix_fadvise"):  # not on macOS
+        if hasattr(os, "posix_fadvise"):  # macOS does not have it
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL if sequential else os.POSIX_FADV_RANDOM)
         yield descriptor
     finally:
@@ -125,9 +130,9 @@ def opened(path: Path, *, sequential: bool) -> Iterator[int]:
 
 
 def unreadable(what: str | Path, error: OSError) -> UsageError:
-    """The error of an archive that the system does not let be read."""
+    """Makes the error for an archive that cannot be read."""
     reason = error.strerror or str(error)
-    return UsageError(f"{what} cannot be read ({reason}): look after its permissions, its disk or its mount")
+    return UsageError(f"{what} cannot be read ({reason}): check its permissions, disk and mount")
 
 
 def _scan_synset(descriptor: int, path: Path, tar: np.void) -> np.ndarray:
@@ -138,15 +143,15 @@ def _scan_synset(descriptor: int, path: Path, tar: np.void) -> np.ndarray:
 
 
 def _checked(members: Iterator[tuple[str, int, int]], synset_of: Callable[[str], str], where: str | Path) -> np.ndarray:
-    """The table of the members; a name that comes twice, or one that `synset_of` rejects, is an error."""
+    """Makes the table of tar members. Raises UsageError for duplicate names and those that `synset_of` rejects."""
     rows, names = [], set()
     for name, offset, size in members:
         try:
             synset = synset_of(name)
             if name in names:
-                raise ValueError("it is in there twice")
+                raise ValueError("it occurs twice")
         except ValueError as error:
-            raise UsageError(f"{name} does not belong in {where} ({error}): get the original archive") from None
+            raise UsageError(f"{where} contains {name} ({error}): download the original archive") from None
         names.add(name)
         rows.append((name.encode("ascii"), imagenet_classes.labels()[synset], offset, size))
     return np.array(rows, _ROW)
@@ -155,57 +160,66 @@ def _checked(members: Iterator[tuple[str, int, int]], synset_of: Callable[[str],
 def _synset_of_tar(name: str) -> str:
     match = re.fullmatch(r"(n\d{8})\.tar", name)
     if match is None:
-        raise ValueError("it is not named as n01440764.tar")
+        raise ValueError("expected a name such as n01440764.tar")
     return _known(match[1])
 
 
 def _synset_of_image(synset: str, name: str) -> str:
     match = re.fullmatch(r"(n\d{8})_\d{1,20}\.JPEG", name)
     if match is None:
-        raise ValueError(f"it is not named as {synset}_10026.JPEG")
+        raise ValueError(f"expected a name such as {synset}_10026.JPEG")
     if match[1] != synset:
-        raise ValueError(f"it is an image of {_known(match[1])}")
+        raise ValueError(f"an image of class {_known(match[1])}")
     return synset
 
 
 def _synset_of_validation_image(name: str) -> str:
     match = re.fullmatch(r"ILSVRC2012_val_(\d{8})\.JPEG", name)
     if match is None:
-        raise ValueError("it is not named as ILSVRC2012_val_00000001.JPEG")
+        raise ValueError("expected a name such as ILSVRC2012_val_00000001.JPEG")
     if not 1 <= int(match[1]) <= len(imagenet_classes.validation_synsets()):
-        raise ValueError(f"its number is not one of 1 to {len(imagenet_classes.validation_synsets()):,}")
+        raise ValueError(f"its number is not in 1..{len(imagenet_classes.validation_synsets()):,}")
     return imagenet_classes.validation_synsets()[int(match[1]) - 1]
 
 
 def _known(synset: str) -> str:
     if synset not in imagenet_classes.labels():
-        raise ValueError(f"{synset} is none of the {len(imagenet_classes.synsets()):,} classes of ILSVRC2012")
+        raise ValueError(f"{synset} is not one of the {len(imagenet_classes.synsets()):,} classes of ILSVRC2012")
     return synset
 
 
 def _members(descriptor: int, start: int, size: int | None, where: str) -> Iterator[tuple[str, int, int]]:
-    """Yields base name, offset in the file and size of each file of the tar in `size` bytes from `start`; None: all."""
+    """Yields the base name, offset and size in bytes of each file in a tar.
+
+    Args:
+      descriptor: descriptor of the file that contains the tar.
+      start: offset of the tar in the file, in bytes.
+      size: size of the tar in bytes; None: up to the end of the file.
+      where: description of the tar, for messages.
+    """
     try:
         size = os.fstat(descriptor).st_size - start if size is None else size
-        file = io.BufferedReader(_Section(descriptor, start, size), _HEADER)
+        file = io.BufferedReader(_Section(descriptor, start, size), _READ_SIZE)
         with tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
                 if member.isdir():
                     continue
                 if not member.isreg():
-                    raise UsageError(f"{member.name} in {where} is no plain file: get the original archive")
+                    raise UsageError(
+                        f"{where} contains {member.name}, which is not a regular file: download the original archive"
+                    )
                 yield PurePosixPath(member.name).name, start + member.offset_data, member.size
             file.seek(tar.offset)
-            if file.read(_BLOCK) != bytes(_BLOCK):  # tarfile takes a broken header for the end
-                raise tarfile.ReadError(f"no end, no further file at byte {tar.offset:,}")
+            if file.read(_BLOCK) != bytes(_BLOCK):  # tarfile treats a broken header as the end
+                raise tarfile.ReadError(f"no valid header at byte {tar.offset:,}")
     except tarfile.ReadError as error:
-        raise UsageError(f"{where} is cut short or damaged ({error}): get it again") from None
+        raise UsageError(f"{where} is truncated or damaged ({error}): download it again") from None
     except OSError as error:
         raise unreadable(where, error) from None
 
 
 class _Section(io.RawIOBase):
-    """A part of an open file as a file of its own; others may read the same descriptor meanwhile."""
+    """A byte range of an open file as a file object; safe while other threads read the same descriptor."""
 
     def __init__(self, descriptor: int, start: int, size: int):
         self._descriptor, self._start, self._size = descriptor, start, size
@@ -226,7 +240,7 @@ class _Section(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: Any) -> int:
-        wanted = max(0, min(len(buffer), self._size - self._position))
-        read = os.preadv(self._descriptor, [memoryview(buffer)[:wanted]], self._start + self._position)
+        count = max(0, min(len(buffer), self._size - self._position))
+        read = os.preadv(self._descriptor, [memoryview(buffer)[:count]], self._start + self._position)
         self._position += read
         return read

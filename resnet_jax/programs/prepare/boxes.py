@@ -1,4 +1,4 @@
-"""The bounding boxes of ILSVRC2012: archives of XML files, one an image."""
+"""Reads the bounding boxes of ILSVRC2012: archives with one XML file per image."""
 
 import gzip
 import tarfile
@@ -18,31 +18,35 @@ VALIDATION = "ILSVRC2012_bbox_val_v3.tgz"
 
 _EDGES = ("ymin", "xmin", "ymax", "xmax")
 _CHUNK = 1 << 20  # bytes
-# What is raised where bytes are not those of a whole archive, and of a well-formed annotation.
+# Exceptions for a truncated or damaged archive, and for a malformed annotation.
 _DAMAGES = (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error)
 _MALFORMED = (ElementTree.ParseError, ArithmeticError, LookupError, TypeError, ValueError)
 
 
 class Boxes:
-    """The boxes of images by the names of their files."""
+    """The bounding boxes of all images, by file name."""
 
     def __init__(self) -> None:
-        """Holds none."""
-        self._packed: dict[str, bytes] = {}  # half a million arrays would take three times as much
+        """Starts without boxes."""
+        self._packed: dict[str, bytes] = {}  # half a million numpy arrays would take three times the memory
 
     def __len__(self) -> int:
         return len(self._packed)
 
     def of(self, image_name: str) -> np.ndarray:
-        """The boxes [N, 4] float32 of 'n01440764_10026.JPEG': ymin, xmin, ymax, xmax in 0..1."""
+        """Returns the boxes of an image: [N, 4] float32, ymin, xmin, ymax, xmax, relative (0 to 1)."""
         packed = self._packed.get(PurePosixPath(image_name).stem, b"")
         return np.frombuffer(packed, np.float32).reshape(-1, 4)
 
     def add_archive(self, path: Path, read: Callable[[int], None]) -> int:
-        """Adds those of an archive of XML files, found by their names in whatever folders; tells `read` of each.
+        """Adds the boxes of an archive of XML files; the folders in it do not matter.
+
+        Args:
+          path: path of the archive.
+          read: called with 1 after each XML file.
 
         Returns:
-          the number of XML files of images of the classes.
+          the number of XML files of images of the 1,000 classes.
 
         Raises:
           UsageError: the archive or an XML file in it is damaged, or cannot be read.
@@ -58,50 +62,58 @@ class Boxes:
         try:
             boxes = parse(xml, synset)
         except _MALFORMED as error:
-            raise UsageError(f"{name} in {path} holds no bounding boxes ({error}): get the archive again") from None
+            raise UsageError(
+                f"{name} in {path} is not a valid annotation ({error}): download the archive again"
+            ) from None
         if len(boxes):
             self._packed[name.stem] = boxes.tobytes()
 
 
 class _Member(tarfile.TarInfo):
-    """A member of a tar that does not take a missing or broken header for the end, as tarfile does by itself."""
+    """A tar member; unlike in tarfile by default, a missing or broken header is an error, not the end of the tar."""
 
     @classmethod
     def fromtarfile(cls, tarfile_: tarfile.TarFile) -> "_Member":
         try:
             return super().fromtarfile(tarfile_)
-        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # the block of zeros that ends a tar
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # a block of zeros, the regular end
             raise
         except tarfile.HeaderError as error:
-            raise tarfile.ReadError(f"no end, no further file at byte {tarfile_.offset:,}: {error}") from None
+            raise tarfile.ReadError(f"no valid header at byte {tarfile_.offset:,}: {error}") from None
 
 
 def _xml_files(path: Path) -> Iterator[tuple[PurePosixPath, str, bytes]]:
-    """Yields name, class and content of each XML file of an image of the classes; what follows them is verified too."""
+    """Yields name, synset and content of each XML file of the 1,000 classes, and verifies the whole archive."""
     try:
         with gzip.open(path) as unpacked, tarfile.open(fileobj=unpacked, mode="r|", tarinfo=_Member) as tar:
             while (member := tar.next()) is not None:
-                tar.members = []  # type: ignore[attr-defined]  # half a million of them would fill the memory
+                tar.members = []  # type: ignore[attr-defined]  # tarfile would keep all members in memory
                 name = PurePosixPath(member.name)
                 synset = _synset_of(name.stem)
                 file = tar.extractfile(member) if name.suffix == ".xml" and synset is not None else None
                 if file is not None and synset is not None:
                     yield name, synset, file.read()
-            while unpacked.read(_CHUNK):  # gzip's checksum and length stand at its end
+            while unpacked.read(_CHUNK):  # to the end of the file, where gzip verifies checksum and length
                 pass
     except _DAMAGES as error:
-        raise UsageError(f"{path} is cut short or damaged ({error}): get it again, or remove it") from None
+        raise UsageError(f"{path} is truncated or damaged ({error}): download it again, or remove it") from None
     except OSError as error:
         raise unreadable(path, error) from None
 
 
 def parse(xml: bytes, synset: str) -> np.ndarray:
-    """The boxes [N, 4] float32 in the annotation of an image of class `synset`: ymin, xmin, ymax, xmax in 0..1.
+    """Parses the annotation of an image of class `synset`.
 
-    By the rules of r1's `process_bounding_boxes.py`: relative to the size that the annotation states, which need
-    not be the image's; edges the wrong way round are swapped, those outside the image are moved to its edge;
-    boxes without area, and those around objects of another of the classes, are left out. A name that is no class
-    is one of the image's own class: many dogs have theirs in words. It also rounded to four digits.
+    Follows r1's `process_bounding_boxes.py`, except that it does not round to four digits: coordinates are relative to
+    the size stated in the annotation, which may differ from that of the image. Swapped edges are exchanged, and edges
+    outside the image are moved to its border. Boxes without area and boxes around objects of another class are
+    dropped. An object whose name is not a synset belongs to the class of the image: many dogs are named in words.
+
+    Returns:
+      [N, 4] float32: ymin, xmin, ymax, xmax, relative (0 to 1).
+
+    Raises:
+      one of `_MALFORMED`: the annotation is malformed.
     """
     root = ElementTree.fromstring(xml)
     width, height = _number(root, "size/width"), _number(root, "size/height")
@@ -127,11 +139,11 @@ def _number(element: ElementTree.Element, path: str) -> int:
     text = element.findtext(path)
     if text is None:
         raise ValueError(f"no {path}")
-    return int(float(text))  # some are written as floats
+    return int(float(text))  # some numbers have a decimal point
 
 
 def _synset_of(stem: str) -> str | None:
-    """The class of the image of an XML file; None: it is none of ILSVRC2012's."""
+    """Returns the synset of the image that an XML file annotates; None if it is not one of the 1,000 classes."""
     prefix, _, number = stem.rpartition("_")
     if (
         prefix == "ILSVRC2012_val"

@@ -1,4 +1,4 @@
-"""The TFDS data set that ILSVRC2012 becomes."""
+"""The TFDS builder that writes ILSVRC2012 as ArrayRecord shards."""
 
 import errno
 import functools
@@ -14,24 +14,24 @@ from tensorflow_datasets.core.writer import ExampleWriter
 from resnet_jax.data import imagenet_classes
 from resnet_jax.programs.prepare.examples import Example
 
-# Of what the system says of a disk, the errors that are the user's to cure.
+# Disk errors that the user can cure.
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 class Split(NamedTuple):
-    """What is to become a split."""
+    """The examples of a split."""
 
-    examples: Iterator[Example]  # in the order in which they are stored
+    examples: Iterator[Example]  # in the order of storage
     num_examples: int
-    num_bytes: int  # about
+    num_bytes: int  # estimated size, determines the number of shards
 
 
 class Imagenet2012(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """ILSVRC2012 with file names and bounding boxes, the images as they come.
+    """ILSVRC2012 with file names, bounding boxes and, unless they are shrunk, the original image files.
 
-    It has the name of TFDS's own data set (5.1.0: no boxes, 23 images re-encoded) and a later version: TFDS takes
-    the latest, and both can be named. A shard-based builder, for the other kind sorts in a second copy on disk,
-    which it writes with TensorFlow.
+    It has the name of TFDS's own data set (5.1.0: no boxes, 23 images re-encoded) and a later version. TFDS opens the
+    latest version unless one is named. A generator-based builder would write a second copy to disk for sorting, with
+    TensorFlow; a shard-based one does not.
     """
 
     name = "imagenet2012"
@@ -45,10 +45,17 @@ class Imagenet2012(tfds.core.ShardBasedBuilder, skip_registration=True):  # type
         splits: Mapping[str, Split],
         metadata: dict[str, Any],
     ):
-        """Takes the splits and `metadata`, JSON that is written at the end: lists in it may grow until then."""
+        """Makes the builder; `download_and_prepare` writes the data set.
+
+        Args:
+          data_dir: directory of prepared data sets.
+          variant: name of the TFDS config; None: no config.
+          splits: splits by name.
+          metadata: JSON values, written after all examples, so that lists in it may grow meanwhile.
+        """
         self._splits, self._metadata = splits, metadata
-        # A config object that the class does not list: TFDS would make one that it lists the default, and find
-        # nothing else under the plain name.
+        # Not listed in BUILDER_CONFIGS: the first listed config would become the default, and TFDS would no longer find
+        # the data set without a config by its plain name.
         config = None if variant is None else tfds.core.BuilderConfig(name=variant)
         super().__init__(data_dir=data_dir, config=config, file_format="array_record")
 
@@ -78,19 +85,19 @@ class Imagenet2012(tfds.core.ShardBasedBuilder, skip_registration=True):  # type
         return _Writer(file_format=self.info.file_format)
 
     def _log_download_bytes(self) -> None:
-        """Says nothing: there is no download."""
+        """Suppresses a log line of TFDS: there is no download."""
 
     def _log_download_done(self) -> None:
-        """Likewise."""
+        """Suppresses a log line of TFDS: there is no download."""
 
 
 class _Writer(ExampleWriter):
-    """Has each shard on the disk before the next is begun, and says what is wrong with the disk."""
+    """Syncs each shard to disk before the next one, and raises OSError for errors of the disk."""
 
     def write(self, path: os.PathLike, examples: Iterator[tuple[str, bytes]]) -> None:
         try:
             super().write(path, examples)
-        except RuntimeError as error:  # array_record's, for all that the system says
+        except RuntimeError as error:  # array_record raises it for all errors of the system
             for number in _DISK_ERRORS:
                 if os.strerror(number) in str(error):
                     raise OSError(number, os.strerror(number), os.fspath(path)) from None
@@ -103,7 +110,7 @@ class _Writer(ExampleWriter):
 
 
 def _shards(split: Split) -> list[Callable[[], Iterator[Example]]]:
-    """As many as TFDS would make; they are written one after the other, and so share one iterator."""
+    """Divides a split into as many shards as TFDS would; they are written in order and share one iterator."""
     number = ShardConfig.calculate_number_shards(split.num_bytes, split.num_examples)
     ends = get_shard_boundaries(split.num_examples, number)
     lengths = [end - start for start, end in itertools.pairwise([0, *ends])]

@@ -1,4 +1,4 @@
-"""How far a long piece of work is, and the place where a signal stops it."""
+"""The progress of a long task on the terminal or in the log; also the point at which a signal stops the task."""
 
 import logging
 import time
@@ -7,7 +7,7 @@ from types import TracebackType
 from tqdm import tqdm
 
 from resnet_jax.distributed.stop_requests import StopRequests
-from resnet_jax.reporting.bottleneck import duration
+from resnet_jax.text import duration
 
 logger = logging.getLogger(__name__)
 
@@ -15,14 +15,21 @@ _SECONDS_PER_LINE = 30.0
 
 
 class StoppedError(Exception):
-    """A signal asked to stop."""
+    """A signal asked the program to stop."""
 
 
 class Counter:
-    """Counts things done: a bar on a terminal, else a line every half minute. Leaving it ends the bar."""
+    """Counts finished items: a progress bar on a terminal, otherwise a log line every 30 seconds. A context manager."""
 
     def __init__(self, what: str, *, total: int, requests: StopRequests, unit: str = "images"):
-        """Starts at none of `total`; `what` is in the past tense, as 'written'."""
+        """Starts at 0.
+
+        Args:
+          what: label in the past tense, for example 'written'.
+          total: expected number of items.
+          requests: requests to stop.
+          unit: name of the items.
+        """
         self._what, self._total, self._unit, self._requests = what, total, unit, requests
         self._done, self._start = 0, time.monotonic()
         self._next_line = self._start + _SECONDS_PER_LINE
@@ -37,7 +44,7 @@ class Counter:
             logger.info("%s in %s", self._state(), duration(time.monotonic() - self._start))
 
     def add(self, count: int) -> None:
-        """So many more are done; raises StoppedError once a signal has come."""
+        """Adds `count` finished items. Raises StoppedError after a signal."""
         if self._requests.stop_asked():
             raise StoppedError
         self._done += count

@@ -1,4 +1,4 @@
-"""From the rows of an archive to the examples of a data set, in threads, in the order asked for."""
+"""Reads images from an archive, in threads, and makes the examples of the data set."""
 
 import dataclasses
 import functools
@@ -13,28 +13,36 @@ from resnet_jax.programs.prepare.boxes import Boxes
 from resnet_jax.programs.prepare.in_order import in_order
 from resnet_jax.programs.prepare.shrinking import Shrink
 
-_ROWS_PER_TASK = 16  # a thread's hand-over costs as much as reading an image that is in memory
+_ROWS_PER_TASK = 16  # handing one task to a thread costs as much as reading one image from memory
 
 Example = tuple[str, dict[str, Any]]  # key and features
 
 
 @dataclasses.dataclass(frozen=True)
-class Maker:
-    """Makes the examples of a split."""
+class ExampleMaker:
+    """Makes the examples of a split.
+
+    Attributes:
+      images: the images in their archive.
+      boxes: the bounding boxes of all splits.
+      shrink: re-encodes larger images; None: images are stored as they are.
+      num_threads: threads that read and re-encode.
+      not_shrunk: names of the images so far that could not be decoded and are stored as they are.
+    """
 
     images: Images
     boxes: Boxes
     shrink: Shrink | None
     num_threads: int
-    not_shrunk: list[str] = dataclasses.field(default_factory=list)  # grows: names of images that do not decode
+    not_shrunk: list[str] = dataclasses.field(default_factory=list)
 
     def examples(self, rows: np.ndarray) -> Iterator[Example]:
-        """Yields the examples of these rows of the archive; a few hundred images are in memory at a time."""
+        """Yields the examples of the rows of `images`, in order; a few hundred images are in memory at a time."""
         tasks = (rows[start : start + _ROWS_PER_TASK] for start in range(0, len(rows), _ROWS_PER_TASK))
         with opened(self.images.path, sequential=bool((np.diff(rows) == 1).all())) as descriptor:
             make = functools.partial(self._make, descriptor)
-            for made in in_order(make, tasks, num_threads=self.num_threads, ahead=2 * self.num_threads):
-                yield from made
+            for examples in in_order(make, tasks, num_threads=self.num_threads, ahead=2 * self.num_threads):
+                yield from examples
 
     def _make(self, descriptor: int, rows: np.ndarray) -> list[Example]:
         return [self._example(descriptor, int(row)) for row in rows]

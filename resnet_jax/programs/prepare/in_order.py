@@ -1,4 +1,4 @@
-"""Work in threads whose results come in order."""
+"""A parallel map in threads that yields the results in order."""
 
 import collections
 from collections.abc import Callable, Iterable, Iterator
@@ -12,9 +12,9 @@ Result = TypeVar("Result")
 def in_order(
     function: Callable[[Item], Result], items: Iterable[Item], *, num_threads: int, ahead: int
 ) -> Iterator[Result]:
-    """Yields function(item) for each item in order, made by `num_threads` threads at most `ahead` items early.
+    """Yields function(item) for each item in order, computed in threads at most `ahead` items early.
 
-    What `function` raises is raised at the place of its result, and no further item is begun.
+    An exception of `function` is raised in place of its result; items that have not been started are then cancelled.
     """
     waiting: collections.deque[Future[Result]] = collections.deque()
     pool = ThreadPoolExecutor(num_threads)

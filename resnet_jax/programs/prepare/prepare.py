@@ -1,4 +1,4 @@
-"""Prepares ImageNet: from the archives of ILSVRC2012 to a TFDS data set that is read at random."""
+"""Converts the archives of ILSVRC2012 (ImageNet) to a TFDS data set with random access."""
 
 import contextlib
 import dataclasses
@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from resnet_jax import experiment
 from resnet_jax.data.hashing import permute
 from resnet_jax.data.sources.tfds import data_root
 from resnet_jax.distributed.signals import STOPPED, Signals
@@ -24,50 +23,42 @@ from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.errors import UsageError
 from resnet_jax.files import locked
 from resnet_jax.programs import recipes
-from resnet_jax.programs.command import Command
 from resnet_jax.programs.prepare.archives import Images
 from resnet_jax.programs.prepare.builder import Imagenet2012, Split
 from resnet_jax.programs.prepare.counter import Counter, StoppedError
-from resnet_jax.programs.prepare.examples import Example, Maker
+from resnet_jax.programs.prepare.examples import Example, ExampleMaker
 from resnet_jax.programs.prepare.shrinking import Shrink
 from resnet_jax.programs.prepare.survey import Contents, archives_in, survey
-from resnet_jax.reporting.progress import show_log
 
 logger = logging.getLogger(__name__)
 
-_RECORD_OVERHEAD = 512  # bytes: name, label, boxes and ArrayRecord's own
-_FILE_OVERHEAD = 1 << 20  # bytes, of a whole data set: ArrayRecord files end at a multiple of 64 KiB
-_SPARE = 1.01  # of the estimate of the disk space
-_SAMPLE = 64  # images that stand for all where images shrink
+_RECORD_OVERHEAD = 512  # bytes per image for name, label, boxes and ArrayRecord
+_FILE_OVERHEAD = 1 << 20  # bytes per data set, for ArrayRecord shards are padded to a multiple of 64 KiB
+_SPARE = 1.01  # required disk space / its estimate
+_SAMPLE = 64  # images from which the size of shrunk images is estimated
 
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """The data set that is to be made."""
+    """The data set to be made."""
 
-    root: Path  # of all data sets
-    shrink: Shrink | None
+    root: Path  # directory of prepared data sets
+    shrink: Shrink | None  # None: images are stored as they are
 
     @property
     def variant(self) -> str | None:
-        """The TFDS config: none for images as they come."""
+        """Name of the TFDS config; None for images stored as they are."""
         return None if self.shrink is None else self.shrink.name
 
     @property
     def name(self) -> str:
-        """As `config.data.name` has it."""
+        """The value of `config.data.name` for this data set."""
         return "/".join(filter(None, (Imagenet2012.name, self.variant)))
 
     @property
     def directory(self) -> Path:
-        """Where TFDS looks for it."""
+        """The directory in which TFDS expects the data set."""
         return self.root / self.name / str(Imagenet2012.VERSION)
-
-
-def main(command: Command) -> int:
-    """Runs --mode=prepare; returns the exit status."""
-    show_log()
-    return prepare(**experiment.prepare_options(command.config))
 
 
 def prepare(
@@ -80,25 +71,28 @@ def prepare(
     shuffle: bool,
     num_threads: int | None,
 ) -> int:
-    """Makes the data set, or says that it is there; returns the exit status.
+    """Makes the data set, unless it exists.
 
     Args:
       archives: directory that holds the archives of ILSVRC2012.
-      data_dir: where data sets are prepared; None: `TFDS_DATA_DIR`, else TFDS's own default.
-      allow_partial: takes less than the whole of ILSVRC2012.
-      resize_short_side: pixels; larger images are re-encoded that small; None: images stay as they come.
-      quality: of the JPEGs that are re-encoded, 1 to 100.
-      shuffle: stores the images in a random order of their names, the same wherever it is done, else in that of the
-        archives, which are read front to back then.
-      num_threads: that read and re-encode; None: two a core, at least 8.
+      data_dir: directory of prepared data sets; None: `TFDS_DATA_DIR` if set, else the default of TFDS.
+      allow_partial: accept less than all of ILSVRC2012.
+      resize_short_side: shorter side in pixels to which larger images are re-encoded; None: store images as they are.
+      quality: JPEG quality of re-encoded images, 1 to 100.
+      shuffle: store the images in a fixed random order of their names; otherwise read the archives front to back and
+        keep their order.
+      num_threads: threads that read and re-encode; None: two per core, at least 8.
+
+    Returns:
+      The exit status: 0, or 75 after a signal.
 
     Raises:
-      UsageError: an archive is missing, damaged, not whole or cannot be read, or the disk is too small.
+      UsageError: an archive is missing, damaged, incomplete or cannot be read, or the disk is too small.
     """
     target, source = _target(data_dir, resize_short_side, quality), _source(archives)
     threads = max(8, 2 * (os.cpu_count() or 1)) if num_threads is None else num_threads
     if threads < 1:
-        raise UsageError(f"config.prepare.num_threads={threads}: it has to be at least 1")
+        raise UsageError(f"config.prepare.num_threads={threads} must be at least 1")
     requests = StopRequests()
     requests.begin(saves=False)
     with Signals(requests.ask), _lock(target):
@@ -110,7 +104,7 @@ def prepare(
             try:
                 contents = survey(source, requests, allow_partial=allow_partial, sequential=not shuffle)
                 makers = {
-                    split: Maker(images=images, boxes=contents.boxes, shrink=target.shrink, num_threads=threads)
+                    split: ExampleMaker(images=images, boxes=contents.boxes, shrink=target.shrink, num_threads=threads)
                     for split, images in contents.images.items()
                 }
                 _write(target, contents, makers, requests, shuffle=shuffle)
@@ -123,69 +117,71 @@ def prepare(
 
 def _target(data_dir: str | None, resize_short_side: int | None, quality: int) -> Target:
     if resize_short_side is not None and resize_short_side < 1:
-        raise UsageError(f"config.prepare.resize_short_side={resize_short_side}: it has to be at least 1 pixel")
+        raise UsageError(f"config.prepare.resize_short_side={resize_short_side} must be at least 1 pixel")
     if not 1 <= quality <= 100:
-        raise UsageError(f"config.prepare.quality={quality}: it has to be 1 to 100")
+        raise UsageError(f"config.prepare.quality={quality} must be in 1..100")
     return Target(data_root(data_dir), None if resize_short_side is None else Shrink(resize_short_side, quality))
 
 
 def _source(archives: str | None) -> Path:
     if archives is None:
         raise UsageError(
-            "config.prepare.archives is not set: say where the archives of ILSVRC2012 are with "
-            "--config.prepare.archives=DIR (docs/data.md says which)"
+            "config.prepare.archives is not set: name the directory of the archives of ILSVRC2012 with "
+            "--config.prepare.archives=DIR (docs/data.md lists them)"
         )
     return Path(archives).expanduser()
 
 
 def _lock(target: Target) -> contextlib.AbstractContextManager[None]:
-    """Makes the directory above the data set, and keeps other processes from preparing the same one."""
-    place = target.directory.parent
-    cure = "name another place with --config.data.data_dir=DIR"
-    return locked(place / f".{target.directory.name}.lock", what=f"data directory {place}", cure=cure)
+    """Creates the parent directory and locks it, so that no other process prepares the same data set."""
+    parent = target.directory.parent
+    cure = "name another directory with --config.data.data_dir=DIR"
+    return locked(parent / f".{target.directory.name}.lock", what=f"data directory {parent}", cure=cure)
 
 
 def _remove_leftovers(target: Target) -> None:
-    """Removes what a killed process left; under the lock, so that it is nobody's."""
+    """Removes incomplete data sets of killed processes; the lock guarantees that no running process owns them."""
     for path in target.directory.parent.glob(f"{tfds.core.constants.INCOMPLETE_PREFIX}*_{target.directory.name}"):
-        logger.info("removing %s, which an interrupted run left", path)
+        logger.info("removing %s, left by an interrupted run", path)
         shutil.rmtree(path)
 
 
 def _check_existing(target: Target, *, allow_partial: bool) -> None:
     try:
-        missing = _facts(target)["missing"]
+        missing = _read_metadata(target)["missing"]
     except (OSError, ValueError, KeyError):
         raise UsageError(f"{target.directory} was not made by --mode=prepare: move or remove it") from None
     if missing and not allow_partial:
         raise UsageError(
-            f"{target.directory} holds a part of ILSVRC2012 ({'; '.join(missing)}): remove it to prepare the whole, "
+            f"{target.directory} holds only a part of ILSVRC2012 ({'; '.join(missing)}): remove it to prepare all, "
             "or keep it with --config.prepare.allow_partial=True"
         )
 
 
 def _made_without(target: Target, source: Path) -> list[str]:
-    """Says in a line if `source` holds archives that were not there when the data set was made."""
+    """Returns a line that names the archives in `source` that the existing data set was made without; or no line."""
     try:
         present = archives_in(source)
     except UsageError:
-        return []  # they are not needed any more
-    used = {archive["name"] for archive in _facts(target)["archives"]}
+        return []  # the data set exists, so unreadable archives do not matter
+    used = {archive["name"] for archive in _read_metadata(target)["archives"]}
     added = " and ".join(name for name in present if name not in used)
-    return [f"It was made without {added}: remove {target.directory} to make it with that."] if added else []
+    return [f"It was made without {added}: to include that, remove {target.directory} and run again."] if added else []
 
 
 def _write(
-    target: Target, contents: Contents, makers: Mapping[str, Maker], requests: StopRequests, *, shuffle: bool
+    target: Target, contents: Contents, makers: Mapping[str, ExampleMaker], requests: StopRequests, *, shuffle: bool
 ) -> None:
     sizes = {split: _estimated_bytes(maker) for split, maker in makers.items()}
     _check_space(target.root, sum(sizes.values()))
     total = sum(len(maker.images) for maker in makers.values())
     orders = {split: _order(maker.images, shuffle=shuffle) for split, maker in makers.items()}
-    metadata: dict[str, Any] = contents.described() | {
+    metadata: dict[str, Any] = contents.as_metadata() | {
         "resize_short_side": None if target.shrink is None else target.shrink.short_side,
         "quality": None if target.shrink is None else target.shrink.quality,
-        "not_resized": {split: maker.not_shrunk for split, maker in makers.items()},  # grow until they are written
+        "not_resized": {
+            split: maker.not_shrunk for split, maker in makers.items()
+        },  # the lists grow until they are written
         "shuffled": shuffle,
         "fingerprint": _fingerprint(makers, orders),
     }
@@ -199,7 +195,7 @@ def _write(
             for split, maker in makers.items()
         }
         builder = Imagenet2012(data_dir=target.root, variant=target.variant, splits=splits, metadata=metadata)
-        builder.download_and_prepare(download_dir=downloads)  # there are none, but TFDS makes the folder
+        builder.download_and_prepare(download_dir=downloads)  # nothing is downloaded, but TFDS creates the directory
 
 
 def _counted(examples: Iterator[Example], counter: Counter) -> Iterator[Example]:
@@ -209,13 +205,13 @@ def _counted(examples: Iterator[Example], counter: Counter) -> Iterator[Example]
 
 
 def _order(images: Images, *, shuffle: bool) -> np.ndarray:
-    """The rows of the images in the order in which they are stored: with shuffle a function of their names alone."""
+    """Returns the rows of the images in the order of storage; shuffled, a function of the names only."""
     rows = np.arange(len(images))
     return np.argsort(images.names)[permute(rows, len(rows), key=0)] if shuffle else rows
 
 
-def _fingerprint(makers: Mapping[str, Maker], orders: Mapping[str, np.ndarray]) -> str:
-    """Eight hexadecimal digits of a SHA-256 that tell other images, another order and other boxes apart."""
+def _fingerprint(makers: Mapping[str, ExampleMaker], orders: Mapping[str, np.ndarray]) -> str:
+    """Returns eight hexadecimal digits of a SHA-256 over image names, order and boxes."""
     digest = hashlib.sha256()
     for split, rows in orders.items():
         digest.update(f"{split}\n".encode())
@@ -226,14 +222,14 @@ def _fingerprint(makers: Mapping[str, Maker], orders: Mapping[str, np.ndarray]) 
     return digest.hexdigest()[:8]
 
 
-def _estimated_bytes(maker: Maker) -> int:
-    """About how large a split becomes; where images shrink, by a sample of them."""
+def _estimated_bytes(maker: ExampleMaker) -> int:
+    """Estimates the size of a split in bytes; if images are shrunk, from a sample."""
     images = maker.images
     size = int(images.sizes.sum())
     if maker.shrink is not None:
         rows = _order(images, shuffle=True)[:_SAMPLE]
         shrunk = sum(len(features["image"]) for _, features in maker.examples(rows))
-        maker.not_shrunk.clear()  # they come again
+        maker.not_shrunk.clear()  # the sample is made again with all others
         size = round(size * min(1.0, shrunk / int(images.sizes[rows].sum())))
     return size + _RECORD_OVERHEAD * len(images)
 
@@ -242,31 +238,34 @@ def _check_space(root: Path, num_bytes: int) -> None:
     needed, free = round(num_bytes * _SPARE) + _FILE_OVERHEAD, shutil.disk_usage(root).free
     if free < needed:
         raise UsageError(
-            f"the data set takes {needed / 1e9:,.1f} GB and {root} has {free / 1e9:,.1f} GB free: make room, name "
-            "another place with --config.data.data_dir=DIR, or take less with --config.prepare.resize_short_side=320"
+            f"the data set needs {needed / 1e9:,.1f} GB and {root} has {free / 1e9:,.1f} GB free: free space, name "
+            "another directory with --config.data.data_dir=DIR, or store smaller images with "
+            "--config.prepare.resize_short_side=320"
         )
 
 
-def _facts(target: Target) -> dict[str, Any]:
-    """What is recorded of a data set that is there."""
+def _read_metadata(target: Target) -> dict[str, Any]:
+    """Reads the metadata of an existing data set."""
     return json.loads((target.directory / "metadata.json").read_text())
 
 
 def _summary(target: Target) -> list[str]:
-    """What was made and how to train with it, line by line."""
+    """Returns lines that describe the data set and how to train with it."""
     info = tfds.builder_from_directory(target.directory).info
-    facts = _facts(target)
+    metadata = _read_metadata(target)
     lines = [f"{target.name} {info.version} is in {target.directory}"]
     for name, split in info.splits.items():
         lines.append(
-            f"{name:<11} {split.num_examples:>9,} images, {facts['images_with_boxes'][name]:,} with boxes, "
+            f"{name:<11} {split.num_examples:>9,} images, {metadata['images_with_boxes'][name]:,} with boxes, "
             f"{split.num_bytes / 1e9:,.1f} GB in {split.num_shards:,} files"
         )
-    lines += [f"not the whole of ILSVRC2012: {fault}" for fault in facts["missing"]]
-    lines += [f"note: {warning}" for warning in facts.get("warnings", [])]  # older data sets have none
-    for split, names in facts["not_resized"].items():
+    lines += [f"not all of ILSVRC2012: {fault}" for fault in metadata["missing"]]
+    lines += [
+        f"note: {warning}" for warning in metadata.get("warnings", [])
+    ]  # data sets of earlier versions lack the key
+    for split, names in metadata["not_resized"].items():
         if names:
-            lines.append(f"not resized, for they do not decode, {len(names)} of {split}: {', '.join(names)}")
+            lines.append(f"not resized because they do not decode, {len(names)} of {split}: {', '.join(names)}")
     command = [*recipes.command("resnet50"), f"--config.data.data_dir={shlex.quote(str(target.root))}"]
     if target.variant is not None:
         command.append(f"--config.data.name={target.name}")

@@ -1,4 +1,4 @@
-"""Smaller copies of images, for machines whose CPUs cannot decode the originals fast enough."""
+"""Re-encodes images at a smaller size, for machines whose CPUs cannot decode the originals fast enough."""
 
 import dataclasses
 
@@ -11,21 +11,23 @@ from resnet_jax.data.resize import area
 
 @dataclasses.dataclass(frozen=True)
 class Shrink:
-    """Re-encodes images that are larger than `short_side` pixels on their shorter side."""
+    """Re-encodes images whose shorter side has more than `short_side` pixels."""
 
-    short_side: int
-    quality: int  # of the JPEG, 1 to 100
+    short_side: int  # pixels
+    quality: int  # JPEG quality, 1 to 100
 
     @property
     def name(self) -> str:
-        """What this is called in the name of a data set: 'short320_q90'."""
+        """Suffix of the data set's name, for example 'short320_q90'."""
         return f"short{self.short_side}_q{self.quality}"
 
     def __call__(self, encoded: bytes) -> bytes:
-        """Returns a JPEG of 4:2:0, as most originals are, resampled by area average; what is no larger stays as it is.
+        """Returns the image resized by area average as a JPEG with 4:2:0 chroma; smaller images are returned unchanged.
+
+        Most images of ILSVRC2012 have 4:2:0 chroma.
 
         Raises:
-          ValueError: it cannot be decoded.
+          ValueError: the image cannot be decoded.
         """
         image = decode(encoded)
         height, width = image.shape[:2]

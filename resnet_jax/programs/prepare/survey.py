@@ -1,4 +1,4 @@
-"""What a directory of archives holds, and whether it is the whole of ILSVRC2012."""
+"""Surveys a directory of archives: finds the images and boxes, and checks that ILSVRC2012 is complete."""
 
 import dataclasses
 import logging
@@ -11,7 +11,7 @@ import numpy as np
 from resnet_jax.data import imagenet_classes
 from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.errors import UsageError
-from resnet_jax.programs.prepare import archives, boxes, census
+from resnet_jax.programs.prepare import archives, boxes, completeness
 from resnet_jax.programs.prepare.archives import Images
 from resnet_jax.programs.prepare.boxes import Boxes
 from resnet_jax.programs.prepare.counter import Counter
@@ -19,23 +19,23 @@ from resnet_jax.programs.prepare.counter import Counter
 logger = logging.getLogger(__name__)
 
 _SCANS = {"train": (archives.TRAIN, archives.scan_train), "validation": (archives.VALIDATION, archives.scan_validation)}
-# Archive, how many XML files it should hold: the former by r1's `process_bounding_boxes.py`, the latter one an image.
-# Only a warning where it does not, for neither source is the archive itself; its checksum is verified anyhow.
-_BOXES = {"train": (boxes.TRAIN, 544_546), "validation": (boxes.VALIDATION, census.WHOLE["validation"])}
+# Archive and expected number of XML files; train: from r1's `process_bounding_boxes.py`, validation: one per image.
+# Another number causes only a warning, because these figures are second-hand. gzip's checksum detects damage.
+_BOXES = {"train": (boxes.TRAIN, 544_546), "validation": (boxes.VALIDATION, completeness.NUM_IMAGES["validation"])}
 
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """What the archives hold."""
+    """The contents of the archives."""
 
-    images: dict[str, Images]  # by split; each has some
+    images: dict[str, Images]  # by split, without empty splits
     boxes: Boxes
-    archives: dict[str, int]  # name -> bytes
-    missing: list[str]  # what it lacks of the whole, in words
-    warnings: list[str]  # what is odd, and no error
+    archives: dict[str, int]  # file name -> size in bytes
+    missing: list[str]  # descriptions of what is missing from ILSVRC2012
+    warnings: list[str]
 
-    def described(self) -> dict[str, object]:
-        """For the metadata of the data set: JSON."""
+    def as_metadata(self) -> dict[str, object]:
+        """Returns JSON values for the metadata of the data set."""
         return {
             "archives": [{"name": name, "bytes": size} for name, size in self.archives.items()],
             "whole": not self.missing,
@@ -46,22 +46,23 @@ class Contents:
         }
 
     def with_boxes(self, split: str) -> int:
-        """How many images of a split have boxes."""
+        """Returns the number of images of a split that have boxes."""
         images = self.images[split]
         return sum(len(self.boxes.of(images.name(row))) > 0 for row in range(len(images)))
 
 
 def survey(directory: Path, requests: StopRequests, *, allow_partial: bool, sequential: bool) -> Contents:
-    """Reads the headers of the tars and all bounding boxes.
+    """Reads the headers of the image archives, and all bounding boxes.
 
     Args:
-      directory: that of the archives.
-      requests: one to stop ends it with a StoppedError.
-      allow_partial: takes less than the whole, even one of the two archives of images.
+      directory: directory of the archives.
+      requests: requests to stop.
+      allow_partial: accept less than all of ILSVRC2012, even a single archive of images.
       sequential: see `archives.scan_train`.
 
     Raises:
-      UsageError: an archive is missing, damaged, not the whole of its split, or cannot be read.
+      UsageError: an archive is missing, damaged, incomplete, or cannot be read.
+      StoppedError: a signal asked to stop.
     """
     present = archives_in(directory)
     _check_names(directory, present, allow_partial=allow_partial)
@@ -69,12 +70,12 @@ def survey(directory: Path, requests: StopRequests, *, allow_partial: bool, sequ
     missing: list[str] = []
     for split, (name, scan) in _SCANS.items():
         if name in present:
-            with Counter(f"{split}: found", total=census.WHOLE[split], requests=requests) as counter:
+            with Counter(f"{split}: found", total=completeness.NUM_IMAGES[split], requests=requests) as counter:
                 images[split] = scan(directory / name, counter.add, sequential=sequential)
         labels = images[split].labels if split in images else np.zeros(0, np.int64)
         logger.info("%s: images of %d of %d classes", split, len(np.unique(labels)), len(imagenet_classes.synsets()))
-        missing += filter(None, [census.lacks(split, labels)])
-    _check_whole(directory, images, missing, allow_partial=allow_partial)
+        missing += filter(None, [completeness.describe_missing(split, labels)])
+    _check_complete(directory, images, missing, allow_partial=allow_partial)
     found_boxes, warnings = _read_boxes(directory, present, requests)
     return Contents(
         images={split: found for split, found in images.items() if len(found)},
@@ -86,7 +87,7 @@ def survey(directory: Path, requests: StopRequests, *, allow_partial: bool, sequ
 
 
 def archives_in(directory: Path) -> dict[str, int]:
-    """The archives of ILSVRC2012 that a directory holds: name -> bytes. UsageError: one cannot be read."""
+    """Returns the sizes in bytes of the archives in a directory, by name. Raises UsageError if one cannot be read."""
     present = {}
     for name, _ in [*_SCANS.values(), *_BOXES.values()]:
         try:
@@ -101,7 +102,7 @@ def archives_in(directory: Path) -> dict[str, int]:
 
 
 def _read_boxes(directory: Path, present: Collection[str], requests: StopRequests) -> tuple[Boxes, list[str]]:
-    """All boxes, and warnings."""
+    """Returns all boxes, and warnings."""
     found, warnings = Boxes(), []
     for split, (name, total) in _BOXES.items():
         if name in present:
@@ -117,16 +118,16 @@ def _check_names(directory: Path, present: Collection[str], *, allow_partial: bo
     absent = [name for name, _ in _SCANS.values() if name not in present]
     if absent and (not allow_partial or len(absent) == len(_SCANS)):
         raise UsageError(
-            f"there is no {' and no '.join(absent)} in {directory}: get it from image-net.org (docs/data.md), "
-            "or say where it is with --config.prepare.archives=DIR"
+            f"{directory} has no {' and no '.join(absent)}: download it from image-net.org (docs/data.md), "
+            "or name its directory with --config.prepare.archives=DIR"
         )
 
 
-def _check_whole(directory: Path, images: dict[str, Images], missing: list[str], *, allow_partial: bool) -> None:
+def _check_complete(directory: Path, images: dict[str, Images], missing: list[str], *, allow_partial: bool) -> None:
     if not any(len(found) for found in images.values()):
-        raise UsageError(f"the archives in {directory} hold no image: get them again")
+        raise UsageError(f"the archives in {directory} hold no image: download them again")
     if missing and not allow_partial:
         raise UsageError(
-            f"the archives in {directory} are not the whole of ILSVRC2012: {'; '.join(missing)}. Get them again, or "
-            "prepare what there is with --config.prepare.allow_partial=True"
+            f"the archives in {directory} are not complete: {'; '.join(missing)}. Download them again, or "
+            "prepare a part of ILSVRC2012 with --config.prepare.allow_partial=True"
         )

@@ -49,7 +49,9 @@ def test_an_annotation_without_objects_has_no_boxes():
 def test_a_damaged_annotation_is_said(tmp_path, xml):
     path = tmp_path / "boxes.tar.gz"
     path.write_bytes(ilsvrc.pack({"a/n01440764_7.xml": xml.encode()}, mode="w:gz"))
-    with pytest.raises(UsageError, match=r"a/n01440764_7.xml in .*boxes.tar.gz holds no bounding boxes \(.*get the"):
+    with pytest.raises(
+        UsageError, match=r"a/n01440764_7.xml in .*boxes.tar.gz is not a valid annotation \(.*download the"
+    ):
         Boxes().add_archive(path, lambda count: None)
 
 
@@ -61,7 +63,7 @@ def read(path, packed):
     return {name: boxes.of(f"{name}.JPEG").tolist() for name in boxes._packed}
 
 
-DAMAGED = "boxes.tar.gz is cut short or damaged .*: get it again, or remove it"
+DAMAGED = "boxes.tar.gz is truncated or damaged .*: download it again, or remove it"
 
 
 @pytest.mark.parametrize("quarter", range(4))
@@ -102,7 +104,7 @@ def test_a_tar_inside_that_is_cut_short_or_broken_is_said(tmp_path):
 
 
 def test_an_archive_of_boxes_that_the_system_does_not_let_be_read_is_said(tmp_path, monkeypatch):
-    with pytest.raises(UsageError, match=r"none.tgz cannot be read \(No such file or directory\): look after its"):
+    with pytest.raises(UsageError, match=r"none.tgz cannot be read \(No such file or directory\): check its"):
         Boxes().add_archive(tmp_path / "none.tgz", lambda count: None)
 
     def fail(self, size=-1):

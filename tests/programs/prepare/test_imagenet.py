@@ -13,7 +13,7 @@ from resnet_jax.programs.prepare.archives import opened, scan_train
 from resnet_jax.programs.prepare.boxes import Boxes
 from resnet_jax.programs.prepare.builder import Imagenet2012, Split
 from resnet_jax.programs.prepare.counter import Counter, StoppedError
-from resnet_jax.programs.prepare.examples import Maker
+from resnet_jax.programs.prepare.examples import ExampleMaker
 from resnet_jax.programs.prepare.shrinking import Shrink
 from tests.data import ilsvrc
 from tests.data.encoded import encode, smooth
@@ -28,7 +28,7 @@ def images(tmp_path):
 
 
 def maker(images, shrink=None):
-    return Maker(images=images, boxes=Boxes(), shrink=shrink, num_threads=2)
+    return ExampleMaker(images=images, boxes=Boxes(), shrink=shrink, num_threads=2)
 
 
 def test_larger_images_are_shrunk_and_encoded_anew_others_stay():

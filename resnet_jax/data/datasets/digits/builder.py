@@ -11,14 +11,14 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 _TEST_PER_CLASS = 36
-_BRIGHTEST = 16  # the UCI data counts the set pixels of 4x4 blocks: 0 to 16
+_MAX_VALUE = 16  # each value is the number of set pixels in a 4x4 block
 
 
 class Digits(tfds.core.GeneratorBasedBuilder):
     """Optical Recognition of Handwritten Digits (UCI), as scikit-learn ships it.
 
-    E. Alpaydin and C. Kaynak, https://doi.org/10.24432/C50P49, CC BY 4.0. Each image is [8, 8, 1] uint8, the
-    original 0 to 16 scaled to 0 to 255 and stored as PNG.
+    E. Alpaydin and C. Kaynak, https://doi.org/10.24432/C50P49, CC BY 4.0. Each image is [8, 8, 1] uint8, scaled from
+    0..16 to 0..255 and stored as PNG.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -40,7 +40,7 @@ class Digits(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        del dl_manager  # nothing to download: the data comes with the package
+        del dl_manager  # nothing to download: the data are in the package
         images, labels = load()
         is_test = test_rows(labels)
         return {
@@ -53,17 +53,17 @@ class Digits(tfds.core.GeneratorBasedBuilder):
 
 
 def load() -> tuple[np.ndarray, np.ndarray]:
-    """Returns all images [1797, 8, 8] uint8 in 0..255 and their labels [1797]."""
+    """Returns all images, [1797, 8, 8] uint8 in 0..255, and their labels, [1797] int64."""
     packed = importlib.resources.files(__package__).joinpath("digits.csv.gz").read_bytes()
     table = np.loadtxt(io.BytesIO(gzip.decompress(packed)), delimiter=",")
-    images = np.round(table[:, :-1] * (255 / _BRIGHTEST)).astype(np.uint8)
+    images = np.round(table[:, :-1] * (255 / _MAX_VALUE)).astype(np.uint8)
     return images.reshape(-1, 8, 8), table[:, -1].astype(np.int64)
 
 
 def test_rows(labels: np.ndarray) -> np.ndarray:
-    """Marks the test examples: 36 of each class, evenly spaced over the file.
+    """Selects the test examples, 36 of each class, evenly spaced over the file: [N] labels -> [N] bool.
 
-    The file is ordered by writer, so that even spacing gives both splits every writer.
+    The file is ordered by writer, so even spacing puts digits of every writer into both splits.
     """
     is_test = np.zeros(len(labels), bool)
     for label in np.unique(labels):
@@ -76,5 +76,5 @@ def _examples(images: np.ndarray, labels: np.ndarray) -> Iterator[tuple[int, dic
     for key, (image, label) in enumerate(zip(images, labels, strict=True)):
         png = io.BytesIO()
         Image.fromarray(image).save(png, format="PNG")
-        png.seek(0)  # TFDS reads on from here
+        png.seek(0)  # TFDS reads from the current position
         yield key, {"image": png, "label": int(label)}

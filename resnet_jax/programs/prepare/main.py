@@ -1,0 +1,12 @@
+"""The entry of --mode=prepare."""
+
+from resnet_jax import experiment
+from resnet_jax.programs.command import Command
+from resnet_jax.programs.prepare.prepare import prepare
+from resnet_jax.reporting.progress import show_log
+
+
+def main(command: Command) -> int:
+    """Prepares ImageNet; returns the exit status."""
+    show_log()
+    return prepare(**experiment.prepare_options(command.config))
