@@ -1,9 +1,9 @@
-"""Makes the table of docs/scaling.md: what a config needs of TPUs of several sizes.
+"""Makes the table of docs/scaling.md: cost and bounds of a config on TPU topologies of several sizes.
 
     python benchmarks/scaling_table.py [--config FILE] [--topologies v5e:2x2 v5e:4x4 ...] [--per-chip N] [--json FILE]
 
-Each line is a `main.py --mode=plan` in a process of its own, with a batch of N images for each device, and takes
-minutes. No TPU is needed, but libtpu (`pip install -e '.[tpu]'`), and no data.
+Each row is the result of `main.py --mode=plan` in its own process, with a batch of N images per device, and takes
+minutes. It needs libtpu (`pip install -e '.[tpu]'`), but neither a TPU nor data.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, it finds its siblings too
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python benchmarks/FILE.py`
 
 from benchmarks.table import markdown
 from resnet_jax.errors import UsageError
@@ -25,13 +25,13 @@ from resnet_jax.programs.command_line import fail
 _ROOT = Path(__file__).resolve().parent.parent
 _TOPOLOGIES = ("v5e:2x2", "v5e:4x4", "v5e:8x8", "v5e:16x16", "v6e:4x4", "v4:2x2x4")
 _HEADER = (
-    *("topology", "devices", "batch", "GFLOP an image", "HBM an image", "memory", "all-reduces"),
+    *("topology", "devices", "batch", "GFLOP per image", "HBM per image", "memory", "all-reduces"),
     *("least ms: FLOPs", "HBM", "links", "images/s at most", "HFU at most"),
 )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Makes the plans, prints the table and writes the JSON file."""
+    """Computes the plans, prints the table and writes the JSON file."""
     options = _parse(argv)
     plans = []
     with tempfile.TemporaryDirectory(prefix="scaling_table-") as scratch:
@@ -47,10 +47,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def count_devices(topology: str) -> int:
-    """The chips of a topology: 'v5e:4x4' -> 16. Raises UsageError if that cannot be seen."""
+    """Returns the number of chips of a topology, for example 16 for 'v5e:4x4'. Raises UsageError if it is malformed."""
     axes = re.fullmatch(r"\w+:(\d+(?:x\d+)*)", topology)
     if axes is None:
-        raise UsageError(f"--topologies {topology!r}: name a TPU version and the chips along each axis, as v5e:4x4")
+        raise UsageError(
+            f"--topologies {topology!r} is malformed: name a TPU version and the chips per axis, as in v5e:4x4"
+        )
     count = 1
     for length in axes[1].split("x"):
         count *= int(length)
@@ -58,7 +60,7 @@ def count_devices(topology: str) -> int:
 
 
 def make_plan(config: str, topology: str, per_chip: int, path: Path) -> dict[str, Any]:
-    """Compiles for a topology; returns the plan. Raises UsageError with what the program said if it failed."""
+    """Compiles for a topology and returns the plan. Raises UsageError with the message of the program if it fails."""
     settings = {
         "data.source": "synthetic",
         "data.batch_size": per_chip * count_devices(topology),
@@ -90,7 +92,7 @@ def _cells(plan: dict[str, Any]) -> tuple[str, ...]:
         f"{plan['hbm_bytes_per_image'] / 1e6:.1f} MB",
         f"{device['peak_memory_bytes'] / 1e9:.2f} GB of {device['memory_bytes'] / 1e9:.0f}",
         f"{reduced['count']} of {reduced['bytes'] / 1e6:.1f} MB",
-        *(_milliseconds(least[what]) for what in ("flops", "hbm", "links")),
+        *(_milliseconds(least[resource]) for resource in ("flops", "hbm", "links")),
         f"{plan['images_per_second_bound']:,.0f}",
         f"{plan['hfu_bound']:.1%}".replace("%", " %"),
     )
@@ -102,9 +104,9 @@ def _milliseconds(seconds: float | None) -> str:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Makes the table of docs/scaling.md.")
-    parser.add_argument("--config", default="configs/resnet50.py", help="what is to be trained")
-    parser.add_argument("--topologies", nargs="+", default=_TOPOLOGIES, help="TPUs to compile for")
-    parser.add_argument("--per-chip", type=int, default=128, help="images of a batch for each of them")
+    parser.add_argument("--config", default="configs/resnet50.py", help="config of the training")
+    parser.add_argument("--topologies", nargs="+", default=_TOPOLOGIES, help="topologies to compile for")
+    parser.add_argument("--per-chip", type=int, default=128, help="images per chip")
     parser.add_argument("--json", type=Path, help="file for the plans")
     return parser.parse_args(argv)
 

@@ -11,7 +11,7 @@ from resnet_jax.training.state import TrainState
 
 
 def state(step, size=3):
-    """A state that tells its step."""
+    """A state whose values depend on the step."""
     array = functools.partial(jnp.full, size, dtype=jnp.float32)
     return TrainState(
         step=jnp.int32(step),
@@ -24,17 +24,17 @@ def state(step, size=3):
 
 
 def abstract(size=3, devices=1):
-    """Its shapes, on so many devices; None: on all."""
+    """The shapes and shardings of that state on `devices` devices; None: on all."""
     sharding = replicated(make_mesh(jax.devices()[:devices]))
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), state(0, size))
 
 
 def fill(checkpoints, top1_by_step):
-    """Saves a state for each step."""
+    """Saves a state for each step, with its accuracy."""
     for step, top1 in top1_by_step.items():
         checkpoints.save(step, state(step), meta={"step": step}, top1=top1)
 
 
 def steps_on_disk(checkpoints):
-    """The names in the directory, as numbers: of checkpoints, and of nothing else."""
+    """The steps in the directory. Fails if it contains anything but checkpoints."""
     return sorted(int(path.name) for path in checkpoints.directory.iterdir())

@@ -8,7 +8,7 @@ from tests.checkpoints.states import state
 
 
 def test_the_check_value_of_crc_32c():
-    # RFC 3720's polynomial; the check value of "123456789" in the catalogue of parametrised CRC algorithms.
+    # The check value of CRC-32C (RFC 3720) in the catalogue of parametrised CRC algorithms, for the input "123456789".
     digits = np.frombuffer(b"123456789", np.uint8)
     assert checksums.of_arrays({"digits": digits}) == {"digits": 0xE3069283}
 
@@ -22,7 +22,7 @@ def test_a_state_and_dicts_of_its_fields_have_the_same_paths():
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "int32", "bool"])
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3), (0, 4)])
-def test_every_bit_of_an_array_counts(dtype, shape):
+def test_every_bit_of_an_array_changes_the_checksum(dtype, shape):
     array = np.ones(shape, jnp.dtype(dtype))
     before = checksums.of_arrays(array)
     assert checksums.of_arrays(array.copy()) == before
@@ -33,13 +33,13 @@ def test_every_bit_of_an_array_counts(dtype, shape):
         data[byte] ^= 1 << (byte % 8)
 
 
-def test_the_layout_in_memory_does_not_count():
+def test_the_checksum_does_not_depend_on_the_memory_layout():
     array = np.arange(6.0).reshape(2, 3)
     assert checksums.of_arrays(np.asfortranarray(array)) == checksums.of_arrays(array)
     assert checksums.of_arrays(array[:, ::-1][:, ::-1]) == checksums.of_arrays(array)
 
 
-def test_json_is_the_same_after_it_was_written_and_read():
+def test_the_checksum_of_json_survives_writing_and_reading():
     content = {"b": (1, 2.5), "a": {3: None, "x": float("nan")}}
     assert checksums.of_json(content) == checksums.of_json({"a": {"x": float("nan"), "3": None}, "b": [1, 2.5]})
     assert checksums.of_json(content) != checksums.of_json({**content, "b": [1, 2.25]})

@@ -1,4 +1,4 @@
-"""What happens to a disk happens to checkpoints: no damage is used, and none costs a good checkpoint."""
+"""Damaged checkpoints are never restored, and never cost an undamaged one."""
 
 import errno
 import functools
@@ -17,7 +17,7 @@ from resnet_jax.nested import by_path
 from resnet_jax.weights import read_weights
 from tests.checkpoints.states import abstract, fill, state, steps_on_disk
 
-SIZE = 3000  # floats, of which the bits are flipped
+SIZE = 3000  # length of the float array whose bits are flipped
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def open_checkpoints(tmp_path):
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
-    """Checkpoints 1, 2 and 3, with arrays that no compression makes small."""
+    """Checkpoints 1, 2 and 3, of random arrays, which compression does not shrink."""
     with Checkpoints(tmp_path_factory.mktemp("original"), keep_latest=3, keep_best=1) as checkpoints:
         for step in (1, 2, 3):
             noise = {"w": jax.random.normal(jax.random.key(step), SIZE)}
@@ -37,7 +37,7 @@ def original(tmp_path_factory):
 
 @pytest.fixture
 def written(original, open_checkpoints):
-    """A copy of them, for this test; its directory."""
+    """The directory of a copy of these checkpoints, for one test."""
     return shutil.copytree(original, open_checkpoints.args[0])
 
 
@@ -85,11 +85,11 @@ DAMAGE = {
     "the arrays missing": (lambda path: shutil.rmtree(path / "state"), "state is missing"),
     "the JSON missing": (lambda path: shutil.rmtree(path / "meta"), "meta/metadata is missing"),
     "the JSON cut short": (lambda path: (path / "meta" / "metadata").write_text('{"st'), "meta/metadata is not JSON"),
-    "the JSON no text": (
+    "the JSON not text": (
         lambda path: (path / "meta" / "metadata").write_bytes(b"\xff\x00"),
         "meta/metadata is not JSON",
     ),
-    "the JSON another": (
+    "the JSON a list": (
         lambda path: (path / "meta" / "metadata").write_text("[3]"),
         "meta/metadata is not a JSON object",
     ),
@@ -99,8 +99,8 @@ DAMAGE = {
 }
 
 
-def said(caplog):
-    """What this program logged; asyncio adds what Orbax began and dropped, at any later moment."""
+def own_lines(caplog):
+    """The log lines of this program, without those of asyncio about tasks that Orbax dropped."""
     return [record.getMessage() for record in caplog.records if record.name.startswith("resnet_jax")]
 
 
@@ -113,13 +113,13 @@ def test_a_damaged_checkpoint_is_moved_aside_and_the_one_before_it_used(
         restored, meta = checkpoints.restore_latest(abstract(SIZE))
         assert meta == {"step": 2} and int(restored.step) == 2
         assert checkpoints.latest_step == 2
-        [line] = said(caplog)
+        [line] = own_lines(caplog)
         aside = written.parent / "damaged_checkpoints" / "3"
         assert line.startswith(f"checkpoint {written / '3'} is damaged (") and "\n" not in line
         assert line.endswith(f"): it is now {aside}, and checkpoint 2 is used instead")
         assert reason in line
         assert aside.exists() and steps_on_disk(checkpoints) == [1, 2]
-        fill(checkpoints, {3: 0.5})  # the run comes by there again
+        fill(checkpoints, {3: 0.5})  # the continued run reaches this step again
     with open_checkpoints() as checkpoints:
         assert checkpoints.best() == (3, 0.5)
         assert int(checkpoints.restore_latest(abstract())[0].step) == 3
@@ -127,7 +127,7 @@ def test_a_damaged_checkpoint_is_moved_aside_and_the_one_before_it_used(
 
 @pytest.mark.parametrize("part", ["params/w", "opt_state/0/v", "step"])
 def test_the_array_with_a_flipped_bit_is_named(part, written, open_checkpoints, monkeypatch, caplog):
-    # What Orbax hands out is not what was saved: so it is with bits flipped in what it does not compress.
+    # Stands for a flipped bit that Orbax does not detect, as in uncompressed data.
     read = files._read_arrays
 
     def read_wrongly(path, parts):
@@ -143,16 +143,16 @@ def test_the_array_with_a_flipped_bit_is_named(part, written, open_checkpoints, 
     assert f"({part} of 7 arrays: the data do not match their checksum)" in caplog.text
 
 
-def test_each_damaged_one_is_passed_over(written, open_checkpoints, caplog):
+def test_several_damaged_checkpoints_are_skipped(written, open_checkpoints, caplog):
     flip_bits(written / "3")
     empty(written / "2")
     with open_checkpoints() as checkpoints:
         assert int(checkpoints.restore_latest(abstract(SIZE))[0].step) == 1
-    assert len(said(caplog)) == 2 and all("checkpoint 1 is used instead" in line for line in said(caplog))
+    assert len(own_lines(caplog)) == 2 and all("checkpoint 1 is used instead" in line for line in own_lines(caplog))
     assert sorted(path.name for path in (written.parent / "damaged_checkpoints").iterdir()) == ["2", "3"]
 
 
-def test_what_is_moved_aside_overwrites_nothing(written, open_checkpoints):
+def test_moving_a_damaged_checkpoint_overwrites_nothing(written, open_checkpoints):
     for number in (1, 2, 3):
         flip_bits(written / "3")
         with open_checkpoints() as checkpoints:
@@ -162,7 +162,7 @@ def test_what_is_moved_aside_overwrites_nothing(written, open_checkpoints):
     assert sorted(path.name for path in aside.iterdir()) == ["3", "3-2", "3-3"]
 
 
-def test_where_none_is_good_nothing_is_moved(written, open_checkpoints):
+def test_nothing_is_moved_if_all_are_damaged(written, open_checkpoints):
     for step in (1, 2, 3):
         empty(written / str(step))
     with open_checkpoints() as checkpoints, pytest.raises(UsageError) as caught:
@@ -175,14 +175,14 @@ def test_where_none_is_good_nothing_is_moved(written, open_checkpoints):
     assert not (written.parent / "damaged_checkpoints").exists()
 
 
-def test_another_model_behind_a_damaged_one_moves_nothing(written, open_checkpoints):
+def test_nothing_is_moved_if_the_one_before_is_of_another_model(written, open_checkpoints):
     flip_bits(written / "3")
     with open_checkpoints() as checkpoints, pytest.raises(UsageError, match="checkpoints/2 is of another model"):
         checkpoints.restore_latest(abstract(SIZE + 1))
     assert steps_on_disk(checkpoints) == [1, 2, 3]
 
 
-def test_a_damaged_checkpoint_that_is_named_is_an_error(written, open_checkpoints):
+def test_restoring_a_damaged_step_is_an_error(written, open_checkpoints):
     empty(written / "2")
     with (
         open_checkpoints() as checkpoints,
@@ -192,7 +192,7 @@ def test_a_damaged_checkpoint_that_is_named_is_an_error(written, open_checkpoint
     assert steps_on_disk(checkpoints) == [1, 2, 3]
 
 
-def test_a_damaged_checkpoint_is_never_removed_for_being_old(written, open_checkpoints):
+def test_a_damaged_checkpoint_is_never_outdated(written, open_checkpoints):
     (written / "1" / "meta" / "metadata").write_text("{")
     with open_checkpoints() as checkpoints:
         assert checkpoints.best() == (3, 0.3)
@@ -215,8 +215,8 @@ def test_weights_with_broken_json_are_not_read(written):
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ESTALE])
-def test_a_disk_that_cannot_be_read_is_no_damage(number, written, open_checkpoints, monkeypatch):
-    truncate(written / "3")  # for Orbax to fail
+def test_an_unreadable_file_is_not_damage(number, written, open_checkpoints, monkeypatch):
+    truncate(written / "3")  # makes Orbax fail
     file = largest_file(written / "3")
     open_file = Path.open
 
@@ -235,7 +235,7 @@ def test_a_disk_that_cannot_be_read_is_no_damage(number, written, open_checkpoin
     assert steps_on_disk(checkpoints) == [1, 2, 3]
 
 
-def test_what_another_process_finds_damaged_is_used_by_none(written, open_checkpoints, caplog):
+def test_a_checkpoint_that_another_process_finds_damaged_is_not_used(written, open_checkpoints, caplog):
     answers = iter([["", None], ["", None], [1, "bad bits"], None, ["", None]])
 
     def gather(text):
@@ -248,7 +248,7 @@ def test_what_another_process_finds_damaged_is_used_by_none(written, open_checkp
     assert list(answers) == []
 
 
-def test_a_disk_that_another_process_cannot_read_is_no_damage(written, open_checkpoints):
+def test_an_unreadable_disk_of_another_process_is_not_damage(written, open_checkpoints):
     flip_bits(written / "3")
     answers = iter([["", None], ["", None], [0, "no disk"]])
 

@@ -13,7 +13,7 @@ from resnet_jax.checkpoints.manager import Checkpoints
 from resnet_jax.errors import UsageError
 from tests.checkpoints.states import abstract, fill, state, steps_on_disk
 
-SIZE = 3000  # floats that no compression makes small
+SIZE = 3000  # length of a random float array, which compression does not shrink
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A kill before each operation on the files of checkpoints: none of these moments costs a good one."""
+"""A kill before any file operation on checkpoints never costs a complete one."""
 
 import functools
 import shutil
@@ -24,12 +24,12 @@ OPERATIONS = [
 
 
 class KilledError(BaseException):
-    """The end of the process: what it would do after this is not done."""
+    """Stands for the end of the process. Every later file operation raises it too."""
 
 
 @pytest.fixture
 def kill_before(monkeypatch):
-    """Lets so many operations be done, and no more; returns whether one was kept from being done."""
+    """Returns a function that runs an action, kills it before its n-th file operation, and returns whether it did."""
 
     def run(number, action):
         count = 0
@@ -44,7 +44,7 @@ def kill_before(monkeypatch):
         with monkeypatch.context() as patch:
             for owner, name in OPERATIONS:
                 operation = getattr(owner, name)
-                # A function, not a partial: it is to become a method of paths.
+                # A function, not a partial: only functions become methods of Path.
                 patch.setattr(owner, name, lambda *a, operation=operation, **k: counted(operation, *a, **k))
             try:
                 action()
@@ -57,7 +57,7 @@ def kill_before(monkeypatch):
 
 @pytest.fixture
 def moments(tmp_path, kill_before):
-    """Prepares, acts and is killed in the act, at every moment; hands out what is then on disk."""
+    """Yields the checkpoints that a kill leaves on disk, for each file operation of an action."""
 
     def each(prepare, act, *, at_least):
         for number in range(100):
@@ -106,7 +106,7 @@ def test_a_kill_while_an_evaluation_is_added_costs_no_checkpoint(moments):
             assert checkpoints.best() in ((1, 0.5), (2, 0.75))
             assert not list(checkpoints.directory.rglob("*.part"))
             seen.add(checkpoints.best())
-            fill(checkpoints, {2: 0.75})  # the continued run evaluates again, if need be
+            fill(checkpoints, {2: 0.75})  # the continued run repeats the evaluation if it was lost
             assert checkpoints.best() == (2, 0.75)
     assert seen == {(1, 0.5), (2, 0.75)}
 

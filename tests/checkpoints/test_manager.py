@@ -59,7 +59,7 @@ def test_a_step_is_never_overwritten(open_checkpoints):
     assert meta == {"step": 3} and int(restored.step) == 3
 
 
-def test_donating_the_state_after_save_does_not_spoil_it(open_checkpoints):
+def test_the_state_may_be_donated_right_after_save(open_checkpoints):
     add_one = jax.jit(lambda s: jax.tree.map(lambda a: a + 1, s), donate_argnums=0)
     current = jax.device_put(state(5, size=2_000_000))
     with open_checkpoints() as checkpoints:
@@ -71,7 +71,7 @@ def test_donating_the_state_after_save_does_not_spoil_it(open_checkpoints):
     jax.tree.map(np.testing.assert_array_equal, restored, state(5, size=2_000_000))
 
 
-def test_a_step_saved_before_its_evaluation_is_gets_it_later(open_checkpoints):
+def test_a_step_saved_before_its_evaluation_gets_its_accuracy_later(open_checkpoints):
     with open_checkpoints() as checkpoints:
         fill(checkpoints, {1: 0.5, 2: None})
     with open_checkpoints() as checkpoints:
@@ -93,7 +93,7 @@ def test_the_number_of_devices_may_change(open_checkpoints, before, after):
     assert restored.params["w"].sharding.num_devices == after
 
 
-def test_what_a_killed_save_left_is_cleared_and_ignored(open_checkpoints):
+def test_unfinished_checkpoints_are_removed_and_ignored(open_checkpoints):
     with open_checkpoints() as checkpoints:
         fill(checkpoints, {1: None})
     for step in (2, 9):
@@ -104,7 +104,7 @@ def test_what_a_killed_save_left_is_cleared_and_ignored(open_checkpoints):
     assert steps_on_disk(checkpoints) == [1, 2]
 
 
-def test_what_is_read_can_be_donated_on_several_devices(open_checkpoints):
+def test_a_restored_state_can_be_donated_on_several_devices(open_checkpoints):
     with open_checkpoints() as checkpoints:
         fill(checkpoints, {1: None})
         current, _ = checkpoints.restore_latest(abstract(devices=8))
@@ -115,7 +115,7 @@ def test_what_is_read_can_be_donated_on_several_devices(open_checkpoints):
         np.testing.assert_array_equal(shard.data, [4.0, 4.0, 4.0])
 
 
-def test_the_memory_of_one_save_is_that_of_the_next(open_checkpoints):
+def test_saves_reuse_the_memory_of_the_host_copy(open_checkpoints):
     with open_checkpoints() as checkpoints:
         fill(checkpoints, dict.fromkeys(range(1, 6)))
         for step in (4, 5):
@@ -131,7 +131,7 @@ def test_every_array_has_a_checksum_in_the_json(open_checkpoints):
     assert content["checksums"] == checksums.of_arrays(as_numpy)
 
 
-def test_another_model_is_an_error_and_no_damage(open_checkpoints):
+def test_another_model_is_an_error_and_not_damage(open_checkpoints):
     with open_checkpoints() as checkpoints:
         fill(checkpoints, {1: None, 2: None})
     another = (

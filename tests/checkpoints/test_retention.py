@@ -5,15 +5,15 @@ import pytest
 from resnet_jax.checkpoints.retention import Retention
 
 
-def account(top1, *, unreadable=(), keep_latest=2, keep_best=1):
+def make(top1, *, unreadable=(), keep_latest=2, keep_best=1):
     return Retention(top1, unreadable=unreadable, keep_latest=keep_latest, keep_best=keep_best)
 
 
 def test_the_latest_and_the_best_are_kept():
-    there = account({})
-    removed = [there.add(step, top1) for step, top1 in ((0, 0.1), (10, 0.5), (20, 0.3), (25, None), (30, 0.2))]
+    retention = make({})
+    removed = [retention.add(step, top1) for step, top1 in ((0, 0.1), (10, 0.5), (20, 0.3), (25, None), (30, 0.2))]
     assert removed == [[], [], [0], [], [20]]
-    assert there.steps == [10, 25, 30] and there.best == (10, 0.5)
+    assert retention.steps == [10, 25, 30] and retention.best == (10, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -27,29 +27,29 @@ def test_the_latest_and_the_best_are_kept():
     ],
 )
 def test_the_best(top1, best):
-    assert account(top1).best == best
+    assert make(top1).best == best
 
 
-def test_none_is_kept_for_being_good_where_that_is_not_asked_for():
-    there = account({1: 0.9, 2: 0.1}, keep_best=0)
-    assert there.add(3, 0.2) == [1]
+def test_keep_best_may_be_0():
+    retention = make({1: 0.9, 2: 0.1}, keep_best=0)
+    assert retention.add(3, 0.2) == [1]
 
 
 def test_several_best_are_kept():
-    there = account({1: 0.9, 2: 0.8, 3: 0.7, 4: 0.1}, keep_latest=1, keep_best=2)
-    assert there.add(5, 0.0) == [3, 4]
+    retention = make({1: 0.9, 2: 0.8, 3: 0.7, 4: 0.1}, keep_latest=1, keep_best=2)
+    assert retention.add(5, 0.0) == [3, 4]
 
 
-def test_an_evaluation_that_comes_late_can_make_the_best():
-    there = account({1: 0.5, 2: None}, keep_latest=1)
-    assert there.lacks_evaluation(2) and not there.lacks_evaluation(1)
-    assert there.add(2, 0.75) == [1]
-    assert there.best == (2, 0.75)
+def test_an_accuracy_added_later_can_be_the_best():
+    retention = make({1: 0.5, 2: None}, keep_latest=1)
+    assert retention.lacks_evaluation(2) and not retention.lacks_evaluation(1)
+    assert retention.add(2, 0.75) == [1]
+    assert retention.best == (2, 0.75)
 
 
-def test_what_could_not_be_read_is_not_removed():
-    there = account({1: None, 2: 0.5}, unreadable=[1], keep_latest=1)
-    assert there.add(3, 0.1) == []
-    there.remove(1)
-    assert there.add(4, 0.1) == [3]
-    assert there.steps == [2, 4]
+def test_unreadable_checkpoints_are_not_outdated():
+    retention = make({1: None, 2: 0.5}, unreadable=[1], keep_latest=1)
+    assert retention.add(3, 0.1) == []
+    retention.remove(1)
+    assert retention.add(4, 0.1) == [3]
+    assert retention.steps == [2, 4]

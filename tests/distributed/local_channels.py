@@ -20,13 +20,13 @@ def process_specs(count):
 
 
 def together(function, items):
-    """Calls the function with each item, all at once; the results, in order."""
+    """Calls the function with each item, in parallel threads; returns the results in order."""
     with ThreadPoolExecutor(len(items)) as pool:
         return list(pool.map(function, items))
 
 
 def result_or_error(function):
-    """A function that returns what `function` raises."""
+    """Wraps a function so that it returns the exception that it raises."""
 
     def call(item):
         try:
@@ -38,13 +38,13 @@ def result_or_error(function):
 
 
 class Ends:
-    """What processes have ended with, instead of their end: process -> (status, line), the first of each."""
+    """Stubs for the end of processes: record the exit status and last line of each, the first one if several."""
 
     def __init__(self):
         self._seen, self._changed = {}, threading.Condition()
 
     def of(self, process):
-        """What ends this process."""
+        """The `end_process` of a process."""
 
         def end(status, text):
             with self._changed:
@@ -54,7 +54,7 @@ class Ends:
         return end
 
     def wait_for(self, processes):
-        """All that have ended, once these have."""
+        """Waits until these processes have ended; returns (status, line) of all that have, by process id."""
         with self._changed:
             assert self._changed.wait_for(lambda: processes <= set(self._seen), 20), self._seen
             return dict(self._seen)
@@ -62,7 +62,7 @@ class Ends:
 
 @contextlib.contextmanager
 def channels(count, ends=None):
-    """Connected channels."""
+    """The connected channels of `count` processes."""
     ends = ends or Ends()
 
     def connect(spec):
@@ -74,13 +74,13 @@ def channels(count, ends=None):
         yield made
     finally:
         for channel in made:
-            channel._done.update(range(count))  # from here on it is no matter that one is gone
+            channel._done.update(range(count))  # so that closing one does not end the others
         for channel in made:
             disconnect(channel)
 
 
 def disconnect(channel):
-    """What the end of a process does to its connections."""
+    """Closes the connections of a channel, as the end of a process does."""
     for connection in channel._sockets.values():
         with contextlib.suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)

@@ -8,20 +8,20 @@ from resnet_jax.errors import UsageError
 
 
 class WorseError(Exception):
-    """Another kind than UsageError."""
+    """A second type of error."""
 
 
 def among(*others):
-    """A gather in which the other processes answer so."""
+    """A gather in which the other processes answer with these JSON values."""
     return lambda text: [text, *(json.dumps(other) for other in others)]
 
 
-def test_what_process_0_does_is_handed_to_all():
+def test_the_result_of_process_0_is_broadcast():
     assert from_first(alone, lambda: {"steps": [1, 2]}, cure="mend it") == {"steps": [1, 2]}
-    assert from_first(lambda _: [json.dumps(["", 7])], lambda: 8, cure="mend it") == 7  # as another process sees it
+    assert from_first(lambda _: [json.dumps(["", 7])], lambda: 8, cure="mend it") == 7  # on another process
 
 
-def test_its_error_is_that_of_all():
+def test_the_error_of_process_0_is_raised_on_all():
     def refused():
         raise PermissionError(errno.EACCES, "Permission denied", "/there")
 
@@ -31,7 +31,7 @@ def test_its_error_is_that_of_all():
         from_first(lambda _: [json.dumps(["/there: gone: mend it", None])], lambda: 8, cure="mend it")
 
 
-def test_a_usage_error_of_process_0_stays_as_it_is():
+def test_the_text_of_a_usage_error_is_unchanged():
     def refused():
         raise UsageError("no room: make some")
 
@@ -47,6 +47,6 @@ def test_a_problem_of_any_process_is_raised_by_all():
         raise_alike(alone, WorseError("bad"), kinds=(UsageError, WorseError))
 
 
-def test_the_first_kind_goes_before_the_second():
+def test_the_first_kind_takes_precedence():
     with pytest.raises(UsageError, match="^process 1: no disk$"):
         raise_alike(among([0, "no disk"]), WorseError("bad"), kinds=(UsageError, WorseError))

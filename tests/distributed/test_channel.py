@@ -6,12 +6,12 @@ from resnet_jax.distributed.channel import Channel
 from resnet_jax.errors import UsageError
 from tests.distributed.local_channels import Ends, channels, disconnect, together
 
-SECONDS = 20  # until a message must have come
+SECONDS = 20  # time limit for a message
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    """No process of these tests ends: none waits for that."""
+    """Shortens the waits before the end of a process, which the tests only record."""
     monkeypatch.setattr("resnet_jax.distributed.channel._WAIT_TO_LEAVE", 0.2)
     monkeypatch.setattr("resnet_jax.distributed.channel._WAIT_FOR_CAUSE", 0.2)
 
@@ -45,7 +45,7 @@ def test_messages_come_in_the_same_order_to_all():
         for number, channel in enumerate(made[:3]):
             channel.on("shout", listen(number))
         together(lambda channel: [channel.send("shout", count=count) for count in range(50)], made)
-        made[3].on("shout", listen(3))  # too late for some: they were kept
+        made[3].on("shout", listen(3))  # registered late: earlier messages were kept
         assert all(event.wait(SECONDS) for event in complete)
     assert heard[1:] == heard[:1] * 3
     for number in range(4):
@@ -53,13 +53,15 @@ def test_messages_come_in_the_same_order_to_all():
 
 
 @pytest.mark.parametrize("lost", [0, 2])
-def test_a_process_that_is_gone_ends_the_others_to_be_started_again(lost):
+def test_a_lost_process_ends_the_others_with_status_75(lost):
     with channels(3, ends := Ends()) as made:
         disconnect(made[lost])
         others = {0, 1, 2} - {lost}
         seen = ends.wait_for(others)
         assert {status for status, _ in seen.values()} == {75}
-        names = {made[0].name(lost)} if lost else {made[0].name(number) for number in range(3)}  # 0 still passes on
+        names = (
+            {made[0].name(lost)} if lost else {made[0].name(number) for number in range(3)}
+        )  # process 0 may still have relayed
         again = "is gone: start all processes again to continue from the last checkpoint"
         assert {seen[number][1] for number in others} <= {f"{name} {again}" for name in names}
 
@@ -99,7 +101,7 @@ def test_process_0_goes_first():
     assert order[0] == 0 and sorted(order) == [0, 1, 2]
 
 
-def test_alone_nobody_is_ended():
+def test_a_process_alone_only_raises():
     with pytest.raises(UsageError), Channel():
         raise UsageError("no data")
     assert together(Channel().gather, ["a"]) == [["a"]]

@@ -17,11 +17,11 @@ def no_cluster(monkeypatch):
             monkeypatch.delenv(name)
 
 
-def test_without_a_cluster_a_process_is_alone():
+def test_a_process_without_a_cluster_is_alone():
     assert detect_process(**NOTHING) is None
 
 
-def test_what_is_given_is_taken():
+def test_the_flags_are_used_if_all_are_given():
     given = {"coordinator": "a:12", "num_processes": 3, "process_id": 2}
     assert detect_process(**NOTHING | given) == ProcessSpec("a:12", 3, 2)
 
@@ -50,7 +50,7 @@ OPEN_MPI = {
         (OPEN_MPI, ProcessSpec("10.96.0.1:61443", 4, 3, [1])),  # 65536 - 4096 + 12288 / 4096
     ],
 )
-def test_clusters_are_found_by_their_environment(environment, spec, monkeypatch):
+def test_clusters_are_detected_from_their_environment(environment, spec, monkeypatch):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert detect_process(**NOTHING) == spec
@@ -73,12 +73,12 @@ def test_one_process_of_a_cluster_has_all_devices_of_its_machine(monkeypatch):
         ({"coordinator": "a", "num_processes": 2, "process_id": 1}, "--coordinator=a has no port, as in HOST:1234"),
     ],
 )
-def test_what_does_not_fit_together_is_said(given, message):
+def test_incomplete_or_contradictory_flags_are_errors(given, message):
     with pytest.raises(UsageError, match=message):
         detect_process(**NOTHING | given)
 
 
-def test_a_cluster_that_is_not_understood_is_said(monkeypatch):
+def test_a_broken_environment_is_an_error(monkeypatch):
     for name, value in (SLURM | {"SLURM_PROCID": "one"}).items():
         monkeypatch.setenv(name, value)
     with pytest.raises(

@@ -5,7 +5,7 @@ from jax.sharding import AxisType
 from resnet_jax.distributed.mesh import make_mesh, over_batch, replicated
 
 
-def test_devices_stand_in_the_order_of_their_processes():
+def test_devices_are_ordered_by_process():
     mesh = make_mesh(jax.devices()[::-1])
     assert [device.id for device in mesh.devices.flat] == list(range(8))
     assert mesh.axis_names == ("data",)
@@ -13,7 +13,7 @@ def test_devices_stand_in_the_order_of_their_processes():
     assert make_mesh().size == 8
 
 
-def test_a_batch_is_split_in_runs_of_rows_and_a_state_is_everywhere():
+def test_a_batch_is_split_into_slices_and_a_state_is_replicated():
     mesh = make_mesh(jax.devices()[:4])
     rows = jax.device_put(np.arange(12), over_batch(mesh))
     by_device = {shard.device.id: np.asarray(shard.data).tolist() for shard in rows.addressable_shards}

@@ -21,20 +21,20 @@ def close(connected):
 
 
 def test_all_processes_find_each_other_and_the_port_is_free_again():
-    here = process_specs(4)
-    connected = together(lambda spec: connect_all(spec, timeout=20), here)
+    specs = process_specs(4)
+    connected = together(lambda spec: connect_all(spec, timeout=20), specs)
     assert {one.hosts for one in connected} == {(platform.node(),) * 4}
     assert [sorted(one.sockets) for one in connected] == [[1, 2, 3], [0], [0], [0]]
-    port = int(here[0].coordinator.split(":")[1])
-    with socket.create_server(("", port)):  # as JAX's own service does next, while the connections stay
+    port = int(specs[0].coordinator.split(":")[1])
+    with socket.create_server(("", port)):  # as JAX's coordinator does next, while the connections stay open
         connected[0].sockets[2].sendall(encode({"a": 1}))
         assert connected[2].sockets[0].recv(100) == b'{"a": 1}\n'
     close(connected)
 
 
 def test_missing_processes_are_named_to_those_that_have_connected():
-    here = process_specs(4)
-    errors = together(result_or_error(lambda spec: connect_all(spec, timeout=1.0)), [here[0], here[2]])
+    specs = process_specs(4)
+    errors = together(result_or_error(lambda spec: connect_all(spec, timeout=1.0)), [specs[0], specs[2]])
     host = platform.node()
     message = (
         f"processes 1, 3 of 4 did not connect within 1 s (connected: 0 ({host}), 2 ({host})): start all of them, or "
@@ -45,12 +45,12 @@ def test_missing_processes_are_named_to_those_that_have_connected():
 
 
 def test_a_process_that_ended_while_it_waited_may_come_again():
-    here = process_specs(3)
+    specs = process_specs(3)
     with ThreadPoolExecutor() as pool:
-        first = pool.submit(connect_all, here[0], timeout=20)
-        with _reach(int(here[0].coordinator.split(":")[1])) as ended:
+        first = pool.submit(connect_all, specs[0], timeout=20)
+        with _reach(int(specs[0].coordinator.split(":")[1])) as ended:
             ended.sendall(encode({"process_id": 1, "num_processes": 3, "host": "gone"}))
-        others = together(lambda spec: connect_all(spec, timeout=20), here[1:])
+        others = together(lambda spec: connect_all(spec, timeout=20), specs[1:])
     assert first.result().hosts == (platform.node(),) * 3
     close([first.result(), *others])
 
@@ -71,8 +71,8 @@ def test_without_process_0_there_is_a_time_limit():
 )
 def test_every_process_reports_a_contradiction(others, message):
     coordinator = f"127.0.0.1:{free_port()}"
-    here = [ProcessSpec(coordinator, 3, 0), *(ProcessSpec(coordinator, count, number) for count, number in others)]
-    for error in together(result_or_error(lambda spec: connect_all(spec, timeout=10)), here):
+    specs = [ProcessSpec(coordinator, 3, 0), *(ProcessSpec(coordinator, count, number) for count, number in others)]
+    for error in together(result_or_error(lambda spec: connect_all(spec, timeout=10)), specs):
         assert isinstance(error, UsageError)
         assert re.match(message, str(error))
 
@@ -100,14 +100,14 @@ STRANGERS = [
 
 
 def test_connections_of_other_programs_are_closed():
-    here = process_specs(2)
-    port = int(here[0].coordinator.split(":")[1])
+    specs = process_specs(2)
+    port = int(specs[0].coordinator.split(":")[1])
     with ThreadPoolExecutor() as pool:
-        first = pool.submit(connect_all, here[0], timeout=20)
+        first = pool.submit(connect_all, specs[0], timeout=20)
         for content in STRANGERS:
             with _reach(port) as stranger:
                 stranger.sendall(content)
-        second = connect_all(here[1], timeout=20)
+        second = connect_all(specs[1], timeout=20)
     assert second.hosts == first.result().hosts
     close([second, first.result()])
 

@@ -20,7 +20,7 @@ def test_a_signal_is_a_request_and_the_old_handlers_come_back(number, request_):
     assert signal.getsignal(number) is before
 
 
-def test_as_many_requests_to_save_as_wanted():
+def test_every_save_signal_is_a_request():
     requests = queue.SimpleQueue()
     with Signals(lambda *request: requests.put(request)):
         for _ in range(3):
@@ -29,7 +29,7 @@ def test_as_many_requests_to_save_as_wanted():
 
 
 def test_a_second_signal_ends_the_process_even_inside_a_call_that_does_not_return():
-    # A sleep in C that releases the GIL stands for a compilation: no Python handler runs meanwhile.
+    # Stands for a compilation: a sleep in C that releases the GIL, during which no Python handler runs.
     program = (
         "import ctypes; from resnet_jax.distributed import signals\n"
         "signals._ONE_REQUEST = 0.0\n"
@@ -46,7 +46,7 @@ def test_a_second_signal_ends_the_process_even_inside_a_call_that_does_not_retur
 
 
 def test_signals_in_quick_succession_are_one_request(monkeypatch):
-    # Slurm and shells pass on what has reached the whole process group already.
+    # Slurm and shells forward signals that the whole process group has already received.
     monkeypatch.setattr("resnet_jax.distributed.signals._ONE_REQUEST", 60.0)
     requests = queue.SimpleQueue()
     with Signals(lambda *request: requests.put(request)):

@@ -11,7 +11,7 @@ SECONDS = 30
 
 
 class Devices:
-    """Step s of a process ends once all processes have begun it, as a collective operation does."""
+    """Step s of a process ends once all processes have begun it, like a collective operation."""
 
     def __init__(self, count):
         self._begun, self._changed = [0] * count, threading.Condition()
@@ -27,7 +27,7 @@ class Devices:
 
 
 def train(process, requests, devices, *, steps, look):
-    """The loop of train.py: looks, begins a step, and waits for the one before. Returns where it stopped and saved."""
+    """A training loop: calls `look`, begins a step, waits for the previous one. Returns its last step and its saves."""
     saved = []
     for step in range(steps):
         look(process, step)
@@ -43,9 +43,9 @@ def train(process, requests, devices, *, steps, look):
 
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_all_stop_and_save_at_the_same_step_whoever_is_asked_when(count, seed):
+def test_all_processes_stop_and_save_at_the_same_step(count, seed):
     generator = random.Random(f"{count} {seed}")
-    asked = {}  # (process, step) -> requests
+    asked = {}  # (process, step) -> kinds of the requests made there
     for kind, times in (("save", generator.randrange(4)), ("stop", generator.randint(1, 3))):
         for _ in range(times):
             where = (generator.randrange(count), generator.randrange(60))
@@ -73,12 +73,12 @@ def test_all_stop_and_save_at_the_same_step_whoever_is_asked_when(count, seed):
     assert len({stopped for stopped, _ in ends}) == 1
     assert all(saved == ends[0][1] for _, saved in ends)
     assert first <= ends[0][0] < 20_000
-    if count == 1:  # at the very step, or after a save that was asked for just before
+    if count == 1:  # at that step, or after saves that were requested just before
         assert ends[0][0] <= first + 3
         assert {step for (_, step), kinds in asked.items() if "save" in kinds and step < first} <= set(ends[0][1])
 
 
-def test_a_stop_is_for_good_and_a_save_is_said_once():
+def test_a_stop_is_permanent_and_a_save_is_reported_once():
     requests = StopRequests()
     requests.begin()
     assert not requests.stop_here() and not requests.stop_asked() and not requests.save_here()
@@ -90,7 +90,7 @@ def test_a_stop_is_for_good_and_a_save_is_said_once():
     assert requests.stop_here() and requests.stop_here()
 
 
-def test_where_nothing_is_saved_a_request_to_save_does_nothing(caplog):
+def test_a_program_that_saves_nothing_ignores_requests_to_save(caplog):
     requests = StopRequests()
     with caplog.at_level("INFO", logger="resnet_jax"):
         requests.ask("save", "SIGUSR1")
@@ -101,13 +101,15 @@ def test_where_nothing_is_saved_a_request_to_save_does_nothing(caplog):
 
 
 @pytest.mark.parametrize("asked", [0, 1, 2])
-def test_before_there_is_anything_to_save_all_end_at_once(asked, monkeypatch):
-    monkeypatch.setattr("resnet_jax.distributed.channel._WAIT_TO_LEAVE", 0.2)  # none of them ends
+def test_a_stop_before_begin_ends_all_processes(asked, monkeypatch):
+    monkeypatch.setattr(
+        "resnet_jax.distributed.channel._WAIT_TO_LEAVE", 0.2
+    )  # the tests only record the end of a process
     with channels(3, ends := Ends()) as made:
         requests = [StopRequests() for _ in made]
         for channel, request in zip(made, requests, strict=True):
             request.connect(channel)
-        requests[2].begin()  # it has compiled already; the others have not
+        requests[2].begin()  # process 2 has compiled already, the others have not
         requests[asked].ask("stop", "SIGTERM")
         seen = ends.wait_for({0, 1, 2})
     assert {status for status, _ in seen.values()} == {75}
