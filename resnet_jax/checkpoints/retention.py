@@ -12,7 +12,7 @@ class Retention:
 
         Args:
           top1: evaluation accuracy in 0..1 by step; None: not evaluated, never the best.
-          unreadable: steps whose JSON could not be read. They are never outdated, since one may be the best.
+          unreadable: steps whose JSON could not be read. They are always kept, since one of them may be the best.
           keep_latest: number of the newest to keep.
           keep_best: number of those with the highest accuracy to keep besides.
         """

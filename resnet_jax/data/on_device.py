@@ -122,9 +122,9 @@ class Mixed(NamedTuple):
 class Mixing:
     """Mixup (Zhang et al. 2018), cutmix (Yun et al. 2019), or one of the two at random.
 
-    Each image has its own random numbers. The reference implementations sample once per batch of a device, which here
-    would be once per global batch. An image is mixed with the previous row of its batch norm group, so that no image
-    moves between devices.
+    Random numbers are sampled for each image. (The reference implementations sample once for the batch of each device;
+    a jitted step knows only the global batch.) Each image is mixed with the previous row of its batch norm group. Where
+    a group lies on one device, mixing moves no image to another device.
 
     Attributes:
       mixup_alpha: in mixup, the weight of the image has the distribution Beta(alpha, alpha); 0: no mixup.

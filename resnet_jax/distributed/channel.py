@@ -168,7 +168,10 @@ class Channel:
         thread.start()
 
     def _guard(self, target: Callable[..., None], *args: Any) -> None:
-        """Ends the run if this thread fails: without it no request and no failure would be noticed."""
+        """Runs `target` in this thread; if it raises, ends the run.
+
+        Without this thread, stop requests and failures of other processes would go unnoticed.
+        """
         try:
             target(*args)
         except Exception as error:

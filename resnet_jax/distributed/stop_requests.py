@@ -50,7 +50,7 @@ class StopRequests:
     def ask(self, request: RequestKind, signal_name: str) -> None:
         """Takes a request made to this process; may be called from any thread."""
         if request == "save" and not self._saves:
-            logger.info("%s: there is nothing to save", signal_name)
+            logger.info("%s ignored: an evaluation has no training state to save", signal_name)
             return
         reply = {"stop": "stopping; a second signal stops at once", "save": "saving"}[request]
         logger.info("%s: %s", signal_name, reply)

@@ -21,7 +21,7 @@ def update_average(average: Any, values: Any, *, step: jax.Array, decay: float, 
       every_steps: steps between updates; the average does not change in between.
     """
     updates = (step // every_steps).astype(jnp.float32)
-    new_weight = jnp.maximum(1.0 - decay, 9.0 / (10.0 + updates))  # 1 - weight, computed without cancellation
+    new_weight = jnp.maximum(1.0 - decay, 9.0 / (10.0 + updates))  # 1 - min(decay, (1 + updates) / (10 + updates))
     due = step % every_steps == 0
     # `where` and not `lax.cond`, whose condition a GPU must send to the host; the wasted reads cost less.
     # `old - w * (old - new)` keeps a value that does not change, bit for bit: `old + w * (new - old)` turns -0 into +0.

@@ -97,7 +97,7 @@ def test_a_program_that_saves_nothing_ignores_requests_to_save(caplog):
         requests.begin(saves=False)
         requests.ask("save", "SIGUSR1")
     assert not requests.stop_here() and not requests.save_here()
-    assert caplog.messages == ["SIGUSR1: there is nothing to save"] * 2
+    assert caplog.messages == ["SIGUSR1 ignored: an evaluation has no training state to save"] * 2
 
 
 @pytest.mark.parametrize("asked", [0, 1, 2])

@@ -124,7 +124,9 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     except FileNotFoundError:
         return CLASSES
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file} cannot be read ({error}): remove it, or unpack {_URL} again") from None
+        raise UsageError(f"{file} cannot be read ({error}): delete this file, or unpack {_URL} again") from None
     if len(names) != len(CLASSES):
-        raise UsageError(f"{file} has {len(names)} class names, but CIFAR-10 has {len(CLASSES)}: remove it")
+        raise UsageError(
+            f"{file} has {len(names)} class names, but CIFAR-10 has {len(CLASSES)}: delete this file, or correct it"
+        )
     return tuple(names)

@@ -30,7 +30,7 @@ def show(image: tf.Tensor, *, preprocessing: EvalPreprocessing) -> tf.Tensor:
 
 
 def enlarge(image: tf.Tensor, short_side: int) -> tf.Tensor:
-    """The equivalent of `enlarge` in `data/resize.py`."""
+    """Enlarges small images, in TensorFlow, as `enlarge` of `data/resize.py` does."""
     sides = tf.cast(tf.shape(image)[:2], tf.float64)
     factor = tf.constant(short_side, tf.float64) / tf.reduce_min(sides)
     height, width = tf.unstack(tf.cast(tf.round(sides * factor), tf.int32))
@@ -38,7 +38,7 @@ def enlarge(image: tf.Tensor, short_side: int) -> tf.Tensor:
 
 
 def _central(image: tf.Tensor, preprocessing: EvalPreprocessing) -> tf.Tensor:
-    """The equivalent of `Central` in `data/crops.py`, and its resize."""
+    """Cuts the central square and resizes it, in TensorFlow, as `Central` of `data/crops.py` does."""
     size = preprocessing.image_size
     height, width = tf.unstack(tf.shape(image)[:2])
     share = tf.constant(size / (size + preprocessing.padding), tf.float32)
@@ -49,7 +49,7 @@ def _central(image: tf.Tensor, preprocessing: EvalPreprocessing) -> tf.Tensor:
 
 
 def _resize_then_central(image: tf.Tensor, preprocessing: EvalPreprocessing) -> tf.Tensor:
-    """The equivalent of `ResizeThenCentral` in `data/crops.py`, and its resize."""
+    """Resizes an image and cuts its central square, in TensorFlow, as `ResizeThenCentral` of `data/crops.py` does."""
     size = preprocessing.image_size
     sides = tf.cast(tf.shape(image)[:2], tf.float32)
     scale = tf.constant(size + preprocessing.padding, tf.float32) / tf.reduce_min(sides)

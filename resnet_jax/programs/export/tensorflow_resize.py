@@ -16,7 +16,7 @@ Resize = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]  # source image,
 
 _LINEAR_BITS = 11  # fractional bits of OpenCV's bilinear weights
 _PILLOW_BITS = 22  # fractional bits of Pillow's weights
-_PILLOW_ROWS_FIRST = 13  # since this version Pillow resizes rows first if they shrink much more than columns
+_PILLOW_HEIGHT_FIRST = 13  # first version that resizes vertically first where the height shrinks much more
 _SLIVER = 1e-3  # OpenCV's area mean skips fractions of a source pixel up to this size
 _OPENCV_CUBIC, _PILLOW_CUBIC = -0.75, -0.5  # parameter a of Keys' cubic kernel
 
@@ -175,7 +175,7 @@ def _area_taps(size: tf.Tensor, out_size: tf.Tensor, scale: tf.Tensor) -> _Taps:
 def _pillow(
     image: tf.Tensor, shape: tuple[tf.Tensor, tf.Tensor], kernel: Callable[[tf.Tensor], tf.Tensor], *, radius: float
 ) -> tf.Tensor:
-    """Pillow's two passes, columns then rows (see `_PILLOW_ROWS_FIRST`), each rounded to uint8."""
+    """Resizes as Pillow: the width, then the height (or the reverse, see `_PILLOW_HEIGHT_FIRST`), each rounded to uint8."""
     taps = [_pillow_taps(tf.shape(image)[axis], shape[axis], kernel, radius=radius) for axis in (0, 1)]
 
     def resize_along(*axes: int) -> tf.Tensor:
@@ -185,11 +185,11 @@ def _pillow(
             result = tf.cast(tf.clip_by_value(tf.bitwise.right_shift(total, _PILLOW_BITS), 0, 255), tf.uint8)
         return result
 
-    if int(PIL.__version__.split(".")[0]) < _PILLOW_ROWS_FIRST:
+    if int(PIL.__version__.split(".")[0]) < _PILLOW_HEIGHT_FIRST:
         return resize_along(1, 0)
     fewer_rows, fewer_columns = (tf.shape(image)[axis] - shape[axis] for axis in (0, 1))
-    rows_first = fewer_rows > 2 * tf.maximum(fewer_columns, 0)
-    return tf.cond(rows_first, lambda: resize_along(0, 1), lambda: resize_along(1, 0))
+    height_first = fewer_rows > 2 * tf.maximum(fewer_columns, 0)
+    return tf.cond(height_first, lambda: resize_along(0, 1), lambda: resize_along(1, 0))
 
 
 def _pillow_taps(

@@ -149,7 +149,7 @@ def _checked(members: Iterator[tuple[str, int, int]], synset_of: Callable[[str],
         try:
             synset = synset_of(name)
             if name in names:
-                raise ValueError("it occurs twice")
+                raise ValueError("this name occurs twice in the archive")
         except ValueError as error:
             raise UsageError(f"{where} contains {name} ({error}): download the original archive") from None
         names.add(name)

@@ -102,7 +102,11 @@ def archives_in(directory: Path) -> dict[str, int]:
 
 
 def _read_boxes(directory: Path, present: Collection[str], requests: StopRequests) -> tuple[Boxes, list[str]]:
-    """Returns all boxes, and warnings."""
+    """Reads the archives of bounding boxes that are in `present`.
+
+    Returns:
+      The boxes, and a warning for each archive with an unexpected number of files.
+    """
     found, warnings = Boxes(), []
     for split, (name, total) in _BOXES.items():
         if name in present:

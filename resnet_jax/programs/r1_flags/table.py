@@ -22,7 +22,7 @@ class Flag(NamedTuple):
 class Program(NamedTuple):
     """One of r1's two programs."""
 
-    name: str  # name of the file, without '.py'
+    name: str  # file name of r1's program without '.py': 'imagenet_main' or 'cifar10_main'
     recipe: str  # name of the equivalent config in configs/
     num_images: int  # training images in an epoch
     defaults: dict[str, Any]  # defaults that the program overrides

@@ -121,7 +121,10 @@ def _newest(directory: Path) -> Path:
     for prefix in (directory / Path(name).name, directory / name):
         if name and (_index(prefix).exists() or prefix.is_file()):
             return prefix
-    raise UsageError(f"{directory / 'checkpoint'} names the checkpoint {name!r}, which does not exist: name another")
+    raise UsageError(
+        f"{directory / 'checkpoint'} names the checkpoint {name!r}, which does not exist: give the path of another "
+        "checkpoint, such as DIR/model.ckpt-1000, instead of the directory"
+    )
 
 
 def _open(prefix: Path) -> tuple[Any, list[str]]:

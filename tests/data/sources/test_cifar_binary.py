@@ -47,14 +47,14 @@ def test_pixels_are_stored_as_planes(tmp_path):
     assert image[2, 5].tolist() == [69, (1024 + 69) % 251, (2048 + 69) % 251]
 
 
-def test_the_record_of_r1s_own_test(tmp_path):
+def test_the_record_in_r1s_own_test(tmp_path):
     # `cifar10_test.py`, test_dataset_input_fn: label 7, all red values 0, green 1, blue 2.
     record = bytes([7]) + b"".join(bytes([value]) * 1024 for value in (0, 1, 2))
     image, label, _ = open_part(write(tmp_path, test=record), training=False)[0]
     assert label == 7 and (image == np.uint8([0, 1, 2])).all()
 
 
-def test_the_folder_that_the_archive_unpacks_to_is_found(tmp_path):
+def test_the_folder_of_the_archive_is_found(tmp_path):
     folder = tmp_path / "cifar-10-batches-bin"
     folder.mkdir()
     write(folder)
@@ -67,10 +67,10 @@ def test_class_names_beside_the_data(tmp_path):
     (write(tmp_path) / "batches.meta.txt").write_text("\n".join(reversed(CIFAR_NAMES)) + "\n\n")
     assert open_part(tmp_path).class_names == CIFAR_NAMES[::-1]
     (tmp_path / "batches.meta.txt").write_text("cat\ndog\n")
-    with pytest.raises(UsageError, match="batches.meta.txt has 2 class names, but CIFAR-10 has 10: remove it"):
+    with pytest.raises(UsageError, match="batches.meta.txt has 2 class names, but CIFAR-10 has 10: delete this file"):
         open_part(tmp_path)
     (tmp_path / "batches.meta.txt").write_bytes(b"\xff\xfe")
-    with pytest.raises(UsageError, match="batches.meta.txt cannot be read .*: remove it, or unpack"):
+    with pytest.raises(UsageError, match="batches.meta.txt cannot be read .*: delete this file, or unpack"):
         open_part(tmp_path)
 
 
@@ -90,7 +90,7 @@ def test_class_names_beside_the_data(tmp_path):
         (lambda path: (path.unlink(), path.mkdir()), r"data_batch_3.bin cannot be read \(Is a directory\): check its"),
     ],
 )
-def test_what_is_wrong_with_the_files_is_said(tmp_path, change, message):
+def test_what_is_wrong_with_the_files_is_reported(tmp_path, change, message):
     change(write(tmp_path) / "data_batch_3.bin")
     with pytest.raises(UsageError, match=message) as error:
         open_part(tmp_path)

@@ -15,7 +15,7 @@ IMAGE = {"n01440764_1.JPEG": b"tench"}
 
 
 def scanned(scan, path, *, sequential=False):
-    """What a scan finds: names, labels and bytes in the order of the archive, and the counts it told."""
+    """Returns names, labels and bytes in the order of the archive, and the reported counts."""
     told = []
     images = scan(path, told.append, sequential=sequential)
     with opened(path, sequential=sequential) as descriptor:
@@ -24,7 +24,7 @@ def scanned(scan, path, *, sequential=False):
 
 
 @pytest.mark.parametrize("sequential", [False, True])
-def test_images_are_found_and_labelled_by_name_in_whatever_order(tmp_path, sequential):
+def test_images_are_found_and_labeled_by_name_in_any_order(tmp_path, sequential):
     files = ilsvrc.make_files(num_classes=5, per_class=4, num_validation=9)
     ilsvrc.write(tmp_path, files, seed=3)
     train, labels, told = scanned(scan_train, tmp_path / "ILSVRC2012_img_train.tar", sequential=sequential)
@@ -34,7 +34,7 @@ def test_images_are_found_and_labelled_by_name_in_whatever_order(tmp_path, seque
     validation, labels, told = scanned(scan_validation, tmp_path / "ILSVRC2012_img_val.tar", sequential=sequential)
     assert validation == files.validation and told == 9
     by_name = dict(zip(validation, labels, strict=True))
-    # As the file val.txt of Caffe's ImageNet example has them.
+    # From val.txt of Caffe's ImageNet example.
     assert [by_name[f"ILSVRC2012_val_{number:08d}.JPEG"] for number in (1, 2, 3)] == [65, 970, 230]
 
 
@@ -46,7 +46,7 @@ def test_the_lists_of_classes():
     assert counts.tolist() == [50] * 1000
 
 
-def test_what_is_whole_and_what_is_not():
+def test_missing_images_are_described():
     whole = np.repeat(np.arange(1000), 50)
     assert completeness.describe_missing("validation", whole) == ""
     assert completeness.describe_missing("validation", whole[:-1]) == (
@@ -80,7 +80,7 @@ def test_what_is_whole_and_what_is_not():
         ({"n01440764.tar": ilsvrc.pack(IMAGE)[:1024] + b"x" * 512}, "n01440764.tar in .* is truncated or damaged"),
     ],
 )
-def test_what_does_not_belong_in_the_training_archive_is_said(tmp_path, tars, message):
+def test_what_does_not_belong_in_the_training_archive_is_reported(tmp_path, tars, message):
     path = tmp_path / "ILSVRC2012_img_train.tar"
     path.write_bytes(ilsvrc.pack(tars))
     with pytest.raises(UsageError, match=message):
@@ -93,17 +93,17 @@ def test_what_does_not_belong_in_the_training_archive_is_said(tmp_path, tars, me
         ({"ILSVRC2012_val_00050001.JPEG": b""}, r"ILSVRC2012_val_00050001.JPEG .* is not in 1..50,000"),
         ({"ILSVRC2012_val_00000000.JPEG": b""}, "its number is not in 1..50,000"),
         ({"ILSVRC2012_val_1.JPEG": b""}, "expected a name such as ILSVRC2012_val_00000001.JPEG"),
-        ({f"{folder}/ILSVRC2012_val_00000001.JPEG": b"" for folder in "ab"}, "it occurs twice"),
+        ({f"{folder}/ILSVRC2012_val_00000001.JPEG": b"" for folder in "ab"}, "this name occurs twice in the archive"),
     ],
 )
-def test_what_does_not_belong_in_the_validation_archive_is_said(tmp_path, files, message):
+def test_what_does_not_belong_in_the_validation_archive_is_reported(tmp_path, files, message):
     path = tmp_path / "ILSVRC2012_img_val.tar"
     path.write_bytes(ilsvrc.pack(files))
     with pytest.raises(UsageError, match=message):
         scan_validation(path, lambda count: None, sequential=False)
 
 
-def test_links_are_refused(tmp_path):
+def test_links_are_rejected(tmp_path):
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         link = tarfile.TarInfo("n01440764.tar")
@@ -116,7 +116,7 @@ def test_links_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("kept", [100, 5_000, 20_480])
-def test_a_truncated_archive_is_said(tmp_path, kept):
+def test_a_truncated_archive_is_reported(tmp_path, kept):
     ilsvrc.write(tmp_path, ilsvrc.make_files(num_classes=3, per_class=4, num_validation=20))
     for name, scan in {"ILSVRC2012_img_train.tar": scan_train, "ILSVRC2012_img_val.tar": scan_validation}.items():
         (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:kept])
@@ -125,14 +125,14 @@ def test_a_truncated_archive_is_said(tmp_path, kept):
 
 
 @pytest.mark.parametrize("scan", [scan_train, scan_validation])
-def test_what_the_system_does_not_let_be_read_is_said(tmp_path, scan):
+def test_an_unreadable_archive_is_reported(tmp_path, scan):
     with pytest.raises(UsageError, match=r"/none.tar cannot be read \(No such file or directory\): check its"):
         scan(tmp_path / "none.tar", lambda count: None, sequential=False)
-    with pytest.raises(UsageError, match=rf"{tmp_path} cannot be read \(Is a directory\)"):  # it opens
+    with pytest.raises(UsageError, match=rf"{tmp_path} cannot be read \(Is a directory\)"):  # a directory can be opened
         scan(tmp_path, lambda count: None, sequential=False)
 
 
-def test_an_image_that_the_system_does_not_let_be_read_is_said(tmp_path):
+def test_an_unreadable_image_is_reported(tmp_path):
     ilsvrc.write(tmp_path, ilsvrc.make_files(num_classes=1, per_class=1, num_validation=1))
     images = scan_train(tmp_path / "ILSVRC2012_img_train.tar", lambda count: None, sequential=False)
     with (
@@ -142,7 +142,7 @@ def test_an_image_that_the_system_does_not_let_be_read_is_said(tmp_path):
         images.read(descriptor, 0)
 
 
-def test_work_in_threads_comes_in_order_and_an_error_at_its_place():
+def test_in_order_yields_results_and_errors_in_order():
     begun = []
 
     def work(item):
