@@ -1,1 +1,1 @@
-"""Programs that measure; none is imported by the package."""
+"""Programs that measure and plot; the package imports none of them."""

@@ -1,15 +1,15 @@
-"""Draws what the network sees of training images: crops, host_augment, erasing and mixing, a row each.
+"""Plots augmented training images as the network gets them: crops, augmentation, erasing and mixing, one per row.
 
     python benchmarks/augmentations_picture.py [--out docs/images/augmentations.png]
 
-Every image takes the way it takes in training: the loader crops and resizes it and applies the policy, and the same
-function as in the step (`gradients.make_train_input`) mirrors, normalises, erases and mixes, with keys of its row. What
-comes out is brought back to pixels. A column is one image throughout; the rows from the policies on start from the
-first row's crop, so that a row shows one thing.
+Images are processed as in training: the loader crops, resizes and augments them on the host, and the function that the
+training step uses (`gradients.make_train_input`) flips, normalizes, erases and mixes them, with the keys of their rows.
+The result is converted back to pixels. A column shows one image. Every row but that of the random crop starts from the
+central crop of the first row, so that a row shows one augmentation.
 
-Images: the portrait of Grace Hopper that comes with matplotlib (US Navy, public domain); a map drawn of the elevations
-near Jacksboro, Tennessee, which do so too; and one of the generated photos of the input benchmark. In the rows of mixup
-and cutmix the neighbour of the first image is the last.
+Images: the portrait of Grace Hopper from matplotlib's sample data (US Navy, public domain); a map of the elevations
+near Jacksboro, Tennessee, also from matplotlib; and a generated photo of the input benchmark. In the rows of mixup and
+cutmix the first image is mixed with the last.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, it finds its siblings too
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python benchmarks/FILE.py`
 
 import jax
 import jax.numpy as jnp
@@ -43,12 +43,12 @@ from resnet_jax.data.sources import Example
 from resnet_jax.training.gradients import make_train_input
 
 _OUT = Path(__file__).resolve().parent.parent / "docs" / "images" / "augmentations.png"
-_SEED = 99  # one whose draws differ well from each other
-_SIDE, _GAP, _MARGIN = 144, 8, 168  # pixels: of an image, between them, left of them
-_LINE, _BETWEEN = 15, 16  # pixels: of a line of a caption, between rows
+_SEED = 99  # chosen so that the columns of a row differ clearly
+_SIDE, _GAP, _MARGIN = 144, 8, 168  # pixels: side of an image, gap between images, left margin
+_LINE, _BETWEEN = 15, 16  # pixels: height of a line of a caption, gap between rows
 _DPI = 100
 _INK, _FAINT = "#1f2328", "#59636e"
-# How the argument of an operation is written; those without one are not here.
+# Format of the argument of an operation in captions; operations without an argument are not listed.
 _ARGUMENTS = {
     "rotate": "{:.0f}°",
     "posterize": "to {:.0f} bit",
@@ -69,7 +69,7 @@ _ARGUMENTS = {
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One way to treat all the images."""
+    """One augmentation, applied to all images."""
 
     title: str
     about: str
@@ -81,14 +81,14 @@ class Row:
 
 
 class Shown(NamedTuple):
-    """A row of the picture."""
+    """The images and captions of a row."""
 
     images: np.ndarray  # [B, side, side, 3] uint8
     captions: list[str]
 
 
 class Pictures:
-    """The images, over and over; a `Source`."""
+    """A `Source` that repeats the three images."""
 
     name = "pictures"
     class_names: tuple[str, ...] = ("portrait", "mountains", "pebbles")
@@ -108,13 +108,13 @@ class Pictures:
         return f"{self.name}[{index}]"
 
 
-class Telling:
-    """A policy that remembers which operations each image got."""
+class Recorder:
+    """A policy that records the operations that it applies to each image."""
 
     def __init__(self, policy: Policy):
         self._policy = policy
         self.num_uniforms = policy.num_uniforms
-        self.told: list[str] = []
+        self.captions: list[str] = []
 
     def __call__(self, image: np.ndarray, uniforms: Sequence[float]) -> np.ndarray:
         """See `Policy`."""
@@ -125,29 +125,27 @@ class Telling:
             return original(name, image, argument, interpolation)
 
         original = host_augment.apply_operation
-        with mock.patch.object(
-            host_augment, "apply_operation", apply
-        ):  # records the operations that the policy chooses
+        with mock.patch.object(host_augment, "apply_operation", apply):
             changed = self._policy(image, uniforms)
-        self.told.append("\n".join(operations).replace("_", " ").replace("-", "\N{MINUS SIGN}"))
+        self.captions.append("\n".join(operations).replace("_", " ").replace("-", "\N{MINUS SIGN}"))
         return changed
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Makes the rows and draws them."""
+    """Makes the rows, plots them and writes the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=_OUT, help="PNG file (%(default)s)")
-    parser.add_argument("--columns", type=int, default=6, help="images of a row (%(default)s)")
+    parser.add_argument("--columns", type=int, default=6, help="images per row (%(default)s)")
     options = parser.parse_args(argv)
     source, rows = Pictures(options.columns), make_rows()
-    figure = draw(rows, [show(row, source) for row in rows])
+    figure = plot_rows(rows, [show(row, source) for row in rows])
     options.out.parent.mkdir(parents=True, exist_ok=True)
     save(figure, options.out)
     print(f"{options.out}  {options.out.stat().st_size / 1000:,.0f} kB")
 
 
 def make_rows() -> list[Row]:
-    """The rows, with the options of `configs/default.py` where recipes do not agree."""
+    """Returns the rows; options on which recipes differ are those of `configs/default.py`."""
     config = default.get_config()
     whole, crop = Central(_SIDE, padding=0), create_train_crop(size=_SIDE, **config.data.train_crop)
     augment = {**config.data.augment, "name": "rand_augment"}
@@ -181,13 +179,14 @@ def make_rows() -> list[Row]:
 
 
 def show(row: Row, source: Pictures) -> Shown:
-    """Sends one batch, an image a column, through the loader and through the input of the training step."""
-    policy = Telling(row.policy) if row.policy else None
+    """Processes one batch, one image per column, with the loader and the preprocessing of the training step."""
+    policy = Recorder(row.policy) if row.policy else None
     loader = Loader(
         source,
         batch_size=len(source),
         training=False,
         crops=row.crop,
+        resize="area",
         augment=policy,
         seed=_SEED,
     )
@@ -200,24 +199,24 @@ def show(row: Row, source: Pictures) -> Shown:
         mixing=row.mixing,
     )
     keys = row_keys(jax.random.fold_in(jax.random.key(_SEED), 0), jnp.arange(len(source)))
-    seen = jax.tree.map(np.asarray, jax.jit(train_input)(keys, batch))
-    images = np.rint(seen.images * std + mean).clip(0, 255).astype(np.uint8)
-    return Shown(images, policy.told if policy else captions(row, np.asarray(batch.label), seen))
+    mixed = jax.tree.map(np.asarray, jax.jit(train_input)(keys, batch))
+    images = np.rint(mixed.images * std + mean).clip(0, 255).astype(np.uint8)
+    return Shown(images, policy.captions if policy else captions(row, np.asarray(batch.label), mixed))
 
 
-def captions(row: Row, labels: np.ndarray, seen: Mixed) -> list[str]:
-    """What there is to say of each image that had no policy."""
+def captions(row: Row, labels: np.ndarray, mixed: Mixed) -> list[str]:
+    """Returns the captions of a row without a policy: class names, with their shares where images are mixed."""
     names = Pictures.class_names
     if row.mixing:
         return [
             f"{100 * share:.0f} % {names[label]}\n{100 - 100 * share:.0f} % {names[partner]}"
-            for label, partner, share in zip(labels, seen.partner, seen.share, strict=True)
+            for label, partner, share in zip(labels, mixed.partner, mixed.share, strict=True)
         ]
     return [names[label] for label in labels]
 
 
-def draw(rows: Sequence[Row], shown: Sequence[Shown]) -> Figure:
-    """Lays the rows out, pixel for pixel."""
+def plot_rows(rows: Sequence[Row], shown: Sequence[Shown]) -> Figure:
+    """Plots the rows below each other, without resampling the images."""
     lines = [1 + max(caption.count("\n") for caption in own.captions) for own in shown]
     heights = [_SIDE + _LINE * count + _BETWEEN for count in lines]
     width, height = _MARGIN + len(shown[0].images) * (_SIDE + _GAP), _GAP + sum(heights)
@@ -238,7 +237,7 @@ def draw(rows: Sequence[Row], shown: Sequence[Shown]) -> Figure:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes a PNG of 256 colours, dithered: a third of the bytes."""
+    """Writes a PNG with 256 dithered colors, a third of the size of one with full color."""
     file = io.BytesIO()
     figure.savefig(file, format="png")
     picture = Image.open(file).convert("RGB")
@@ -251,12 +250,12 @@ def _portrait() -> np.ndarray:
 
 
 def _mountains() -> np.ndarray:
-    """Relief in the light of the afternoon."""
+    """A shaded relief map of the elevations, [H, W, 3] uint8."""
     with np.load(cbook.get_sample_data("jacksboro_fault_dem.npz", asfileobj=False)) as file:
         elevation = file["elevation"].astype(float)
     light = colors.LightSource(azdeg=315, altdeg=45)
     low, high = elevation.min(), elevation.max()
-    tones = colors.Normalize(low - 0.6 * (high - low), high)  # without the blue of the sea
+    tones = colors.Normalize(low - 0.6 * (high - low), high)  # skips the blue part of the color map
     shaded = light.shade(elevation, colormaps["gist_earth"], norm=tones, blend_mode="soft", vert_exag=0.05, dx=1, dy=1)
     return np.rint(shaded[..., :3] * 255).astype(np.uint8)
 

@@ -1,14 +1,15 @@
-"""Measures what an average of the weights, mixup and other changes do to the accuracy on the bundled digits.
+"""Measures the effect of weight averaging, mixup and other variants on the accuracy on the bundled digits.
 
     python benchmarks/digits_accuracy.py [--variants plain ema mixup] [--seeds N] [--set KEY=VALUE ...] [--json FILE]
 
-Each run is `main.py --config=configs/digits.py` in a process and a work directory of its own. The variants take turns,
-seed after seed, so that what else the machine does meets them alike. The same seed means the same initial weights, the
-same order and crops: differences to the plain recipe are taken seed by seed. An average changes nothing about the
-training that it is taken of. The trained weights of the same runs are evaluated too and have a line of their own: but
-for rounding it is the plain recipe again.
+Each run is `main.py --config=configs/digits.py` in its own process and work directory. The variants run in turn for
+each seed, so that other load on the machine affects all of them alike. Runs with the same seed have the same initial
+weights, order and crops, so differences to the plain recipe are computed per seed. An average does not change the
+training: the trained weights of runs with an average are evaluated as well and have a row of their own, which equals
+the plain recipe up to rounding.
 
-One image of 360 is 0.28 %. "Best" is the mean of the best evaluations, each on the test set: not what to expect.
+One of the 360 test images is 0.28 %. "Best" is the mean over the runs of the best evaluation of each. It is selected on
+the test set, so it is not an estimate of the accuracy.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, it finds its siblings too
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python benchmarks/FILE.py`
 
 from benchmarks.table import markdown
 from resnet_jax.errors import UsageError
@@ -32,7 +33,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 _PLAIN = "plain"
 VARIANTS: dict[str, dict[str, object]] = {
     _PLAIN: {},
-    "ema": {"ema.decay": 0.99},  # over about the last 100 of 808 steps
+    "ema": {"ema.decay": 0.99},  # averages about the last 100 of 808 steps
     "mixup": {"mixing.mixup_alpha": 0.2},
     "cutmix": {"mixing.cutmix_alpha": 1.0},
     "trivial_augment": {"data.augment.name": "trivial_augment"},
@@ -41,30 +42,30 @@ _HEADER = ("variant", "top-1, mean ± deviation", "lowest - highest", "best", "t
 
 
 class Run(NamedTuple):
-    """What one run came to."""
+    """The result of one run."""
 
     seed: int
-    top1: float  # at the end, 0..1
-    best: float | None  # at any evaluation; None: there was one only
-    seconds: float  # of training, with compilation and evaluations
+    top1: float  # top-1 accuracy at the end, 0 to 1
+    best: float | None  # best top-1 accuracy of all evaluations; None: there was only one
+    seconds: float  # time of training, compilation and evaluation
 
 
 class Row(NamedTuple):
-    """The figures of one variant, in percent and seconds."""
+    """The results of one variant, in percent and seconds."""
 
     name: str
     runs: int
     mean: float
-    deviation: float  # of a sample; 0 of a single run
+    deviation: float  # sample standard deviation; 0 for a single run
     lowest: float
     highest: float
     best: float | None  # mean of the best evaluations
-    to_plain: tuple[float, float] | None  # mean and deviation of the differences to the plain run of the same seed
-    seconds: float  # median
+    to_plain: tuple[float, float] | None  # mean and deviation of the differences to the plain runs, per seed
+    seconds: float  # median over the runs
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs everything, prints the table and writes the JSON file."""
+    """Runs all variants, prints the table and writes the JSON file."""
     options = _parse(argv)
     results: dict[str, list[Run]] = {}
     with tempfile.TemporaryDirectory(prefix="digits_accuracy-") as scratch:
@@ -85,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def train(variant: str, seed: int, workdir: Path, overrides: Mapping[str, object]) -> dict[str, Run]:
-    """Trains a variant; returns its run by name, and that of the trained weights where an average was evaluated."""
+    """Trains a variant; returns its result by name, and that of its trained weights if it has an average."""
     keys = {**VARIANTS[variant], **overrides, "seed": seed}
     name = " ".join([variant, *(str(keys[key]) for key in VARIANTS[variant] if keys[key] != variant)])
     _main(workdir, keys)
@@ -101,7 +102,7 @@ def train(variant: str, seed: int, workdir: Path, overrides: Mapping[str, object
 
 
 def summarize(results: Mapping[str, Sequence[Run]]) -> list[Row]:
-    """Makes a row of each variant, with its differences to the plain one if that was run."""
+    """Returns a row per variant, with the differences to the plain variant if that was run."""
     plain = {run.seed: run.top1 for run in results.get(_PLAIN, ())}
     return [_row(name, runs, plain) for name, runs in results.items()]
 
@@ -112,15 +113,15 @@ def render(rows: Sequence[Row]) -> str:
 
 
 def conclusions(rows: Sequence[Row]) -> list[str]:
-    """Which variants are below the plain recipe by more than its deviation: each wants a sentence where it is told."""
+    """Returns a line for each variant whose mean is more than a deviation of the plain recipe below its mean."""
     plain = next((row for row in rows if row.name == _PLAIN), None)
     if plain is None or plain.runs < 2:
-        return ["no word on what is worse: that takes two seeds of the plain recipe at least"]
+        return ["no comparison with the plain recipe: it needs at least two seeds of it"]
     worse = [row for row in rows if plain.mean - row.mean > plain.deviation]
     return [
-        f"{row.name} is {plain.mean - row.mean:.2f} below plain, which deviates by {plain.deviation:.2f}"
+        f"{row.name} is {plain.mean - row.mean:.2f} below plain, whose standard deviation is {plain.deviation:.2f}"
         for row in worse
-    ] or ["none is below plain by more than plain deviates"]
+    ] or ["no variant is below plain by more than the standard deviation of plain"]
 
 
 def _main(workdir: Path, keys: Mapping[str, object], *flags: str) -> None:
@@ -129,7 +130,7 @@ def _main(workdir: Path, keys: Mapping[str, object], *flags: str) -> None:
     command += [f"--config.{key}={value}" for key, value in keys.items()]
     done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
-        last_line = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1]
+        last_line = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
         raise UsageError(f"{' '.join(command[1:])} ended with status {done.returncode}: {last_line}")
 
 
@@ -185,27 +186,33 @@ def _record(
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--variants", nargs="+", choices=VARIANTS, default=[_PLAIN, "ema", "mixup"], help="what to train (%(default)s)")
-    add("--seeds", type=int, default=4, help="runs of each, of seeds 0, 1, ... (%(default)s)")
+    add(
+        "--variants",
+        nargs="+",
+        choices=VARIANTS,
+        default=[_PLAIN, "ema", "mixup"],
+        help="variants to train (%(default)s)",
+    )
+    add("--seeds", type=int, default=4, help="number of runs per variant, with seeds 0, 1, ... (%(default)s)")
     add(
         "--set",
         nargs="+",
         type=_override,
         default=[],
         metavar="KEY=VALUE",
-        help="keys of the config, for all variants, as train.total_steps=8",
+        help="config keys for all variants, for example train.total_steps=8",
     )
-    add("--json", type=Path, metavar="FILE", help="write everything measured")
+    add("--json", type=Path, metavar="FILE", help="file for all measurements")
     options = parser.parse_args(argv)
     if options.seeds < 1:
-        parser.error(f"--seeds={options.seeds}: there must be one at least")
+        parser.error(f"--seeds={options.seeds} must be at least 1")
     return options
 
 
 def _override(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is no KEY=VALUE, as train.total_steps=8")
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE, for example train.total_steps=8")
     return key, value
 
 

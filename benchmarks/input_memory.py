@@ -1,11 +1,11 @@
-"""Measures the memory of the input pipeline on a source as long as ImageNet: 1,281,167 records in 1,024 files.
+"""Measures the memory of the input pipeline on a source of the size of ImageNet: 1,281,167 records in 1,024 files.
 
     python benchmarks/input_memory.py [--source tfrecord|tfds] [--batches N] [--cores N]
 
-The records hold tiny images, in r1's format or in that of --mode=prepare (ArrayRecord, which takes minutes to write),
-in a temporary directory of 2 GB. What is counted is the resident memory of
-this process above what it had before the source was opened, after each batch; the batches that are being made or wait
-to be taken are subtracted.
+The records contain tiny images, as r1's TFRecord shards or as the ArrayRecord files of --mode=prepare (which take
+minutes to write), in a temporary directory of 2 GB. After each batch the program reads the resident memory of this
+process, minus that before the source was opened. "above the buffers" also subtracts the buffers of batches that are
+being filled or are queued.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, it finds its siblings too
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python benchmarks/FILE.py`
 
 import numpy as np
 import psutil
@@ -32,17 +32,17 @@ _RECORDS, _FILES = 1_281_167, 1024
 
 
 def main() -> None:
-    """Writes the files, reads batches of them, prints what that took."""
+    """Writes the files, reads batches from them and prints the memory used."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", choices=_WRITERS, default="tfrecord", help="kind of files (tfrecord)")
-    parser.add_argument("--batches", type=int, default=1000, help="batches of 128 (1000)")
+    parser.add_argument("--source", choices=_WRITERS, default="tfrecord", help="file format (tfrecord)")
+    parser.add_argument("--batches", type=int, default=1000, help="number of batches of 128 images (1000)")
     parser.add_argument("--cores", type=int, default=2, help="decoding threads (2)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         _WRITERS[options.source](Path(directory))
         before = psutil.Process().memory_info().rss
         levels = [rss - before for rss in _rss_while_reading(directory, options)]
-    buffers = (2 * options.cores + 1) * 128 * 224 * 224 * 3  # being made, waiting, taken
+    buffers = (2 * options.cores + 1) * 128 * 224 * 224 * 3  # being filled, queued, and the one in use
     tenth = max(1, len(levels) // 10)
     print(f"{_RECORDS:,} records in {_FILES:,} files ({options.source})")
     print(f"{options.batches:,} batches of 128, {options.cores} threads")
@@ -74,7 +74,8 @@ def _write_tfrecords(directory: Path) -> None:
 def _write_array_records(directory: Path) -> None:
     features = [{"image": _image(k), "label": k, "file_name": str(k), "bboxes": []} for k in range(1000)]
     examples = ((str(record), features[record % len(features)]) for record in range(_RECORDS))
-    split = Split(examples=examples, num_examples=_RECORDS, num_bytes=138_000_000_000)  # for as many files
+    # The size of ImageNet in bytes, from which TFDS derives 1,024 files.
+    split = Split(examples=examples, num_examples=_RECORDS, num_bytes=138_000_000_000)
     builder = Imagenet2012(data_dir=directory, variant=None, splits={"train": split}, metadata={})
     builder.download_and_prepare(download_dir=directory / "none")
 

@@ -1,18 +1,19 @@
-"""Measures our input pipeline beside tf.data, torchvision and NVIDIA DALI on the same JPEG files.
+"""Compares our input pipeline with tf.data, torchvision and NVIDIA DALI on the same JPEG files.
 
     python benchmarks/input_pipeline.py [--images DIR] [--ours KEY=VALUE ...] [--json FILE]
 
-Our loader alone needs nothing but this package. The rivals are measured where they are installed, best in the same
-environment (Linux, Python 3.12; a few gigabytes, no GPU needed):
+Our loader needs only this package. The others are measured if they are installed in the same environment (Linux,
+Python 3.12; a few gigabytes; no GPU is needed):
 
     pip install tensorflow-cpu torch torchvision nvidia-dali-cuda130 psutil
 
-Each measurement is a fresh process with one pipeline: it makes some batches to warm up, then a window of them is
-timed. The contenders take turns, round after round, so that what else the machine does meets them alike; the files
-are in the page cache. A figure is the median over the rounds; "ours is" is the median of the ratios within a round.
+Each measurement is a new process with one pipeline, which makes some batches to warm up and then a timed window of
+batches. The pipelines run in turn in each round, so that other load on the machine affects all of them alike; the files
+are in the page cache. The table shows medians over the rounds; "ours is" is the median of the ratios within a round.
 
-The work is the same: decode, random crop (8 to 100 % of the area, aspect 3/4 to 4/3), resize to a square. What comes
-out is what each hands to the device: ours uint8, tf.data and torchvision normalised float32, DALI both ways.
+All do the same work: decode, random crop (8 to 100 % of the area, aspect ratio 3/4 to 4/3), resize to a square. The
+outputs are those that each pipeline passes to the device: uint8 for ours, normalized float32 for tf.data and
+torchvision, and both for DALI.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, it finds its siblings too
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python benchmarks/FILE.py`
 
 from benchmarks import photos
 from benchmarks.measurement import NOT_INSTALLED, Measurement, Settings
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         contenders = [*map(ours, options.ours or [{}]), *_rivals(options.rivals)]
         if len({contender.name for contender in contenders}) < len(contenders):
-            raise UsageError("the same pipeline is asked for twice: give each --ours other keys, and each rival once")
+            raise UsageError("a pipeline is listed twice: give each --ours different keys, and name each rival once")
         with _linked_photos(options.images, options.count) as (folder, statistics):
             settings = Settings(
                 folder=str(folder),
@@ -62,14 +63,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     except UsageError as error:
         fail(str(error))
     if contenders[0].name not in rounds:
-        fail("our own pipeline could not be measured, so there is nothing to hold the others to", status=1)
+        fail("our pipeline could not be measured, so there is no reference for the ratios", status=1)
     print("", render(summarize(rounds)), sep="\n")
     if options.json:
         options.json.write_text(json.dumps(_record(report, settings, statistics, rounds), indent=1) + "\n")
 
 
 def measure_rounds(contenders: Sequence[Contender], settings: Settings, repeats: int) -> dict[str, list[Measurement]]:
-    """Measures each contender once a round; one that fails is named, with the reason, and left out."""
+    """Measures each pipeline once per round; prints the reason if one fails, and leaves it out from then on."""
     rounds: dict[str, list[Measurement]] = {contender.name: [] for contender in contenders}
     for number in range(repeats):
         for contender in contenders:
@@ -87,23 +88,23 @@ def measure_rounds(contenders: Sequence[Contender], settings: Settings, repeats:
 
 
 def run(contender: Contender, settings: Settings) -> Measurement | str:
-    """Measures in a new process; returns why that was not possible, if it was not."""
+    """Measures in a new process; returns the reason as text if that fails. Raises UsageError for wrong options."""
     request = {"contender": dataclasses.asdict(contender), "settings": dataclasses.asdict(settings)}
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "2"}
     command = [sys.executable, "-m", "benchmarks.measurement", json.dumps(request)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return Measurement(**json.loads(done.stdout.splitlines()[-1]))
-    last_line = (done.stderr.strip() or "it said nothing").splitlines()[-1]
+    last_line = (done.stderr.strip() or "no output").splitlines()[-1]
     if done.returncode == UsageError.exit_status:
         raise UsageError(last_line)
     if done.returncode == NOT_INSTALLED:
-        return f"it is not installed ({last_line})"
+        return f"not installed ({last_line})"
     return f"it failed with status {done.returncode} ({last_line})"
 
 
 def describe(settings: Settings, photo: photos.Statistics, repeats: int) -> dict[str, str]:
-    """What a reader of the figures has to know: machine, files, method."""
+    """Returns the machine, software, files and method, by label."""
     load = f", load {os.getloadavg()[0]:.1f} before" if hasattr(os, "getloadavg") else ""
     return {
         "machine": f"{_processor()}, {settings.cores} of {os.cpu_count()} cores{load}",
@@ -112,13 +113,13 @@ def describe(settings: Settings, photo: photos.Statistics, repeats: int) -> dict
         "photos": f"{photo.count:,} JPEG, mean {photo.mean_kilobytes:.0f} kB, "
         f"{photo.mean_width:.0f} x {photo.mean_height:.0f} pixels, {photo.share_420:.0%} of them 4:2:0",
         "method": f"{repeats} rounds; windows of {settings.batches} batches of {settings.batch_size} at "
-        f"{settings.image_size} pixels after {settings.warmup_batches} to warm up",
+        f"{settings.image_size} pixels after {settings.warmup_batches} warm-up batches",
     }
 
 
 @contextlib.contextmanager
 def _linked_photos(images: Path | None, count: int) -> Iterator[tuple[Path, photos.Statistics]]:
-    """Finds or generates the photos, links them into the folders of one class, and reads them once."""
+    """Finds or generates the photos, links them into folders of one class, and reads them into the page cache."""
     with tempfile.TemporaryDirectory(prefix="input_pipeline-") as scratch:
         source = images or Path(scratch, "photos")
         if not source.exists() or (source.is_dir() and not any(source.iterdir())):
@@ -157,7 +158,7 @@ def _commit() -> str:
 
 
 def _processor() -> str:
-    """The model of the CPU, which Python knows on some systems only."""
+    """The model of the CPU; `platform.processor()` does not return it on Linux."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -180,17 +181,18 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         nargs="*",
         type=_override,
         metavar="KEY=VALUE",
-        help="measure ours with these keys "
-        "of the config set; may be given several times, the first is what the others are held to",
+        help="measure ours with these config keys; may be repeated, the first one is the reference of the ratios",
     )
-    add("--rivals", nargs="*", help=f"of {', '.join(rival.name for rival in RIVALS)} (all)")
-    add("--repeats", type=int, default=5, help="rounds (%(default)s)")
-    add("--batches", type=int, default=32, help="batches of a window (%(default)s)")
-    add("--warmup", type=int, default=16, help="batches before it (%(default)s)")
-    add("--batch-size", type=int, default=128, help="images of a batch (%(default)s)")
-    add("--image-size", type=int, default=224, help="pixels (%(default)s)")
-    add("--cores", type=int, default=_cores(), help="threads or workers of a pipeline (all: %(default)s)")
-    add("--json", type=Path, metavar="FILE", help="write everything measured")
+    add(
+        "--rivals", nargs="*", help=f"pipelines to compare with, from {', '.join(rival.name for rival in RIVALS)} (all)"
+    )
+    add("--repeats", type=int, default=5, help="number of rounds (%(default)s)")
+    add("--batches", type=int, default=32, help="batches per window (%(default)s)")
+    add("--warmup", type=int, default=16, help="warm-up batches before the window (%(default)s)")
+    add("--batch-size", type=int, default=128, help="images per batch (%(default)s)")
+    add("--image-size", type=int, default=224, help="image size in pixels (%(default)s)")
+    add("--cores", type=int, default=_cores(), help="threads or worker processes per pipeline (all cores: %(default)s)")
+    add("--json", type=Path, metavar="FILE", help="file for all measurements")
     options = parser.parse_args(argv)
     options.ours = [dict(overrides) for overrides in options.ours or ()]
     return options
@@ -199,7 +201,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def _override(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is no KEY=VALUE, as data.resize=bicubic")
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE, for example data.resize=bicubic")
     return key, value
 
 

@@ -1,13 +1,14 @@
-"""Measures how the processes of a run share the input, and how long the loader takes to start amid a run.
+"""Measures how the processes of a run divide the input, and how fast the loader starts at a late step.
 
     python benchmarks/input_sharding.py [--processes N ...] [--source SOURCE --data_dir DIR] [--json FILE]
 
-First, the same global batches are made by 1, 2 and 4 processes, each a fresh one that stands for a host: which examples
-each reads and decodes, and the CPU time that this takes. They run one after the other, so as not to disturb each other,
-with one thread; all batches are made twice and the second time counts, when the files are in memory.
+First, 1, 2 and 4 new processes, each in the role of a host, make the same global batches. Recorded are the examples
+that each process reads and decodes, and its CPU time. The processes run one after the other, with one thread, so that
+they do not slow each other down. Each makes all batches twice; the second time is measured, with the files in the page
+cache.
 
-Second, a fresh process opens the source, makes the loader of one of the hosts and waits for the first batch of a step.
-Imports are not counted; the files of that batch are in memory.
+Second, a new process opens the source, makes the loader of one host and waits for the first batch of a step. Imports
+are not counted; the files of that batch are in the page cache.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, it finds its siblings too
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python benchmarks/FILE.py`
 
 import numpy as np
 
@@ -40,8 +41,8 @@ _SHARE_HEADER = ("processes", "images of each", "each image once", "CPU-s of eac
 _START_HEADER = ("step", "loader made (s)", "first batch (s)", "together (s)")
 
 
-class Noted:
-    """A source that notes what is read."""
+class RecordingSource:
+    """A source that records the indices of the examples read."""
 
     def __init__(self, source: Source):
         self._source = source
@@ -57,7 +58,7 @@ class Noted:
 
 
 def main() -> None:
-    """Measures, prints the tables and writes the JSON file; or is one of the measured processes (--measure)."""
+    """Measures, prints the tables and writes the JSON file; with --measure, runs as one of the measured processes."""
     options = _parse()
     if options.measure:
         print(json.dumps(_MEASURES[options.measure](options)))
@@ -71,7 +72,7 @@ def main() -> None:
     }
     print(markdown([_SHARE_HEADER, *(_share_row(count, own, whole) for count, own in shares.items())]), flush=True)
     count, repeats = max(options.processes), options.repeats
-    print(f"\nfrom nothing to a batch of {options.batch_size // count:,} images; median and most of {repeats}\n")
+    print(f"\nfrom start to a batch of {options.batch_size // count:,} images; median and maximum of {repeats}\n")
     starts = {step: [_run("start", options, 0, count, step) for _ in range(repeats)] for step in (0, options.step)}
     print(markdown([_START_HEADER, *itertools.starmap(_start_row, starts.items())]))
     if options.json:
@@ -80,7 +81,7 @@ def main() -> None:
 
 
 def make_loader(options: argparse.Namespace, wrap: Callable[[Source], Source] = lambda source: source) -> Loader:
-    """Opens the source, wraps it, and makes the loader of a process."""
+    """Opens the source, applies `wrap` to it, and returns the loader of process `options.index`."""
     config = resnet50.get_config()
     changes = {"source": options.source, "data_dir": options.data_dir, "batch_size": options.batch_size}
     config.update_from_flattened_dict({f"data.{key}": value for key, value in changes.items()})
@@ -90,28 +91,29 @@ def make_loader(options: argparse.Namespace, wrap: Callable[[Source], Source] = 
 
 
 def share(options: argparse.Namespace) -> dict[str, Any]:
-    """What one process does for the batches from a step on: the examples it reads, and CPU seconds."""
-    noted: list[Noted] = []
+    """Makes the batches from `options.step` on; returns the indices that the process reads, and its CPU seconds."""
+    recorded: list[RecordingSource] = []
 
     def wrap(source: Source) -> Source:
-        noted.append(Noted(source))
-        return noted[0]
+        recorded.append(RecordingSource(source))
+        return recorded[0]
 
     loader = make_loader(options, wrap)
     for _ in range(2):
-        noted[0].indices.clear()
+        recorded[0].indices.clear()
         before = time.process_time()
         for _ in host_batches(
             loader, start=options.step, stop=options.step + options.batches, num_threads=1, num_workers=0
         ):
             pass
         cpu_seconds = time.process_time() - before
-    return {"indices": noted[0].indices, "cpu_seconds": cpu_seconds}
+    return {"indices": recorded[0].indices, "cpu_seconds": cpu_seconds}
 
 
 def start(options: argparse.Namespace) -> dict[str, float]:
-    """How long it takes to make the loader, and then to get the batch of a step, in seconds."""
-    make_loader(options).batch(options.step)  # brings the files into memory, and what Python loads late
+    """Returns the seconds that it takes to make the loader, and then to get the batch of a step."""
+    # Loads the files into the page cache, and imports modules that are imported lazily.
+    make_loader(options).batch(options.step)
     begin = time.perf_counter()
     loader = make_loader(options)
     made = time.perf_counter()
@@ -124,7 +126,7 @@ _MEASURES = {"share": share, "start": start}
 
 
 def _run(measure: str, options: argparse.Namespace, index: int, count: int, step: int) -> dict[str, Any]:
-    """Measures in a new process, which is number `index` of `count`."""
+    """Measures in a new process with the role of process `index` of `count`."""
     flags = {**vars(options), "measure": measure, "index": index, "count": count, "step": step}
     names = ("measure", "index", "count", "step", "batches", "batch_size", "source", "data_dir")
     command = [sys.executable, __file__, *(f"--{name}={flags[name]}" for name in names if flags[name] is not None)]
@@ -133,7 +135,7 @@ def _run(measure: str, options: argparse.Namespace, index: int, count: int, step
 
 
 def _indices(loader: Loader, steps: Iterable[int]) -> list[int]:
-    """The examples of the global batches."""
+    """Returns the indices of the examples of the global batches."""
     return np.concatenate([loader.order.rows(step).indices for step in steps]).tolist()
 
 
@@ -152,7 +154,7 @@ def _share_row(count: int, shares: Sequence[dict[str, Any]], whole: Counter) -> 
 
 
 def _start_row(step: int, rounds: Sequence[dict[str, float]]) -> tuple[str, ...]:
-    columns = [[one[part] for one in rounds] for part in ("made", "first_batch")]
+    columns = [[one[interval] for one in rounds] for interval in ("made", "first_batch")]
     columns.append([sum(one.values()) for one in rounds])
     return (f"{step:,}", *(f"{statistics.median(column):.3f}, {max(column):.3f}" for column in columns))
 
@@ -160,14 +162,14 @@ def _start_row(step: int, rounds: Sequence[dict[str, float]]) -> tuple[str, ...]
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--processes", type=int, nargs="+", default=[1, 2, 4], help="hosts of a run (%(default)s)")
-    add("--batches", type=int, default=4, help="to be made (%(default)s)")
-    add("--batch_size", type=int, default=256, help="images of a global batch (%(default)s)")
-    add("--step", type=int, default=1_000_000, help="where the batches begin, and the late start (%(default)s)")
-    add("--repeats", type=int, default=5, help="starts at a step (%(default)s)")
-    add("--source", default="synthetic_jpeg", help="data.source of the config (%(default)s)")
-    add("--data_dir", help="its data.data_dir")
-    add("--json", type=Path, metavar="FILE", help="write everything measured")
+    add("--processes", type=int, nargs="+", default=[1, 2, 4], help="numbers of hosts (%(default)s)")
+    add("--batches", type=int, default=4, help="number of batches (%(default)s)")
+    add("--batch_size", type=int, default=256, help="global batch size (%(default)s)")
+    add("--step", type=int, default=1_000_000, help="step of the first batch and of the late start (%(default)s)")
+    add("--repeats", type=int, default=5, help="number of measured starts per step (%(default)s)")
+    add("--source", default="synthetic_jpeg", help="config key data.source (%(default)s)")
+    add("--data_dir", help="config key data.data_dir")
+    add("--json", type=Path, metavar="FILE", help="file for all measurements")
     add("--measure", choices=_MEASURES, help=argparse.SUPPRESS)
     add("--index", type=int, default=0, help=argparse.SUPPRESS)
     add("--count", type=int, default=1, help=argparse.SUPPRESS)

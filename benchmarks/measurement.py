@@ -1,7 +1,7 @@
-"""One measurement of one pipeline, in a process of its own: nothing else that is imported or started costs anything.
+"""Measures one input pipeline in its own process, so that no other import or thread adds to its cost.
 
-`input_pipeline.py` runs `python -m benchmarks.measurement SETTINGS` with the fields of `Settings` as JSON; the answer
-is a line of JSON with the fields of `Measurement`.
+`input_pipeline.py` runs `python -m benchmarks.measurement REQUEST`, where REQUEST is JSON with the fields of
+`Contender` and `Settings`. The process prints the fields of `Measurement` as a line of JSON.
 """
 
 import contextlib
@@ -17,38 +17,38 @@ from benchmarks.pipelines import Contender, load
 from resnet_jax.analysis.process_tree import ProcessTree
 from resnet_jax.errors import UsageError
 
-NOT_INSTALLED = 3  # exit status
+NOT_INSTALLED = 3  # exit status if a package is missing
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What all contenders are asked for."""
+    """What all pipelines have to produce, and with which resources."""
 
-    folder: str  # with the files in train/<class>/
+    folder: str  # path of the folder with the files train/<class>/*
     batch_size: int
     image_size: int
-    cores: int  # threads or processes that a pipeline may use
+    cores: int  # number of threads or processes that a pipeline may use
     warmup_batches: int
     batches: int
 
 
 class Measurement(NamedTuple):
-    """What a window of batches cost."""
+    """Time and memory of a window of batches."""
 
     version: str
     images: int
     seconds: float
-    cpu_seconds: float  # user and system, of the process and of all its descendants
-    start_rss: int  # bytes, of the same processes, when the window began; memory that they share counts in each
-    peak_rss: int  # the most of it after any batch of the window
+    cpu_seconds: float  # user and system time of the process and all its descendants
+    start_rss: int  # bytes, RSS of these processes at the start of the window; shared memory counts in each process
+    peak_rss: int  # bytes, maximum of that RSS over the batches of the window
 
 
 def measure(contender: Contender, settings: Settings) -> Measurement:
-    """Warms up, then takes batches as fast as they come.
+    """Warms up, then measures a window of batches.
 
     Raises:
-      ImportError: what the pipeline needs is not installed.
-      UsageError: the options of ours are wrong, or the window is shorter than a tick of the CPU clock.
+      ImportError: a package that the pipeline needs is not installed.
+      UsageError: wrong config keys for our pipeline, or a window shorter than a tick of the CPU clock.
     """
     pipeline = load(contender)
     batches = pipeline.batches(
@@ -65,7 +65,7 @@ def measure(contender: Contender, settings: Settings) -> Measurement:
 
 
 def _window(batches: Iterator[int], count: int) -> dict[str, Any]:
-    """Takes `count` batches; returns the rest of the fields of `Measurement`."""
+    """Takes `count` batches; returns the fields of `Measurement` except the version."""
     tree = ProcessTree()
     cpu_seconds, start = tree.cpu_seconds(), time.perf_counter()
     start_rss = peak_rss = tree.rss()
@@ -87,7 +87,7 @@ def _window(batches: Iterator[int], count: int) -> dict[str, Any]:
 
 
 def main(request: dict[str, Any]) -> None:
-    """Measures and prints."""
+    """Measures and prints the result as JSON; exits with a status on errors."""
     try:
         result = measure(Contender(**request["contender"]), Settings(**request["settings"]))
     except ImportError as error:

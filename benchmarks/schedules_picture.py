@@ -1,9 +1,9 @@
-"""Draws the learning rate of every config of `configs/` over its epochs.
+"""Plots the learning rate of every recipe of `configs/` over its epochs.
 
     python benchmarks/schedules_picture.py [--out docs/images/schedules.png]
 
-Each curve is that of the schedule which training builds from the config, at whole steps, with as many images as the
-synthetic source has. Where images grow during a run, the curve is thin before and thick after.
+A curve is the schedule that training builds from the config, evaluated at whole steps, for a data set with the number
+of images of the synthetic source. Where the image size grows during a run, the line gets thicker.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, it finds its siblings too
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python benchmarks/FILE.py`
 
 import jax
 import numpy as np
@@ -31,49 +31,49 @@ from resnet_jax.training.schedules import create_schedule
 
 _ROOT = Path(__file__).resolve().parent.parent
 _OUT = _ROOT / "docs" / "images" / "schedules.png"
-_ARGUMENTS = {"resnet50_fast": tuple(map(str, resnet50_fast.GROWTH))}  # of configs that take one
+_ARGUMENTS = {"resnet50_fast": tuple(map(str, resnet50_fast.GROWTH))}  # by config, the arguments to plot
 _COMPARED = ("resnet50", "resnet50_r1")
 _COLUMNS = 3
 _INK, _FAINT, _BLUE, _ORANGE = "#1f2328", "#59636e", "#0969da", "#bc4c00"
 
 
 class Curve(NamedTuple):
-    """The learning rate of a run."""
+    """The learning rate of a run and what its panel shows."""
 
-    name: str  # of the config, with its argument: 'resnet50_fast:32'
-    epochs: np.ndarray  # [N], of the points
-    rates: np.ndarray  # [N]
+    name: str  # name of the config with its argument, for example 'resnet50_fast:32'
+    epochs: np.ndarray  # [N] float, epoch of each point
+    rates: np.ndarray  # [N] float, learning rate of each point
     batch_size: int
-    length: float  # epochs
+    length: float  # length of the run in epochs
     optimizer: str
-    sizes: tuple[int, ...]  # image sizes in pixels, one after the other
-    until_epochs: tuple[float, ...]  # when each but the last ends
+    sizes: tuple[int, ...]  # successive image sizes in pixels
+    until_epochs: tuple[float, ...]  # epoch at which each image size but the last ends
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Computes the curves and draws them."""
+    """Computes the curves, plots them and writes the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=_OUT, help="PNG file (%(default)s)")
     options = parser.parse_args(argv)
     curves = {name: [curve(name, *argument) for argument in arguments(name)] for name in config_names()}
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    draw(curves).savefig(options.out)
+    plot_curves(curves).savefig(options.out)
     print(f"{options.out}  {options.out.stat().st_size / 1000:,.0f} kB, {len(curves)} configs")
 
 
 def config_names() -> list[str]:
-    """Every config but the defaults: those that are compared, those of ImageNet, the others."""
+    """Returns the names of all recipes: the compared ones first, then those for ImageNet, then the others."""
     names = [name for name, _ in recipes()]
     return sorted(names, key=lambda name: (name not in _COMPARED, not name.startswith("resnet50"), name))
 
 
 def arguments(name: str) -> list[tuple[str, ...]]:
-    """The arguments with which a config is drawn."""
+    """Returns the arguments with which a config is plotted, each as a tuple of zero or one string."""
     return [(argument,) for argument in _ARGUMENTS[name]] if name in _ARGUMENTS else [()]
 
 
 def curve(name: str, *argument: str) -> Curve:
-    """The rates of a config, at 2,000 steps and wherever the shape changes."""
+    """Returns the rates of a config at 2,000 evenly spaced steps and at the steps where the schedule changes form."""
     config = importlib.import_module(f"resnet_jax.configs.{name}").get_config(*argument)
     config.data.source = "synthetic"
     milestones = make_milestones(config, len(open_from(config, training=True, cache_dir=None)))
@@ -92,8 +92,8 @@ def curve(name: str, *argument: str) -> Curve:
     )
 
 
-def draw(curves: dict[str, list[Curve]]) -> Figure:
-    """The comparison and the configs of several lengths take two columns, every other config one."""
+def plot_curves(curves: dict[str, list[Curve]]) -> Figure:
+    """Plots one panel per config: two columns wide for the comparison and configs of several lengths, else one."""
     wide = [name for name, own in curves.items() if len(own) > 1]
     single = [name for name in curves if name not in wide]
     rows = 1 + len(wide) + -(-max(0, len(single) - 1 - len(wide)) // _COLUMNS)
@@ -102,16 +102,16 @@ def draw(curves: dict[str, list[Curve]]) -> Figure:
     grid = figure.add_gridspec(rows, _COLUMNS)
     _compare(figure.add_subplot(grid[0, : _COLUMNS - 1]), [curves[name][0] for name in _COMPARED])
     for row, name in enumerate(wide, start=1):
-        _draw_lengths(figure.add_subplot(grid[row, : _COLUMNS - 1]), name, curves[name])
+        _plot_lengths(figure.add_subplot(grid[row, : _COLUMNS - 1]), name, curves[name])
     beside = [(row, _COLUMNS - 1) for row in range(1 + len(wide))]
     below = [(row, column) for row in range(1 + len(wide), rows) for column in range(_COLUMNS)]
-    for place, name in zip(beside + below, single, strict=False):
-        _draw_one(figure.add_subplot(grid[place]), curves[name][0])
+    for cell, name in zip(beside + below, single, strict=False):
+        _plot_run(figure.add_subplot(grid[cell]), curves[name][0])
     return figure
 
 
 def _compare(axes: Axes, curves: Sequence[Curve]) -> None:
-    """Several rates on one logarithmic scale, as if all batches had 256 images."""
+    """Plots several runs on a logarithmic scale, with rates scaled to a batch size of 256."""
     for own, colour, above in zip(curves, (_BLUE, _ORANGE), (-13, 4), strict=True):
         rates = own.rates * 256 / own.batch_size
         axes.plot(own.epochs, np.maximum(rates, 1e-9), color=colour, linewidth=1.8, label=own.name)
@@ -125,8 +125,8 @@ def _compare(axes: Axes, curves: Sequence[Curve]) -> None:
     _style(axes, " and ".join(_COMPARED), "rate for 256 images, logarithmic", max(own.length for own in curves))
 
 
-def _draw_one(axes: Axes, own: Curve) -> None:
-    """One run, with its highest and its last rate."""
+def _plot_run(axes: Axes, own: Curve) -> None:
+    """Plots one run and labels its highest and last rate."""
     axes.plot(own.epochs, own.rates, color=_BLUE, linewidth=1.8)
     _mark_peak(axes, own)
     peak, last = own.rates.max(), own.rates[-1]
@@ -137,8 +137,8 @@ def _draw_one(axes: Axes, own: Curve) -> None:
     _style(axes, own.name, about, own.length)
 
 
-def _draw_lengths(axes: Axes, name: str, curves: Sequence[Curve]) -> None:
-    """Runs of several lengths, and where the images of each grow."""
+def _plot_lengths(axes: Axes, name: str, curves: Sequence[Curve]) -> None:
+    """Plots runs of several lengths, with a dot where the image size of each grows."""
     for own in curves:
         bounds = (0.0, *own.until_epochs, own.length)
         for stage, (start, stop) in enumerate(itertools.pairwise(bounds)):
@@ -167,9 +167,9 @@ def _sizes(own: Curve) -> str:
     return " to ".join(map(str, own.sizes))
 
 
-def _write(axes: Axes, text: str, place: tuple[float, float], offset: tuple[int, int], **style: Any) -> None:
-    """Writes beside a point, so many points to its right and above it."""
-    axes.annotate(text, place, offset, textcoords="offset points", size=9, **({"color": _INK} | style))
+def _write(axes: Axes, text: str, point: tuple[float, float], offset: tuple[int, int], **style: Any) -> None:
+    """Writes text at an offset from a point of the axes, in typographic points to the right and upward."""
+    axes.annotate(text, point, offset, textcoords="offset points", size=9, **({"color": _INK} | style))
 
 
 def _style(axes: Axes, title: str, about: str, length: float) -> None:
@@ -180,8 +180,8 @@ def _style(axes: Axes, title: str, about: str, length: float) -> None:
     axes.tick_params(labelsize=8.5, colors=_FAINT)
     axes.grid(axis="y", color="#d1d9e0", linewidth=0.5)
     axes.set_xlim(0, 1.01 * length)
-    parts = next(parts for parts in (3, 4, 2, 1) if round(length) % parts == 0)
-    axes.set_xticks([part * round(length) // parts for part in range(parts + 1)])
+    intervals = next(count for count in (3, 4, 2, 1) if round(length) % count == 0)
+    axes.set_xticks([number * round(length) // intervals for number in range(intervals + 1)])
     if axes.get_yscale() == "linear":
         axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
 

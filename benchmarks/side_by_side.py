@@ -1,13 +1,14 @@
-"""Times our training step beside a Flax-style one and PyTorch's, on the same device in one run.
+"""Times our training step, a Flax-style one and PyTorch's on the same device in one run.
 
     python benchmarks/side_by_side.py --batch-sizes 128 256 512 1024 --json FILE                            (a GPU)
     python benchmarks/side_by_side.py --depth 18 --image-size 32 --batch-sizes 16 --dtype float32 --no-compile (a CPU)
 
-Each trainer is a process that stays; they take turns, window by window, so that what else the machine does meets them
-alike, and only one of them works at a time. Images are random uint8 on the device already, several batches in turn. A
-figure is the median over the windows; "ours is" is the median of the ratios within a round. What is not installed, or
-has no memory beside the others, is named and left out: measure that one again alone, by --trainers, at that size.
-PyTorch's network is timm's or torchvision's, whichever is installed.
+Each trainer runs in its own long-lived process. They are timed in turn, one window of steps at a time, so that other
+load on the machine affects all of them alike and only one is active at a time. The input is a few batches of random
+uint8 images that are on the device already. The table shows medians over the windows; "ours is" is the median of the
+ratios within a round. A trainer that is not installed, or runs out of memory next to the others, is listed as left out;
+in the latter case measure it alone at that batch size with --trainers. PyTorch's network is timm's or torchvision's,
+whichever is installed.
 """
 
 import argparse
@@ -24,14 +25,14 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # run as a file, it finds its siblings too
+sys.path.insert(0, str(ROOT))  # for `python benchmarks/FILE.py`
 
 from benchmarks.table import markdown  # noqa: E402
 from benchmarks.trainers import TRAINERS, Task  # noqa: E402
 
 
 class StepProcess:
-    """A trainer at work in its own process. A context manager: leaving it ends the process."""
+    """A trainer in its own process; a context manager that kills the process on exit."""
 
     def __init__(self, trainer: str, task: Task):
         request = json.dumps({"trainer": trainer, "task": dataclasses.asdict(task)})
@@ -43,7 +44,7 @@ class StepProcess:
             text=True,
         )
         self.what, self.error = "", ""
-        self._take(self._answer())
+        self._take(self._read())
 
     def __enter__(self) -> "StepProcess":
         return self
@@ -53,25 +54,25 @@ class StepProcess:
         self._process.communicate()
 
     def seconds(self, steps: int) -> float | None:
-        """Makes so many steps; None: it failed, see `error`."""
+        """Runs `steps` steps and returns their time. None: the process failed, see `error`."""
         assert self._process.stdin
-        with contextlib.suppress(BrokenPipeError):  # then there is no answer, and that is said
+        with contextlib.suppress(BrokenPipeError):  # the process has ended: `_read` reports it
             self._process.stdin.write(f"{steps}\n")
             self._process.stdin.flush()
-        return self._take(self._answer())
+        return self._take(self._read())
 
-    def _answer(self) -> dict[str, Any]:
+    def _read(self) -> dict[str, Any]:
         assert self._process.stdout
         line = self._process.stdout.readline()
-        return json.loads(line) if line else {"error": f"it ended with status {self._process.wait()}"}
+        return json.loads(line) if line else {"error": f"the process ended with status {self._process.wait()}"}
 
-    def _take(self, answer: dict[str, Any]) -> float | None:
-        self.what, self.error = answer.get("what", self.what), answer.get("error", "")
-        return answer.get("seconds")
+    def _take(self, message: dict[str, Any]) -> float | None:
+        self.what, self.error = message.get("what", self.what), message.get("error", "")
+        return message.get("seconds")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measures, prints a table for each batch size, and writes the JSON file."""
+    """Measures, prints a table per batch size, and writes the JSON file."""
     options = _parse(argv)
     record: dict[str, Any] = {**_describe(options), "results": []}
     for batch_size in options.batch_sizes:
@@ -91,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def compare(trainers: Sequence[str], task: Task, *, windows: int, steps: int, warmup: int) -> dict[str, Any]:
-    """Lets the trainers take turns at one task."""
+    """Times the trainers in turn on one task; returns the times of each, and who was left out and why."""
     processes: dict[str, StepProcess] = {}
     rounds: dict[str, Any] = {}
     left_out: dict[str, str | None] = {}
@@ -118,7 +119,7 @@ def compare(trainers: Sequence[str], task: Task, *, windows: int, steps: int, wa
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """The figures of one task in Markdown; the first trainer is what the others are held to."""
+    """Formats the results of one task as a Markdown table; ratios refer to our trainer."""
     rounds, images = result["seconds"], result["steps"] * result["task"]["batch_size"]
     lines = [("step", "images/s", "min - max", "ours is", "what")]
     reference = rounds.get("ours")
@@ -133,7 +134,7 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 def best_of(results: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, int]]:
-    """The highest median rate of each trainer, and the batch size that it has it at."""
+    """Returns the highest median rate of each trainer in images/s, and the batch size at which it has it."""
     best: dict[str, tuple[float, int]] = {}
     for result in results:
         size = result["task"]["batch_size"]
@@ -157,7 +158,7 @@ def _describe(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _gpu() -> str:
-    """The name of the GPU; without one, the CPU is measured."""
+    """Returns name and driver of the GPU, or 'cpu' without one."""
     try:
         command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -175,9 +176,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
     parser.add_argument("--no-compile", action="store_true", help="PyTorch without torch.compile")
     parser.add_argument("--windows", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=20, help="in a window")
+    parser.add_argument("--steps", type=int, default=20, help="steps per window")
     parser.add_argument("--warmup", type=int, default=10, help="steps before the first window")
-    parser.add_argument("--json", type=Path, help="file for the record")
+    parser.add_argument("--json", type=Path, help="file for all measurements")
     return parser.parse_args(argv)
 
 

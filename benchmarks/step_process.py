@@ -1,8 +1,8 @@
-"""One trainer in a process of its own, which stays and makes steps when it is asked to.
+"""Runs one trainer in its own process and executes steps on request.
 
-`side_by_side.py` runs `python -m benchmarks.step_process REQUEST` with the name of the trainer and its task as JSON.
-The process answers with a line of JSON when it is ready, and then, for each number of steps on its stdin, with the
-seconds that they took; or with an error, and ends.
+`side_by_side.py` runs `python -m benchmarks.step_process REQUEST`, where REQUEST is JSON with the name of the trainer
+and its task. The process prints a line of JSON when it is ready. Then it reads numbers of steps from stdin, one per
+line, executes each and prints its seconds as JSON. On an error it prints the error as JSON and ends.
 """
 
 import json
@@ -19,9 +19,9 @@ _NO_MEMORY = ("RESOURCE_EXHAUSTED", "out of memory")
 
 
 def main(request: dict[str, Any]) -> None:
-    """Serves until its stdin ends."""
+    """Executes requests until stdin is closed."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # prints of libraries go to stderr, so that stdout carries only JSON
     try:
         what, run = load(request["trainer"]).make(Task(**request["task"]))
         answers.write(json.dumps({"what": what}) + "\n")

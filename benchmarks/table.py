@@ -1,4 +1,4 @@
-"""From measurements to a table: medians, spreads and ratios."""
+"""Summarizes measurements in a table: medians, ranges and ratios."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ _HEADER = (
 
 
 class Spread(NamedTuple):
-    """A figure over the rounds."""
+    """Median and range of a quantity over the rounds."""
 
     median: float
     low: float
@@ -29,30 +29,32 @@ class Spread(NamedTuple):
 
 
 class Row(NamedTuple):
-    """The figures of one contender."""
+    """The results of one pipeline."""
 
     name: str
-    per_cpu_second: Spread  # images
-    per_second: Spread  # images
-    ours_per_cpu_second: float  # the first contender's figure over this one's: median of the ratios of each round
-    ours_per_second: float
-    peak_rss: int  # bytes, the most of all rounds
-    growth: int  # bytes, median over the rounds of what was added during the window
+    per_cpu_second: Spread  # images per CPU second
+    per_second: Spread  # images per second
+    ours_per_cpu_second: (
+        float  # per_cpu_second of the first pipeline / that of this one, median of the ratios per round
+    )
+    ours_per_second: float  # the same ratio of per_second
+    peak_rss: int  # bytes, maximum over the rounds
+    growth: int  # bytes, increase of RSS during the window, median over the rounds
 
 
 def summarize(rounds: Mapping[str, Sequence[Measurement]]) -> list[Row]:
-    """Makes a row of each contender, given its measurements round by round; the first is what others are held to."""
+    """Returns a row per pipeline, from its measurements per round; ratios refer to the first pipeline."""
     reference = next(iter(rounds.values()))
     return [_row(name, own, reference) for name, own in rounds.items()]
 
 
 def render(rows: Sequence[Row]) -> str:
-    """Writes the rows as a Markdown table."""
+    """Formats the rows as a Markdown table."""
     return markdown([_HEADER, *map(_cells, rows)])
 
 
 def markdown(cells: Sequence[Sequence[str]]) -> str:
-    """Writes lines of cells, the header first, as a Markdown table with aligned columns."""
+    """Formats lines of cells, the header first, as a Markdown table with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in cells]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")

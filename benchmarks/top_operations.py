@@ -1,8 +1,8 @@
-"""Lists the operations that took most of the devices' time in a trace of `--config.train.profile_at=STEP`.
+"""Lists the operations with the most device time in a trace recorded by `--config.train.profile_at=STEP`.
 
     python benchmarks/top_operations.py WORKDIR [--count 10]
 
-Of several traces the newest is read. Times are of the operation itself, without those that run inside of it, summed
+Reads the newest trace of the work directory. The time of an operation excludes operations nested in it; it is summed
 over all devices of this host and divided by the number of traced steps.
 """
 
@@ -16,17 +16,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, it finds its siblings too
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python benchmarks/FILE.py`
 
 from benchmarks.table import markdown
 from resnet_jax.errors import UsageError
 from resnet_jax.programs.command_line import fail
 
-_WRAPPER = "ThunkExecutor::"  # of a CPU: around operations
+_WRAPPER = "ThunkExecutor::"  # prefix of CPU events that wrap operations
 
 
 class Event(NamedTuple):
-    """Something that a device did, in microseconds."""
+    """An event on a device, times in microseconds."""
 
     start: float
     duration: float
@@ -42,11 +42,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     except UsageError as error:
         fail(str(error))
     print(table(timelines, steps=steps, count=options.count))
-    print(f"\nidle {idle_share(timelines):.1%} of the traced time, of {len(timelines)} timelines, {steps} steps")
+    print(f"\nidle {idle_share(timelines):.1%} of the traced time, {len(timelines)} timelines, {steps} steps")
 
 
 def read_trace(workdir: Path) -> list[dict[str, Any]]:
-    """The events of the newest trace. Raises UsageError if there is none."""
+    """Returns the events of the newest trace. Raises UsageError if there is none."""
     files = sorted(workdir.glob("plugins/profile/*/*.trace.json.gz"))
     if not files:
         raise UsageError(
@@ -57,7 +57,7 @@ def read_trace(workdir: Path) -> list[dict[str, Any]]:
 
 
 def traced_steps(workdir: Path) -> int:
-    """How many steps a trace has, by the config of the run. Raises UsageError if it cannot be read."""
+    """Returns the number of traced steps, from the config of the run. Raises UsageError if it cannot be read."""
     path = workdir / "config.json"
     try:
         return json.loads(path.read_text())["train"]["profile_steps"]
@@ -66,12 +66,13 @@ def traced_steps(workdir: Path) -> int:
 
 
 def device_timelines(events: list[dict[str, Any]]) -> list[list[Event]]:
-    """What each device did, in order of time.
+    """Returns the events of each device thread, sorted by start time.
 
-    A TPU's operations stand in its thread 'XLA Ops'; a GPU's in a thread for each stream; a CPU's in those of XLA.
+    Operations of a TPU are in its thread 'XLA Ops', those of a GPU in one thread per stream, those of a CPU in the
+    threads of XLA.
 
     Raises:
-      UsageError: no device did anything.
+      UsageError: the trace has no operation of a device.
     """
     described = [event for event in events if event.get("ph") == "M" and "name" in event["args"]]
     names = {(event["name"], event["pid"], event.get("tid")): event["args"]["name"] for event in described}
@@ -85,13 +86,13 @@ def device_timelines(events: list[dict[str, Any]]) -> list[list[Event]]:
             found[event["pid"], event["tid"]].append(Event(event["ts"], event.get("dur", 0.0), event["name"]))
     if not found:
         raise UsageError("there is no operation of a device in the trace: take a later train.profile_at, or more steps")
-    # What runs inside another comes after it, also where both begin at once.
+    # Nested events come after the enclosing one, also if both start at the same time.
     return [sorted(timeline, key=lambda event: (event.start, -event.duration)) for timeline in found.values()]
 
 
 def own_times(timeline: list[Event]) -> Iterator[tuple[str, float]]:
-    """The name and the time of each event, without that of the events inside of it."""
-    open_events: list[tuple[float, str, float]] = []  # end, name, time of its own
+    """Yields the name of each event and its duration without that of nested events."""
+    open_events: list[tuple[float, str, float]] = []  # end, name, duration without nested events
     for event in timeline:
         while open_events and open_events[-1][0] <= event.start:
             _, name, own = open_events.pop()
@@ -104,7 +105,7 @@ def own_times(timeline: list[Event]) -> Iterator[tuple[str, float]]:
 
 
 def table(timelines: list[list[Event]], *, steps: int, count: int) -> str:
-    """The operations that took most time, in Markdown."""
+    """Formats the `count` operations with the most time as a Markdown table."""
     spent: collections.defaultdict[str, float] = collections.defaultdict(float)  # microseconds
     calls: collections.Counter[str] = collections.Counter()
     for timeline in timelines:
@@ -112,14 +113,14 @@ def table(timelines: list[list[Event]], *, steps: int, count: int) -> str:
             spent[name] += own
             calls[name] += 1
     total = sum(spent.values())
-    lines = [("operation", "ms a step", "share", "calls a step")]
+    lines = [("operation", "ms per step", "share", "calls per step")]
     for name, time in sorted(spent.items(), key=lambda item: item[1], reverse=True)[:count]:
         lines.append((name[:80], f"{time / 1000 / steps:.3f}", f"{time / total:.1%}", f"{calls[name] / steps:.1f}"))
     return markdown(lines)
 
 
 def idle_share(timelines: list[list[Event]]) -> float:
-    """The share of the time from the first event to the last in which no timeline had anything to do."""
+    """Returns the share of the time between the first and the last event in which no timeline has an event."""
     events = sorted(event for timeline in timelines for event in timeline)
     begin = free = events[0].start
     idle = 0.0
@@ -140,7 +141,7 @@ def _is_of_device(process: str, thread: str) -> bool:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workdir", type=Path)
-    parser.add_argument("--count", type=int, default=10, help="of operations")
+    parser.add_argument("--count", type=int, default=10, help="number of operations (%(default)s)")
     return parser.parse_args(argv)
 
 

@@ -1,12 +1,12 @@
-"""ResNet v1.5 in PyTorch, after He et al. 2015: what our networks and training steps are compared with.
+"""ResNet v1.5 in PyTorch (He et al. 2015), the reference for our networks and training steps.
 
-Nothing of `resnet_jax` is used here. The names of the parameters are those that PyTorch users know.
+It is independent of `resnet_jax`. Parameters have the names of torchvision's.
 """
 
 from torch import Tensor, nn
 
-EXPANSION = 4  # channels that leave a bottleneck / channels inside
-DEPTHS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # table 1
+EXPANSION = 4  # output channels of a bottleneck / its inner channels
+DEPTHS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # blocks per stage: table 1
 
 
 def conv(inputs: int, outputs: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
@@ -18,7 +18,7 @@ def norm(channels: int) -> nn.BatchNorm2d:
 
 
 class Block(nn.Module):
-    """A residual branch, a shortcut (option B of section 3.3) and the ReLU of their sum."""
+    """ReLU of the sum of a residual branch and a shortcut (option B of section 3.3)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
@@ -60,7 +60,7 @@ class Bottleneck(Block):
 
 
 class ResNet(nn.Module):
-    """Table 1: a stem, four stages, the mean over the image, a linear layer. [B, 3, H, W] -> [B, classes]."""
+    """Table 1: stem, four stages, global average pooling, linear layer. [B, 3, H, W] -> [B, classes]."""
 
     kinds = (Basic, Bottleneck)
 

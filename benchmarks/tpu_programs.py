@@ -2,9 +2,9 @@
 
     python benchmarks/tpu_programs.py [--topology v5e:2x2] [--batch-per-chip 128] [--kinds] [--json FILE]
 
-Needs libtpu (pip install -e '.[tpu]'), and one to two minutes for each program. All figures are XLA's own for one chip,
-but for 'HBM', which counts what crosses the border of the chip (`hbm_traffic.py`), and the bound, which is what that
-takes at the chip's memory bandwidth.
+Needs libtpu (pip install -e '.[tpu]') and one to two minutes per program. The numbers are XLA's for one chip, except
+'HBM', the bytes read from and written to HBM (`analysis/hbm_traffic.py`), and 'bound by HBM', the rate at which these
+bytes take the whole memory bandwidth of the chip.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, it finds its siblings too
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python benchmarks/FILE.py`
 
 import jax
 from jax.sharding import Mesh
@@ -38,7 +38,7 @@ _HEADER = ("step", "bytes accessed", "HBM", "GFLOP", "peak memory", "all-reduces
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Compiles, prints the table, and writes the JSON file."""
+    """Compiles the programs, prints the table and writes the JSON file."""
     options = _parse(argv)
     try:
         mesh = make_mesh(topology_devices(options.topology))
@@ -49,11 +49,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = {
         name: measure(makers[name](mesh, batch_size, options), mesh, options.batch_per_chip) for name in options.steps
     }
-    print(f"{options.topology}, {options.batch_per_chip} images of {options.image_size} px a chip; per image:")
+    print(f"{options.topology}, {options.batch_per_chip} images of {options.image_size} px per chip; per image:")
     print(table(found))
     if options.kinds:
         for name, figures in found.items():
-            print(f"\n{name}: HBM, MB an image")
+            print(f"\n{name}: HBM, MB per image")
             print(*(f"{size / 1e6:9.2f}  {kind}" for kind, size in figures["kinds"].items()), sep="\n")
     if options.json:
         record = {"command": sys.argv, "versions": provenance.versions(), "topology": options.topology}
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def measure(compiled: Compiled, mesh: Mesh, images: int) -> dict[str, Any]:
-    """The figures of a program; bytes and FLOPs an image, of so many a chip."""
+    """Returns the costs of a program; bytes and FLOPs are per image, of `images` images per chip."""
     cost, traffic = program_cost(compiled, num_microbatches=1), hbm_traffic(compiled.as_text() or "")
     peaks = PEAKS[mesh.devices.flat[0].device_kind]
     reduced = cost.collectives.get("all-reduce")
@@ -78,7 +78,7 @@ def measure(compiled: Compiled, mesh: Mesh, images: int) -> dict[str, Any]:
 
 
 def table(found: dict[str, dict[str, Any]]) -> str:
-    """The figures in Markdown."""
+    """Formats the costs as a Markdown table."""
     lines = [
         (
             name,
@@ -87,7 +87,7 @@ def table(found: dict[str, dict[str, Any]]) -> str:
             f"{figures['flops'] / 1e9:.2f}",
             f"{figures['peak_memory'] / 1e9:.2f} GB",
             f"{figures['all_reduces']} of {figures['all_reduced_bytes'] / 1e6:.1f} MB",
-            f"{figures['images_per_second_bound']:,.0f} images/s a chip",
+            f"{figures['images_per_second_bound']:,.0f} images/s per chip",
         )
         for name, figures in found.items()
     ]
@@ -123,13 +123,13 @@ def _flax_style(mesh: Mesh, batch_size: int, options: argparse.Namespace) -> Com
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--topology", default="v5e:2x2", help="as of config.plan.topology")
+    parser.add_argument("--topology", default="v5e:2x2", help="TPU topology, as in config.plan.topology (%(default)s)")
     parser.add_argument("--batch-per-chip", type=int, default=128)
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--depth", type=int, choices=(18, 50, 101), default=50)
     parser.add_argument("--steps", nargs="+", choices=("ours", "flax"), default=["ours", "flax"])
-    parser.add_argument("--kinds", action="store_true", help="HBM traffic by kind of operation, too")
-    parser.add_argument("--json", type=Path, help="file for the record")
+    parser.add_argument("--kinds", action="store_true", help="also print the HBM traffic by kind of operation")
+    parser.add_argument("--json", type=Path, help="file for all results")
     return parser.parse_args(argv)
 
 

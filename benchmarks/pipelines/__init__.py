@@ -1,8 +1,9 @@
-"""What can be measured: one input pipeline a file, each as its own project recommends it.
+"""The input pipelines that `input_pipeline.py` compares, one per file, each as its project recommends.
 
-A file has `version()` and `batches(*, folder, batch_size, image_size, cores, ...)`, which yields the number of images
-of each batch as it is ready, without end. All read the files of <folder>/train, take a random crop of 8 to 100 % of
-the area and an aspect ratio of 3/4 to 4/3, and resize it to a square. Nobody flips, which costs next to nothing.
+A file has the functions `version()`, which returns name and version, and `batches(*, folder, batch_size, image_size,
+cores, ...)`, an endless generator that yields the number of images of each batch when the batch is ready. All pipelines
+read the files of <folder>/train, take a random crop with 8 to 100 % of the area and an aspect ratio of 3/4 to 4/3, and
+resize it to a square. None flips images, which costs almost nothing.
 """
 
 import dataclasses
@@ -14,11 +15,11 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Contender:
-    """A pipeline with its options."""
+    """A pipeline and its options."""
 
-    name: str  # in the table
-    module: str  # a file of this folder
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # more keywords of its `batches`
+    name: str  # name in the table
+    module: str  # name of its module in this folder
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # further keyword arguments of its `batches`
 
 
 RIVALS = (
@@ -30,15 +31,15 @@ RIVALS = (
 
 
 def ours(overrides: Mapping[str, str]) -> Contender:
-    """Our loader with some keys of its config set."""
+    """Returns our loader with the given config keys."""
     name = " ".join(["ours", *(f"{key}={value}" for key, value in overrides.items())])
     return Contender(name, "ours", {"overrides": dict(overrides)})
 
 
 def load(contender: Contender) -> ModuleType:
-    """Imports a pipeline, and with it the packages that it needs.
+    """Imports the module of a pipeline.
 
     Raises:
-      ImportError: they are not installed.
+      ImportError: a package that it needs is not installed.
     """
     return importlib.import_module(f"{__name__}.{contender.module}")

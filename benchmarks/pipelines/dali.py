@@ -1,6 +1,6 @@
 """NVIDIA DALI's CPU pipeline for ResNet-50, as in `docs/examples/use_cases/pytorch/resnet50/main.py --dali_cpu`.
 
-There normalisation runs on the GPU. With `normalize` it runs on the CPU, to float32 CHW, as without a GPU it must.
+There images are normalized on the GPU. Here `normalize=True` does it on the CPU, to float32 CHW.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 def version() -> str:
-    """Name and version."""
+    """See the package."""
     return f"DALI {dali.__version__}"
 
 

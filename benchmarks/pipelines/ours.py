@@ -1,4 +1,4 @@
-"""The loader of this package with `configs/resnet50.py`, as `train` gets its batches: uint8, in host memory."""
+"""The loader of this package with `configs/resnet50.py`, as in training: uint8 batches in host memory."""
 
 import ast
 from collections.abc import Iterator, Mapping
@@ -10,18 +10,18 @@ from resnet_jax.configs import resnet50
 from resnet_jax.data import feed
 from resnet_jax.errors import UsageError
 
-_ENDLESS = 10**7  # batches
+_ENDLESS = 10**7  # number of batches, more than any measurement takes
 
 
 def version() -> str:
-    """Name and version."""
+    """See the package."""
     return f"resnet_jax {resnet_jax.__version__}"
 
 
 def batches(
     *, folder: Path, batch_size: int, image_size: int, cores: int, overrides: Mapping[str, str]
 ) -> Iterator[int]:
-    """See the package; `overrides` are keys of the config ('data.resize') and their values as text."""
+    """See the package; `overrides` maps config keys such as 'data.resize' to values as text."""
     config = resnet50.get_config()
     config.data.source = "folder"
     config.data.data_dir = str(folder)
@@ -31,7 +31,9 @@ def batches(
     try:
         config.update_from_flattened_dict({key: _value(text) for key, text in overrides.items()})
     except (AttributeError, KeyError, TypeError) as error:
-        raise UsageError(f"--ours {overrides}: no such key of configs/resnet50.py or no such value ({error})") from None
+        raise UsageError(
+            f"--ours {overrides} has an unknown config key or a value of the wrong type ({error})"
+        ) from None
     data = experiment.build(config).data
     loaded = feed.host_batches(
         data.train_loader,
@@ -45,7 +47,7 @@ def batches(
 
 
 def _value(text: str) -> object:
-    """What the text means as Python, else the text."""
+    """Parses the text as a Python literal; returns the text itself if it is not one."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):

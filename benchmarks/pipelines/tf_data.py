@@ -1,6 +1,6 @@
-"""tf.data in the way of flax's ImageNet example (`examples/imagenet/input_pipeline.py`): normalised float32.
+"""tf.data as in Flax's ImageNet example (`examples/imagenet/input_pipeline.py`): normalized float32.
 
-The files stand in for its TFRecords, as for all others here. It decodes the rows of the crop alone.
+It reads image files instead of TFRecords, as all pipelines here do. It decodes only the rows of the crop.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ _CROP_PADDING = 32
 
 
 def version() -> str:
-    """Name and version."""
+    """See the package."""
     return f"TensorFlow {tf.__version__}"
 
 

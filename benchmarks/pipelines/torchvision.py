@@ -1,4 +1,4 @@
-"""torchvision in the way of its reference (`references/classification/presets.py`, PIL): normalised float32, CHW."""
+"""torchvision as in its reference (`references/classification/presets.py`, PIL): normalized float32, CHW."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,11 +9,11 @@ from torch.utils.data import DataLoader, RandomSampler
 from torchvision import transforms
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_ENDLESS = 10**9  # images
+_ENDLESS = 10**9  # number of images, more than any measurement takes
 
 
 def version() -> str:
-    """Names and versions."""
+    """See the package."""
     return f"torch {torch.__version__}, torchvision {torchvision.__version__}"
 
 
@@ -28,6 +28,6 @@ def batches(*, folder: Path, batch_size: int, image_size: int, cores: int) -> It
         ]
     )
     files = torchvision.datasets.ImageFolder(str(folder / "train"), transform)
-    endless = RandomSampler(files, replacement=True, num_samples=_ENDLESS)  # workers never wait for an epoch's end
+    endless = RandomSampler(files, replacement=True, num_samples=_ENDLESS)  # no pause of the workers between epochs
     for images, _ in DataLoader(files, batch_size, sampler=endless, num_workers=cores):
         yield len(images)

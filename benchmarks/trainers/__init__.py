@@ -1,4 +1,4 @@
-"""Training steps of ResNet-50 that `side_by_side.py` compares, each on random images that are on the device already."""
+"""The training steps that `side_by_side.py` compares, each on random images that are on the device already."""
 
 import dataclasses
 import importlib
@@ -13,20 +13,22 @@ TRAINERS = {
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What all are asked for."""
+    """The network and the batch that all trainers use."""
 
     depth: int
     batch_size: int
     image_size: int
     num_classes: int
-    dtype: str  # of the activations: 'bfloat16' or 'float32'
-    compiled: bool  # by torch.compile; the others always are
+    dtype: str  # type of the activations, 'bfloat16' or 'float32'
+    compiled: bool  # whether PyTorch uses torch.compile
 
 
 def load(name: str) -> ModuleType:
-    """The module of a trainer: `make(task)` returns what it is, in words, and a function that makes so many steps.
+    """Imports the module of a trainer.
+
+    Its function `make(task)` returns a description of the trainer and a function that runs a given number of steps.
 
     Raises:
-      ImportError: what it needs is not installed.
+      ImportError: a package that it needs is not installed.
     """
     return importlib.import_module(TRAINERS[name])

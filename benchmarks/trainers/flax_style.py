@@ -1,8 +1,8 @@
-"""A step as the ImageNet example of Flax has it (google/flax, examples/imagenet), on the same uint8 images as ours.
+"""The training step of Flax's ImageNet example (google/flax, examples/imagenet), on the same uint8 images as ours.
 
-ResNet v1.5 of `nn.Conv` with 'SAME' padding and `nn.BatchNorm` over the whole batch (momentum 0.9, epsilon 1e-5), the
-last scale of each block starting at zero; cross entropy, L2 of 1e-4 / 2 on all kernels in the loss, SGD with Nesterov
-momentum.
+ResNet v1.5 with `nn.Conv`, 'SAME' padding and `nn.BatchNorm` over the whole batch (momentum 0.9, epsilon 1e-5). The
+last scale of each block is initialized to zero. The loss is cross entropy plus 1e-4 / 2 times the squares of all
+kernels; the optimizer is SGD with Nesterov momentum.
 """
 
 import functools
@@ -19,15 +19,17 @@ import optax
 from benchmarks.trainers import Task
 
 _STAGES = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
-_BATCHES = 4  # that take turns
+_BATCHES = 4  # number of batches, used in turn
 _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 class Program(NamedTuple):
-    """Pure functions."""
+    """The two pure functions of a training."""
 
-    init: Callable[[], Any]  # the state
-    step: Callable[[Any, jax.Array, jax.Array], tuple[Any, dict[str, jax.Array]]]  # state, [B, H, W, 3] uint8, labels
+    init: Callable[[], Any]  # returns the first state
+    step: Callable[
+        [Any, jax.Array, jax.Array], tuple[Any, dict[str, jax.Array]]
+    ]  # (state, images [B, H, W, 3] uint8, labels [B]) -> (state, metrics)
 
 
 @flax.struct.dataclass
@@ -63,7 +65,7 @@ class _Block(nn.Module):
 
 
 class _ResNet(nn.Module):
-    """A network of 64 features."""
+    """ResNet v1.5 with 64 features in the first stage."""
 
     depth: int
     num_classes: int
@@ -85,7 +87,7 @@ class _ResNet(nn.Module):
 
 
 def flax_style(*, depth: int, num_classes: int, image_size: int, dtype: str) -> Program:
-    """The program; to be jitted, with the state donated."""
+    """Returns the program; the caller jits it and donates the state."""
     model = _ResNet(depth, num_classes, jnp.dtype(dtype))
     optimizer = optax.sgd(0.1, momentum=0.9, nesterov=True)
 
@@ -113,7 +115,7 @@ def flax_style(*, depth: int, num_classes: int, image_size: int, dtype: str) -> 
 
 
 def make(task: Task) -> tuple[str, Callable[[int], None]]:
-    """Compiles."""
+    """See `load` of the package."""
     sizes = {"num_classes": task.num_classes, "image_size": task.image_size}
     program = flax_style(depth=task.depth, dtype=task.dtype, **sizes)
     random = np.random.default_rng(0)
@@ -134,4 +136,4 @@ def make(task: Task) -> tuple[str, Callable[[int], None]]:
         jax.block_until_ready(metrics)
 
     run(1)
-    return f"JAX {jax.__version__}, Flax's ImageNet example in our words", run
+    return f"JAX {jax.__version__}, a copy of Flax's ImageNet example", run

@@ -1,4 +1,4 @@
-"""Ours: the step of `configs/resnet50.py`, built and compiled as in training."""
+"""Our training step, that of `configs/resnet50.py`, built and compiled as in training."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from resnet_jax.experiment.compile import compile_train_step
 
 
 def make(task: Task) -> tuple[str, Callable[[int], None]]:
-    """Compiles."""
+    """See `load` of the package."""
     config = resnet50.get_config()
     changes = {
         "data.source": "synthetic",
@@ -21,7 +21,7 @@ def make(task: Task) -> tuple[str, Callable[[int], None]]:
         "data.image_size": task.image_size,
         "model.depth": task.depth,
         "model.dtype": task.dtype,
-        "model.bn_group_size": None,  # one device: statistics of the batch, as the others have them
+        "model.bn_group_size": None,  # statistics over the whole batch, as in the other trainers
     }
     config.update_from_flattened_dict(changes)
     built = experiment.build(config, devices=jax.devices()[:1])

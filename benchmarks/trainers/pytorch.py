@@ -1,6 +1,6 @@
-"""PyTorch as its users tune it: channels last, bfloat16 autocast, `torch.compile`, fused SGD with momentum.
+"""A tuned PyTorch training step: channels last, bfloat16 autocast, `torch.compile`, fused SGD with momentum.
 
-The network is timm's; else torchvision's; else `torch_resnet.py`, the same function.
+The network is timm's if that is installed, else torchvision's, else that of `torch_resnet.py`, which is the same.
 """
 
 from collections.abc import Callable
@@ -11,12 +11,12 @@ from torch.nn import functional
 
 from benchmarks.trainers import Task
 
-_BATCHES = 4  # that take turns
+_BATCHES = 4  # number of batches, used in turn
 _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 def make(task: Task) -> tuple[str, Callable[[int], None]]:
-    """Builds and, unless the task says otherwise, compiles."""
+    """See `load` of the package."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")
@@ -46,7 +46,7 @@ def _make_step(network: nn.Module, device: torch.device, *, bfloat16: bool) -> C
     mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (_MEAN, _STD))
 
     def loss_of(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        pixels = (images.permute(0, 3, 1, 2).float() - mean) / std  # NHWC in memory is channels last
+        pixels = (images.permute(0, 3, 1, 2).float() - mean) / std  # NHWC in memory is PyTorch's channels-last layout
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
             logits = network(pixels)
         return functional.cross_entropy(logits.float(), labels)
@@ -65,7 +65,7 @@ def _network(task: Task) -> tuple[str, nn.Module]:
         import timm  # noqa: PLC0415
 
         return f"timm {timm.__version__}", timm.create_model(f"resnet{task.depth}", num_classes=task.num_classes)
-    except (ImportError, RuntimeError):  # RuntimeError: a torchvision that was built for another torch
+    except (ImportError, RuntimeError):  # RuntimeError: torchvision was built for another version of torch
         pass
     try:
         import torchvision  # noqa: PLC0415

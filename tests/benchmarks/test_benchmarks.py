@@ -1,4 +1,4 @@
-"""The programs of `benchmarks/`: their arithmetic, their photos, and one small run of our own pipeline."""
+"""The input benchmarks: their statistics, their generated photos, and a small run of our pipeline."""
 
 import json
 import subprocess
@@ -27,7 +27,7 @@ def encoded() -> list[bytes]:
     return [photos.photo(index, seed=0) for index in range(48)]
 
 
-def test_a_figure_is_the_median_over_the_rounds():
+def test_the_table_shows_medians_over_the_rounds():
     rounds = [measured(seconds=2.0, cpu_seconds=c, peak_rss=peak) for c, peak in ((1, 15), (4, 30), (2, 12))]
     (row,) = summarize({"ours": rounds})
     assert row.per_cpu_second == (50, 25, 100)
@@ -36,7 +36,7 @@ def test_a_figure_is_the_median_over_the_rounds():
 
 
 def test_ratios_are_taken_within_a_round():
-    # The machine slows down from round to round: in each but the second ours is three times as fast.
+    # The machine gets slower from round to round; ours is three times as fast in each round but the second.
     own = [measured(seconds=seconds, cpu_seconds=2 * seconds) for seconds in (1, 2, 3)]
     rival = [measured(seconds=seconds, cpu_seconds=4 * seconds) for seconds in (3, 2, 9)]
     first, second = summarize({"ours": own, "rival": rival})
@@ -44,14 +44,14 @@ def test_ratios_are_taken_within_a_round():
     assert (second.ours_per_cpu_second, second.ours_per_second) == (6, 3)
 
 
-def test_the_table_has_a_line_a_contender_and_equal_columns():
+def test_the_table_has_a_line_per_pipeline_and_aligned_columns():
     lines = render(summarize({"ours": [measured()], "a rival": [measured(images=50)]})).splitlines()
     assert len(lines) == 4
     assert len({len(line) for line in lines}) == 1
     assert [cell.strip() for cell in lines[3].split("|")[1:5]] == ["a rival", "50", "50 - 50", "2.00 x"]
 
 
-def test_photos_are_those_of_their_seed_and_index(encoded):
+def test_photos_are_determined_by_seed_and_index(encoded):
     assert photos.photo(3, seed=0) == encoded[3]
     assert photos.photo(3, seed=1) != encoded[3]
     assert len(set(encoded)) == len(encoded)
@@ -66,7 +66,7 @@ def test_photos_have_the_sizes_and_bytes_of_imagenet(encoded):
 
 
 def test_photos_have_the_spectrum_of_photographs(encoded):
-    """Power falls as frequency^-a; real ones at this size have a of 2.1 to 3.6, noise has 0."""
+    """Power is proportional to frequency^-a; photographs of this size have a = 2.1 to 3.6, white noise has a = 0."""
     slopes = []
     for data in encoded[:16]:
         grey = simplejpeg.decode_jpeg(data, colorspace="GRAY")[..., 0].astype(float)
@@ -77,7 +77,7 @@ def test_photos_have_the_spectrum_of_photographs(encoded):
     assert -3.6 < np.mean(slopes) < -2.1
 
 
-def test_a_folder_of_photos_appears_whole(tmp_path, monkeypatch):
+def test_a_folder_of_photos_appears_only_when_complete(tmp_path, monkeypatch):
     def fails(index, *, seed):
         raise KeyboardInterrupt
 
@@ -90,7 +90,7 @@ def test_a_folder_of_photos_appears_whole(tmp_path, monkeypatch):
     assert not (tmp_path / "half").exists()
 
 
-def test_files_are_taken_evenly_and_linked_as_one_class(tmp_path):
+def test_files_are_chosen_evenly_and_linked_as_one_class(tmp_path):
     for number in range(10):
         name = tmp_path / "given" / f"class{number // 5}" / f"{number}.JPEG"
         name.parent.mkdir(parents=True, exist_ok=True)
@@ -116,7 +116,7 @@ def test_statistics_are_those_of_the_files(tmp_path):
         sampling = ("420", "444")[number]
         (tmp_path / f"{number}.jpg").write_bytes(simplejpeg.encode_jpeg(pixels, colorsubsampling=sampling))
     found = photos.statistics(photos.find(tmp_path, count=2))
-    assert found[0] == 2 and found[2:] == (40, 20, 0.5)
+    assert (found.count, found.mean_width, found.mean_height, found.share_420) == (2, 40, 20, 0.5)
     assert found.mean_kilobytes == sum(path.stat().st_size for path in tmp_path.iterdir()) / 2000
 
 
@@ -158,7 +158,7 @@ def test_the_window_comes_after_the_warm_up(monkeypatch):
         def batches(*, folder, batch_size, image_size, cores):
             try:
                 while True:
-                    end = time.process_time() + 0.02  # two ticks of the clock that the tree is read with
+                    end = time.process_time() + 0.02  # two ticks of the CPU clock
                     while time.process_time() < end:
                         pass
                     steps.append(batch_size)
@@ -174,11 +174,11 @@ def test_the_window_comes_after_the_warm_up(monkeypatch):
     assert result.cpu_seconds >= 0.05
 
 
-def test_what_is_not_installed_is_named(capsys):
+def test_a_pipeline_that_is_not_installed_is_left_out_with_a_message(capsys):
     settings = Settings("nowhere", batch_size=8, image_size=32, cores=1, warmup_batches=1, batches=1)
     assert input_pipeline.measure_rounds([Contender("absent", "absent")], settings, repeats=2) == {}
     printed = capsys.readouterr().out.splitlines()
-    assert len(printed) == 1 and printed[0].startswith("absent: left out: it is not installed (No module named")
+    assert len(printed) == 1 and printed[0].startswith("absent: left out: not installed (No module named")
 
 
 def test_unknown_names_are_errors_that_list_the_known(capsys):
@@ -196,7 +196,7 @@ def test_the_same_pipeline_twice_is_an_error(capsys):
     assert "twice" in capsys.readouterr().err
 
 
-def test_without_our_own_figures_there_is_no_table(tmp_path, monkeypatch, capsys):
+def test_without_a_measurement_of_ours_there_is_no_table(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(input_pipeline, "run", lambda contender, settings: "it failed")
     with pytest.raises(SystemExit) as stopped:
         input_pipeline.main(["--rivals", "--images", str(tmp_path / "photos"), "--count", "1", "--repeats", "1"])
@@ -212,7 +212,7 @@ def test_an_unknown_key_of_the_config_is_an_error(tmp_path):
 
 
 def test_a_small_run_of_ours(tmp_path):
-    """As a file, from another directory: the table, and all of it as JSON."""
+    """Runs the file from another directory; checks the printed table and the JSON file."""
     command = [sys.executable, ROOT / "benchmarks" / "input_pipeline.py", "--images", tmp_path / "photos", "--count"]
     command += ["12", "--repeats", "1", "--batches", "10", "--warmup", "1", "--batch-size", "8", "--image-size", "32"]
     command += ["--cores", "1", "--rivals", "--ours", "seed=1", "data.num_threads=2", "--json", "all.json"]
@@ -239,9 +239,10 @@ def test_accuracies_are_compared_seed_by_seed():
     assert (plain.mean, plain.deviation, plain.lowest, plain.highest) == pytest.approx((97, 1, 96, 98))
     assert (plain.to_plain, plain.seconds) == (None, 12)
     assert mixup.to_plain == pytest.approx((-2, 0))
-    assert digits_accuracy.conclusions([plain, mixup]) == ["mixup 0.2 is 2.00 below plain, which deviates by 1.00"]
-    assert digits_accuracy.conclusions([plain, mixup._replace(mean=96.1)])[0].startswith("none is below")
-    assert digits_accuracy.conclusions([plain._replace(runs=1), mixup])[0].startswith("no word")
+    worse = "mixup 0.2 is 2.00 below plain, whose standard deviation is 1.00"
+    assert digits_accuracy.conclusions([plain, mixup]) == [worse]
+    assert digits_accuracy.conclusions([plain, mixup._replace(mean=96.1)])[0].startswith("no variant is below")
+    assert digits_accuracy.conclusions([plain._replace(runs=1), mixup])[0].startswith("no comparison")
     assert len({len(line) for line in digits_accuracy.render([plain, mixup]).splitlines()}) == 1
 
 

@@ -1,4 +1,4 @@
-"""The pictures of the docs: what they show is what training sees, and everything that there is."""
+"""The pictures of the docs show the images and learning rates of training, and every recipe."""
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ from resnet_jax.programs.recipes import recipes
 
 @pytest.fixture(scope="module")
 def shown() -> dict[str, augmentations_picture.Shown]:
-    """Rows of the picture by title and about."""
+    """The rows of the picture, by title and description."""
     source = augmentations_picture.Pictures(3)
     return {f"{row.title} {row.about}": augmentations_picture.show(row, source) for row in _rows()}
 
@@ -25,7 +25,7 @@ def one(shown, title):
     return own
 
 
-def test_what_comes_out_of_the_step_is_brought_back_to_the_pixels_that_went_in(shown):
+def test_the_output_of_preprocessing_is_converted_back_to_the_original_pixels(shown):
     own = one(shown, "original").images
     square = augmentations_picture.Pictures(1)[0].image[44:556]
     assert (own[0] == cv2.resize(square, own.shape[1:3], interpolation=cv2.INTER_AREA)).all()
@@ -42,7 +42,7 @@ def test_erased_rectangles_are_mean_or_noise_and_the_rest_is_the_original(shown)
     assert noise[changed].std() > 40
 
 
-def test_captions_tell_the_shares_that_were_mixed(shown):
+def test_captions_give_the_mixing_shares(shown):
     original = one(shown, "original").images.astype(float)
     for title in ("mixup", "cutmix"):
         own = one(shown, title)
@@ -53,7 +53,7 @@ def test_captions_tell_the_shares_that_were_mixed(shown):
             assert own.images[number].mean() == pytest.approx(wanted, abs=1 if title == "mixup" else 25)
 
 
-def test_captions_tell_the_operations_of_a_policy(shown):
+def test_captions_give_the_operations_of_a_policy(shown):
     assert all(caption.count("\n") == 1 for caption in one(shown, "RandAugment").captions)
     original = one(shown, "original").images
     own = one(shown, "TrivialAugment")

@@ -19,14 +19,14 @@ RESULT = {
 }
 
 
-def test_ratios_are_taken_round_by_round():
+def test_ratios_are_medians_over_the_rounds():
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in side_by_side.table(RESULT).splitlines()]
     assert lines[2] == ["ours", "20.0", "10.0 - 20.0", "1.00 x", "ours 1"]
-    assert lines[3] == ["torch", "6.7", "5.0 - 10.0", "2.00 x", "torch 2"]  # 2, 1.5 and 4 times as long
+    assert lines[3] == ["torch", "6.7", "5.0 - 10.0", "2.00 x", "torch 2"]  # takes 2, 1.5 and 4 times as long as ours
     assert lines[4][:3] == ["flax", "left out", "out of memory"]
 
 
-def test_each_is_taken_at_its_best_batch_size():
+def test_best_is_the_rate_at_the_best_batch_size():
     larger = RESULT | {"task": {"batch_size": 20}, "seconds": {"ours": [4.0], "torch": [4.0]}}
     assert side_by_side.best_of([RESULT, larger]) == {"ours": (20.0, 10), "torch": (10.0, 20)}
 
@@ -48,7 +48,7 @@ def run(tmp_path, *options):
 
 
 @pytest.mark.slow
-def test_trainers_take_turns_in_processes_of_their_own(tmp_path):
+def test_trainers_run_in_turn_in_their_own_processes(tmp_path):
     record, printed = run(tmp_path, "--trainers", "ours", "flax", "torch", "--no-compile")
     (result,) = record["results"]
     assert result["left_out"] == {}
@@ -58,7 +58,7 @@ def test_trainers_take_turns_in_processes_of_their_own(tmp_path):
 
 
 @pytest.mark.slow
-def test_what_fails_is_named_and_the_others_go_on(tmp_path, monkeypatch):
+def test_a_trainer_that_fails_is_left_out_and_the_others_continue(tmp_path, monkeypatch):
     (tmp_path / "torch.py").write_text("raise ImportError('there is none')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     record, printed = run(tmp_path, "--trainers", "torch", "flax")

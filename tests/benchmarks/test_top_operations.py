@@ -26,12 +26,12 @@ def done(thread, start, duration, name):
         ("/host:CPU", ("tf_XLAEigen/123", "main.py")),
     ],
 )
-def test_operations_of_a_device_are_told_from_all_others(process, threads):
+def test_operations_of_a_device_are_recognized_by_process_and_thread(process, threads):
     events = [*names(process, *threads), done(0, 0, 2, "convolution"), done(1, 0, 9, "train_step")]
     assert device_timelines(events) == [[Event(0, 2, "convolution")]]
 
 
-def test_what_runs_inside_an_operation_is_not_its_own_time():
+def test_the_time_of_an_operation_excludes_nested_ones():
     events = [*names("/device:TPU:0", "XLA Ops"), done(0, 0, 4, "body"), done(0, 0, 10, "loop"), done(0, 1, 1, "add")]
     (timeline,) = device_timelines([*events, done(0, 6, 3, "body"), done(0, 20, 5, "end")])
     times = {}
@@ -40,7 +40,7 @@ def test_what_runs_inside_an_operation_is_not_its_own_time():
     assert times == {"loop": 3, "body": 6, "add": 1, "end": 5}
 
 
-def test_the_table_is_of_a_step():
+def test_the_table_is_per_step():
     timelines = [[Event(0, 3000, "conv"), Event(3000, 1000, "add"), Event(4000, 4000, "conv")]]
     lines = [
         [cell.strip() for cell in line.split("|")[1:-1]] for line in table(timelines, steps=2, count=1).splitlines()
@@ -48,7 +48,7 @@ def test_the_table_is_of_a_step():
     assert lines[2:] == [["conv", "3.500", "87.5%", "1.0"]]
 
 
-def test_idle_is_when_no_stream_of_the_device_works():
+def test_the_device_is_idle_when_no_stream_has_an_event():
     assert idle_share([[Event(0, 3, "conv"), Event(5, 5, "conv")], [Event(2, 2, "copy")]]) == 1 / 10
 
 
@@ -68,7 +68,7 @@ def test_the_newest_trace_is_printed(tmp_path, capsys):
     assert "new" in printed and "old" not in printed and "idle 0.0%" in printed
 
 
-def test_no_trace_is_one_line(tmp_path, capsys):
+def test_a_missing_trace_is_one_line(tmp_path, capsys):
     with pytest.raises(SystemExit):
         top_operations.main([str(tmp_path)])
     assert "error: there is no trace below" in capsys.readouterr().err

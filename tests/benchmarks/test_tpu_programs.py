@@ -9,7 +9,7 @@ import pytest
 from benchmarks import tpu_programs
 from tests.paths import ROOT
 
-LIBTPU = os.environ.get("LIBTPU")  # where `make test-slow` has installed it
+LIBTPU = os.environ.get("LIBTPU")  # path where `make test-slow` installs libtpu
 needs_libtpu = pytest.mark.skipif(LIBTPU is None and importlib.util.find_spec("libtpu") is None, reason="needs libtpu")
 FIGURES = {
     "bytes_accessed": 351.8e6,
@@ -22,9 +22,9 @@ FIGURES = {
 }
 
 
-def test_figures_are_in_the_units_of_the_header():
+def test_the_table_has_the_units_of_its_header():
     lines = [[cell.strip() for cell in row.split("|")[1:-1]] for row in tpu_programs.table({"a": FIGURES}).splitlines()]
-    cells = ["a", "351.8 MB", "163.8 MB", "25.34", "3.48 GB", "2 of 102.4 MB", "5,000 images/s a chip"]
+    cells = ["a", "351.8 MB", "163.8 MB", "25.34", "3.48 GB", "2 of 102.4 MB", "5,000 images/s per chip"]
     assert lines[0][3] == "GFLOP"
     assert lines[2] == cells
 
@@ -47,12 +47,12 @@ def test_both_programs_compile_for_four_chips(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     record = json.loads(path.read_text())
     ours, flax = record["found"]["ours"], record["found"]["flax"]
-    # Forward and backward three times 1.8 G multiply-adds at 224 px (He et al. 2016), by area, of two FLOPs each.
+    # Three times (forward, backward) the 1.8 G multiply-adds of He et al. 2016 at 224 px, by area, 2 FLOPs each.
     work = 3 * 2 * 1.8e9 * (64 / 224) ** 2
     for figures in (ours, flax):
         assert figures["flops"] == pytest.approx(work, rel=0.25)
         assert sum(figures["kinds"].values()) == pytest.approx(figures["hbm_bytes"])
         assert 0 < figures["hbm_bytes"] < figures["bytes_accessed"]
-    # Gradients and metrics are summed once; a batch norm over all chips is a sum of its own, forward and backward.
+    # One all-reduce of gradients and metrics; a batch norm over all chips needs one more, forward and backward.
     assert ours["all_reduces"] <= 2 and flax["all_reduces"] > 2 * 17
     assert "convolution backward" in done.stdout
