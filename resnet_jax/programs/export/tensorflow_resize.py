@@ -175,7 +175,7 @@ def _area_taps(size: tf.Tensor, out_size: tf.Tensor, scale: tf.Tensor) -> _Taps:
 def _pillow(
     image: tf.Tensor, shape: tuple[tf.Tensor, tf.Tensor], kernel: Callable[[tf.Tensor], tf.Tensor], *, radius: float
 ) -> tf.Tensor:
-    """Resizes as Pillow: the width, then the height (or the reverse, see `_PILLOW_HEIGHT_FIRST`), each rounded to uint8."""
+    """Resizes as Pillow: width, then height (or the reverse, see `_PILLOW_HEIGHT_FIRST`), each rounded to uint8."""
     taps = [_pillow_taps(tf.shape(image)[axis], shape[axis], kernel, radius=radius) for axis in (0, 1)]
 
     def resize_along(*axes: int) -> tf.Tensor:
