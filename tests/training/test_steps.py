@@ -129,8 +129,8 @@ def test_one_step_is_the_gradient_of_the_smoothed_loss_with_decayed_kernels():
 
 def test_flips_depend_on_the_step_alone():
     flipped, plain = build(1), build(1, {"input.flip": False})
-    state, batch = initial_state(flipped), flipped.train_loader.batch(0).batch
-    step = jax.jit(flipped.train_step)
+    state, batch = initial_state(flipped), flipped.data.train_loader.batch(0).batch
+    step = jax.jit(flipped.computation.train_step)
     losses = [float(step(state.replace(step=jnp.int32(s)), batch)[1].grad_norm) for s in (0, 0, 1)]
     assert losses[0] == losses[1] != losses[2]
     assert losses[0] != float(jax.jit(plain.computation.train_step)(state, batch)[1].grad_norm)

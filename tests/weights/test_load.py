@@ -9,11 +9,12 @@ import pytest
 from safetensors.numpy import save_file
 
 from resnet_jax.errors import UsageError
+from resnet_jax.models import create_model
 from resnet_jax.nested import by_path
 from resnet_jax.weights import load_weights
 from resnet_jax.weights.compatibility import model_settings
 from tests.models.networks import evaluation_logits, initialize
-from tests.weights.state_dicts import model_of, settings, state_dict, variables
+from tests.weights.state_dicts import SETTINGS, model_of, settings, state_dict, variables
 
 IMAGES = jnp.ones((2, 32, 32, 3))
 
@@ -46,6 +47,11 @@ def test_the_settings_of_a_model_are_those_it_was_made_with(changes):
     if expected["model.name"] == "resnet_cifar":
         expected["model.stem"] = "conv3"  # its only stem; `model.stem` has no effect there
     assert model_settings(model_of(changes)) == expected
+
+
+def test_the_default_model_is_torchvisions_resnet50():
+    expected = {key: value for key, value in SETTINGS.items() if key.startswith("model.")}
+    assert model_settings(create_model(num_classes=1000)) == expected
 
 
 @pytest.mark.parametrize(
