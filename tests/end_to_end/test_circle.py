@@ -111,7 +111,7 @@ def test_predictions(pictures, answers):
     paths = sorted(str(path) for path in pictures.iterdir())
     assert [answer["path"] for answer in answers] == [*paths, str(pictures.parent / "broken.png"), "nowhere.png"]
     good, (broken, missing) = answers[:-2], answers[-2:]
-    assert "no image" in broken["error"] and "there is no such file" in missing["error"]
+    assert "not an image file" in broken["error"] and "there is no such file" in missing["error"]
     for answer in good:
         probabilities = [found["probability"] for found in answer["predictions"]]
         assert sum(probabilities) == pytest.approx(1, abs=1e-5)
@@ -195,7 +195,7 @@ def test_an_existing_export_is_not_replaced(run, export, data_dir):
     before = (export / "model.json").read_bytes()
     done = main("--mode=export", f"--workdir={run}", f"--config.export.dir={export}", data_dir=data_dir)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert f"{export} is there already: name another with config.export.dir, or remove it" in done.stderr
+    assert f"{export} already exists: set config.export.dir to another directory, or remove it" in done.stderr
     assert (export / "model.json").read_bytes() == before
 
 
@@ -236,8 +236,8 @@ def test_of_two_exports_into_one_directory_one_fails_and_a_killed_one_leaves_no_
         process.communicate(timeout=60)
     assert (second.returncode, second.stderr) == (
         2,
-        f"error: another process is at work in the export {directory}: wait for it, or name another with "
-        "config.export.dir\n",
+        f"error: another process is at work in the export {directory}: wait for it, or set "
+        "config.export.dir to another directory\n",
     )
     assert [path.name for path in tmp_path.iterdir()] == ["export.part"]
     third = main("--mode=export", f"--workdir={run}", f"--config.export.dir={directory}", data_dir=data_dir)
