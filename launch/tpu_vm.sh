@@ -102,13 +102,13 @@ tpus() { gcloud compute tpus "$@" --zone="$zone" ${project:+"$project"}; }
 
 # Prints the state of a tpu-vm or queued resource; NONE if it does not exist, UNKNOWN if the request failed.
 state() {
-	local kind=$1 field=$2 said
-	if said=$(tpus "$kind" describe "$name" --format="value($field)" 2>&1); then
-		echo "${said##*$'\n'}"
-	elif [[ $said == *NOT_FOUND* || $said == *"not found"* ]]; then
+	local kind=$1 field=$2 output
+	if output=$(tpus "$kind" describe "$name" --format="value($field)" 2>&1); then
+		echo "${output##*$'\n'}"
+	elif [[ $output == *NOT_FOUND* || $output == *"not found"* ]]; then
 		echo NONE
 	else
-		say "$said"
+		say "$output"
 		echo UNKNOWN
 	fi
 }
@@ -117,7 +117,7 @@ vm_state() { state tpu-vm state; }
 queue_state() { state queued-resources state.state; }
 
 create() {
-	local said
+	local output
 	if $queued; then
 		say "requesting $name ($type) as a queued resource"
 		tpus queued-resources create "$name" --node-id="$name" --accelerator-type="$type" \
@@ -125,9 +125,9 @@ create() {
 		return
 	fi
 	say "creating $name ($type)"
-	if ! said=$(tpus tpu-vm create "$name" --accelerator-type="$type" --version="$version" ${spot:+"$spot"} \
+	if ! output=$(tpus tpu-vm create "$name" --accelerator-type="$type" --version="$version" ${spot:+"$spot"} \
 		${create_flags[@]+"${create_flags[@]}"} 2>&1); then
-		[[ $said == *"no more capacity"* ]] || fail "$name cannot be created: $said" 1
+		[[ $output == *"no more capacity"* ]] || fail "$name cannot be created: $output" 1
 		say "there is no more capacity in $zone for $type; retrying (--queued waits in a queue instead)"
 	fi
 }
@@ -145,12 +145,12 @@ delete() {
 
 # Creates the VM if necessary, and returns when it is ready.
 ensure_vm() {
-	local now said=''
+	local now reported=''
 	while true; do
 		now=$(vm_state)
 		[[ $now == NONE ]] && $queued && now=queue:$(queue_state)
-		[[ $now == "$said" ]] || say "$name is $now"
-		said=$now
+		[[ $now == "$reported" ]] || say "$name is $now"
+		reported=$now
 		case $now in
 		READY) return ;;
 		NONE | queue:NONE) create ;;
@@ -182,15 +182,15 @@ prepare() {
 # Prints the state of the run, from the states of its hosts: stopped, running, lost, or an exit status. A host that
 # fails makes the others end with 75, so any other status is the cause and is printed.
 outcome() {
-	local said worst
-	said=$(on_hosts status 2>/dev/null) || { echo lost; return; }
+	local output worst
+	output=$(on_hosts status 2>/dev/null) || { echo lost; return; }
 	for worst in stopped running; do
-		if grep -qx "$worst" <<<"$said"; then echo "$worst"; return; fi
+		if grep -qx "$worst" <<<"$output"; then echo "$worst"; return; fi
 	done
 	# Below 128: a mistake or a crash. From 128 on: a signal, for example of the out-of-memory killer; restarted like 75.
-	worst=$(sed -n 's/^exit //p' <<<"$said" | awk '$1 != 0 && $1 != 75 && $1 < 128 {print; exit}')
+	worst=$(sed -n 's/^exit //p' <<<"$output" | awk '$1 != 0 && $1 != 75 && $1 < 128 {print; exit}')
 	[[ $worst ]] && { echo "$worst"; return; }
-	if grep -qE '^exit [1-9]|^none' <<<"$said"; then echo 75; else echo 0; fi
+	if grep -qE '^exit [1-9]|^none' <<<"$output"; then echo 75; else echo 0; fi
 }
 
 # Shows the output until the run has ended on all hosts or the VM is gone; sets `ended` to the outcome.

@@ -164,7 +164,7 @@ class Checkpoints:
             reasons = "; ".join(f"{step}: {reason}" for step, reason in damaged.items())
             raise UsageError(
                 f"all checkpoints in {self.directory} are damaged ({reasons}); nothing was changed: restore one from "
-                "a copy, or move that directory away to begin anew"
+                "a copy, or move that directory away to start a new run"
             )
         return None
 

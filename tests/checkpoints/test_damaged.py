@@ -169,7 +169,7 @@ def test_nothing_is_moved_if_all_are_damaged(written, open_checkpoints):
         checkpoints.restore_latest(abstract(SIZE))
     assert str(caught.value) == (
         f"all checkpoints in {written} are damaged (3: it is empty; 2: it is empty; 1: it is empty); nothing was "
-        "changed: restore one from a copy, or move that directory away to begin anew"
+        "changed: restore one from a copy, or move that directory away to start a new run"
     )
     assert steps_on_disk(checkpoints) == [1, 2, 3]
     assert not (written.parent / "damaged_checkpoints").exists()

@@ -61,7 +61,7 @@ def test_without_a_good_checkpoint_the_run_ends_and_deletes_nothing(nearly_finis
     assert done.returncode == 2
     [line] = done.stderr.splitlines()
     assert line.startswith(f"error: all checkpoints in {directory} are damaged (60: ")
-    assert line.endswith("restore one from a copy, or move that directory away to begin anew")
+    assert line.endswith("restore one from a copy, or move that directory away to start a new run")
     assert sorted(path.name for path in directory.iterdir()) == steps
 
 

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from tests.launch.pretended import Cloud, make_repository
+from tests.launch.fakes import Cloud, make_repository
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +18,7 @@ def repository(tmp_path_factory):
 @pytest.fixture
 def cloud(tmp_path, repository):
     yield Cloud(tmp_path, repository)
-    for lock in tmp_path.rglob("run.lock"):  # of what a failed test leaves at work
+    for lock in tmp_path.rglob("run.lock"):  # kill the processes that a failed test leaves running
         with lock.open() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -1,7 +1,7 @@
-"""A pretended `gcloud compute tpus` for test_tpu_vm.py: TPU VMs whose two hosts are directories of this machine.
+"""A fake `gcloud compute tpus` for test_tpu_vm.py: TPU VMs whose two hosts are directories of this machine.
 
-The directory CLOUD holds `vm` and `queue` (their states), `hosts/0` and `hosts/1`, `calls` (what was asked, a JSON list
-a line) and what is to go wrong: `no_capacity` and `broken` hold how many creations and watches are to fail.
+The directory CLOUD contains `vm` and `queue` (their states), `hosts/0` and `hosts/1`, `calls` (the calls, one JSON list
+per line), and the failures to simulate: `no_capacity` and `broken` contain how many creations and watches shall fail.
 """
 
 import json
@@ -15,9 +15,9 @@ CLOUD = Path(os.environ["CLOUD"])
 VM, QUEUE, HOSTS = CLOUD / "vm", CLOUD / "queue", CLOUD / "hosts"
 
 
-def due(mishap):
-    """Whether it is to happen now; once less from now on."""
-    path = CLOUD / mishap
+def is_due(failure):
+    """Whether this failure shall happen now; counts it down."""
+    path = CLOUD / failure
     left = int(path.read_text()) if path.exists() else 0
     path.write_text(str(max(0, left - 1)))
     return left > 0
@@ -41,7 +41,7 @@ def describe(file, name):
 
 
 def create():
-    if due("no_capacity"):
+    if is_due("no_capacity"):
         sys.exit('ERROR: {"code": 8, "message": "There is no more capacity in the zone"}')
     make_vm()
 
@@ -53,8 +53,8 @@ def delete():
 
 
 def ssh(command):
-    """As gcloud does: on all hosts at once; the first status that is not 0 counts, and 255 is a lost connection."""
-    if VM.read_text() != "READY" or ("watch" in command and due("broken")):
+    """Runs a command on all hosts in parallel. Returns the first status that is not 0; 255: the connection broke."""
+    if VM.read_text() != "READY" or ("watch" in command and is_due("broken")):
         return 255
     shells = [
         subprocess.Popen(["bash", "-c", command], cwd=HOSTS / host, env={**os.environ, "HOME": str(HOSTS / host)})

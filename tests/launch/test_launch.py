@@ -1,4 +1,4 @@
-"""launch/ but for the TPU VMs: Slurm, Kubernetes, one machine; and what holds for all of its files."""
+"""launch/ for Slurm, Kubernetes and one machine, and properties of all its files."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.launch.pretended import FLAGS, LAUNCH, ROOT, until
+from tests.launch.fakes import FLAGS, LAUNCH, ROOT, until
 
 SCRIPTS = [LAUNCH / name for name in ("tpu_vm.sh", "worker.sh", "local.sh", "slurm.sbatch")]
 
@@ -29,22 +29,22 @@ def slurm(cloud, ends, *, start=0):
 
 
 @pytest.mark.parametrize("end", [0, 75, 137, 2, 3, 1])
-def test_a_slurm_job_queues_itself_again_where_that_helps(cloud, end):
-    ((status, said),) = slurm(cloud, [end])
+def test_a_slurm_job_requeues_itself_after_75_or_a_kill(cloud, end):
+    ((status, output),) = slurm(cloud, [end])
     command = f"srun --kill-on-bad-exit=0 --wait=120 .venv/bin/python main.py {shlex.join(FLAGS)}\n"
     assert (cloud.path / "calls").read_text() == command
     requeued = (cloud.path / "requeued").exists() and (cloud.path / "requeued").read_text()
     assert requeued == ("scontrol requeue 17\n" if end in (75, 137) else False)
-    assert status == (0 if end in (0, 75, 137) else end), said
+    assert status == (0 if end in (0, 75, 137) else end), output
 
 
-def test_a_slurm_job_that_cannot_begin_is_not_queued_for_ever(cloud):
+def test_a_slurm_job_is_not_requeued_after_three_quick_ends(cloud):
     results = slurm(cloud, [75, 75, 75])
     assert [status for status, _ in results] == [0, 0, 75]
     assert (cloud.path / "requeued").read_text().count("\n") == 2 and "three times" in results[2][1]
 
 
-def test_a_slurm_job_waits_for_its_processes_when_it_is_signalled(cloud):
+def test_a_signalled_slurm_job_waits_for_its_processes(cloud):
     cloud.stub("srun", 'touch "$CLOUD/started"; until [[ -e $CLOUD/saved ]]; do sleep 0.02; done; exit 75')
     cloud.stub("scontrol", 'touch "$CLOUD/requeued"')
     process = cloud.start("slurm.sbatch", *FLAGS, SLURM_JOB_ID="17", SLURM_JOB_NAME="it")
@@ -55,7 +55,7 @@ def test_a_slurm_job_waits_for_its_processes_when_it_is_signalled(cloud):
     assert process.returncode == 0 and (cloud.path / "requeued").exists()
 
 
-def test_the_options_of_the_slurm_job_are_those_of_sbatch():
+def test_the_slurm_job_uses_known_options_of_sbatch():
     options = re.findall(r"^#SBATCH (.*)$", (LAUNCH / "slurm.sbatch").read_text(), re.MULTILINE)
     known = (
         "job-name nodes ntasks-per-node gpus-per-node cpus-per-task mem exclusive time signal requeue open-mode output"
@@ -66,7 +66,7 @@ def test_the_options_of_the_slurm_job_are_those_of_sbatch():
 
 
 @pytest.mark.parametrize(("ends", "status"), [([0, 0], 0), ([75, 75], 75), ([75, 2], 2), ([137, 75], 75), ([0, 3], 3)])
-def test_processes_of_this_machine(cloud, ends, status):
+def test_local_processes_get_their_flags_and_the_worst_status_is_returned(cloud, ends, status):
     python = cloud.bin / "python3.12"
     assert cloud.run("local.sh", "2", *FLAGS, ends=[ends], PYTHON=str(python))[0] == status
     first, second = (cloud.starts(process)[0] for process in (0, 1))
@@ -76,7 +76,7 @@ def test_processes_of_this_machine(cloud, ends, status):
     assert second[1:] == [address, "--num_processes=2", "--process_id=1", *FLAGS]
 
 
-def test_a_signal_to_the_processes_of_this_machine_reaches_all(cloud):
+def test_a_signal_to_local_sh_reaches_all_processes(cloud):
     (cloud.path / "script.json").write_text('[["wait", "wait"]]')
     process = cloud.start("local.sh", "2", *FLAGS, PYTHON=str(cloud.bin / "python3.12"))
     until(lambda: cloud.starts(0) and cloud.starts(1))
@@ -90,7 +90,7 @@ def manifest():
     return account, jobset
 
 
-def test_the_manifest_says_one_thing_in_all_its_places():
+def test_the_manifest_is_consistent():
     account, jobset = manifest()
     assert (jobset["apiVersion"], jobset["kind"]) == ("jobset.x-k8s.io/v1alpha2", "JobSet")
     (replicated,) = jobset["spec"]["replicatedJobs"]
@@ -113,7 +113,7 @@ def test_the_manifest_says_one_thing_in_all_its_places():
     assert (rule["action"], rule["onJobFailureReasons"]) == ("FailJobSet", ["PodFailurePolicy"])
 
 
-def test_the_image_holds_what_main_needs():
+def test_the_image_contains_what_main_needs():
     lines = (LAUNCH / "Dockerfile").read_text().splitlines()
     copied = {name for line in lines if line.startswith("COPY") for name in line.split()[1:-1]}
     assert {"main.py", "configs", "resnet_jax", "pyproject.toml", "requirements.lock"} <= copied
@@ -122,8 +122,8 @@ def test_the_image_holds_what_main_needs():
     assert {name.split("/")[0] for name in copied} == kept
 
 
-def test_the_command_lines_are_those_of_main():
-    """Of the manifest, of the examples at the top of the scripts, and what local.sh adds."""
+def test_main_accepts_all_command_lines():
+    """Those of the manifest, of the examples at the top of the scripts, and the flags that local.sh adds."""
     lines = [
         manifest()[1]["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]["containers"][0]["args"]
     ]
@@ -147,7 +147,7 @@ def test_the_command_lines_are_those_of_main():
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
-def test_the_scripts_are_sound(script):
+def test_the_scripts_pass_shellcheck(script):
     assert os.access(script, os.X_OK)
     subprocess.run(["bash", "-n", script], check=True)
     shellcheck = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")

@@ -1,4 +1,4 @@
-"""launch/tpu_vm.sh and what it does on the hosts (worker.sh), on a pretended TPU VM of two hosts."""
+"""launch/tpu_vm.sh and worker.sh on a fake TPU VM with two hosts."""
 
 import os
 import signal
@@ -6,16 +6,16 @@ import sys
 
 import pytest
 
-from tests.launch.pretended import FLAGS, until
+from tests.launch.fakes import FLAGS, until
 
 VM = ["--name=it", "--zone=here", "--poll=0.05"]
 RUN = ["run", *VM, "--type=v5litepod-16", "--nfs=server:/share", *FLAGS]
 
 
-def test_a_tpu_vm_is_created_and_its_run_goes_on_until_it_is_done(cloud):
-    status, said = cloud.run("tpu_vm.sh", *RUN, "--spot", "--create_flag=--network=n", ends=[[75, 75], [0, 0]])
-    assert status == 0, said
-    assert "start 0 of process 1" in said and "start 1 of process 0" in said  # what all hosts print is shown
+def test_a_tpu_vm_is_created_and_its_run_restarted_until_finished(cloud):
+    status, output = cloud.run("tpu_vm.sh", *RUN, "--spot", "--create_flag=--network=n", ends=[[75, 75], [0, 0]])
+    assert status == 0, output
+    assert "start 0 of process 1" in output and "start 1 of process 0" in output  # the output of all hosts is shown
     (create,) = cloud.calls("create")
     assert create[2] == "it" and set(create[3:]) == {
         "--accelerator-type=v5litepod-16",
@@ -28,61 +28,61 @@ def test_a_tpu_vm_is_created_and_its_run_goes_on_until_it_is_done(cloud):
         assert cloud.starts(process) == [["main.py", *FLAGS]] * 2
     assert (cloud.path / "installed").read_text().split() == ["tpu", "tpu"]  # once on each host
     assert not cloud.calls("delete")
-    status, said = cloud.run("tpu_vm.sh", "delete", *VM)
+    status, output = cloud.run("tpu_vm.sh", "delete", *VM)
     assert status == 0 and not (cloud.path / "vm").exists()
 
 
-def test_a_tpu_vm_that_is_there_is_used(cloud):
+def test_an_existing_tpu_vm_is_used(cloud):
     cloud.run("tpu_vm.sh", *RUN, ends=[[3, 75]])
-    status, said = cloud.run("tpu_vm.sh", *RUN, ends=[[], [0, 0]])
-    assert status == 0, said
+    status, output = cloud.run("tpu_vm.sh", *RUN, ends=[[], [0, 0]])
+    assert status == 0, output
     assert len(cloud.calls("create")) == 1 and len(cloud.starts(0)) == 2
 
 
-def test_after_a_preemption_the_vm_is_made_anew_and_the_run_goes_on(cloud):
+def test_after_a_preemption_the_vm_is_created_again_and_the_run_continues(cloud):
     (cloud.path / "no_capacity").write_text("2")
-    status, said = cloud.run("tpu_vm.sh", *RUN, ends=[["preempted", "preempted"], [0, 0]])
-    assert status == 0, said
+    status, output = cloud.run("tpu_vm.sh", *RUN, ends=[["preempted", "preempted"], [0, 0]])
+    assert status == 0, output
     assert [call[1] for call in cloud.calls("create", "delete")] == ["create"] * 3 + ["delete", "create"]
     assert cloud.starts(1) == [["main.py", *FLAGS]] * 2
-    assert "no more capacity" in said and "PREEMPTED" in said
+    assert "no more capacity" in output and "PREEMPTED" in output
 
 
-def test_a_vm_may_come_through_the_queue(cloud):
-    status, said = cloud.run("tpu_vm.sh", *RUN, "--queued", "--project=p", ends=[[0, 0]])
-    assert status == 0, said
+def test_a_vm_may_be_a_queued_resource(cloud):
+    status, output = cloud.run("tpu_vm.sh", *RUN, "--queued", "--project=p", ends=[[0, 0]])
+    assert status == 0, output
     (create,) = cloud.calls("create")
     assert create[0] == "queued-resources" and {"--node-id=it", "--project=p"} < set(create)
-    assert "queue:WAITING_FOR_RESOURCES" in said
+    assert "queue:WAITING_FOR_RESOURCES" in output
     cloud.run("tpu_vm.sh", "delete", *VM)
     assert cloud.calls("delete")[0][:4] == ["queued-resources", "delete", "it", "--force"]
 
 
 @pytest.mark.parametrize("ends", [[2, 75], [75, 3], [1, 137]])
-def test_what_starting_again_would_not_help_ends_the_run(cloud, ends):
-    status, said = cloud.run("tpu_vm.sh", *RUN, ends=[ends])
+def test_a_mistake_or_a_crash_ends_the_run(cloud, ends):
+    status, output = cloud.run("tpu_vm.sh", *RUN, ends=[ends])
     assert status == next(end for end in ends if end < 75)
-    assert f"ended with status {status}" in said
+    assert f"ended with status {status}" in output
     assert len(cloud.starts(0)) == 1
 
 
-def test_a_run_that_cannot_begin_is_not_started_for_ever(cloud):
-    status, said = cloud.run("tpu_vm.sh", *RUN, ends=[[75, 137]] * 9)
+def test_a_run_is_not_restarted_after_three_quick_ends(cloud):
+    status, output = cloud.run("tpu_vm.sh", *RUN, ends=[[75, 137]] * 9)
     assert status == 75 and len(cloud.starts(0)) == 3
-    assert "three times" in said
+    assert "three times" in output
 
 
-def test_a_connection_that_breaks_is_made_again_and_the_run_is_not_disturbed(cloud):
+def test_a_broken_connection_is_made_again_and_does_not_disturb_the_run(cloud):
     (cloud.path / "broken").write_text("2")
     (cloud.path / "script.json").write_text('[["wait", "wait"]]')
     process = cloud.start("tpu_vm.sh", *RUN)
     until(lambda: (cloud.path / "broken").exists() and (cloud.path / "broken").read_text() == "0")
-    status, said = cloud.run("tpu_vm.sh", "status", *VM, ends=[["wait", "wait"]])
-    assert (status, said) == (0, "running\nrunning\n")
+    status, output = cloud.run("tpu_vm.sh", "status", *VM, ends=[["wait", "wait"]])
+    assert (status, output) == (0, "running\nrunning\n")
     assert cloud.run("tpu_vm.sh", "stop", *VM, ends=[["wait", "wait"]]) == (0, "")
-    said = "".join(process.communicate(timeout=60))
-    assert process.returncode == 75 and "stopped by tpu_vm.sh stop" in said
-    assert said.count("the connection broke") == 2 and len(cloud.starts(0)) == 1
+    output = "".join(process.communicate(timeout=60))
+    assert process.returncode == 75 and "stopped by tpu_vm.sh stop" in output
+    assert output.count("the connection broke") == 2 and len(cloud.starts(0)) == 1
 
 
 @pytest.mark.parametrize(
@@ -101,20 +101,20 @@ def test_a_connection_that_breaks_is_made_again_and_the_run_is_not_disturbed(clo
     ],
 )
 def test_mistakes_are_found_before_anything_is_created(cloud, change, message):
-    status, said = cloud.run("tpu_vm.sh", *RUN, *change)
-    assert status == 2 and message in said and said.count("\n") == 1
+    status, output = cloud.run("tpu_vm.sh", *RUN, *change)
+    assert status == 2 and message in output and output.count("\n") == 1
     assert not (cloud.path / "calls").exists()
 
 
-def test_changes_that_are_not_committed_are_not_left_out_in_silence(cloud):
+def test_uncommitted_changes_are_an_error(cloud):
     (cloud.repository / "main.py").write_text("pass")
-    status, said = cloud.run("tpu_vm.sh", *RUN)
-    assert status == 2 and "uncommitted changes" in said
+    status, output = cloud.run("tpu_vm.sh", *RUN)
+    assert status == 2 and "uncommitted changes" in output
     assert cloud.run("tpu_vm.sh", "runs", *VM)[1].startswith("error: tpu_vm.sh runs is not an action: choose")
 
 
 class Host:
-    """One host, with a main.py that waits."""
+    """One host whose main.py waits for signals."""
 
     def __init__(self, cloud):
         self.cloud, self.home = cloud, cloud.path / "0"
@@ -123,14 +123,14 @@ class Host:
         self.code.symlink_to(cloud.repository)
 
     def worker(self, *args):
-        status, said = self.cloud.run("worker.sh", *args, ends=[["wait"], [0]], HOME=str(self.home))
-        assert status == 0, said
-        return said
+        status, output = self.cloud.run("worker.sh", *args, ends=[["wait"], [0]], HOME=str(self.home))
+        assert status == 0, output
+        return output
 
     def start(self):
-        said = self.worker("start", sys.executable, "main.py", *FLAGS)
+        output = self.worker("start", sys.executable, "main.py", *FLAGS)
         until((self.cloud.path / "waits-0").exists)
-        return said
+        return output
 
     def kill(self, *names):
         for name in names:
@@ -151,12 +151,12 @@ def test_a_host_runs_one_command_at_a_time(cloud):
 
 
 @pytest.mark.parametrize(("killed", "status"), [(["pid"], "exit 137"), (["supervisor", "pid"], "exit 75")])
-def test_a_process_that_was_killed_is_known_to_have_ended(cloud, killed, status):
+def test_a_killed_process_has_the_status_exited(cloud, killed, status):
     host = Host(cloud)
     host.start()
     host.kill(*killed)
     until(lambda: host.worker("status") == f"{status}\n")
-    host.worker("start", sys.executable, "main.py", *FLAGS)  # nothing is left that would keep it from starting
+    host.worker("start", sys.executable, "main.py", *FLAGS)  # no stale state prevents the next start
     until(lambda: len(cloud.starts(0)) == 2)
 
 
@@ -172,6 +172,6 @@ def test_the_shared_directory_is_mounted_once(cloud, kind, what, mounted):
         cloud.stub(program, f'echo {program} "$@" >> "$CLOUD/mounts"')
     cloud.stub("mountpoint", 'grep -q "share\\|gcsfuse" "$CLOUD/mounts" 2>/dev/null')
     for _ in range(2):
-        status, said = cloud.run("worker.sh", "mount", kind, what, RESNET_JAX_STATE=str(cloud.path / "state"))
-        assert status == 0, said
+        status, output = cloud.run("worker.sh", "mount", kind, what, RESNET_JAX_STATE=str(cloud.path / "state"))
+        assert status == 0, output
     assert (cloud.path / "mounts").read_text().splitlines().count(mounted) == 1

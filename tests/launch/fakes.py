@@ -1,4 +1,4 @@
-"""Pretended clouds and clusters for the scripts of launch/; their other end, main.py, is pretended too."""
+"""Fake clouds and clusters for the scripts of launch/, and a fake main.py for them to run."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from tests.paths import ROOT
 
 LAUNCH = ROOT / "launch"
 
-# What stands for main.py: ends as script.json says, [status of process 0, of process 1] for each start in turn.
+# The fake main.py. script.json contains its exit statuses: [process 0, process 1] for each start.
 MAIN = """
 import json, os, signal, sys
 from pathlib import Path
@@ -37,7 +37,7 @@ elif status == "wait":
 else:
     sys.exit(status)
 """
-# Installs a python that starts fast, and counts.
+# The fake Makefile. It counts installations, and installs a Python that starts fast.
 MAKEFILE = f"""
 install:
 	@mkdir -p $(VENV)/bin && echo $(EXTRAS) >> $(CLOUD)/installed
@@ -47,7 +47,7 @@ FLAGS = ["--config=configs/digits.py", "--workdir=/mnt/shared/runs/it", "--confi
 
 
 def make_repository(path):
-    """Makes a repository of one commit: launch/ as it is, and a main.py and a Makefile that pretend."""
+    """Makes a repository with one commit: the real launch/, the fake main.py and Makefile."""
     (path / "configs").mkdir(parents=True)
     shutil.copytree(LAUNCH, path / "launch")
     (path / "configs/digits.py").touch()
@@ -59,7 +59,7 @@ def make_repository(path):
 
 
 class Cloud:
-    """A copy of that repository, and stubs of the programs that launch/ calls."""
+    """A copy of that repository, and stubs of the programs that the scripts call."""
 
     def __init__(self, path, repository):
         self.path, self.repository, self.bin = path, path / "repository", path / "bin"
@@ -68,7 +68,9 @@ class Cloud:
         self.stub("gcloud", f'exec {sys.executable} -IS {Path(__file__).parent / "fake_gcloud.py"} "$@"')
         self.stub("python3.12", f'exec {sys.executable} "$@"')
         self.stub("mountpoint", "exit 0")
-        own = {name: value for name, value in os.environ.items() if name != "PYTHON"}  # which `make PYTHON=...` sets
+        own = {
+            name: value for name, value in os.environ.items() if name != "PYTHON"
+        }  # `make PYTHON=...` may have set it
         self.environment = {**own, "PATH": f"{self.bin}:{os.environ['PATH']}", "CLOUD": str(path)}
 
     def stub(self, name, text):
@@ -81,19 +83,19 @@ class Cloud:
         return subprocess.Popen(command, cwd=self.repository, env=self.environment | environment, **pipes)
 
     def run(self, script, *args, ends=(), **environment):
-        """Runs a script to its end; returns its status and all that it said."""
+        """Runs a script to its end; returns its exit status and its output."""
         (self.path / "script.json").write_text(json.dumps(ends))
         process = self.start(script, *args, **environment)
-        said = "".join(process.communicate(timeout=60))
-        return process.returncode, said
+        output = "".join(process.communicate(timeout=60))
+        return process.returncode, output
 
     def calls(self, *names):
-        """Which of these verbs were called on TPU VMs or queued resources, in order, with their arguments."""
+        """The calls of gcloud with these verbs, in order, with their arguments."""
         calls = map(json.loads, (self.path / "calls").read_text().splitlines())
         return [call for call in calls if call[1] in names]
 
     def starts(self, process):
-        """The command lines of a process, start by start."""
+        """The command line of each start of a process."""
         path = self.path / f"starts-{process}"
         return list(map(json.loads, path.read_text().splitlines())) if path.exists() else []
 
