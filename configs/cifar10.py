@@ -4,13 +4,14 @@ Command:   python main.py --config=configs/cifar10.py
 Data:      TFDS cifar10 as ArrayRecord (docs/data.md), or CIFAR-10's binary files with --config.data.source=cifar_binary
 Hardware:  one GPU
 Expected:  94.2 % top-1 after the last epoch and 94.4 % at best, from the log of the source. He et al. 2015 report
-           93.0 % for this depth with a piecewise constant rate and less weight decay.
+           93.0 % for this depth with a piecewise constant learning rate and less weight
+           decay.
 Status:    not yet reproduced with this code
 
 Source: the published log of `cifar10_resnet56` in github.com/chenyaofo/pytorch-cifar-models (one GPU, float32): SGD
-with Nesterov momentum, rate 0.1 for batches of 256 without warm-up, cosine to 0 over 200 epochs, weight decay 5e-4 on
-every parameter, random crops after padding by 4 pixels, flips. The network is that of He et al. 2015, section 4.2,
-with projection shortcuts where the resolution halves. Mean and standard deviation are those of the source.
+with Nesterov momentum, learning rate 0.1 for batches of 256 without warm-up, cosine to 0 over 200 epochs, weight decay
+5e-4 on every parameter, random crops after padding by 4 pixels, flips. The network is that of He et al. 2015, section
+4.2, with projection shortcuts where the resolution halves. Mean and standard deviation are those of the source.
 """
 
 from ml_collections import ConfigDict

@@ -7,10 +7,10 @@ Hardware:  one GPU
 Expected:  92.6 to 93.8 % top-1, the range that r1's own accuracy test accepts
 Status:    not yet reproduced with this code
 
-Source: tensorflow/models, official/r1/resnet (`cifar10_main.py`, `resnet_run_loop.py`, `estimator_benchmark.py`),
-which follows He et al. 2015, section 4.2. Their rate drops after 32,000 and 48,000 steps and their runs end after
-64,000; with batches of 128 from 45,000 images these are epochs 91, 136 and 182. Unlike the paper, r1 trains on all
-50,000 images, has a projection shortcut at the start of every stage, and applies a weight decay of 2e-4 to every
+Source: tensorflow/models, official/r1/resnet (`cifar10_main.py`, `resnet_run_loop.py`, `estimator_benchmark.py`), which
+follows He et al. 2015, section 4.2. In the paper the learning rate drops after 32,000 and 48,000 steps and runs end
+after 64,000; with batches of 128 from 45,000 images these are epochs 91, 136 and 182. Unlike the paper, r1 trains on
+all 50,000 images, has a projection shortcut at the start of every stage, and applies a weight decay of 2e-4 to every
 parameter, those of batch norm included. docs/migrating_from_tf_r1.md lists the intended differences from r1.
 """
 

@@ -1,8 +1,9 @@
 """All config keys with their defaults; every recipe is a short list of changes to them.
 
-Columns: name, default, comment, bound, effect; `optional=TYPE` for a key that may be None. The effect says who may
-change a key in a work directory that holds checkpoints: `WEIGHTS`, nobody; `Effect.TRAINING`, where none is written,
-only --mode=eval; `FREE`, also a continued run. `python main.py --help_keys [PATTERN]` prints this table.
+Each key has a name, a default, a comment, perhaps a bound (its valid numbers) and an effect; `optional=TYPE` means that
+it may be None. The effect says what may change the key in a work directory with checkpoints. `WEIGHTS`: nothing.
+`Effect.TRAINING`, the default: only --mode=eval. `FREE`: --mode=eval and a continued run.
+`python main.py --help_keys [PATTERN]` prints this table.
 """
 
 from ml_collections import ConfigDict
@@ -30,7 +31,7 @@ from resnet_jax.config_keys import (
 
 WEIGHTS, FREE = Effect.WEIGHTS, Effect.FREE
 
-# One key per line, or two.
+# Each key takes one or two lines.
 # fmt: off
 KEYS = (
     Key("seed", 0, "seed of the initial weights, the example order, the crops and all randomness on device", UINT32),
@@ -48,7 +49,7 @@ KEYS = (
     Key("data.batch_size", 1024, "images per step, over all devices and hosts", AT_LEAST_1),
     Key("data.image_size", 224, "height and width of training images, in pixels", AT_LEAST_1),
     Key("data.progressive.sizes", (), "image sizes before image_size, in pixels, for example (128, 160)", SIZES),
-    Key("data.progressive.until_epochs", (), "epoch at which each of these sizes ends, for example (6.0, 12.0)",
+    Key("data.progressive.until_epochs", (), "epoch at which each of progressive.sizes ends, for example (6.0, 12.0)",
         INCREASING),
     Key("data.repeats", 1, "crops of each image, nearly always in one batch (repeated augmentation)", AT_LEAST_1),
     Key("data.train_crop.name", "random_resized", "'random_resized', 'box_guided' (around labelled objects, as in r1) "
@@ -86,8 +87,8 @@ KEYS = (
     Key("data.synthetic.image_width", 500, "width of the stored images, in pixels (synthetic_jpeg)", AT_LEAST_1),
 
     # From the pixels of a batch to the input of the network, on device.
-    Key("input.mean", (123.675, 116.28, 103.53), "mean of R, G, B in 0..255, subtracted", RGB, WEIGHTS),
-    Key("input.std", (58.395, 57.12, 57.375), "standard deviation of R, G, B in 0..255, divided by",
+    Key("input.mean", (123.675, 116.28, 103.53), "mean of R, G, B in 0..255, subtracted from pixels", RGB, WEIGHTS),
+    Key("input.std", (58.395, 57.12, 57.375), "standard deviation of R, G, B in 0..255; pixels are divided by it",
         RGB_ABOVE_0, WEIGHTS),
     Key("input.per_image", False, "normalise each image by its own mean and deviation, as r1 does for CIFAR",
         effect=WEIGHTS),
@@ -148,11 +149,11 @@ KEYS = (
     # The training loss.
     Key("loss.name", "cross_entropy", "'cross_entropy' or 'binary_cross_entropy' (one yes-or-no decision per class)"),
     Key("loss.label_smoothing", 0.0, "label smoothing of the training loss", BELOW_1),
-    Key("loss.target_threshold", None, "mixed-label share above which a class counts as 1 (binary_cross_entropy)",
+    Key("loss.target_threshold", None, "share of a mixed label above which a class has target 1 (binary_cross_entropy)",
         BELOW_1, optional=float),
     Key("loss.scale", 1.0, "factor on the loss during the backward pass, for float16", LOSS_SCALE),
-    Key("loss.scale_growth_steps", None, "finite steps after which the scale doubles (it halves when a gradient is not "
-        "finite); None: constant", AT_LEAST_1, optional=int),
+    Key("loss.scale_growth_steps", None, "steps with finite gradients after which loss.scale doubles (it halves when a "
+        "gradient is not finite); None: constant", AT_LEAST_1, optional=int),
 
     # The optimizer.
     Key("optimizer.name", "sgd", "'sgd', 'lars', 'lamb' or 'adamw'"),
@@ -160,29 +161,30 @@ KEYS = (
     Key("optimizer.nesterov", True, "Nesterov momentum (sgd, lars)"),
     Key("optimizer.beta1", 0.9, "decay of the mean of gradients (lamb, adamw)", BELOW_1),
     Key("optimizer.beta2", 0.999, "decay of the mean of squared gradients (lamb, adamw)", BELOW_1),
-    Key("optimizer.epsilon", 1e-6, "constant added to the root of that mean (lamb, adamw)", ABOVE_0),
-    Key("optimizer.trust", 0.001, "trust coefficient: norm of a step / norm of the weights, at rate 1 (lars)",
+    Key("optimizer.epsilon", 1e-6, "constant added to the root of the beta2 mean (lamb, adamw)", ABOVE_0),
+    Key("optimizer.trust", 0.001, "trust coefficient: norm of a step / norm of the weights, at lr 1 (lars)",
         AT_LEAST_0),
-    Key("optimizer.weight_decay", 1e-4, "L2 coefficient: this times the weight is added to its gradient", AT_LEAST_0),
-    Key("optimizer.decoupled", False, "subtract rate * weight_decay * weight instead (sgd; always so for lamb, adamw)"),
+    Key("optimizer.weight_decay", 1e-4, "L2 coefficient: weight_decay * weight is added to the gradient", AT_LEAST_0),
+    Key("optimizer.decoupled", False, "subtract lr * weight_decay * weight instead (sgd; always so for lamb, adamw)"),
     Key("optimizer.decay_pattern", "kernel$", "regular expression of parameters with weight decay and trust scaling"),
     Key("optimizer.clip_norm", None, "largest global norm of the gradient; None: no clipping", ABOVE_0, optional=float),
-    Key("optimizer.lr_scales", (), "rate factors by regular expression, the first match counts: (('^head/', 10.0),)"),
+    Key("optimizer.lr_scales", (), "learning rate factors of parameters by regular expression, of which the first "
+        "match counts: (('^head/', 10.0),)"),
 
     # The learning rate: a linear warm-up, then a decay.
     Key("schedule.name", "cosine", "decay: 'cosine', 'piecewise', 'polynomial', 'linear' or 'constant'"),
-    Key("schedule.base_lr", 0.1, "peak rate for a batch of base_batch_size; scales linearly with the batch size",
+    Key("schedule.base_lr", 0.1, "peak learning rate for base_batch_size images; it scales with data.batch_size",
         AT_LEAST_0),
     Key("schedule.base_batch_size", 256, "batch size, in images, to which base_lr belongs", AT_LEAST_1),
     Key("schedule.warmup_epochs", 5.0, "epochs of linear warm-up", AT_LEAST_0),
-    Key("schedule.warmup_start", 0.0, "rate at step 0 / peak rate", FRACTION),
-    Key("schedule.decay_epochs", None, "epoch at which the decay ends; None: at the last step",
+    Key("schedule.warmup_start", 0.0, "learning rate at step 0 / peak learning rate", FRACTION),
+    Key("schedule.decay_epochs", None, "epoch at which the learning rate decay ends; None: at the last step",
         AT_LEAST_0, optional=float),
-    Key("schedule.end", 0.0, "final rate / peak rate (cosine, polynomial, linear)", FRACTION),
-    Key("schedule.power", 2.0, "exponent (polynomial)", ABOVE_0),
-    Key("schedule.boundaries", (30.0, 60.0, 80.0), "epochs at which the rate changes (piecewise)", INCREASING),
-    Key("schedule.factors", (1.0, 0.1, 0.01, 0.001), "rate / peak rate before, between and after the boundaries "
-        "(piecewise)", ALL_AT_LEAST_0),
+    Key("schedule.end", 0.0, "final / peak learning rate (cosine, polynomial, linear)", FRACTION),
+    Key("schedule.power", 2.0, "exponent of the decay (polynomial)", ABOVE_0),
+    Key("schedule.boundaries", (30.0, 60.0, 80.0), "epochs at which the learning rate changes (piecewise)", INCREASING),
+    Key("schedule.factors", (1.0, 0.1, 0.01, 0.001), "learning rate / peak learning rate before, between and after "
+        "the boundaries (piecewise)", ALL_AT_LEAST_0),
 
     # Exponential moving average of parameters and batch norm statistics.
     Key("ema.decay", 0.0, "weight of the old average in an update; 0: no average", BELOW_1, WEIGHTS),
@@ -195,8 +197,8 @@ KEYS = (
     Key("train.trainable", None, "trained parameters: 'head' or a regular expression; None: all", optional=str),
     Key("train.freeze_statistics", True, "batch norms without trained parameters use and keep their running "
         "statistics"),
-    Key("train.accumulate", None, "micro-batches per step (gradient accumulation); None: as few as fit the limit",
-        AT_LEAST_1, FREE, optional=int),
+    Key("train.accumulate", None, "micro-batches per step (gradient accumulation); None: as few as "
+        "per_device_limit allows", AT_LEAST_1, FREE, optional=int),
     Key("train.per_device_limit", None, "largest micro-batch per device, in images; None: no limit",
         AT_LEAST_1, FREE, optional=int),
     Key("train.reduce_dtype", "float32", "dtype in which devices sum gradients: 'float32' or 'bfloat16' "
@@ -208,7 +210,8 @@ KEYS = (
     Key("eval.every_epochs", 1.0, "epochs between evaluations; the last step is always evaluated", ABOVE_0, FREE),
     Key("eval.every_steps", None, "steps between evaluations; overrides every_epochs", AT_LEAST_1, FREE, optional=int),
     Key("eval.batch_size", None, "images per evaluation batch; None: data.batch_size", AT_LEAST_1, FREE, optional=int),
-    Key("eval.image_size", None, "height and width in pixels; None: data.image_size", AT_LEAST_1, optional=int),
+    Key("eval.image_size", None, "height and width of evaluation images in pixels; None: data.image_size",
+        AT_LEAST_1, optional=int),
     Key("eval.weights", None, "'trained' or 'ema' (the average); None: the average if there is one", optional=str),
     Key("eval.before_training", False, "evaluate at step 0 too", effect=FREE),
     Key("eval.stop_at", None, "top-1 accuracy at which the run ends, for example 0.759",
@@ -241,7 +244,7 @@ KEYS = (
 
     # --mode=benchmark (docs/performance.md).
     Key("benchmark.parts", ("first_step", "step", "loader", "together"), "measurements to make", effect=FREE),
-    Key("benchmark.windows", 5, "windows per measurement; the result is their median, smallest and largest",
+    Key("benchmark.windows", 5, "timed windows per measurement; results are their median, smallest and largest",
         AT_LEAST_1, FREE),
     Key("benchmark.window_steps", 20, "steps, or batches, per window", AT_LEAST_1, FREE),
     Key("benchmark.warmup_steps", 5, "steps before the first window", AT_LEAST_0, FREE),
@@ -254,7 +257,7 @@ KEYS = (
     Key("prepare.resize_short_side", None, "shorter side in pixels to which larger images are shrunk and re-encoded; "
         "None: store all as they are", optional=int, effect=FREE),
     Key("prepare.quality", 90, "JPEG quality of re-encoded images, 1 to 100", effect=FREE),
-    Key("prepare.shuffle", True, "store in random order; False: in archive order, read front to back", effect=FREE),
+    Key("prepare.shuffle", True, "store images in random order; False: in archive order", effect=FREE),
     Key("prepare.num_threads", None, "threads that read and re-encode; None: two per core, at least 8",
         optional=int, effect=FREE),
 )

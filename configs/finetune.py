@@ -11,10 +11,10 @@ Hardware:  one GPU with 16 GB or a TPU v3 core
 Expected:  depends on the data and the weights; no figure is claimed for the pets
 Status:    not yet reproduced with this code
 
-For weights trained with other padding or normalisation an error message lists the keys to set (docs/weights.md).
+If the weights were trained with other padding or normalisation, an error lists the keys to set (docs/weights.md).
 
 Source: Kornblith et al. 2019 (arXiv 1805.08974) train whole networks with Nesterov momentum, cosine and batches of
-256. They search rate and weight decay for each data set; the values here are a starting point.
+256. They search learning rate and weight decay for each data set; the values here are a starting point.
 """
 
 from ml_collections import ConfigDict

@@ -52,8 +52,8 @@ def get_config() -> ConfigDict:
     config.schedule.base_lr = 5e-3
     config.schedule.base_batch_size = 2048
     config.schedule.warmup_epochs = 5.0
-    config.schedule.warmup_start = 0.02  # rate 1e-4
-    config.schedule.end = 2e-4  # rate 1e-6
+    config.schedule.warmup_start = 0.02  # learning rate 1e-4
+    config.schedule.end = 2e-4  # learning rate 1e-6
     config.train.epochs = 600.0
     config.eval.every_epochs = 5.0
     return config

@@ -22,8 +22,8 @@ def get_config() -> ConfigDict:
     config.data.augment.magnitude = 6.0
     config.model.stochastic_depth = 0.0
     config.schedule.base_lr = 8e-3
-    config.schedule.warmup_start = 0.0125  # rate 1e-4
-    config.schedule.end = 1.25e-4  # rate 1e-6
+    config.schedule.warmup_start = 0.0125  # learning rate 1e-4
+    config.schedule.end = 1.25e-4  # learning rate 1e-6
     config.train.epochs = 100.0
     config.eval.every_epochs = 1.0
     config.eval.image_size = 224

@@ -7,10 +7,10 @@ Expected:  16 epochs 73.8 %, 24: 75.6 %, 32: 76.6 %, 40: 77.2 %, 56: 78.0 %, 88:
            FFCV averages the logits of each image and its mirror image; without that, as here, they are a little lower.
 Status:    not yet reproduced with this code
 
-Source: github.com/libffcv/ffcv-imagenet, rn50_configs: rate 1.7 for 8 x 512 images, linear to its peak at epoch 2 and
-to 0 at the end, weight decay 1e-4 except on batch norm, label smoothing, blur-pool, 160 pixels that grow to 192 late
-in the run, evaluation at 256. FFCV finds batch norm by 'bn' in the name, and so decays the bias of the last layer and
-the norms of shortcuts as well.
+Source: github.com/libffcv/ffcv-imagenet, rn50_configs: learning rate 1.7 for 8 x 512 images, linear to its peak at
+epoch 2 and to 0 at the end, weight decay 1e-4 except on batch norm, label smoothing, blur-pool, 160 pixels that grow to
+192 late in the run, evaluation at 256. FFCV finds batch norm by 'bn' in the name, and so decays the bias of the last
+layer and the norms of shortcuts as well.
 """
 
 from ml_collections import ConfigDict

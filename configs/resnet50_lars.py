@@ -6,11 +6,11 @@ Hardware:  16 TPU v3 chips (Google's run took 29 minutes)
 Expected:  75.9 % top-1, the target of MLPerf training v0.5 to v4.0, at which Google's run ended
 Status:    not yet reproduced with this code
 
-Sources: LARS from You et al. 2017 (arXiv 1708.03888); rate 13, two epochs of warm-up, polynomial decay of power 2,
-weight decay 2e-4 and label smoothing from Google's v3-32 submission to MLPerf training v0.7; crops of 5 to 100 % of
-the area from NVIDIA's. Other batch sizes need other rates. The same round has 8.5 with 5 epochs of warm-up for 2,048
-images, and 17 with 5 epochs of warm-up in 42 to 44 epochs for 8,192. MLPerf's LARS divides by |g| + decay |w|;
-optax's, used here, by |g + decay w|, which makes steps slightly longer.
+Sources: LARS from You et al. 2017 (arXiv 1708.03888); learning rate 13, two epochs of warm-up, polynomial decay of
+power 2, weight decay 2e-4 and label smoothing from Google's v3-32 submission to MLPerf training v0.7; crops of 5 to 100
+% of the area from NVIDIA's. Other batch sizes need other learning rates: the same round has 8.5 with 5 epochs of
+warm-up for 2,048 images, and 17 with 5 epochs of warm-up in 42 to 44 epochs for 8,192. MLPerf's LARS divides by |g| +
+decay |w|; optax's, used here, by |g + decay w|, which makes steps slightly longer.
 """
 
 from ml_collections import ConfigDict

@@ -6,10 +6,11 @@ Hardware:  8 GPUs; 42 hours in torchvision's pull request 6433
 Expected:  80.86 % top-1 at 224 pixels (IMAGENET1K_V2; 80.85 in a second run)
 Status:    not yet reproduced with this code
 
-Source: torchvision's issue 3995 and pull request 5201 (references/classification): rate 0.5 for 1,024 images, cosine,
-label smoothing, mixup 0.2, cutmix, TrivialAugment, random erasing, repeated augmentation, an average of the weights,
-evaluation after resizing to 232 pixels. torchvision converts its EMA decay of 0.99998 to 1 - 0.00002 * 1024 * 32 /
-600, applied every 32 steps. Mixing coefficients are sampled for each image, in the original for each device's batch.
+Source: torchvision's issue 3995 and pull request 5201 (references/classification): learning rate 0.5 for 1,024 images,
+cosine, label smoothing, mixup 0.2, cutmix, TrivialAugment, random erasing, repeated augmentation, an average of the
+weights, evaluation after resizing to 232 pixels. torchvision converts its EMA decay of 0.99998 to 1 - 0.00002 * 1024 *
+32 / 600, applied every 32 steps. Mixing coefficients are sampled for each image, in the original for each device's
+batch.
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,6 @@
 """The config of an existing run: `python main.py --workdir=DIR` is short for --config=configs/run.py:DIR.
 
-Keys that were added after the run was started have their defaults.
+Keys that were added to the project after the run was started have their defaults.
 """
 
 import json

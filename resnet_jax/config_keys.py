@@ -1,4 +1,7 @@
-"""Declarations of config keys: default, comment, type, bound and effect. `configs/default.py` declares every key."""
+"""How a config key is declared: with default, comment, type, bound (valid numbers) and effect (who may change it).
+
+`configs/default.py` declares every key.
+"""
 
 import enum
 import math
@@ -13,22 +16,22 @@ from resnet_jax.errors import UsageError
 
 
 class Effect(enum.Enum):
-    """What depends on a key; its value says who may change the key in a work directory that holds checkpoints."""
+    """What a config key affects. The text of a member says when a run with checkpoints may change the key."""
 
-    # The meaning of stored weights: the network and its input.
+    # WEIGHTS: the key defines the network or its input, so stored weights would mean something else with another value.
     WEIGHTS = "fixed once a run has checkpoints, also for --mode=eval"
-    # The course of training, or the meaning of its metrics.
+    # TRAINING: the key affects the course of training, or the meaning of the metrics.
     TRAINING = "fixed once a run has checkpoints; free for --mode=eval"
-    # Neither: paths, threads, intervals, where to stop, other modes.
+    # FREE: the key affects neither: paths, threads, intervals, the step to stop at, options of other modes.
     FREE = "may change when a run continues"
 
 
 @dataclass(frozen=True)
 class Bound:
-    """The valid numbers of a key. Numbers that are not finite are never valid."""
+    """The valid numbers of a config key. NaN and infinity are never valid."""
 
-    words: str  # end of the sentence "it must be ..."
-    accepts: Callable[[Any], bool]  # given a finite number, or a sequence of them
+    words: str  # end of the error message "it must be ...", for example 'at least 0'
+    accepts: Callable[[Any], bool]  # whether a finite number, or a sequence of them, is valid
 
 
 AT_LEAST_0 = Bound("at least 0", lambda value: value >= 0)
@@ -59,11 +62,12 @@ class Key:
 
     Args:
       name: dotted, for example 'data.batch_size'.
-      default: its value where no recipe and no flag changes it.
-      comment: one line.
-      bound: its valid numbers, besides None for an optional key; None: any value of the type.
-      effect: who may change it.
-      optional: the type of a key that may be None, which is then its default; None: the type is that of the default.
+      default: value of the key where neither a recipe nor a flag sets it.
+      comment: explanation of the key in one line, which --help_keys prints.
+      bound: valid numbers; without a bound every value of the type is valid. An optional key may always be None.
+      effect: what the key affects, and so who may change it.
+      optional: type of a key whose default is None, for example int. None for any other key: its type is that of its
+        default.
     """
 
     name: str
@@ -80,7 +84,7 @@ class Key:
 
 
 def build_config(keys: Iterable[Key]) -> ConfigDict:
-    """Returns the defaults as nested sections, locked: an undeclared key cannot be set."""
+    """Returns a config with the default of each key, in nested sections; it is locked, so that no key can be added."""
     root = ConfigDict()
     for key in keys:
         section = root
@@ -94,7 +98,7 @@ def build_config(keys: Iterable[Key]) -> ConfigDict:
 
 
 def check_bounds(keys: Iterable[Key], values: Mapping[str, Any]) -> None:
-    """Raises UsageError if a value, by dotted key, is outside the bound of its key."""
+    """Raises UsageError if one of `values`, which are given by dotted key, is outside the bound of its key."""
     for key in keys:
         value = values[key.name]
         if key.bound and value is not None and not (_is_finite(value) and key.bound.accepts(value)):
@@ -102,20 +106,20 @@ def check_bounds(keys: Iterable[Key], values: Mapping[str, Any]) -> None:
 
 
 def changeable_when_continued(keys: Iterable[Key]) -> tuple[str, ...]:
-    """Returns the keys in which a continued run may differ from the earlier starts; see `_whole_sections`."""
+    """Returns the dotted keys, and whole sections, that may change when a run continues."""
     return _whole_sections(keys, {Effect.FREE})
 
 
 def changeable_when_evaluated(keys: Iterable[Key]) -> tuple[str, ...]:
-    """Returns the keys in which an evaluation may differ from the run; see `_whole_sections`."""
+    """Returns the dotted keys, and whole sections, that may differ between --mode=eval and the evaluated run."""
     return _whole_sections(keys, {Effect.FREE, Effect.TRAINING})
 
 
 def _whole_sections(keys: Iterable[Key], effects: set[Effect]) -> tuple[str, ...]:
-    """Returns the keys of these effects.
+    """Returns the dotted keys that have one of `effects`.
 
-    A top-level section of which every key has one of them is returned by its name alone, which also covers keys that a
-    work directory holds and that this version no longer declares.
+    If all keys of a top-level section have one of them, the name of the section is returned in their place. That name
+    also covers keys that the config in a work directory has and that this version no longer declares.
     """
     keys = tuple(keys)
     mixed = {_section(key) for key in keys if key.effect not in effects}
@@ -128,6 +132,6 @@ def _section(key: Key) -> str:
 
 
 def _is_finite(value: Any) -> bool:
-    """Returns whether a number, or every element of a sequence, is a finite number."""
+    """Whether `value` is a finite number, or a list or tuple of finite numbers."""
     values = value if isinstance(value, tuple | list) else [value]
     return all(isinstance(number, int | float) and math.isfinite(number) for number in values)

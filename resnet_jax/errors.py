@@ -12,7 +12,7 @@ _DISK_FULL = {
 
 
 class UsageError(Exception):
-    """A mistake in the command, the config or the data: one line with what was got, what was wanted and the cure."""
+    """A mistake in the command, the config or the data. The message is one line: what is wrong, and the cure."""
 
     exit_status = 2
 

@@ -28,8 +28,8 @@ def locked(path: Path, *, what: str, cure: str, patience: float = 0.0) -> Iterat
 
     Args:
       path: the lock file.
-      what: name of the locked thing, for messages.
-      cure: what the user can do if the lock is not free, for messages.
+      what: name of what the lock protects, for error messages, for example 'work directory /runs/a'.
+      cure: what the user can do if the lock is not free, for error messages.
       patience: seconds to wait for the lock. A file server may hold the lock of a dead host for a minute or two.
 
     Raises:
@@ -55,15 +55,15 @@ def locked(path: Path, *, what: str, cure: str, patience: float = 0.0) -> Iterat
 def own_directory(path: Path, *, what: str, cure: str) -> Iterator[None]:
     """Creates the directory `path`, empty and locked against other processes, for the caller to fill and rename.
 
-    Anything that a killed process left in it is removed first. If the block raises, the directory is removed.
+    Files that a killed process left in it are removed first. If the `with` block raises, the directory is removed.
 
     Args:
       path: the directory.
-      what: name of what is made in it, for messages.
-      cure: what the user can do if another process holds it, for messages.
+      what: name of what the caller makes in the directory, for error messages.
+      cure: what the user can do if another process has locked the directory, for error messages.
 
     Raises:
-      UsageError: another process holds the directory.
+      UsageError: another process has locked the directory.
       OSError: the directory cannot be written.
     """
     path.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ def own_directory(path: Path, *, what: str, cure: str) -> Iterator[None]:
 
 
 def _is_at(path: Path, descriptor: int) -> bool:
-    """Whether `path` still names the open directory: the previous holder of the lock may have renamed it."""
+    """Whether `path` still names the open directory: the process that held its lock before may have renamed it."""
     try:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:
@@ -91,13 +91,13 @@ def _is_at(path: Path, descriptor: int) -> bool:
 
 
 def _try_lock(file: IO[str] | int) -> bool:
-    """Takes the lock if it is free; returns False if another process holds it."""
+    """Locks an open file or directory; returns False if another process holds its lock."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
-        pass  # the file system has no locks: go on without one
+        pass  # the file system does not support locks: go on without a lock
     return True
 
 
@@ -106,7 +106,7 @@ def check_writable(path: Path, *, key: str) -> None:
 
     Args:
       path: a file that need not exist.
-      key: the config key that names it, for the message.
+      key: the config key that names the file, for the error message.
     """
     try:
         if path.is_dir():
@@ -116,7 +116,7 @@ def check_writable(path: Path, *, key: str) -> None:
     except OSError as error:
         raise UsageError(
             f"{key}={str(path)!r} cannot be written ({error.strerror or error}): "
-            "name a file in an existing directory with write permission"
+            "set it to a file in an existing directory with write permission"
         ) from None
 
 
@@ -124,12 +124,12 @@ def check_writable(path: Path, *, key: str) -> None:
 def replacing(path: Path, *, unique: bool = False) -> Iterator[Path]:
     """Yields the name of a temporary file beside `path`, which replaces `path` when the block ends without an error.
 
-    Readers, and a process killed meanwhile, leave the old or the new file under `path`, never half of one. After an
-    error the temporary file is removed; after a kill it stays, and the next write overwrites it.
+    `path` always is the complete old file or the complete new file, also if the process is killed. After an error the
+    temporary file is removed. After a kill it stays, and the next write overwrites it, unless `unique`.
 
     Args:
       path: the file to replace; it need not exist, its directory must.
-      unique: give each writer a name of its own, for files that several processes may write at once.
+      unique: give the temporary file a random name, because several processes may write `path` at the same time.
     """
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part" if unique else f"{path.name}.part")
     try:
@@ -142,13 +142,13 @@ def replacing(path: Path, *, unique: bool = False) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, content: str | bytes, *, sync: bool = False, unique: bool = False) -> None:
-    """Writes a file so that readers find the old or the new content, never half of it.
+    """Writes a file so that a reader finds either the complete old content or the complete new content.
 
     Args:
-      path: the file, see `replacing`.
+      path: the file; its directory must exist.
       content: text is encoded as UTF-8.
       sync: flush the content and the name to the disk (fsync) before returning, so that they survive a power cut.
-      unique: see `replacing`.
+      unique: whether several processes may write the file at the same time.
     """
     with replacing(path, unique=unique) as part:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -159,7 +159,7 @@ def write_atomically(path: Path, content: str | bytes, *, sync: bool = False, un
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes JSON values as indented text, by `write_atomically`."""
+    """Writes JSON values as indented text; a reader finds either the complete old file or the complete new file."""
     write_atomically(path, json.dumps(content, indent=2) + "\n")
 
 
@@ -168,7 +168,7 @@ def read_json(path: Path, *, cure: str) -> Any:
 
     Args:
       path: the file.
-      cure: what the user can do about a missing or damaged file, for the message.
+      cure: what the user can do about a missing or damaged file, for the error message.
 
     Raises:
       UsageError: the file cannot be read or is not JSON.
@@ -181,12 +181,12 @@ def read_json(path: Path, *, cure: str) -> Any:
 
 
 def fsync(path: Path) -> None:
-    """Waits until a file, or the names in a directory, are on the disk itself."""
+    """Waits until a file, or the list of names in a directory, is on the disk itself and survives a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems that cannot sync a directory
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems cannot fsync a directory
             raise
     finally:
         os.close(descriptor)

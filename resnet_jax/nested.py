@@ -7,8 +7,8 @@ def difference(old: dict[str, Any], new: dict[str, Any], *, ignore: tuple[str, .
     """Lists the dotted keys in which two nested dicts differ, as 'model.depth: 50 there, 18 here'.
 
     Args:
-      old: "there" in the result.
-      new: "here" in the result.
+      old: the dict whose values are called "there" in the result.
+      new: the dict whose values are called "here" in the result.
       ignore: dotted keys whose values, and everything below them, are not compared.
     """
     flat_old, flat_new = flatten(old), flatten(new)
@@ -29,7 +29,7 @@ def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def by_path(tree: Any) -> dict[str, Any]:
-    """The leaves of a pytree by path, as 'params/head/kernel'. A dataclass and a dict of its fields give the same."""
+    """Returns the leaves of a pytree by path, e.g. 'params/head/kernel'. A dataclass counts as a dict of its fields."""
     import jax  # noqa: PLC0415  importing this module, for `flatten`, must not load JAX
 
     leaves = jax.tree_util.tree_leaves_with_path(tree)

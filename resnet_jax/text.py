@@ -7,19 +7,19 @@ _LABEL_WIDTH = 12  # columns of the label that starts each log line
 
 
 def labelled(label: str, text: str) -> str:
-    """A log line: the label in 12 columns, a space, the text."""
+    """Returns a log line: the label padded to 12 columns, a space, the text."""
     return f"{label:<{_LABEL_WIDTH}} {text}"
 
 
 def labelled_lines(label: str, lines: Iterable[str]) -> list[str]:
-    """Log lines aligned in one block, with the label before the first line only."""
+    """Returns log lines whose texts start in the same column; only the first line has the label."""
     return [labelled("" if number else label, line) for number, line in enumerate(lines)]
 
 
 def printable(text: str) -> str:
-    r"""Escapes characters that would break the line or control the terminal, as `\n` or `\x1b`.
+    r"""Escapes characters that would break the line or control the terminal: a line break becomes `\n`, escape `\x1b`.
 
-    Surrogates U+DC80 to U+DCFF stay: Python decodes a file name that is not UTF-8 to them and encodes them back.
+    Surrogates U+DC80 to U+DCFF are kept: Python represents the bytes of a file name that is not UTF-8 by them.
     """
     return "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else repr(c)[1:-1] for c in text)
 
@@ -32,10 +32,10 @@ def duration(seconds: float) -> str:
 
 
 def json_number(value: float) -> float | None:
-    """The value, or None if it is NaN or infinite, which JSON cannot represent."""
+    """Returns the value, or None if it is NaN or infinite, which JSON cannot represent."""
     return value if math.isfinite(value) else None
 
 
 def json_numbers(scalars: Mapping[str, float]) -> dict[str, float | None]:
-    """`json_number` of each value."""
+    """Returns the values by name, with None for NaN and infinity, which JSON cannot represent."""
     return {name: json_number(value) for name, value in scalars.items()}

@@ -1,1 +1,1 @@
-"""Costs of compiled programs, peaks of devices, and measurements of both."""
+"""Costs of compiled programs, peak FLOPs and bandwidths of devices, and benchmark measurements."""

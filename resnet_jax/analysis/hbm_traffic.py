@@ -28,7 +28,7 @@ _NO_TRAFFIC = {
     "call",
 }
 _COPIES = {"copy-start", "slice-start"}  # asynchronous transfers by the DMA engines
-_CONCAT_BITCAST = "ConcatBitcast"  # joins slices that were copied into adjacent memory: moves nothing
+_CONCAT_BITCAST = "ConcatBitcast"  # joins slices that are already adjacent in memory, so it moves no bytes
 
 
 class Traffic(NamedTuple):
@@ -39,17 +39,17 @@ class Traffic(NamedTuple):
 
     @property
     def total(self) -> int:
-        """The sum of all bytes."""
+        """Bytes of operations and of asynchronous copies together."""
         return sum(self.operations.values()) + self.copies
 
 
 def has_memory_spaces(program: str) -> bool:
-    """Whether the text of a program tells VMEM from HBM, as that of TPUs does."""
+    """Whether the HLO text of a program marks the arrays that are in VMEM, as programs for TPUs do."""
     return "S(1)}" in program
 
 
 def hbm_traffic(program: str) -> Traffic:
-    """Counts the traffic of the entry computation; the bodies of loops are not counted.
+    """Counts the HBM bytes of a program's entry computation; the bodies of its loops are not counted.
 
     Args:
       program: optimised HLO text of a TPU, from `Compiled.as_text()`.
@@ -74,7 +74,7 @@ def hbm_traffic(program: str) -> Traffic:
 
 
 def _computations(program: str) -> dict[str, list[str]]:
-    """Returns the lines of each computation by name; the entry computation is named 'ENTRY'."""
+    """Returns the lines of each computation of a program by its name; the entry computation is named 'ENTRY'."""
     found: dict[str, list[str]] = {}
     lines: list[str] = []
     for line in program.splitlines():
@@ -87,7 +87,7 @@ def _computations(program: str) -> dict[str, list[str]]:
 
 
 def _kind(kind: str, line: str, bodies: dict[str, list[str]]) -> str:
-    """Returns the opcode; for a fusion, what it contains and whether it belongs to the forward or backward pass."""
+    """Returns the opcode of an HLO instruction, or for a fusion its main operation and pass: 'convolution backward'."""
     if kind != "fusion":
         return kind
     called = re.search(r"calls=%?([\w.\-]+)", line)
@@ -97,7 +97,7 @@ def _kind(kind: str, line: str, bodies: dict[str, list[str]]) -> str:
 
 
 def _arrays(shape: str) -> Iterator[tuple[int, bool]]:
-    """Yields the bytes of each array of a shape, and whether it is in VMEM."""
+    """Yields the size in bytes of each array of an HLO shape, and whether the array is in VMEM."""
     for kind, lengths, layout in _ARRAY.findall(shape):
         if kind in _BYTES:
             size = _BYTES[kind] * math.prod(int(length) for length in lengths.split(",") if length)
@@ -109,6 +109,9 @@ def _hbm_bytes(shape: str) -> int:
 
 
 def _copied_bytes(shape: str) -> int:
-    """Returns the HBM bytes of a copy of shape (to, from, ...) or ((from), to, ...); a slice is the smaller side."""
+    """Returns the HBM bytes that an asynchronous copy reads and writes.
+
+    The HLO shape of the copy is (to, from, ...) or ((from), to, ...). Of a slice, the smaller array is what is copied.
+    """
     (first, first_in_vmem), (second, second_in_vmem) = list(_arrays(shape))[:2]
     return min(first, second) * ((not first_in_vmem) + (not second_in_vmem))

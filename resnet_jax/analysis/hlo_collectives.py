@@ -5,8 +5,8 @@ import re
 from typing import NamedTuple
 
 _KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute", "collective-broadcast")
-# Matches '= shape opcode(' only: a shape has neither quotes nor operand names, so metadata that mentions an opcode does
-# not match. An asynchronous operation is counted at its '-start'; '-done' does not match.
+# Matches '= SHAPE OPCODE(', e.g. '= f32[64] all-reduce('. SHAPE has no quotes and no '%', so metadata does not match.
+# An asynchronous operation matches once, at its '-start' and not at its '-done'.
 _OPERATION = re.compile(rf'= ([^"%]*?) ({"|".join(_KINDS)})(-start)?\(')
 _ARRAY = re.compile(r"([a-z]+)(\d*)\w*\[([\d,]*)\]")  # e.g. bf16[3,3,64,64]
 _COMMENT = re.compile(r"/\*.*?\*/")
@@ -38,14 +38,17 @@ def find_collectives(program: str) -> dict[str, Collectives]:
 
 
 def _result_of_start(shape: str, kind: str) -> str:
-    """Returns the shape of the result from that of a '-start' operation, which may list the operands first."""
+    """Returns the shape of a collective's result from the shape of its '-start', which may list the operands first."""
     elements = _elements(shape)
     operands_first = kind != "all-reduce" or elements[0].startswith("(")
     return elements[1] if operands_first else shape
 
 
 def _elements(shape: str) -> list[str]:
-    """'(f32[2]{0}, (f32[4]{0}, u32[]))' -> ['f32[2]{0}', '(f32[4]{0}, u32[])']; an array gives [itself]."""
+    """Splits a tuple shape: '(f32[2]{0}, (f32[4]{0}, u32[]))' -> ['f32[2]{0}', '(f32[4]{0}, u32[])'].
+
+    The shape of an array gives a list with that shape alone.
+    """
     if not shape.startswith("("):
         return [shape]
     elements, depth = [""], 0
@@ -59,10 +62,10 @@ def _elements(shape: str) -> list[str]:
 
 
 def _size(shape: str) -> int:
-    """Returns the bytes of all arrays of a shape."""
+    """Returns the size in bytes of all arrays of an HLO shape."""
     return sum(_array_size(*array) for array in _ARRAY.findall(shape))
 
 
 def _array_size(letters: str, digits: str, dimensions: str) -> int:
-    bits = 8 if letters == "pred" else int(digits or 0)  # the digits of f8e4m3fn are 8; a token has none and no bytes
+    bits = 8 if letters == "pred" else int(digits or 0)  # f8e4m3fn has the digits '8'; a token has none, and no bytes
     return bits * math.prod(int(length) for length in dimensions.split(",") if length) // 8

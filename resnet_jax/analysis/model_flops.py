@@ -4,8 +4,8 @@ Model FLOPs utilisation (MFU) divides these by the peak FLOPs of the devices; ha
 the FLOPs of the compiled program, which may compute more, by the peak (Chowdhery et al. 2022, PaLM, appendix B).
 
 Counted are the multiply-accumulates of convolutions and matrix products, two FLOPs each, over the whole kernel, padding
-included: the convention of the published 4.09 GMACs of ResNet-50 v1.5 at 224 pixels. XLA does not count products with
-padding, which are 3 % there. Norms, activations, pooling and the optimizer are not counted.
+included: the convention of the published 4.09 GMACs of ResNet-50 v1.5 at 224 pixels. XLA does not count multiplications
+with padding, which are 3 % of those 4.09 GMACs. Norms, activations, pooling and the optimizer are not counted.
 """
 
 import math
@@ -21,14 +21,14 @@ from resnet_jax.experiment import Experiment
 from resnet_jax.models.resnet import ResNet
 
 
-class _Origin(NamedTuple):
-    """What a value is computed from."""
+class _Dependence(NamedTuple):
+    """Whether a value of a jaxpr depends on the input image, and whether it depends on a trained parameter."""
 
-    image: bool  # whether from the input of the network
-    trained: bool  # whether from a trained parameter
+    image: bool  # whether the value depends on the input of the network
+    trained: bool  # whether the value depends on a trained parameter
 
 
-_CONSTANT = _Origin(image=False, trained=False)
+_CONSTANT = _Dependence(image=False, trained=False)
 
 
 def model_flops_per_step(experiment: Experiment, image_size: int) -> float:
@@ -41,25 +41,25 @@ def model_flops_per_step(experiment: Experiment, image_size: int) -> float:
 def model_flops(model: ResNet, variables: Mapping[str, Any], image_size: int, *, trainable: str) -> int:
     """Returns the FLOPs that one image takes in training, forward and backward.
 
-    A convolution or matrix product costs its forward pass once for itself, once for the gradient of its input, and once
-    for the gradient of its kernel: three times. Where parameters are frozen, less is required: no gradient of a frozen
+    A convolution or matrix product takes the same number of FLOPs three times: in the forward pass, for the gradient of
+    its input, and for the gradient of its kernel. If parameters are frozen, less is required: no gradient of a frozen
     kernel, and no gradient at all of layers before the first trained parameter.
 
     Args:
-      model: the network; 'space_to_depth' counts as 'conv7', the same function without multiplications by zero.
-      variables: 'params' and 'batch_stats' of the network, arrays or their shapes.
-      image_size: pixels of a side.
+      model: the network. The stem 'space_to_depth' counts as 'conv7', the same function without products with zero.
+      variables: 'params' and 'batch_stats' of the network, as arrays or as shapes.
+      image_size: height and width of the image in pixels.
       trainable: regular expression searched in parameter paths (`training/trainable.py`); '' finds all parameters.
     """
     if model.stem == "space_to_depth":
         model = model.clone(stem="conv7")
     image = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
-    # In evaluation each product is computed plainly: the statistics of fused products exist only in training.
+    # `train=False`: in training, `FusedConvNorm` has further matrix products, which a plain network does not require.
     forward = jax.make_jaxpr(lambda variables, x: model.apply(variables, x, train=False))(variables, image)
     leaves = jax.tree_util.tree_leaves_with_path(variables)
-    origins = [_Origin(image=False, trained=_is_trained(path, trainable)) for path, _ in leaves]
-    products, _ = _walk(forward.jaxpr, [*origins, _Origin(image=True, trained=False)])
-    return 2 * sum(products)
+    dependences = [_Dependence(image=False, trained=_is_trained(path, trainable)) for path, _ in leaves]
+    macs, _ = _walk(forward.jaxpr, [*dependences, _Dependence(image=True, trained=False)])
+    return 2 * sum(macs)
 
 
 def _is_trained(path: Sequence[Any], trainable: str) -> bool:
@@ -67,50 +67,58 @@ def _is_trained(path: Sequence[Any], trainable: str) -> bool:
     return collection == "params" and re.search(trainable, "/".join(names)) is not None
 
 
-def _walk(jaxpr: core.Jaxpr, inputs: Sequence[_Origin]) -> tuple[list[int], list[_Origin]]:
-    """Returns the training multiply-accumulates of each product of a jaxpr, and the origins of its outputs."""
+def _walk(jaxpr: core.Jaxpr, inputs: Sequence[_Dependence]) -> tuple[list[int], list[_Dependence]]:
+    """Counts the multiply-accumulates (MACs) of training, forward and backward, for each equation of a jaxpr.
+
+    Args:
+      jaxpr: the forward pass of the network, or of a function that it calls.
+      inputs: what each input of the jaxpr depends on.
+
+    Returns:
+      The MACs of each equation, 0 if it is no convolution or matrix product; what each output of the jaxpr depends on.
+    """
     known = dict(zip(jaxpr.invars, inputs, strict=True))
 
-    def origin(atom: Any) -> _Origin:
+    def dependence(atom: Any) -> _Dependence:
         return _CONSTANT if isinstance(atom, core.Literal) else known.get(atom, _CONSTANT)
 
-    products: list[int] = []
+    macs: list[int] = []
     for equation in jaxpr.eqns:
-        operands = [origin(atom) for atom in equation.invars]
+        operands = [dependence(atom) for atom in equation.invars]
         inner = next(_sub_jaxprs(equation), None)
         if inner is None:
             results = [_union(operands)] * len(equation.outvars)
-            products += [_forward_macs(equation) * _passes(operands)]
+            macs += [_forward_macs(equation) * _passes(operands)]
         else:
             found, results = _walk(inner, operands)
-            products += found
+            macs += found
         known.update(zip(equation.outvars, results, strict=True))
-    return products, [origin(atom) for atom in jaxpr.outvars]
+    return macs, [dependence(atom) for atom in jaxpr.outvars]
 
 
 def _sub_jaxprs(equation: core.JaxprEqn) -> Iterator[core.Jaxpr]:
-    """Yields the jaxpr of a call: `jit`, a function with a custom gradient, or recomputation."""
+    """Yields the jaxpr that an equation calls: `jit`, a function with a custom gradient, or `jax.checkpoint`."""
     for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
         if name in equation.params:
             jaxpr = equation.params[name]
             yield getattr(jaxpr, "jaxpr", jaxpr)
 
 
-def _union(operands: Sequence[_Origin]) -> _Origin:
-    return _Origin(image=any(o.image for o in operands), trained=any(o.trained for o in operands))
+def _union(operands: Sequence[_Dependence]) -> _Dependence:
+    return _Dependence(image=any(o.image for o in operands), trained=any(o.trained for o in operands))
 
 
-def _passes(operands: Sequence[_Origin]) -> int:
-    """Returns how many products training computes for one: itself, the gradients of its input and of its kernel."""
+def _passes(operands: Sequence[_Dependence]) -> int:
+    """Returns how often training computes a convolution or matrix product: 1 forward, and 1 for each gradient."""
     return 1 + any(o.trained for o in operands) + any(o.trained and not o.image for o in operands)
 
 
 def _forward_macs(equation: Any) -> int:
-    """Returns the multiply-accumulates of an equation of a jaxpr: those of a convolution or matrix product, else 0."""
+    """Returns the multiply-accumulates of a jaxpr equation; 0 if it is neither convolution nor matrix product."""
     result = math.prod(equation.outvars[0].aval.shape) if equation.outvars else 0
     if equation.primitive.name == "conv_general_dilated":
         kernel, layout = equation.invars[1].aval.shape, equation.params["dimension_numbers"].rhs_spec
-        return result * math.prod(kernel) // kernel[layout[0]]  # spatial size x input channels of a group
+        return result * math.prod(kernel) // kernel[layout[0]]  # kernel values per output value
     if equation.primitive.name == "dot_general":
         (contracted, _), _ = equation.params["dimension_numbers"]
         return result * math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)

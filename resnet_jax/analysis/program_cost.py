@@ -9,17 +9,17 @@ from resnet_jax.analysis.hlo_collectives import Collectives, find_collectives
 
 
 class ProgramCost(NamedTuple):
-    """Costs of one call on one device."""
+    """Costs of one call of a compiled program on one device."""
 
     flops: float  # executed FLOPs; a multiply-accumulate counts as two
     bytes_accessed: float  # bytes of operands and results of all operations, in any memory
-    hbm_bytes: float  # bytes read from and written to HBM; `bytes_accessed` where the program does not tell
+    hbm_bytes: float  # bytes read from and written to HBM; where unknown, `bytes_accessed`
     peak_memory: int | None  # bytes of arguments, temporaries and results; donated arguments count once; None: unknown
-    collectives: dict[str, Collectives]  # by kind, e.g. 'all-reduce'
+    collectives: dict[str, Collectives]  # the collective operations by kind, e.g. 'all-reduce'
 
 
 def hardware_flops(compiled: Compiled, *, num_microbatches: int) -> float:
-    """Returns the FLOPs that one device executes in one call; `num_microbatches` as in `program_cost`."""
+    """Returns the FLOPs that one device executes in one call; XLA counts only one of the micro-batches."""
     return num_microbatches * (compiled.cost_analysis() or {"flops": 0.0})["flops"]
 
 

@@ -1,4 +1,4 @@
-"""Peak rates of devices, and the lower bound they set on the time of a step (Williams et al. 2009, 'Roofline')."""
+"""Peak FLOPs and bandwidths of devices, and the lower bounds they set on step time (Williams et al. 2009, Roofline)."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -14,10 +14,10 @@ class Peaks:
     """Data-sheet figures of what JAX calls one device."""
 
     bf16_flops: float  # dense FLOPs per second of the matrix units in bfloat16 and float16
-    f32_flops: float  # the same for float32 at JAX's default precision: bfloat16 on TPUs, TF32 on these GPUs
+    f32_flops: float  # in float32 at JAX's default precision: computed in bfloat16 on TPUs, in TF32 on GPUs
     hbm_bytes_per_second: float  # bandwidth of the device's memory
     memory: float  # bytes
-    link_bytes_per_second: float | None  # sent over all interconnect links together; None: depends on the machine
+    link_bytes_per_second: float | None  # sent by one device over all links; None: unknown, or depends on the machine
 
     def flops(self, dtype: str) -> float:
         """Returns the peak FLOPs per second for activations of 'bfloat16', 'float16' or 'float32'."""
@@ -26,10 +26,12 @@ class Peaks:
 
 _GIB = 2**30
 
-# TPUs: the pages 'TPU v3', 'TPU v4', 'TPU v5e', 'TPU v5p' and 'TPU v6e' of docs.cloud.google.com/tpu/docs; a v3 device
-# is one of a chip's two cores. Links: 'interchip interconnect' of those pages in Gbps / 8; v4: 6 links of 50 GB/s
-# (Jouppi et al. 2023, arXiv 2304.01433); v3: not published there. GPUs: NVIDIA's data sheets of the A100, H100 and H200
-# (SXM); figures marked 'with sparsity' are halved.
+# Source of the TPU figures: the pages 'TPU v3' to 'TPU v6e' of docs.cloud.google.com/tpu/docs.
+# A TPU v3 device is one of the two cores of a chip.
+# TPU link bandwidths are the 'interchip interconnect' of those pages in Gbps / 8.
+# Exceptions: a TPU v4 has 6 links of 50 GB/s (Jouppi et al. 2023, arXiv 2304.01433); that of v3 is not published.
+# Source of the GPU figures: NVIDIA's data sheets of the A100, H100 and H200 (SXM).
+# Figures that NVIDIA marks 'with sparsity' are halved here.
 PEAKS: dict[str, Peaks] = {
     "TPU v3": Peaks(61.5e12, 61.5e12, 450e9, 16 * _GIB, None),
     "TPU v4": Peaks(275e12, 275e12, 1200e9, 32 * _GIB, 300e9),
@@ -42,7 +44,7 @@ PEAKS: dict[str, Peaks] = {
     "NVIDIA H200": Peaks(989.5e12, 494.7e12, 4800e9, 141e9, None),
 }
 
-# Other names that libtpu gives the same devices.
+# libtpu also uses the names v5p and v6e for two of these devices.
 PEAKS |= {"TPU v5p": PEAKS["TPU v5"], "TPU v6e": PEAKS["TPU v6 lite"]}
 
 
@@ -52,7 +54,7 @@ def peak_flops(device: jax.Device, dtype: str) -> float | None:
     return peaks.flops(dtype) if peaks else None
 
 
-# Bytes that each of n devices sends at least, per byte of the result.
+# Least bytes that each of n devices sends in a collective operation, per byte of its result.
 _SENT = {
     "all-reduce": lambda n: 2 * (n - 1) / n,
     "all-gather": lambda n: (n - 1) / n,
@@ -62,11 +64,11 @@ _SENT = {
 
 
 class StepTimeBounds(NamedTuple):
-    """Lower bounds in seconds on the time of a step from each resource, if all are used at the same time."""
+    """Lower bounds in seconds on the time of a step, one per resource; all resources may be used at the same time."""
 
     flops: float  # executed FLOPs / peak FLOPs
     hbm: float  # HBM bytes / HBM bandwidth
-    links: float | None  # bytes sent / interconnect bandwidth; None: unknown
+    links: float | None  # bytes sent / bandwidth of the links; None: unknown bandwidth
 
     @property
     def bound(self) -> float:
@@ -82,14 +84,14 @@ class StepTimeBounds(NamedTuple):
 def bound_step_time(
     peaks: Peaks, *, dtype: str, flops: float, hbm_bytes: float, collectives: Mapping[str, Collectives], devices: int
 ) -> StepTimeBounds:
-    """Returns the roofline bounds of a step.
+    """Returns the roofline bounds on the time of a training step.
 
     Args:
       peaks: figures of one device.
-      dtype: of the activations: 'bfloat16', 'float16' or 'float32'.
-      flops: executed by each device; a multiply-accumulate counts as two.
-      hbm_bytes: read and written by each device.
-      collectives: operations of the program by kind.
+      dtype: dtype of the activations: 'bfloat16', 'float16' or 'float32'.
+      flops: FLOPs that each device executes in a step; a multiply-accumulate counts as two.
+      hbm_bytes: bytes that each device reads from and writes to HBM in a step.
+      collectives: number of collective operations in the program, and bytes of their results, by kind ('all-reduce').
       devices: number of devices that take part in each collective.
     """
     sent = sum(size * _SENT.get(kind, lambda _: 1.0)(devices) for kind, (_, size) in collectives.items())

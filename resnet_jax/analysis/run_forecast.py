@@ -13,7 +13,7 @@ class RunForecast(NamedTuple):
     evaluations: list[int]  # steps after which the run evaluates
     checkpoints: int  # number of checkpoints written
     checkpoint_bytes: int  # size of the arrays of one checkpoint, uncompressed
-    kept_checkpoints: int  # number of checkpoints on disk at the end, at most
+    kept_checkpoints: int  # largest possible number of checkpoints on disk at the end
 
 
 def make_forecast(experiment: Experiment) -> RunForecast:
@@ -32,14 +32,14 @@ def make_forecast(experiment: Experiment) -> RunForecast:
 
 def evaluation_steps(milestones: Milestones) -> list[int]:
     """Returns all steps at which an evaluation is due, in order."""
-    # Only multiples of the interval can be due; testing each of millions of steps would be slow.
+    # Test only multiples of the evaluation interval: testing each of millions of steps would be slow.
     count = int(milestones.total_steps / milestones.eval_every_steps) + 2
     candidates = {0, milestones.total_steps, *(round(k * milestones.eval_every_steps) for k in range(1, count))}
     return [step for step in sorted(candidates) if step <= milestones.total_steps and milestones.evaluation_due(step)]
 
 
 def _count_checkpoints(milestones: Milestones, evaluations: list[int]) -> int:
-    """Counts the steps at which an evaluation or a checkpoint is due: each evaluation is saved."""
+    """Counts the steps that write a checkpoint: those where a checkpoint is due, and those of evaluations."""
     every = milestones.checkpoint_every_steps
     others = milestones.total_steps // every if every else 0
     return others + sum(not milestones.checkpoint_due(step) for step in evaluations)

@@ -1,4 +1,4 @@
-"""Compiles a training step and reports what it costs a device, as text and as JSON."""
+"""Compiles a training step and reports its FLOPs, bytes and time bounds per device, as text and as JSON."""
 
 import dataclasses
 import time
@@ -24,14 +24,14 @@ _CURE = (
 class StepCost:
     """Costs of a training step at one image size."""
 
-    image_size: int  # pixels of a side
+    image_size: int  # height and width in pixels
     batch_size: int  # images over all devices
     devices: int  # number of devices
     device_kind: str  # JAX's name of the device, e.g. 'TPU v5 lite'
     compile_seconds: float  # time that compilation took on this machine
     model_flops: float  # FLOPs per device that the network requires (`model_flops.py`)
     cost: ProgramCost | None  # costs of the compiled program; None: the compiler ran out of device memory
-    problem: str | None  # message of the compiler in that case
+    problem: str | None  # message of the compiler if it ran out of device memory
     memory: float | None  # bytes of memory of a device; None: unknown
     time_bounds: StepTimeBounds | None  # None: the peaks of the device or the costs of the program are unknown
 
@@ -46,7 +46,7 @@ class StepCost:
 
     @property
     def images_per_second_bound(self) -> float | None:
-        """The upper bound on the training rate of all devices together; None if unknown."""
+        """The upper bound on the training images/s of all devices together; None if unknown."""
         return self.time_bounds and self.batch_size / self.time_bounds.bound
 
     @property
@@ -55,7 +55,7 @@ class StepCost:
         return self.time_bounds and self.cost and self.time_bounds.hfu_bound * self.model_flops / self.cost.flops
 
     def as_json(self) -> dict[str, Any]:
-        """Returns JSON values; None means unknown."""
+        """Returns the costs as JSON values; None means unknown."""
         cost, bounds = self.cost, self.time_bounds
         hbm_bytes, accessed = cost and cost.hbm_bytes, cost and cost.bytes_accessed
         return {
@@ -80,7 +80,7 @@ class StepCost:
         }
 
     def as_lines(self) -> dict[str, str]:
-        """Returns the lines to print by label."""
+        """Returns the costs as lines of text, by label."""
         lines = {"compiled": f"in {self.compile_seconds:.1f} s for images of {self.image_size} pixels"}
         if self.cost is None:
             return lines | {"memory": f"it does not fit ({self.problem}): {_CURE}"}
@@ -128,7 +128,7 @@ def compile_step_cost(experiment: Experiment, image_size: int) -> StepCost:
     cost, problem, start = None, None, time.monotonic()
     try:
         cost = program_cost(compile_train_step(experiment, image_size), num_microbatches=computation.num_microbatches)
-    except jax.errors.JaxRuntimeError as error:  # the TPU compiler rejects programs that exceed the memory
+    except jax.errors.JaxRuntimeError as error:  # the TPU compiler rejects a program that exceeds device memory
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         problem = str(error).strip().split("\n", 1)[0]
@@ -149,7 +149,7 @@ def compile_step_cost(experiment: Experiment, image_size: int) -> StepCost:
 
 
 def step_flops(experiment: Experiment, compiled: Compiled, image_size: int) -> StepFlops:
-    """Returns the FLOPs of a compiled training step; zeros where no utilisation is reported: the peak is unknown."""
+    """Returns the FLOPs of a compiled training step on one device; zeros if the device's peak FLOPs are unknown."""
     computation = experiment.computation
     if peak_flops(computation.mesh.devices.flat[0], computation.dtype) is None:
         return StepFlops(0.0, 0.0)
@@ -158,7 +158,7 @@ def step_flops(experiment: Experiment, compiled: Compiled, image_size: int) -> S
 
 
 def bound_experiment(experiment: Experiment, peaks: Peaks, cost: ProgramCost) -> StepTimeBounds:
-    """Returns the roofline bounds of the training step of an experiment."""
+    """Returns the lower bounds (roofline) on the time of the training step of an experiment."""
     return bound_step_time(
         peaks,
         dtype=experiment.computation.dtype,
@@ -178,6 +178,6 @@ def scaled(value: float, unit: str) -> str:
 
 
 def _memory_of(device: jax.Device) -> float | None:
-    """Returns the bytes that JAX may use of an attached device; None if it is not attached or does not report it."""
+    """Returns how many bytes of the device's memory JAX may use; None if the device is not attached or does not say."""
     stats = device.memory_stats() if device in jax.local_devices() else None
     return stats.get("bytes_limit") if stats else None

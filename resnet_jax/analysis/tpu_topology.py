@@ -9,10 +9,10 @@ from jax.experimental import topologies
 
 from resnet_jax.errors import UsageError
 
-# When it is loaded, libtpu searches for attached TPUs, even if it only compiles. These variables keep it from that.
+# libtpu searches for attached TPUs when it is loaded, even if it only compiles. These variables prevent the search.
 _NO_TPU_SEARCH = {
     "TPU_SKIP_MDS_QUERY": "1",  # no query of the metadata server, which would time out outside Google Cloud
-    "TPU_ACCELERATOR_TYPE": "v5litepod-4",  # any value: without this and the next, libtpu logs many warnings
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",  # any value; without it and the next one, libtpu logs many warnings
     "TPU_WORKER_HOSTNAMES": "localhost",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # allow a training run or another plan on this machine at the same time
 }
@@ -32,7 +32,7 @@ def topology_devices(name: str) -> Sequence[jax.Device]:
         raise UsageError(f"config.plan.topology={name!r} needs libtpu, which is not installed: pip install -e '.[tpu]'")
     os.environ.update(_NO_TPU_SEARCH)
     jax.config.update("jax_platforms", "cpu")  # leave the accelerators of this machine to other processes
-    jax.config.update("jax_enable_compilation_cache", False)  # it cannot load programs for devices that are absent
+    jax.config.update("jax_enable_compilation_cache", False)  # the cache cannot load programs for absent devices
     # On Cloud TPU VMs the two cores of a v4 chip are one device ("megacore"); other versions need no option.
     options = {"chip_config_name": "megacore"} if name.startswith("v4") else {}
     try:

@@ -1,4 +1,4 @@
-"""From a config to the parts of a run: the only room that reads configs."""
+"""Turns a config into the parts of a run; no other package takes a config as argument."""
 
 from resnet_jax.experiment.build import (
     EVALUATION_MAY_CHANGE,

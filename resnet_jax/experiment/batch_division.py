@@ -8,9 +8,9 @@ from resnet_jax.errors import UsageError
 
 
 def count_microbatches(config: ConfigDict, num_devices: int) -> int:
-    """Returns `train.accumulate`, or the least number that keeps each device within `train.per_device_limit`.
+    """Returns the number of micro-batches per step: `train.accumulate`, or the least within `train.per_device_limit`.
 
-    The number changes the result only by rounding: no batch norm group is split.
+    This number changes the result of a step only by rounding, since no batch norm group is split.
 
     Raises:
       UsageError: the batch cannot be divided over devices, batch norm groups and micro-batches.
@@ -27,13 +27,13 @@ def count_microbatches(config: ConfigDict, num_devices: int) -> int:
             return number
     raise UsageError(
         f"config.train.per_device_limit={limit}: with batch norm groups of {_group_size(config)} images, the smallest "
-        f"micro-batch on {_devices(num_devices)} has {unit // num_devices} images each: raise the limit, or use more "
-        "devices"
+        f"micro-batch on {_devices(num_devices)} has {unit // num_devices} images each: raise "
+        "config.train.per_device_limit, or use more devices"
     )
 
 
 def limit_eval_batch(config: ConfigDict, num_devices: int, batch_size: int) -> int:
-    """Returns `batch_size`, or less where it would exceed `train.per_device_limit` on each device."""
+    """Returns the smaller of `batch_size` and `train.per_device_limit` times the number of devices."""
     limit = config.train.per_device_limit
     return batch_size if limit is None else min(batch_size, limit * num_devices)
 
@@ -63,7 +63,7 @@ def _check_groups(config: ConfigDict, num_microbatches: int) -> None:
 
 
 def _check_division(config: ConfigDict, num_devices: int, num_microbatches: int) -> None:
-    """Raises UsageError if the batch is no multiple of devices, batch norm groups and micro-batches."""
+    """Raises UsageError if the batch cannot be divided evenly over devices, batch norm groups and micro-batches."""
     batch_size, group_size = config.data.batch_size, _group_size(config)
     grouped = group_size < batch_size
     divisor = group_size if grouped else 1

@@ -39,7 +39,7 @@ def resolve(config: ConfigDict) -> dict[str, Any]:
 
 
 def default_settings() -> dict[str, Any]:
-    """Returns the settings of `configs/default.py`, as `resolve` gives them."""
+    """Returns the config of `configs/default.py` as nested dicts of JSON values."""
     return resolve(get_config())
 
 
@@ -50,8 +50,8 @@ def build(
 
     Args:
       config: has the keys of `configs/default.py`.
-      cache_dir: directory for the index of the data if their own directory is not writable.
-      devices: to compute on, or to compile for; None: all devices.
+      cache_dir: directory for index files of the data if the directory of the data is not writable.
+      devices: devices to compute on, or to compile for; None: all devices.
 
     Raises:
       UsageError: a value is out of range, a name is unknown, or the data are missing.
@@ -86,12 +86,12 @@ def build_evaluation(
 ) -> Evaluation:
     """Checks a config and its evaluation set, and makes the parts of an evaluation; compiles nothing.
 
-    The training set is not opened, and the training batch does not have to divide over the devices.
+    The training set is not opened, and the number of devices does not have to divide the training batch size.
 
     Args:
       config: has the keys of `configs/default.py`.
-      cache_dir: directory for the index of the data if their own directory is not writable.
-      devices: to compute on; None: all devices.
+      cache_dir: directory for index files of the data if the directory of the data is not writable.
+      devices: devices to compute on; None: all devices.
 
     Raises:
       UsageError: a value is out of range, a name is unknown, or the data are missing.

@@ -1,4 +1,4 @@
-"""Compiles the programs of an experiment, and makes its first state."""
+"""Compiles the training, evaluation and prediction steps, and makes the training state of step 0."""
 
 import dataclasses
 import os
@@ -27,7 +27,7 @@ def initial_state(experiment: Experiment) -> TrainState:
     """
     computation = experiment.computation
     given = computation.warm_start(computation.shapes) if computation.warm_start else computation.shapes
-    # XLA:CPU spends 10 s on the random numbers at its default level; the values are the same at level 1.
+    # On CPUs the random initial weights take 10 s at XLA's default optimization level. Level 1 gives the same values.
     options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
     sharding = replicated(computation.mesh)
     state = jax.jit(computation.init, out_shardings=sharding, compiler_options=options)()
@@ -35,12 +35,12 @@ def initial_state(experiment: Experiment) -> TrainState:
 
 
 def compile_train_steps(experiment: Experiment) -> dict[int, Compiled]:
-    """Compiles the training step for each image size in pixels, before the first batch; it donates the state."""
+    """Compiles the training step for each size of training images, in pixels. The step donates its input state."""
     return {size: compile_train_step(experiment, size) for size in experiment.data.train_loader.image_sizes}
 
 
 def compile_train_step(experiment: Experiment, image_size: int) -> Compiled:
-    """Compiles the training step for one image size in pixels; the devices may be those of another machine."""
+    """Compiles the training step for images of `image_size` pixels; the devices need not be attached."""
     computation = experiment.computation
     whole, rows = replicated(computation.mesh), over_batch(computation.mesh)
     jitted = jax.jit(computation.train_step, donate_argnums=0, in_shardings=(whole, rows), out_shardings=(whole, whole))
@@ -52,9 +52,9 @@ def compile_eval_step(computation: EvalComputation, loader: Loader, *, with_answ
     """Compiles the evaluation step for the batches of a loader.
 
     Args:
-      computation: names the step and the devices.
-      loader: of the evaluation set.
-      with_answers: compile `EvalStep.with_answers`, which also returns the answer to each image, on every process.
+      computation: has the evaluation step and the devices.
+      loader: the loader of the evaluation set.
+      with_answers: compile `EvalStep.with_answers`, which also returns the prediction for each image, to every process.
     """
     whole, rows = replicated(computation.mesh), over_batch(computation.mesh)
     step = computation.eval_step.with_answers if with_answers else computation.eval_step
@@ -82,7 +82,7 @@ def _abstract_batch(loader: Loader, image_size: int, mesh: Mesh) -> Batch[jax.Sh
 
 
 def _with_variables(state: TrainState, given: dict[str, Any]) -> TrainState:
-    """Replaces variables of the state by the numpy arrays of `given`; leaves that are only shapes change nothing."""
+    """Replaces variables of the state by the numpy arrays in `given`; where it has only shapes, the state is kept."""
 
     def choose(own: jax.Array, other: Any) -> jax.Array:
         return put_on_devices(other, own.sharding) if isinstance(other, np.ndarray) else own
@@ -98,8 +98,8 @@ _KEY = "jax_compilation_cache_dir"
 def keep_programs() -> None:
     """Turns on JAX's compile cache for accelerators, in `~/.cache/resnet_jax/xla` or below `XDG_CACHE_HOME`.
 
-    A cache directory set by the user stays. CPU programs are not cached: they compile fast, and one compiled on another
-    machine may not run on this one.
+    A cache directory that the user has set is kept. CPU programs are not cached: they compile fast, and one compiled on
+    another machine may not run on this one.
     """
     if getattr(jax.config, _KEY) is not None or jax.default_backend() == "cpu":
         return

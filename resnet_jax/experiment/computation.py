@@ -47,9 +47,9 @@ def make_computation(
     Args:
       config: has the keys of `configs/default.py`.
       mesh: the devices of the run.
-      num_microbatches: pieces of a batch that run one after another.
-      class_names: of the data.
-      schedule: learning rate by step.
+      num_microbatches: number of pieces of a batch that run one after another.
+      class_names: names of the classes of the data.
+      schedule: the learning rate as a function of the step.
 
     Raises:
       UsageError: an unknown name, or options that contradict each other.
@@ -61,7 +61,7 @@ def make_computation(
         model=model,
         dtype=config.model.dtype,
         network=network_settings(config),
-        shapes=jax.eval_shape(init).variables,  # also finds a weight decay or rate pattern that matches no parameter
+        shapes=jax.eval_shape(init).variables,  # raises if a pattern for parameters matches none
         eval_step=steps.EvalStep(model, make_preprocess(config)),
         num_microbatches=num_microbatches,
         trainable=trainable_pattern(config.train.trainable),
@@ -90,7 +90,7 @@ def make_eval_computation(config: ConfigDict, mesh: Mesh, num_classes: int) -> E
 
 
 def check_image_sizes(config: ConfigDict, sizes: Sequence[int]) -> None:
-    """Raises UsageError for an odd size under the stem that folds squares of 2 x 2 pixels into channels."""
+    """Raises UsageError for an odd image size if the stem folds squares of 2 x 2 pixels into channels."""
     odd = [size for size in sizes if size % 2]
     if odd and config.model.name == "resnet" and config.model.stem == "space_to_depth":
         raise UsageError(
@@ -117,7 +117,7 @@ def make_model(config: ConfigDict, num_classes: int) -> ResNet:
 
 
 def trained_norms(config: ConfigDict) -> str:
-    """Returns the regular expression of the batch norms that update their running statistics; '' matches all."""
+    """Returns the regular expression of batch norms that update their running statistics; '' matches all norms."""
     return trainable_pattern(config.train.trainable if config.train.freeze_statistics else None)
 
 
@@ -141,7 +141,8 @@ def _make_warm_start(
     path, head = config.model.init_from, config.model.init_head
     if head and path is None:
         raise UsageError(
-            "config.model.init_head=True has no effect without config.model.init_from: set it to a checkpoint or a file"
+            "config.model.init_head=True has no effect without config.model.init_from: set init_from to a checkpoint "
+            "or a weights file"
         )
     if path is None:
         return None
@@ -189,10 +190,10 @@ def _make_train_step(
 
 
 def _over_batch(config: ConfigDict, gradient_fn: GradientFn, mesh: Mesh, num_microbatches: int) -> GradientFn:
-    """Accumulates gradients over micro-batches, and sums them over devices.
+    """Extends a gradient function to a whole batch: accumulates over micro-batches and sums over devices.
 
-    Where each device holds whole batch norm groups, it sums its own gradients, followed by one all-reduce. Otherwise
-    the statistics of a group need all-reduces inside the network, which XLA inserts.
+    If each device holds whole batch norm groups, it first sums the gradients of its own images, and one all-reduce
+    follows. Otherwise the statistics of a group need all-reduces inside the network, which XLA inserts.
     """
     dtype, names = config.train.reduce_dtype, ("float32", "bfloat16")
     if dtype not in names:
@@ -219,7 +220,7 @@ def _make_gradient_fn(config: ConfigDict, model: ResNet) -> GradientFn:
     erasing, mixing = dict(config.input.erasing), dict(config.mixing)
     mixes = mixing["mixup_alpha"] > 0 or mixing["cutmix_alpha"] > 0
     if mixes and config.model.bn_group_size == 1:
-        raise UsageError("config.model.bn_group_size=1 leaves no second image in a group to mix with: take 2 or more")
+        raise UsageError("config.model.bn_group_size=1 leaves no second image to mix with in a group: set 2 or more")
     train_input = make_train_input(
         preprocess=make_preprocess(config),
         flip=config.input.flip,
@@ -236,7 +237,7 @@ def _make_gradient_fn(config: ConfigDict, model: ResNet) -> GradientFn:
 
 
 def make_preprocess(config: ConfigDict) -> Preprocess:
-    """Returns the function from pixels [B, H, W, 3] uint8 to the float32 input of the network."""
+    """Returns the function that turns pixels [B, H, W, 3] uint8 into the float32 input of the network."""
     if config.input.per_image:
         return functools.partial(standardize_per_image, dtype=jnp.float32)
     mean, std = tuple(config.input.mean), tuple(config.input.std)
@@ -244,13 +245,13 @@ def make_preprocess(config: ConfigDict) -> Preprocess:
 
 
 def variable_shapes(model: ResNet, image_size: int) -> dict[str, Any]:
-    """Returns the shapes and dtypes of 'params' and 'batch_stats', without computing them."""
+    """Returns the shapes and dtypes of the network's 'params' and 'batch_stats', without computing values."""
     images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
     return jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
 
 
 def _weights_to_evaluate(config: ConfigDict) -> WeightsKind:
-    """Returns which weights training evaluates; raises UsageError for an unknown name, or if there is no average."""
+    """Returns which weights training evaluates. Raises UsageError for an unknown name, or 'ema' without an average."""
     weights, has_average = config.eval.weights, config.ema.decay > 0
     if weights is None:
         return "ema" if has_average else "trained"

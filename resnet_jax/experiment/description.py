@@ -57,7 +57,7 @@ def _data(config: ConfigDict, train_source: Source, eval_source: Source) -> str:
 
 
 def _boxes(config: ConfigDict, source: Source) -> str:
-    """Returns the share of images with bounding boxes, where the training crop uses them."""
+    """Describes the share of images with bounding boxes; '' if the training crop does not use boxes."""
     if config.data.train_crop.name != "box_guided":
         return ""
     return f", boxes around objects in {share_with_boxes(source):.0%} of a sample of the images"
@@ -81,7 +81,7 @@ def _batch_norm(config: ConfigDict) -> str:
 
 
 def _inputs(config: ConfigDict) -> str:
-    """Returns the augmentations besides crop and flip; '' if there are none."""
+    """Describes the augmentations of training images besides crop and flip; '' if there are none."""
     data, mixing, erasing = config.data, config.mixing, config.input.erasing
     parts = {
         f"{data.repeats} times each": data.repeats > 1,
@@ -105,7 +105,7 @@ def _training(config: ConfigDict, num_microbatches: int) -> str:
 
 
 def _trained(config: ConfigDict, computation: Computation) -> str:
-    """Returns which parameters and statistics are trained, and their learning rates; '' if all are trained alike."""
+    """Describes which parameters and statistics are trained, and the learning rate factors; '' if all train alike."""
     pattern, parts, params = config.train.trainable, [], computation.shapes["params"]
     if pattern is not None:
         trained = parameter_count(only_trained(params, computation.trainable))
@@ -129,6 +129,6 @@ def _evaluation(config: ConfigDict) -> str:
 
 
 def _rates(milestones: Milestones, schedule: Schedule) -> str:
-    """Returns the table of learning rates, aligned after the label."""
+    """Returns a table of epochs, steps and learning rates; its lines are indented by the width of the log label."""
     table = rate_table(schedule, total_steps=milestones.total_steps, steps_per_epoch=milestones.steps_per_epoch)
     return ("\n" + " " * 13).join(table)

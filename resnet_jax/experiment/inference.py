@@ -1,4 +1,4 @@
-"""Builds what predictions and exports need from a config: the network and its input, without data or training."""
+"""Builds what predictions and exports need of a config: the network and its preprocessing, no data, no training."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -24,15 +24,15 @@ class Inference:
     """Computes probabilities from image files. Nothing is compiled yet."""
 
     mesh: Mesh
-    network: dict[str, Any]  # config keys that determine the function, see `network_settings`
-    preprocessing: EvalPreprocessing  # crop and resize of an image file
-    dtype: str  # of the activations
+    network: dict[str, Any]  # the config keys that define the function of the network, with values
+    preprocessing: EvalPreprocessing  # how an image file is cropped and resized
+    dtype: str  # dtype of the activations
     predict_step: PredictStep
     shapes: dict[str, Any]  # shapes and dtypes of 'params' and 'batch_stats'
     crop: Crop
 
     def make_loader(self, source: Source, max_batch_size: int) -> Loader:
-        """Makes the loader of a source, with a batch size that is a multiple of the number of devices."""
+        """Makes the loader of a source. `max_batch_size` is rounded up to a multiple of the number of devices."""
         devices = self.mesh.size
         return Loader(
             source,
@@ -52,11 +52,11 @@ def build_inference(
     Args:
       config: has the keys of `configs/default.py`.
       num_classes: number of outputs of the network.
-      dtype: of the activations; None: `model.dtype`.
-      devices: to compute on; None: all devices.
+      dtype: dtype of the activations; None: config.model.dtype.
+      devices: devices to compute on; None: all devices.
 
     Raises:
-      UsageError: an unknown name, or an image size that the network does not take.
+      UsageError: an unknown name in the config, or an image size that the network cannot process.
     """
     config = config.copy_and_resolve_references()
     config.model.update({"num_classes": num_classes, "dtype": dtype or config.model.dtype})

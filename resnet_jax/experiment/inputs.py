@@ -1,4 +1,4 @@
-"""Makes the sources and loaders of a config."""
+"""Opens the data sets that a config names, and makes their loaders."""
 
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ def open_from(config: ConfigDict, *, training: bool, cache_dir: Path | None) -> 
     """Opens the training or the evaluation set.
 
     Raises:
-      UsageError: the data are missing, or are not what the config describes.
+      UsageError: the data are missing, or do not match the config.
     """
     data, synthetic = config.data, dict(config.data.synthetic)
     size = {key: synthetic.pop(key) for key in ("image_height", "image_width")}
@@ -71,12 +71,12 @@ def open_from(config: ConfigDict, *, training: bool, cache_dir: Path | None) -> 
 
 
 def train_image_sizes(config: ConfigDict) -> list[int]:
-    """Returns the side of the training images in pixels, one for each stage of progressive resizing."""
+    """Returns the height and width of training images in pixels, one number for each stage of progressive resizing."""
     return [*config.data.progressive.sizes, config.data.image_size]
 
 
 def eval_image_size(config: ConfigDict) -> int:
-    """Returns the side of the evaluation images in pixels."""
+    """Returns the height and width of evaluation images in pixels."""
     return config.eval.image_size or config.data.image_size
 
 
@@ -108,7 +108,7 @@ def make_train_loader(config: ConfigDict, source: Source, milestones: Milestones
         raise UsageError(
             f"config.data.progressive.until_epochs={tuple(data.progressive.until_epochs)}: the run has "
             f"{milestones.schedule_steps / milestones.steps_per_epoch:.4g} epochs and would end before it trains at "
-            f"{data.image_size} pixels"
+            f"{data.image_size} pixels: set smaller epochs there, or a larger config.train.epochs"
         )
     return Loader(
         source,
@@ -131,7 +131,7 @@ def make_eval_loader(config: ConfigDict, source: Source, num_devices: int) -> Lo
     batch_size = min(batch_size, len(source))
     return Loader(
         source,
-        batch_size=-(-batch_size // num_devices) * num_devices,  # rounded up: the loader pads and masks the last batch
+        batch_size=-(-batch_size // num_devices) * num_devices,  # rounded up; the loader pads and masks the last batch
         training=False,
         crops=create_eval_crop(size=eval_image_size(config), **config.data.eval_crop),
         **_loader_options(config),

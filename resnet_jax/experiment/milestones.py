@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 @dataclasses.dataclass(frozen=True)
 class Milestones:
-    """When a run evaluates, saves, logs and ends. Step s is the state after s updates."""
+    """The steps at which a run evaluates, saves, logs and ends. Step s is the state after s updates."""
 
     total_steps: int  # last step of the run
     schedule_steps: int  # last step of the learning rate schedule; larger than `total_steps` under train.max_steps
@@ -39,7 +39,7 @@ class Milestones:
 
         Args:
           step: number of updates done.
-          evaluation: of the state at this step; None: it was not evaluated.
+          evaluation: result of the evaluation at this step; None: the state was not evaluated.
         """
         if self.good_enough(evaluation):
             return "stop_at"

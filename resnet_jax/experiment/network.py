@@ -1,6 +1,6 @@
-"""Config keys that determine the function: architecture and input normalisation.
+"""The config keys that define the function of the network: architecture and input normalisation.
 
-They are stored with the weights, and checked when weights are loaded.
+They are stored with the weights of a run, and checked when weights are loaded.
 """
 
 import json
@@ -13,6 +13,6 @@ from resnet_jax.weights.compatibility import NETWORK_KEYS
 
 
 def network_settings(config: ConfigDict) -> dict[str, Any]:
-    """Returns `NETWORK_KEYS` with their JSON values: {'model.depth': 50, 'input.mean': [...], ...}."""
+    """Returns the config keys `NETWORK_KEYS` with their JSON values: {'model.depth': 50, 'input.mean': [...], ...}."""
     settings = flatten(json.loads(config.to_json()))
     return {key: settings[key] for key in NETWORK_KEYS}

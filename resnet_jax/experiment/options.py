@@ -1,4 +1,4 @@
-"""The options of the programs: sections of a config as typed, checked tuples."""
+"""The options of the modes predict, export, plan, benchmark and prepare: sections of a config, typed and checked."""
 
 from typing import Any, NamedTuple, get_args
 
@@ -17,47 +17,47 @@ class WeightsOptions(NamedTuple):
     """Which weights are evaluated, used for predictions or exported."""
 
     checkpoint: str  # 'latest', 'best', a step in digits, or a path
-    kind: WeightsKind | None  # None: the average if there is one, else the trained weights
+    kind: WeightsKind | None  # 'trained' or 'ema'; None: the average (ema) if there is one, else the trained weights
     class_names_file: str | None
-    num_classes: int | None  # number of outputs; None: that of the weights
+    num_classes: int | None  # number of outputs of the network; None: that of the weights
     any_input: bool  # accept weights trained with another padding or normalisation
 
 
 class PredictOptions(NamedTuple):
-    """What is printed for each image."""
+    """How predictions are printed."""
 
-    top_k: int  # classes
+    top_k: int  # number of classes to print for each image
     format: str  # 'table' or 'json'
     batch_size: int
 
 
 class ExportOptions(NamedTuple):
-    """What is exported."""
+    """Where an export is written, and in which formats."""
 
-    dir: str | None  # must not exist; None: <workdir>/exports/<name of the weights>
+    dir: str | None  # output directory, which must not exist; None: <workdir>/exports/<step>
     formats: tuple[str, ...]
-    dtype: str  # of the activations
+    dtype: str  # dtype of the activations
 
 
 class PlanOptions(NamedTuple):
     """What a plan is made for."""
 
     topology: str | None  # name of the TPUs to compile for; None: the devices of this machine
-    json: str | None  # file for the plan
+    json: str | None  # path of the JSON file of the plan; None: none is written
 
 
 class BenchmarkOptions(NamedTuple):
     """What is measured, and in how many windows."""
 
-    measurements: tuple[str, ...]  # of `MEASUREMENTS`
+    measurements: tuple[str, ...]  # names from `MEASUREMENTS`
     windows: int
     window_steps: int
     warmup_steps: int
-    json: str | None  # file for the record
+    json: str | None  # path of the JSON file of the results; None: none is written
 
 
 def weights_options(config: ConfigDict) -> WeightsOptions:
-    """Reads which weights to load. Raises UsageError for any value of the config out of range."""
+    """Reads from the config which weights to load. Raises UsageError if any value of the config is out of range."""
     check_bounds(KEYS, flatten(config.to_dict()))
     kind = config.eval.weights
     if kind not in (None, *get_args(WeightsKind)):
@@ -67,7 +67,7 @@ def weights_options(config: ConfigDict) -> WeightsOptions:
 
 
 def predict_options(config: ConfigDict) -> PredictOptions:
-    """Reads the section. Raises UsageError for an unknown format."""
+    """Reads the section `predict` of the config. Raises UsageError for an unknown format."""
     options = PredictOptions(**config.predict)
     if options.format not in ("table", "json"):
         raise UsageError(f"config.predict.format={options.format!r} is not one of table, json")
@@ -75,27 +75,27 @@ def predict_options(config: ConfigDict) -> PredictOptions:
 
 
 def export_options(config: ConfigDict) -> ExportOptions:
-    """Reads the section; `check_request` of the export checks the directory and the formats."""
+    """Reads the section `export` of the config; `check_request` in export.py checks its directory and formats."""
     return ExportOptions(**config.export)
 
 
 def plan_options(config: ConfigDict) -> PlanOptions:
-    """Reads the section."""
+    """Reads the section `plan` of the config."""
     return PlanOptions(**config.plan)
 
 
 def prepare_options(config: ConfigDict) -> dict[str, Any]:
-    """The keyword arguments of `prepare`, which checks them."""
+    """Returns the keyword arguments of the function `prepare`, which checks them."""
     return {"data_dir": config.data.data_dir, **config.prepare}
 
 
 def benchmark_options(config: ConfigDict) -> BenchmarkOptions:
-    """Reads the section. Raises UsageError for a value of the config out of range or an unknown measurement."""
+    """Reads the section `benchmark` of the config. Raises UsageError for an unknown measurement or a bad value."""
     check_bounds(KEYS, flatten(config.to_dict()))
     options = dict(config.benchmark)
     measurements = tuple(options.pop("parts"))
     unknown = [name for name in measurements if name not in MEASUREMENTS]
     if unknown or not measurements:
-        wrong = f"{unknown[0]!r} is not one" if unknown else "it is empty"
+        wrong = f"{unknown[0]!r} is not a measurement" if unknown else "it is empty"
         raise UsageError(f"config.benchmark.parts={measurements}: {wrong}; name some of {', '.join(MEASUREMENTS)}")
     return BenchmarkOptions(measurements=measurements, **options)

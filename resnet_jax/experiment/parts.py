@@ -16,7 +16,7 @@ from resnet_jax.training.steps import EvalStep, TrainStep
 
 
 class Reading(NamedTuple):
-    """How examples are read."""
+    """How examples are read and decoded."""
 
     num_threads: int | None  # threads that decode; None: `data.feed.decoding_threads` chooses
     num_workers: int  # processes that decode; 0: this process decodes
@@ -37,7 +37,7 @@ class Data(EvalData):
     """The training and the evaluation set."""
 
     train_loader: Loader
-    identity: dict[str, Any]  # JSON values; a run continues only on data of the same identity
+    identity: dict[str, Any]  # JSON values; a run continues only on data sets with the same identity
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +46,8 @@ class EvalComputation:
 
     mesh: Mesh
     model: ResNet
-    dtype: str  # of the activations
-    network: dict[str, Any]  # config keys that determine the function, see `network_settings`
+    dtype: str  # dtype of the activations
+    network: dict[str, Any]  # the config keys that define the function of the network, with values
     shapes: dict[str, Any]  # shapes and dtypes of 'params' and 'batch_stats'
     eval_step: EvalStep
 
@@ -56,21 +56,21 @@ class EvalComputation:
 class Computation(EvalComputation):
     """The network, and its training and evaluation on the devices."""
 
-    num_microbatches: int  # pieces of a batch that run one after another
+    num_microbatches: int  # number of pieces of a batch that run one after another
     trainable: str  # regular expression of the parameters that are trained, '' for all
     init: Callable[[], TrainState]  # makes the state of step 0
-    warm_start: Callable[[dict[str, Any]], dict[str, Any]] | None  # see `warm_start_variables`; None: random weights
+    warm_start: Callable[[dict[str, Any]], dict[str, Any]] | None  # loads initial weights; None: they are random
     train_step: TrainStep
     eval_weights: WeightsKind  # the weights of the state that are evaluated
 
 
 class Reporting(NamedTuple):
-    """What a run prints and keeps."""
+    """What a run prints, traces and keeps on disk."""
 
     description: dict[str, str]  # the lines printed at the start, by label
-    profile: range  # the steps that are traced
-    keep_latest: int  # number of checkpoints
-    keep_best: int  # number of checkpoints
+    profile: range  # training steps to record in a profiler trace
+    keep_latest: int  # number of newest checkpoints to keep
+    keep_best: int  # number of further checkpoints to keep, those of highest accuracy
     tensorboard: bool  # whether to write events for TensorBoard
 
 
@@ -90,6 +90,6 @@ class Evaluation:
 
     data: EvalData
     computation: EvalComputation
-    preprocessing: EvalPreprocessing  # crop and resize of an image file
+    preprocessing: EvalPreprocessing  # how an image file is cropped and resized
     weights: WeightsOptions  # the weights to evaluate
     description: dict[str, str]  # the lines printed at the start, by label

@@ -5,16 +5,16 @@ from collections.abc import Mapping
 from resnet_jax.reporting.time_accounting import PHASES, TRAINING
 from resnet_jax.text import duration, labelled_lines
 
-_INPUT_BOUND, _HOST_BOUND = 0.10, 0.20  # shares of training time above which `advice` speaks up
+_INPUT_BOUND, _HOST_BOUND = 0.10, 0.20  # shares of the training time above which `advice` returns a text
 _MIN_WAIT = 1.0  # seconds; shorter waits are noise
-_MIN_SHARE = 0.005  # smaller shares are left out of a log line
+_MIN_SHARE = 0.005  # a phase with a smaller share of the time is left out of a log line
 
 
 def time_table(seconds: Mapping[str, float]) -> list[str]:
-    """Returns the lines of a table of phases with their time and their share.
+    """Returns the lines of a table: for each phase its wall time and its share of the total.
 
     Args:
-      seconds: by phase; other keys are ignored, and phases below 0.05 % of the total are left out.
+      seconds: wall time by phase; other keys are ignored, and phases below 0.05 % of the total are left out.
     """
     spent = {phase: seconds.get(phase, 0.0) for phase in PHASES}
     total = sum(spent.values())
@@ -36,9 +36,9 @@ def advice(seconds: Mapping[str, float], *, num_workers: int, num_threads: int, 
     """Returns a sentence that names the bottleneck and its cure; None if the devices are seldom idle.
 
     Args:
-      seconds: by phase.
+      seconds: wall time by phase.
       num_workers: decoding processes; 0 if threads of this process decode.
-      num_threads: decoding threads in each of those processes.
+      num_threads: decoding threads in each decoding process.
       cores: CPU cores that this process may use.
     """
     training = sum(seconds[phase] for phase in TRAINING)

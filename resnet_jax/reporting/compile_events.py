@@ -5,7 +5,7 @@ from typing import Any
 
 from jax import monitoring
 
-_EVENT = "/jax/core/compile/backend_compile_duration"  # also recorded when the compile cache has the program
+_EVENT = "/jax/core/compile/backend_compile_duration"  # also recorded for programs from the compile cache
 
 
 class CompileCounter:

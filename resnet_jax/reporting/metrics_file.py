@@ -8,11 +8,11 @@ import numpy as np
 
 from resnet_jax.files import write_atomically
 
-Columns = dict[str, np.ndarray]  # of one split: name -> float64 [lines]; 'step' is one of the names
+Columns = dict[str, np.ndarray]  # metric name, or 'step', -> float64 array with one value per line
 
 
 def read_columns(path: Path) -> dict[str, Columns]:
-    """Returns the columns of each split ('train', 'eval') in file order; missing and null values are NaN."""
+    """Reads `metrics.jsonl` into one array per metric for 'train' and for 'eval'; missing and null values are NaN."""
     splits: dict[str, list[dict[str, Any]]] = {}
     with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
@@ -23,7 +23,7 @@ def read_columns(path: Path) -> dict[str, Columns]:
 
 
 def drop_lines_after(path: Path, step: int) -> None:
-    """Removes the lines whose step is greater than `step`, which a continued run will write again."""
+    """Removes the lines of `metrics.jsonl` after `step`, because a run that continues from `step` writes them again."""
     if not path.exists():
         return
     lines = path.read_text().splitlines()
@@ -33,7 +33,7 @@ def drop_lines_after(path: Path, step: int) -> None:
 
 
 def _parse(line: str) -> dict[str, Any] | None:
-    """Returns the values of a line; None if the line is incomplete."""
+    """Returns the values of a line of `metrics.jsonl` by name; None if the line is incomplete."""
     try:
         record = json.loads(line)
     except json.JSONDecodeError:

@@ -14,10 +14,10 @@ logger = logging.getLogger(__name__)
 
 
 class Profile:
-    """Traces a range of steps. A context manager: leaving it ends a trace in progress."""
+    """Records a profiler trace of a range of training steps. A context manager: leaving it ends a trace in progress."""
 
     def __init__(self, directory: Path, steps: range):
-        """Sets what to trace.
+        """Sets which steps to trace, and where to write the trace.
 
         Args:
           directory: where the trace is written.
@@ -25,7 +25,7 @@ class Profile:
         """
         self._directory, self._steps = directory, steps
         self._first: int | None = None  # first step of the trace in progress
-        self._last = 0  # its latest step so far
+        self._last = 0  # latest step of the trace so far
 
     def __enter__(self) -> "Profile":
         return self
@@ -35,7 +35,7 @@ class Profile:
             self._stop(self._first)
 
     def before(self, step: int, state: TrainState) -> None:
-        """Starts or stops the trace if it is due; call it before each step.
+        """Starts the trace before its first step and stops it after its last step. Call this before each training step.
 
         Before stopping, waits until `state` is computed, so that the trace contains the whole last step.
 

@@ -17,15 +17,15 @@ logger = logging.getLogger(__name__)
 
 
 class Progress:
-    """Shows the progress of training. A context manager: leaving it closes the bar."""
+    """Shows the progress of training. A context manager: leaving it closes the progress bar."""
 
     def __init__(self, *, start: int, total_steps: int, visible: bool):
-        """Opens a bar if stderr is a terminal.
+        """Opens a progress bar if stderr is a terminal.
 
         Args:
           start: number of updates done before this start of the run.
           total_steps: number of updates of the whole run.
-          visible: whether this process may show a bar: process 0 only.
+          visible: whether this process may show a progress bar; true on process 0 only.
         """
         self._total_steps = total_steps
         self._advised = False
@@ -44,29 +44,29 @@ class Progress:
         self.close()
 
     def close(self) -> None:
-        """Closes the bar: it stays on the screen, and later output appears below it."""
+        """Closes the progress bar: it stays on the screen, and later output appears below it."""
         self._bar.close()
 
     def advance(self) -> None:
-        """Advances the bar by one step."""
+        """Advances the progress bar by one step."""
         self._bar.update()
 
     def first_step(self, after: float, spent: Mapping[str, float]) -> None:
-        """Logs how long the first step took from process start.
+        """Logs the time from process start to the end of the first training step, in total and by phase.
 
         Args:
           after: seconds from process start to the results of the first step.
-          spent: seconds by phase.
+          spent: seconds since process start, by phase.
         """
         phases = ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in spent.items() if seconds >= 0.05)
         logger.info(labelled("first step", f"after {after:.1f} s ({phases})"))
 
     def train(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Shows the scalars of a window of steps: on the bar if there is one, else as a log line.
+        """Shows the metrics of a window of steps: on the progress bar if there is one, else as a log line.
 
         Args:
           step: last step of the window.
-          scalars: the window's line of `metrics.jsonl`, and `seconds_left`.
+          scalars: metrics by name, as in `metrics.jsonl`, and `seconds_left`, the time until the run ends.
         """
         rate = f"{scalars['images_per_second']:,.0f} images/s"
         shares = {name.removeprefix("share_"): value for name, value in scalars.items() if name.startswith("share_")}
@@ -88,13 +88,13 @@ class Progress:
         )
 
     def advise(self, advice: str | None) -> None:
-        """Logs the first advice that is given; later ones are dropped."""
+        """Logs `advice` on how to speed up the run, if it is not None; once per run, so later advice is dropped."""
         if advice and not self._advised:
             logger.info(labelled("limit", advice))
             self._advised = True
 
     def evaluation(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Logs the result of an evaluation."""
+        """Logs the loss and accuracy of an evaluation at `step`."""
         logger.info(
             "eval %7d/%d  loss %.4f  top-1 %.2f %%  top-5 %.2f %%  n=%d",
             step,
@@ -107,7 +107,7 @@ class Progress:
 
 
 def _efficiency(scalars: Mapping[str, float]) -> str:
-    """Returns the rate per device if there are several, and MFU and HFU if the peak FLOPs of the device are known."""
+    """Formats images/s per device if there are several devices, MFU and HFU if known: ' (99 a device, MFU 31.2%)'."""
     rate, each = scalars["images_per_second"], scalars["images_per_second_per_device"]
     figures = [f"{each:,.0f} a device"] if rate > each else []
     figures += [f"{name.upper()} {scalars[name]:.1%}" for name in ("mfu", "hfu") if name in scalars]
@@ -118,7 +118,7 @@ def show_log(*, level: int = logging.INFO, stream: TextIO | None = None) -> None
     """Prints what this package logs at `level` and above, one line per record.
 
     Args:
-      level: a level of `logging`.
+      level: lowest level to print, a constant of `logging`.
       stream: where to print; None prints to stdout, and errors to stderr.
     """
     package = logging.getLogger("resnet_jax")
@@ -142,7 +142,7 @@ def keep_log(path: Path) -> Iterator[None]:
 
 
 class _BarHandler(logging.Handler):
-    """Prints above the progress bar, where plain output would break it."""
+    """Prints log lines above the progress bar; plain output to the terminal would break the bar."""
 
     def __init__(self, level: int, stream: TextIO | None):
         super().__init__(level)
@@ -156,5 +156,5 @@ class _BarHandler(logging.Handler):
         try:
             tqdm.write(line, file=stream)
             stream.flush()
-        except OSError:  # the reader of a pipe is gone: keep training
+        except OSError:  # stdout is a pipe that nobody reads any more: keep training
             pass

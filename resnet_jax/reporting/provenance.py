@@ -17,7 +17,7 @@ _ROOT = Path(resnet_jax.__file__).parents[1]  # the checkout, or the site-packag
 
 
 def describe_start(step: int) -> dict[str, Any]:
-    """Returns JSON values that describe this process and `step`, the step at which it starts training."""
+    """Returns JSON values that describe this process, and the step from which it starts or continues training."""
     return {
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "start_step": step,
@@ -45,7 +45,7 @@ def _version(package: str) -> str | None:
 
 def _git_commit() -> str | None:
     """Returns the commit of the checkout, with '-dirty' if tracked files are modified; None for an installed wheel."""
-    if not (_ROOT / ".git").exists():  # `git` would find the repository of a project whose .venv holds this package
+    if not (_ROOT / ".git").exists():  # an installed package: git would find the repository around the .venv
         return None
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:

@@ -1,4 +1,4 @@
-"""Plots a training run: loss, accuracy, learning rate, training rate, and wall time by phase."""
+"""Plots a training run: loss, accuracy, learning rate, images/s, and wall time by phase."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from resnet_jax.text import printable
 _INK, _FAINT, _GRID = "#1f2328", "#59636e", "#d1d9e0"
 # Okabe and Ito's palette, which colour-blind people can tell apart (https://jfly.uni-koeln.de/color/).
 _TRAIN, _EVAL, _MFU = "#0072b2", "#d55e00", "#cc79a7"
-# Stacked from the bottom in this order: 'step' comes first so that its share can be read off the axis.
+# Phases are stacked from the bottom in this order. 'step' is lowest, so that its share can be read off the axis.
 _PHASE_COLORS = {
     "step": "#0072b2",
     "input": "#d55e00",
@@ -25,8 +25,8 @@ _PHASE_COLORS = {
     "start": "#f0e442",
     "import": "#999999",
 }
-_MAX_WINDOWS = 2000  # about twice the width of the panel in pixels
-_MAX_MARKERS = 40  # longer lines have no point markers
+_MAX_WINDOWS = 2000  # most windows to plot: about twice the width of the panel in pixels
+_MAX_MARKERS = 40  # a curve of more points is drawn without markers
 
 
 def write_report(metrics_path: Path, picture_path: Path, *, title: str) -> None:
@@ -65,7 +65,7 @@ def _plot_accuracy(axes: Axes, train: Columns, evaluation: Columns) -> None:
     _plot_line(axes, evaluation, "top1", label="evaluation", color=_EVAL, factor=100)
     top1 = evaluation.get("top1", np.empty(0))
     if np.isfinite(top1).any():
-        # Of equally good evaluations the last, as in `checkpoints/retention.py`, which decides what is kept as best.
+        # Of equally good evaluations the last is the best, as for the best checkpoint (`checkpoints/retention.py`).
         best = len(top1) - 1 - int(np.nanargmax(top1[::-1]))
         step, percent = evaluation["step"][best], 100 * top1[best]
         label = f"best: {percent:.2f} %\nat step {step:,.0f}"
@@ -85,14 +85,14 @@ def _plot_rate(axes: Axes, train: Columns) -> None:
     right.grid(visible=False)
     _plot_line(right, train, "mfu", color=_MFU, factor=100)
     _plot_line(right, train, "hfu", color=_MFU, factor=100, style=":")
-    # MFU is proportional to the rate: a higher limit keeps its line below that of the rate.
+    # MFU is proportional to images/s: a higher axis limit keeps the MFU curve below the images/s curve.
     right.set_ylim(0, 125 * max(map(np.nanmax, utilisations)))
     right.yaxis.label.set_color(_MFU)
     axes.yaxis.label.set_color(_TRAIN)
 
 
 def _plot_phases(axes: Axes, train: Columns) -> None:
-    """Stacks the share of each phase per window of steps; the legend has the order of the stack."""
+    """Plots each phase's share of the wall time over the steps, stacked; the legend has the order of the stack."""
     axes.set_ylim(0, 100)
     if not len(train.get("seconds", ())):
         return
@@ -109,12 +109,14 @@ def _plot_phases(axes: Axes, train: Columns) -> None:
 
 
 def _windows(train: Columns) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the edges of windows in steps and the share of each phase in each window.
+    """Returns the windows of steps to plot, and the share of each phase in the wall time of each window.
 
-    Where there are more than `_MAX_WINDOWS` lines, several adjacent lines form a window, weighted by their seconds.
+    A window is a line of `metrics.jsonl`. Where there are more than `_MAX_WINDOWS` lines, it is the mean of several
+    adjacent lines, weighted by their seconds.
 
     Returns:
-      Edges [N + 1], the first is 0; shares [phases, N] in the order of `_PHASE_COLORS`, NaN where unknown.
+      The steps at which the N windows begin and end, [N + 1], of which the first is 0. The shares, [phases, N] in the
+      order of `_PHASE_COLORS`, NaN where unknown.
     """
     seconds, absent = train["seconds"], np.full(len(train["step"]), np.nan)
     spent = seconds * np.stack([train.get(f"share_{phase}", absent) for phase in _PHASE_COLORS])
@@ -138,7 +140,7 @@ def _plot_line(
     factor: float = 1.0,
     style: str = "-",
 ) -> None:
-    """Plots a column over the steps, if it has any finite value; with point markers if they are few."""
+    """Plots the metric `name` over the steps if it has a finite value; with point markers if the values are few."""
     values = columns.get(name, np.empty(0))
     if np.isfinite(values).any():
         marker = "o" if np.isfinite(values).sum() <= _MAX_MARKERS else ""
@@ -180,7 +182,7 @@ def _style(axes: Axes, name: str) -> None:
 
 
 def _add_legend(axes: Axes, *, from_top: bool = False) -> None:
-    """Adds a legend beside the panel if any of its lines has a label."""
+    """Adds a legend beside the panel if it has labelled curves; `from_top` lists the last curve first."""
     handles, labels = axes.get_legend_handles_labels()
     if labels:
         order = slice(None, None, -1) if from_top else slice(None)
@@ -195,5 +197,5 @@ def _add_legend(axes: Axes, *, from_top: bool = False) -> None:
 
 
 def _one_line(text: str) -> str:
-    """Returns the text on one line, with characters that the font lacks escaped."""
+    """Returns the text on one line, with escape sequences for characters that the font lacks."""
     return printable(" ".join(text.split())).encode("latin-1", "backslashreplace").decode("latin-1")

@@ -1,4 +1,4 @@
-"""Sums the totals of training steps over windows, and reports each window to the metrics writers and the log."""
+"""Sums the metrics of training steps over windows of steps; writes each window to the metrics files and the log."""
 
 import dataclasses
 import math
@@ -17,15 +17,15 @@ from resnet_jax.training import metrics
 from resnet_jax.training.loss_scale import LossScale
 from resnet_jax.training.metrics import StepTotals, Totals
 
-_MAX_SKIPPED = 50  # updates in a row; halving finds a loss scale that works in fewer
+_MAX_SKIPPED = 50  # skipped updates in a row that end the run; halving the loss scale helps sooner
 
 
 class Machine(NamedTuple):
-    """The hardware that rates and utilisations refer to."""
+    """The hardware of a run, from which images/s per device, MFU and HFU are computed."""
 
     devices: int  # number of accelerators of the run, over all processes
     peak_flops: float | None  # FLOPs per second of one device at its data sheet's peak; None if unknown
-    decoders: dict[str, int]  # keyword arguments of `advice`: decoding processes, threads, cores
+    decoders: dict[str, int]  # the keyword arguments of `advice` in bottleneck.py
 
 
 class StepFlops(NamedTuple):
@@ -37,19 +37,19 @@ class StepFlops(NamedTuple):
 
 @dataclasses.dataclass
 class _Window:
-    """The steps since the last report."""
+    """Sums over the training steps since the last report."""
 
-    start: dict[str, float]  # seconds by phase at the start of the window
-    model_flops: float = 0.0  # sum over the steps, of one device
-    hardware_flops: float = 0.0  # sum over the steps, of one device
+    start: dict[str, float]  # seconds since process start, by phase, at the start of the window
+    model_flops: float = 0.0  # model FLOPs of one device, summed over the steps
+    hardware_flops: float = 0.0  # hardware FLOPs of one device, summed over the steps
     steps: int = 0  # number of steps
     updates: int = 0  # number of steps whose update was not skipped for overflow
-    grad_norm: float = 0.0  # sum over the updates
+    grad_norm: float = 0.0  # gradient norm, summed over the updates
     totals: Totals = dataclasses.field(default_factory=metrics.zero)
 
 
 class RunLog:
-    """Collects the totals of training steps and reports a window of them every `every_steps` steps."""
+    """Sums the metrics of training steps over windows of `every_steps` steps, and reports each window."""
 
     def __init__(
         self,
@@ -62,16 +62,16 @@ class RunLog:
         total_steps: int,
         steps_per_epoch: float,
     ):
-        """Opens the first window, which starts with the process.
+        """Starts the first window of steps; its wall time counts from the start of the process.
 
         Args:
-          writers: of the metrics, on process 0; None on the others.
-          progress: shows each window.
+          writers: write the metrics files, on process 0; None on every other process.
+          progress: shows each window on the terminal.
           accounting: measures the wall time by phase.
-          machine: the hardware that rates refer to.
-          every_steps: length of a window.
+          machine: hardware of the run.
+          every_steps: number of steps in a window.
           total_steps: number of updates of the whole run.
-          steps_per_epoch: may be fractional.
+          steps_per_epoch: number of training images / batch size, may be fractional.
         """
         self._writers = writers
         self._progress = progress
@@ -89,12 +89,12 @@ class RunLog:
         self._windows = 0
 
     def add(self, step: int, totals: StepTotals, *, flops: StepFlops) -> None:
-        """Fetches the totals of a training step, which waits for the devices, and adds them to the window.
+        """Adds the metrics of a training step to the window; waits until the devices have computed them.
 
         Args:
           step: number of updates done, this one included.
-          totals: arrays on the devices.
-          flops: of this step, on one device.
+          totals: metrics of the step, as arrays on the devices.
+          flops: FLOPs of this step on one device.
 
         Raises:
           NonFiniteError: the loss or the gradient norm is not finite, or too many updates in a row were skipped.
@@ -130,7 +130,7 @@ class RunLog:
 
     @property
     def images_per_second(self) -> float:
-        """Mean rate since process start, over the time spent in the phases `TRAINING`; NaN before the first window."""
+        """Training images/s since process start, over the time in the phases `TRAINING`; NaN before any report."""
         training = _training(self._accounting.seconds())
         return self._images / training if self._images else math.nan
 
@@ -163,7 +163,7 @@ class RunLog:
         seconds_left = (self._total_steps - self._step) * _training(spent) / window.steps
         self._progress.train(self._step, scalars | {"seconds_left": seconds_left})
         self._windows += 1
-        if self._windows > 1:  # the first window includes the start of the decoders
+        if self._windows > 1:  # the first window includes the start-up of the decoding threads and processes
             self._progress.advise(advice(spent, **self._machine.decoders))
         platform.work_unit().set_task_status(f"step {self._step} of {self._total_steps}, loss {scalars['loss']:.4f}")
 
@@ -173,15 +173,15 @@ def _training(seconds: dict[str, float]) -> float:
 
 
 def _rates(window: _Window, seconds: float, machine: Machine) -> dict[str, float]:
-    """Returns the rates of a window, and the shares of the peak FLOPs where that is known.
+    """Returns images/s of a window of steps, and MFU and HFU if the peak FLOPs of the device are known.
 
     `mfu`, model FLOPs utilisation, counts the FLOPs that the network requires; `hfu`, hardware FLOPs utilisation, those
     of the compiled program, recomputation included (Chowdhery et al. 2022, PaLM, appendix B).
 
     Args:
-      window: of steps.
+      window: sums over the steps of the window.
       seconds: wall time of the window in the phases `TRAINING`.
-      machine: the hardware.
+      machine: hardware of the run.
     """
     rate = window.totals.count / seconds
     rates = {"images_per_second": rate, "images_per_second_per_device": rate / machine.devices}
@@ -192,6 +192,6 @@ def _rates(window: _Window, seconds: float, machine: Machine) -> dict[str, float
 
 
 def _shares(spent: dict[str, float]) -> dict[str, float]:
-    """Returns the wall time of a window in seconds, and the share of each phase; the shares add up to 1."""
+    """Returns the wall time of a window in seconds, and the share of each phase in it; the shares add up to 1."""
     total = sum(spent.values())
     return {"seconds": total, **{f"share_{phase}": seconds / total for phase, seconds in spent.items()}}

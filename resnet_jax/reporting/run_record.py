@@ -29,13 +29,13 @@ def begin_record(
     tensorboard: bool,
     first_images: Callable[[int], np.ndarray],
 ) -> Writers:
-    """Writes `config.json`, `run.json` and `classes.json` before the first step of a start, and opens the metrics.
+    """Writes `config.json`, `run.json` and `classes.json` when a run starts or continues; returns the metrics writers.
 
     Args:
       workdir: directory of the run.
       settings: the resolved config.
-      start_step: step at which this start begins; lines of `metrics.jsonl` after it are dropped.
-      data: identity of the data, as in checkpoints.
+      start_step: step from which the run starts or continues; lines of `metrics.jsonl` after it are dropped.
+      data: JSON values that identify the data sets, as in checkpoints.
       class_names: names of the classes, in the order of the outputs.
       tensorboard: whether TensorBoard event files are written.
       first_images: returns the first N training images, [N, H, W, 3] uint8.
@@ -58,7 +58,7 @@ def end_record(result: dict[str, Any], workdir: Workdir, *, decoders: dict[str, 
     Args:
       result: content of `result.json`.
       workdir: directory of the run.
-      decoders: keyword arguments of `advice`: decoding processes, threads, cores.
+      decoders: numbers of decoding processes, of decoding threads and of CPU cores: the keyword arguments of `advice`.
     """
     workdir.write_result(result)
     _write_report(workdir)
@@ -74,7 +74,7 @@ def _write_report(workdir: Workdir) -> None:
         from resnet_jax.reporting.report_picture import write_report  # noqa: PLC0415  matplotlib takes a second to load
 
         write_report(workdir.metrics, workdir.report, title=workdir.path.name)
-    except Exception as error:  # matplotlib raises many kinds
+    except Exception as error:  # matplotlib raises errors of many types
         logger.warning("%s could not be drawn: %s", workdir.report, " ".join(str(error).split()))
 
 
@@ -88,7 +88,7 @@ def _advice(result: dict[str, Any], decoders: dict[str, int]) -> list[str]:
 
 
 def summary(result: dict[str, Any], workdir: Workdir) -> list[str]:
-    """Returns log lines with the accuracy, the time by phase, the rate, and the paths of the results.
+    """Returns log lines with the accuracy, the time by phase, the images/s, and the paths of the results.
 
     Args:
       result: content of `result.json`.
@@ -121,5 +121,5 @@ def accuracy(scalars: dict[str, Any]) -> str:
 
 
 def _short(path: Path) -> str:
-    """Returns the path relative to the current directory if it is below it, else the absolute path."""
+    """Returns a path below the current directory relative to that directory, any other path as it is."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

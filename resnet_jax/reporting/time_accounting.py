@@ -1,4 +1,7 @@
-"""Attributes each second of a run's wall time to one phase, with the devices taking precedence over the host."""
+"""Attributes each second of a run's wall time to one phase.
+
+The phase is 'step' while the devices execute a training step, else what the host does.
+"""
 
 import contextlib
 import os
@@ -13,18 +16,23 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 
-# 'step': the devices execute a training step, whatever the host does meanwhile. While they are idle, the phase is what
-# the host does: 'import' until the code is loaded; 'start' finds the data, creates or restores the state and opens
-# files; 'compile' compiles programs; 'input' waits for a batch to be read and decoded; 'checkpoint' saves; 'eval'
-# evaluates; 'host' is everything else.
+# Phase 'step': the devices execute a training step, whatever the host does at that time.
+# In every other phase the devices execute no training step, and the phase is named after what the host does.
+# Phase 'import': the host loads the code, from the start of the process.
+# Phase 'start': the host finds the data, creates or restores the training state and opens files.
+# Phase 'compile': the host compiles programs.
+# Phase 'input': the host waits for a batch to be read and decoded.
+# Phase 'checkpoint': the host saves a checkpoint.
+# Phase 'eval': the network is evaluated.
+# Phase 'host': the host does anything else.
 PHASES = ("import", "start", "compile", "step", "input", "host", "checkpoint", "eval")
-TRAINING = ("step", "input", "host")  # the phases over which training rates are computed
+TRAINING = ("step", "input", "host")  # training images/s are computed over the time in these phases
 
 T = TypeVar("T")
 
 
 class _Interval(NamedTuple):
-    """A span of time in one phase."""
+    """A span of wall time that belongs to one phase."""
 
     start: float  # seconds on the clock
     end: float  # seconds on the clock
@@ -44,12 +52,12 @@ class TimeAccounting:
         self.seconds_to_first_step: float | None = None  # from process start to the results of the first step
         self._seconds = dict.fromkeys(PHASES, 0.0)
         self._phases = ["host"]  # the host's nested phases, innermost last
-        self._since = clock()  # start of the innermost phase, or of its part not yet in `_host`
+        self._since = clock()  # clock time up to which `_host` records the host's phases
         self._began = self._since - age
-        self._host = [_Interval(self._began, self._since, "import")]  # not yet added to `_seconds`
+        self._host = [_Interval(self._began, self._since, "import")]  # the host's phases, not yet added to `_seconds`
         self._busy: list[_Interval] = []  # when the devices executed steps, in order, not yet added to `_seconds`
         self._dispatched: deque[float] = deque()  # dispatch times of the steps that have not finished
-        self._idle_since = float("-inf")  # end of the last interval in `_busy`
+        self._idle_since = float("-inf")  # end of the latest interval that was added to `_busy`
         self._results: queue.SimpleQueue[Any] = queue.SimpleQueue()  # totals of dispatched steps; None ends the thread
         threading.Thread(target=self._watch, name="time accounting", daemon=True).start()
 
@@ -80,7 +88,7 @@ class TimeAccounting:
             yield item
 
     def step(self, function: Callable[..., tuple[Any, Any]], *arguments: Any) -> tuple[Any, Any]:
-        """Dispatches a training step; the devices count as busy until its second result is ready."""
+        """Dispatches a training step, returns its two results; the devices count as busy until the second is ready."""
         with self._lock:
             self._dispatched.append(self._clock())
         try:
@@ -103,12 +111,12 @@ class TimeAccounting:
             for phase, seconds in _attribute(self._host, self._busy):
                 self._seconds[phase] += seconds
             self._host = []
-            # The watching thread may have ended a step after `now` was read: keep that rest for the next call.
+            # The thread may have recorded a step that ended after `now`: the next call counts the time after `now`.
             self._busy = [interval._replace(start=now) for interval in self._busy if interval.end > now]
         return dict(self._seconds)
 
     def mark_first_step(self) -> float:
-        """Records that results of a step are ready; returns the seconds from process start to the first such call."""
+        """Records, when first called, that the first step is done; returns the seconds from process start to then."""
         if self.seconds_to_first_step is None:
             self.seconds_to_first_step = self._clock() - self._began
         return self.seconds_to_first_step
@@ -133,7 +141,7 @@ class TimeAccounting:
 
 
 def _attribute(host: list[_Interval], busy: list[_Interval]) -> Iterator[tuple[str, float]]:
-    """Splits each interval of the host into seconds of 'step', when the devices were busy, and of its own phase."""
+    """Yields (phase, seconds): of each host interval, 'step' while the devices were busy, else the host's phase."""
     later = deque(busy)
     for start, end, phase in host:
         overlap = 0.0
@@ -149,7 +157,7 @@ def _attribute(host: list[_Interval], busy: list[_Interval]) -> Iterator[tuple[s
 def process_age() -> float:
     """Returns the seconds since this process started, to a hundredth; 0 where /proc is missing (outside Linux)."""
     try:
-        # The executable's name, the field before ')', may contain spaces and parentheses.
+        # Fields are counted after the last ')': the name of the executable, in parentheses, may contain any character.
         fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
         started = int(fields[19]) / os.sysconf("SC_CLK_TCK")  # proc(5): field 22, clock ticks from boot to start
         return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - started)

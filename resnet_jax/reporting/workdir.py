@@ -12,7 +12,7 @@ from resnet_jax.errors import UsageError
 from resnet_jax.files import locked, read_json, write_json
 from resnet_jax.nested import difference, flatten
 
-FINISHED = ("completed", "stop_at", "max_steps")  # values of `stop_reason` of runs that are finished
+FINISHED = ("completed", "stop_at", "max_steps")  # the values of `stop_reason` of a finished run
 
 
 class Workdir:
@@ -34,14 +34,15 @@ class Workdir:
         self._classes = self.path / "classes.json"
 
     def lock(self, *, patience: float = 0.0) -> contextlib.AbstractContextManager[None]:
-        """Creates the directory and locks it against other processes inside the `with` block; see `files.locked`."""
+        """Creates the directory and locks it against other processes in the `with` block. See also `files.locked`."""
         what = f"work directory {self.path}"
-        return locked(self.path / ".lock", what=what, cure="name another with --workdir=DIR", patience=patience)
+        cure = "choose another directory with --workdir=DIR"
+        return locked(self.path / ".lock", what=what, cure=cure, patience=patience)
 
     @contextlib.contextmanager
     def marker(self) -> Iterator[str]:
-        """Creates a marker file for the duration of the `with` block; yields its name, for `has_marker`."""
-        # A new name each time: network file systems cache that a file does not exist.
+        """Creates a file inside the `with` block and yields its name; other processes look for it with `has_marker`."""
+        # Each marker file has a new name, because network file systems cache that a file does not exist.
         name = f".sign-{secrets.token_hex(8)}"
         path = self.path / name
         path.touch()
@@ -51,13 +52,13 @@ class Workdir:
             path.unlink(missing_ok=True)
 
     def has_marker(self, name: str) -> bool:
-        """Whether this process sees the marker file that another one created: whether they share the directory."""
+        """Whether this process sees the marker file `name` of another process, so that the two share the directory."""
         return (self.path / name).exists()
 
     def check(
         self, settings: dict[str, Any], *, may_change: tuple[str, ...], defaults: dict[str, Any] | None = None
     ) -> None:
-        """Checks that a run of `settings` can be started or continued here; writes nothing.
+        """Checks that a run with the config `settings` can start or continue in this directory; writes nothing.
 
         Args:
           settings: the resolved config, nested dicts of JSON values.
@@ -66,26 +67,26 @@ class Workdir:
             the run was started. None treats such keys as differences.
 
         Raises:
-          UsageError: the directory holds a run of another config.
+          UsageError: the directory holds checkpoints of a run with another config.
         """
         if self._holds_checkpoints():  # without checkpoints there is nothing to continue
-            stored = read_json(self._config, cure="name another --workdir")
+            stored = read_json(self._config, cure="choose another directory with --workdir=DIR")
             changes = difference(flatten(defaults or {}) | flatten(stored), settings, ignore=may_change)
             if changes:
                 raise UsageError(
                     f"work directory {self.path} holds a run of another config ({'; '.join(changes)}): "
-                    "name another with --workdir=DIR, or remove it"
+                    "choose another directory with --workdir=DIR, or delete this one"
                 )
 
     def must_hold_a_run(self) -> None:
-        """Raises UsageError if no run was started here."""
+        """Raises UsageError if no run was started in this directory."""
         if not self._config.exists():
             raise UsageError(f"work directory {self.path} holds no run: name the directory of a run with --workdir=DIR")
 
     def check_classes(self, class_names: Sequence[str]) -> None:
-        """Raises UsageError if the class names of the run here differ from `class_names`, those of the data."""
+        """Raises UsageError if `class_names`, those of the data, differ from those of the run in this directory."""
         if self._classes.exists() and self._holds_checkpoints():
-            stored = read_json(self._classes, cure="name another --workdir")
+            stored = read_json(self._classes, cure="choose another directory with --workdir=DIR")
             check_same(stored, class_names, owner=f"the run in {self.path}")
 
     def record_start(self, settings: dict[str, Any], start: dict[str, Any], *, class_names: Sequence[str]) -> None:
@@ -99,7 +100,7 @@ class Workdir:
         self.result.unlink(missing_ok=True)
         write_json(self._config, settings)
         write_json(self._classes, list(class_names))
-        starts = read_json(self._run, cure="remove it")["starts"] if self._run.exists() else []
+        starts = read_json(self._run, cure="delete this file")["starts"] if self._run.exists() else []
         write_json(self._run, {"starts": [*starts, start]})
 
     def write_result(self, result: dict[str, Any]) -> None:
@@ -107,18 +108,18 @@ class Workdir:
         write_json(self.result, result)
 
     def finished(self, settings: dict[str, Any]) -> dict[str, Any] | None:
-        """Returns the result of the run here if it is finished under `settings`, else None.
+        """Returns the result of the run in this directory if it is finished under the config `settings`, else None.
 
         A run that ended at `train.max_steps` or `eval.stop_at` is not finished if that key has changed since.
         """
-        result = read_json(self.result, cure="remove it and run again") if self.result.exists() else None
+        result = read_json(self.result, cure="delete this file and run again") if self.result.exists() else None
         if result is None or result["stop_reason"] not in FINISHED:
             return None
         if result["stop_reason"] == "completed":
             return result
         limits = {"max_steps": ("train", "max_steps"), "stop_at": ("eval", "stop_at")}
         section, key = limits[result["stop_reason"]]
-        stored = read_json(self._config, cure="name another --workdir")
+        stored = read_json(self._config, cure="choose another directory with --workdir=DIR")
         return result if stored[section].get(key) == settings[section].get(key) else None
 
     def _holds_checkpoints(self) -> bool:

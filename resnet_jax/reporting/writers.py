@@ -32,7 +32,7 @@ class Writers:
 
     @property
     def shows_images(self) -> bool:
-        """Whether `images` writes anything: only TensorBoard stores images."""
+        """Whether the method `images` writes anything: images are written for TensorBoard only."""
         return self._tensorboard is not None
 
     def __enter__(self) -> "Writers":
@@ -44,7 +44,7 @@ class Writers:
             self._tensorboard.close()
 
     def scalars(self, step: int, split: str, scalars: Mapping[str, float]) -> None:
-        """Writes the scalars of a split ('train' or 'eval') as one line; NaN and infinity become null."""
+        """Writes the scalars of a split ('train' or 'eval') as one line of JSON, with null for NaN and infinity."""
         self._lines.write(json.dumps({"step": step, "split": split, **json_numbers(scalars)}) + "\n")
         if self._tensorboard:
             self._tensorboard.write("write_scalars", step, {f"{split}/{name}": v for name, v in scalars.items()})
@@ -62,7 +62,7 @@ class Writers:
 
 
 class _TensorBoard:
-    """CLU's summary writer in its own thread, so that loading TensorFlow overlaps compilation and no step waits."""
+    """Runs CLU's summary writer in a thread: TensorFlow loads during compilation, and training steps do not wait."""
 
     def __init__(self, directory: Path):
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tensorboard")
@@ -70,12 +70,12 @@ class _TensorBoard:
         self._writes: list[Future] = []
 
     def write(self, method: str, *values: Any) -> None:
-        """Schedules a call of a method of the writer. Raises the error of an earlier call, if one failed."""
+        """Schedules the call of a method of CLU's summary writer. If an earlier call failed, raises its error."""
         self._check(wait=False)
         self._writes.append(self._thread.submit(lambda: getattr(self._writer.result(), method)(*values)))
 
     def close(self) -> None:
-        """Waits for all scheduled calls and closes the files. Raises the error of a call that failed."""
+        """Waits for all scheduled calls and closes the event files. If a call failed, raises its error."""
         try:
             self.write("flush")
             self._check(wait=True)

@@ -82,7 +82,10 @@ def test_the_end_to_end_measurement_has_seconds_by_phase(tiny):
 
 def test_parts_are_checked_before_anything_is_measured():
     assert benchmark_options(tiny_config({"benchmark.parts": ("step",)})).measurements == ("step",)
-    for wrong, message in ((("disk",), "'disk' is not one; name some of first_step, step"), ((), "it is empty; name")):
+    for wrong, message in (
+        (("disk",), "'disk' is not a measurement; name some of first_step, step"),
+        ((), "it is empty; name"),
+    ):
         with pytest.raises(UsageError, match=message):
             benchmark_options(tiny_config({"benchmark.parts": wrong}))
     with pytest.raises(UsageError, match=r"benchmark.windows=0 is out of range: it must be at least 1"):

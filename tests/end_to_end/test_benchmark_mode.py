@@ -45,7 +45,7 @@ def test_an_unknown_measurement_is_one_line_before_anything_is_measured(tmp_path
     done = run(tmp_path / "run", data_dir, {"benchmark.parts": "('step', 'disk')"})
     assert done.returncode == 2
     assert done.stderr == (
-        "error: config.benchmark.parts=('step', 'disk'): 'disk' is not one; "
+        "error: config.benchmark.parts=('step', 'disk'): 'disk' is not a measurement; "
         "name some of first_step, step, loader, together\n"
     )
 

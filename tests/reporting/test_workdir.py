@@ -70,7 +70,7 @@ def test_another_config_is_an_error_that_shows_the_difference(workdir):
     workdir.check(other, may_change=("log",))  # a start that came to nothing binds nobody
     save(workdir)
     workdir.check(SETTINGS, may_change=())
-    with pytest.raises(UsageError, match=r"\(model.depth: 50 there, 18 here; seed: 0 there, 1 here\): name another"):
+    with pytest.raises(UsageError, match=r"\(model.depth: 50 there, 18 here; seed: 0 there, 1 here\): choose another"):
         workdir.check(other, may_change=("log",))
 
 
@@ -105,7 +105,9 @@ def test_a_run_of_an_older_version_goes_on_with_the_defaults_of_what_it_did_not_
 @pytest.mark.parametrize("path", ["/proc/none/x", "/dev/null/x"])
 def test_a_place_that_cannot_be_written(path):
     with (
-        pytest.raises(UsageError, match=f"work directory {path} cannot be written .*: name another with --workdir"),
+        pytest.raises(
+            UsageError, match=f"work directory {path} cannot be written .*: choose another directory with --workdir"
+        ),
         Workdir(path).lock(),
     ):
         pass

@@ -13,10 +13,10 @@ from resnet_jax.reporting.time_accounting import TimeAccounting
 
 
 def measure_end_to_end(experiment: Experiment, windows: Windows) -> dict[str, Any]:
-    """Times training steps on loaded batches; totals are fetched one step late, as in training.
+    """Times training steps on loaded batches; the metrics of a step are fetched one step late, as in training.
 
     Returns:
-      JSON values: the rates, and the seconds of all windows by phase (`reporting/time_accounting.py`).
+      JSON values: images/s, and the seconds of all windows by phase (`reporting/time_accounting.py`).
     """
     steps, state = compile_train_steps(experiment), initial_state(experiment)
     loader, reading = experiment.data.train_loader, experiment.data.reading

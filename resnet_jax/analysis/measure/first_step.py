@@ -33,8 +33,8 @@ def measure_first_step(settings: Mapping[str, Any]) -> dict[str, Any]:
       settings: the resolved config.
 
     Returns:
-      For 'cold' and 'warm': `seconds` from the start of the process to the results of the first step, and their
-      `parts`, by phase.
+      For 'cold' (empty cache) and 'warm': `seconds` from the start of the process to the results of the first step, and
+      `parts`, these seconds by phase.
 
     Raises:
       UsageError: a child process ended before its first step.
@@ -45,12 +45,13 @@ def measure_first_step(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _run(settings: Mapping[str, Any], scratch: Path, name: str) -> dict[str, Any]:
-    """Trains in a new work directory; a command that names only --workdir takes the config.json in it."""
+    """Trains to the first step, in the new work directory `scratch / name`; returns the times of the first step."""
     workdir = scratch / name
     workdir.mkdir()
+    # A command with --workdir and without --config takes the config.json of the work directory.
     (workdir / "config.json").write_text(json.dumps(settings))
     environment = {**os.environ, **_KEEP_ALL, "JAX_COMPILATION_CACHE_DIR": str(scratch / "cache")}
-    # The package may be a checkout that is not installed.
+    # If the package is a checkout that is not installed, the child process finds it by PYTHONPATH.
     search = [str(Path(resnet_jax.__file__).parents[1]), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, search))
     errors = scratch / f"{name}.log"  # not a pipe: unread, it would fill up and block the run
@@ -70,7 +71,7 @@ def _run(settings: Mapping[str, Any], scratch: Path, name: str) -> dict[str, Any
 
 
 def _stop_after_first_step(process: subprocess.Popen, metrics: Path) -> None:
-    """Waits for the first line of metrics, then sends SIGTERM; returns if the run ends by itself."""
+    """Waits for the first line of `metrics.jsonl`, then sends SIGTERM; returns early if the run ends by itself."""
     while process.poll() is None:
         if metrics.exists() and "\n" in metrics.read_text():
             process.send_signal(signal.SIGTERM)
@@ -79,7 +80,7 @@ def _stop_after_first_step(process: subprocess.Popen, metrics: Path) -> None:
 
 
 def _read(workdir: Path) -> dict[str, Any]:
-    """Returns the seconds to the first step, and the seconds by phase of the first line of metrics."""
+    """Returns the seconds to the first step, in total (`result.json`) and by phase (first line of `metrics.jsonl`)."""
     line = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[0])
     shares = {name.removeprefix("share_"): value for name, value in line.items() if name.startswith("share_")}
     return {

@@ -19,7 +19,7 @@ from resnet_jax.experiment import Experiment
 from resnet_jax.experiment.compile import compile_train_step, initial_state
 from resnet_jax.reporting.compile_events import CompileCounter
 
-BATCHES = 4  # batches used in turn, so that none stays in a cache
+BATCHES = 4  # number of batches that are used in turn, so that no batch stays in a cache
 
 
 def measure_step(experiment: Experiment, windows: Windows) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def measure_step(experiment: Experiment, windows: Windows) -> dict[str, Any]:
 
 
 class StepRunner:
-    """Runs training steps one after another and waits for the devices only after the last."""
+    """Runs training steps one after another and waits for the devices only after the last step."""
 
     def __init__(self, experiment: Experiment, step: Any, size: int):
         self._step, self._state = step, initial_state(experiment)
@@ -72,7 +72,7 @@ class StepRunner:
         self._totals: Any = None
 
     def __call__(self, steps: int) -> None:
-        """Runs the given number of steps and waits for the last."""
+        """Runs the given number of steps and waits until the last one is computed."""
         for _ in range(steps):
             self._state, self._totals = self._step(self._state, next(self._batches))
         jax.block_until_ready(self._totals)
@@ -84,7 +84,7 @@ class StepRunner:
 
 
 def _random_batches(experiment: Experiment, size: int) -> Iterator[Batch[np.ndarray]]:
-    """Yields batches of random pixels and labels, the rows of this process: constant images might compute faster."""
+    """Yields this process's rows of batches of random pixels and labels: on constant images a step may be faster."""
     random, loader = np.random.default_rng(0), experiment.data.train_loader
     rows = loader.batch_size // loader.process_count
     for _ in range(BATCHES):
@@ -95,13 +95,13 @@ def _random_batches(experiment: Experiment, size: int) -> Iterator[Batch[np.ndar
 def _efficiency(
     experiment: Experiment, cost: ProgramCost, model_flops: float, seconds_per_step: float
 ) -> dict[str, Any]:
-    """Returns costs per image, and utilisations and the roofline bound, None where the peaks of the device are unknown.
+    """Returns costs per image, and MFU, HFU and the roofline bound, which are None if the device's peaks are unknown.
 
     Args:
-      experiment: what is measured.
-      cost: of the compiled step, on one device.
+      experiment: the experiment whose training step is measured.
+      cost: costs of the compiled step on one device.
       model_flops: FLOPs per device that the network requires for a step.
-      seconds_per_step: measured.
+      seconds_per_step: measured time of a step.
     """
     batch_size, devices = experiment.data.train_loader.batch_size, experiment.computation.mesh.devices
     record: dict[str, Any] = {
