@@ -225,6 +225,7 @@ def test_an_export_that_is_terminated_leaves_nothing(run, data_dir, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow  # tests/programs/export/test_export.py refuses and cleans up within one process
 def test_of_two_exports_into_one_directory_one_fails_and_a_killed_one_leaves_no_trace(run, data_dir, tmp_path):
     directory = tmp_path / "export"
     process = start_of_an_export(run, directory, data_dir)

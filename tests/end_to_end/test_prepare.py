@@ -1,6 +1,7 @@
 """--mode=prepare makes the data set from the archives completely, or leaves nothing."""
 
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -272,6 +273,12 @@ def command(tars, data):
     return [*processes.command("configs/resnet50.py", "unused", changes), "--mode=prepare"], data
 
 
+@functools.cache
+def many_files():
+    """Returns files enough that a signal arrives while they are being written."""
+    return ilsvrc.make_files(num_classes=40, per_class=100, num_validation=50)
+
+
 def interrupted(tars, data, number):
     """Signals main.py while it writes; returns its exit status and output."""
     arguments, data = command(tars, data)
@@ -286,9 +293,11 @@ def interrupted(tars, data, number):
     return process.returncode, output
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_an_interrupted_preparation_leaves_no_data_set_and_starts_over(tmp_path, data, number):
-    files = ilsvrc.make_files(num_classes=40, per_class=100, num_validation=50)
+    files = many_files()
     ilsvrc.write(tmp_path / "tars", files)
     status, output = interrupted(tmp_path / "tars", data, number)
     left = list(data.glob("imagenet2012/[!.]*"))

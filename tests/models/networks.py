@@ -52,8 +52,7 @@ def shapes_of_outputs(model, size):
     return outputs.eval_shape(model, shapes_of_variables(model, size), images)
 
 
-# XLA:CPU compiles random numbers and convolutions slowly at its default optimization level.
-_compiled = functools.partial(jax.jit, static_argnums=0, compiler_options={"xla_backend_optimization_level": 1})
+_compiled = functools.partial(jax.jit, static_argnums=0)
 
 
 @_compiled

@@ -17,6 +17,13 @@ SQUEEZING = {50: 28_088_024, 101: 49_326_872, 152: 66_821_848}
 # He et al. 2015, table 6, in millions: with shortcuts of option A.
 CIFAR_MILLIONS = {20: 0.27, 32: 0.46, 44: 0.66, 56: 0.85, 110: 1.7}
 
+LARGE = (101, 152, 200)  # traced for seconds each; `test_post_activation` counts them in every run
+
+
+def depths(published):
+    """Returns the depths as test parameters; the large ones are slow."""
+    return [pytest.param(depth, marks=[pytest.mark.slow] if depth in LARGE else []) for depth in published]
+
 
 def count(**options):
     return parameter_count(shapes_of_variables(network(**options))["params"])
@@ -27,7 +34,7 @@ def test_post_activation(version, depth):
     assert count(depth=depth, version=version) == PLAIN[depth]
 
 
-@pytest.mark.parametrize("depth", PLAIN)
+@pytest.mark.parametrize("depth", depths(PLAIN))
 def test_pre_activation(depth):
     # Version 2 has no norm after the stem and in projections, and one more before the head. The first norm of a stage
     # has the channels of the stage before it; in version 1 the last norm of the block has those of its own stage.
@@ -39,7 +46,7 @@ def test_pre_activation(depth):
     assert PREACTIVATION.get(depth, PLAIN[depth] + 2 * channels) == PLAIN[depth] + 2 * channels
 
 
-@pytest.mark.parametrize("depth", DEEP)
+@pytest.mark.parametrize("depth", depths(DEEP))
 def test_resnet_d(depth):
     assert count(depth=depth, **RESNET_D) == DEEP[depth]
 
@@ -48,7 +55,7 @@ def test_pre_activation_resnet_d():
     assert count(version="v2", **RESNET_D) == 25_568_584  # timm 1.0: resnetv2_50d
 
 
-@pytest.mark.parametrize("depth", SQUEEZING)
+@pytest.mark.parametrize("depth", depths(SQUEEZING))
 def test_squeeze_and_excitation(depth):
     assert count(depth=depth, squeeze_excitation=1 / 16) == SQUEEZING[depth]
 

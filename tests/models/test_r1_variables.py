@@ -12,8 +12,11 @@ from tests.models.r1_variables import by_r1_name, kind, layers
 
 GOLDEN = json.loads((paths.GOLDEN / "variables_r1.json").read_text())  # written by tensorflow_r1.py
 
+LARGE = ("101", "152", "200", "110")  # the same blocks as 50 and 56, more often
+NAMES = [pytest.param(name, marks=[pytest.mark.slow] if name.split()[1] in LARGE else []) for name in GOLDEN]
 
-@pytest.mark.parametrize("name", GOLDEN)
+
+@pytest.mark.parametrize("name", NAMES)
 def test_every_variable_of_r1_is_one_of_ours(name):
     family, size, version = name.split()
     family_options = CIFAR if family == "cifar" else {"num_classes": 1001}
