@@ -70,7 +70,7 @@ def test_every_public_name_is_there_and_typed():
 def test_an_unknown_name_lists_those_that_exist():
     with pytest.raises(AttributeError, match="no attribute 'creat_model'; it has .*create_model"):
         _ = rj.creat_model
-    with pytest.raises(rj.UsageError, match=r"'digit' is no recipe: there are .*digits"):
+    with pytest.raises(rj.UsageError, match=r"'digit' is not a recipe: the recipes are .*digits"):
         rj.get_recipe("digit")
 
 

@@ -42,7 +42,7 @@ def main(command: Command) -> int:
     workdir = Workdir(command.workdir)
     path = Path(options.json).expanduser() if options.json else record_path(workdir.path / "benchmarks")
     check_writable(path, key="config.benchmark.json")
-    # Measured first, in processes of their own: this one has not taken the devices yet.
+    # The first step is measured in child processes, before this process takes the devices, which they need.
     first_step = measure_first_step(settings) if "first_step" in options.measurements else None
     return benchmark(experiments.build(command.config), options, first_step, settings=settings, path=path)
 
@@ -59,7 +59,7 @@ def benchmark(
 
     Args:
       experiment: the training run to measure.
-      options: the measurements and their windows.
+      options: which measurements to run; number and length of the windows that are timed.
       first_step: result of `measure_first_step`; None if it was not run.
       settings: the resolved config, stored in the record.
       path: file of the record; an existing one is replaced.
@@ -70,7 +70,7 @@ def benchmark(
     _show({label: experiment.reporting.description[label] for label in ("devices", "data", "model")})
     windows = Windows(options.windows, options.window_steps, options.warmup_steps)
     count, steps, warmup = dataclasses.astuple(windows)
-    text = f"medians of {count} windows of {steps} steps (smallest to largest), after {warmup} to warm up"
+    text = f"medians of {count} windows of {steps} steps (smallest to largest), after {warmup} warm-up steps"
     _show({"method": text})
     found: dict[str, Any] = {} if first_step is None else {"first_step": first_step}
     _show(first_step_lines(first_step) if first_step else {})
@@ -85,12 +85,12 @@ def benchmark(
 
 
 def record_path(directory: Path) -> Path:
-    """Creates `directory` and returns a path in it named after the UTC time. Raises UsageError if it cannot."""
+    """Creates `directory` and returns a path in it named after the UTC time. Raises UsageError if that fails."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(
-            f"{directory} cannot be created ({error.strerror}): name another --workdir, or a file with "
+            f"{directory} cannot be created ({error.strerror}): choose another --workdir, or name a file with "
             "config.benchmark.json"
         ) from None
     return directory / f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H-%M-%S}.json"
@@ -165,7 +165,7 @@ def _limit_lines(experiment: Experiment, found: Mapping[str, Any]) -> dict[str, 
         return {}
     rate, lines = found["together"]["images_per_second"]["median"], {}
     shares = [
-        f"{rate / found[name]['images_per_second']['median']:.0%} of the rate of the {name} alone"
+        f"{rate / found[name]['images_per_second']['median']:.0%} of the images/s of the {name} alone"
         for name in ("step", "loader")
         if name in found
     ]

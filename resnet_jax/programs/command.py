@@ -12,7 +12,7 @@ class Mode(NamedTuple):
     purpose: str  # one line for --help
     run_again: str  # what running the same command again does, for error messages: 'to continue'
     many_processes: bool = False  # whether several processes can run it together
-    takes_paths: bool = False  # whether words that are not flags are allowed
+    takes_paths: bool = False  # whether words that are not flags are allowed; they are paths of images
 
 
 _PROGRAMS = "resnet_jax.programs"
@@ -39,7 +39,7 @@ class Command:
     """A command line, parsed."""
 
     mode: str  # key of `MODES`
-    config: Any  # the ConfigDict, read by `resnet_jax.experiment` only
+    config: Any  # a ConfigDict; only `resnet_jax.experiment` reads its keys
     workdir: str
     paths: tuple[str, ...] = ()  # image files and folders, or '-' for a list on stdin
     coordinator: str | None = None  # HOST:PORT of process 0; None: found from the cluster's environment

@@ -22,7 +22,7 @@ NO_CONFIG = "--config is missing: name a recipe, for example --config=resnet50, 
 
 
 def parse(argv: list[str]) -> list[str]:
-    """Parses the flags and returns the other words; for `absl.app.run(flags_parser=...)`.
+    """Parses the flags and returns the words that are not flags; for `absl.app.run(flags_parser=...)`.
 
     Exits with status 2 for a mistake in the flags or in the file of --config, and with 0 after `--help_keys`.
     """
@@ -42,7 +42,7 @@ def parse(argv: list[str]) -> list[str]:
 
 
 def allow_any_file_names() -> None:
-    """Lets stdin and stdout carry file names that are not valid in their encoding."""
+    """Lets stdin and stdout carry file names with bytes that are invalid in the encoding of the stream."""
     for stream in (sys.stdin, sys.stdout):
         if isinstance(stream, io.TextIOWrapper):
             is_utf8 = stream.encoding.lower().replace("-", "") == "utf8"
@@ -50,13 +50,13 @@ def allow_any_file_names() -> None:
 
 
 def fail(message: str, status: int = UsageError.exit_status) -> NoReturn:
-    """Prints one line to stderr and exits."""
+    """Prints `error: MESSAGE` to stderr and exits with `status`."""
     print(f"error: {message}", file=sys.stderr)
     sys.exit(status)
 
 
 def _print_keys_if_asked(argv: list[str]) -> None:
-    """Prints the config keys and exits if there is a `--help_keys`."""
+    """Prints the config keys and exits if the command line has the flag `--help_keys`."""
     pattern = keys_pattern(argv[1:])
     if pattern is None:
         return
@@ -68,7 +68,7 @@ def _print_keys_if_asked(argv: list[str]) -> None:
 
 
 def _with_config_of_run(argv: list[str]) -> list[str]:
-    """Adds the config of the run in --workdir if there is a run and no --config."""
+    """Adds --config for the run in --workdir, if that directory holds a run and --config is not given."""
     workdirs = [value for _, value in _values(argv, "workdir")]
     if _values(argv, "config") or not workdirs or not Path(workdirs[-1], "config.json").expanduser().exists():
         return argv
@@ -107,7 +107,7 @@ def _is_override(word: str) -> bool:
 
 
 def _load(name: str, *argument: str) -> ConfigDict:
-    """Returns the config of a recipe or of a path, made with the argument after the colon."""
+    """Returns the config of --config=NAME or --config=NAME:ARGUMENT; NAME is a recipe or the path of a config file."""
     path = locate(name)
     if not path.is_file():
         names = ", ".join(recipe for recipe, _ in recipes())
@@ -119,12 +119,12 @@ def _load(name: str, *argument: str) -> ConfigDict:
 
 
 def _check_overrides(argv: list[str], name: str, settings: ConfigDict) -> None:
-    """Fails for an override of an unknown key, with a list of the valid names."""
+    """Exits with status 2 if a --config.KEY=VALUE names an unknown key; the message lists the valid names."""
     for word in filter(_is_override, argv):
         section, key = settings, word.lstrip("-").split("=", 1)[0]
         for part in key.split(".")[1:]:
             if not isinstance(section, ConfigDict):
-                fail(f"--{key} is not a key of {name}: a value has no keys below it")
+                fail(f"--{key} is not a key of {name}: {part!r} follows a key that holds a value, not keys")
             if part not in section:
                 fail(f"--{key} is not a key of {name}: there is no {part!r} among {', '.join(section)}")
             section = section[part]
@@ -133,6 +133,6 @@ def _check_overrides(argv: list[str], name: str, settings: ConfigDict) -> None:
 def _one_line(error: Exception) -> str:
     """Returns the message on one line, without the dump of all fields that ml_collections adds."""
     while error.args and isinstance(error.args[0], Exception):
-        error = error.args[0]  # an AttributeError around a KeyError, whose text is quoted twice
+        error = error.args[0]  # ml_collections wraps a KeyError in an AttributeError: use the inner text
     message = str(error.args[0]) if error.args else str(error)
     return " ".join(re.sub(r'Other fields present: ".*"(?=\n|$)', "", message, flags=re.DOTALL).split())

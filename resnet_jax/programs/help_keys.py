@@ -15,7 +15,7 @@ FLAG = "help_keys"
 def keys_pattern(argv: Sequence[str]) -> str | None:
     """Returns PATTERN of the last `--help_keys`, `--help_keys=PATTERN` or `--help_keys PATTERN`; None without the flag.
 
-    Without a pattern it is empty, which matches every key.
+    The flag without a PATTERN gives the empty string, which matches every key.
     """
     found = None
     for word, following in itertools.zip_longest(argv, argv[1:], fillvalue=""):
@@ -35,7 +35,9 @@ def help_keys(pattern: str = "") -> str:
     try:
         found = [key for key in KEYS if re.search(pattern, key.name)]
     except re.error as error:
-        raise UsageError(f"--{FLAG}={pattern} is not a regular expression ({error}): try a part of a name") from None
+        raise UsageError(
+            f"--{FLAG}={pattern} is not a regular expression ({error}): try a part of a key's name, such as batch_size"
+        ) from None
     if not found:
         sections = ", ".join(dict.fromkeys(key.name.partition(".")[0] for key in KEYS))
         raise UsageError(f"--{FLAG}={pattern} matches no config key: try one of the sections {sections}")

@@ -11,7 +11,7 @@ from resnet_jax.programs.recipes import recipes
 _FLAGS = {
     "--config=RECIPE": "name of a recipe or path of a config file; RECIPE:ARG passes an argument to it",
     "--config.KEY=VALUE": "overrides a config key, for example --config.data.batch_size=256",
-    "--workdir=DIR": "directory of the run, default runs/RECIPE; without --config, the config of the run in it is used",
+    "--workdir=DIR": "the run's directory, default runs/RECIPE; without --config, the config of the run in DIR is used",
     "--mode=MODE": "what to do, default train",
     "--help_keys [PATTERN]": "lists the config keys, or those whose names match a regular expression",
     "--helpfull": "lists every flag, with those of absl, for example --verbosity",
@@ -33,12 +33,12 @@ _EXIT_STATUSES = {
 
 
 def is_asked_for(words: Sequence[str]) -> bool:
-    """Whether one of the words of a command line is `--help`, or short for it."""
+    """Returns whether a command line contains `--help` or a short form of it, `-h` or `-?`."""
     return bool({"--help", "-help", "-h", "-?"} & set(words))
 
 
 def help_page() -> str:
-    """Returns usage, commands to copy, modes, recipes, flags and exit statuses."""
+    """Returns the text of the page: usage, commands to copy, modes, recipes, flags and exit statuses."""
     program = _program()
     modes = {f"--mode={name}": mode.purpose for name, mode in MODES.items()}
     sections = {

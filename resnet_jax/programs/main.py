@@ -16,7 +16,7 @@ from resnet_jax.programs.command import MODES, Command, default_workdir
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Name of a recipe, or path of a config file.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run; default: runs/<name of the recipe>.")
 _MODE = flags.DEFINE_enum("mode", "train", list(MODES), "What to do.")
-# For a run of several processes; detected on TPU pods, GKE, Slurm and Open MPI (docs/scaling.md).
+# Flags for several processes; on TPU pods, GKE, Slurm and Open MPI their values are detected (docs/scaling.md).
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, the same in all processes.")
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes; 1: run alone.", lower_bound=1)
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.", lower_bound=0)
@@ -24,7 +24,7 @@ _JOIN_TIMEOUT = flags.DEFINE_float("join_timeout", 300.0, "Seconds to wait for o
 
 
 def run() -> None:
-    """Runs the command line of this process, and exits."""
+    """Parses the command line of this process, runs it, and exits."""
     if help_page.is_asked_for(sys.argv[1:]):
         print(help_page.help_page())
         sys.exit(0)
@@ -32,9 +32,9 @@ def run() -> None:
 
 
 def main(argv: list[str]) -> None:
-    """Runs one mode and exits with its status."""
+    """Runs the program of --mode and exits with the status that the program returns."""
     if not any(arg.startswith("--verbosity") for arg in sys.argv):
-        logging.set_verbosity(logging.FATAL)  # Orbax also logs the errors that it raises
+        logging.set_verbosity(logging.FATAL)  # Orbax logs each error that it raises: it would be printed twice
         stdlib_logging.getLogger("jax").setLevel(stdlib_logging.WARNING)
     try:
         command = _command(argv[1:])
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> None:
 
 
 def _command(words: list[str]) -> Command:
-    """Returns the flags as one object. Raises UsageError for flags that the mode does not take, before JAX loads."""
+    """Returns the parsed flags. Raises UsageError for a flag that --mode does not take, before JAX is imported."""
     mode = _MODE.value
     if words and not MODES[mode].takes_paths:
         raise UsageError(f"{words[0]!r} is not a flag: flags begin with --, as in --config.data.batch_size=256")
@@ -59,7 +59,7 @@ def _command(words: list[str]) -> Command:
         raise UsageError(command_line.NO_CONFIG)
     several = _COORDINATOR.value or _PROCESS_ID.value is not None or (_NUM_PROCESSES.value or 1) > 1
     if several and not MODES[mode].many_processes:
-        raise UsageError(f"--mode={mode} is for one process: leave out --coordinator, --num_processes and --process_id")
+        raise UsageError(f"--mode={mode} runs in one process: omit --coordinator, --num_processes and --process_id")
     return Command(
         mode=mode,
         config=_CONFIG.value,

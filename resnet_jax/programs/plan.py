@@ -1,4 +1,4 @@
-"""Predicts the length, memory and speed limit of a training run by compiling its step; trains nothing."""
+"""Predicts the steps, the memory and the least time of a training run by compiling its step; trains nothing."""
 
 import logging
 from pathlib import Path
@@ -35,14 +35,14 @@ def plan(experiment: Experiment, *, topology: str | None = None, json_path: str 
 
     Args:
       experiment: built for the devices to compile for.
-      topology: name of the topology of those devices if they are not attached.
-      json_path: file for the same figures as JSON, written at the end.
+      topology: name of the TPU topology to compile for; None: the devices of this machine.
+      json_path: file to which the same figures are written as JSON at the end; None: no file.
 
     Returns:
       The exit status, 0.
 
     Raises:
-      UsageError: the file cannot be written.
+      UsageError: `json_path` cannot be written.
     """
     path = None if json_path is None else Path(json_path).expanduser()
     if path:
@@ -82,7 +82,7 @@ def _forecast_lines(forecast: RunForecast) -> dict[str, str]:
 
 
 def _seconds_bound(loader: Loader, total_steps: int, costs: dict[int, StepCost]) -> float | None:
-    """Returns the lower bound on the time of all steps of a run; None if unknown."""
+    """Returns a lower bound on the seconds of all training steps; None if device peaks or step costs are unknown."""
     edges = [0, *(min(until, total_steps) for until in loader.crop_stages.end_steps), total_steps]
     seconds = 0.0
     for crop, start, end in zip(loader.crop_stages.crops, edges, edges[1:], strict=False):

@@ -25,7 +25,7 @@ from resnet_jax.text import json_number, printable
 
 logger = logging.getLogger(__name__)
 
-_WIDEST_PATH, _WIDEST_NAME = 60, 24  # columns to which the table pads paths and class names at most
+_WIDEST_PATH, _WIDEST_NAME = 60, 24  # longest padding of paths and of class names in the table, in characters
 
 
 def main(command: Command) -> int:
@@ -38,12 +38,12 @@ def main(command: Command) -> int:
 
 
 def predict(network: TrainedNetwork, paths: Sequence[str], options: PredictOptions) -> int:
-    """Prints a line for each file, in order. The line of a file that cannot be read holds the error.
+    """Prints a line for each file, in order. For a file that cannot be read, the line contains the reason.
 
     Args:
       network: the network, its weights and the names of its classes.
       paths: image files.
-      options: format and length of a line, and the batch size.
+      options: output format, number of classes in each line, and batch size.
 
     Returns:
       The exit status: 0, or 2 if none of the files could be read.
@@ -64,7 +64,7 @@ def predict(network: TrainedNetwork, paths: Sequence[str], options: PredictOptio
 
 
 def _outputs(network: TrainedNetwork, loader: Loader) -> Iterator[tuple[np.ndarray, int] | str]:
-    """Yields for each file its probabilities [K] float32 and its first class, or the reason it cannot be read."""
+    """Yields for each file its probabilities [K] float32 and its predicted class, or why it cannot be read."""
     inference, batch_size = network.inference, loader.batch_size
     step = compile_predict_step(inference, batch_size)
     variables = put_on_devices(network.weights.variables, replicated(inference.mesh))
@@ -83,11 +83,11 @@ def _outputs(network: TrainedNetwork, loader: Loader) -> Iterator[tuple[np.ndarr
             if labels[number][row] != UNREADABLE:
                 yield outputs["probabilities"][row], int(outputs["classes"][row])
             else:
-                yield loader.read_error(index) or "it could not be read at the first attempt"
+                yield loader.read_error(index) or "the first attempt to read the file failed, a second one succeeded"
 
 
 def _likeliest(probabilities: np.ndarray, first: int, class_names: Sequence[str], top_k: int) -> list[dict[str, Any]]:
-    """The top k classes as JSON values, by falling probability, then by number.
+    """Returns the top k classes as JSON values, sorted by falling probability, then by class number.
 
     `first`, the class of the largest logit, comes first: probabilities can round to equal values.
     """

@@ -11,7 +11,7 @@ from resnet_jax.errors import UsageError
 
 FOLDER = Path(configs.__file__).parent
 RUN = FOLDER / "run.py"  # the config of an existing run
-_OTHER_FILES = ("__init__", "default", "run")
+_OTHER_FILES = ("__init__", "default", "run")  # files in `FOLDER` that are not recipes
 
 
 def recipes() -> list[tuple[str, str]]:
@@ -21,7 +21,7 @@ def recipes() -> list[tuple[str, str]]:
 
 
 def locate(name: str) -> Path:
-    """Returns the file of --config=NAME: a bare word such as 'digits' is a recipe, anything else is a path."""
+    """Returns the config file of --config=NAME: NAME is a recipe such as 'digits', or else the path of a file."""
     file = FOLDER / f"{name}.py"
     return file if name.isidentifier() and file.is_file() else Path(name)
 
@@ -34,7 +34,7 @@ def get_recipe(name: str, *argument: str) -> ConfigDict:
     """
     names = [known for known, _ in recipes()]
     if name not in names:
-        raise UsageError(f"{name!r} is no recipe: there are {', '.join(names)}")
+        raise UsageError(f"{name!r} is not a recipe: the recipes are {', '.join(names)}")
     config: ConfigDict = importlib.import_module(f"{configs.__name__}.{name}").get_config(*argument)
     return config
 

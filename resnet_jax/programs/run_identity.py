@@ -10,7 +10,7 @@ from resnet_jax.nested import difference
 from resnet_jax.reporting.provenance import versions
 from resnet_jax.reporting.workdir import Workdir
 
-# Keys that may differ between machines: where the data are, and how many threads and processes decode them.
+# Config keys that may differ between machines: where the data are, and how many threads and processes decode them.
 _MAY_DIFFER = ("data.data_dir", "data.num_threads", "data.num_workers")
 
 
@@ -18,9 +18,9 @@ def check_same_run(channel: Channel, settings: dict[str, Any], workdir: Workdir)
     """Compares all processes with process 0; every process must call it.
 
     Args:
-      channel: between the processes.
+      channel: connects the processes of the run.
       settings: the resolved config of this process.
-      workdir: work directory of this process; process 0 has created its own.
+      workdir: work directory of this process; process 0 has created it.
 
     Raises:
       UsageError: a process differs from process 0; names the process and the differences.
@@ -36,8 +36,9 @@ def check_same_run(channel: Channel, settings: dict[str, Any], workdir: Workdir)
     if blind:
         number = blind[0]
         raise UsageError(
-            f"work directory {everyone[number]['workdir']} of {channel.name(number)} is not that of process 0, "
-            f"{everyone[0]['workdir']}: give all processes the same --workdir, on storage that they share"
+            f"work directory {everyone[number]['workdir']} of {channel.name(number)} is not the same directory as "
+            f"that of process 0, {everyone[0]['workdir']}: give all processes the same --workdir, on storage that they "
+            "share"
         )
 
 

@@ -17,7 +17,7 @@ _LOCK_PATIENCE = 150.0  # seconds; a network file system takes one or two minute
 
 
 class Session(NamedTuple):
-    """The means by which the processes of a command act together."""
+    """What connects the processes of a command: messages between them, and stop and save requests."""
 
     channel: Channel
     requests: StopRequests
@@ -33,7 +33,7 @@ def open_session(command: Command, workdir: Workdir, *, must_hold_a_run: bool = 
       must_hold_a_run: whether a run must have been started in `workdir` before.
 
     Raises:
-      UsageError: a process did not join in time, another command is at work in `workdir`, or the disk is full.
+      UsageError: a process did not join in time, another command has locked `workdir`, or the disk is full.
     """
     show_log()
     requests = StopRequests()
@@ -51,7 +51,7 @@ def open_session(command: Command, workdir: Workdir, *, must_hold_a_run: bool = 
 
 @contextlib.contextmanager
 def _joined_processes(command: Command, requests: StopRequests) -> Iterator[Channel]:
-    """Connects the processes of the command; inside the block a request to one of them is a request to all."""
+    """Connects the processes of the command; inside the block each stop or save request is passed on to all of them."""
     from resnet_jax.distributed import cluster  # noqa: PLC0415  it loads JAX
     from resnet_jax.distributed.rendezvous import connect_all  # noqa: PLC0415
 
@@ -68,6 +68,6 @@ def _joined_processes(command: Command, requests: StopRequests) -> Iterator[Chan
     if spec.process_id > 0:
         show_log(level=logging.WARNING)
     with Channel(connect_all(spec, timeout=timeout), process_id=spec.process_id) as channel:
-        requests.connect(channel)  # before JAX connects: JAX aborts the process when another one is lost
+        requests.connect(channel)  # before JAX connects: then JAX aborts this process when another one dies
         cluster.initialize_jax(spec, timeout=timeout)
         yield channel

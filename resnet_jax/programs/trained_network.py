@@ -13,11 +13,11 @@ from resnet_jax.weights.select import SelectedWeights, outputs_and_names, read_s
 
 
 class TrainedNetwork(NamedTuple):
-    """A network that can predict."""
+    """A network with trained weights, ready to predict."""
 
     inference: Inference
     weights: SelectedWeights
-    class_names: tuple[str, ...]  # of its outputs
+    class_names: tuple[str, ...]  # the name of each output of the network
 
 
 def load_network(
@@ -27,11 +27,11 @@ def load_network(
 
     Args:
       command: names the config and the work directory.
-      dtype: of the activations; None: that of training.
-      devices: to compute on; None: all.
+      dtype: dtype of the activations; None: the dtype of training.
+      devices: the devices to compute on; None: all.
 
     Raises:
-      UsageError: there are no such weights, or they do not fit the network.
+      UsageError: the weights do not exist, or they do not fit the network.
     """
     options = experiment.weights_options(command.config)
     stored = read_selected(options.checkpoint, Workdir(command.workdir).checkpoints, kind=options.kind)

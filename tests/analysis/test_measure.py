@@ -96,7 +96,7 @@ def test_records_have_names_that_sort_by_time(tmp_path):
     path = record_path(tmp_path / "benchmarks")
     assert path.parent.is_dir() and path.suffix == ".json" and path.name.startswith("20")
     path.write_text("")
-    with pytest.raises(UsageError, match="cannot be created .Not a directory.: name another --workdir"):
+    with pytest.raises(UsageError, match="cannot be created .Not a directory.: choose another --workdir"):
         record_path(path / "benchmarks")
 
 

@@ -195,7 +195,7 @@ def test_an_existing_export_is_not_replaced(run, export, data_dir):
     before = (export / "model.json").read_bytes()
     done = main("--mode=export", f"--workdir={run}", f"--config.export.dir={export}", data_dir=data_dir)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert f"{export} already exists: set config.export.dir to another directory, or remove it" in done.stderr
+    assert f"{export} already exists: set config.export.dir to another directory, or remove this one" in done.stderr
     assert (export / "model.json").read_bytes() == before
 
 

@@ -172,7 +172,8 @@ def test_archives_added_later_are_reported(tars, data, capsys):
     boxes.write_bytes(packed)
     assert run(tars, data) == 0
     place = data / "imagenet2012" / "6.0.0"
-    line = f"It was made without ILSVRC2012_bbox_train_v2.tar.gz: to include that, remove {place} and run again."
+    cure = f"to include the missing data, remove {place} and run again."
+    line = f"It was made without ILSVRC2012_bbox_train_v2.tar.gz: {cure}"
     assert capsys.readouterr().out.splitlines()[:2] == ["Nothing to do: imagenet2012 is prepared.", line]
     for gone in ("/none", "n" * 300):  # the archives are no longer needed
         assert run(gone, data) == 0 and "made without" not in capsys.readouterr().out

@@ -44,7 +44,7 @@ def test_mistakes_are_found_before_jax_is_loaded():
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [
-        "--mode=plan is for one process: leave out --coordinator, --num_processes and --process_id",
+        "--mode=plan runs in one process: omit --coordinator, --num_processes and --process_id",
         "set()",
     ]
 

@@ -48,7 +48,7 @@ def test_another_work_directory_is_named(tmp_path):
     paths = [tmp_path / "shared", tmp_path / "shared", tmp_path / "local"]
     for error in check(paths, [{}] * 3):
         assert str(error).startswith(f"work directory {tmp_path}/local of process 2 (")
-        assert f"is not that of process 0, {tmp_path}/shared: give all processes the same --workdir" in str(error)
+        assert f"as that of process 0, {tmp_path}/shared: give all processes the same --workdir" in str(error)
 
 
 def test_a_link_to_the_same_work_directory_is_accepted(tmp_path):

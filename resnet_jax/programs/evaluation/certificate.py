@@ -25,7 +25,10 @@ _HASHED_IMAGES = 16
 
 
 def describe_subject(evaluation: Evaluation, selected: SelectedWeights) -> dict[str, Any]:
-    """Returns the weights, data, classes and preprocessing as JSON values; equal subjects give equal results."""
+    """Returns what is evaluated as JSON values: weights, network, data, classes and preprocessing.
+
+    Two evaluations for which these values are equal have the same result.
+    """
     computation, class_names = evaluation.computation, evaluation.data.class_names
     source = evaluation.data.eval_loader.source
     return {
@@ -47,22 +50,26 @@ def describe_subject(evaluation: Evaluation, selected: SelectedWeights) -> dict[
 
 
 def _sample_hash(source: Source) -> str:
-    """The SHA-256 of 16 evenly spaced images, which distinguishes data of the same name, size and labels."""
+    """Returns the SHA-256 of 16 evenly spaced images: it distinguishes data sets of equal name, size and labels."""
     digest = hashlib.sha256()
     for index in np.linspace(0, len(source) - 1, _HASHED_IMAGES).astype(int).tolist():
         try:
             image = source[index].image
-        except (OSError, ValueError):  # the evaluation itself reports unreadable images
+        except (OSError, ValueError):  # unreadable images are reported later, by the evaluation itself
             image = b"unreadable"
         digest.update(image if isinstance(image, bytes) else np.ascontiguousarray(image).tobytes())
     return digest.hexdigest()
 
 
 def directory_name(subject: dict[str, Any]) -> str:
-    """Returns a directory name for the evaluation of a subject, such as '808-digits-1.0.0-test-16px-trained-3f9a2c'.
+    """Returns the name of the result directory, such as '808-digits-1.0.0-test-16px-trained-3f9a2c'.
 
-    The last six digits are a hash of the subject in which the SHA-256 of the weights stands for their path, step and
-    kind: moving the weights keeps the name; other weights, data or preprocessing change it.
+    It consists of the file name of the weights (here step 808), the data set, the image size, the kind of weights, and
+    six hexadecimal digits of a hash of `subject`. The hash contains the SHA-256 of the weights, not their path: moving
+    the weights to another folder keeps the name; other weights, data or preprocessing change it.
+
+    Args:
+      subject: what is evaluated, from `describe_subject`.
     """
     weights = subject["weights"]
     hashed = subject | {"weights": weights["sha256"]}
@@ -85,14 +92,15 @@ def num_outputs(selected: SelectedWeights) -> int:
 def output_names(class_names: Sequence[str], outputs: int) -> list[str]:
     """Returns a name for each output: the class names of the data, then 'class 1000' and so on.
 
-    Each name is one line of valid UTF-8, also if it comes from a folder whose name is not.
+    Each name is one line of valid UTF-8: line breaks become spaces, and bytes that are not UTF-8, as a folder name may
+    contain, become backslash escapes.
     """
     plain = [" ".join(name.encode("utf-8", "backslashreplace").decode().split()) for name in class_names]
     return [*plain, *(f"class {number}" for number in range(len(class_names), outputs))]
 
 
 def count_answers(answers: Sequence[Answers], totals: Totals, *, num_classes: int, num_outputs: int) -> Confusion:
-    """Counts the answers of all batches; raises ValueError if the counts disagree with the totals."""
+    """Returns the confusion matrix of all batches; raises ValueError if its sums disagree with `totals`."""
     confusion = count_pairs(answers, num_classes=num_classes, num_outputs=num_outputs)
     counted, summed = (confusion.total, int(confusion.correct.sum())), (totals.count, totals.top1)
     if counted != summed:
@@ -107,9 +115,9 @@ def make_certificate(
 
     Args:
       subject: what was evaluated, from `describe_subject`.
-      totals: the sums over all examples.
+      totals: loss and numbers of correct predictions, summed over all examples.
       confusion: the confusion matrix of all examples.
-      answers: one for each batch, in order.
+      answers: labels and predictions of each batch, in order.
     """
     labels = np.concatenate([batch.label[batch.mask] for batch in answers]).astype("<i4")
     start = provenance.describe_start(0)
@@ -133,6 +141,6 @@ def make_certificate(
 
 
 def accuracy_with_interval(certificate: dict[str, Any], metric: str) -> str:
-    """Formats 'top1' or 'top5' with its interval in percent: 'top-1 99.17 % (97.58 to 99.72)'."""
+    """Formats 'top1' or 'top5' with its confidence interval in percent: 'top-1 99.17 % (97.58 to 99.72)'."""
     low, high = certificate["interval"][metric]
     return f"top-{metric[3:]} {100 * certificate['eval'][metric]:.2f} % ({100 * low:.2f} to {100 * high:.2f})"

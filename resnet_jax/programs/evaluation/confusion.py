@@ -53,30 +53,30 @@ class Confusion:
 
     @property
     def correct(self) -> np.ndarray:
-        """[num_classes] int64, correctly predicted examples of each class."""
-        hits = (self.label == self.predicted) & (self.label != UNREADABLE)  # both are -1
+        """[num_classes] int64, number of correctly predicted examples of each class."""
+        hits = (self.label == self.predicted) & (self.label != UNREADABLE)  # UNREADABLE equals NO_ANSWER (-1)
         return self._sum(self.label, hits, self.num_classes)
 
     @property
     def support(self) -> np.ndarray:
-        """[num_classes] int64, examples of each class."""
+        """[num_classes] int64, number of examples whose true class is this class."""
         return self._sum(self.label, self.label != UNREADABLE, self.num_classes)
 
     @property
     def predictions(self) -> np.ndarray:
-        """[num_outputs] int64, examples predicted as each class."""
+        """[num_outputs] int64, number of examples predicted as each class."""
         return self._sum(self.predicted, self.predicted != NO_ANSWER, self.num_outputs)
 
     def rows(self) -> Iterator[np.ndarray]:
         """Yields the rows of the dense matrix, each [num_outputs + 1] int64.
 
-        There is a row for each class of the data and a last one for unreadable images, a column for each output and a
-        last one for `NO_ANSWER`.
+        There is a row for each class of the data, then a row for unreadable images. There is a column for each output
+        of the network, then a column for examples without a prediction (`NO_ANSWER`).
         """
         for label in [*range(self.num_classes), UNREADABLE]:
             row = np.zeros(self.num_outputs + 1, np.int64)
             own = slice(*(int(np.searchsorted(self.label, label, side)) for side in ("left", "right")))
-            row[self.predicted[own]] = self.count[own]  # NO_ANSWER is -1: the last column
+            row[self.predicted[own]] = self.count[own]  # index -1, NO_ANSWER, is the last column
             yield row
 
     def most_confused(self, number: int) -> list[Pair]:

@@ -20,12 +20,12 @@ from resnet_jax.training.metrics import NO_ANSWER
 _MAX_NUMBERED, _MAX_NAMED, _MAX_CELLS = 20, 60, 1000
 _MAX_NAME_LENGTH = 24  # characters
 _INK, _FAINT = "#1f2328", "#59636e"
-# Without the palest 30 %, so that rare predictions differ visibly from the white of cells without any.
+# The palest 30 % of the colormap are left out, so that cells with few predictions differ visibly from empty white ones.
 _COLORS = ListedColormap(colormaps["Blues"](np.linspace(0.3, 1, 256)))
 
 
 class Grid(NamedTuple):
-    """The matrix as it is plotted."""
+    """The confusion matrix as plotted: rows are true classes, columns are predicted classes."""
 
     counts: np.ndarray  # [rows, columns] int64, number of examples
     rows: list[str]  # name of each row
@@ -34,7 +34,7 @@ class Grid(NamedTuple):
 
 
 def plot_confusion(confusion: Confusion, class_names: Sequence[str], *, title: str) -> Figure:
-    """Plots the matrix: up to 20 classes with counts and names, up to 60 with names, above with class numbers.
+    """Plots the matrix: up to 20 classes with counts and names, up to 60 with names, more than 60 with class numbers.
 
     Above 1,000 classes, adjacent classes share a row and a column. Outputs beyond the classes of the data share the
     column '(other)'. '(other)', '(none)' and '(unreadable)' are plotted only if they are not empty.
@@ -81,7 +81,7 @@ def make_grid(confusion: Confusion, class_names: Sequence[str]) -> Grid:
 
 
 def _shade(axes: Axes, grid: Grid, *, numbered: bool) -> AxesImage:
-    """Colors the cells: on a linear scale if counts are written in them, else on a logarithmic one."""
+    """Colors each cell by its share of the row; the color scale is linear if `numbered`, else logarithmic."""
     rows, columns = grid.counts.shape
     shares = grid.counts / np.maximum(1, grid.counts.sum(axis=1, keepdims=True))
     least = min(0.1, shares[shares > 0].min(initial=1.0))
@@ -91,7 +91,7 @@ def _shade(axes: Axes, grid: Grid, *, numbered: bool) -> AxesImage:
         cmap=_COLORS,
         norm=Normalize(0, 1) if numbered else LogNorm(least, 1),
         interpolation="nearest",
-        extent=(-0.5, columns * grid.group - 0.5, rows * grid.group - 0.5, -0.5),  # ticks are class numbers
+        extent=(-0.5, columns * grid.group - 0.5, rows * grid.group - 0.5, -0.5),  # axis ticks are class numbers
     )
 
 
@@ -119,7 +119,7 @@ def _write_names(axes: Axes, grid: Grid, *, named: bool) -> None:
 
 
 def _drawable(text: str, other: str) -> str:
-    """Returns the text on one line, truncated to 24 characters; `other` if the font lacks a glyph for it."""
+    """Returns `text` on one line of at most 24 characters, or `other` if the font lacks a glyph that `text` needs."""
     line = " ".join(text.split())
     short = line if len(line) <= _MAX_NAME_LENGTH or text is other else line[: _MAX_NAME_LENGTH - 1] + "…"
     glyphs = get_font(findfont(FontProperties())).get_charmap()

@@ -32,8 +32,8 @@ def evaluate(evaluation: Evaluation, workdir: Workdir, requests: StopRequests, c
 
     Args:
       evaluation: the network, the evaluation set, and the name of the weights.
-      workdir: where `evaluations/<name>/` is written; a run in it is not changed.
-      requests: requests to stop, checked after each batch.
+      workdir: where `evaluations/<name>/` is written; a training run in the same directory is not changed.
+      requests: stop requests, checked after each batch.
       channel: connects the processes; None: this process is alone.
 
     Returns:
@@ -72,9 +72,9 @@ def evaluate(evaluation: Evaluation, workdir: Workdir, requests: StopRequests, c
 
 
 def _select_weights(evaluation: Evaluation, workdir: Workdir, channel: Channel) -> SelectedWeights:
-    """Reads the weights at the path that process 0 finds; every process reads the same path."""
+    """Reads the weights; every process reads the path that process 0 finds."""
     find = functools.partial(selected_path, evaluation.weights.checkpoint, workdir.checkpoints)
-    path = agreement.from_first(channel.gather, find, cure="repair it and run again")
+    path = agreement.from_first(channel.gather, find, cure="make the checkpoint readable and run again")
     stored, computation = read_weights(path, kind=evaluation.weights.kind), evaluation.computation
     selected = select_weights(
         stored, computation.shapes, network=computation.network, any_input=evaluation.weights.any_input
@@ -84,12 +84,12 @@ def _select_weights(evaluation: Evaluation, workdir: Workdir, channel: Channel) 
     elif stored.class_list not in (None, fingerprint(evaluation.data.class_names)):
         raise UsageError(
             f"{selected.path} was trained on other classes than the data have, or in another order: "
-            "evaluate it on the data it was trained on"
+            "evaluate these weights on the data that they were trained on"
         )
     return selected
 
 
 def _on_process_0(channel: Channel, directory: Path, action: Callable[[], Any]) -> Any:
-    """Runs an action on the result directory in process 0; all processes return its result or raise its error."""
-    cure = f"{directory} cannot be written: make room or repair it, and run again to evaluate"
+    """Runs `action`, which changes `directory`, on process 0; all processes return its result or raise its error."""
+    cure = f"{directory} cannot be written: free disk space or make it writable, and run again to evaluate"
     return agreement.from_first(channel.gather, action, cure=cure)

@@ -1,4 +1,4 @@
-"""Evaluates weights: totals over the evaluation set, each example counted exactly once."""
+"""Sums the loss and the correct predictions over the evaluation set; each example is counted exactly once."""
 
 import contextlib
 from collections.abc import Callable, Generator
@@ -17,7 +17,7 @@ from resnet_jax.training.metrics import Answers, Totals
 
 
 class Evaluator:
-    """Evaluates weights on the evaluation set; compiles the step when it is made."""
+    """Evaluates weights on the evaluation set. The constructor compiles the evaluation step."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Evaluator:
           data: the evaluation set.
           bad_examples: records the examples that cannot be read.
           requests: stop and save requests, checked once per batch.
-          take: called on the host with the answers to each batch in turn; None: only totals are computed.
+          take: called on the host with labels and predictions of each batch, in order; None: only totals are computed.
         """
         self._computation, self._data, self._bad_examples, self._requests = computation, data, bad_examples, requests
         self._take = take
@@ -46,7 +46,7 @@ class Evaluator:
 
         Args:
           variables: 'params' and 'batch_stats', replicated on all devices.
-          save: called when a save request is met.
+          save: called between two batches when a save request has arrived.
         """
         loader, reading = self._data.eval_loader, self._data.reading
         loaded = host_batches(
@@ -67,7 +67,7 @@ class Evaluator:
         batches = self._bad_examples.watch(loaded, self._data.eval_loader, start=0)
         for batch in device_batches(batches, mesh=self._computation.mesh):
             result = self._step(variables, batch)
-            if pending is not None:  # fetched one batch late, so that the devices compute while the host waits
+            if pending is not None:  # fetched after the next batch is dispatched: the devices stay busy
                 sums = self._add(sums, pending)
             pending = result
             if self._requests.stop_here():
@@ -77,7 +77,7 @@ class Evaluator:
         return self._add(sums, pending)
 
     def _add(self, sums: Totals, result: Any) -> Totals:
-        """Fetches the result of a step, adds its totals to the sums, and passes its answers to `take`."""
+        """Fetches the result of an evaluation step, returns `sums` plus its totals, passes its answers to `take`."""
         fetched = jax.device_get(result)
         if self._take is None:
             return metrics.merge(sums, fetched)

@@ -1,4 +1,4 @@
-"""The entry of --mode=eval."""
+"""Entry point of --mode=eval."""
 
 from resnet_jax.programs.command import Command
 from resnet_jax.programs.session import open_session
@@ -8,8 +8,8 @@ from resnet_jax.reporting.workdir import Workdir
 def main(command: Command) -> int:
     """Evaluates the weights that config.eval.checkpoint names; returns the exit status.
 
-    The session is opened first, and the rest is imported inside it: importing takes seconds in which a signal
-    must already stop the evaluation properly.
+    JAX and the modules that use it are imported after the session is open: the imports take seconds, and a signal
+    that arrives meanwhile must already be handled as a stop request.
     """
     workdir = Workdir(command.workdir)
     which = command.config.eval.checkpoint
@@ -25,7 +25,7 @@ def main(command: Command) -> int:
             defaults = experiment.default_settings()
             workdir.check(settings, may_change=experiment.EVALUATION_MAY_CHANGE, defaults=defaults)
         check_same_run(channel, settings, workdir)
-        with channel.first():  # process 0 first: it may index or prepare the data
+        with channel.first():  # process 0 first: it may index or prepare the data for all
             evaluation = experiment.build_evaluation(command.config, cache_dir=workdir.path)
         keep_programs()
         return evaluate(evaluation, workdir, requests, channel)

@@ -1,4 +1,4 @@
-"""The directory of an evaluation's results: certificate, tables and picture, visible only when all are written.
+"""The directory of an evaluation's results: certificate, tables and picture. It appears only when complete.
 
 The files are written to `<name>.part`, which is then renamed to `<name>`. A previous result of that name is kept as
 `<name>.old` until the rename is done.
@@ -23,31 +23,31 @@ BAD_EXAMPLES = "bad_examples.jsonl"
 def begin(directory: Path) -> Path:
     """Creates an empty `<name>.part` for the results and returns it; `finish` renames it to `directory`.
 
-    Removes what interrupted evaluations left in the same work directory, and restores a result that was being replaced
-    when the process was killed.
+    Removes every `*.part` that an interrupted evaluation left in the same work directory. Renames `<name>.old` back to
+    `<name>` if an evaluation was killed while it replaced an earlier result.
     """
     part, old = _beside(directory, ".part"), _beside(directory, ".old")
     if old.exists() and not directory.exists():
         old.rename(directory)
-    for stale in directory.parent.glob("*.part"):  # the work directory is locked: no other evaluation is running
+    for stale in directory.parent.glob("*.part"):  # no running evaluation owns it: the work directory is locked
         shutil.rmtree(stale)
     part.mkdir(parents=True)
     return part
 
 
 def discard(directory: Path) -> None:
-    """Removes the unfinished results, if there are any."""
+    """Removes `<name>.part`, the unfinished results for `directory`, if it exists."""
     if _beside(directory, ".part").exists():
         shutil.rmtree(_beside(directory, ".part"))
 
 
 def finish(directory: Path, certificate: dict[str, Any], confusion: Confusion, names: Sequence[str]) -> None:
-    """Writes the files and renames the directory; on an error removes the unfinished results.
+    """Writes the result files to `<name>.part` and renames it to `directory`; after an error removes `<name>.part`.
 
     Args:
       directory: the final directory; an existing one is replaced.
       certificate: from `make_certificate`.
-      confusion: the confusion matrix that belongs to it.
+      confusion: the confusion matrix of the same evaluation.
       names: names of the network's outputs.
     """
     part, old = _beside(directory, ".part"), _beside(directory, ".old")
@@ -73,7 +73,7 @@ def _write_files(directory: Path, certificate: dict[str, Any], confusion: Confus
 
 
 def per_class_rows(confusion: Confusion, names: Sequence[str]) -> Iterable[Sequence[Any]]:
-    """Yields the header and one row for each class of the data; a class without images has no accuracy."""
+    """Yields the header and one row for each class of the data; the accuracy of a class without images is empty."""
     yield "class", "name", "images", "right", "accuracy", "low", "high", "predictions"
     columns = zip(confusion.support.tolist(), confusion.correct.tolist(), strict=True)
     predictions = confusion.predictions.tolist()
@@ -86,7 +86,7 @@ def per_class_rows(confusion: Confusion, names: Sequence[str]) -> Iterable[Seque
 def matrix_rows(confusion: Confusion, names: Sequence[str]) -> Iterable[Sequence[Any]]:
     """Yields the header and the rows of the confusion matrix.
 
-    A column '(none)' for images without an answer and a row '(unreadable)' are included only if they are not empty.
+    The column '(none)' for images without a prediction and the row '(unreadable)' are included only if not empty.
     """
     width = len(names) + bool(confusion.unanswered)
     yield "true class", *[*names, "(none)"][:width]

@@ -11,17 +11,17 @@ from resnet_jax.programs.evaluation.confusion import Confusion
 from resnet_jax.programs.evaluation.result_directory import BAD_EXAMPLES, CERTIFICATE, MATRIX, PER_CLASS, PICTURE
 from resnet_jax.text import labelled_lines
 
-_LISTED = 5  # worst classes, and confusions
+_LISTED = 5  # number of worst classes, and of most frequent confusions, in the summary
 
 
 def summary_lines(
     certificate: dict[str, Any], confusion: Confusion, names: Sequence[str], directory: Path
 ) -> list[str]:
-    """Returns the log lines.
+    """Returns the log lines that summarize one evaluation.
 
     Args:
       certificate: from `make_certificate`.
-      confusion: the confusion matrix that belongs to it.
+      confusion: the confusion matrix of the same evaluation.
       names: names of the network's outputs.
       directory: where the results were written.
     """
@@ -40,7 +40,7 @@ def summary_lines(
 
 
 def _worst(confusion: Confusion, names: Sequence[str]) -> list[str]:
-    """The classes with the lowest accuracy, without those that are all correct."""
+    """Returns a line for each of the five classes of lowest accuracy; classes without mistakes are left out."""
     correct, support = confusion.correct, confusion.support
     imperfect = np.flatnonzero(correct < support)
     worst = imperfect[np.argsort(correct[imperfect] / support[imperfect], kind="stable")][:_LISTED]
@@ -52,6 +52,6 @@ def _worst(confusion: Confusion, names: Sequence[str]) -> list[str]:
 
 
 def _most_confused(confusion: Confusion, names: Sequence[str]) -> list[str]:
-    pairs, names = confusion.most_confused(_LISTED), [*names, "nothing"]  # NO_ANSWER is -1: the last name
+    pairs, names = confusion.most_confused(_LISTED), [*names, "nothing"]  # index -1, NO_ANSWER, is the last name
     width = max((len(f"{pair.times:,}") for pair in pairs), default=0)
     return [f"{pair.times:>{width},} x  {names[pair.label]}  taken for  {names[pair.predicted]}" for pair in pairs]

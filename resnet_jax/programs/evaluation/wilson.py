@@ -30,7 +30,7 @@ def wilson(correct: int, count: int, *, confidence: float = CONFIDENCE) -> tuple
       ValueError: `correct` is not in 0..count.
     """
     if not 0 <= correct <= count:
-        raise ValueError(f"{correct} correct of {count}")
+        raise ValueError(f"correct={correct} is not in 0..count={count}")
     if count == 0:
         return 0.0, 1.0
     z = statistics.NormalDist().inv_cdf((1 + confidence) / 2)

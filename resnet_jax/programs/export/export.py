@@ -24,9 +24,9 @@ def check_request(directory: Path, formats: Sequence[str]) -> None:
     """Raises UsageError if the directory exists, no format is requested, or a format is unknown."""
     if not formats or not set(formats) <= set(FORMATS):
         got = ", ".join(map(repr, formats)) or "empty"
-        raise UsageError(f"config.export.formats ({got}) must name some of {', '.join(FORMATS)}, as \"('jax',)\"")
+        raise UsageError(f"config.export.formats ({got}) must name some of {', '.join(FORMATS)}, such as \"('jax',)\"")
     if directory.exists():
-        raise UsageError(f"{directory} already exists: set config.export.dir to another directory, or remove it")
+        raise UsageError(f"{directory} already exists: set config.export.dir to another directory, or remove this one")
 
 
 def export(
@@ -45,8 +45,8 @@ def export(
       The exit status, 0.
 
     Raises:
-      UsageError: see `check_request`; also if a format does not support this network, or if an export does not compute
-        what this program computes.
+      UsageError: `directory` exists or cannot be written, `formats` is empty or has an unknown name, a format does not
+        support this network, or an export does not compute what this program computes.
     """
     check_request(directory, formats)
     model = _make_model(inference, selected, class_names)
@@ -55,7 +55,7 @@ def export(
     part, cure = directory.with_name(f"{directory.name}.part"), "set config.export.dir to another directory"
     try:
         with own_directory(part, what=f"the export {directory}", cure=cure):
-            check_request(directory, formats)  # again: another process may have created it since
+            check_request(directory, formats)  # again: another process may have created `directory` since
             sample = make_sample(inference, selected)
             written = {name: _write_format(name, model, sample, part) for name in formats}
             write_json(part / METADATA, make_metadata(model, dtype=inference.dtype, formats=written))
@@ -79,7 +79,7 @@ def _make_model(inference: Inference, selected: SelectedWeights, class_names: Se
 
 
 def _write_format(name: str, model: Model, sample: Sample, directory: Path) -> dict[str, Any]:
-    """Writes one format, reads it back and compares its outputs; returns its entry in `model.json`."""
+    """Writes one format, reads it back, and compares its outputs with this program; returns its entry in model.json."""
     path = directory / FORMATS[name].file
     FORMATS[name].write(path, model)
     outputs = FORMATS[name].run(path, model, sample)

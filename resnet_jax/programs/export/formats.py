@@ -25,7 +25,7 @@ class Format:
       file: name of the file or directory in the export directory.
       check: raises UsageError if the format does not support the network or a package is missing.
       write: writes the network to a path.
-      run: reads the path back and runs a sample; returns the outputs of each signature by its name.
+      run: reads the export at the path, runs it on the sample, and returns signature name -> outputs.
     """
 
     file: str

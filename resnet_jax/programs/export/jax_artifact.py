@@ -11,7 +11,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def write_jax_artifact(path: Path, predict: Callable[[jax.Array], dict[str, jax.Array]], *, image_size: int) -> None:
-    """Writes a function of images [B, S, S, 3] uint8, for any B and for all of `PLATFORMS`.
+    """Writes a function of images [B, S, S, 3] uint8 to a file that runs for any B on all of `PLATFORMS`.
 
     JAX guarantees to read the file for at least six months (documentation of `jax.export`, compatibility guarantees).
 
@@ -26,6 +26,6 @@ def write_jax_artifact(path: Path, predict: Callable[[jax.Array], dict[str, jax.
 
 
 def run_jax_artifact(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Reads the file back and runs it on images [B, S, S, 3] uint8."""
+    """Reads the file of `write_jax_artifact` and runs it on images [B, S, S, 3] uint8; returns its outputs."""
     exported = jax.export.deserialize(bytearray(path.read_bytes()))
     return {name: np.asarray(value) for name, value in exported.call(images).items()}

@@ -1,4 +1,4 @@
-"""The entry of --mode=export."""
+"""Entry point of --mode=export."""
 
 import signal
 import sys
@@ -12,7 +12,7 @@ from resnet_jax.reporting.workdir import Workdir
 def main(command: Command) -> int:
     """Exports the weights that config.eval.checkpoint names; returns the exit status.
 
-    The network runs on one device, as it will where it is served: over several, bfloat16 rounds differently.
+    The network runs on one device, as in serving: sharded over several devices, bfloat16 results round differently.
     """
     show_log()
     # SystemExit removes the unfinished files; the default action of SIGTERM would leave them.
@@ -31,7 +31,7 @@ def main(command: Command) -> int:
 
 
 def _default_directory(command: Command) -> Path:
-    """<workdir>/exports/<name of the weights>, for example runs/digits/exports/808-ema."""
+    """Returns <workdir>/exports/<name of the weights>, for example runs/digits/exports/808-ema."""
     from resnet_jax.weights.select import selected_path  # noqa: PLC0415
 
     workdir, weights = Workdir(command.workdir), command.config.eval

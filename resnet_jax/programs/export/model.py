@@ -17,9 +17,9 @@ class Model:
       step: maps 'params' and 'batch_stats', and images [B, S, S, 3] uint8, to 'probabilities' and 'classes'.
       variables: 'params' and 'batch_stats' as numpy arrays.
       network: config keys that determine the function, from `network_settings`.
-      preprocessing: how an image file becomes one of these images.
+      preprocessing: how an image file becomes an image [S, S, 3] uint8.
       class_names: names of the outputs.
-      source: origin of the weights as JSON values: path, step, weights, sha256.
+      source: where the weights come from, as JSON values: path, step, weights (their kind), sha256.
     """
 
     step: Callable[[dict[str, Any], jax.Array], dict[str, jax.Array]]
@@ -30,5 +30,5 @@ class Model:
     source: dict[str, Any]
 
     def predict(self, images: jax.Array) -> dict[str, jax.Array]:
-        """Applies the step with these weights."""
+        """Returns the outputs of `step` for images [B, S, S, 3] uint8, with `variables` as the weights."""
         return self.step(self.variables, images)

@@ -1,4 +1,4 @@
-"""The images that every export is compared on, and the comparison."""
+"""Compares an export with this program on synthetic images."""
 
 import dataclasses
 from typing import Any
@@ -63,8 +63,8 @@ def compare(outputs: Outputs, sample: Sample, *, what: str) -> dict[str, Any]:
       what: name of the export, for the error message.
 
     Returns:
-      JSON values: the number of images, of those whose predicted class differs, and the largest difference of a
-      probability.
+      JSON values: the number of images, the number of images whose predicted class differs, and the largest
+      difference of a probability.
 
     Raises:
       UsageError: a predicted class differs, or a probability differs by more than 1e-4.
@@ -77,6 +77,6 @@ def compare(outputs: Outputs, sample: Sample, *, what: str) -> dict[str, Any]:
         raise UsageError(
             f"the export ({what}) does not compute what this program computes: {different} of {len(sample.files)} "
             f"images have another predicted class, probabilities differ by up to {largest:.1e}; nothing was written "
-            "(config.export.dtype='float32' is the most exact)"
+            "(set config.export.dtype='float32', the most exact)"
         )
     return {"images": len(sample.files), "other_first_class": different, "largest_difference": largest}

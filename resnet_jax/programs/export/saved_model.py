@@ -80,7 +80,7 @@ def run_saved_model(
       UsageError: TensorFlow is not installed.
     """
     tf = _load_tensorflow()
-    loaded = tf.saved_model.load(str(directory))  # keep a reference: its variables are freed with it
+    loaded = tf.saved_model.load(str(directory))  # stays referenced: TensorFlow frees its variables with it
     if images is not None:
         outputs = loaded.signatures["image"](image=tf.constant(images))
     else:
@@ -89,7 +89,7 @@ def run_saved_model(
 
 
 def _in_batches(predict: Predict, weights: dict[str, Any], size: int) -> Callable[[Any], dict[str, Any]]:
-    """Returns a TensorFlow function of images [B, S, S, 3] uint8 for any B."""
+    """Returns `predict` with `weights` as a TensorFlow function of images [B, size, size, 3] uint8 for any B."""
     import tensorflow as tf  # noqa: PLC0415
     from jax.experimental import jax2tf  # noqa: PLC0415  imports TensorFlow
 
@@ -101,7 +101,7 @@ def _in_batches(predict: Predict, weights: dict[str, Any], size: int) -> Callabl
         outputs = tf.map_fn(
             lambda piece: converted(weights, piece),
             tf.reshape(images, (-1, batch, size, size, 3)),
-            parallel_iterations=1,  # each call uses all cores
+            parallel_iterations=1,  # one call at a time: each uses all cores
             fn_output_signature={name: tf.TensorSpec(out.shape, out.dtype) for name, out in spec.items()},
         )
         return {name: tf.reshape(out, (-1, *spec[name].shape[1:])) for name, out in outputs.items()}

@@ -1,4 +1,4 @@
-"""Decoding, crop and resize of evaluation in TensorFlow; the pixels equal those of `Loader`."""
+"""Decodes, crops and resizes images for evaluation in TensorFlow; the pixels equal those of `Loader`."""
 
 import tensorflow as tf
 
@@ -7,7 +7,7 @@ from resnet_jax.programs.export.tensorflow_resize import RESIZES, bilinear
 
 
 def read_images(encoded: tf.Tensor, *, preprocessing: EvalPreprocessing) -> tf.Tensor:
-    """Decodes, crops and resizes image files: [B] string to [B, S, S, 3] uint8; fails if one is not an image."""
+    """Decodes, crops and resizes image files: [B] string to [B, S, S, 3] uint8; fails if a file is not an image."""
     size = preprocessing.image_size
     with tf.device("CPU:0"):  # a GPU fuses multiply and add, which rounds differently
         pixels = tf.TensorSpec((size, size, 3), tf.uint8)

@@ -2,8 +2,8 @@
 
 Each kernel repeats the arithmetic of the library that the host calls, including fixed-point weights, rounding and order
 of summation, and gives the same pixels. Sources: OpenCV `modules/imgproc/src/resize.cpp`, Pillow
-`src/libImaging/Resample.c`. `bicubic` and `bilinear_tf1` differ by one gray level in at most one value of 10,000, in
-more for images of one or two pixels width or height.
+`src/libImaging/Resample.c`. `bicubic` and `bilinear_tf1` differ by one gray level in at most one of 10,000 values, in
+more values for images that are one or two pixels wide or high.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ Resize = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]  # source image,
 
 _LINEAR_BITS = 11  # fractional bits of OpenCV's bilinear weights
 _PILLOW_BITS = 22  # fractional bits of Pillow's weights
-_PILLOW_HEIGHT_FIRST = 13  # first version that resizes vertically first where the height shrinks much more
+_PILLOW_HEIGHT_FIRST = 13  # first Pillow version that may resize the height before the width, see `_pillow`
 _SLIVER = 1e-3  # OpenCV's area mean skips fractions of a source pixel up to this size
 _OPENCV_CUBIC, _PILLOW_CUBIC = -0.75, -0.5  # parameter a of Keys' cubic kernel
 
@@ -29,7 +29,7 @@ class _Taps(NamedTuple):
 
 
 def bilinear(image: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """OpenCV's INTER_LINEAR: 11-bit weights, and the bit shifts of `VResizeLinear` for rows."""
+    """Resizes as OpenCV's INTER_LINEAR: 11-bit weights, and for rows the bit shifts of `VResizeLinear`."""
     columns = _linear_taps(tf.shape(image)[1], width, stops_at_edges=True)
     rows = _linear_taps(tf.shape(image)[0], height, stops_at_edges=False)
     mixed = tf.bitwise.right_shift(_mix(image, columns, axis=1), 4)
@@ -41,29 +41,29 @@ def bilinear(image: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor
 
 
 def bicubic(image: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """OpenCV's INTER_CUBIC, in float32."""
+    """Resizes as OpenCV's INTER_CUBIC, in float32."""
     mixed = _mix(image, _cubic_taps(tf.shape(image)[1], width), axis=1)
     return _to_uint8(_mix(mixed, _cubic_taps(tf.shape(image)[0], height), axis=0))
 
 
 def area(image: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """OpenCV's INTER_AREA: the area mean if both sides shrink, else bilinear."""
+    """Resizes as OpenCV's INTER_AREA: the area mean if neither side grows, else bilinear."""
     shrinks = (tf.shape(image)[0] >= height) & (tf.shape(image)[1] >= width)
     return tf.cond(shrinks, lambda: _mean(image, height, width), lambda: bilinear(image, height, width))
 
 
 def bilinear_antialias(image: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """Pillow's BILINEAR."""
+    """Resizes as Pillow's BILINEAR."""
     return _pillow(image, (height, width), _triangle, radius=1.0)
 
 
 def bicubic_antialias(image: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """Pillow's BICUBIC."""
+    """Resizes as Pillow's BICUBIC."""
     return _pillow(image, (height, width), _pillow_cubic, radius=2.0)
 
 
 def bilinear_tf1(image: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """TensorFlow 1's `resize_images`, rounded."""
+    """Resizes as TensorFlow 1's bilinear `resize_images`, and rounds to integers."""
     above, below, weight = _tf1_taps(tf.shape(image)[0], height)
     first, second = (tf.cast(tf.gather(image, rows), tf.float32) for rows in (above, below))
     mixed = first + (second - first) * weight[:, None, None]
@@ -99,14 +99,14 @@ def _mix(image: tf.Tensor, taps: _Taps, *, axis: int) -> tf.Tensor:
 
 
 def _positions(size: tf.Tensor, out_size: tf.Tensor, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
-    """OpenCV's half-pixel centers: the source pixel before each output pixel [N] int32, the fraction [N] `dtype`."""
+    """Returns the source pixel before each output pixel [N] int32, the fraction [N] `dtype`: half-pixel centers."""
     position = tf.cast((tf.cast(tf.range(out_size), tf.float64) + 0.5) * _scale(size, out_size) - 0.5, dtype)
     before = tf.floor(position)
     return tf.cast(before, tf.int32), position - before
 
 
 def _scale(size: tf.Tensor, out_size: tf.Tensor) -> tf.Tensor:
-    """Source pixels per output pixel, float64; two divisions, as in OpenCV, for the same rounding."""
+    """Returns source pixels per output pixel, float64; divides twice, as OpenCV does, for the same rounding."""
     return 1.0 / (tf.cast(out_size, tf.float64) / tf.cast(size, tf.float64))
 
 
@@ -137,7 +137,7 @@ def _cubic_far(x: tf.Tensor, a: float) -> tf.Tensor:
 
 
 def _mean(image: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """The mean over the area of an output pixel; for integer scales, integer sums are divided once at the end."""
+    """Returns area means; if both scales are integers, sums whole pixels and divides once at the end, as OpenCV does."""
     sizes = tf.unstack(tf.shape(image)[:2])
     scales = [_scale(size, out_size) for size, out_size in zip(sizes, (height, width), strict=True)]
     whole = tf.reduce_all([tf.equal(scale, tf.round(scale)) for scale in scales])
@@ -156,7 +156,7 @@ def _mean(image: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
 
 
 def _area_taps(size: tf.Tensor, out_size: tf.Tensor, scale: tf.Tensor) -> _Taps:
-    """`computeResizeAreaTab` of OpenCV: a fraction of the first source pixel, whole pixels, a fraction of the last."""
+    """Computes taps as OpenCV's `computeResizeAreaTab`: whole pixels, and fractions of the first and the last one."""
     start = tf.cast(tf.range(out_size), tf.float64) * scale
     end = start + scale
     cell = tf.minimum(scale, tf.cast(size, tf.float64) - start)
@@ -175,7 +175,10 @@ def _area_taps(size: tf.Tensor, out_size: tf.Tensor, scale: tf.Tensor) -> _Taps:
 def _pillow(
     image: tf.Tensor, shape: tuple[tf.Tensor, tf.Tensor], kernel: Callable[[tf.Tensor], tf.Tensor], *, radius: float
 ) -> tf.Tensor:
-    """Resizes as Pillow: width, then height (or the reverse, see `_PILLOW_HEIGHT_FIRST`), each rounded to uint8."""
+    """Resizes as Pillow: first the width, then the height; each result is rounded to uint8.
+
+    From Pillow 13 the height comes first if it loses more than twice as many pixels as the width.
+    """
     taps = [_pillow_taps(tf.shape(image)[axis], shape[axis], kernel, radius=radius) for axis in (0, 1)]
 
     def resize_along(*axes: int) -> tf.Tensor:
@@ -195,7 +198,7 @@ def _pillow(
 def _pillow_taps(
     size: tf.Tensor, out_size: tf.Tensor, kernel: Callable[[tf.Tensor], tf.Tensor], *, radius: float
 ) -> _Taps:
-    """`precompute_coeffs` and `normalize_coeffs_8bpc` of Pillow."""
+    """Computes the taps of one axis as `precompute_coeffs` and `normalize_coeffs_8bpc` of Pillow do."""
     scale = tf.cast(size, tf.float64) / tf.cast(out_size, tf.float64)
     widening = tf.maximum(scale, 1.0)
     centre = (tf.cast(tf.range(out_size), tf.float64) + 0.5) * scale
@@ -220,7 +223,7 @@ def _pillow_cubic(x: tf.Tensor) -> tf.Tensor:
 
 
 def _tf1_taps(size: tf.Tensor, out_size: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """For each output pixel: the source pixel before, the one after, and the weight of the one after."""
+    """Returns for each output pixel the source pixel before it, the one after it, and the weight of the latter."""
     scale = tf.cast(tf.cast(size, tf.float64) / tf.cast(out_size, tf.float64), tf.float32)
     position = tf.cast(tf.range(out_size), tf.float32) * scale
     before = tf.cast(position, tf.int32)

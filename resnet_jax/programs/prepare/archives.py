@@ -76,7 +76,7 @@ def scan_train(path: Path, on_found: OnFound, *, sequential: bool) -> Images:
 
     Args:
       path: path of the archive.
-      on_found: progress callback.
+      on_found: progress callback, called with the number of images found since the last call.
       sequential: read the archive front to back in one thread, for disks on which seeking is slow; otherwise read the
         headers in several threads.
 
@@ -108,7 +108,7 @@ def scan_validation(path: Path, on_found: OnFound, *, sequential: bool) -> Image
 
 @contextlib.contextmanager
 def opened(path: Path, *, sequential: bool) -> Iterator[int]:
-    """Yields a file descriptor.
+    """Opens a file for reading, yields its descriptor, and closes it when the block ends.
 
     Args:
       path: path of the file.
@@ -143,7 +143,7 @@ def _scan_synset(descriptor: int, path: Path, tar: np.void) -> np.ndarray:
 
 
 def _checked(members: Iterator[tuple[str, int, int]], synset_of: Callable[[str], str], where: str | Path) -> np.ndarray:
-    """Makes the table of tar members. Raises UsageError for duplicate names and those that `synset_of` rejects."""
+    """Returns [N] records `_ROW` of tar members; raises UsageError for duplicate names and names without a class."""
     rows, names = [], set()
     for name, offset, size in members:
         try:
@@ -169,7 +169,7 @@ def _synset_of_image(synset: str, name: str) -> str:
     if match is None:
         raise ValueError(f"expected a name such as {synset}_10026.JPEG")
     if match[1] != synset:
-        raise ValueError(f"an image of class {_known(match[1])}")
+        raise ValueError(f"it is an image of class {_known(match[1])}")
     return synset
 
 
@@ -178,7 +178,7 @@ def _synset_of_validation_image(name: str) -> str:
     if match is None:
         raise ValueError("expected a name such as ILSVRC2012_val_00000001.JPEG")
     if not 1 <= int(match[1]) <= len(imagenet_classes.validation_synsets()):
-        raise ValueError(f"its number is not in 1..{len(imagenet_classes.validation_synsets()):,}")
+        raise ValueError(f"the number in its name is not in 1..{len(imagenet_classes.validation_synsets()):,}")
     return imagenet_classes.validation_synsets()[int(match[1]) - 1]
 
 
@@ -210,10 +210,10 @@ def _members(descriptor: int, start: int, size: int | None, where: str) -> Itera
                     )
                 yield PurePosixPath(member.name).name, start + member.offset_data, member.size
             file.seek(tar.offset)
-            if file.read(_BLOCK) != bytes(_BLOCK):  # tarfile treats a broken header as the end
+            if file.read(_BLOCK) != bytes(_BLOCK):  # tarfile would take a broken header for the end of the tar
                 raise tarfile.ReadError(f"no valid header at byte {tar.offset:,}")
     except tarfile.ReadError as error:
-        raise UsageError(f"{where} is truncated or damaged ({error}): download it again") from None
+        raise UsageError(f"{where} is truncated or damaged ({error}): download the archive again") from None
     except OSError as error:
         raise unreadable(where, error) from None
 

@@ -27,7 +27,7 @@ class Boxes:
     """The bounding boxes of all images, by file name."""
 
     def __init__(self) -> None:
-        """Starts without boxes."""
+        """Makes an empty collection; `add_archive` adds boxes."""
         self._packed: dict[str, bytes] = {}  # half a million numpy arrays would take three times the memory
 
     def __len__(self) -> int:
@@ -46,7 +46,7 @@ class Boxes:
           read: called with 1 after each XML file.
 
         Returns:
-          the number of XML files of images of the 1,000 classes.
+          The number of XML files that belong to images of the 1,000 classes.
 
         Raises:
           UsageError: the archive or an XML file in it is damaged, or cannot be read.
@@ -96,7 +96,9 @@ def _xml_files(path: Path) -> Iterator[tuple[PurePosixPath, str, bytes]]:
             while unpacked.read(_CHUNK):  # to the end of the file, where gzip verifies checksum and length
                 pass
     except _DAMAGES as error:
-        raise UsageError(f"{path} is truncated or damaged ({error}): download it again, or remove it") from None
+        raise UsageError(
+            f"{path} is truncated or damaged ({error}): download it again, or remove it to prepare without these boxes"
+        ) from None
     except OSError as error:
         raise unreadable(path, error) from None
 
@@ -113,7 +115,7 @@ def parse(xml: bytes, synset: str) -> np.ndarray:
       [N, 4] float32: ymin, xmin, ymax, xmax, relative (0 to 1).
 
     Raises:
-      one of `_MALFORMED`: the annotation is malformed.
+      One of the exceptions in `_MALFORMED`: the annotation is malformed.
     """
     root = ElementTree.fromstring(xml)
     width, height = _number(root, "size/width"), _number(root, "size/height")
@@ -138,7 +140,7 @@ def _clipped(first: float, last: float) -> tuple[float, float]:
 def _number(element: ElementTree.Element, path: str) -> int:
     text = element.findtext(path)
     if text is None:
-        raise ValueError(f"no {path}")
+        raise ValueError(f"it has no {path}")
     return int(float(text))  # some numbers have a decimal point
 
 

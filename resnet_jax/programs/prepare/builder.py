@@ -49,8 +49,8 @@ class Imagenet2012(tfds.core.ShardBasedBuilder, skip_registration=True):  # type
 
         Args:
           data_dir: directory of prepared data sets.
-          variant: name of the TFDS config; None: no config.
-          splits: splits by name.
+          variant: name of the TFDS config, such as 'short320_q90'; None: no config.
+          splits: split name, such as 'train', -> its examples.
           metadata: JSON values, written after all examples, so that lists in it may grow meanwhile.
         """
         self._splits, self._metadata = splits, metadata

@@ -1,4 +1,4 @@
-"""The progress of a long task on the terminal or in the log; also the point at which a signal stops the task."""
+"""Shows the progress of a long task on the terminal or in the log, and ends the task after a signal."""
 
 import logging
 import time
@@ -22,13 +22,13 @@ class Counter:
     """Counts finished items: a progress bar on a terminal, otherwise a log line every 30 seconds. A context manager."""
 
     def __init__(self, what: str, *, total: int, requests: StopRequests, unit: str = "images"):
-        """Starts at 0.
+        """Starts a count of finished items at 0.
 
         Args:
           what: label in the past tense, for example 'written'.
           total: expected number of items.
-          requests: requests to stop.
-          unit: name of the items.
+          requests: stop requests; `add` raises StoppedError after one.
+          unit: name of the items in the plural.
         """
         self._what, self._total, self._unit, self._requests = what, total, unit, requests
         self._done, self._start = 0, time.monotonic()

@@ -1,4 +1,4 @@
-"""The entry of --mode=prepare."""
+"""Entry point of --mode=prepare."""
 
 from resnet_jax import experiment
 from resnet_jax.programs.command import Command
@@ -7,6 +7,6 @@ from resnet_jax.reporting.progress import show_log
 
 
 def main(command: Command) -> int:
-    """Prepares ImageNet; returns the exit status."""
+    """Makes the ImageNet data set from its archives; returns the exit status."""
     show_log()
     return prepare(**experiment.prepare_options(command.config))

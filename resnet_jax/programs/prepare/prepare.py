@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 _RECORD_OVERHEAD = 512  # bytes per image for name, label, boxes and ArrayRecord
 _FILE_OVERHEAD = 1 << 20  # bytes per data set, for ArrayRecord shards are padded to a multiple of 64 KiB
-_SPARE = 1.01  # required disk space / its estimate
+_SPARE = 1.01  # factor by which the required disk space exceeds the estimated size
 _SAMPLE = 64  # images from which the size of shrunk images is estimated
 
 
@@ -150,11 +150,11 @@ def _check_existing(target: Target, *, allow_partial: bool) -> None:
     try:
         missing = _read_metadata(target)["missing"]
     except (OSError, ValueError, KeyError):
-        raise UsageError(f"{target.directory} was not made by --mode=prepare: move or remove it") from None
+        raise UsageError(f"{target.directory} was not made by --mode=prepare: move or remove that directory") from None
     if missing and not allow_partial:
         raise UsageError(
-            f"{target.directory} holds only a part of ILSVRC2012 ({'; '.join(missing)}): remove it to prepare all, "
-            "or keep it with --config.prepare.allow_partial=True"
+            f"{target.directory} holds only a part of ILSVRC2012 ({'; '.join(missing)}): remove that directory to "
+            "prepare all of it, or keep the part with --config.prepare.allow_partial=True"
         )
 
 
@@ -166,7 +166,9 @@ def _made_without(target: Target, source: Path) -> list[str]:
         return []  # the data set exists, so unreadable archives do not matter
     used = {archive["name"] for archive in _read_metadata(target)["archives"]}
     added = " and ".join(name for name in present if name not in used)
-    return [f"It was made without {added}: to include that, remove {target.directory} and run again."] if added else []
+    if not added:
+        return []
+    return [f"It was made without {added}: to include the missing data, remove {target.directory} and run again."]
 
 
 def _write(
@@ -229,7 +231,7 @@ def _estimated_bytes(maker: ExampleMaker) -> int:
     if maker.shrink is not None:
         rows = _order(images, shuffle=True)[:_SAMPLE]
         shrunk = sum(len(features["image"]) for _, features in maker.examples(rows))
-        maker.not_shrunk.clear()  # the sample is made again with all others
+        maker.not_shrunk.clear()  # the images of the sample are shrunk again when the split is written
         size = round(size * min(1.0, shrunk / int(images.sizes[rows].sum())))
     return size + _RECORD_OVERHEAD * len(images)
 
@@ -245,7 +247,7 @@ def _check_space(root: Path, num_bytes: int) -> None:
 
 
 def _read_metadata(target: Target) -> dict[str, Any]:
-    """Reads the metadata of an existing data set."""
+    """Returns the content of `metadata.json` of an existing data set."""
     return json.loads((target.directory / "metadata.json").read_text())
 
 

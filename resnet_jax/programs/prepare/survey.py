@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 _SCANS = {"train": (archives.TRAIN, archives.scan_train), "validation": (archives.VALIDATION, archives.scan_validation)}
 # Archive and expected number of XML files; train: from r1's `process_bounding_boxes.py`, validation: one per image.
-# Another number causes only a warning, because these figures are second-hand. gzip's checksum detects damage.
+# Another number causes only a warning, because the expected ones are second-hand; gzip's checksum detects damage.
 _BOXES = {"train": (boxes.TRAIN, 544_546), "validation": (boxes.VALIDATION, completeness.NUM_IMAGES["validation"])}
 
 
@@ -28,7 +28,7 @@ _BOXES = {"train": (boxes.TRAIN, 544_546), "validation": (boxes.VALIDATION, comp
 class Contents:
     """The contents of the archives."""
 
-    images: dict[str, Images]  # by split, without empty splits
+    images: dict[str, Images]  # split -> its images; splits without images are absent
     boxes: Boxes
     archives: dict[str, int]  # file name -> size in bytes
     missing: list[str]  # descriptions of what is missing from ILSVRC2012
@@ -56,9 +56,9 @@ def survey(directory: Path, requests: StopRequests, *, allow_partial: bool, sequ
 
     Args:
       directory: directory of the archives.
-      requests: requests to stop.
+      requests: stop requests, checked while archives are read.
       allow_partial: accept less than all of ILSVRC2012, even a single archive of images.
-      sequential: see `archives.scan_train`.
+      sequential: read each archive front to back in one thread, for disks on which seeking is slow.
 
     Raises:
       UsageError: an archive is missing, damaged, incomplete, or cannot be read.
@@ -129,7 +129,7 @@ def _check_names(directory: Path, present: Collection[str], *, allow_partial: bo
 
 def _check_complete(directory: Path, images: dict[str, Images], missing: list[str], *, allow_partial: bool) -> None:
     if not any(len(found) for found in images.values()):
-        raise UsageError(f"the archives in {directory} hold no image: download them again")
+        raise UsageError(f"the archives in {directory} hold no image: download the archives again")
     if missing and not allow_partial:
         raise UsageError(
             f"the archives in {directory} are not complete: {'; '.join(missing)}. Download them again, or "

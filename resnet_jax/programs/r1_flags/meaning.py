@@ -38,7 +38,7 @@ def check(values: Values, program: Program) -> None:
 
 
 def overrides(values: Values, program: Program) -> dict[str, Any]:
-    """Returns the config keys that the flags determine, including those equal to the recipe's values."""
+    """Returns config key -> value for all keys that the flags determine, also where the recipe has the same value."""
     return {
         **_data(values),
         **_network(values),
@@ -128,14 +128,14 @@ def _network(values: Values) -> dict[str, Any]:
 
 
 def _weights(values: Values) -> dict[str, Any]:
-    """The weights to start from, or to evaluate: r1 prefers the checkpoint in --model_dir when it evaluates."""
+    """Returns the key for the weights to start from, or to evaluate; r1 evaluates those in --model_dir, if given."""
     pretrained = values["pretrained_model_checkpoint_path"]
     if not is_evaluation(values):
         return {} if pretrained is None else {"model.init_from": pretrained}
     path = pretrained if values["model_dir"] is None else values["model_dir"]
     if path is None:
         return {}
-    is_path = not path.isdigit() and path not in _CHECKPOINT_WORDS  # '7' alone would be a step
+    is_path = not path.isdigit() and path not in _CHECKPOINT_WORDS  # '7' would mean step 7, './7' is a path
     return {"eval.checkpoint": path if is_path else f"./{path}"}
 
 
@@ -171,7 +171,7 @@ def _lars(values: Values, program: Program, weight_decay: float) -> dict[str, An
         "schedule.base_lr": peak,
         "schedule.base_batch_size": batch_size,
         "schedule.warmup_epochs": warmup_epochs,
-        "schedule.decay_epochs": _LARS_EPOCHS + batch_size / program.num_images,  # r1 adds one step
+        "schedule.decay_epochs": _LARS_EPOCHS + batch_size / program.num_images,  # plus one step, as in r1
         "schedule.power": 2.0,
         "schedule.end": _LARS_END_LR / peak,
     }

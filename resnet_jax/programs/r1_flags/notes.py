@@ -12,14 +12,14 @@ def notes(given: Values, values: Values, changed: Mapping[str, Any], program: Pr
 
     Args:
       given: flags on the command line, by long name.
-      values: all flags.
+      values: all flags of r1 by long name, including defaults.
       changed: config keys that differ from the recipe, with their new values.
       program: the program of r1.
 
     Returns:
       Name of a flag -> its note.
     """
-    active = {name for name, value in given.items() if value is not False}  # without switches that are off
+    active = {name for name, value in given.items() if value is not False}  # a switch set to false counts as not given
     found = {flag.name: flag.note for flag in FLAGS if flag.note and flag.name in active}
     found |= {name: note for name, note in _special_notes(values, program).items() if note and name in active}
     for name, key in {"data_dir": "data.data_dir", "batch_size": "data.batch_size"}.items():
@@ -31,7 +31,7 @@ def notes(given: Values, values: Values, changed: Mapping[str, Any], program: Pr
 
 
 def _special_notes(values: Values, program: Program) -> dict[str, str]:
-    """Notes that depend on values, for any flag, given or not; an empty note means none."""
+    """Returns flag name -> note, for notes that depend on flag values; flags may be not given, notes may be empty."""
     meanings = [f"{name}: {meaning}" for name, meaning in HOOKS.items() if name.lower() in hooks(values)]
     return {
         "hooks": "; ".join(meanings) or "log lines are always written",
@@ -47,7 +47,7 @@ def _evaluation_notes(values: Values) -> dict[str, str]:
     if not is_evaluation(values):
         return {}
     if values["model_dir"] is not None:
-        note = "evaluates the newest checkpoint in --model_dir, of r1 or this program; results go to its evaluations/"
+        note = "evaluates the newest checkpoint in --model_dir, of r1 or this program; results: MODEL_DIR/evaluations/"
         return {
             "eval_only": note,
             "train_epochs": note if not values["train_epochs"] else "",
@@ -65,7 +65,7 @@ def _evaluation_notes(values: Values) -> dict[str, str]:
 def _device_notes(values: Values) -> dict[str, str]:
     found = {}
     if values["num_gpus"] == -1:
-        found["num_gpus"] = "the number is unknown: set --config.model.bn_group_size to batch size / number of GPUs"
+        found["num_gpus"] = "r1 would use all GPUs: set --config.model.bn_group_size to batch size / number of GPUs"
     if values["num_gpus"] == 0:
         found["num_gpus"] = "put JAX_PLATFORMS=cpu in front of the command to run on the CPU"
     if num_hosts(values) > 1:

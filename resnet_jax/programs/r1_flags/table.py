@@ -24,8 +24,8 @@ class Program(NamedTuple):
 
     name: str  # file name of r1's program without '.py': 'imagenet_main' or 'cifar10_main'
     recipe: str  # name of the equivalent config in configs/
-    num_images: int  # training images in an epoch
-    defaults: dict[str, Any]  # defaults that the program overrides
+    num_images: int  # number of training images in an epoch
+    defaults: dict[str, Any]  # flag name -> default of this program, where it differs from `FLAGS`
 
 
 PROGRAMS = {
@@ -45,7 +45,7 @@ PROGRAMS = {
 }
 IMAGENET_SIZES = ("18", "34", "50", "101", "152", "200")
 
-# Value of --hooks, in upper or lower case, to its equivalent here.
+# Name in r1's --hooks (case does not matter) -> what this program does instead.
 HOOKS = {
     "LoggingTensorHook": "a log line every log.every_steps (100) with loss, top-1 and learning rate",
     "ProfilerHook": "one trace for TensorBoard, at train.profile_at; r1 takes one every 1,000 steps",
@@ -104,7 +104,7 @@ FLAGS = (
         "synth",
         "switch",
         False,
-        "random images differ from r1's: made on the host, one for each index, with all labels",
+        "the random images differ from r1's: the host makes one for each index, and all labels occur",
     ),
     Flag(
         "max_train_steps",

@@ -26,7 +26,7 @@ from resnet_jax.programs.r1_flags.table import FLAGS, PROGRAMS, Flag
 _DOC = "docs/migrating_from_tf_r1.md"
 _MODEL = Flag("model", None, "text", "imagenet", choices=tuple(PROGRAMS))  # added by this translator
 _BY_NAME = {name: flag for flag in (*FLAGS, _MODEL) for name in (flag.name, flag.short) if name is not None}
-_SWITCH_VALUES = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}  # absl's
+_SWITCH_VALUES = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}  # as absl reads them
 
 
 class Translation(NamedTuple):
@@ -37,7 +37,7 @@ class Translation(NamedTuple):
 
 
 def run() -> None:
-    """Translates the command line of this process; the console script `resnet-jax-r1`."""
+    """Translates the command line of this process; called by the console script `resnet-jax-r1`."""
     main(sys.argv[1:])
 
 
@@ -82,7 +82,7 @@ def parse(words: Sequence[str]) -> dict[str, Any]:
     """Parses flags of r1 as absl does; returns values by long name. A repeated flag has its last value.
 
     Raises:
-      UsageError: see `translate`.
+      UsageError: a flag is unknown, has an invalid value, or lacks its value.
     """
     given: dict[str, Any] = {}
     words = list(words)
@@ -146,7 +146,7 @@ def _read(flag: Flag, text: str) -> Any:
 
 
 def _recipe(name: str) -> Mapping[str, Any]:
-    """Returns the values of a recipe by dotted key."""
+    """Returns dotted config key -> value of a recipe."""
     return flatten(importlib.import_module(f"resnet_jax.configs.{name}").get_config().to_dict())
 
 

@@ -1,4 +1,4 @@
-"""The training loop: evaluates, saves and steps until the last step or a stop request."""
+"""The training loop: takes steps, evaluates and saves checkpoints until the last step or a stop request."""
 
 import contextlib
 import dataclasses
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class Position(NamedTuple):
-    """How far the loop has come."""
+    """The current step of the loop, with the results of that step."""
 
     step: int  # number of updates done
     evaluation: dict[str, Any] | None = None  # scalars of the evaluation at this step; None: not evaluated
@@ -40,8 +40,8 @@ class TrainLoop:
     """The loop of one process; `run` may be called once."""
 
     experiment: Experiment
-    train_steps: dict[int, Compiled]  # by image size in pixels
-    flops: dict[int, StepFlops]  # by image size in pixels
+    train_steps: dict[int, Compiled]  # image size in pixels -> compiled training step
+    flops: dict[int, StepFlops]  # image size in pixels -> FLOPs of a training step
     evaluator: Evaluator
     checkpoints: Checkpoints
     bad_examples: BadExamples
@@ -57,17 +57,19 @@ class TrainLoop:
     def run(self, states: list[TrainState], start: Position) -> Position:
         """Trains from `start`; returns the position at the end, where the state is saved.
 
-        All processes branch alike: whatever a branch depends on is the same in each of them.
+        All processes take the same branches, because every condition has the same value in all processes.
         The totals of a step are fetched after the next step is dispatched, so the devices do not wait for the host.
-        Before an evaluation or a save they are fetched at once: a state is good only if its last step was finite.
+        Before an evaluation or a save the totals are fetched immediately: a state may be evaluated or saved only if
+        loss and gradient of its last step were finite.
 
         Args:
-          states: the state at `start`, taken out of the list: a reference here would keep its memory.
-          start: the step of that state.
+          states: a list that holds only the state at `start`. The state is removed from the list, because a reference
+            that stays in the list would keep the memory of the state allocated.
+          start: the step to continue from.
 
         Raises:
           NonFiniteError: the loss or the gradient is not finite.
-          UsageError: the data or the disk failed; the state is saved first where possible.
+          UsageError: the data cannot be read or the disk not written; the state is saved first where possible.
         """
         milestones, position, state = self.experiment.milestones, start, states.pop()
         self._first_step = start.step + 1
@@ -115,7 +117,7 @@ class TrainLoop:
             raise
 
     def _settle(self, position: Position) -> Position:
-        """Fetches and logs the pending totals. Raises NonFiniteError if they are not finite."""
+        """Fetches and logs the totals of the last step. Raises NonFiniteError if its loss or gradient is not finite."""
         if position.pending is not None:
             if position.step == self._first_step:
                 self.compile_counter.expect_no_more()
@@ -130,13 +132,13 @@ class TrainLoop:
         except Exception:
             self._save_before_error(position, state)
             raise
-        if totals is None:  # a stop request came first
+        if totals is None:  # a stop request ended the evaluation early
             return position
         self.last_evaluation = self.log.evaluation(position.step, totals)
         return position._replace(evaluation=self.last_evaluation)
 
     def _save_before_error(self, position: Position, state: TrainState) -> None:
-        """Saves the state if this is the only process: with several, all would have to save together."""
+        """Saves the state if the run has one process; with several, all of them would have to save together."""
         if self.alone:
             self._save(self._settle(position), state)
 

@@ -1,4 +1,4 @@
-"""The entry of --mode=train."""
+"""Entry point of --mode=train."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ from resnet_jax.reporting.workdir import Workdir
 def main(command: Command) -> int:
     """Trains, or prints the result of a finished run; returns the exit status.
 
-    The session is opened first, and the rest is imported inside it: importing takes seconds in which a signal
-    must already stop the run properly.
+    JAX and the modules that use it are imported after the session is open: the imports take seconds, and a signal
+    that arrives meanwhile must already be handled as a stop request.
     """
     workdir = Workdir(command.workdir)
     with open_session(command, workdir) as (channel, requests):
@@ -32,7 +32,7 @@ def main(command: Command) -> int:
             if result:
                 _show_finished(result, workdir)
             return 0
-        with accounting.measure("start"), channel.first():  # process 0 first: it may index or prepare the data
+        with accounting.measure("start"), channel.first():  # process 0 first: it may index or prepare the data for all
             built = experiment.build(command.config, cache_dir=workdir.path)
         keep_programs()
         return train(built, workdir, settings, requests, channel, accounting)

@@ -46,17 +46,17 @@ def train(
 
     Args:
       experiment: what to train.
-      workdir: locked, and checked to belong to this experiment.
+      workdir: the work directory; the caller has locked it and checked that it belongs to this experiment.
       settings: the resolved config, written to `config.json`.
       requests: stop and save requests, checked once per step.
-      channel: between the processes of the run; None: this is the only one.
-      accounting: holds the wall time before this call; None: a new one, from the start of this process.
+      channel: connects the processes of the run; None: the run has one process.
+      accounting: holds the wall time before this call; None: time is counted from the start of this process.
 
     Returns:
       The exit status: 0 finished, 75 stopped by a signal after saving, 3 loss or gradient not finite.
 
     Raises:
-      UsageError: the data or the disk failed; the state is saved first where possible.
+      UsageError: the data cannot be read or the disk not written; the state is saved first where possible.
     """
     workdir.check_classes(experiment.data.class_names)
     with contextlib.ExitStack() as stack:
@@ -72,7 +72,7 @@ def train(
 
 
 class _Run:
-    """One process of a run: what the loop needs, and what follows it."""
+    """One process of a training run: makes the state and the loop, and writes the result after the loop."""
 
     loop: TrainLoop  # set by `open`
 
@@ -107,10 +107,10 @@ class _Run:
         self.bad_examples = BadExamples(workdir.bad_examples, at_most=max_bad_examples, channel=channel)
         with accounting.measure("start"):
             state, self.start = self._first_state()
-        self.states = [state]  # the loop takes it out
+        self.states = [state]  # a list, because `TrainLoop.run` removes the state to free its memory
 
     def open(self, settings: dict[str, Any]) -> None:
-        """Opens the metrics writers, compiles the steps, and makes the loop."""
+        """Opens the metrics writers, compiles the training and evaluation steps, and makes the loop."""
         with self.accounting.measure("start"):
             writers = self.stack.enter_context(self._begin_record(settings)) if self.channel.is_main else None
         with self.accounting.measure("compile"):
@@ -149,14 +149,14 @@ class _Run:
         return STOPPED
 
     def end_non_finite(self, error: NonFiniteError) -> int:
-        """Writes and prints the failure; returns the exit status."""
+        """Writes the result of a run whose loss or gradient is not finite and logs `error`; returns the exit status."""
         self._finish_writing()
-        self.bad_examples.collect()  # every process comes here: the totals of a step are the same in all
+        self.bad_examples.collect()  # an all-gather: all processes have the same totals, so all call it
         step, directory = self.checkpoints.latest_step, self.checkpoints.directory
         self._write_result(step or 0, "non_finite")
-        good = "none was saved" if step is None else f"the last good checkpoint is {directory / str(step)}"
+        good = "no checkpoint was saved" if step is None else f"the last good checkpoint is {directory / str(step)}"
         logger.error(
-            "error: %s; %s. Run again, it would fail again: change the recipe (%s) in a new --workdir.",
+            "error: %s; %s. The same command would fail again: change the recipe (%s) and use a new --workdir.",
             error,
             good,
             error.cure,

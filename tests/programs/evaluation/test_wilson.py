@@ -31,5 +31,5 @@ def test_more_confidence_is_wider_and_an_empty_sample_gives_0_to_1():
     (low, high), (lower, higher) = wilson(9, 10, confidence=0.5), wilson(9, 10, confidence=0.99)
     assert lower < low < 0.9 < high < higher
     assert wilson(0, 0) == (0.0, 1.0)
-    with pytest.raises(ValueError, match="3 correct of 2"):
+    with pytest.raises(ValueError, match="correct=3 is not in 0..count=2"):
         wilson(3, 2)

@@ -116,7 +116,7 @@ def test_invalid_formats_and_existing_directories_are_errors(tmp_path):
             UsageError, match=r"config.export.formats .* must name some of jax, saved_model, safetensors"
         ):
             check_request(tmp_path / "new", which)
-    with pytest.raises(UsageError, match="already exists: set config.export.dir to another directory, or remove it"):
+    with pytest.raises(UsageError, match="already exists: set config.export.dir to another directory, or remove"):
         check_request(tmp_path, ("jax",))
 
 

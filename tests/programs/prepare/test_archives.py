@@ -68,13 +68,13 @@ def test_missing_images_are_described():
         ({"notes.txt": b""}, r"contains notes.txt \(expected a name such as n01440764.tar\)"),
         (
             {"n01443537.tar": ilsvrc.pack(IMAGE)},
-            r"n01443537.tar in .* contains n01440764_1.JPEG \(an image of class n01440764",
+            r"n01443537.tar in .* contains n01440764_1.JPEG \(it is an image of class n01440764",
         ),
         ({"n01440764.tar": ilsvrc.pack({"a.JPEG": b""})}, r"n01440764.tar in .* contains a.JPEG .*_10026.JPEG"),
         ({"n01440764.tar": b"no tar" * 200}, "n01440764.tar in .* is truncated or damaged"),
         (
             {"n01440764.tar": ilsvrc.pack(IMAGE)[:512]},
-            "n01440764.tar in .* is truncated or damaged .*download it again",
+            "n01440764.tar in .* is truncated or damaged .*download the archive again",
         ),
         ({"n01440764.tar": ilsvrc.pack(IMAGE)[:1024]}, "n01440764.tar in .* is truncated or damaged .*byte 1,024"),
         ({"n01440764.tar": ilsvrc.pack(IMAGE)[:1024] + b"x" * 512}, "n01440764.tar in .* is truncated or damaged"),
@@ -91,7 +91,7 @@ def test_what_does_not_belong_in_the_training_archive_is_reported(tmp_path, tars
     ("files", "message"),
     [
         ({"ILSVRC2012_val_00050001.JPEG": b""}, r"ILSVRC2012_val_00050001.JPEG .* is not in 1..50,000"),
-        ({"ILSVRC2012_val_00000000.JPEG": b""}, "its number is not in 1..50,000"),
+        ({"ILSVRC2012_val_00000000.JPEG": b""}, "the number in its name is not in 1..50,000"),
         ({"ILSVRC2012_val_1.JPEG": b""}, "expected a name such as ILSVRC2012_val_00000001.JPEG"),
         ({f"{folder}/ILSVRC2012_val_00000001.JPEG": b"" for folder in "ab"}, "this name occurs twice in the archive"),
     ],
@@ -120,7 +120,7 @@ def test_a_truncated_archive_is_reported(tmp_path, kept):
     ilsvrc.write(tmp_path, ilsvrc.make_files(num_classes=3, per_class=4, num_validation=20))
     for name, scan in {"ILSVRC2012_img_train.tar": scan_train, "ILSVRC2012_img_val.tar": scan_validation}.items():
         (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:kept])
-        with pytest.raises(UsageError, match=rf"{name} is truncated or damaged .*: download it again"):
+        with pytest.raises(UsageError, match=rf"{name} is truncated or damaged .*: download the archive again"):
             scan(tmp_path / name, lambda count: None, sequential=False)
 
 
