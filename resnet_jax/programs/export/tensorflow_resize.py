@@ -99,7 +99,10 @@ def _mix(image: tf.Tensor, taps: _Taps, *, axis: int) -> tf.Tensor:
 
 
 def _positions(size: tf.Tensor, out_size: tf.Tensor, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the source pixel before each output pixel [N] int32, the fraction [N] `dtype`: half-pixel centers."""
+    """Returns the source pixel before each output pixel, [N] int32, and the fraction to the next, [N] `dtype`.
+
+    Pixel centers are at half-integer coordinates, as in OpenCV.
+    """
     position = tf.cast((tf.cast(tf.range(out_size), tf.float64) + 0.5) * _scale(size, out_size) - 0.5, dtype)
     before = tf.floor(position)
     return tf.cast(before, tf.int32), position - before

@@ -26,12 +26,12 @@ def describe_missing(split: str, labels: np.ndarray) -> str:
     if len(labels) != NUM_IMAGES[split]:
         faults.append(f"{len(labels):,} images instead of {NUM_IMAGES[split]:,}")
     for fault, affected in {
-        "none": counts == 0,
-        f"less than {low}": (counts > 0) & (counts < low),
-        f"more than {high}": counts > high,
+        "no image": counts == 0,
+        f"fewer than {low} images per class": (counts > 0) & (counts < low),
+        f"more than {high} images per class": counts > high,
     }.items():
         if affected.any():
-            faults.append(f"{fault} of {affected.sum():,} classes ({_names(affected)})")
+            faults.append(f"{fault} in {affected.sum():,} classes ({_names(affected)})")
     return f"{split} has {', '.join(faults)}" if faults else ""
 
 

@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 _RECORD_OVERHEAD = 512  # bytes per image for name, label, boxes and ArrayRecord
 _FILE_OVERHEAD = 1 << 20  # bytes per data set, for ArrayRecord shards are padded to a multiple of 64 KiB
 _SPARE = 1.01  # factor by which the required disk space exceeds the estimated size
-_SAMPLE = 64  # images from which the size of shrunk images is estimated
+_SAMPLE = 64  # number of images that are shrunk to estimate the size of all shrunk images
 
 
 @dataclasses.dataclass(frozen=True)

@@ -70,7 +70,7 @@ def _device_notes(values: Values) -> dict[str, str]:
         found["num_gpus"] = "put JAX_PLATFORMS=cpu in front of the command to run on the CPU"
     if num_hosts(values) > 1:
         found["worker_hosts"] = (
-            f"the batch size becomes the total of {num_hosts(values)} hosts; --workdir must be shared"
+            f"config.data.batch_size is the total of {num_hosts(values)} hosts, which must share --workdir"
         )
     elif values["worker_hosts"]:
         found["worker_hosts"] = "ignored: a single host needs no address"

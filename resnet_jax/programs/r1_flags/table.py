@@ -63,17 +63,17 @@ STRATEGIES = (
     "parameter_server",
 )
 
-_XLA = "ignored: XLA decides"
+_XLA = "ignored: XLA makes this choice itself"
 _FILES = "ignored: metrics.jsonl, run.json and result.json are always written to the work directory"
 _UPLOAD = "ignored: nothing is uploaded; BigQuery can load metrics.jsonl (NEWLINE_DELIMITED_JSON)"
 _TPU = "ignored: r1's ResNet programs do not define it; JAX uses the TPUs that it finds"
-_EXPORT = "a separate command after training: --mode=export (docs/serving.md)"
+_EXPORT = "exporting is a separate command after training: --mode=export (docs/serving.md)"
 
 FLAGS = (
     # define_base
     Flag("data_dir", "dd", "text", "/tmp"),
     Flag("model_dir", "md", "text", None),  # r1 defaults to /tmp; here each recipe has its own directory
-    Flag("clean", None, "switch", False, "ignored: remove the work directory yourself, or choose another"),
+    Flag("clean", None, "switch", False, "ignored: remove the work directory yourself, or choose another --workdir"),
     Flag("train_epochs", "te", "integer", 1, at_least=0),
     Flag("epochs_between_evals", "ebe", "integer", 1, at_least=1),
     Flag("stop_threshold", "st", "number", None),
@@ -138,7 +138,14 @@ FLAGS = (
     ),
     Flag("tf_data_experimental_slack", None, "switch", False, "ignored, as in r1"),
     # define_image
-    Flag("data_format", "df", "text", None, _XLA + " the layout", choices=("channels_first", "channels_last")),
+    Flag(
+        "data_format",
+        "df",
+        "text",
+        None,
+        "ignored: XLA chooses the memory layout",
+        choices=("channels_first", "channels_last"),
+    ),
     # define_benchmark
     Flag(
         "benchmark_logger_type",
@@ -149,7 +156,7 @@ FLAGS = (
         choices=("BaseBenchmarkLogger", "BenchmarkFileLogger"),
     ),
     Flag("benchmark_log_dir", "bld", "text", None, _FILES),
-    Flag("benchmark_test_id", "bti", "text", None, "ignored: --workdir names the run"),
+    Flag("benchmark_test_id", "bti", "text", None, "ignored: a run is identified by its --workdir"),
     Flag(
         "log_steps",
         None,

@@ -50,15 +50,16 @@ def test_missing_images_are_described():
     whole = np.repeat(np.arange(1000), 50)
     assert completeness.describe_missing("validation", whole) == ""
     assert completeness.describe_missing("validation", whole[:-1]) == (
-        "validation has 49,999 images instead of 50,000, less than 50 of 1 classes (n15075141)"
+        "validation has 49,999 images instead of 50,000, fewer than 50 images per class in 1 classes (n15075141)"
     )
     moved = np.append(whole[1:], 3)
     assert completeness.describe_missing("validation", moved) == (
-        "validation has less than 50 of 1 classes (n01440764), more than 50 of 1 classes (n01491361)"
+        "validation has fewer than 50 images per class in 1 classes (n01440764), "
+        "more than 50 images per class in 1 classes (n01491361)"
     )
     train = np.repeat(np.arange(1000), 1281)
     assert completeness.describe_missing("train", np.append(train, range(167))) == ""
-    assert "none of 1 classes (n01440764)" in completeness.describe_missing("train", train[1281:])
+    assert "no image in 1 classes (n01440764)" in completeness.describe_missing("train", train[1281:])
 
 
 @pytest.mark.parametrize(
