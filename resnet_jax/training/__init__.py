@@ -1,13 +1,13 @@
 """Everything that runs inside jit: state, losses, gradients, optimizers, schedules, and the step functions.
 
-Random numbers: row r of step s has the key `fold_in(fold_in(key(seed), s), r)`, and each use of it (flip, erasing,
-mixing, stochastic depth) folds in a constant of its own. Nothing is sampled per batch, so a row gets the same values on
-any device and in any micro-batch.
+Random numbers: the image in row r of the global batch of step s has the key `fold_in(fold_in(key(seed), s), r)`. Each
+random operation (flip, erasing, mixing, stochastic depth) folds a constant of its own into that key. Nothing is sampled
+per batch, so an image gets the same random numbers on any device and in any micro-batch.
 
-Micro-batches (`train.accumulate`): each takes whole batch norm groups. All start from the same running statistics;
-gradients and new statistics are averaged in one `lax.scan`, followed by one update.
+Micro-batches (`train.accumulate`): each consists of whole batch norm groups. All start from the same running
+statistics. One `lax.scan` sums the gradients and the changes of the statistics; their averages give one update.
 
-Several devices: where every device holds whole batch norm groups, each computes its own rows under `jax.shard_map`, and
-gradients, statistics and totals are all-reduced once per step (`sharded_gradients.py`). Elsewhere the batch is one
-array over all devices, and XLA inserts the all-reduces.
+Several devices: where every device holds whole batch norm groups, each device computes on its own rows under
+`jax.shard_map`, and gradients, statistics and totals are all-reduced once per step (`sharded_gradients.py`). Otherwise
+the global batch is one array that is sharded over all devices, and XLA inserts the all-reduces.
 """

@@ -15,12 +15,12 @@ from resnet_jax.training.metrics import Totals, count_examples
 from resnet_jax.training.trainable import only_trained, with_frozen
 
 Preprocess = Callable[[jax.Array], jax.Array]  # images [B, H, W, 3]: uint8 pixels -> normalised floats
-Split = Callable[[Any], Any]  # tree of leaves [B, ...] -> leaves [num_microbatches, B / num_microbatches, ...]
-TrainInput = Callable[[jax.Array, DeviceBatch], Mixed]  # keys [B] and a batch -> images and targets of the network
+Split = Callable[[Any], Any]  # reshapes each leaf [B, ...] to [num_microbatches, B / num_microbatches, ...]
+TrainInput = Callable[[jax.Array, DeviceBatch], Mixed]  # row keys [B], batch -> augmented images, labels
 
-_FLIP, _ERASE, _MIX, _DEPTH = range(4)  # folded into the key of a row: each random operation has its own stream
+_FLIP, _ERASE, _MIX, _DEPTH = range(4)  # folded into a row's key: independent random numbers for each operation
 
-# Mean and standard deviation of ImageNet's pixels, as torchvision uses them: the input of `configs/resnet50.py`.
+# Normalises pixels in 0..255 with ImageNet's mean and standard deviation, as torchvision and `configs/resnet50.py` do.
 imagenet_input: Preprocess = functools.partial(
     normalize, mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), dtype=jnp.float32
 )
@@ -29,32 +29,32 @@ imagenet_input: Preprocess = functools.partial(
 class Gradients(NamedTuple):
     """The result of a forward and backward pass over a batch."""
 
-    params: dict[str, Any]  # gradients of loss scale times mean loss; `optax.MaskedNode` for frozen parameters
-    batch_stats: dict[str, Any]  # running statistics after the batch
-    examples: Totals
+    params: dict[str, Any]  # gradients of loss scale * mean loss; `optax.MaskedNode` for frozen parameters
+    batch_stats: dict[str, Any]  # running mean and variance of each batch norm after the batch
+    examples: Totals  # counts and summed loss of the batch
 
 
 class IndexedBatch(NamedTuple):
-    """A batch or micro-batch, and the row numbers from which its random keys are derived."""
+    """A batch or micro-batch, and for each of its rows the number from which the random key of the row is derived."""
 
     batch: DeviceBatch
     row_numbers: jax.Array  # [B] int32, index of each row in the global batch
 
 
-Variables = dict[str, dict[str, Any]]  # 'params' and 'batch_stats'
+Variables = dict[str, dict[str, Any]]  # variables of a network: 'params' and 'batch_stats', each a tree of arrays
 GradientFn = Callable[[Variables, IndexedBatch, jax.Array, jax.Array | float], Gradients]
 
 
 def make_train_input(
     *, preprocess: Preprocess, flip: bool, erasing: Erasing | None, mixing: Mixing | None
 ) -> TrainInput:
-    """Returns the function from row keys [B] and a batch to the augmented images and their labels.
+    """Returns the function that maps row keys [B] and a batch to augmented images and their labels, as `Mixed`.
 
     Args:
       preprocess: normalises pixels; runs after the flip.
-      flip: mirror each image with probability 1/2.
-      erasing: random erasing of normalised images; None: off.
-      mixing: mixup or cutmix, after erasing; None: off.
+      flip: mirror each image left to right with probability 1/2.
+      erasing: random erasing, applied to normalised images; None: no erasing.
+      mixing: mixup or cutmix, applied after erasing; None: no mixing.
     """
 
     def train_input(keys: jax.Array, batch: DeviceBatch) -> Mixed:
@@ -70,13 +70,13 @@ def make_train_input(
 
 
 def make_gradient_fn(*, model: ResNet, train_input: TrainInput, loss: Loss, trainable: str = "") -> GradientFn:
-    """Returns the function from variables, an indexed batch, the key of the step and the loss scale to `Gradients`.
+    """Returns the function that maps variables, an indexed batch, the step's key and the loss scale to `Gradients`.
 
     Args:
-      model: takes float images [B, H, W, 3], `train=` and `uniforms=`.
-      train_input: see `make_train_input`.
-      loss: one value for each example.
-      trainable: regular expression of the trained parameters, see `only_trained`; '' matches all.
+      model: network that takes float images [B, H, W, 3], `train=` and `uniforms=`.
+      train_input: augmentation, see `make_train_input`.
+      loss: function of logits [B, K] and targets [B, K] that returns one loss per example, [B].
+      trainable: regular expression of the parameters to train, see `only_trained`; '' matches all.
     """
 
     def loss_fn(
@@ -88,7 +88,7 @@ def make_gradient_fn(*, model: ResNet, train_input: TrainInput, loss: Loss, trai
         uniforms = _uniforms(_keys_for(_DEPTH, keys), model.num_blocks) if model.stochastic_depth else None
         logits, updated = model.apply(variables, mixed.images, train=True, uniforms=uniforms, mutable=["batch_stats"])
         losses = loss(logits, soft_targets(batch.label, mixed.partner, mixed.share, logits.shape[-1]))
-        labels = jnp.where(mixed.share >= 0.5, batch.label, mixed.partner)  # for the accuracy: the larger share
+        labels = jnp.where(mixed.share >= 0.5, batch.label, mixed.partner)  # accuracy counts the larger share
         return scale * jnp.mean(losses), (updated["batch_stats"], count_examples(logits, labels, batch.mask, losses))
 
     def gradient_fn(variables: Variables, indexed: IndexedBatch, key: jax.Array, scale: jax.Array | float) -> Gradients:
@@ -103,21 +103,21 @@ def make_gradient_fn(*, model: ResNet, train_input: TrainInput, loss: Loss, trai
 def split_into_microbatches(num_microbatches: int) -> Split:
     """Returns the function that splits each leaf [B, ...] into [num_microbatches, B / num_microbatches, ...].
 
-    For rows on one device. `distributed.mesh.make_microbatch_split` splits rows that are spread over several.
+    This is for a batch on one device; `distributed.mesh.make_microbatch_split` splits a batch sharded over several.
     """
     return lambda tree: jax.tree.map(lambda leaf: leaf.reshape(num_microbatches, -1, *leaf.shape[1:]), tree)
 
 
 def accumulate(gradient_fn: GradientFn, split: Split) -> GradientFn:
-    """Returns a gradient function that runs the micro-batches of a batch one after another and averages.
+    """Returns a gradient function that runs the micro-batches of a batch one by one and averages their gradients.
 
-    Each micro-batch starts from the same running statistics; gradients and changes of the statistics are averaged. The
-    result equals that of the whole batch, up to rounding, if no batch norm group is split. A statistic that no
-    micro-batch changes stays bit for bit.
+    Each micro-batch starts from the same running statistics; the changes of the statistics are averaged as well. Up to
+    rounding, the result equals that of one pass over the whole batch if no batch norm group is split. A running
+    statistic that no micro-batch changes keeps its exact value.
 
     Args:
-      gradient_fn: computes on one micro-batch.
-      split: splits the batch, see `split_into_microbatches`.
+      gradient_fn: computes the gradients of one micro-batch.
+      split: splits a batch into micro-batches, see `split_into_microbatches`.
     """
 
     def accumulated(variables: Variables, indexed: IndexedBatch, key: jax.Array, scale: jax.Array | float) -> Gradients:
@@ -144,5 +144,5 @@ def _keys_for(operation: int, keys: jax.Array) -> jax.Array:
 
 
 def _uniforms(keys: jax.Array, count: int) -> jax.Array:
-    """Samples `count` numbers for each key: [B] keys -> [B, count] float32 in [0, 1)."""
+    """Samples `count` uniform random numbers for each key: [B] keys -> [B, count] float32 in [0, 1)."""
     return jax.vmap(lambda key: jax.random.uniform(key, (count,)))(keys)

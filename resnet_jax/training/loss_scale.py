@@ -11,15 +11,15 @@ MIN_SCALE, MAX_SCALE = 1.0, 2.0**24
 
 @flax.struct.dataclass
 class LossScale:
-    """The factor that multiplies the loss before differentiation, and by which the gradients are then divided."""
+    """The loss scale, which multiplies the loss and then divides the gradients, with counters of its steps."""
 
-    scale: jax.Array  # float32
+    scale: jax.Array  # float32 scalar
     good_steps: jax.Array  # int32, consecutive finite steps since the scale last changed; unused by a constant scale
     skipped: jax.Array  # int32, steps without an update because their gradients were not finite
 
 
 def initial(scale: float) -> LossScale:
-    """Returns the loss scale of step 0."""
+    """Returns the state of loss scaling before the first step, with the given scale and counters of 0."""
     return LossScale(
         scale=jnp.asarray(scale, jnp.float32),
         good_steps=jnp.zeros((), jnp.int32),
@@ -31,7 +31,7 @@ def adjust(loss_scale: LossScale, finite: jax.Array, *, growth_steps: int | None
     """Returns the loss scale after one more training step.
 
     Args:
-      loss_scale: the one that the step used.
+      loss_scale: the loss scale that the step used.
       finite: bool scalar, whether all gradients of the step were finite; if not, the step counts as skipped.
       growth_steps: consecutive finite steps after which the scale doubles; each non-finite step halves it. The scale
         stays between `MIN_SCALE` and `MAX_SCALE`. None: the scale is constant.

@@ -18,7 +18,7 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
     Args:
       logits: [B, K] of any float dtype; the loss is computed in float32.
-      labels: [B] integers in 0..K-1, or `UNREADABLE`, whose loss is log K, that of a uniform prediction.
+      labels: [B] integers in 0..K-1, or `UNREADABLE` for an image that cannot be decoded, whose loss is log K.
 
     Returns:
       [B] float32.
@@ -44,13 +44,13 @@ def softmax_cross_entropy(logits: jax.Array, targets: jax.Array, *, label_smooth
 def binary_cross_entropy(
     logits: jax.Array, targets: jax.Array, *, label_smoothing: float, target_threshold: float | None
 ) -> jax.Array:
-    """Mean over the classes of the sigmoid cross entropy of each (Wightman et al. 2021, section 3; timm).
+    """Mean over the classes of the sigmoid cross entropy of each class (Wightman et al. 2021, section 3; timm).
 
     Args:
       logits: [B, K] of any float dtype; the loss is computed in float32.
       targets: [B, K] in 0..1.
       label_smoothing: see `softmax_cross_entropy`.
-      target_threshold: targets above it become 1, the rest 0, after label smoothing; None: targets stay soft.
+      target_threshold: after label smoothing, targets above this value become 1, the rest 0; None: targets stay soft.
 
     Returns:
       [B] float32.
@@ -95,7 +95,7 @@ def soft_targets(labels: jax.Array, partners: jax.Array, share: jax.Array, num_c
       labels: [B] integers.
       partners: [B] integers, labels of the images mixed in.
       share: [B] float32 in 0..1.
-      num_classes: K.
+      num_classes: K, the number of classes.
 
     Returns:
       [B, K] float32.

@@ -1,4 +1,4 @@
-"""Classification metrics as sums and counts over examples, divided once, on the host."""
+"""Classification metrics, kept as sums and counts over examples; the host divides the sums by the count at the end."""
 
 import dataclasses
 import math
@@ -15,7 +15,7 @@ NO_ANSWER = -1  # predicted class of an unreadable image, or where a logit is Na
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Totals:
-    """Sums over examples: scalar arrays on the devices, Python numbers on the host. `merge` adds them."""
+    """Metrics summed over examples: scalar arrays on the devices, Python numbers on the host."""
 
     count: Any  # int32, number of examples
     top1: Any  # int32, examples whose label has the largest logit
@@ -26,13 +26,13 @@ class Totals:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class StepTotals:
-    """What one training step reports: sums over its batch, and scalars of the step.
+    """What one training step reports: sums over the examples of its batch, and scalars of the step.
 
-    A step that loss scaling skips reports sums over no examples.
+    If loss scaling skips the update of the step, `examples` and `grad_norm` are 0.
     """
 
     examples: Totals
-    grad_norm: Any  # global L2 norm of the loss gradient, before weight decay
+    grad_norm: Any  # global L2 norm of the gradient of the unscaled loss, before weight decay and clipping
     lr: Any  # learning rate of the update
     loss_scale: Any = None  # `LossScale` after the step; None: the loss is not scaled
 
@@ -48,10 +48,10 @@ class Answers:
 
 
 def label_rank(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Returns the number of classes ranked above the true one; 0 is a top-1 hit. [B, K], [B] -> [B] int32.
+    """Returns how many classes rank above the true class; 0: the top-1 prediction is correct. [B, K], [B] -> [B] int32.
 
-    Equal logits rank by class index, as in `argmax` and `top_k`. A NaN logit ranks above every label, and an unreadable
-    image has the largest rank, so that neither ever counts as correct.
+    Of classes with equal logits the lower index ranks first, as in `argmax` and `top_k`. Classes with a NaN logit rank
+    above the true class, and an unreadable image has the largest int32 as rank, so that it never counts as correct.
     """
     own = jnp.take_along_axis(logits, labels[:, None], axis=-1)
     later = jnp.arange(logits.shape[-1])[None, :] >= labels[:, None]
@@ -61,7 +61,10 @@ def label_rank(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def predicted_class(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Returns the class whose `label_rank` is 0, or `NO_ANSWER`. [B, K], [B] -> [B] int32."""
+    """Returns the class with the largest logit. [B, K], [B] -> [B] int32.
+
+    It is `NO_ANSWER` where the image is unreadable or a logit is NaN.
+    """
     known = (labels != UNREADABLE) & ~jnp.any(jnp.isnan(logits), axis=-1)
     return jnp.where(known, jnp.argmax(logits, axis=-1), NO_ANSWER).astype(jnp.int32)
 
@@ -71,9 +74,9 @@ def count_examples(logits: jax.Array, labels: jax.Array, mask: jax.Array, losses
 
     Args:
       logits: [B, K].
-      labels: [B] integers.
+      labels: [B] integers in 0..K-1, or `UNREADABLE`.
       mask: [B] bool, False for padding rows.
-      losses: [B] float32.
+      losses: [B] float32, in nats.
     """
     rank = label_rank(logits, labels)
     return Totals(
@@ -92,12 +95,12 @@ def _count(marked: jax.Array) -> jax.Array:
 
 
 def zero() -> Totals:
-    """Returns the totals of no examples."""
+    """Returns host totals of 0, to which `merge` adds."""
     return Totals(count=0, top1=0, top5=0, loss=0.0)
 
 
 def merge(totals: Totals, fetched: Totals) -> Totals:
-    """Adds fetched device totals to host totals, in Python integers and float64."""
+    """Adds totals fetched from the devices to totals on the host, in Python integers and float64."""
     return Totals(
         count=totals.count + int(fetched.count),
         top1=totals.top1 + int(fetched.top1),
@@ -109,7 +112,7 @@ def merge(totals: Totals, fetched: Totals) -> Totals:
 def scalars(totals: Totals) -> dict[str, float]:
     """Returns means over examples: `loss` in nats, `top1` and `top5` in 0..1; NaN if there are no examples.
 
-    The sums may still be on the devices, which are then waited for.
+    If the devices are still computing the totals, the call waits for them.
     """
     sums = {"loss": totals.loss, "top1": totals.top1, "top5": totals.top5}
     count = int(totals.count)

@@ -1,7 +1,7 @@
 """Optimizers as optax gradient transformations that take the learning rate of each update as an argument.
 
 `updates, state = optimizer.update(grads, state, params, lr=lr)`, then `optax.apply_updates(params, updates)`. The
-learning rate is an argument because LARS stores it in its velocity, and because `TrainState` already counts the steps.
+learning rate is an argument because LARS accumulates it in the velocity, and because `TrainState` counts the steps.
 
 For every optimizer, `decay_mask` selects the parameters that weight decay applies to.
 """
@@ -20,7 +20,7 @@ from resnet_jax.errors import UsageError
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """The options of `create_optimizer`; each optimizer reads those that apply to it."""
+    """The options of `create_optimizer`, which documents them; each optimizer reads only some of them."""
 
     momentum: float
     nesterov: bool
@@ -60,16 +60,16 @@ def lars(options: Options) -> optax.GradientTransformationExtraArgs:
 
     Equal to `optax.lars`. MLPerf's reference and r1 (`tf.contrib.opt.LARSOptimizer`) divide by
     |g| + weight_decay * |w|, which is at least |d|. The velocity contains the learning rate, as in MLPerf's reference;
-    r1 applies the learning rate and the ratio after the velocity. r1 also counts weight decay twice: its g already
-    contains the gradient of the L2 loss.
+    r1 applies the learning rate and the ratio after the velocity. r1 also counts weight decay twice: g in r1
+    already contains the gradient of an L2 loss.
 
     Raises:
       UsageError: `decoupled` is set.
     """
     if options.decoupled:
         raise UsageError(
-            "config.optimizer.decoupled=True is not supported by 'lars', whose trust ratio includes the decay: "
-            "set it to False, or config.optimizer.name to 'sgd'"
+            "config.optimizer.decoupled=True is not supported by 'lars', whose trust ratio includes weight decay: "
+            "set config.optimizer.decoupled=False or config.optimizer.name='sgd'"
         )
     return optax.chain(
         optax.add_decayed_weights(options.weight_decay, mask=options.decayed),
@@ -83,8 +83,8 @@ def lamb(options: Options) -> optax.GradientTransformationExtraArgs:
     """LAMB (You et al. 2020): AdamW in which the step of each decayed leaf is scaled to the leaf's norm.
 
     w <- w - lr * ratio * u with u = Adam's bias-corrected step + weight_decay * w and ratio = |w| / |u|. The ratio is 1
-    where w or u is zero, and for leaves that are not decayed. Equal to timm's `Lamb` but for its clipping of the
-    gradients to a global norm of 1.
+    where w or u is zero, and for leaves that are not decayed. Equal to timm's `Lamb`, except that
+    timm by default clips the gradients to a global norm of 1.
     """
     return optax.chain(
         optax.scale_by_adam(b1=options.beta1, b2=options.beta2, eps=options.epsilon),
@@ -122,15 +122,16 @@ def scale_by_rate() -> optax.GradientTransformationExtraArgs:
 def scale_lr(scales: Sequence[tuple[str, float]]) -> optax.GradientTransformationExtraArgs:
     """Returns the transformation that multiplies the learning rate of some leaves by constant factors.
 
-    Applied last; equivalent to scaling the rate, since every update is linear in it. This includes LARS, whose velocity
-    contains the rate, because the factors do not change. Decoupled decay (`decoupled`, lamb, adamw) is scaled as well.
+    The factors multiply the final updates. This equals scaling the learning rate, in which every update is linear: even
+    for LARS, whose velocity contains the learning rate, since the factors are constant. Decoupled weight decay (lamb,
+    adamw, sgd with `decoupled`) is scaled as well.
 
     Args:
       scales: pairs of a regular expression and a factor. The expressions are searched for in paths such as
-        'stage1_block1/conv1/kernel'; the first match decides, and leaves without a match keep their rate.
+        'stage1_block1/conv1/kernel'; the first match decides, and leaves without a match have factor 1.
 
     Raises:
-      UsageError: `scales` are not such pairs. Raised by `init`: a pair is the first match of no leaf.
+      UsageError: `scales` is not a sequence of such pairs; or, raised by `init`, a pair is the first match of no leaf.
     """
     _check_scales(scales)
 
@@ -140,7 +141,7 @@ def scale_lr(scales: Sequence[tuple[str, float]]) -> optax.GradientTransformatio
             if number not in used:
                 raise UsageError(
                     f"config.optimizer.lr_scales has {pattern!r}, which matches no trained parameter, or only those "
-                    "that an earlier pattern matches: '^head/' matches the last layer, '^stage4_' a stage"
+                    "that an earlier pattern matches: correct it ('^head/' matches the last layer, '^stage4_' stage 4)"
                 )
         return optax.EmptyState()
 
@@ -166,8 +167,8 @@ def _check_scales(scales: Any) -> None:
         number = isinstance(factor, int | float) and not isinstance(factor, bool)
         if not number or not 0 < factor < math.inf:
             raise UsageError(
-                f"config.optimizer.lr_scales has {factor!r} for {pattern!r}: it must be a finite number above 0; "
-                "config.train.trainable selects the parameters to train"
+                f"config.optimizer.lr_scales has {factor!r} for {pattern!r}: the factor must be a finite number "
+                "above 0; to freeze parameters, set config.train.trainable"
             )
 
 
@@ -195,20 +196,21 @@ def select_leaves(params: Any, pattern: str, *, key: str) -> Any:
 
     Args:
       params: tree of parameters; masked nodes are returned as they are.
-      pattern: regular expression to search for.
-      key: config key of the pattern, for the messages.
+      pattern: regular expression to search for in the path.
+      key: config key that holds the pattern, for error messages.
 
     Raises:
       UsageError: the pattern is not a regular expression, or matches no leaf.
     """
     expression = _compile(pattern, key=key)
-    # Masked nodes are frozen parameters: a pattern that matches only those is valid.
+    # Masked nodes stand for frozen parameters: a pattern that matches only frozen parameters is valid.
     found = jax.tree_util.tree_map_with_path(
         lambda path, _: bool(expression.search(leaf_path(path))), params, is_leaf=is_masked
     )
     if not any(jax.tree.leaves(found)):
         raise UsageError(
-            f"config.{key}={pattern!r} matches no parameter: 'kernel$' matches kernels, '^head/' the last layer"
+            f"config.{key}={pattern!r} matches no parameter: correct it "
+            "('kernel$' matches kernels, '^head/' the last layer)"
         )
     return jax.tree.map(lambda is_found, leaf: leaf if is_masked(leaf) else is_found, found, params)
 
@@ -223,7 +225,7 @@ def _compile(pattern: str, *, key: str) -> re.Pattern[str]:
 
 
 def is_masked(node: Any) -> bool:
-    """Returns whether a node is the placeholder of a frozen parameter."""
+    """Returns whether a node is `optax.MaskedNode`, which stands for a frozen parameter."""
     return isinstance(node, optax.MaskedNode)
 
 
@@ -255,13 +257,13 @@ def create_optimizer(  # noqa: PLR0913, an argument for each key of the config s
       nesterov: use Nesterov momentum (sgd, lars).
       beta1: decay of the moving average of the gradients (lamb, adamw).
       beta2: decay of the moving average of the squared gradients (lamb, adamw).
-      epsilon: added to the root of the latter (lamb, adamw).
-      trust: norm of the step / norm of the leaf, at learning rate 1 and without momentum (lars).
-      weight_decay: factor of the decay, which is added to the gradient (sgd, lars) or to the step (lamb, adamw).
-      decoupled: add the decay to the step instead of the gradient (sgd).
+      epsilon: added to the square root of the average of squared gradients (lamb, adamw).
+      trust: trust coefficient: norm of the step / norm of the leaf, at learning rate 1 and without momentum (lars).
+      weight_decay: factor; weight_decay * w is added to the gradient (sgd, lars) or to the step (lamb, adamw).
+      decoupled: add weight decay to the step instead of the gradient (sgd).
       decay_pattern: regular expression searched for in paths such as 'stage1_block1/conv1/kernel'; matching leaves are
         decayed, and scaled by the trust ratio of lars and lamb even if `weight_decay` is 0.
-      clip_norm: largest global norm of the gradients, which are clipped before all else; None: no clipping.
+      clip_norm: largest global norm of the gradients, clipped before the optimizer gets them; None: no clipping.
       lr_scales: factors of the learning rate by regular expression, see `scale_lr`.
 
     Raises:

@@ -14,7 +14,7 @@ PredictStep = Callable[[dict[str, Any], jax.Array], Outputs]
 
 
 def make_predict_step(*, model: nn.Module, preprocess: Preprocess = imagenet_input) -> PredictStep:
-    """Returns the pure function from 'params' and 'batch_stats' and images [B, S, S, 3] uint8 to `Outputs`.
+    """Returns the pure function that maps variables and images [B, S, S, 3] uint8 to probabilities and classes.
 
     Args:
       model: takes float images [B, S, S, 3] and `train=`.
@@ -23,7 +23,7 @@ def make_predict_step(*, model: nn.Module, preprocess: Preprocess = imagenet_inp
 
     def predict_step(variables: dict[str, Any], images: jax.Array) -> Outputs:
         logits: jax.Array = model.apply(variables, preprocess(images), train=False)  # type: ignore[assignment]
-        # From the logits, as evaluation does: different logits can round to equal probabilities.
+        # The class is taken from the logits, as in evaluation: different logits can round to equal probabilities.
         classes = jnp.argmax(logits, axis=-1).astype(jnp.int32)
         return {"probabilities": jax.nn.softmax(logits.astype(jnp.float32), axis=-1), "classes": classes}
 

@@ -35,7 +35,7 @@ class Schedule:
 
     @property
     def moments(self) -> list[int]:
-        """The steps of `rate_table`: start and end of the warm-up, each jump, the quarters of a smooth decay."""
+        """Steps that `rate_table` shows: ends of the warm-up, both sides of each jump, quarters of a smooth decay."""
         if self.name == "piecewise":
             decay = [step for boundary in self.boundaries for step in (boundary, boundary + 1)]
         elif self.name == "constant":
@@ -47,19 +47,19 @@ class Schedule:
 
     def remaining(self, step: jax.Array) -> jax.Array:
         """Returns the fraction of the decay that is left: 1 at the end of the warm-up, 0 from `decay_steps` on."""
-        # From the steps left, not 1 - done: the subtraction would lose precision near the end.
+        # Computed from the steps left: 1 - (fraction done) would lose precision near the end.
         left = (self.decay_steps - step) / max(1, self.decay_steps - self.warmup_steps)
         return jnp.clip(left, 0.0, 1.0)
 
 
 def cosine(schedule: Schedule, step: jax.Array) -> jax.Array:
-    """Half a cosine from the peak to `end` (Loshchilov and Hutter 2017)."""
-    # Equal to (1 + cos(pi * (1 - remaining))) / 2, without its cancellation near the end.
+    """Learning rate as a fraction of the peak: half a cosine from the peak to `end` (Loshchilov and Hutter 2017)."""
+    # Equals (1 + cos(pi * (1 - remaining))) / 2, but loses no precision to cancellation near the end.
     return _between(schedule.end, jnp.square(jnp.sin(0.5 * jnp.pi * schedule.remaining(step))))
 
 
 def polynomial(schedule: Schedule, step: jax.Array) -> jax.Array:
-    """A power of the remaining fraction, from the peak to `end`: `tf.train.polynomial_decay`.
+    """A power of the fraction of the decay that is left, from the peak to `end`: `tf.train.polynomial_decay`.
 
     r1 with LARS: power 2, `end` = 1e-4 / peak_lr, `decay_steps` = 90 epochs + 1 step.
     """
@@ -72,7 +72,7 @@ def linear(schedule: Schedule, step: jax.Array) -> jax.Array:
 
 
 def piecewise(schedule: Schedule, step: jax.Array) -> jax.Array:
-    """Constant factors; the boundary step still has the earlier one: `tf.train.piecewise_constant`, as in r1."""
+    """A constant factor up to and including each boundary step: `tf.train.piecewise_constant`, as in r1."""
     factor = jnp.full_like(step, schedule.factors[0])
     for boundary, following in zip(schedule.boundaries, schedule.factors[1:], strict=True):
         factor = jnp.where(step > boundary, following, factor)
@@ -80,13 +80,13 @@ def piecewise(schedule: Schedule, step: jax.Array) -> jax.Array:
 
 
 def constant(schedule: Schedule, step: jax.Array) -> jax.Array:
-    """The peak at every step."""
+    """The peak learning rate at every step."""
     del schedule
     return jnp.ones_like(step)
 
 
 def _between(end: float, fraction: jax.Array) -> jax.Array:
-    """Interpolates from `end`, at fraction 0, to 1."""
+    """Interpolates linearly: `end` at fraction 0, and 1 at fraction 1."""
     return end + (1.0 - end) * fraction
 
 

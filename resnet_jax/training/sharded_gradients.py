@@ -14,19 +14,20 @@ _AXIS = "data"
 def sum_over_devices(gradient_fn: GradientFn, mesh: Mesh, *, dtype: DTypeLike = jnp.float32) -> GradientFn:
     """Returns a gradient function in which each device computes on its own rows, followed by one all-reduce.
 
-    Plain jit all-reduces each gradient in the compute dtype, once per micro-batch. Here: one psum after accumulation.
+    Under plain jit, XLA all-reduces each gradient in the compute dtype once per micro-batch. This function sums over
+    the devices only once, after accumulation.
 
     Args:
-      gradient_fn: computes on the rows of one device. Rows interact only within a batch norm group, so every group
-        must lie whole on one device.
+      gradient_fn: computes the gradients of the rows on one device. Rows interact only within a batch norm
+        group, so every group must lie whole on one device.
       mesh: one axis, named 'data', over which the rows are split evenly.
-      dtype: of the gradients in the all-reduce; the sum is divided by the number of devices in float32.
+      dtype: dtype of the gradients during the all-reduce; the sum is then divided by the number of devices in float32.
     """
     whole, rows = PartitionSpec(), PartitionSpec(_AXIS)
 
     def on_own_rows(variables: Variables, indexed: IndexedBatch, key: jax.Array, scale: jax.Array | float) -> Gradients:
         found, old = gradient_fn(variables, indexed, key, scale), variables["batch_stats"]
-        # Differences are summed, not the statistics: a statistic that no device changes then stays bit for bit.
+        # Changes of the statistics are summed, not the statistics: one that no device changes keeps its exact value.
         decreases = jax.tree.map(jnp.subtract, old, found.batch_stats)
         params = jax.tree.map(lambda leaf: leaf.astype(dtype), found.params)
         params, decreases, examples = jax.lax.psum((params, decreases, _in_float32(found.examples)), _AXIS)
@@ -44,5 +45,5 @@ def sum_over_devices(gradient_fn: GradientFn, mesh: Mesh, *, dtype: DTypeLike = 
 
 
 def _in_float32(examples: Totals) -> Totals:
-    # Counts are exact up to 2^24. As int32 they would need an all-reduce of their own.
+    # Counts are exact in float32 up to 2^24. As int32, the counts would need an all-reduce of their own.
     return jax.tree.map(lambda total: total.astype(jnp.float32), examples)

@@ -17,9 +17,9 @@ WeightsKind = Literal["trained", "ema"]  # the variables that the optimizer upda
 
 @flax.struct.dataclass
 class TrainState:
-    """Arrays only, so that the state is sharded, donated and saved as a whole."""
+    """The training state, of arrays only, so that it can be sharded, donated and saved as a whole."""
 
-    step: jax.Array  # int32, updates so far; the data order, the schedule and all random keys derive from it
+    step: jax.Array  # int32, steps so far, skipped updates included; data order, schedule and random keys depend on it
     params: dict[str, Any]
     batch_stats: dict[str, Any]
     opt_state: optax.OptState
@@ -32,7 +32,7 @@ class TrainState:
         return {"params": self.params, "batch_stats": self.batch_stats}
 
     def to_evaluate(self, kind: WeightsKind) -> dict[str, Any]:
-        """Returns the trained variables or their moving average."""
+        """Returns the trained variables for kind 'trained', their moving average for kind 'ema'."""
         if kind == "trained":
             return self.variables
         assert self.average is not None
@@ -51,11 +51,11 @@ def make_init(
     """Returns the function that makes the state of step 0; jit it, or trace it with `abstract_state`.
 
     Args:
-      model: takes images [B, H, W, 3].
-      optimizer: of the parameters of the model.
-      image_size: pixels, of any image that the model accepts; the parameters do not depend on it.
-      seed: of the initial parameters.
-      averages: keep a moving average of the variables.
+      model: network that takes images [B, H, W, 3].
+      optimizer: initialises the optimizer state from the parameters.
+      image_size: height and width in pixels of an image that the model accepts; the parameters do not depend on it.
+      seed: seed of the random initial parameters.
+      averages: keep a moving average of the variables in the state.
       loss_scale: the initial loss scale; None: the loss is not scaled.
     """
 
@@ -68,7 +68,7 @@ def make_init(
             params=params,
             batch_stats=batch_stats,
             opt_state=optimizer.init(params),
-            # A copy: two leaves cannot share a donated buffer.
+            # A copy, since a state that is donated cannot contain the same buffer twice.
             average=jax.tree.map(jnp.copy, {"params": params, "batch_stats": batch_stats}) if averages else None,
             loss_scale=None if loss_scale is None else initial(loss_scale),
         )
@@ -77,12 +77,12 @@ def make_init(
 
 
 def abstract_state(init: Callable[[], TrainState], sharding: Sharding) -> TrainState:
-    """Returns the shapes and dtypes of the state that `init` makes, with a sharding; computes nothing."""
+    """Returns the shapes and dtypes, with `sharding`, of the state that `init` makes; computes no values."""
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), jax.eval_shape(init)
     )
 
 
 def parameter_count(params: Any) -> int:
-    """Returns the number of scalars in a tree of arrays or of their shapes."""
+    """Returns the number of scalar parameters in a tree of arrays or `jax.ShapeDtypeStruct`."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))

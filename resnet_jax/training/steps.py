@@ -67,28 +67,28 @@ def make_train_step(  # noqa: PLR0913, an argument for each independent choice
 ) -> TrainStep:
     """Returns the pure function (state, batch) -> (state, totals) that makes one update; jit it and donate the state.
 
-    `make_init` makes the state of step 0. Give it the same model and optimizer, `averages=True` if `ema_decay` is set,
-    and `loss_scale=scaling.scale` to skip the updates whose gradients are not finite.
+    `make_init` makes the state of step 0. Give `make_init` the same model and optimizer, `averages=True` if
+    `ema_decay` is set, and `loss_scale=scaling.scale` to skip the updates whose gradients are not finite.
 
     Args:
-      model: the network.
+      model: the network, see `create_model`.
       optimizer: see `create_optimizer`.
       schedule: learning rate of each step, see `create_schedule`.
-      loss: see `create_loss`; None: `create_loss()`.
+      loss: training loss, see `create_loss`; None: `create_loss()`.
       preprocess: normalises pixels [B, H, W, 3] uint8; by default with ImageNet's mean and standard deviation.
-      flip: mirror images at random.
-      erasing: random erasing; None: off.
-      mixing: mixup or cutmix; None: off.
-      trainable: regular expression of the parameters to train, '' for all; wrap the optimizer in `train_only` with it.
+      flip: mirror each image left to right with probability 1/2.
+      erasing: random erasing; None: no erasing.
+      mixing: mixup or cutmix; None: no mixing.
+      trainable: regular expression of the parameters to train, '' for all; give `train_only` the same one.
       ema_decay: decay of the moving average of the variables; 0: no average.
       scaling: loss scaling, for a float16 model.
-      num_microbatches: pieces of the batch that run one after another, to save memory.
+      num_microbatches: number of micro-batches, which run one after another to save memory.
       mesh: devices over which the batch is split; each sums its own gradients before one all-reduce. None: one device,
-        or the all-reduces that XLA inserts for a sharded batch.
-      seed: of all randomness on device.
+        or a sharded batch for which XLA inserts the all-reduces.
+      seed: seed of all random numbers that are drawn on the devices.
 
     Raises:
-      UsageError: raised by the step while it is traced: micro-batches or devices would split a batch norm group, or
+      UsageError: raised while the returned step is traced: micro-batches or devices would split a batch norm group, or
         only one of the step and the state keeps a moving average.
     """
     train_input = make_train_input(preprocess=preprocess, flip=flip, erasing=erasing, mixing=mixing)
@@ -120,7 +120,8 @@ def _with_whole_groups(
         if pieces > 1 and batch_size % (pieces * (group_size or batch_size)):
             raise UsageError(
                 f"{devices} devices and {num_microbatches} micro-batches would split a batch norm group: set the "
-                f"model's bn_group_size, now {group_size}, to a divisor of the {batch_size / pieces:g} images of each"
+                f"model's bn_group_size, now {group_size}, to a divisor of {batch_size / pieces:g}, the images of one "
+                "micro-batch on one device"
             )
         return gradient_fn(variables, indexed, key, scale)
 
@@ -136,24 +137,25 @@ def make_update_step(
     scaling: LossScaling,
     seed: int,
 ) -> TrainStep:
-    """Returns the training step for a given gradient function; `make_train_step` builds that as well.
+    """Returns the training step for a given gradient function; `make_train_step` also builds the gradient function.
 
     With a loss scale in the state, a step whose gradients are not finite makes no update but still counts as a step,
     since its batch is used up; `loss_scale.adjust` then changes the scale.
 
     Args:
-      gradient_fn: gradients of a whole batch, see `gradients.py`.
+      gradient_fn: computes the gradients of a whole batch, see `gradients.py`.
       optimizer: takes the learning rate as `lr=` (`optimizers.py`).
       schedule: learning rate of each step.
       average: function of the old average, the new variables and `step=` to the new average; None: no average.
-      scaling: loss scaling.
-      seed: of all randomness on device; the key of a step is `fold_in(key(seed), step)`.
+      scaling: initial loss scale and its growth.
+      seed: seed of all random numbers that are drawn on the devices; the key of a step is `fold_in(key(seed), step)`.
     """
 
     def train_step(state: TrainState, batch: DeviceBatch) -> tuple[TrainState, StepTotals]:
         if (average is None) != (state.average is None):
             raise UsageError(
-                "the step and the state must both keep a moving average, or neither: see make_init(averages=)"
+                "the step and the state must both keep a moving average, or neither: give make_init "
+                "averages=True if and only if make_train_step has an ema_decay above 0"
             )
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         indexed = IndexedBatch(batch, jnp.arange(len(batch.label), dtype=jnp.int32))
@@ -182,7 +184,7 @@ def _skip_overflow(
 ) -> tuple[TrainState, StepTotals]:
     """Reverts an update whose gradients or loss are not finite, and adjusts the loss scale.
 
-    At a scale of 1 or less the scale is not the cause: the update stays, and the totals show the non-finite values.
+    At a loss scale of 1 or less scaling is not the cause of such values: the update is kept, and the totals show them.
     """
     assert old.loss_scale is not None
     finite = jnp.isfinite(totals.grad_norm) & jnp.isfinite(totals.examples.loss)
@@ -198,7 +200,7 @@ def _skip_overflow(
 
 @dataclasses.dataclass(frozen=True)
 class EvalStep:
-    """Pure functions of the variables and a batch that evaluate the batch.
+    """Evaluates a batch with given variables, as a pure function; `with_answers` also returns each prediction.
 
     The loss is the cross entropy without label smoothing, so that recipes can be compared.
 
@@ -211,11 +213,11 @@ class EvalStep:
     preprocess: Preprocess = imagenet_input
 
     def __call__(self, variables: dict[str, Any], batch: DeviceBatch) -> Totals:
-        """Returns the totals of the batch."""
+        """Returns the loss and accuracy totals of the batch."""
         return self.with_answers(variables, batch)[0]
 
     def with_answers(self, variables: dict[str, Any], batch: DeviceBatch) -> tuple[Totals, Answers]:
-        """Returns the totals of the batch, and the label and prediction of each example."""
+        """Returns the loss and accuracy totals of the batch, and the label and prediction of each example."""
         images = self.preprocess(batch.image)
         logits: jax.Array = self.model.apply(variables, images, train=False)  # type: ignore[assignment]
         losses = cross_entropy(logits, batch.label)

@@ -15,11 +15,11 @@ def trainable_pattern(value: str | None) -> str:
     """Returns the regular expression that a value of `train.trainable` stands for; None gives '', which matches all.
 
     Raises:
-      UsageError: the value is empty, as an unset shell variable makes it.
+      UsageError: the value is '', for example from a shell variable that is not set.
     """
     if value == "":
         raise UsageError(
-            "config.train.trainable is empty: leave it out to train everything, or set it to 'head' or a regular "
+            "config.train.trainable is empty: leave it out to train all parameters, or set it to 'head' or a regular "
             "expression of the parameters to train"
         )
     return "" if value is None else _ABBREVIATIONS.get(value, value)
@@ -46,11 +46,11 @@ def with_frozen(trained: Any, params: Any) -> Any:
 
 
 def train_only(optimizer: optax.GradientTransformationExtraArgs, pattern: str) -> optax.GradientTransformationExtraArgs:
-    """Returns an optimizer of the trained parameters alone: the frozen ones do not count in the gradient norm either.
+    """Returns an optimizer of the trained parameters only; frozen ones do not count in its gradient norm either.
 
     Args:
-      optimizer: receives trees in which the frozen parameters are masked.
-      pattern: see `only_trained`, which raises when `init` or `update` is called.
+      optimizer: the optimizer to wrap; it receives trees in which the frozen parameters are masked.
+      pattern: regular expression, see `only_trained`; errors in it are raised by `init` and `update`.
 
     Returns:
       An optimizer whose updates have masked nodes for the frozen parameters; apply them with `apply_updates`.
@@ -66,7 +66,7 @@ def train_only(optimizer: optax.GradientTransformationExtraArgs, pattern: str) -
 
 
 def apply_updates(params: Any, updates: Any) -> Any:
-    """Adds updates to the trained parameters; frozen ones are returned as they are, without adding zeros."""
+    """Adds updates to the trained parameters; frozen parameters are returned unchanged."""
     return jax.tree.map(
         lambda update, leaf: leaf if is_masked(update) else optax.apply_updates(leaf, update),
         updates,

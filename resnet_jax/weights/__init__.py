@@ -1,4 +1,4 @@
-"""Weights from files: of this program, PyTorch and TensorFlow r1; read, matched with a network, and written."""
+"""Reads weights from files of this program, PyTorch and TensorFlow r1; matches them with a network; writes them."""
 
 from resnet_jax.weights.compatibility import check_settings
 from resnet_jax.weights.formats.safetensors import check_named, write_safetensors

@@ -1,4 +1,4 @@
-"""Infers the network from the names and shapes of its weights."""
+"""Infers the architecture of a network from the names and shapes of its weights."""
 
 import re
 from collections.abc import Mapping
@@ -13,22 +13,22 @@ _BLOCK = re.compile(r"params/stage(\d+)_block(\d+)/")
 
 
 def infer_settings(arrays: Mapping[str, np.ndarray], *, path: str) -> dict[str, Any]:
-    """Returns the settings of a network that its weights show, by dotted config key.
+    """Returns the settings of a network that can be inferred from its weights, as dotted config key -> value.
 
     Args:
       arrays: name, such as 'params/stem_conv/kernel' -> array; kernels are HWIO.
-      path: for messages.
+      path: path of the weights, for error messages.
 
     Raises:
-      UsageError: the arrays are not those of a network that `create_model` can make.
+      UsageError: the arrays do not belong to a network that `create_model` can make.
     """
     shapes = {name.removeprefix("params/"): array.shape for name, array in arrays.items()}
     stem = shapes.get("stem_conv/kernel", ())
     sizes = _stage_sizes(arrays)
     if len(stem) != 4 or not sizes or not all(sizes):
         raise UsageError(
-            f"{path} holds no ResNet with known names (docs/weights.md): save the state_dict of the network, without "
-            "anything else"
+            f"{path} holds no ResNet whose arrays have known names (docs/weights.md): save only the state_dict of the "
+            "network"
         )
     bottleneck = "stage1_block1/conv3/kernel" in shapes
     name, depth = _name_and_depth(sizes, bottleneck=bottleneck, path=path)
@@ -62,13 +62,13 @@ def _name_and_depth(sizes: list[int], *, bottleneck: bool, path: str) -> tuple[s
             return "resnet", depth
     depths = ", ".join(map(str, IMAGENET_STAGES))
     raise UsageError(
-        f"{path} is a ResNet with stages of {', '.join(map(str, sizes))} {kind} blocks: name the weights of a ResNet "
-        f"of depth {depths}, or of three equal stages of basic blocks"
+        f"{path} is a ResNet with stages of {', '.join(map(str, sizes))} {kind} blocks, which is not supported: use "
+        f"weights of a ResNet of depth {depths}, or of one with three equal stages of basic blocks"
     )
 
 
 def _check_widths(shapes: Mapping[str, tuple[int, ...]], features: int, *, path: str) -> None:
-    """Raises UsageError for ResNeXt, Wide ResNet and other stems."""
+    """Raises UsageError for ResNeXt, Wide ResNet and stems of unsupported width."""
     problem = None
     if "stem_conv1/kernel" in shapes and shapes["stem_conv1/kernel"][-1] != features // 2:
         problem = f"a stem whose first convolution has {shapes['stem_conv1/kernel'][-1]} channels, not {features // 2}"
@@ -82,11 +82,11 @@ def _check_widths(shapes: Mapping[str, tuple[int, ...]], features: int, *, path:
         elif shape[3] != width:
             problem = f"blocks of {shape[3]} channels instead of {width}, like a Wide ResNet"
     if problem:
-        raise UsageError(f"{path} is of an unsupported network, which has {problem}: name the weights of a ResNet")
+        raise UsageError(f"{path} is of an unsupported network, which has {problem}: use weights of a ResNet")
 
 
 def _shortcut(shapes: Mapping[str, Any], *, bottleneck: bool) -> str:
-    """Returns the shortcut; 'projection' may also be 'average_pool', which has the same names and shapes."""
+    """Returns `model.shortcut`; for 'average_pool' too it returns 'projection', which has the same names and shapes."""
     if not any("shortcut_conv" in name for name in shapes):
         return "zero_pad"
     return "stage_projection" if not bottleneck and "stage1_block1/shortcut_conv/kernel" in shapes else "projection"

@@ -1,4 +1,4 @@
-"""Compares the settings that weights were trained with to those of a config or a model."""
+"""Compares the settings that weights were trained with to the settings of a config or a model."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,16 +9,16 @@ from resnet_jax.models.resnet import ResNet
 from resnet_jax.models.variants import CIFAR_STEM, IMAGENET_STAGES
 from resnet_jax.weights.stored import StoredWeights
 
-# Config keys that determine the function: architecture and input normalisation.
+# Config keys that determine the function that a network computes: architecture and input normalisation.
 NETWORK_KEYS = (
     *("model.name", "model.version", "model.depth", "model.features", "model.padding", "model.stem"),
     *("model.shortcut", "model.blur_pool", "model.squeeze_excitation", "model.bn_epsilon"),
     *("input.mean", "input.std", "input.per_image"),
 )
-# Keys with which weights of another value still work, with lower accuracy.
+# Keys whose value may differ from that in training: the weights still work, with lower accuracy.
 _INPUT_KEYS = ("model.padding", "input.mean", "input.std", "input.per_image")
 
-# The input of torchvision's and most of timm's networks, in pixel values: 0.485 * 255 and so on.
+# Input normalisation of torchvision's and most of timm's networks, in pixel values: 0.485 * 255 and so on.
 IMAGENET_INPUT = {
     "input.mean": [123.675, 116.28, 103.53],
     "input.std": [58.395, 57.12, 57.375],
@@ -27,15 +27,15 @@ IMAGENET_INPUT = {
 
 
 def check_settings(stored: StoredWeights, settings: Mapping[str, Any], *, any_input: bool = False) -> None:
-    """Checks that a network and its input are those that the weights were trained with, as far as that is known.
+    """Checks that the settings are those that the weights were trained with, as far as the file tells.
 
     Args:
-      stored: the weights.
-      settings: values of all `NETWORK_KEYS`.
-      any_input: accept weights that were trained with other padding and normalisation.
+      stored: the weights, with the settings that they were trained with.
+      settings: config key -> value, for all `NETWORK_KEYS`.
+      any_input: accept weights that were trained with another padding or input normalisation.
 
     Raises:
-      UsageError: a setting differs; names the flags to set.
+      UsageError: a setting differs; the message lists the flags to set.
     """
     ignored = _INPUT_KEYS if any_input else ()
     flags = [_flag(key, stored.settings[key]) for key in differing_settings(stored, settings) if key not in ignored]
@@ -47,15 +47,15 @@ def check_settings(stored: StoredWeights, settings: Mapping[str, Any], *, any_in
 
 
 def check_model(stored: StoredWeights, model: ResNet, *, any_input: bool) -> None:
-    """Checks that a model is the network of the weights, and that these were trained on `IMAGENET_INPUT`.
+    """Checks that a model is the network of the weights, and that the weights were trained with `IMAGENET_INPUT`.
 
     Args:
-      stored: the weights.
+      stored: the weights, with the settings that they were trained with.
       model: see `create_model`.
-      any_input: accept weights that were trained with another normalisation.
+      any_input: accept weights that were trained with another input normalisation.
 
     Raises:
-      UsageError: a setting differs; names the arguments of `create_model`, or the normalisation.
+      UsageError: a setting differs; the message gives the arguments of `create_model`, or the normalisation.
     """
     settings = model_settings(model) | ({} if any_input else IMAGENET_INPUT)
     differing = {key: stored.settings[key] for key in differing_settings(stored, settings)}
@@ -63,18 +63,18 @@ def check_model(stored: StoredWeights, model: ResNet, *, any_input: bool) -> Non
     if arguments:
         raise UsageError(
             f"{stored.path} is {_describe(stored.settings)} ({stored.format}) and the model is another network: make "
-            f"it by create_model({', '.join(arguments)})"
+            f"the model with create_model({', '.join(arguments)})"
         )
     if differing:
         normalisation = ", ".join(f"{key}={value}" for key, value in differing.items())
         raise UsageError(
             f"{stored.path} was trained with {normalisation}, which is not ImageNet's normalisation: pass "
-            "any_input=True, and normalise the images so"
+            "any_input=True, and normalise the images with these values"
         )
 
 
 def model_settings(model: ResNet) -> dict[str, Any]:
-    """Returns the `NETWORK_KEYS` of a model, without those of its input."""
+    """Returns config key -> value of a model, for the `NETWORK_KEYS` that start with 'model.'."""
     keys = ("version", "features", "padding", "shortcut", "blur_pool", "squeeze_excitation", "bn_epsilon", "stem")
     settings = {f"model.{key}": getattr(model, key) for key in keys}
     if model.stem == CIFAR_STEM:
@@ -85,18 +85,18 @@ def model_settings(model: ResNet) -> dict[str, Any]:
 
 
 def differing_settings(stored: StoredWeights, settings: Mapping[str, Any]) -> list[str]:
-    """Returns the keys, known on both sides, whose difference changes the function that the network computes."""
+    """Returns the keys in both `stored` and `settings` whose values make the network compute different functions."""
     trained = _canonical(stored.settings, stored.settings)
     given = _canonical({key: settings[key] for key in NETWORK_KEYS if key in settings}, stored.settings)
     return [key for key in NETWORK_KEYS if key in trained and key in given and not _equal(trained[key], given[key])]
 
 
 def _canonical(settings: Mapping[str, Any], network: Mapping[str, Any]) -> dict[str, Any]:
-    """Maps values that mean the same function for the family of `network` to one value; drops keys without effect."""
+    """Replaces values that are equivalent in the family of `network` by one of them; drops keys without effect."""
     canonical = {key: value for key, value in settings.items() if value is not None}
     same = {"model.stem": {"space_to_depth": "conv7"}}
     if is_basic(network):
-        same["model.version"] = {"v1": "v1.5"}  # they differ in bottleneck blocks only
+        same["model.version"] = {"v1": "v1.5"}  # v1 and v1.5 differ in bottleneck blocks only
     else:
         same["model.shortcut"] = {"stage_projection": "projection"}  # the first block of each stage changes the shape
     for key, names in same.items():

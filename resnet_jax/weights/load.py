@@ -1,4 +1,4 @@
-"""Reads weights from a path of any format, recognised by its content."""
+"""Reads weights from a file or directory of any supported format, which is recognised by the content."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -21,13 +21,13 @@ logger = logging.getLogger(__name__)
 
 _Reader = Callable[[Path, WeightsKind | None], StoredWeights]
 
-_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"  # first bytes that torch.save writes since version 1.6, and wrote before
+_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"  # first bytes of files of torch.save since PyTorch 1.6, and before
 _FORMATS = (
     "a work directory, a checkpoint, a .safetensors or .pth file of PyTorch, or a checkpoint or SavedModel of "
     "TensorFlow r1 (docs/weights.md)"
 )
 _START = 512  # bytes read to recognise the format of a file
-_IMAGE_SIZE = 32  # pixels; every network accepts it, and no parameter depends on it
+_IMAGE_SIZE = 32  # pixels; every network accepts this size, and no parameter's shape depends on it
 
 
 def load_weights(
@@ -49,17 +49,19 @@ def load_weights(
       path: see `read_weights`.
       model: see `create_model`.
       kind: see `read_weights`.
-      variables: those of the model, as `model.init(...)` returns them; arrays that are not loaded are taken from here.
+      variables: variables of the model, as `model.init(...)` returns them, for the arrays that are not loaded.
         None: every array must be in the file.
       head: load the last layer too; False needs `variables`, and allows another number of classes.
-      allow_missing: regular expressions of the names that may be missing, unknown or of another shape.
-      any_input: accept weights trained on other input; normalise the images as `read_weights(path).settings` says.
+      allow_missing: regular expressions of the names of arrays that may be missing, unknown or of another shape.
+      any_input: accept weights trained with another input normalisation; normalise the images as
+        `read_weights(path).settings` says.
 
     Returns:
       'params' and 'batch_stats': float32 numpy arrays where loaded, else the leaves of `variables`.
 
     Raises:
-      UsageError: the weights cannot be read, are of another network, were trained on other input, or lack an array.
+      UsageError: the weights cannot be read, are of another network, were trained with another input
+        normalisation, or lack an array.
     """
     stored = read_weights(path, kind=kind)
     check_model(stored, model, any_input=any_input)
@@ -69,7 +71,7 @@ def load_weights(
     absent = [name for name, leaf in by_path(matched.variables).items() if isinstance(leaf, jax.ShapeDtypeStruct)]
     if absent:
         raise UsageError(
-            f"{some_of(absent)} are not loaded from {stored.path}: pass variables=model.init(...), whose values stay"
+            f"{some_of(absent)} are not loaded from {stored.path}: pass variables=model.init(...) to keep its values"
         )
     for line in matched.report:
         logger.debug("%s", line)
@@ -82,7 +84,7 @@ def read_weights(path: str | Path, *, kind: WeightsKind | None = None) -> Stored
     Args:
       path: a work directory of this program or one of its checkpoints; a .safetensors or .pth file of PyTorch; the
         prefix or the directory of a checkpoint of TensorFlow r1, or its SavedModel.
-      kind: 'trained', or 'ema' for their moving average; None: the average if there is one.
+      kind: 'trained', or 'ema': the moving average of the trained weights; None: the average if there is one.
 
     Raises:
       UsageError: the path does not exist, is damaged, is of no known format or network, or lacks the requested kind.
@@ -90,7 +92,7 @@ def read_weights(path: str | Path, *, kind: WeightsKind | None = None) -> Stored
     try:
         resolved = Path(path).expanduser().resolve()
     except (OSError, RuntimeError) as error:  # RuntimeError: symbolic links form a loop
-        raise UsageError(f"{path} cannot be read ({error}): name another path") from None
+        raise UsageError(f"{path} cannot be read ({error}): give the path of other weights") from None
     prefix = r1.find_prefix(resolved)
     if prefix:
         reader: _Reader = r1.read
@@ -99,7 +101,8 @@ def read_weights(path: str | Path, *, kind: WeightsKind | None = None) -> Stored
     try:
         return reader(prefix or resolved, kind)
     except OSError as error:
-        raise UsageError(f"{resolved} cannot be read ({error.strerror or error}): name another path") from error
+        reason = error.strerror or error
+        raise UsageError(f"{resolved} cannot be read ({reason}): give the path of other weights") from error
 
 
 def _reader_of_directory(path: Path) -> _Reader:
@@ -115,8 +118,8 @@ def _reader_of_file(path: Path) -> _Reader:
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist: name {_FORMATS}") from None
     except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}): name another path") from error
-    # Before pickles: the length of the header, with which a .safetensors file starts, may start as a pickle does.
+        raise UsageError(f"{path} cannot be read ({error.strerror}): give the path of other weights") from error
+    # Safetensors before pickle: a .safetensors file starts with a length, whose first byte may be that of a pickle.
     if safetensors.is_safetensors(start):
         return safetensors.read
     if start.startswith((_ZIP, _PICKLE)):
@@ -125,7 +128,7 @@ def _reader_of_file(path: Path) -> _Reader:
 
 
 def _describe(start: bytes) -> str:
-    """Describes a file that is in none of the formats."""
+    """Describes a file of unknown format by its first bytes, for an error message."""
     if not start:
         return "empty"
     if start.lstrip().startswith(b"<"):

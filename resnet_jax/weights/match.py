@@ -14,7 +14,7 @@ from resnet_jax.text import labelled
 from resnet_jax.weights.stored import HEAD, StoredWeights
 
 _BIAS, _KERNEL = HEAD + "bias", HEAD + "kernel"
-_NUM_SHOWN = 3  # names listed in one line
+_NUM_SHOWN = 3  # names listed in one line of a report or error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +22,7 @@ class MatchedVariables:
     """The variables of a network after loading.
 
     Attributes:
-      variables: numpy arrays where they were loaded, the given leaves elsewhere.
+      variables: 'params' and 'batch_stats': numpy arrays where loaded, otherwise the leaves given to `match_variables`.
       report: lines that count what was loaded, reshaped, missing, left over and skipped.
       table: one line for every name in the file or the network.
       unused_patterns: patterns of `allow_missing` that matched nothing.
@@ -42,10 +42,10 @@ def match_variables(
     Args:
       stored: the weights.
       variables: 'params' and 'batch_stats', arrays or shapes.
-      head: load the last layer too; False leaves it as given. Class 0 of r1's weights, 'background', is dropped if the
+      head: load the last layer too; False keeps the given one. Class 0 of r1's weights, 'background', is dropped if the
         network has one class less.
-      allow_missing: regular expressions searched for in the name here and in the name in the file; arrays that match
-        may be missing, left over or of another shape.
+      allow_missing: regular expressions searched for in an array's name in this package and in the file; arrays that
+        match may be missing, left over or of another shape.
 
     Raises:
       UsageError: a name is missing, left over or of another shape and no pattern allows it; a value is not finite; or a
@@ -78,7 +78,7 @@ def match_variables(
 
 
 class _NameReport:
-    """What became of every name in the file and in the network."""
+    """What happened to every array of the file and the network: loaded, reshaped, missing, left over or skipped."""
 
     def __init__(self, stored: StoredWeights, allowed: Sequence[re.Pattern[str]]):
         self._stored, self._allowed = stored, allowed
@@ -98,13 +98,13 @@ class _NameReport:
         return tuple(pattern.pattern for pattern in self._allowed if pattern not in self._used)
 
     def require(self, outcome: str, names: Iterable[str], reason: str) -> None:
-        """Adds names that must be allowed. Raises UsageError if one is not."""
+        """Adds names; raises UsageError if one of the names matches no pattern of `allow_missing`."""
         names = sorted(names)
         refused = [name for name in names if not self.is_allowed(name)]
         if refused:
             raise UsageError(
-                f"{self._stored.path} is of another network: {some_of(refused)}, {reason}; config.model.allow_missing "
-                "names what may differ"
+                f"{self._stored.path} is of another network: {some_of(refused)}, {reason}; list in "
+                "config.model.allow_missing the names that may differ"
             )
         self.add(outcome, names, f"{reason}, which is allowed")
 
@@ -166,6 +166,6 @@ def _check_num_classes(
 
 
 def some_of(names: Sequence[str]) -> str:
-    """Returns the first names, and how many more there are."""
+    """Returns the first names and the number of further ones as text, such as 'a, b, c and 2 more'."""
     more = f" and {len(names) - _NUM_SHOWN:,} more" if len(names) > _NUM_SHOWN else ""
     return ", ".join(names[:_NUM_SHOWN]) + more

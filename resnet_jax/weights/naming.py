@@ -17,18 +17,18 @@ _DEEP_STEM = {
 }
 _BLOCK = {name: name for name in ("conv1", "bn1", "conv2", "bn2", "conv3", "bn3")}
 _SQUEEZE = {"se_reduce": "se.fc1", "se_expand": "se.fc2"}
-_NORM_LEAVES = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}  # of batch norms
+_NORM_LEAVES = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}  # of batch norm layers
 _LEAVES = {"kernel": "weight", "bias": "bias"}  # of convolutions and the last layer
 _STATISTICS = ("mean", "var")
 
 
 @dataclasses.dataclass(frozen=True)
 class Naming:
-    """The names of one family of networks.
+    """The PyTorch names of the arrays of one family of networks.
 
     Attributes:
       deep_stem: the stem has three convolutions (timm's resnet50d).
-      pooled_shortcut: `downsample` starts with an average pool, which shifts the numbers of the layers after it.
+      pooled_shortcut: `downsample` in PyTorch starts with an average pool, so its later layers have numbers one higher.
     """
 
     deep_stem: bool
@@ -36,7 +36,7 @@ class Naming:
 
     @classmethod
     def of_torch(cls, names: Collection[str]) -> "Naming":
-        """Returns the naming that a set of PyTorch names follows."""
+        """Returns the `Naming` that a collection of PyTorch names follows."""
         pooled = any(".downsample.2." in name for name in names)
         return cls(deep_stem=any(name.startswith("conv1.6.") for name in names), pooled_shortcut=pooled)
 
@@ -80,7 +80,7 @@ def to_our_layout(array: np.ndarray) -> np.ndarray:
 
 
 def to_torch_layout(array: np.ndarray) -> np.ndarray:
-    """The inverse of `to_our_layout`."""
+    """Transposes kernels [H, W, I, O] to [O, I, H, W] and [I, O] to [O, I]; other arrays keep their layout."""
     return np.ascontiguousarray(array.transpose({4: (3, 2, 0, 1), 2: (1, 0)}.get(array.ndim, range(array.ndim))))
 
 

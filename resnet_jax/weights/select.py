@@ -30,10 +30,10 @@ class SelectedWeights:
     Attributes:
       variables: 'params' and 'batch_stats', numpy arrays.
       path: absolute path of the checkpoint or file.
-      step: number of updates of the run that made them; None: unknown.
-      kind: 'trained', or 'ema' for their moving average; None: unknown.
+      step: number of updates after which the weights were saved; None: unknown.
+      kind: 'trained', or 'ema': the moving average of the trained weights; None: unknown.
       sha256: hash of `variables` (`checksums.sha256_of_arrays`), 64 hexadecimal digits.
-      class_names: names of the outputs in order; None: unknown.
+      class_names: name of the class of each output, in order; None: unknown.
     """
 
     variables: dict[str, Any]
@@ -61,7 +61,7 @@ def selected_path(checkpoint: str, checkpoints: Path) -> str:
     step = found[checkpoint]() if checkpoint in found else int(checkpoint or -1)
     if step in steps:
         return str(checkpoints / str(step))
-    existing = f"it has {', '.join(map(str, steps))}" if steps else "it has none"
+    existing = f"which has {', '.join(map(str, steps))}" if steps else "which has none"
     raise UsageError(
         f"no checkpoint {checkpoint!r} in {checkpoints}, {existing}: set config.eval.checkpoint to latest, best, a "
         "step or the path of weights"
@@ -69,23 +69,23 @@ def selected_path(checkpoint: str, checkpoints: Path) -> str:
 
 
 def read_selected(checkpoint: str, checkpoints: Path, *, kind: WeightsKind | None) -> StoredWeights:
-    """Reads the weights at `selected_path`; raises what that and `read_weights` raise."""
+    """Reads the weights at `selected_path`; raises UsageError as `selected_path` and `read_weights` do."""
     return read_weights(selected_path(checkpoint, checkpoints), kind=kind)
 
 
 def select_weights(
     stored: StoredWeights, shapes: dict[str, Any], *, network: Mapping[str, Any], any_input: bool = False
 ) -> SelectedWeights:
-    """Checks that weights are those of a network, last layer included, and logs where they come from.
+    """Checks that weights fit a network, last layer included, and logs the file that they come from.
 
     Args:
       stored: the weights.
-      shapes: of 'params' and 'batch_stats' of the network.
-      network: its settings, values of all `NETWORK_KEYS`.
+      shapes: 'params' and 'batch_stats' of the network, as shapes or arrays.
+      network: settings of the network, config key -> value for all `NETWORK_KEYS`.
       any_input: see `check_settings`.
 
     Raises:
-      UsageError: the weights are of another network, or were trained on other input.
+      UsageError: the weights are of another network, or were trained with another padding or normalisation.
     """
     check_settings(stored, network, any_input=any_input)
     matched = match_variables(stored, shapes, head=True, allow_missing=())
@@ -105,11 +105,11 @@ def select_weights(
 def outputs_and_names(
     stored: StoredWeights, *, num_classes: int | None, class_names_file: str | None
 ) -> tuple[int, tuple[str, ...]]:
-    """Returns the number of outputs of the network, and a name for each.
+    """Returns the number of outputs of the network, and a class name for each output.
 
     Args:
       stored: the weights; those of a run contain the names of its classes.
-      num_classes: number of outputs; None: the number of names in the file, or without a file the weights' own.
+      num_classes: number of outputs; None: the number of names in `class_names_file`, else the outputs of the weights.
       class_names_file: see `read_class_names`; None: the names stored with the weights, or 'class 0', 'class 1', ...
 
     Raises:
@@ -121,10 +121,10 @@ def outputs_and_names(
     elif given and stored.class_list not in (None, fingerprint(given)):
         raise UsageError(
             f"config.model.class_names={class_names_file} differs from the classes that {stored.path} was trained on, "
-            "or lists them in another order: name the file of its own classes"
+            "or lists them in another order: name the file with the classes of these weights"
         )
     if _HEAD_BIAS not in stored.arrays:
-        raise UsageError(f"{stored.path} has no last layer: train one with config.model.init_from, then name that run")
+        raise UsageError(f"{stored.path} has no last layer: train one with --config.model.init_from, then use that run")
     outputs = num_classes or (len(given) if given else len(stored.arrays[_HEAD_BIAS]))
     if given and len(given) != outputs:
         raise UsageError(
@@ -145,7 +145,7 @@ def read_class_names(path: str) -> tuple[str, ...]:
     """Reads class names from a file, in order: a JSON list, or one name per line.
 
     Raises:
-      UsageError: the file cannot be read, or has no names or an empty one.
+      UsageError: the file cannot be read, has no names or has an empty name.
     """
     try:
         text = Path(path).expanduser().read_text(encoding="utf-8-sig")

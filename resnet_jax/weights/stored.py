@@ -1,4 +1,4 @@
-"""Weights as read from a file of any format."""
+"""The weights of a network, as read from a file of any format."""
 
 import dataclasses
 from typing import Any
@@ -18,14 +18,14 @@ class StoredWeights:
       path: absolute path of the checkpoint or file; for TensorFlow, the prefix of the checkpoint.
       format: description of the format, for logs.
       arrays: name, such as 'params/stage1_block1/conv1/kernel' -> float32 array; kernels are HWIO.
-      origin: name in `arrays` -> name in the file.
-      skipped: name in the file that is not needed -> reason.
+      origin: name in `arrays` -> name of the same array in the file.
+      skipped: name in the file that the network does not need -> reason.
       unknown: names in the file that are not recognised.
       settings: dotted config key -> JSON value that the weights were trained with, as far as it is known.
-      class_names: names of the outputs in order; None: unknown.
+      class_names: name of the class of each output, in order; None: unknown.
       class_list: fingerprint of the class names (`class_names.fingerprint`); None: unknown.
-      step: number of updates of the run that made them; None: unknown.
-      kind: 'trained', or 'ema' for their moving average; None: unknown.
+      step: number of updates after which the weights were saved; None: unknown.
+      kind: 'trained', or 'ema': the moving average of the trained weights; None: unknown.
       has_background: class 0 is r1's 'background', which no image has.
     """
 

@@ -1,4 +1,4 @@
-"""Warm start: begins a run with stored weights, all of them or some."""
+"""Warm start: initialises the network of a new run with all or some of the arrays of stored weights."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -22,23 +22,23 @@ def warm_start_variables(
     settings: Mapping[str, Any],
     any_input: bool,
 ) -> dict[str, Any]:
-    """Replaces the variables of a network by stored weights, and logs what became of every name.
+    """Replaces the variables of a network by stored weights, and logs what happened to every array.
 
     Args:
       path: see `read_weights`.
       variables: 'params' and 'batch_stats', arrays or shapes.
-      head: load the last layer too; False leaves it as given.
-      class_list: fingerprint of the class names of the data.
+      head: load the last layer too; False keeps the one in `variables`.
+      class_list: fingerprint of the class names of the data (`class_names.fingerprint`).
       allow_missing: see `match_variables`.
-      settings: of the network, values of all `NETWORK_KEYS`.
-      any_input: accept weights that were trained with other padding and normalisation.
+      settings: settings of the network, config key -> value for all `NETWORK_KEYS`.
+      any_input: accept weights that were trained with another padding or input normalisation.
 
     Returns:
-      The same tree, with numpy arrays where weights were loaded.
+      `variables`, with numpy arrays where weights were loaded.
 
     Raises:
-      UsageError: raised by `read_weights`, `check_settings` or `match_variables`; or `head` is set and the weights are
-        of other classes.
+      UsageError: raised by `read_weights`, `check_settings` or `match_variables`; or `head` is set and the weights were
+        trained on other classes.
     """
     stored = read_weights(path)
     logger.info(labelled("weights", f"{stored.path}: {stored.format}"))

@@ -145,9 +145,9 @@ def test_it_trains_with_nothing_but_a_model_an_optimizer_and_a_schedule():
     [
         (
             {"num_microbatches": 2},
-            "1 devices and 2 micro-batches .* bn_group_size, now None, to a divisor of the 8 images",
+            "1 devices and 2 micro-batches .* bn_group_size, now None, to a divisor of 8, the images",
         ),
-        ({"mesh": 2}, "2 devices and 1 micro-batches .* bn_group_size, now None, to a divisor of the 8 images"),
+        ({"mesh": 2}, "2 devices and 1 micro-batches .* bn_group_size, now None, to a divisor of 8, the images"),
         ({"ema_decay": 0.9}, "must both keep a moving average, or neither"),
     ],
 )

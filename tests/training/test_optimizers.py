@@ -118,7 +118,7 @@ def test_a_scale_is_another_rate_by_the_definition(case, listed):
         ("^head/", "is not a sequence of pairs"),
         (
             (("^head/", 0.0),),
-            r"has 0.0 for '\^head/': it must be a finite number above 0; config.train.trainable selects",
+            r"has 0.0 for '\^head/': the factor must be a finite number above 0; to freeze parameters, set config",
         ),
         ((("^head/", -1),), "has -1 for"),
         ((("^head/", float("inf")),), "has inf for"),

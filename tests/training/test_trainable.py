@@ -187,5 +187,5 @@ def test_train_only_accepts_gradients_of_all_parameters():
 
 
 def test_an_empty_pattern_is_an_error():
-    with pytest.raises(UsageError, match="config.train.trainable is empty: leave it out to train everything"):
+    with pytest.raises(UsageError, match="config.train.trainable is empty: leave it out to train all parameters"):
         build({"train.trainable": ""})

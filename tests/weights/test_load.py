@@ -64,7 +64,7 @@ def test_the_default_model_is_torchvisions_resnet50():
     ],
 )
 def test_the_message_for_another_network_names_the_arguments(file, changes, arguments):
-    with pytest.raises(UsageError, match=rf"is a ResNet-18 \(PyTorch .* make it by create_model\({arguments}\)$"):
+    with pytest.raises(UsageError, match=rf"is a ResNet-18 \(PyTorch .* the model with create_model\({arguments}\)$"):
         load_weights(file, model_of(changes))
 
 

@@ -49,13 +49,13 @@ def test_a_path_needs_no_run(tmp_path):
 
 @pytest.mark.parametrize("which", ["5", "0"])
 def test_a_step_without_a_checkpoint(workdir, which):
-    with pytest.raises(UsageError, match=rf"no checkpoint '{which}' in .*, it has 3, 10, 20: set .* or the path"):
+    with pytest.raises(UsageError, match=rf"no checkpoint '{which}' in .*, which has 3, 10, 20: set .* or the path"):
         selected_path(which, workdir.checkpoints)
 
 
 @pytest.mark.parametrize("which", ["latest", "best"])
 def test_a_run_without_checkpoints(tmp_path, which):
-    with pytest.raises(UsageError, match=r"it has none: set config.eval.checkpoint to latest, best, a step or"):
+    with pytest.raises(UsageError, match=r"which has none: set config.eval.checkpoint to latest, best, a step or"):
         selected_path(which, Workdir(tmp_path).checkpoints)
 
 

@@ -18,7 +18,7 @@ _AVERAGE, _VARIABLES = "average", ("params", "batch_stats")
 
 
 def holds_checkpoint(path: Path) -> bool:
-    """Returns whether a directory is a checkpoint, or a work directory with one."""
+    """Returns whether a directory is a checkpoint, or a work directory that has a checkpoint."""
     return bool(_steps(path)) or (path / "state").is_dir()
 
 
@@ -27,18 +27,18 @@ def read(path: Path, kind: WeightsKind | None) -> StoredWeights:
 
     Args:
       path: absolute path of a checkpoint, or of a work directory, whose newest checkpoint is read.
-      kind: 'trained', or 'ema' for their moving average; None: the average if there is one.
+      kind: 'trained', or 'ema': the moving average of the trained weights; None: the average if there is one.
 
     Raises:
-      UsageError: the checkpoint is damaged, or has no average and `kind` is 'ema'.
+      UsageError: the checkpoint is damaged, or `kind` is 'ema' and the checkpoint has no moving average.
     """
     steps = _steps(path)
     checkpoint = path / "checkpoints" / str(max(steps)) if steps else path
     meta, variables, found_kind = _read(checkpoint, kind)
     arrays = {name: np.asarray(leaf) for name, leaf in by_path(variables).items()}
-    class_list = meta.get("data", {}).get("class_list")  # absent from checkpoints that the library wrote without it
+    class_list = meta.get("data", {}).get("class_list")  # absent if a library call saved no class list
     names = _read_class_names(checkpoint.parent.parent)
-    # The checkpoint may have been copied into a work directory of other classes.
+    # The checkpoint may have been copied into the work directory of a run with other classes: ignore those names.
     if names is not None and class_list not in (None, fingerprint(names)):
         names = None
     return StoredWeights(

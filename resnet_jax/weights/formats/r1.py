@@ -18,7 +18,7 @@ from resnet_jax.weights.stored import StoredWeights
 _MAGIC = bytes.fromhex("57fb808b247547db")  # last bytes of a version 1 checkpoint, and of a version 2 index
 _SUFFIX = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 _LAYER = re.compile(r"(?:^|.*/)(conv2d|batch_normalization|dense)(?:_(\d+))?/(\w+)")
-# Kind of layer in r1 -> name of a variable there -> collection and name here.
+# r1's kind of layer -> r1's name of a variable -> collection and array name in this package.
 _VARIABLES = {
     "conv2d": {"kernel": ("params", "kernel")},
     "batch_normalization": {
@@ -41,10 +41,10 @@ _LOSS_SCALE = re.compile(r"loss_scale|good_steps")
 
 
 def find_prefix(path: Path) -> Path | None:
-    """Returns the prefix, TensorFlow's name, of the checkpoint at a path; None if there is none.
+    """Returns the prefix of the checkpoint at a path, such as DIR/model.ckpt-1000; None if there is no checkpoint.
 
     Args:
-      path: a prefix, one of its files, a directory with a file `checkpoint`, or a SavedModel.
+      path: a prefix, a file of a checkpoint (PREFIX.index), a directory with a file `checkpoint`, or a SavedModel.
 
     Raises:
       UsageError: the file `checkpoint` of the directory names a checkpoint that does not exist.
@@ -62,10 +62,10 @@ def find_prefix(path: Path) -> Path | None:
 
 
 def read(prefix: Path, kind: WeightsKind | None) -> StoredWeights:
-    """Reads the variables of a network; the numbers in their names give the order of the layers.
+    """Reads the variables of an r1 checkpoint; numbers in names, such as 'conv2d_7', give the order of the layers.
 
     Args:
-      prefix: see `find_prefix`.
+      prefix: prefix of the checkpoint, see `find_prefix`.
       kind: 'trained' or None; r1 has no moving averages.
 
     Raises:
@@ -109,12 +109,12 @@ def _is_version_1(file: Path) -> bool:
         with file.open("rb") as opened:
             opened.seek(-len(_MAGIC), os.SEEK_END)
             return opened.read() == _MAGIC
-    except OSError:  # missing or too short; `load` reports a missing file
+    except OSError:  # the file is missing or too short; `load.py` reports a missing file
         return False
 
 
 def _newest(directory: Path) -> Path:
-    """Returns the prefix that the file `checkpoint` names; first in its own directory, which may have been moved."""
+    """Returns the prefix that the file `checkpoint` names, preferably in `directory`, which may have been moved."""
     text = (directory / "checkpoint").read_text(errors="replace")
     match = re.search(r'^model_checkpoint_path: "(.+)"$', text, re.MULTILINE)
     name = match[1] if match else ""
@@ -156,7 +156,7 @@ def _damaged(prefix: Path, error: Exception) -> UsageError:
 def _our_layers(
     layers: Mapping[tuple[str, int], str], values: Mapping[str, np.ndarray], prefix: Path
 ) -> Iterator[tuple[str, int, str]]:
-    """Yields the kind and number of each layer in r1, and its path here.
+    """Yields the kind and number of each layer in r1, and its path in this package, such as 'stage1_block1/conv1'.
 
     Raises:
       UsageError: the layers are not those of one of r1's networks.
@@ -173,17 +173,17 @@ def _our_layers(
         next_number[kind] += 1
     if next_number != count or not {(kind, number) for kind, number, _ in ours} <= layers.keys():
         found = ", ".join(f"{number} {kind}" for kind, number in count.items())
-        raise UsageError(f"{prefix} does not have the layers of an r1 ResNet ({found}): name a checkpoint of one")
+        raise UsageError(f"{prefix} does not have the layers of an r1 ResNet ({found}): use a checkpoint of one")
     yield from ours
 
 
 def _version(count: Mapping[str, int]) -> str:
-    """Returns the version: only in version 1 each convolution, shortcuts included, has a batch norm."""
+    """Returns the network version: only in version 1 does each convolution, shortcuts included, have a batch norm."""
     return "v1.5" if count["batch_normalization"] == count["conv2d"] else "v2"
 
 
 def _paths(kernels: list[tuple[int, ...]], version: str) -> list[str]:
-    """Returns the path here of each layer in r1's order, from the kernel shapes [H, W, C, F] in the same order."""
+    """Returns each layer's path in this package, in r1's order, from the kernel shapes [H, W, C, F] in that order."""
     _, *rest = kernels
     basic = len(rest) > 1 and rest[1][0] == 3  # rest[0] is the shortcut of the first block
     convolutions = 2 if basic else 3

@@ -21,14 +21,14 @@ from resnet_jax.weights.naming import Naming, to_our_layout, to_torch_layout
 from resnet_jax.weights.stored import StoredWeights
 
 FORMAT = "PyTorch (torchvision or timm names)"
-# Keys of the metadata, all in JSON.
+# Keys of the metadata of a file; the values are JSON.
 _SETTINGS, _CLASS_NAMES = "resnet_jax.settings", "resnet_jax.class_names"
 SOURCE_STEP, SOURCE_WEIGHTS = "source_step", "source_weights"
-_LONGEST_HEADER = 100_000_000  # bytes, limit of the format
+_LONGEST_HEADER = 100_000_000  # bytes, the limit that the format sets
 
 _COUNTERS = re.compile(r"(^|\.)(num_batches_tracked|n_averaged)$")
-_PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and AveragedModel; of torch.compile
-# Settings of all networks of torchvision and of those of timm that are imported.
+_PREFIXES = ("module.", "_orig_mod.")  # added by DistributedDataParallel and AveragedModel; by torch.compile
+# Settings of all networks of torchvision, and of those of timm that can be read.
 _NETWORK = {"model.version": "v1.5", "model.blur_pool": False, "model.bn_epsilon": 1e-5}
 
 
@@ -42,10 +42,10 @@ def read(path: Path, kind: WeightsKind | None) -> StoredWeights:
 
     Args:
       path: the file.
-      kind: 'ema' to require a moving average, which only the metadata of this program tell; else any weights.
+      kind: 'ema' requires a file that this program wrote from a moving average; otherwise any weights are accepted.
 
     Raises:
-      UsageError: the file is damaged, of no known network, or `kind` is 'ema' and it is not known to be an average.
+      UsageError: the file is damaged or of no known network, or `kind` is 'ema' and the metadata do not say 'ema'.
     """
     try:
         with safe_open(path, framework="numpy") as file:
@@ -74,11 +74,11 @@ def read(path: Path, kind: WeightsKind | None) -> StoredWeights:
 
 
 def from_state_dict(tensors: Mapping[str, np.ndarray], path: Path, *, found_in: str = "") -> StoredWeights:
-    """Translates a state dict of PyTorch.
+    """Translates a PyTorch state dict to the names and array layouts of this package.
 
     Args:
-      tensors: name of PyTorch, such as 'layer1.0.conv1.weight' -> array in PyTorch's layout.
-      path: the file; timm's `config.json` is read if it is in the same directory.
+      tensors: PyTorch name, such as 'layer1.0.conv1.weight' -> array in PyTorch's layout.
+      path: the file of the weights; timm's `config.json` is read if it is in the same directory.
       found_in: added to the format in logs, for example ", in 'model_ema'".
 
     Raises:
@@ -125,15 +125,13 @@ def _input_settings(path: Path) -> dict[str, Any]:
         return IMAGENET_INPUT
     except ValueError as error:
         raise UsageError(
-            f"{config_path}, beside the weights, is damaged ({error}): correct it or move the weights"
+            f"{config_path}, beside the weights, is damaged ({error}): correct it, or move it away"
         ) from None
     inner = content.get("pretrained_cfg") if isinstance(content, dict) else None
     values = (content if isinstance(content, dict) else {}) | (inner if isinstance(inner, dict) else {})
     architecture = str(values.get("architecture", ""))
     if re.search(r"blur|aa\d", architecture):
-        raise UsageError(
-            f"{path} is {architecture}, whose blurred pooling is not supported: take the network without it"
-        )
+        raise UsageError(f"{path} is {architecture}, whose blurred pooling is not supported: use a network without it")
     try:
         given = {f"input.{key}": [255.0 * v for v in values[key]] for key in ("mean", "std") if values.get(key)}
     except TypeError:
@@ -165,9 +163,9 @@ def write_safetensors(
     Args:
       path: the file, which is overwritten.
       variables: 'params' and 'batch_stats'.
-      settings: of the network, JSON values of all `NETWORK_KEYS`; stored in the metadata.
-      class_names: names of the outputs, stored in the metadata.
-      metadata: further metadata.
+      settings: settings of the network, JSON values of all `NETWORK_KEYS`; stored in the metadata.
+      class_names: name of the class of each output, stored in the metadata.
+      metadata: further metadata of the file, key -> JSON.
 
     Raises:
       UsageError: raised by `check_named`.
@@ -182,5 +180,5 @@ def write_safetensors(
         naming.to_torch(name): to_torch_layout(np.asarray(array, dtype=np.float32)) for name, array in arrays.items()
     }
     own = {_SETTINGS: json.dumps(dict(settings)), _CLASS_NAMES: json.dumps(list(class_names))}
-    # Not `save_file`, which makes the file readable by its owner only.
+    # Not `save_file`, which writes a file that only its owner can read.
     path.write_bytes(save(tensors, metadata={"format": "pt", **metadata, **own}))

@@ -24,7 +24,7 @@ _WRAPPERS: dict[WeightsKind, tuple[str, ...]] = {
     "trained": ("state_dict", "model", "model_state_dict"),
     "ema": ("state_dict_ema", "model_ema", "model_state_dict_ema"),
 }
-_DAMAGE = re.compile("truncated|magic number|EOF")  # in the message of an UnpicklingError that is due to damage
+_DAMAGE = re.compile("truncated|magic number|EOF")  # words in the message of an UnpicklingError due to damage
 _NAME_OF_CODE = re.compile(r"GLOBAL ([\w.]+)|global:? (?:GLOBAL )?`?([\w.]+)")
 
 
@@ -33,10 +33,10 @@ def read(path: Path, kind: WeightsKind | None) -> StoredWeights:
 
     Args:
       path: the file.
-      kind: 'trained', or 'ema' for their moving average; None: the average if there is one.
+      kind: 'trained', or 'ema': the moving average of the trained weights; None: the average if there is one.
 
     Raises:
-      UsageError: PyTorch is not installed; or the file is damaged, holds more than weights, or lacks `kind`.
+      UsageError: PyTorch is not installed; or the file is damaged, holds more than weights, or lacks this kind.
     """
     content = _load(path)
     if not isinstance(content, Mapping):
@@ -64,7 +64,7 @@ def _load(path: Path) -> Any:
         # Training programs save their parsed arguments, a Namespace of plain values, along with the weights.
         with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damage makes the parser of PyTorch raise many types
+    except Exception as error:  # a damaged file makes torch.load raise many types of errors
         if (
             isinstance(error, OSError) and error.errno != errno.EINVAL
         ):  # EINVAL: damage made it seek to a negative offset
@@ -93,11 +93,11 @@ def _to_numpy(name: str, tensor: Any, path: Path) -> np.ndarray:
             return tensor.detach().float().numpy()
     except (TypeError, RuntimeError, NotImplementedError):  # a sparse tensor, or one without data
         pass
-    raise UsageError(f"{path} holds {name}, which is not a dense tensor of real numbers: convert it to one")
+    raise UsageError(f"{path} holds {name}, which is not a dense tensor of real numbers: save it as one")
 
 
 def _class_in(error: Exception) -> str:
-    """Returns ' (NAME)' with the class or function that the error names, or ''."""
+    """Returns the name of the class or function in an error of torch.load as ' (NAME)'; '' if there is none."""
     match = _NAME_OF_CODE.search(str(error))
     return f" ({match[1] or match[2]})" if match else ""
 
