@@ -36,7 +36,7 @@ MODES = {
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """A command line, parsed."""
+    """A parsed command line."""
 
     mode: str  # key of `MODES`
     config: Any  # a ConfigDict; only `resnet_jax.experiment` reads its keys

@@ -140,7 +140,7 @@ def _cubic_far(x: tf.Tensor, a: float) -> tf.Tensor:
 
 
 def _mean(image: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """Returns area means; if both scales are integers, sums whole pixels and divides once at the end, as OpenCV does."""
+    """Returns area means; if both scales are integers, sums whole pixels and divides once, as OpenCV does."""
     sizes = tf.unstack(tf.shape(image)[:2])
     scales = [_scale(size, out_size) for size, out_size in zip(sizes, (height, width), strict=True)]
     whole = tf.reduce_all([tf.equal(scale, tf.round(scale)) for scale in scales])

@@ -7,7 +7,7 @@ from resnet_jax.data.imagenet_classes import synsets
 NUM_IMAGES = {"train": 1_281_167, "validation": 50_000}  # by split
 # Smallest and largest number of images per class; train: Russakovsky et al. 2015 (arXiv 1409.0575), table 2.
 _PER_CLASS = {"train": (732, 1300), "validation": (50, 50)}
-_MAX_NAMED = 8  # classes named in a message
+_MAX_NAMED = 8  # number of classes that a message names at most
 
 
 def describe_missing(split: str, labels: np.ndarray) -> str:

@@ -15,7 +15,7 @@ from resnet_jax.programs.prepare.shrinking import Shrink
 
 _ROWS_PER_TASK = 16  # handing one task to a thread costs as much as reading one image from memory
 
-Example = tuple[str, dict[str, Any]]  # key and features
+Example = tuple[str, dict[str, Any]]  # key (the file name) and features by name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,9 +25,9 @@ class ExampleMaker:
     Attributes:
       images: the images in their archive.
       boxes: the bounding boxes of all splits.
-      shrink: re-encodes larger images; None: images are stored as they are.
+      shrink: re-encodes images at a smaller size; None: images are stored as they are.
       num_threads: threads that read and re-encode.
-      not_shrunk: names of the images so far that could not be decoded and are stored as they are.
+      not_shrunk: names of the images that could not be decoded and so are stored as they are; grows meanwhile.
     """
 
     images: Images

@@ -12,9 +12,9 @@ Result = TypeVar("Result")
 def in_order(
     function: Callable[[Item], Result], items: Iterable[Item], *, num_threads: int, ahead: int
 ) -> Iterator[Result]:
-    """Yields function(item) for each item in order, computed in threads at most `ahead` items early.
+    """Yields function(item) for each item in order, computed in threads at most `ahead` items in advance.
 
-    An exception of `function` is raised in place of its result; items that have not been started are then cancelled.
+    If `function` raises for an item, the exception is raised in place of its result; items not started are cancelled.
     """
     waiting: collections.deque[Future[Result]] = collections.deque()
     pool = ThreadPoolExecutor(num_threads)

@@ -183,7 +183,7 @@ def _write(
         "quality": None if target.shrink is None else target.shrink.quality,
         "not_resized": {
             split: maker.not_shrunk for split, maker in makers.items()
-        },  # the lists grow until they are written
+        },  # lists that grow while the data set is written
         "shuffled": shuffle,
         "fingerprint": _fingerprint(makers, orders),
     }
@@ -264,7 +264,7 @@ def _summary(target: Target) -> list[str]:
     lines += [f"not all of ILSVRC2012: {fault}" for fault in metadata["missing"]]
     lines += [
         f"note: {warning}" for warning in metadata.get("warnings", [])
-    ]  # data sets of earlier versions lack the key
+    ]  # absent from data sets that earlier versions of this program made
     for split, names in metadata["not_resized"].items():
         if names:
             lines.append(f"not resized because they do not decode, {len(names)} of {split}: {', '.join(names)}")

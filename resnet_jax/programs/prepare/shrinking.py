@@ -18,13 +18,13 @@ class Shrink:
 
     @property
     def name(self) -> str:
-        """Suffix of the data set's name, for example 'short320_q90'."""
+        """The name of the TFDS config for shrunk images, for example 'short320_q90'."""
         return f"short{self.short_side}_q{self.quality}"
 
     def __call__(self, encoded: bytes) -> bytes:
-        """Returns the image resized by area average as a JPEG with 4:2:0 chroma; smaller images are returned unchanged.
+        """Returns the image resized by area average as a JPEG with 4:2:0 chroma; small images are returned unchanged.
 
-        Most images of ILSVRC2012 have 4:2:0 chroma.
+        Most images of ILSVRC2012 also have 4:2:0 chroma.
 
         Raises:
           ValueError: the image cannot be decoded.
