@@ -1,4 +1,4 @@
-"""What torchvision and timm make of two images, as checksums; a program to be run where both are installed.
+"""Checksums of the results of torchvision and timm on two images; a program, run where both are installed.
 
 python -m tests.data.augmentation_reference tests/golden/augmentations.json
 
@@ -17,24 +17,25 @@ from torchvision.transforms import InterpolationMode, TrivialAugmentWide, autoau
 
 from tests.data.patterns import patterns
 
-BINS = (0, 1, 7, 15, 22, 30)  # strengths of TrivialAugment, of 0..30
-LEVELS = (0.0, 3.5, 7.0, 9.9)  # magnitudes of RandAugment; at 10 timm asks Pillow to keep 0 bits, which 13 refuses
+BINS = (0, 1, 7, 15, 22, 30)  # indices of TrivialAugment's 31 strengths
+# Magnitudes of RandAugment; not 10: timm would posterize to 0 bits, which Pillow 13 rejects.
+LEVELS = (0.0, 3.5, 7.0, 9.9)
 SIGNS = (1, -1)
 KERNELS = ("BILINEAR", "BICUBIC")
-MEAN_COLOUR = (124, 116, 104)  # `img_mean` that timm's create_transform passes on for ImageNet
+MEAN_COLOR = (124, 116, 104)  # `img_mean` of timm's create_transform for ImageNet
 
 
 def checksum(image):
-    """CRC-32 of the pixels."""
+    """Returns the CRC-32 of the pixels."""
     return zlib.crc32(image.tobytes())
 
 
 def trivial_augment(name, image):
-    """Checksums of an operation of TrivialAugmentWide, bin by bin, both signs of each where it has signs."""
+    """Returns the checksums of an operation of TrivialAugmentWide for each bin and, if it is signed, both signs."""
     strengths, signed = TrivialAugmentWide()._augmentation_space(31)[name]
     for number in BINS if strengths.ndim else (0,):
         strength = float(strengths[number]) if strengths.ndim else 0.0
-        if signed:  # without the rounding of float32, which differs from processor to processor
+        if signed:  # avoids float32 rounding, which depends on the processor
             strength = number * round(float(strengths[30]), 6) / 30
         for sign in SIGNS if signed else (1,):
             options = {"interpolation": InterpolationMode.NEAREST, "fill": None}
@@ -42,17 +43,17 @@ def trivial_augment(name, image):
 
 
 def rand_augment(name, image):
-    """Checksums of an operation of `rand-m<M>-inc1`, level by level, both signs and both kernels of each."""
+    """Returns the checksums of an operation of `rand-m<M>-inc1` for each level, sign and kernel."""
     for level in LEVELS:
         for sign in SIGNS:
             auto_augment._randomly_negate = lambda value, sign=sign: sign * value
             for kernel in KERNELS:
-                options = {"img_mean": MEAN_COLOUR, "interpolation": Image.Resampling[kernel]}
+                options = {"img_mean": MEAN_COLOR, "interpolation": Image.Resampling[kernel]}
                 yield checksum(auto_augment.AugmentOp(name, prob=1.0, magnitude=level, hparams=options)(image))
 
 
 def main(path):
-    """Writes the file: one line an operation and image."""
+    """Writes the file, one line per operation and image."""
     images = {name: Image.fromarray(pixels) for name, pixels in patterns().items()}
     entries = {
         "source": ", ".join(f"{package} {version(package)}" for package in ("torchvision", "timm", "pillow")),

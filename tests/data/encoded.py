@@ -7,7 +7,7 @@ from PIL import Image
 
 
 def smooth(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """A natural-looking [H, W, 3] uint8 image: low frequencies only, so that JPEG keeps it."""
+    """Returns a smooth [H, W, 3] uint8 image of low frequencies, which JPEG preserves."""
     coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
 
@@ -20,7 +20,7 @@ def encode(image: np.ndarray, kind: str, mode: str = "RGB", **options) -> bytes:
 
 
 def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """A photo-like [H, W, 3] uint8 image: a spectrum of 1/f as natural scenes have (Field 1987), and sharp edges."""
+    """Returns a photo-like [H, W, 3] uint8 image: a 1/f spectrum like natural scenes (Field 1987), and sharp edges."""
     rng = np.random.default_rng(seed)
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     frequency[0, 0] = np.inf
@@ -28,9 +28,9 @@ def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
     for _ in range(3):
         spectrum = np.fft.rfft2(rng.normal(size=(height, width))) / frequency
         planes.append(np.fft.irfft2(spectrum, s=(height, width)))
-    image = np.stack(planes, -1) @ np.array([[1, 1, 1], [0.3, 0, -0.3], [0.1, -0.2, 0.1]])  # colours go together
+    image = np.stack(planes, -1) @ np.array([[1, 1, 1], [0.3, 0, -0.3], [0.1, -0.2, 0.1]])  # correlated color channels
     rows, columns = np.mgrid[:height, :width]
-    for _ in range(6):  # surfaces that hide what is behind them
+    for _ in range(6):  # occluding surfaces
         slope, offset = rng.normal(size=2), rng.uniform(-0.5, 0.5)
         inside = slope[0] * (rows / height - 0.5) + slope[1] * (columns / width - 0.5) > offset
         image = image + inside[:, :, None] * rng.normal(0, 0.5, 3) * image.std()

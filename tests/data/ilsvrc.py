@@ -17,14 +17,14 @@ OBJECT = "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}<
 
 
 class Files(NamedTuple):
-    """Image files by their names."""
+    """Image files by name."""
 
     train: dict[str, bytes]
     validation: dict[str, bytes]
 
 
 def make_files(num_classes: int, per_class: int, num_validation: int) -> Files:
-    """Images of 40x32 pixels; for training also a CMYK JPEG, a PNG and a truncated JPEG of the first three classes."""
+    """Makes images of 40x32 pixels; the first three training classes have a CMYK JPEG, a PNG and a truncated JPEG."""
     names = [
         f"{synset}_{10026 + k}.JPEG" for synset in imagenet_classes.synsets()[:num_classes] for k in range(per_class)
     ]
@@ -41,7 +41,7 @@ def make_files(num_classes: int, per_class: int, num_validation: int) -> Files:
 
 
 def write(directory, files: Files, *, seed=None, boxes=True) -> None:
-    """Writes the archives; with a seed their members are in random order."""
+    """Writes the archives; a seed puts their members in random order."""
     directory.mkdir(parents=True, exist_ok=True)
     synsets = sorted({name.split("_")[0] for name in files.train})
     tars = {
@@ -55,7 +55,7 @@ def write(directory, files: Files, *, seed=None, boxes=True) -> None:
 
 
 def pack(files: dict[str, bytes], seed=None, mode="w") -> bytes:
-    """A tar of files in the order given, or in a random one."""
+    """Returns a tar of the files, in the given or in a random order."""
     names = list(files)
     if seed is not None:
         np.random.default_rng(seed).shuffle(names)
@@ -69,20 +69,20 @@ def pack(files: dict[str, bytes], seed=None, mode="w") -> bytes:
 
 
 def many_annotations(count: int) -> dict[str, bytes]:
-    """XML files of images of one class, each with a box of its own."""
+    """Returns XML files for images of one class, each with a different box."""
     edges = np.random.default_rng(0).integers([[0, 0], [200, 200]], [[200, 200], [400, 400]], (count, 2, 2))
     objects = [OBJECT.format("n01440764", *one.ravel()) for one in edges]
     return {f"n01440764/n01440764_{k}.xml": XML.format(text).encode() for k, text in enumerate(objects)}
 
 
 def annotations() -> dict[str, bytes]:
-    """XML files: one image with two good boxes of five, and one that is none of the images'."""
+    """Returns XML files: an image with two valid and three invalid boxes, and a file that belongs to no image."""
     objects = [
         OBJECT.format("n01440764", 50, 100, 250, 300),
-        OBJECT.format("tench", 450, -8, 100, 200.0),  # in words, right edge first, above the top
-        OBJECT.format("n01443537", 0, 0, 10, 10),  # of another class
+        OBJECT.format("tench", 450, -8, 100, 200.0),  # named in words, right edge first, above the image
+        OBJECT.format("n01443537", 0, 0, 10, 10),  # another class
         OBJECT.format("n01440764", 20, 30, 20, 90),  # no width
-        OBJECT.format("n01440764", 510, 0, 520, 90),  # outside
+        OBJECT.format("n01440764", 510, 0, 520, 90),  # outside the image
     ]
     return {
         f"bbox/deep/n01440764/{BOXED}.xml": XML.format("".join(objects)).encode(),
@@ -92,5 +92,5 @@ def annotations() -> dict[str, bytes]:
     }
 
 
-# Of the two good ones above, by hand: ymin, xmin, ymax, xmax of 500x400 pixels.
+# The two valid boxes above, computed by hand: ymin, xmin, ymax, xmax relative to 500x400 pixels.
 BOXES = [[100 / 400, 50 / 500, 300 / 400, 250 / 500], [0.0, 100 / 500, 200 / 400, 450 / 500]]

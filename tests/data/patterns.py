@@ -1,10 +1,10 @@
-"""Two images by integer arithmetic, the same everywhere: what the golden results of the operations were made of."""
+"""Two images made by integer arithmetic: the inputs of the golden results of augmentation operations."""
 
 import numpy as np
 
 
 def patterns() -> dict[str, np.ndarray]:
-    """[H, W, 3] uint8 by name: a dim one with slopes and an edge, and one of all values that looks like noise."""
+    """Returns [H, W, 3] uint8 images by name: a dim one with ramps and an edge, and one like noise with all values."""
     rows, columns, channels = np.mgrid[:48, :48, :3]
     dim = 40 + rows * (channels + 1) + columns * (3 - channels) // 2 + 30 * (rows + 2 * columns > 80)
     rows, columns, channels = np.mgrid[:36, :52, :3]

@@ -7,7 +7,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 
 def framed(data):
-    """The record that holds `data`."""
+    """Returns the TFRecord record that holds `data`."""
     length = struct.pack("<Q", len(data))
     return length + _checksum(length) + data + _checksum(data)
 
@@ -17,7 +17,7 @@ def write_tfrecord(path, records):
 
 
 def serialised(features):
-    """A `tf.train.Example`; the values are bytes, int, or a list of floats."""
+    """Returns a serialized `tf.train.Example`; values are bytes, int, or a list of floats."""
     kinds = {bytes: "bytes_list", int: "int64_list", list: "float_list"}
     example = tf_example_pb2.Example()
     for key, value in features.items():

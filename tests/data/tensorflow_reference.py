@@ -1,4 +1,4 @@
-"""What TensorFlow makes of images and boxes; run as a program, for TensorFlow in the tests' process would take long.
+"""Reference results of TensorFlow for images and boxes; a separate program, because importing TensorFlow takes long.
 
 python -m tests.data.tensorflow_reference DIRECTORY
 
@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 SIZE, PADDING = 224, 32
-# TensorFlow's own choice is INTEGER_FAST, one grey level off (0.8 darker on the whole); Pillow and torch are accurate.
+# TensorFlow's own choice is INTEGER_FAST, one gray level off (0.8 darker on average); Pillow and torch are accurate.
 DECODING = {"channels": 3, "dct_method": "INTEGER_ACCURATE"}
 
 
@@ -44,7 +44,7 @@ def tf1(image, shape):
 
 
 def evaluation_views(encoded):
-    """Each kind of evaluation preprocessing, by crop and kernel."""
+    """Returns the evaluation preprocessing functions by crop and kernel."""
     for name in ("bilinear", "area"):
         yield f"central {name}", central(encoded, name, antialias=False)
         yield f"resize {name}", resized(encoded, functools.partial(tf.image.resize, method=name))
@@ -56,7 +56,7 @@ def evaluation_views(encoded):
 
 
 def sampled_boxes(case, count):
-    """[count, 4] top, left, height, width that `sample_distorted_bounding_box` chooses."""
+    """Returns samples of `sample_distorted_bounding_box`: [count, 4] top, left, height, width."""
     options = {
         "image_size": tf.constant([case["height"], case["width"], 3]),
         "bounding_boxes": tf.reshape(tf.constant(case["boxes"], tf.float32), [1, -1, 4]),

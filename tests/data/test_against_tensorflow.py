@@ -1,4 +1,4 @@
-"""Our pixels and boxes against those of TensorFlow: an implementation that shares nothing with ours but libjpeg."""
+"""Compares pixels and boxes with TensorFlow, an independent implementation except for libjpeg."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ KINDS = [
     f"{crop} {resize}"
     for crop in ("central", "resize")
     for resize in RESIZES
-    # TensorFlow's bicubic is another one (a = -0.5): test_resize.py holds ours to its definition.
+    # TensorFlow's bicubic differs (a = -0.5); test_resize.py compares ours with its definition.
     if resize != "bicubic" and (crop, resize) != ("central", "bilinear_tf1")
 ]
 DRAWS = 10_000
@@ -38,7 +38,7 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
-    """What TensorFlow makes of five photos and of the cases."""
+    """The results of TensorFlow for five photos and for the cases."""
     directory = tmp_path_factory.mktemp("tensorflow")
     for number, size in enumerate(SIZES):
         (directory / f"{number}.jpg").write_bytes(encode(photo(*size, seed=number), "JPEG", quality=92))
@@ -62,7 +62,7 @@ def test_evaluation_pixels(reference, kind):
 
 
 def covered(boxes, case):
-    """The largest share of any object's area that lies inside, for each box."""
+    """Returns, for each box, the largest fraction of an object's area inside it."""
     height, width = case["height"], case["width"]
     corners = np.array(case["boxes"] or [[0, 0, 1, 1]]) * [height, width, height, width]
     shares = []
@@ -74,7 +74,7 @@ def covered(boxes, case):
 
 
 def largest_gap(ours, theirs):
-    """The statistic of Kolmogorov and Smirnov: the largest distance of two distribution functions."""
+    """Returns the Kolmogorov-Smirnov statistic: the largest distance between two distribution functions."""
     values = np.concatenate([ours, theirs])
     shares = [np.searchsorted(np.sort(sample), values, side="right") / len(sample) for sample in (ours, theirs)]
     return abs(shares[0] - shares[1]).max()
@@ -99,4 +99,4 @@ def test_box_guided_crops_have_tensorflows_distribution(reference, name):
     for measure, of in measures.items():
         gap = largest_gap(of(ours), of(theirs))
         print(f"{name}, {measure}: {gap:.4f}")
-        assert gap < 1.95 * np.sqrt(2 / DRAWS)  # one in a thousand pairs of equal distributions is further apart
+        assert gap < 1.95 * np.sqrt(2 / DRAWS)  # exceeded with probability 0.001 if the distributions are equal

@@ -4,11 +4,11 @@ from resnet_jax.data.class_names import check_same, fingerprint
 from resnet_jax.errors import UsageError
 
 
-def test_the_fingerprint_tells_lists_apart():
+def test_different_lists_have_different_fingerprints():
     lists = [["a", "b"], ["b", "a"], ["a"], ["a,b"], ["ab"], ['a", "b'], []]
     assert len({fingerprint(names) for names in lists}) == len(lists)
     assert fingerprint(("a", "b")) == fingerprint(["a", "b"])
-    assert fingerprint(["a", "b"]) == "3554d2b8a1e34099"  # it is in every checkpoint: never to change
+    assert fingerprint(["a", "b"]) == "3554d2b8a1e34099"  # stored in every checkpoint, must never change
 
 
 @pytest.mark.parametrize(

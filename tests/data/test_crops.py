@@ -34,7 +34,7 @@ def test_boxes_lie_inside_and_are_resized_to_the_size(crop, height, width):
 
 
 def test_area_is_uniform_and_aspect_log_uniform():
-    # In so narrow ranges every first attempt fits, so that the distributions are those of the definition.
+    # In these narrow ranges the first attempt always fits, so the distributions are those of the definition.
     boxes = boxes_of(draw(RandomResized(9, (0.1, 0.5), (3 / 4, 4 / 3)), 4000, 4000))
     area = boxes[:, 2] * boxes[:, 3] / 4000**2
     log_ratio = np.log(boxes[:, 3] / boxes[:, 2])
@@ -44,7 +44,7 @@ def test_area_is_uniform_and_aspect_log_uniform():
     np.testing.assert_allclose(np.quantile(log_ratio, [0.25, 0.5, 0.75]), [-limit / 2, 0, limit / 2], atol=0.02)
 
 
-def test_the_place_is_uniform():
+def test_the_position_is_uniform():
     boxes = boxes_of(draw(RandomResized(9, (0.25, 0.25), (1.0, 1.0)), 1000, 1000))
     assert set(boxes[:, 2]) == {500}
     for start in (boxes[:, 0], boxes[:, 1]):
@@ -53,7 +53,7 @@ def test_the_place_is_uniform():
 
 
 def test_a_later_attempt_is_taken_when_the_first_do_not_fit():
-    # In a wide image a square of the whole area does not fit; one of a tenth of it does.
+    # In a wide image a square of the whole area does not fit, a square of a tenth of the area does.
     crop, one = RandomResized(9, (0.1, 1.0), (1.0, 1.0)), [0.99, 0.5, 0.0, 0.0]
     view = crop(100, 1000, NONE, [*one, *one, 0.0, 0.5, 0.0, 0.25, *one * 7])
     assert view.box == (0, 225, 100, 100)
@@ -86,15 +86,15 @@ def test_box_guided_crops_cover_an_object(share):
     assert min(covered) < share + 0.1 or share == 1.0
 
 
-def test_box_guided_keeps_to_area_and_aspect():
+def test_box_guided_respects_area_and_aspect():
     boxes = boxes_of(draw(BoxGuided(224, (0.2, 0.4), (0.75, 1.33), 0.1), 375, 500))
     area, ratio = boxes[:, 2] * boxes[:, 3] / (375 * 500), boxes[:, 3] / boxes[:, 2]
     assert area.min() >= 0.2 and area.max() <= 0.4
     assert 0.745 < ratio.min() < 0.78 and 1.3 < ratio.max() < 1.336
 
 
-def test_box_guided_shows_the_whole_image_where_nothing_fits():
-    # A whole image of two to one has no box of its area that is nearly square; and no box covers a speck.
+def test_box_guided_falls_back_to_the_whole_image():
+    # No nearly square box has the whole area of a 2:1 image, and no box covers an object smaller than a pixel.
     assert draw(BoxGuided(224, (1.0, 1.0), (0.75, 1.33), 0.1), 200, 400, 1)[0].box == (0, 0, 200, 400)
     speck = np.array([[0.5, 0.5, 0.5, 0.5]], np.float32)
     assert {view.box for view in draw(GUIDED, 200, 400, 20, speck)} == {(0, 0, 200, 400)}
@@ -127,7 +127,7 @@ def test_central_is_that_of_the_flax_example(height, width, padding, expected):
     [(375, 500, (256, 341, 16, 58)), (500, 375, (341, 256, 58, 16)), (100, 100, (256, 256, 16, 16))],
 )
 def test_resize_then_central_is_r1s(height, width, expected):
-    # 500 * (256 / 375) = 341.33, cut off; (341 - 224) // 2 = 58
+    # 500 * (256 / 375) = 341.33, truncated; (341 - 224) // 2 = 58
     view = ResizeThenCentral(224, 32)(height, width, NONE, [])
     assert view == ((0, 0, height, width), *expected)
 
@@ -135,7 +135,7 @@ def test_resize_then_central_is_r1s(height, width, expected):
 @pytest.mark.parametrize("height", range(224, 1500, 7))
 def test_resize_then_central_never_falls_short(height):
     view = ResizeThenCentral(224, 32)(height, 900, NONE, [])
-    assert min(view.height, view.width) in (255, 256)  # float32 may cut 255.99998 off
+    assert min(view.height, view.width) in (255, 256)  # float32 may truncate 255.99998
     assert view.top + 224 <= view.height and view.left + 224 <= view.width
 
 

@@ -16,7 +16,7 @@ def sampled(subsampling, height=75, width=101, seed=0):
 
 
 @pytest.mark.parametrize("subsampling", SUBSAMPLINGS)
-def test_the_top_is_bit_for_bit_that_of_the_whole(subsampling):
+def test_the_top_rows_are_those_of_the_whole_bit_for_bit(subsampling):
     encoded = sampled(subsampling)
     frame, whole = find_frame(encoded), simplejpeg.decode_jpeg(encoded, "RGB")
     assert (frame.height, frame.width) == (75, 101)
@@ -29,27 +29,27 @@ def test_the_top_is_bit_for_bit_that_of_the_whole(subsampling):
 @pytest.mark.parametrize(
     "options", [{"mode": "L"}, {"restart_marker_blocks": 3}, {"optimize": True}, {"comment": "x" * 900}]
 )
-def test_other_files_of_one_scan(options):
+def test_other_files_with_one_scan(options):
     encoded = encode(photo(64, 80), "JPEG", **options)
     frame, whole = find_frame(encoded), np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
     for rows in (1, 15, 16, 17, 40, 63, 64):
         np.testing.assert_array_equal(decode_top(encoded, frame, rows)[:rows], whole[:rows])
 
 
-def test_work_is_saved():
+def test_only_the_needed_rows_are_decoded():
     encoded = sampled("420", 800, 600)
     assert len(open_image(encoded).decode_rows(100)) == 104
     assert len(open_image(encoded).decode_rows(800)) == 800
 
 
-def test_where_the_height_stands():
+def test_the_offset_of_the_height():
     encoded = sampled("420")
     frame = find_frame(encoded)
     assert encoded[frame.offset : frame.offset + 4] == (75).to_bytes(2, "big") + (101).to_bytes(2, "big")
     assert frame == Frame(frame.offset, 75, 101)
 
 
-def test_what_cannot_be_decoded_in_part_is_left_alone():
+def test_files_that_cannot_be_decoded_in_part_have_no_frame():
     image, encoded = photo(40, 48), sampled("420")
     assert find_frame(encode(image, "JPEG", progressive=True)) is None
     assert find_frame(encode(image, "JPEG", "CMYK")) is None
@@ -59,7 +59,7 @@ def test_what_cannot_be_decoded_in_part_is_left_alone():
 
 
 @pytest.mark.parametrize("side", [0, 2])  # the height, the width
-def test_an_image_without_rows_or_columns_is_refused(side):
+def test_an_image_without_rows_or_columns_is_rejected(side):
     encoded = bytearray(sampled("420"))
     place = find_frame(bytes(encoded)).offset + side
     encoded[place : place + 2] = b"\0\0"
@@ -68,7 +68,7 @@ def test_an_image_without_rows_or_columns_is_refused(side):
         open_image(bytes(encoded))
 
 
-def test_any_beginning_of_a_file_is_refused_or_understood():
+def test_any_prefix_of_a_file_is_rejected_or_parsed():
     encoded = sampled("420", 30, 40)
     for length in range(len(encoded)):
         assert find_frame(encoded[:length] + b"\xff\xd9") in (None, find_frame(encoded))
@@ -90,7 +90,7 @@ def test_a_damaged_file_is_read_as_pillow_reads_it():
 
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("subsampling", SUBSAMPLINGS)
-def test_a_picture_does_not_depend_on_how_much_of_it_is_read(subsampling, seed):
+def test_pixels_do_not_depend_on_the_number_of_rows_decoded(subsampling, seed):
     picture = open_image(sampled(subsampling, 90 + seed, 64, seed))
     whole = picture.decode_rows(picture.height)
     assert whole.shape == (picture.height, picture.width, 3)
@@ -98,7 +98,7 @@ def test_a_picture_does_not_depend_on_how_much_of_it_is_read(subsampling, seed):
         np.testing.assert_array_equal(picture.decode_rows(rows)[:rows], whole[:rows])
 
 
-def test_pixels_are_a_picture_too():
+def test_pixels_need_no_decoding():
     image = photo(20, 30)
     picture = open_image(image)
     assert (picture.height, picture.width) == (20, 30) and picture.decode_rows(1) is image

@@ -57,7 +57,7 @@ def test_loader():
 
 
 class Squares:
-    """The source of a user: only what `Source` asks for."""
+    """A user's source with only the members of `Source`."""
 
     name, class_names = "squares", ("dark", "bright")
 
@@ -71,7 +71,7 @@ class Squares:
         return f"square {index}"
 
 
-def test_a_source_of_ones_own():
+def test_a_user_defined_source():
     batch = Loader(Squares(), batch_size=4).batch(0).batch
     assert batch.image.shape == (4, 224, 224, 3)
     np.testing.assert_array_equal(batch.image[:, 0, 0, 0], 200 * batch.label)

@@ -11,7 +11,7 @@ def test_mix_is_splitmix64():
     np.testing.assert_array_equal(mix64(states), np.array(expected, np.uint64))
 
 
-def test_combine_depends_on_every_part_and_on_their_order():
+def test_combine_depends_on_every_value_and_on_their_order():
     hashes = {int(combine(*parts)[0]) for parts in [(1, 2), (2, 1), (1,), (1, 2, 0), (0, 1, 2), (1, 3)]}
     assert len(hashes) == 6
 
@@ -21,7 +21,7 @@ def test_permute_is_a_permutation(size):
     np.testing.assert_array_equal(np.sort(permute(np.arange(size), size, 7)), np.arange(size))
 
 
-def test_permute_needs_only_the_indices_asked_for():
+def test_permute_computes_single_indices():
     whole = permute(np.arange(1_281_167), 1_281_167, 3)
     some = np.array([5, 1_281_166, 77])
     np.testing.assert_array_equal(permute(some, 1_281_167, 3), whole[some])
@@ -33,7 +33,7 @@ def test_permute_shuffles():
     other = permute(np.arange(size), size, 2)
     assert (order == other).sum() < 10  # 1 expected
     assert (np.diff(order) == 1).sum() < 10  # 1 expected
-    # Of the first tenth, about a tenth comes from each tenth of the data: 100 +- 9.5.
+    # A tenth of the first tenth comes from each tenth of the data: 100 +- 9.5.
     counts = np.bincount(order[: size // 10] // (size // 10), minlength=10)
     assert (abs(counts - 100) < 45).all()
 
@@ -45,7 +45,7 @@ def test_every_permutation_of_four_comes_up_equally_often():
     assert (abs(counts - 100) < 45).all()  # 100 +- 9.8
 
 
-def test_uniforms_are_uniform_and_depend_on_seed_and_position_alone():
+def test_uniforms_are_uniform_and_depend_only_on_seed_and_position():
     draws = uniforms(3, np.arange(20_000), 4)
     assert draws.min() >= 0 and draws.max() < 1
     np.testing.assert_allclose(draws.mean(0), 0.5, atol=0.01)  # +- 0.002

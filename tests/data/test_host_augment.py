@@ -59,39 +59,39 @@ def checksum(name, image, argument, interpolation):
 
 
 def torchvision_arguments(name):
-    """Ours for torchvision's bins, both signs of each where there are signs."""
+    """Returns our arguments for torchvision's bins, with both signs if the operation is signed."""
     ours = TRIVIAL_AUGMENT[name]
     if len(ours) == 62:
-        signs = (1, 0) if name.startswith("translate") else (0, 1)  # to the right and down there
+        signs = (1, 0) if name.startswith("translate") else (0, 1)  # torchvision's positive sign is right and down
         return [ours[2 * number + sign] for number in BINS for sign in signs]
     return [ours[number] for number in BINS] if len(ours) == 31 else list(ours)
 
 
 @pytest.mark.parametrize("image", IMAGES)
 @pytest.mark.parametrize("theirs", TORCHVISION)
-def test_operations_are_those_of_torchvision(theirs, image):
+def test_operations_equal_torchvision(theirs, image):
     name = TORCHVISION[theirs]
     ours = [checksum(name, image, argument, TrivialAugment().interpolation) for argument in torchvision_arguments(name)]
     assert ours == GOLDEN[f"torchvision {theirs} {image}"]
 
 
 @pytest.mark.parametrize("theirs", TORCHVISION)
-def test_strengths_are_those_of_torchvision(theirs):
+def test_strengths_equal_torchvision(theirs):
     expected, name = GOLDEN[f"torchvision {theirs} strengths"], TORCHVISION[theirs]
     ours = np.array(TRIVIAL_AUGMENT[name])
     if expected["signed"]:
-        middle = 1.0 if ours[0] else 0.0  # of factors
+        middle = 1.0 if ours[0] else 0.0  # 1 for factors
         np.testing.assert_allclose(ours[::2] + ours[1::2], 2 * middle)
         ours = abs(ours[::2] - middle)
     theirs = np.array(expected["strengths"])
     if name.startswith("translate"):
-        theirs = np.floor(theirs + 1e-5)  # strength 15 of 0..30 is 15.999999 pixels there, which are cut off to 15
+        theirs = np.floor(theirs + 1e-5)  # torchvision truncates 15.999999 pixels to 15
     np.testing.assert_allclose(ours, theirs, rtol=1e-6)
 
 
 @pytest.mark.parametrize("image", IMAGES)
 @pytest.mark.parametrize("theirs", TIMM)
-def test_operations_and_strengths_are_those_of_timm(theirs, image):
+def test_operations_and_strengths_equal_timm(theirs, image):
     name = TIMM[theirs]
     cases = itertools.product(STRENGTHS, (1, -1), RandAugment.KERNELS)
     ours = [
@@ -109,7 +109,7 @@ def test_each_policy_has_the_operations_of_its_reference():
 
 @pytest.fixture
 def noted(monkeypatch):
-    """What is applied: (name, argument, interpolation)."""
+    """Records what is applied: (name, argument, interpolation)."""
     calls = []
 
     def apply(name, image, argument, interpolation):
@@ -127,7 +127,7 @@ def run(policy, count):
 
 
 def chi_square(values, cells):
-    """Of the hypothesis that all cells are equally likely."""
+    """Returns the chi-square statistic of the hypothesis that all cells are equally likely."""
     counts = collections.Counter(values)
     assert len(counts) == cells
     expected = len(values) / cells
@@ -137,7 +137,8 @@ def chi_square(values, cells):
 def test_trivial_augment_chooses_uniformly(noted):
     run(TrivialAugment(), 14_000)
     assert len(noted) == 14_000
-    assert chi_square([name for name, _, _ in noted], 14) < 34.5  # 13 degrees of freedom: exceeded once in a thousand
+    # The bounds of chi-square are exceeded with probability 0.001.
+    assert chi_square([name for name, _, _ in noted], 14) < 34.5  # 13 degrees of freedom
     rotations = [argument for name, argument, _ in noted if name == "rotate"]
     assert min(rotations) == -135 and max(rotations) == 135
     assert chi_square([abs(argument) for argument in rotations], 31) < 59.7  # 30 degrees of freedom
@@ -148,7 +149,7 @@ def test_trivial_augment_chooses_uniformly(noted):
 
 
 def test_strengths_of_trivial_augment():
-    """The ranges of the paper's 'wide' space, table 1 of Müller and Hutter 2021."""
+    """Compares with the 'wide' search space of Müller and Hutter 2021, table 1."""
     ranges = {name: (min(arguments), max(arguments)) for name, arguments in TRIVIAL_AUGMENT.items()}
     for name in ("brightness", "saturation", "contrast", "sharpness"):
         assert ranges[name] == pytest.approx((0.01, 1.99))
@@ -163,7 +164,7 @@ def test_rand_augment_chooses_uniformly(noted):
     assert len(noted) == 15_000
     names = [name for name, _, _ in noted]
     assert chi_square(names, 15) < 36.1  # 14 degrees of freedom
-    assert chi_square(list(zip(names[::2], names[1::2], strict=True)), 225) < 293  # 224: one whatever the other
+    assert chi_square(list(zip(names[::2], names[1::2], strict=True)), 225) < 293  # 224 degrees of freedom: independent
     rotations = [(argument, interpolation.kernel) for name, argument, interpolation in noted if name == "rotate"]
     assert {argument for argument, _ in rotations} == {27.0, -27.0}
     assert chi_square(rotations, 4) < 16.3  # 3 degrees of freedom
@@ -183,7 +184,7 @@ def test_rand_augment_applies_its_operations_with_a_probability(noted):
     assert not noted
 
 
-def test_magnitudes_are_normal_and_cut_off(noted):
+def test_magnitudes_are_normal_and_clipped(noted):
     run(RandAugment(2, 7.0, 0.5, 1.0), 20_000)
     magnitudes = [abs(argument) / 3 for name, argument, _ in noted if name == "rotate"]
     assert np.mean(magnitudes) == pytest.approx(7.0, abs=0.05) and np.std(magnitudes) == pytest.approx(0.5, abs=0.03)
@@ -199,12 +200,12 @@ def test_magnitudes_are_normal_and_cut_off(noted):
 
 
 @pytest.mark.parametrize("uniform", [0.0, 1 - 2.0**-53])
-def test_the_outermost_uniform_numbers_choose_something(uniform):
+def test_extreme_uniform_numbers_are_valid(uniform):
     for policy in (TrivialAugment(), RandAugment(2, 9.0, 0.5, 1.0)):
         assert policy(IMAGES["dim"], [uniform] * policy.num_uniforms).shape == IMAGES["dim"].shape
 
 
-def test_no_magnitude_changes_only_by_what_has_none():
+def test_magnitude_zero_changes_only_by_operations_without_strength():
     changed = set()
     for name, argument in RAND_AUGMENT.items():
         for sign in (1, -1):
@@ -216,7 +217,7 @@ def test_no_magnitude_changes_only_by_what_has_none():
 
 
 @pytest.mark.parametrize("policy", [TrivialAugment(), RandAugment(2, 9.0, 0.5, 0.5)])
-def test_an_image_and_its_numbers_decide_alone(policy):
+def test_a_policy_is_a_function_of_the_image_and_its_numbers(policy):
     image, copies = IMAGES["rough"].copy(), pickle.loads(pickle.dumps(policy))
     draws = uniforms(0, np.arange(50), policy.num_uniforms).tolist()
     results = [policy(image, row) for row in draws]

@@ -26,7 +26,7 @@ def applied(name, pixels, argument=0.0, interpolation=NEAREST):
 
 
 def moved(pixels, down, right):
-    """By whole pixels; the fill colour comes in."""
+    """Moves by whole pixels; uncovered pixels get the fill color."""
     height, width = pixels.shape[:2]
     out = np.empty_like(pixels)
     out[:] = NEAREST.fill
@@ -39,12 +39,12 @@ def moved(pixels, down, right):
 @pytest.mark.parametrize("interpolation", [NEAREST, *SMOOTH])
 @pytest.mark.parametrize("name", NEUTRAL)
 @pytest.mark.parametrize("image", IMAGES)
-def test_without_strength_the_image_stays(image, name, interpolation):
+def test_strength_zero_keeps_the_image(image, name, interpolation):
     np.testing.assert_array_equal(applied(name, IMAGES[image], NEUTRAL[name], interpolation), IMAGES[image])
 
 
 @pytest.mark.parametrize("name", [*COLOR_OPERATIONS, *GEOMETRIC_OPERATIONS])
-def test_shape_and_type_stay_and_so_does_the_original(name):
+def test_shape_type_and_input_are_kept(name):
     original = IMAGES["rough"].copy()
     for argument in (0.5, 2, 4):
         result = applied(name, original, argument)
@@ -75,7 +75,7 @@ def test_shears_move_rows_and_columns_in_proportion():
     pixels = IMAGES["rough"]
     sheared = applied("shear_x", pixels, 0.5)
     for row in range(36):
-        by = int(np.floor(0.5 * (row + 0.5) + 0.5))  # pixels are taken at their centres
+        by = int(np.floor(0.5 * (row + 0.5) + 0.5))  # pixels are sampled at their centers
         np.testing.assert_array_equal(sheared[row], moved(pixels, 0, -by)[row])
     sheared = applied("shear_y", pixels, -0.25)
     for column in range(52):
@@ -130,7 +130,7 @@ def test_auto_contrast_stretches_each_channel():
     assert abs(applied("auto_contrast", IMAGES["dim"]) - expected).max() <= 1
 
 
-def test_equalize_makes_all_values_as_frequent():
+def test_equalize_makes_all_values_equally_frequent():
     image = photo(200, 200)
     for channel in np.moveaxis(applied("equalize", image), 2, 0):
         shares = np.searchsorted(np.sort(channel.ravel()), [64, 128, 192]) / channel.size
@@ -141,7 +141,7 @@ def test_equalize_makes_all_values_as_frequent():
     ("name", "argument", "mirrored"),
     [("shear_x", 0.3, -0.3), ("translate_x", 20.0, -20.0), ("translate_y", 20.0, 20.0), ("rotate", 25.0, -25.0)],
 )
-def test_a_flip_before_is_a_flip_after_of_another_sign(name, argument, mirrored):
+def test_flipping_first_equals_flipping_last_with_the_other_sign(name, argument, mirrored):
     image = photo(100, 100)
     for interpolation in SMOOTH:
         before, after = (

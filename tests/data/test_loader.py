@@ -42,7 +42,7 @@ def random_resized(size):
 
 
 def growing_loader(**options):
-    """Images of 8, 12 and 10 pixels, from steps 0, 7 and 9."""
+    """Returns a loader of images of 8, 12 and 10 pixels, from steps 0, 7 and 9."""
     crops = CropStages(tuple(map(random_resized, (8, 12, 10))), end_steps=(7, 9))
     return dataclasses.replace(train_loader(**options), crops=crops)
 
@@ -63,7 +63,7 @@ def assert_equal(loaded, other):
 def test_a_batch_is_a_function_of_the_step():
     loader = train_loader()
     first = [loader.batch(step) for step in (0, 7)]
-    assert_equal(train_loader().batch(7), first[1])  # another loader, another order of asking
+    assert_equal(train_loader().batch(7), first[1])  # another loader, another order of calls
     assert_equal(train_loader().batch(0), first[0])
     assert (train_loader(seed=1).batch(0).batch.image != first[0].batch.image).any()
 
@@ -77,7 +77,7 @@ def test_the_same_example_is_cropped_anew_in_each_epoch():
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 6])
-def test_the_rows_of_all_processes_put_together_are_the_batch(processes):
+def test_the_rows_of_all_processes_concatenated_are_the_batch(processes):
     parts = [train_loader(process_index=p, process_count=processes).batch(3) for p in range(processes)]
     whole = [np.concatenate(rows) for rows in zip(*(arrays(part) for part in parts), strict=True)]
     for array, expected in zip(whole, arrays(train_loader().batch(3)), strict=True):
@@ -85,7 +85,7 @@ def test_the_rows_of_all_processes_put_together_are_the_batch(processes):
 
 
 @pytest.mark.parametrize("processes", [1, 2, 4])
-def test_evaluation_sees_every_example_once_whatever_the_processes(processes):
+def test_evaluation_sees_every_example_once_on_any_number_of_processes(processes):
     labels = []
     for process in range(processes):
         loader = eval_loader(process_index=process, process_count=processes)
@@ -105,17 +105,17 @@ def test_images_keep_their_labels():
     assert batch.image.dtype == np.uint8 and batch.label.dtype == np.int32 and batch.mask.dtype == bool
 
 
-def test_in_training_another_example_stands_in_for_one_that_cannot_be_read():
+def test_training_replaces_an_unreadable_example():
     whole, loader = train_loader(batch_size=10), train_loader(batch_size=10, source=Smooth(broken=(3, 5)))
     for step in range(3):
         expected, (batch, unreadable) = whole.batch(step).batch, loader.batch(step)
-        assert sorted(expected.label[unreadable]) == [3, 5]  # the rows are where they were
+        assert sorted(expected.label[unreadable]) == [3, 5]  # in the rows of the unreadable examples
         assert not {3, 5} & set(batch.label.tolist())
         np.testing.assert_array_equal(batch.image[~unreadable], expected.image[~unreadable])
         assert batch.mask.all() and batch.image.any((1, 2, 3)).all()
         assert_equal(loader.batch(step), train_loader(batch_size=10, source=Smooth(broken=(3, 5))).batch(step))
     replacements = [int(loader.batch(step).batch.label[loader.batch(step).unreadable][0]) for step in range(20)]
-    assert len(set(replacements)) > 4  # not always the same one
+    assert len(set(replacements)) > 4  # not always the same replacement
 
 
 def test_the_replacement_does_not_depend_on_the_processes():
@@ -126,7 +126,7 @@ def test_the_replacement_does_not_depend_on_the_processes():
     )
 
 
-def test_in_evaluation_what_cannot_be_read_counts_with_a_label_that_no_answer_hits():
+def test_evaluation_marks_an_unreadable_example_by_its_label():
     loader = eval_loader(Smooth(broken=(1, 9)))
     first, last = loader.batch(0), loader.batch(2)
     assert first.batch.label.tolist() == [0, UNREADABLE, 2, 3]
@@ -136,7 +136,7 @@ def test_in_evaluation_what_cannot_be_read_counts_with_a_label_that_no_answer_hi
     assert last.batch.mask.tolist() == [True, True, False, False]
 
 
-def test_a_disk_that_has_gone_is_said():
+def test_a_missing_disk_is_reported():
     class Gone(Smooth):
         def __getitem__(self, index):
             raise FileNotFoundError(2, "No such file or directory", f"/data/{index}.jpg")
@@ -145,13 +145,13 @@ def test_a_disk_that_has_gone_is_said():
         train_loader(source=Gone()).batch(0)
 
 
-def test_the_problem_of_an_example():
+def test_the_read_error_of_an_example():
     loader = train_loader(source=Smooth(broken=(3, 4)))
     assert "runcated" in loader.read_error(4)
     assert loader.read_error(5) is None
 
 
-def test_a_disk_that_hesitates_is_asked_again(monkeypatch):
+def test_io_errors_are_retried(monkeypatch):
     monkeypatch.setattr("resnet_jax.data.loader._RETRY_DELAYS", (0.0, 0.0, 0.0))
     failures = []
 
@@ -169,7 +169,7 @@ def test_a_disk_that_hesitates_is_asked_again(monkeypatch):
     assert train_loader(batch_size=10, source=Slow()).batch(0).unreadable.sum() == 1
 
 
-def test_a_mistake_in_a_crop_is_no_bad_image():
+def test_an_error_in_a_crop_is_not_an_unreadable_image():
     def crop(height, width, boxes, draws):
         raise ValueError("a mistake")
 
@@ -208,12 +208,12 @@ def test_images_have_the_size_of_their_step():
         assert loader.batch(step).batch.image.shape == (6, sizes[step], sizes[step], 3)
     assert loader.image_size_at(10**9) == 10
     assert loader.first_images(2).shape == (2, 8, 8, 3)
-    assert_equal(loader.batch(8), train_loader().batch(8))  # whatever the size was before
+    assert_equal(loader.batch(8), train_loader().batch(8))  # the size of earlier batches does not matter
 
 
 @dataclasses.dataclass(frozen=True)
 class Noting:
-    """Leaves the image and notes the numbers."""
+    """Inverts the image and records its random numbers."""
 
     num_uniforms: int = 3
     seen: list = dataclasses.field(default_factory=list)
@@ -223,7 +223,7 @@ class Noting:
         return 255 - image
 
 
-def test_what_is_cropped_is_augmented_by_numbers_of_its_position():
+def test_augmentation_uses_random_numbers_of_the_position():
     loader, plain = train_loader(augment=Noting()), train_loader().batch(4)
     np.testing.assert_array_equal(loader.batch(4).batch.image, 255 - plain.batch.image)
     np.testing.assert_array_equal(loader.batch(4).batch.label, plain.batch.label)
@@ -237,12 +237,12 @@ def test_what_is_cropped_is_augmented_by_numbers_of_its_position():
     assert not set(crop_draws.ravel()) & {number for draws in first for number in draws}
 
 
-def test_what_is_black_in_place_of_an_unreadable_image_stays_black():
+def test_the_black_image_of_an_unreadable_example_is_not_augmented():
     loaded = dataclasses.replace(eval_loader(Smooth(broken=(1,))), augment=Noting()).batch(0)
     assert not loaded.batch.image[1].any() and loaded.batch.image[0].any()
 
 
-def test_augmented_batches_are_functions_of_the_step_whatever_the_processes():
+def test_augmented_batches_are_functions_of_the_step_on_any_number_of_processes():
     loader = train_loader(augment=TrivialAugment())
     assert_equal(loader.batch(3), train_loader(augment=TrivialAugment()).batch(3))
     parts = [train_loader(augment=TrivialAugment(), process_index=p, process_count=2).batch(3) for p in range(2)]

@@ -36,9 +36,9 @@ def test_any_step_is_reached_at_once():
 
 
 @pytest.mark.parametrize("num_groups", [1, 2, 8])
-def test_without_repeats_the_order_is_what_it_was(num_groups):
-    """Golden: a run that was begun with an earlier version goes on with the same batches."""
-    rows = TrainOrder(20, 8, seed=7, num_groups=num_groups).rows(2)  # over the end of an epoch
+def test_without_repeats_golden(num_groups):
+    """A run that was started with an earlier version continues with the same batches."""
+    rows = TrainOrder(20, 8, seed=7, num_groups=num_groups).rows(2)  # crosses the end of an epoch
     assert rows.positions.tolist() == list(range(16, 24))
     assert rows.indices.tolist() == [16, 2, 4, 9, 3, 1, 0, 18]
 
@@ -62,7 +62,7 @@ def test_each_epoch_has_every_example_as_often_as_it_repeats(num_examples, batch
     for step, part in enumerate(rows):
         assert sorted(part.positions) == list(range(step * batch_size, (step + 1) * batch_size))
     stream = indices[np.argsort(positions)][: 3 * repeats * num_examples].reshape(3, num_examples, repeats)
-    assert (stream == stream[:, :, :1]).all()  # in a row
+    assert (stream == stream[:, :, :1]).all()  # in succession
     np.testing.assert_array_equal(np.sort(stream[:, :, 0]), np.tile(np.arange(num_examples), (3, 1)))
     single = TrainOrder(num_examples, 3 * num_examples, seed=3).rows(0).indices
     np.testing.assert_array_equal(stream[:, :, 0].ravel(), single)  # the epochs are those without repeats
@@ -71,15 +71,15 @@ def test_each_epoch_has_every_example_as_often_as_it_repeats(num_examples, batch
 
 
 @pytest.mark.parametrize(("batch_size", "repeats", "num_groups"), [(64, 3, 4), (64, 4, 4), (48, 3, 8), (96, 2, 6)])
-def test_repeats_are_num_groups_over_the_groups_of_batch_norm(batch_size, repeats, num_groups):
+def test_repeats_are_spread_over_the_batch_norm_groups(batch_size, repeats, num_groups):
     order = TrainOrder(1000, batch_size, 0, repeats, num_groups)
-    for step in range(20):  # among them steps that begin amid the repeats of an example
+    for step in range(20):  # some steps begin between the repeats of an example
         for group in order.rows(step).indices.reshape(num_groups, -1):
             assert len(set(group)) == len(group)
 
 
 @pytest.mark.parametrize(("batch_size", "repeats", "num_groups"), [(64, 3, 2), (64, 4, 2), (48, 5, 4), (96, 3, 1)])
-def test_more_repeats_than_groups_are_shared_out_evenly(batch_size, repeats, num_groups):
+def test_more_repeats_than_groups_are_distributed_evenly(batch_size, repeats, num_groups):
     order = TrainOrder(1000, batch_size, 0, repeats, num_groups)
     most = -(-repeats // num_groups)
     for step in range(20):

@@ -7,7 +7,7 @@ from resnet_jax.data.resize import RESIZES, apply_view, create_resize, enlarge
 from resnet_jax.errors import UsageError
 from tests.data.encoded import photo, smooth
 
-NOISE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)  # every pixel counts
+NOISE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)  # every pixel matters
 
 
 def resized(name, image, height, width):
@@ -17,13 +17,13 @@ def resized(name, image, height, width):
 
 
 def convolved(image, height, width, kernel):
-    """A separable resize by its definition: `kernel(size, out_size)` [out_size, size] holds the weights."""
+    """A separable resize by its definition: `kernel(size, out_size)` returns the weights, [out_size, size]."""
     rows = np.einsum("oh,hwc->owc", kernel(image.shape[0], height), image.astype(float))
     return np.einsum("ow,hwc->hoc", kernel(image.shape[1], width), rows).clip(0, 255)
 
 
 def point(weight, support):
-    """Half-pixel centres; the `2 * support` pixels around a centre, those over the edge repeated from it."""
+    """Weights with half-pixel centers, of `2 * support` pixels; pixels outside the image repeat its edge."""
 
     def kernel(size, out_size):
         matrix = np.zeros((out_size, size))
@@ -37,12 +37,12 @@ def point(weight, support):
 
 
 def cubic(x, a=-0.75):
-    """Keys 1981."""
+    """The cubic kernel of Keys 1981."""
     return (a + 2) * x**3 - (a + 3) * x**2 + 1 if x <= 1 else a * (x**3 - 5 * x**2 + 8 * x - 4) if x < 2 else 0
 
 
 def overlap(size, out_size):
-    """Which share of an output pixel each source pixel covers."""
+    """Returns the fraction of each output pixel that each source pixel covers."""
     scale, edges = size / out_size, np.arange(size)
     starts = np.arange(out_size)[:, None] * scale
     return (np.minimum(starts + scale, edges + 1) - np.maximum(starts, edges)).clip(0) / scale
@@ -68,24 +68,24 @@ DEFINITIONS = {
 
 @pytest.mark.parametrize(("height", "width"), [(37, 45), (16, 80), (24, 24)])
 @pytest.mark.parametrize("name", DEFINITIONS)
-def test_shrinks_by_the_definition(name, height, width):
+def test_shrinking_equals_the_definition(name, height, width):
     expected = convolved(NOISE, height, width, DEFINITIONS[name])
     assert abs(resized(name, NOISE, height, width) - expected).max() < 1.6
 
 
 @pytest.mark.parametrize("name", ["bilinear", "bicubic", "bilinear_tf1"])
-def test_grows_by_the_definition(name):
+def test_enlarging_equals_the_definition(name):
     expected = convolved(NOISE, 131, 99, DEFINITIONS[name])
     assert abs(resized(name, NOISE, 131, 99) - expected).max() < 1.6
 
 
 @pytest.mark.parametrize("name", DEFINITIONS)
-def test_an_evaluation_crop_of_a_photo_is_that_of_the_definition(name):
+def test_an_evaluation_crop_equals_the_definition(name):
     image = photo(328, 328)
     assert abs(resized(name, image, 224, 224) - convolved(image, 224, 224, DEFINITIONS[name])).mean() < 0.3
 
 
-def test_area_grows_bilinearly():
+def test_area_enlarges_bilinearly():
     assert (resized("area", NOISE, 100, 120) == resized("bilinear", NOISE, 100, 120)).all()
 
 
@@ -98,7 +98,7 @@ def test_antialias_is_pillows(name, kernel):
 @pytest.mark.parametrize("name", RESIZES)
 def test_a_flat_image_stays_flat_and_kernels_agree_on_smooth_ones(name):
     assert (resized(name, np.full((50, 70, 3), 123, np.uint8), 22, 33) == 123).all()
-    if name != "bilinear_tf1":  # which shifts
+    if name != "bilinear_tf1":  # shifts the image
         assert abs(resized(name, smooth(100, 120), 70, 70) - resized("area", smooth(100, 120), 70, 70)).mean() < 1
 
 
@@ -107,7 +107,7 @@ def test_unknown_kernel():
         create_resize("lanczos")
 
 
-def test_show_fills_its_row_of_a_batch():
+def test_apply_view_fills_one_row_of_a_batch():
     batch = np.zeros((2, 16, 16, 3), np.uint8)
     apply_view(NOISE, View(Box(10, 20, 32, 48), 16, 16), RESIZES["area"], batch[1])
     assert not batch[0].any()
@@ -141,7 +141,7 @@ def test_a_small_image_is_padded_to_the_size():
     assert not out.any()
 
 
-def test_enlarge_keeps_the_aspect_ratio_and_leaves_large_images_alone():
+def test_enlarge_keeps_the_aspect_ratio_and_large_images():
     assert enlarge(smooth(8, 12), 40).shape == (40, 60, 3)
     image = smooth(50, 40)
     assert enlarge(image, 40) is image

@@ -16,7 +16,7 @@ def test_images_and_labels():
     images, labels = load()
     assert images.shape == (1797, 8, 8) and images.dtype == np.uint8
     assert images.min() == 0 and images.max() == 255
-    # Counts of classes 0 to 9 as UCI states them for the test file, which this is.
+    # Counts of classes 0 to 9 that UCI states for this file.
     np.testing.assert_array_equal(np.bincount(labels), [178, 182, 177, 183, 181, 182, 181, 179, 174, 180])
 
 
@@ -25,7 +25,7 @@ def test_the_split_is_fixed_and_stratified():
     is_test = rows_for_testing(labels)
     assert (~is_test).sum() == 1437
     np.testing.assert_array_equal(np.bincount(labels[is_test]), [36] * 10)
-    for label in range(10):  # from all over the file, which is ordered by writer
+    for label in range(10):  # spread over the file, which is ordered by writer
         of_class = np.cumsum(labels == label)[is_test & (labels == label)]
         assert set(np.diff(of_class)) <= {4, 5, 6}
         assert of_class[0] <= 3

@@ -11,7 +11,7 @@ def test_results_come_in_order_from_many_threads():
     together = threading.Barrier(8)
 
     def look(item):
-        together.wait(timeout=60)  # passes only if eight threads run at once
+        together.wait(timeout=60)  # returns only if eight threads run at once
         return item * item
 
     assert scan(look, range(16), title="squares") == [item * item for item in range(16)]

@@ -96,11 +96,11 @@ def test_an_outdated_or_damaged_index_is_built_again(paths, tmp_path, walks, cha
     assert len(walks) == 6 and len(indices(tmp_path)) == 1
 
 
-def test_beside_data_that_cannot_be_written_the_index_goes_to_the_cache_directory(paths, tmp_path, walks):
+def test_beside_read_only_data_the_index_goes_to_the_cache_directory(paths, tmp_path, walks):
     open_tfrecords(paths, cache_dir=None)
     index = tmp_path / indices(tmp_path)[0]
     index.unlink()
-    index.mkdir()  # nothing can be written there, not even by root
+    index.mkdir()  # a directory cannot be overwritten, not even by root
     cache_dir = tmp_path / "runs" / "first"
     for _ in range(2):
         check(open_tfrecords(paths, cache_dir=cache_dir), paths)
@@ -165,7 +165,7 @@ def test_files_that_cannot_be_read_are_named(paths, tmp_path, change, message):
         open_tfrecords(paths, cache_dir=None)
 
 
-def test_forbidden_files_are_named_though_there_is_an_index(paths, monkeypatch):
+def test_unreadable_files_are_named_although_there_is_an_index(paths, monkeypatch):
     open_tfrecords(paths, cache_dir=None)
     os_open = os.open
 
@@ -174,7 +174,7 @@ def test_forbidden_files_are_named_though_there_is_an_index(paths, monkeypatch):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
         return os_open(path, *args, **kwargs)
 
-    monkeypatch.setattr(os, "open", open_others)  # root may read what the mode forbids
+    monkeypatch.setattr(os, "open", open_others)  # root ignores file modes
     with pytest.raises(UsageError, match="-00002-of-00003 cannot be read .Permission denied.: check that it exists"):
         open_tfrecords(paths, cache_dir=None)
 

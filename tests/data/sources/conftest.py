@@ -1,4 +1,4 @@
-"""The data of every source, as small as they can be."""
+"""Minimal data for every source."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
-    """Three classes with 5, 6 and 7 training images and 2 for evaluation each; file k of class c has colour (c, k)."""
+    """Three classes of 5, 6 and 7 training images and 2 evaluation images; file k of class c has the color (c, k)."""
     root = tmp_path_factory.mktemp("flowers")
     for split, counts in {"train": (5, 6, 7), "val": (2, 2, 2)}.items():
         for label, (name, count) in enumerate(zip(("aster", "lily", "Rose"), counts, strict=True)):
@@ -42,7 +42,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def shards(tmp_path_factory):
-    """21 training images in 3 shards and 6 for evaluation in 2, of 5 classes; the colour is the number."""
+    """5 classes, 21 training images in 3 shards and 6 evaluation images in 2; the color encodes the number."""
     root = tmp_path_factory.mktemp("r1")
     for split, of_shard in {"train": (10, 8, 3), "validation": (1, 5)}.items():
         for shard, count in enumerate(of_shard):
@@ -60,7 +60,7 @@ def r1_example(colour, label, **features):
 
 @pytest.fixture(scope="session")
 def cifar(tmp_path_factory):
-    """CIFAR-10's binary files, five of 4 training images and one of 3; image k of all is of class k % 10."""
+    """CIFAR-10's binary files, five of 4 training images and one of 3; image k has class k % 10."""
     root = tmp_path_factory.mktemp("cifar")
     for part in range(5):
         records = [cifar_record(number % 10, number) for number in range(4 * part, 4 * part + 4)]
@@ -70,7 +70,7 @@ def cifar(tmp_path_factory):
 
 
 def cifar_record(label, seed):
-    """A record of the label and an image of random pixels."""
+    """Returns a record of the label and an image of random pixels."""
     pixels = np.random.default_rng(seed).integers(256, size=3 * 32 * 32, dtype=np.uint8)
     return bytes([label]) + pixels.tobytes()
 
@@ -90,7 +90,7 @@ def tfrecord_digits(digits, tmp_path_factory):
 
 
 def as_tfrecord(prepared, root, counts):
-    """Writes splits of a data set as TFDS with TensorFlow would, in shards of so many records; returns where."""
+    """Writes splits of a data set as TFDS does with TensorFlow, in shards of given lengths; returns the directory."""
     name, version = prepared.parts[-2:]
     twin = root / name / version
     twin.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""One contract for all sources."""
+"""The contract that every source satisfies."""
 
 import pickle
 
@@ -26,7 +26,7 @@ def test_contract(open_part):
     assert len(train) > len(evaluation) > 0
     assert train.name != evaluation.name
     indices = [len(train) - 1, 0, 3, 3]
-    examples = [train[index] for index in indices]  # in any order, more than once
+    examples = [train[index] for index in indices]  # in any order, repeatedly
     assert all(isinstance(train.where(index), str) for index in indices)
     assert same(examples[2], examples[3])
     assert not same(examples[0], examples[1])
@@ -41,7 +41,7 @@ def test_contract(open_part):
 
 
 def loaders(source, **fields):
-    """A training and an evaluation loader over a source."""
+    """Returns a training and an evaluation loader of a source."""
     options = {"batch_size": 8, "seed": 3, **fields}
     return (
         Loader(source, crops=BoxGuided(16, (0.2, 1.0), (0.75, 1.33), 0.1), **options),
@@ -59,7 +59,7 @@ def assert_equal(got, expected):
 
 
 @pytest.mark.parametrize("processes", [1, 2, 4])
-def test_the_rows_of_all_processes_put_together_are_the_batch(open_part, processes):
+def test_the_rows_of_all_processes_concatenated_are_the_batch(open_part, processes):
     source = open_part(training=True)
     parts = [loaders(source, process_index=p, process_count=processes) for p in range(processes)]
     for step, whole in ((0, loaders(source)[0]), (10**8, loaders(source)[0]), (1, loaders(source)[1])):
@@ -69,9 +69,9 @@ def test_the_rows_of_all_processes_put_together_are_the_batch(open_part, process
 
 
 @pytest.mark.parametrize(("threads", "workers"), [(3, 0), pytest.param(1, 1, marks=pytest.mark.slow)])
-def test_who_reads_does_not_matter_nor_where_a_run_starts(open_part, threads, workers):
+def test_batches_do_not_depend_on_threads_workers_or_the_first_step(open_part, threads, workers):
     loader = loaders(open_part(training=True))[0]
-    start = 10**8  # as many batches could not be skipped one by one
+    start = 10**8  # too many batches to skip one by one
     batches = host_batches(loader, start=start, stop=start + 3, num_threads=threads, num_workers=workers)
     for step, loaded in enumerate(batches, start):
         assert_equal(arrays(loaded), arrays(loader.batch(step)))

@@ -15,12 +15,12 @@ def pictures(tmp_path):
     return tmp_path
 
 
-def test_folders_give_their_images_by_name_and_those_within(pictures):
+def test_folders_are_listed_recursively_in_the_order_of_names(pictures):
     found = [os.path.relpath(path, pictures) for path in list_images([str(pictures)], [])]
     assert found == ["a.PNG", "b.jpg", "in/c.jpeg", "in/deep/d.webp"]
 
 
-def test_files_come_as_they_are_named_there_or_not_whatever_their_ending(pictures):
+def test_files_are_listed_as_named_even_if_missing_or_of_another_suffix(pictures):
     named = [str(pictures / "notes.txt"), str(pictures / "none.jpg"), str(pictures / "b.jpg")]
     assert list_images(named, []) == named
 
@@ -31,12 +31,12 @@ def test_stdin_lists_files_and_folders(pictures):
     assert list_images(["first.jpg", "-"], lines) == expected
 
 
-def test_nothing_to_look_at_is_an_error(tmp_path):
+def test_no_paths_are_an_error(tmp_path):
     with pytest.raises(UsageError, match="no images are named: python main.py --mode=predict"):
         list_images(["-"], [])
 
 
-def test_a_folder_without_images_does_not_end_the_list(pictures, tmp_path):
+def test_a_folder_without_images_is_one_unreadable_example(pictures, tmp_path):
     (tmp_path / "empty").mkdir()
     empty, picture = str(tmp_path / "empty"), str(pictures / "b.jpg")
     assert list_images([empty, picture], []) == [empty, picture]
@@ -44,13 +44,13 @@ def test_a_folder_without_images_does_not_end_the_list(pictures, tmp_path):
         FilesSource([empty])[0]
 
 
-def test_links_in_a_circle_come_to_an_end(pictures):
+def test_a_cycle_of_links_ends(pictures):
     (pictures / "in" / "again").symlink_to(pictures)
     found = [os.path.relpath(path, pictures) for path in list_images([str(pictures)], [])]
     assert found == ["a.PNG", "b.jpg", "in/c.jpeg", "in/deep/d.webp"]
 
 
-def test_files_are_read_when_they_are_asked_for(pictures):
+def test_files_are_read_on_access(pictures):
     source = FilesSource([str(pictures / "b.jpg"), str(pictures / "none.jpg"), str(pictures / "in")])
     assert (len(source), source[0].image, source.where(1)) == (3, b"b.jpg", str(pictures / "none.jpg"))
     with pytest.raises(FileNotFoundError, match="^there is no such file$"):

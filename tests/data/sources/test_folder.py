@@ -31,7 +31,7 @@ def test_classes_of_a_folder_are_numbered_by_sorted_name(folder):
         ({"train_split": "empty", "eval_split": "empty"}, "/empty/aster has no image .*: every class needs images"),
     ],
 )
-def test_what_is_wrong_with_a_folder_is_said(folder, change, message):
+def test_what_is_wrong_with_a_folder_is_reported(folder, change, message):
     for path in ("odd/aster", "odd/daisy", "empty/aster"):
         (folder / path).mkdir(parents=True, exist_ok=True)
     with pytest.raises(UsageError, match=message):
@@ -39,15 +39,15 @@ def test_what_is_wrong_with_a_folder_is_said(folder, change, message):
 
 
 def open_files(root, *paths):
-    """A source over files, whose content is their path."""
+    """Returns a source of files whose content is their path."""
     for path in paths:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(path)
     return open_source("folder", training=True, **FOLDER, data_dir=str(root))
 
 
-def test_classes_are_walked_in_the_order_of_pytorch(tmp_path):
-    # torchvision 0.27's ImageFolder lists them so: folders by their whole path, in which '-' is before '/'.
+def test_files_have_the_order_of_pytorch(tmp_path):
+    # As torchvision 0.27's ImageFolder: folders are sorted by their whole path, where '-' is before '/'.
     paths = ["a/2.jpg", "a/10.pgm", "a/b/1.JPG", "a/b/c/1.tiff", "a/b-c/0.png", "d/e/f.webp"]
     order = ["a/10.pgm", "a/2.jpg", "a/b/1.JPG", "a/b-c/0.png", "a/b/c/1.tiff", "d/e/f.webp"]
     source = open_files(tmp_path, *(f"train/{path}" for path in paths), "train/a/b/text.txt", "train/top.jpg")
@@ -56,7 +56,7 @@ def test_classes_are_walked_in_the_order_of_pytorch(tmp_path):
     assert [source.where(index) for index in range(6)] == [str(tmp_path / "train" / path) for path in order]
 
 
-def test_hidden_files_and_folders_are_left_out(tmp_path):
+def test_hidden_files_and_folders_are_skipped(tmp_path):
     hidden = (".ipynb_checkpoints/1.jpg", "a/._1.jpg", "a/.ipynb_checkpoints/1.jpg", "a/b/.c/d/1.jpg")
     source = open_files(
         tmp_path, "train/a/1.jpg", "train/b/.hidden.jpg", "train/b/2.jpg", *(f"train/{p}" for p in hidden)
@@ -99,7 +99,7 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch, folder, 
             raise OSError(number, os.strerror(number), path)
         return scandir(path)
 
-    monkeypatch.setattr(os, "scandir", list_others)  # root may list what the mode forbids
+    monkeypatch.setattr(os, "scandir", list_others)  # root ignores file modes
     message = rf"{tmp_path / folder} cannot be listed \({os.strerror(number)}\): check its permissions and the disk"
     with pytest.raises(UsageError, match=message):
         open_files(tmp_path)

@@ -18,7 +18,7 @@ from tests.data.record_files import write_tfrecord
 from tests.data.sources.conftest import DIGITS, as_tfrecord
 
 
-def test_digits_prepare_themselves(data_dir):
+def test_digits_are_prepared_on_first_use(data_dir):
     train, test = (open_source("tfds", training=t, **DIGITS, data_dir=data_dir) for t in (True, False))
     assert (len(train), train.name, len(train.class_names)) == (1437, "digits:1.0.0/train", 10)
     assert (len(test), test.name) == (360, "digits:1.0.0/test")
@@ -44,12 +44,12 @@ def test_slices_of_splits(data_dir):
         ({"data_dir": "/proc/none"}, "cannot be prepared in /proc/none .*: name a writable directory"),
     ],
 )
-def test_what_is_missing_is_said(data_dir, change, message):
+def test_what_is_missing_is_reported(data_dir, change, message):
     with pytest.raises(UsageError, match=message):
         open_source("tfds", training=True, **{**DIGITS, "data_dir": data_dir, **change})
 
 
-def test_a_missing_file_of_a_data_set_is_said(tmp_path):
+def test_a_missing_file_of_a_data_set_is_reported(tmp_path):
     open_source("tfds", training=True, **DIGITS, data_dir=str(tmp_path))
     next(tmp_path.glob("digits/*/digits-test*")).unlink()
     with pytest.raises(
@@ -59,10 +59,10 @@ def test_a_missing_file_of_a_data_set_is_said(tmp_path):
 
 
 @pytest.mark.parametrize("split", ["test", "test[:99%]", "test[50%:]", "test[200:230]+test[:20]", "test[2shard]"])
-def test_tfrecord_data_equal_their_array_record_twin(digits, data_dir, tmp_path, split):
+def test_tfrecord_and_array_record_give_the_same_examples(digits, data_dir, tmp_path, split):
     as_tfrecord(digits, tmp_path, {"test": (100, 0, 150, 110)})
     source = open_source("tfds", training=False, **DIGITS | {"eval_split": split, "data_dir": str(tmp_path)})
-    if split == "test[2shard]":  # the twins' shards differ
+    if split == "test[2shard]":  # the formats have different shards
         split = "test[100:250]"
     twin = open_source("tfds", training=False, **DIGITS | {"eval_split": split, "data_dir": data_dir})
     assert len(source) == len(twin) and source.class_names == twin.class_names
@@ -70,7 +70,7 @@ def test_tfrecord_data_equal_their_array_record_twin(digits, data_dir, tmp_path,
         assert source[index][:2] == twin[index][:2]
 
 
-def test_examples_are_what_tfds_makes_of_them(data_dir):
+def test_examples_equal_those_of_tfds(data_dir):
     source = open_source("tfds", training=False, **DIGITS, data_dir=data_dir)
     builder = tfds.builder_from_directory(next(Path(data_dir).glob("digits/*")))
     theirs = builder.as_data_source("test", decoders={"image": tfds.decode.SkipDecoding()})
@@ -119,8 +119,8 @@ def test_a_damaged_array_record_file_is_named(digits, data_dir, tmp_path, change
         open_source("tfds", training=False, **DIGITS, data_dir=str(tmp_path))
 
 
-@pytest.mark.parametrize("damaged", [0, 200])  # the first is in the sample that is looked at
-def test_a_damaged_array_record_is_an_error_of_that_record_alone(digits, data_dir, tmp_path, damaged):
+@pytest.mark.parametrize("damaged", [0, 200])  # record 0 is in the sample that is checked
+def test_a_damaged_array_record_is_an_error_of_that_record_only(digits, data_dir, tmp_path, damaged):
     shutil.copytree(data_dir, tmp_path, dirs_exist_ok=True)
     path = next(tmp_path.glob("digits/*/digits-test*"))
     source = open_source("tfds", training=False, **DIGITS, data_dir=str(tmp_path))
@@ -135,7 +135,7 @@ def test_a_damaged_array_record_is_an_error_of_that_record_alone(digits, data_di
 
 
 class Boxed(tfds.core.GeneratorBasedBuilder):
-    """Images with boxes; those of 'unlabelled' and the tenth of 'partly' have no labels."""
+    """Images with boxes; all of 'unlabelled' and the tenth of 'partly' have no labels."""
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -160,7 +160,8 @@ class Boxed(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, labels):
         for count, label in enumerate(labels):
             box = tfds.features.BBox(ymin=0.25, xmin=0.0, ymax=1.0, xmax=count / 10)
-            image = io.BytesIO(encode(np.zeros((2, 2, 3), np.uint8), "PNG"))  # of an array TFDS would ask TensorFlow
+            # TFDS would encode an array with TensorFlow.
+            image = io.BytesIO(encode(np.zeros((2, 2, 3), np.uint8), "PNG"))
             yield count, {"image": image, "label": label, "outlines": [box] * count}
 
 
@@ -197,10 +198,10 @@ def test_missing_labels_are_found_before_training(boxed, tmp_path, file_format):
     for split in ("partly", "partly[5:]", "train+partly[9:]"):
         with pytest.raises(UsageError, match=f"partly.{file_format}.* record 9 has label -1, .* name another split"):
             open_boxed(root, split)
-    assert len(open_boxed(root, "partly[:9]+train")) == 12  # what a slice leaves out does not matter
+    assert len(open_boxed(root, "partly[:9]+train")) == 12  # records outside the slice do not matter
 
 
-def test_a_record_that_is_no_example_does_not_keep_a_data_set_from_being_opened(digits, tmp_path):
+def test_a_data_set_with_an_invalid_record_can_be_opened(digits, tmp_path):
     twin = as_tfrecord(digits, tmp_path, {"test": (360,)})
     write_tfrecord(twin / "digits-test.tfrecord-00000-of-00001", [b"once upon a time"] * 360)
     source = open_source("tfds", training=False, **DIGITS, data_dir=str(tmp_path))
@@ -224,7 +225,7 @@ def test_the_order_of_the_records_is_part_of_the_name(boxed, tmp_path, metadata,
     assert open_boxed(tmp_path, "train").name == name
 
 
-def test_metadata_that_are_cut_are_named(boxed, tmp_path):
+def test_truncated_metadata_are_named(boxed, tmp_path):
     shutil.copytree(boxed, copy := tmp_path / "boxed" / "1.0.0")
     (copy / "metadata.json").write_text('{"fingerprint": ')
     with pytest.raises(
@@ -247,7 +248,7 @@ def test_a_damaged_or_missing_description_is_named(boxed, tmp_path, file, conten
 
 
 @pytest.mark.parametrize("content", [None, '{"name": "dig'])
-def test_a_damaged_description_of_a_data_set_that_prepares_itself_is_named(digits, tmp_path, content):
+def test_a_damaged_description_of_a_bundled_data_set_is_named(digits, tmp_path, content):
     shutil.copytree(digits, copy := tmp_path / "digits" / "1.0.0")
     (copy / "dataset_info.json").unlink()
     if content is not None:
@@ -257,7 +258,7 @@ def test_a_damaged_description_of_a_data_set_that_prepares_itself_is_named(digit
         open_source("tfds", training=True, **DIGITS, data_dir=str(tmp_path))
 
 
-def test_only_the_version_that_was_asked_for_is_looked_at(boxed, tmp_path):
+def test_only_the_requested_version_is_checked(boxed, tmp_path):
     for version in ("1.0.0", "2.0.0"):
         shutil.copytree(boxed, tmp_path / "boxed" / version)
     (tmp_path / "boxed" / "2.0.0" / "features.json").unlink()
@@ -267,7 +268,7 @@ def test_only_the_version_that_was_asked_for_is_looked_at(boxed, tmp_path):
         open_source("tfds", training=True, **options | {"name": "boxed:3.0.0"})
 
 
-def test_tfds_data_dir_is_heeded_and_reading_needs_no_tensorflow(tmp_path):
+def test_tfds_data_dir_is_used_and_reading_needs_no_tensorflow(tmp_path):
     program = (
         "import sys; from resnet_jax.data.sources import open_source;"
         f"s = open_source('tfds', training=True, data_dir=None, **{DIGITS});"
@@ -278,7 +279,7 @@ def test_tfds_data_dir_is_heeded_and_reading_needs_no_tensorflow(tmp_path):
     assert (tmp_path / "digits").is_dir()
 
 
-# Runs where TensorFlow is imported: it writes, and reads what the tests write.
+# Runs in a process with TensorFlow: it writes a data set, and reads what the tests write.
 WITH_TENSORFLOW = """
 import pathlib, sys
 import tensorflow as tf

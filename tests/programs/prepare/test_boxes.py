@@ -10,7 +10,7 @@ from resnet_jax.programs.prepare.boxes import Boxes, parse
 from tests.data import ilsvrc
 
 
-def test_boxes_of_an_archive_by_the_names_of_its_files(tmp_path):
+def test_boxes_are_found_by_file_name(tmp_path):
     path = tmp_path / "boxes.tar.gz"
     path.write_bytes(ilsvrc.pack(ilsvrc.annotations(), seed=1, mode="w:gz"))
     boxes, told = Boxes(), []
@@ -46,7 +46,7 @@ def test_an_annotation_without_objects_has_no_boxes():
         ilsvrc.XML.format(ilsvrc.OBJECT.format("tench", 0, 0, 1, 1)).replace(">500<", ">0<"),
     ],
 )
-def test_a_damaged_annotation_is_said(tmp_path, xml):
+def test_a_damaged_annotation_is_reported(tmp_path, xml):
     path = tmp_path / "boxes.tar.gz"
     path.write_bytes(ilsvrc.pack({"a/n01440764_7.xml": xml.encode()}, mode="w:gz"))
     with pytest.raises(
@@ -56,7 +56,7 @@ def test_a_damaged_annotation_is_said(tmp_path, xml):
 
 
 def read(path, packed):
-    """The boxes by image of an archive of these bytes."""
+    """Returns the boxes in an archive of these bytes."""
     path.write_bytes(packed)
     boxes = Boxes()
     boxes.add_archive(path, lambda count: None)
@@ -67,7 +67,7 @@ DAMAGED = "boxes.tar.gz is truncated or damaged .*: download it again, or remove
 
 
 @pytest.mark.parametrize("quarter", range(4))
-def test_no_truncated_archive_of_boxes_is_taken(tmp_path, quarter):
+def test_truncated_archives_of_boxes_are_rejected(tmp_path, quarter):
     packed = ilsvrc.pack(ilsvrc.many_annotations(20), mode="w:gz")
     for kept in range(quarter, len(packed), 4):
         with pytest.raises(UsageError, match=DAMAGED):
@@ -75,8 +75,8 @@ def test_no_truncated_archive_of_boxes_is_taken(tmp_path, quarter):
 
 
 @pytest.mark.parametrize("bit", range(8))
-def test_a_flipped_bit_changes_no_box_unnoticed(tmp_path, bit):
-    # The README moves headers and contents by a block: tarfile reads twenty at once, and either can be where it fails.
+def test_a_flipped_bit_never_changes_a_box_silently(tmp_path, bit):
+    # The README shifts the other blocks by one: tarfile reads twenty at a time, so headers and contents can be cut.
     files = ilsvrc.many_annotations(20) if bit % 2 else {"README": b""} | ilsvrc.many_annotations(20)
     packed = ilsvrc.pack(files, mode="w:gz")
     whole = read(tmp_path / "boxes.tar.gz", packed)
@@ -88,11 +88,11 @@ def test_a_flipped_bit_changes_no_box_unnoticed(tmp_path, bit):
             assert read(tmp_path / "boxes.tar.gz", bytes(flipped)) == whole
         except UsageError:
             noticed += 1
-    assert noticed > 0.9 * len(packed) / 4  # the others are in gzip's header, or unpack to the same bytes
+    assert noticed > 0.9 * len(packed) / 4  # the other flips are in gzip's header or do not change the content
 
 
-def test_a_tar_inside_that_is_cut_short_or_broken_is_said(tmp_path):
-    tar = ilsvrc.pack(ilsvrc.many_annotations(20))  # 1,024 bytes a file, then zeros
+def test_a_truncated_or_broken_tar_inside_gzip_is_reported(tmp_path):
+    tar = ilsvrc.pack(ilsvrc.many_annotations(20))  # 1,024 bytes per file, then zeros
     for kept in range(0, 20 * 1024 + 1, 512):
         with pytest.raises(UsageError, match=DAMAGED):
             read(tmp_path / "boxes.tar.gz", gzip.compress(tar[:kept]))
@@ -103,7 +103,7 @@ def test_a_tar_inside_that_is_cut_short_or_broken_is_said(tmp_path):
         read(tmp_path / "boxes.tar.gz", tar)
 
 
-def test_an_archive_of_boxes_that_the_system_does_not_let_be_read_is_said(tmp_path, monkeypatch):
+def test_an_unreadable_archive_of_boxes_is_reported(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match=r"none.tgz cannot be read \(No such file or directory\): check its"):
         Boxes().add_archive(tmp_path / "none.tgz", lambda count: None)
 

@@ -31,12 +31,12 @@ def maker(images, shrink=None):
     return ExampleMaker(images=images, boxes=Boxes(), shrink=shrink, num_threads=2)
 
 
-def test_larger_images_are_shrunk_and_encoded_anew_others_stay():
+def test_only_larger_images_are_shrunk():
     image = smooth(100, 150)
     encoded = encode(image, "JPEG", quality=95)
     smaller = Shrink(50, 90)(encoded)
     assert decode(smaller).shape == (50, 75, 3)
-    blocks = image.reshape(50, 2, 75, 2, 3).mean(axis=(1, 3))  # an area average by its definition
+    blocks = image.reshape(50, 2, 75, 2, 3).mean(axis=(1, 3))  # the area average by its definition
     assert np.abs(decode(smaller) - blocks).mean() < 2
     assert Shrink(100, 90)(encoded) is encoded
     assert decode(Shrink(33, 90)(encode(image[:99], "PNG"))).shape == (33, 50, 3)
@@ -46,7 +46,7 @@ def test_larger_images_are_shrunk_and_encoded_anew_others_stay():
         Shrink(50, 90)(encoded[:500])
 
 
-def test_examples_come_in_the_order_asked_for_with_what_does_not_decode_untouched(images):
+def test_examples_have_the_requested_order_and_undecodable_images_are_unchanged(images):
     rows = np.array([14, 0, 7, 7, 3] + [5] * 100)
     made = list(maker(images).examples(rows))
     assert [key for key, _ in made] == [images.name(row) for row in rows]
@@ -61,25 +61,25 @@ def test_examples_come_in_the_order_asked_for_with_what_does_not_decode_untouche
             assert decode(features["image"]).shape == (16, 20, 3)
 
 
-def test_an_archive_that_got_shorter_is_said(images):
+def test_an_archive_that_became_shorter_is_reported(images):
     os.truncate(images.path, 2000)
     with opened(images.path, sequential=False) as descriptor, pytest.raises(UsageError, match="ends inside .* again"):
         images.read(descriptor, len(images) - 1)
 
 
-def test_a_million_images_are_split_as_tfds_would_and_nothing_is_read_ahead(tmp_path):
+def test_shards_have_the_lengths_that_tfds_chooses_and_nothing_is_read_early(tmp_path):
     split = Split(examples=itertools.count(), num_examples=1_281_167, num_bytes=138 * 10**9)
     builder = Imagenet2012(data_dir=tmp_path, variant=None, splits={"train": split}, metadata={})
     shards = builder._shard_iterators_per_split(None)["train"]
     assert len(shards) == 1024
-    lengths = [1251, 1251, 1251, 1252]  # round(k * 1,281,167 / 1,024), the differences
+    lengths = [1251, 1251, 1251, 1252]  # differences of round(k * 1,281,167 / 1,024)
     assert [len(list(shard())) for shard in shards[:4]] == lengths
     assert next(split.examples) == sum(lengths)
 
 
-@pytest.mark.filterwarnings("ignore")  # those of TFDS for a builder inside a test
+@pytest.mark.filterwarnings("ignore")  # warnings of TFDS about a builder defined in a test
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
-def test_what_is_wrong_with_the_disk_is_an_os_error_and_nothing_is_left(tmp_path, images, monkeypatch, number):
+def test_disk_errors_are_os_errors_and_leave_nothing(tmp_path, images, monkeypatch, number):
     def write(self, path, examples):
         next(iter(examples))
         raise RuntimeError(f"write() failed: {os.strerror(number)}; writing {path}; at byte 65536")
@@ -93,7 +93,7 @@ def test_what_is_wrong_with_the_disk_is_an_os_error_and_nothing_is_left(tmp_path
     assert list((tmp_path / "data" / "imagenet2012").iterdir()) == []
 
 
-def test_a_counter_logs_its_sum_and_stops_on_request(caplog):
+def test_a_counter_logs_its_total_and_stops_on_request(caplog):
     requests = StopRequests()
     requests.begin()
     with caplog.at_level("INFO", logger="resnet_jax"), Counter("written", total=7, requests=requests) as counter:
