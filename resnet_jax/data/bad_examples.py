@@ -1,4 +1,4 @@
-"""Lists examples that cannot be read in `bad_examples.jsonl`, and ends the run if there are too many."""
+"""Records unreadable examples in the file `bad_examples.jsonl`, and ends the run if there are too many of them."""
 
 import json
 import logging
@@ -18,26 +18,26 @@ logger = logging.getLogger(__name__)
 
 
 class BadExamples:
-    """The unreadable examples of a run, one JSON object per line: source, index, where, error.
+    """The unreadable examples of a run, kept in a file of JSON lines with the keys source, index, where and error.
 
-    Each example is listed once, however many processes, epochs and starts of the run meet it. Every process reports
-    what it meets to all processes. Process 0 writes each report when it arrives.
+    Each example is listed once, even if several processes, epochs or starts of the run fail to read it. A process
+    reports an unreadable example to all processes; process 0 appends it to the file.
     """
 
     def __init__(self, path: Path, *, at_most: int, channel: Channel | None = None):
-        """Reads the list of earlier starts of the run.
+        """Reads the unreadable examples that earlier starts of the run have listed.
 
         Args:
-          path: the list; created with the first bad example.
-          at_most: the number of bad examples that a run tolerates.
-          channel: connects the processes of the run; None: there is only this one.
+          path: path of `bad_examples.jsonl`; the file is created at the first unreadable example.
+          at_most: the largest number of unreadable examples that the run tolerates.
+          channel: sends messages between the processes of the run; None: the run has only one process.
         """
         self._path, self._at_most, self._channel = path, at_most, channel or Channel()
         self._records = {(record["source"], record["index"]): record for record in _read_records(path)}
-        self._listed = set(self._records)  # process 0: keys of the records in the file
-        self._checked: set[str] = set()  # names of the sources whose earlier bad examples were tried again
-        self._met_any = False  # whether this start met a bad example
-        self._disk_error: OSError | None = None  # raised in the main thread, not in the channel's
+        self._listed = set(self._records)  # (source, index) of each record in the file; only in process 0
+        self._checked: set[str] = set()  # names of the sources whose listed examples this start has tried again
+        self._met_any = False  # whether this start of the run has met an unreadable example
+        self._disk_error: OSError | None = None  # from writing the file; `_check` raises it in the main thread
         self._lock = threading.Lock()  # reports of other processes arrive in a thread of the channel
         self._channel.on("bad_example", self._receive)
         self._channel.on("readable_again", self._remove)
@@ -46,10 +46,10 @@ class BadExamples:
         return len(self._records)
 
     def watch(self, loaded: Iterator[LoadedBatch], loader: Loader, *, start: int) -> Iterator[HostBatch]:
-        """Passes on the batches `start`, `start + 1`, ... of a loader and reports the bad examples in them.
+        """Yields the batches of steps `start`, `start + 1`, ... of a loader and reports their unreadable examples.
 
         Raises:
-          UsageError: there are more bad examples than allowed.
+          UsageError: there are more unreadable examples than `at_most`.
           OSError: the list cannot be written.
         """
         self._remove_repaired(loader)
@@ -60,13 +60,13 @@ class BadExamples:
             yield batch
 
     def collect(self) -> None:
-        """Waits for the reports of all processes; afterwards the list is complete. All processes must call it.
+        """Waits for the reports of all processes, so that the list is complete. All processes must call this method.
 
         Raises:
-          UsageError: there are more bad examples than allowed.
+          UsageError: there are more unreadable examples than `at_most`.
           OSError: the list cannot be written.
         """
-        self._channel.gather("")  # messages arrive in order: the reports sent before it have arrived
+        self._channel.gather("")  # messages arrive in order, so all earlier reports have arrived
         self._check()
 
     def _check(self) -> None:
@@ -75,11 +75,11 @@ class BadExamples:
         if self._met_any and len(self) > self._at_most:
             raise UsageError(
                 f"{len(self)} images cannot be read, more than config.data.max_bad_examples={self._at_most}: "
-                f"repair those that {self._path} lists, or allow more"
+                f"repair those that {self._path} lists, or raise --config.data.max_bad_examples"
             )
 
     def _remove_repaired(self, loader: Loader) -> None:
-        """Process 0: tries the listed examples of a source again, once per start, and removes the readable ones."""
+        """In process 0, once per start: retries the listed examples of the loader's source, unlists readable ones."""
         name = loader.source.name
         if name in self._checked or not self._channel.is_main:
             return
@@ -88,11 +88,11 @@ class BadExamples:
             listed = [index for source, index in self._records if source == name]
         repaired = [index for index in listed if index >= len(loader.source) or loader.read_error(index) is None]
         if repaired:
-            logger.info("%d images of %s that could not be read can be read now", len(repaired), name)
+            logger.info("%d images of %s that could not be read earlier can be read now", len(repaired), name)
             self._channel.send("readable_again", source=name, indices=repaired)
 
     def _remove(self, message: Message) -> None:
-        """Handles 'readable_again' in every process."""
+        """Handles the message 'readable_again' in every process: removes its examples from the list."""
         with self._lock:
             for index in message["indices"]:
                 self._records.pop((message["source"], index), None)
@@ -105,27 +105,27 @@ class BadExamples:
                     self._disk_error = error
 
     def _report(self, loader: Loader, indices: np.ndarray) -> None:
-        """Sends a message to all processes for each example that was not reported before."""
+        """Reports the unreadable examples `indices` of a source to all processes, except those reported before."""
         source = loader.source
         self._met_any = True
         for index in (int(index) for index in indices):
             if (source.name, index) in self._records:
                 continue
             record = {"source": source.name, "index": index, "where": source.where(index)}
-            record["error"] = loader.read_error(index) or "it could not be read at first, and can be read now"
+            record["error"] = loader.read_error(index) or "the first attempt to read it failed, a later one succeeded"
             treatment = "another example replaces it" if loader.training else "it counts as a wrong prediction"
             with self._lock:
                 self._records[source.name, index] = record
             self._channel.send("bad_example", record=record, treatment=treatment)
 
     def _receive(self, message: Message) -> None:
-        """Handles 'bad_example' in every process, the sender included."""
+        """Handles the message 'bad_example' in every process, the sender included: adds the example to the list."""
         record = message["record"]
         key = record["source"], record["index"]
         with self._lock:
             self._records[key] = record
             self._met_any = True
-            if self._channel.is_main and key not in self._listed:  # else another process reported it first
+            if self._channel.is_main and key not in self._listed:  # not yet reported by another process
                 self._listed.add(key)
                 logger.warning("%s cannot be read (%s): %s", record["where"], record["error"], message["treatment"])
                 try:
@@ -136,7 +136,7 @@ class BadExamples:
     def _append(self, record: dict) -> None:
         with self._path.open("a+b") as file:
             if file.tell() and not self._path.read_bytes().endswith(b"\n"):
-                file.write(b"\n")  # a killed process left half a line
+                file.write(b"\n")  # ends the incomplete last line that a killed process left
             file.write(_line(record).encode())
 
 
@@ -145,7 +145,7 @@ def _line(record: dict) -> str:
 
 
 def _read_records(path: Path) -> list[dict]:
-    """Returns the records of a list, without a line that a kill cut short."""
+    """Reads the records of a JSON lines file; skips incomplete lines, which a killed process may leave."""
     records = []
     for line in path.read_text().splitlines() if path.exists() else []:
         try:

@@ -8,15 +8,15 @@ from jax.sharding import Sharding
 
 A = TypeVar("A")
 
-UNREADABLE = -1  # label of an evaluation image that cannot be read: it is counted, and every prediction is wrong
+UNREADABLE = -1  # label of an evaluation image that cannot be read; any prediction for it counts as wrong
 
 
 class Batch(NamedTuple, Generic[A]):
-    """One batch. On the host: numpy arrays with the rows of this process. On the devices: global arrays."""
+    """One batch of images: on the host, numpy arrays of the rows of this process; on the devices, global arrays."""
 
     image: A  # [B, H, W, 3] uint8
-    label: A  # [B] int32, class index; `UNREADABLE` for an evaluation image that cannot be read
-    mask: A  # [B] bool, False for the rows that pad the last evaluation batch
+    label: A  # [B] int32, class index, or `UNREADABLE` for an evaluation image that cannot be read
+    mask: A  # [B] bool, False for rows without an example, which pad the last evaluation batch
 
 
 HostBatch = Batch[np.ndarray]

@@ -1,4 +1,4 @@
-"""The class names of a data set or a model: output k of the network belongs to the k-th name."""
+"""Compares ordered lists of class names: those of a data set, a run or a model, whose output k has the k-th name."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ from resnet_jax.errors import UsageError
 
 
 def fingerprint(class_names: Sequence[str]) -> str:
-    """Returns 16 hexadecimal digits of the SHA-256 of the list; the same names in another order give other digits."""
+    """Returns 16 hexadecimal digits of the SHA-256 of the ordered class names; another order gives other digits."""
     return hashlib.sha256(json.dumps(list(class_names)).encode()).hexdigest()[:16]
 
 
@@ -19,7 +19,7 @@ def check_same(expected: Sequence[str], actual: Sequence[str], *, owner: str, wh
       expected: class names that `owner` was made with.
       actual: class names of `what`.
       owner: the run, the weights or the data set that `expected` belongs to, for the message.
-      what: the origin of `actual`, for the message.
+      what: the thing that `actual` belongs to, for the message.
 
     Raises:
       UsageError: the lists differ; the message names the first difference.

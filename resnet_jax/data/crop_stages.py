@@ -1,4 +1,4 @@
-"""Progressive resizing: the crop, and with it the image size, as a function of the step."""
+"""Progressive resizing: the crop, and with it the image size, as a function of the training step."""
 
 import bisect
 import dataclasses
@@ -13,7 +13,7 @@ class CropStages:
 
     Attributes:
       crops: one crop per stage.
-      end_steps: for each stage but the last, the first step that no longer uses it; the last stage has no end.
+      end_steps: for each stage but the last, the first step of the next stage; the last stage does not end.
 
     Raises:
       UsageError: the number of end steps does not match the number of crops, or a stage would contain no step.
@@ -26,8 +26,8 @@ class CropStages:
         num_ends = len(self.crops) - 1
         if len(self.end_steps) != num_ends:
             raise UsageError(
-                f"config.data.progressive.until_epochs has {len(self.end_steps)} entries for {num_ends} of "
-                "config.data.progressive.sizes: give each size the epoch at which it ends"
+                f"config.data.progressive.until_epochs has {len(self.end_steps)} entries, but "
+                f"config.data.progressive.sizes has {num_ends}: give each size the epoch at which it ends"
             )
         if any(end <= start for start, end in zip((0, *self.end_steps), self.end_steps, strict=False)):
             raise UsageError(
@@ -36,7 +36,7 @@ class CropStages:
             )
 
     def at(self, step: int) -> Crop:
-        """Returns the crop of batch `step`."""
+        """Returns the crop that the batch of a step uses."""
         return self.crops[bisect.bisect_right(self.end_steps, step)]
 
     @property

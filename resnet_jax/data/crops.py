@@ -1,4 +1,4 @@
-"""The geometry of crops: which region of an image the network sees. `resize.py` applies it to pixels.
+"""The geometry of crops: which region of an image the network sees. `resize.py` applies a crop to pixels.
 
 Each crop is a frozen dataclass with a pure `__call__`: it maps the image size, the boxes around objects and uniform
 random numbers in [0, 1) to a `View`.
@@ -24,7 +24,7 @@ class Box(NamedTuple):
 
 
 class View(NamedTuple):
-    """Resize `box` to `height` x `width`, then cut the output square at (`top`, `left`) of the result.
+    """How to crop an image: resize `box` to `height` x `width`, then cut a square of it at (`top`, `left`).
 
     Pixels of the square outside the resized box are black.
     """
@@ -32,16 +32,16 @@ class View(NamedTuple):
     box: Box
     height: int  # of the resized box, in pixels
     width: int  # of the resized box, in pixels
-    top: int = 0  # of the output square, in pixels; may be negative
-    left: int = 0  # of the output square, in pixels; may be negative
+    top: int = 0  # edge of the square in the resized box, in pixels; may be negative
+    left: int = 0  # edge of the square in the resized box, in pixels; may be negative
 
 
 class Crop(Protocol):
-    """Chooses the view of an image."""
+    """The interface of crops, which choose the region of an image that the network sees."""
 
     @property
     def size(self) -> int:
-        """Side of the output in pixels."""
+        """Side of the square output image in pixels."""
         ...
 
     @property
@@ -50,12 +50,12 @@ class Crop(Protocol):
         ...
 
     def __call__(self, height: int, width: int, boxes: np.ndarray, uniforms: Sequence[float]) -> View:
-        """Returns the view of an image.
+        """Returns the region of an image to cut, and how to resize it.
 
         Args:
           height: height of the image in pixels.
           width: width of the image in pixels.
-          boxes: [N, 4] boxes around its objects: ymin, xmin, ymax, xmax, relative to the image size (0 to 1).
+          boxes: [N, 4] boxes around objects in the image: ymin, xmin, ymax, xmax, relative to the image size (0 to 1).
           uniforms: `num_uniforms` random numbers in [0, 1).
         """
         ...
@@ -69,7 +69,7 @@ class RandomResized:
     image, the crop is the largest central box with an allowed aspect ratio.
 
     Attributes:
-      size: side of the output in pixels.
+      size: side of the square output image in pixels.
       area: range of crop area / image area.
       aspect: range of crop width / height.
     """
@@ -81,7 +81,7 @@ class RandomResized:
     num_uniforms: ClassVar[int] = 4 * ATTEMPTS
 
     def __call__(self, height: int, width: int, boxes: np.ndarray, uniforms: Sequence[float]) -> View:
-        """See `Crop`."""
+        """Implements `Crop.__call__`: samples a box and resizes it to the output size; ignores `boxes`."""
         del boxes
         (small, large), (log_low, log_high) = self.area, (math.log(self.aspect[0]), math.log(self.aspect[1]))
         for attempt in range(self.ATTEMPTS):
@@ -107,7 +107,7 @@ class BoxGuided:
     image. An image without boxes counts as one object that fills it.
 
     Attributes:
-      size: side of the output in pixels.
+      size: side of the square output image in pixels.
       area: range of crop area / image area.
       aspect: range of crop width / height.
       min_object_covered: minimum fraction of an object's area inside the crop.
@@ -121,7 +121,7 @@ class BoxGuided:
     num_uniforms: ClassVar[int] = 4 * ATTEMPTS
 
     def __call__(self, height: int, width: int, boxes: np.ndarray, uniforms: Sequence[float]) -> View:
-        """See `Crop`."""
+        """Implements `Crop.__call__`: samples a box that covers part of an object and resizes it to the output size."""
         objects = _corners(boxes, height, width)
         for attempt in range(self.ATTEMPTS):
             box = self._propose(height, width, uniforms[4 * attempt : 4 * attempt + 4])
@@ -130,7 +130,7 @@ class BoxGuided:
         return _resized(Box(0, 0, height, width), self.size)
 
     def _propose(self, height: int, width: int, uniforms: Sequence[float]) -> Box | None:
-        """Samples a box with an allowed area and aspect ratio; None if no box in whole pixels satisfies both."""
+        """Samples a box in whole pixels; None if it does not fit into the image or its area is out of range."""
         u_aspect, u_height, u_top, u_left = uniforms
         ratio = self.aspect[0] + u_aspect * (self.aspect[1] - self.aspect[0])
         smallest, largest = (fraction * height * width for fraction in self.area)
@@ -158,8 +158,8 @@ class PadAndCrop:
     """The CIFAR crop of He et al. 2015, section 4.2: pad each side with black, then cut a square at a random position.
 
     Attributes:
-      size: side of the output in pixels.
-      padding: pixels added to each side.
+      size: side of the square output image in pixels.
+      padding: number of black pixels added to each side of the image.
     """
 
     size: int = 32
@@ -167,7 +167,7 @@ class PadAndCrop:
     num_uniforms: ClassVar[int] = 2
 
     def __call__(self, height: int, width: int, boxes: np.ndarray, uniforms: Sequence[float]) -> View:
-        """See `Crop`."""
+        """Implements `Crop.__call__`: samples the position of the square in the padded image; ignores `boxes`."""
         del boxes
         top, left = (
             int(uniform * max(1, side + 2 * self.padding - self.size + 1)) - self.padding
@@ -178,14 +178,14 @@ class PadAndCrop:
 
 @dataclasses.dataclass(frozen=True)
 class Central:
-    """Cuts the central square with side size / (size + padding) of the image's shorter side, then resizes it.
+    """Cuts a central square, size / (size + padding) times as long as the image's shorter side, then resizes it.
 
     With a padding of 32 this is the evaluation crop of the TPU, flax and haiku examples (`_decode_and_center_crop`).
     At 224 pixels it is close to "resize to 256, keep the central 224".
 
     Attributes:
-      size: side of the output in pixels.
-      padding: margin in pixels, at the scale of the output; 0 gives the largest square.
+      size: side of the square output image in pixels.
+      padding: pixels left out along the shorter side, at the scale of the output; 0 gives the largest square.
     """
 
     size: int = 224
@@ -193,9 +193,9 @@ class Central:
     num_uniforms: ClassVar[int] = 0
 
     def __call__(self, height: int, width: int, boxes: np.ndarray, uniforms: Sequence[float]) -> View:
-        """See `Crop`."""
+        """Implements `Crop.__call__` without random numbers: the central square, resized to the output size."""
         del boxes, uniforms
-        # float32 as in TensorFlow: float64 would truncate products close to an integer differently.
+        # float32 as in TensorFlow: in float64, a side close to a whole number could be truncated to another one.
         side = max(1, int(np.float32(self.size / (self.size + self.padding)) * np.float32(min(height, width))))
         return _resized(Box((height - side + 1) // 2, (width - side + 1) // 2, side, side), self.size)
 
@@ -205,7 +205,7 @@ class ResizeThenCentral:
     """Resizes the shorter side to size + padding, then cuts the central square: the evaluation crop of r1.
 
     Attributes:
-      size: side of the output in pixels.
+      size: side of the square output image in pixels.
       padding: difference in pixels between the resized shorter side and the output, in r1 256 - 224.
     """
 
@@ -214,7 +214,7 @@ class ResizeThenCentral:
     num_uniforms: ClassVar[int] = 0
 
     def __call__(self, height: int, width: int, boxes: np.ndarray, uniforms: Sequence[float]) -> View:
-        """See `Crop`."""
+        """Implements `Crop.__call__` without random numbers: the central square of the resized image."""
         del boxes, uniforms
         # Computed in float32 and truncated, as r1's `_smallest_size_at_least` does.
         scale = np.float32(self.size + self.padding) / np.float32(min(height, width))
@@ -232,7 +232,7 @@ def create_train_crop(
     min_object_covered: float = BoxGuided.min_object_covered,
     padding: int = PadAndCrop.padding,
 ) -> Crop:
-    """Makes the crop of training images by name; each crop uses only the options that it has.
+    """Makes the training crop with this name; a crop ignores the options that it has no attribute for.
 
     Raises:
       UsageError: unknown name.
@@ -246,7 +246,7 @@ def create_train_crop(
 
 
 def create_eval_crop(name: str = "central", *, size: int = Central.size, padding: int = Central.padding) -> Crop:
-    """Makes the crop of evaluation images by name.
+    """Makes the evaluation crop with this name.
 
     Raises:
       UsageError: unknown name.
@@ -265,14 +265,14 @@ def _resized(box: Box, size: int) -> View:
 
 
 def _corners(boxes: np.ndarray, height: int, width: int) -> list[tuple[int, int, int, int]]:
-    """Converts relative boxes to (top, left, bottom, right) in pixels, truncated as in TensorFlow; drops empty ones."""
+    """Converts relative boxes to (top, left, bottom, right) in pixels, truncated as by TensorFlow; drops empty ones."""
     pixels = (np.asarray(boxes, np.float32) * np.array([height, width, height, width], np.float32)).astype(int)
     corners = [tuple(box) for box in pixels.tolist() if (box[2] - box[0]) * (box[3] - box[1]) >= 1]
     return corners if len(boxes) else [(0, 0, height, width)]
 
 
 def _covered(box: Box, corners: tuple[int, int, int, int]) -> float:
-    """Returns the fraction of a rectangle's area inside the box."""
+    """Returns the fraction of the area of an object, given by its `corners`, that lies inside `box`."""
     top, left, bottom, right = corners
     rows = min(box.top + box.height, bottom) - max(box.top, top)
     columns = min(box.left + box.width, right) - max(box.left, left)

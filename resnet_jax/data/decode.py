@@ -1,7 +1,7 @@
-"""Decodes images on the host; baseline JPEG files only down to the last row of the crop.
+"""Decodes image files on the host; of a baseline JPEG file, only the rows down to the last row of the crop.
 
-`open_image` reads the header of a file and decodes when the rows are needed. JPEG is decoded by libjpeg-turbo
-(simplejpeg), 8-bit PNG by OpenCV, everything else by Pillow. The pixels are those of Pillow, bit for bit.
+`open_image` reads the header of a baseline JPEG file and decodes its rows when they are needed. JPEG is decoded by
+libjpeg-turbo (simplejpeg), 8-bit PNG by OpenCV, everything else by Pillow. All give the pixels of Pillow, bit for bit.
 """
 
 import dataclasses
@@ -25,19 +25,19 @@ _PRINT_COLOR_SPACES = ("CMYK", "YCCK")  # simplejpeg and Pillow convert these to
 # JPEG segments (ITU-T T.81, table B.1 and B.2.2).
 _BASELINE_FRAMES = (0xC0, 0xC1)  # SOF0, SOF1: sequential Huffman
 _SCAN = 0xDA  # SOS
-_NOT_FRAMES = (0xC4, 0xC8, 0xCC)  # DHT, JPG and DAC lie in the number range of the frame headers
-_HEIGHT_OFFSET = 5  # bytes from the start of a frame header to the height, which the width follows
-_MARGIN = 4  # rows; chroma upsampling reads no further below the last requested row
+_NOT_FRAMES = (0xC4, 0xC8, 0xCC)  # DHT, JPG and DAC: not frame headers, but numbered among them
+_HEIGHT_OFFSET = 5  # bytes from the marker of a frame header to the image height, which is followed by the width
+_MARGIN = 4  # rows; chroma upsampling reads at most this far below the last requested row
 
 
 @dataclasses.dataclass(frozen=True)
 class LazyImage:
-    """An image that is decoded on demand, only as far down as needed.
+    """An image whose rows are decoded on demand, from the top down to the last row needed.
 
     Attributes:
       height: height of the whole image in pixels.
       width: width of the whole image in pixels.
-      decode_rows: `decode_rows(n)` returns the first rows, n or more: [R, width, 3] RGB uint8. Raises ValueError if
+      decode_rows: `decode_rows(n)` returns the top n rows or more: [R, width, 3] RGB uint8. Raises ValueError if
         the file cannot be decoded.
     """
 
@@ -47,7 +47,7 @@ class LazyImage:
 
 
 def open_image(image: bytes | np.ndarray) -> LazyImage:
-    """Opens an encoded image file, or pixels [H, W, 3] uint8.
+    """Opens an image for decoding on demand; `image` is the content of an image file, or pixels [H, W, 3] uint8.
 
     Raises:
       ValueError: the file cannot be decoded.
@@ -60,7 +60,7 @@ def open_image(image: bytes | np.ndarray) -> LazyImage:
 
 
 def decode(encoded: bytes) -> np.ndarray:
-    """Decodes an image file to [H, W, 3] RGB uint8; grayscale is repeated, EXIF orientation ignored.
+    """Decodes an image file to [H, W, 3] RGB uint8; repeats the channel of grayscale images; ignores EXIF orientation.
 
     Raises:
       ValueError: the file is not in a known format, damaged or truncated.
@@ -68,13 +68,13 @@ def decode(encoded: bytes) -> np.ndarray:
     try:
         if encoded.startswith(_JPEG) and simplejpeg.decode_jpeg_header(encoded)[2] not in _PRINT_COLOR_SPACES:
             return simplejpeg.decode_jpeg(encoded, colorspace="RGB")
-        # Pillow and OpenCV differ in 16-bit PNG files. Without the end marker, libpng writes warnings to stderr.
+        # Not 16-bit PNG files, where OpenCV and Pillow differ, nor truncated ones: libpng would warn on stderr.
         if encoded.startswith(_PNG) and encoded[_PNG_BIT_DEPTH] <= 8 and encoded.endswith(_PNG_END):
             image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
             if image is not None:
                 return image
     except (ValueError, IndexError, cv2.error):
-        pass  # try Pillow, which reads some files that the others reject
+        pass  # try Pillow, which reads some files that simplejpeg and OpenCV reject
     return _decode_with_pillow(encoded)
 
 
@@ -83,7 +83,7 @@ def _decode_with_pillow(encoded: bytes) -> np.ndarray:
         with Image.open(io.BytesIO(encoded)) as image:
             return np.asarray(image.convert("RGB"))
     except UnidentifiedImageError:
-        raise ValueError("not an image file, or its beginning is missing") from None
+        raise ValueError("not an image file, or the beginning of the file is missing") from None
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: broken PNG chunks
         raise ValueError(str(error)) from None
 
@@ -97,13 +97,13 @@ class Frame(NamedTuple):
 
 
 def find_frame(encoded: bytes) -> Frame | None:
-    """Finds the frame header of a JPEG file whose upper rows can be decoded alone.
+    """Finds the frame header of a JPEG file if its upper rows can be decoded without the rest of the file.
 
-    That holds for complete sequential files with 8 bits, one or three components and one scan, the usual kind. Other
-    files spread the lower rows over the whole file (progressive) or need Pillow (CMYK).
+    This holds for most JPEG files: complete, sequential, 8 bits per value, one or three color components, one scan.
+    Progressive files spread every row over the whole file; CMYK files need Pillow.
 
     Returns:
-      the frame header; None for all other files, which must be decoded whole.
+      The frame header; None if the whole file must be decoded.
     """
     if not (encoded.startswith(_JPEG) and encoded.endswith(_JPEG_END)):
         return None
@@ -125,10 +125,10 @@ def find_frame(encoded: bytes) -> Frame | None:
 
 
 def decode_top(encoded: bytes, frame: Frame, num_rows: int) -> np.ndarray:
-    """Decodes the first rows of a JPEG file, `num_rows` or a few more: [R, W, 3] RGB uint8.
+    """Decodes the top `num_rows` rows of a JPEG file, or a few more: [R, W, 3] RGB uint8.
 
-    Patches the height in the frame header to num_rows + 4. libjpeg warns about the extra data, hence strict=False.
-    The pixels are those of decoding the whole file.
+    Sets the height in a copy of the frame header to num_rows + 4, so that libjpeg decodes no more rows. It warns about
+    the remaining data, hence strict=False. The rows are equal to those of the whole decoded file.
 
     Raises:
       ValueError: the file cannot be decoded.
@@ -144,7 +144,7 @@ def _decode_top_or_all(encoded: bytes, frame: Frame, num_rows: int) -> np.ndarra
     try:
         return decode_top(encoded, frame, num_rows)
     except ValueError:
-        return decode(encoded)  # another decoder may read the file
+        return decode(encoded)  # Pillow may be able to decode the file
 
 
 def _uint16(encoded: bytes, offset: int) -> int:

@@ -1,4 +1,4 @@
-"""How evaluation turns an image file into the input of the network; recorded in certificates and exports."""
+"""The settings by which evaluation turns an image file into the network input; stored in certificates and exports."""
 
 import dataclasses
 
@@ -8,9 +8,9 @@ class EvalPreprocessing:
     """The crop and resize settings of an evaluation `Loader`.
 
     Attributes:
-      image_size: side of the square result in pixels.
+      image_size: side of the square output image in pixels.
       crop: 'central' or 'resize', see `data.crops.create_eval_crop`.
-      padding: padding of that crop in pixels, at the output size.
+      padding: padding of the crop in pixels, at the scale of the output.
       resize: name of the resize kernel, a key of `data.resize.RESIZES`.
       enlarge_to: shorter side in pixels to which smaller images are enlarged first; None: they are not enlarged.
     """

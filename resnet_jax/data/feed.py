@@ -20,7 +20,7 @@ from resnet_jax.distributed.mesh import over_batch
 
 logger = logging.getLogger(__name__)
 
-_MAX_THREADS = 16  # each thread holds a whole batch; with more, the GIL limits the reading
+_MAX_THREADS = 16  # each thread holds a whole batch in memory; more threads would wait for the GIL
 
 
 def feed(
@@ -32,15 +32,15 @@ def feed(
     num_threads: int | None = None,
     num_workers: int = 0,
 ) -> Iterator[DeviceBatch]:
-    """Yields the batches start, ..., stop - 1 of a loader on the devices; logs examples that cannot be read.
+    """Yields the batches of steps start, ..., stop - 1 as arrays on the devices; logs examples that cannot be read.
 
     Args:
       loader: makes the batches.
       mesh: the devices that share each batch.
-      start: first step.
-      stop: one past the last step; None: one pass over the source.
-      num_threads: see `host_batches`.
-      num_workers: see `host_batches`.
+      start: step of the first batch.
+      stop: one past the step of the last batch; None: one pass over the source.
+      num_threads: decoding threads per process, see `host_batches`; None: one per core, at most 16.
+      num_workers: worker processes that decode, see `host_batches`; 0: this process decodes.
     """
     stop = start + loader.num_batches if stop is None else stop
     loaded = host_batches(loader, start=start, stop=stop, num_threads=num_threads, num_workers=num_workers)
@@ -57,17 +57,17 @@ def host_batches(
     num_workers: int = 0,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Generator[LoadedBatch, None, None]:
-    """Yields the batches start, ..., stop - 1 in order; the numbers of threads and workers do not change them.
+    """Yields the batches of steps start, ..., stop - 1; the numbers of threads and workers do not change the batches.
 
     Args:
       loader: makes the batches.
-      start: first step.
-      stop: one past the last step.
-      num_threads: decoding threads, in each worker process if there are any; 0: decode when a batch is taken, nothing
-        ahead; None: one per core, at most 16.
-      num_workers: worker processes; 0: the threads belong to this process.
-      stopping: returns whether the run is about to end. A signal to the process group also ends the workers; the few
-        batches until all processes stop at the same step are then made in this process.
+      start: step of the first batch.
+      stop: one past the step of the last batch.
+      num_threads: decoding threads, in each worker process if there are any; 0: decode a batch when it is requested,
+        none ahead; None: one per core, at most 16.
+      num_workers: worker processes that decode; 0: threads of this process decode.
+      stopping: returns whether the run was asked to stop. A signal to the process group also ends the workers; this
+        process then makes the few batches until all processes of the run stop at the same step.
     """
     num_threads = decoding_threads(num_threads)
     dataset = grain.MapDataset.range(start, stop).map(loader.batch)
@@ -75,8 +75,8 @@ def host_batches(
     batches = dataset.to_iter_dataset(read_options)
     if num_workers:
         if not flags.FLAGS.is_parsed():
-            flags.FLAGS.mark_as_parsed()  # Grain's workers read absl flags
-        _start_resource_tracker()  # before SIGINT is blocked: starting the tracker unblocks it
+            flags.FLAGS.mark_as_parsed()  # Grain's workers read absl flags, which fails before they are parsed
+        _start_resource_tracker()  # before SIGINT is blocked, because starting the tracker unblocks SIGINT
         batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=2))
     next_step = start
     try:
@@ -90,12 +90,12 @@ def host_batches(
 
 
 def device_batches(batches: Iterator[HostBatch], *, mesh: Mesh, ahead: int = 2) -> Iterator[DeviceBatch]:
-    """Copies batches to the devices, `ahead` of them before they are needed.
+    """Copies batches to the devices and yields them there; the copies of the next `ahead` batches have then started.
 
     Args:
-      batches: the rows of this process.
+      batches: batches on the host, with the rows of this process.
       mesh: the devices of all processes; the rows of the global batch are split over them.
-      ahead: number of batches copied before the one that is yielded is used.
+      ahead: number of batches that are copied before they are requested.
     """
     sharding = over_batch(mesh)
     queue: collections.deque[DeviceBatch] = collections.deque()
@@ -107,22 +107,22 @@ def device_batches(batches: Iterator[HostBatch], *, mesh: Mesh, ahead: int = 2) 
 
 
 def decoding_threads(num_threads: int | None) -> int:
-    """Resolves the number of decoding threads; None: one per core, at most 16."""
+    """Returns `num_threads`, the number of decoding threads; if it is None, one per core, at most 16."""
     return min(cores(), _MAX_THREADS) if num_threads is None else num_threads
 
 
 def decoders(num_threads: int | None, num_workers: int) -> dict[str, int]:
-    """Returns the resources that decode images, as keyword arguments of `reporting.bottleneck.advice`."""
+    """Returns the numbers of workers, decoding threads and cores, as keyword arguments of `bottleneck.advice`."""
     return {"num_workers": num_workers, "num_threads": decoding_threads(num_threads), "cores": cores()}
 
 
 def cores() -> int:
-    """Returns the number of cores that this process may use; Slurm and containers may restrict it."""
+    """Returns the number of CPU cores that this process may use; Slurm and containers may allow only some of them."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _log_unreadable(loaded: Iterator[LoadedBatch], loader: Loader, start: int) -> Iterator[HostBatch]:
-    """Passes the batches on and logs a warning for each example that could not be read."""
+    """Yields the batches, and logs a warning for each example that could not be read."""
     for step, (batch, unreadable) in enumerate(loaded, start):
         for index in loader.rows(step).indices[unreadable].tolist():
             logger.warning("%s cannot be read (%s)", loader.source.where(index), loader.read_error(index))
@@ -130,7 +130,7 @@ def _log_unreadable(loaded: Iterator[LoadedBatch], loader: Loader, start: int) -
 
 
 def _exactly(dataset: grain.IterDataset, count: int) -> Iterator[LoadedBatch]:
-    """Yields `count` batches. Raises RuntimeError if there are fewer: Grain ends the data when a worker dies."""
+    """Yields `count` batches; RuntimeError if there are fewer, since Grain ends its data set when a worker dies."""
     with _sigint_blocked():
         iterator = iter(dataset)
     try:
@@ -139,14 +139,16 @@ def _exactly(dataset: grain.IterDataset, count: int) -> Iterator[LoadedBatch]:
                 with _sigint_blocked():
                     batch = next(iterator)
             except StopIteration:
-                raise RuntimeError(f"the input pipeline ended after {received} of {count} batches") from None
+                raise RuntimeError(
+                    f"the input pipeline ended after {received} of {count} batches: a worker process has probably died"
+                ) from None
             yield batch
     finally:
         iterator.close()
 
 
 def _start_resource_tracker() -> None:
-    """Starts the process that frees shared memory left by workers, without its warning.
+    """Starts Python's resource tracker, a process that frees shared memory left by workers, and silences its warning.
 
     When a run ends early, batches in shared memory are left over. The tracker frees them and would print a warning
     after the last line of the run.
@@ -159,9 +161,10 @@ def _start_resource_tracker() -> None:
 
 @contextlib.contextmanager
 def _sigint_blocked() -> Iterator[None]:
-    """Blocks SIGINT in this thread; worker processes started meanwhile inherit that and ignore Ctrl-C.
+    """Blocks SIGINT in this thread; worker processes started in the context inherit the block and ignore Ctrl-C.
 
-    A terminal sends Ctrl-C to all processes, and only this process is to handle it. Another of its threads receives it.
+    On Ctrl-C, a terminal sends SIGINT to this process and all workers, but only this process, in a thread that does not
+    block SIGINT, is to handle it.
     """
     old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

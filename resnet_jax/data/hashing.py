@@ -2,11 +2,11 @@
 
 import numpy as np
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, odd
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, rounded to an odd number
 
 
 def mix64(x: np.ndarray) -> np.ndarray:
-    """The finalizer of SplitMix64 (Steele, Lea and Flood 2014): a bijection of uint64 that scrambles the bits."""
+    """Scrambles uint64 values bijectively by the finalizer of SplitMix64 (Steele, Lea and Flood 2014)."""
     x = x.astype(np.uint64)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -14,7 +14,7 @@ def mix64(x: np.ndarray) -> np.ndarray:
 
 
 def combine(*values: int | np.ndarray) -> np.ndarray:
-    """Hashes a sequence of integers to uint64; arrays are hashed elementwise and broadcast. Returns at least 1-D."""
+    """Hashes several integers to a uint64; arrays are broadcast and hashed elementwise; the result is at least 1-D."""
     state = np.zeros(1, np.uint64)
     for value in values:
         state = mix64((state ^ np.asarray(value).astype(np.uint64)) + _GOLDEN)
@@ -22,7 +22,7 @@ def combine(*values: int | np.ndarray) -> np.ndarray:
 
 
 def uniforms(seed: int, positions: np.ndarray, count: int) -> np.ndarray:
-    """Returns `count` random numbers in [0, 1) for each position: [B] integers -> [B, count] float64."""
+    """Returns `count` uniform random numbers in [0, 1) per position: [B] integer positions -> [B, count] float64."""
     keys = combine(seed, positions)[:, None]
     bits = mix64(keys + np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN)
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53

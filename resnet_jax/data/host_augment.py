@@ -1,9 +1,9 @@
-"""Augmentation policies on the host, TrivialAugment and RandAugment, and the image operations that they sample from.
+"""The augmentation policies TrivialAugment and RandAugment on the host, and the image operations that they apply.
 
 A policy is a pure function: it maps a cropped image and uniform random numbers to an image. It runs before the random
-horizontal flip, which the devices make; the reference implementations flip first. The distribution is the same, since
-geometric operations have a random sign, with one exception: a vertical shear keeps the left edge in place, which a flip
-turns into the right edge.
+horizontal flip, which the devices make; the reference implementations flip first. The augmented images have the same
+distribution, since geometric operations have a random sign, with one exception: a vertical shear keeps the left edge of
+the image in place, and a later flip makes this the right edge.
 """
 
 import dataclasses
@@ -28,20 +28,20 @@ class Interpolation(NamedTuple):
 
 
 def apply_operation(name: str, image: Image.Image, argument: float, interpolation: Interpolation) -> Image.Image:
-    """Applies an operation, a key of `COLOR_OPERATIONS` or `GEOMETRIC_OPERATIONS`, to an RGB image."""
+    """Applies operation `name`, a key of `COLOR_OPERATIONS` or `GEOMETRIC_OPERATIONS`, to an RGB image."""
     if name in COLOR_OPERATIONS:
         return COLOR_OPERATIONS[name](image, argument)
     return GEOMETRIC_OPERATIONS[name](image, argument, interpolation)
 
 
 def posterize(image: Image.Image, bits: float) -> Image.Image:
-    """Keeps the `bits` highest bits of each value, 0 to 8; `ImageOps.posterize` rejects 0 since Pillow 13."""
+    """Keeps the highest `bits` (0 to 8) bits of each color value; `ImageOps.posterize` of Pillow 13 rejects 0."""
     mask = 256 - (1 << (8 - int(bits)))
     return image.point([value & mask for value in range(256)] * 3)
 
 
 def solarize_add(image: Image.Image, addend: float) -> Image.Image:
-    """Adds `addend` to values below 128 and clips to 255, as EfficientNet's autoaugment.py and timm do."""
+    """Adds `addend` to color values below 128 and clips to 255, as EfficientNet's autoaugment.py and timm do."""
     table = [min(255, value + int(addend)) if value < 128 else value for value in range(256)]
     return image.point(table * 3)
 
@@ -57,12 +57,12 @@ def shear_y(image: Image.Image, slope: float, interpolation: Interpolation) -> I
 
 
 def translate_x(image: Image.Image, pixels: float, interpolation: Interpolation) -> Image.Image:
-    """Shifts the image left."""
+    """Shifts the image left by a number of pixels."""
     return _affine(image, (1, 0, pixels, 0, 1, 0), interpolation)
 
 
 def translate_y(image: Image.Image, pixels: float, interpolation: Interpolation) -> Image.Image:
-    """Shifts the image up."""
+    """Shifts the image up by a number of pixels."""
     return _affine(image, (1, 0, 0, 0, 1, pixels), interpolation)
 
 
@@ -85,7 +85,7 @@ COLOR_OPERATIONS: dict[str, Callable[[Image.Image, float], Image.Image]] = {
     "posterize": posterize,
     "solarize": lambda image, threshold: ImageOps.solarize(image, math.ceil(threshold)),  # inverts values >= threshold
     "solarize_add": solarize_add,
-    # A factor of 1 keeps the image. A factor of 0 makes it grayscale, uniformly gray, black, or smoothed, respectively.
+    # Factor 1 keeps the image. Factor 0 gives, in this order, a grayscale, uniformly gray, black or smoothed image.
     "saturation": lambda image, factor: ImageEnhance.Color(image).enhance(factor),
     "contrast": lambda image, factor: ImageEnhance.Contrast(image).enhance(factor),
     "brightness": lambda image, factor: ImageEnhance.Brightness(image).enhance(factor),
@@ -104,7 +104,7 @@ GEOMETRIC_OPERATIONS: dict[str, Callable[[Image.Image, float, Interpolation], Im
 
 
 class Policy(Protocol):
-    """A random change of an image."""
+    """The interface of augmentation policies, which change an image at random."""
 
     @property
     def num_uniforms(self) -> int:
@@ -131,7 +131,7 @@ def _signed(strengths: Sequence[float], *, center: float = 0.0) -> tuple[float, 
 
 
 _PIXELS = _signed([int(pixels) for pixels in _linspace(32)])
-# Operation -> the arguments that TrivialAugment chooses from.
+# Name of an operation -> the arguments that TrivialAugment chooses from.
 TRIVIAL_AUGMENT: dict[str, tuple[float, ...]] = {
     "identity": (0.0,),
     "shear_x": _signed(_linspace(0.99)),
@@ -159,7 +159,7 @@ class TrivialAugment:
     Pixels outside the image are black.
 
     Attributes:
-      bilinear: bilinear interpolation instead of the nearest pixel.
+      bilinear: whether geometric operations interpolate bilinearly instead of taking the nearest pixel.
     """
 
     bilinear: bool = False
@@ -167,12 +167,12 @@ class TrivialAugment:
 
     @property
     def interpolation(self) -> Interpolation:
-        """The interpolation of geometric operations."""
+        """The interpolation that geometric operations use, with black outside the image."""
         kernel = Image.Resampling.BILINEAR if self.bilinear else Image.Resampling.NEAREST
         return Interpolation(kernel, (0, 0, 0))
 
     def __call__(self, image: np.ndarray, uniforms: Sequence[float]) -> np.ndarray:
-        """See `Policy`."""
+        """Implements `Policy.__call__`: applies one random operation."""
         u_operation, u_argument = uniforms
         name, arguments = _pick(tuple(TRIVIAL_AUGMENT.items()), u_operation)
         argument = _pick(arguments, u_argument)
@@ -190,7 +190,7 @@ def _factor(strength: float, sign: int) -> float:
     return max(0.1, 1.0 + sign * (strength * 0.9))
 
 
-# Operation -> its argument as a function of strength and sign.
+# Name of an operation -> its argument as a function of strength (0 to 1) and sign (1 or -1).
 RAND_AUGMENT: dict[str, _ToArgument] = {
     "auto_contrast": _up_to(0),
     "equalize": _up_to(0),
@@ -214,12 +214,12 @@ RAND_AUGMENT: dict[str, _ToArgument] = {
 class RandAugment:
     """RandAugment (Cubuk et al. 2019) with the 15 operations and ranges of timm's `rand-m<M>-mstd<S>-inc1`.
 
-    Operations are chosen uniformly and independently. As in timm with its defaults for ImageNet, the kernel is bilinear
-    or bicubic at random, and pixels outside the image have the mean color of ImageNet. A magnitude of 0 is not the
-    identity: auto_contrast, equalize and invert have no strength, and posterize starts at 4 bits.
+    Operations are chosen uniformly and independently. As in timm with its defaults for ImageNet, interpolation is
+    bilinear or bicubic at random, and pixels outside the image have the mean color of ImageNet. A magnitude of 0 is
+    not the identity: auto_contrast, equalize and invert have no strength, and posterize starts at 4 bits.
 
     Attributes:
-      num_ops: operations per image, applied in succession.
+      num_ops: number of operations per image, applied one after another.
       magnitude: mean strength of the operations, 0 to 10.
       magnitude_std: standard deviation of the strength of each operation; strengths are clipped to 0..10.
       probability: probability that a chosen operation is applied.
@@ -235,11 +235,11 @@ class RandAugment:
 
     @property
     def num_uniforms(self) -> int:
-        """See `Policy`."""
+        """Implements `Policy.num_uniforms`: five random numbers per operation."""
         return 5 * self.num_ops
 
     def __call__(self, image: np.ndarray, uniforms: Sequence[float]) -> np.ndarray:
-        """See `Policy`."""
+        """Implements `Policy.__call__`: applies `num_ops` random operations."""
         result = Image.fromarray(image)
         for number in range(self.num_ops):
             u_applied, u_operation, u_magnitude, u_sign, u_kernel = uniforms[5 * number : 5 * number + 5]
@@ -251,7 +251,7 @@ class RandAugment:
         return np.asarray(result)
 
     def _strength(self, uniform: float) -> float:
-        """Samples a normally distributed magnitude and scales it to 0..1."""
+        """Samples a magnitude from a normal distribution, clips it to 0..10 and divides it by 10."""
         deviation = statistics.NormalDist().inv_cdf(max(uniform, 2.0**-54))  # inv_cdf(0) is an error
         return min(max(self.magnitude + self.magnitude_std * deviation, 0.0), self.MAX_MAGNITUDE) / self.MAX_MAGNITUDE
 
@@ -265,7 +265,7 @@ def create_policy(
     probability: float = RandAugment.probability,
     bilinear: bool = TrivialAugment.bilinear,
 ) -> Policy | None:
-    """Makes a policy by name, None for 'none'; each policy uses only the options that it has.
+    """Makes the augmentation policy with this name, None for 'none'; a policy ignores the options of the other one.
 
     Raises:
       UsageError: unknown name.

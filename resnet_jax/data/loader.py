@@ -1,4 +1,4 @@
-"""Reads, decodes, crops, resizes and augments the images of a batch; a pure function of the loader and the step."""
+"""Makes batches: reads, decodes, crops, resizes and augments images. A batch depends on settings and step only."""
 
 import dataclasses
 import time
@@ -18,25 +18,26 @@ from resnet_jax.data.resize import apply_view, create_resize, enlarge
 from resnet_jax.data.sources import Example, Source
 from resnet_jax.errors import UsageError
 
-# Decorrelate these random numbers from each other and from the example order, which hashes the same seed.
+# Hashed with the seed: crops, replacements and augmentation are random independently of each other and of the order.
 _CROP_STREAM, _REPLACEMENT_STREAM, _AUGMENT_STREAM = 2, 3, 4
 _REPLACEMENTS = 10  # examples tried in place of one that cannot be read
-_RETRY_DELAYS = (0.1, 1.0, 5.0)  # seconds before each retry of a file that exists and cannot be read
+_RETRY_DELAYS = (0.1, 1.0, 5.0)  # seconds of waiting before each retry of a file that exists but cannot be read
 
 
 class LoadedBatch(NamedTuple):
     """A batch, and which of its rows could not be read."""
 
     batch: HostBatch
-    unreadable: np.ndarray  # [B] bool, the example that belongs into this row cannot be read
+    unreadable: np.ndarray  # [B] bool, True if the example of the row cannot be read
 
 
 @dataclasses.dataclass(frozen=True)
 class Loader:
     """Makes any batch of a source, in any order and as often as needed; each process makes its own rows.
 
-    `Loader(source, batch_size=256)` trains as `configs/resnet50.py` does; `Loader(source, batch_size=256,
-    training=False)` evaluates. Random numbers depend on the seed and the position of the example in the run only.
+    `Loader(source, batch_size=256)` makes training batches as `configs/resnet50.py` does; `Loader(source,
+    batch_size=256, training=False)` makes evaluation batches. Random numbers depend only on the seed and on the
+    position of the example in the run.
 
     Attributes:
       source: the examples, anything that implements `Source`.
@@ -47,11 +48,11 @@ class Loader:
       augment: policy applied after the crop, see `host_augment.create_policy`; None: no augmentation.
       resize: name of the resize kernel, a key of `resize.RESIZES`.
       enlarge_to: shorter side in pixels to which smaller images are enlarged before the crop; None: do not enlarge.
-      repeats: successive repeats of each training example, see `TrainOrder`.
-      num_groups: batch norm groups that keep repeats apart, see `TrainOrder`.
+      repeats: how often in succession each training example is used (repeated augmentation), see `TrainOrder`.
+      num_groups: number of batch norm groups, over which the repeats of an example are spread, see `TrainOrder`.
       seed: seed of the order, the crops, the augmentation and the replacements.
       process_index: index of this process; with several processes, `jax.process_index()`.
-      process_count: number of processes; process p makes the p-th of that many equal slices of each batch.
+      process_count: number of processes; process p makes the p-th of `process_count` equal slices of each batch.
 
     Raises:
       UsageError: the source is empty, the processes do not divide the batch, or the resize kernel is unknown.
@@ -83,7 +84,7 @@ class Loader:
 
     @property
     def crop_stages(self) -> CropStages:
-        """The crops by step."""
+        """The crop for each step: `crops`, or its default."""
         if isinstance(self.crops, CropStages):
             return self.crops
         default = RandomResized() if self.training else Central()
@@ -91,7 +92,7 @@ class Loader:
 
     @property
     def order(self) -> Order:
-        """The examples in each batch."""
+        """The assignment of examples to the rows of each batch."""
         if self.training:
             return TrainOrder(len(self.source), self.batch_size, self.seed, self.repeats, self.num_groups)
         return EvalOrder(len(self.source), self.batch_size)
@@ -102,7 +103,7 @@ class Loader:
         return self.crop_stages.sizes
 
     def image_size_at(self, step: int) -> int:
-        """Returns the side of the square images of batch `step` in pixels."""
+        """Returns the side in pixels of the square images in the batch of a step."""
         return self.crop_stages.at(step).size
 
     @property
@@ -111,7 +112,7 @@ class Loader:
         return -(-len(self.source) // self.batch_size)
 
     def batch(self, step: int) -> LoadedBatch:
-        """Makes the rows of this process in batch `step`.
+        """Makes the batch of a step, only the rows of this process.
 
         Raises:
           UsageError: an example of a training batch and all its replacements cannot be read.
@@ -119,18 +120,18 @@ class Loader:
         return self._load(self.rows(step), self.crop_stages.at(step))
 
     def rows(self, step: int) -> BatchRows:
-        """Returns the examples in the rows of this process in batch `step`."""
+        """Returns which examples are in the batch of a step, only for the rows of this process."""
         size = self.batch_size // self.process_count
         own = slice(self.process_index * size, (self.process_index + 1) * size)
         return BatchRows(*(array[own] for array in self.order.rows(step)))
 
     def first_images(self, count: int) -> np.ndarray:
-        """Returns the first `count` images of batch 0, or all if it has fewer: [N, H, W, 3] uint8."""
+        """Returns the first `count` images of the batch of step 0, or all if there are fewer: [N, H, W, 3] uint8."""
         rows = BatchRows(*(array[:count] for array in self.order.rows(0)))
         return self._load(rows, self.crop_stages.at(0)).batch.image
 
     def read_error(self, index: int) -> str | None:
-        """Tries to read and decode an example; returns why that failed, or None if it succeeded."""
+        """Tries to read and decode an example; returns the error message, or None if there was no error."""
         try:
             _, image = self._open(index)
             image.decode_rows(image.height)
@@ -167,7 +168,7 @@ class Loader:
                 return label, attempt > 0
         if self.training:
             index = int(rows.indices[row])
-            reason = self.read_error(index) or "it can be read now"
+            reason = self.read_error(index) or "a later attempt to read it succeeded"
             raise UsageError(
                 f"{self.source.where(index)} cannot be read ({reason}), nor can {_REPLACEMENTS} others of "
                 f"{self.source.name}: check that the disk or network mount is available"
@@ -183,12 +184,14 @@ class Loader:
             yield int(key[0] % np.uint64(len(self.source)))
 
     def _fill(self, index: int, crop: Crop, crop_uniforms: list[float], out: np.ndarray) -> int:
-        """Decodes, crops and resizes one example into `out`; returns its label, or UNREADABLE."""
+        """Decodes, crops and resizes one example into `out`; returns its label, or UNREADABLE if that fails."""
         try:
             example, image = self._open(index)
         except (OSError, ValueError):
             return UNREADABLE
-        view = crop(image.height, image.width, example.boxes, crop_uniforms)  # outside of try: its errors are bugs
+        view = crop(
+            image.height, image.width, example.boxes, crop_uniforms
+        )  # not in a try block: errors of a crop are bugs
         try:
             pixels = image.decode_rows(view.box.top + view.box.height)
         except ValueError:
@@ -206,7 +209,7 @@ class Loader:
 
 
 def _read_with_retries(source: Source, index: int) -> Example:
-    """Reads an example; retries on I/O errors other than a missing file, which may be a slow network disk."""
+    """Reads an example; retries after I/O errors other than a missing file, since a network disk may recover."""
     for delay in _RETRY_DELAYS:
         try:
             return source[index]

@@ -1,6 +1,6 @@
-"""Preprocessing on the devices, inside the compiled step: normalize, then, in training, flip, erase and mix.
+"""Preprocessing on the devices, inside the compiled step: normalize images; in training, also flip, erase and mix.
 
-Every function is pure. Random ones take one key per image, derived from the step and the row of the global batch
+Every function is pure. Random functions take one key per image, derived from the step and the row of the global batch
 (`row_keys`), so that neither the number of devices nor gradient accumulation changes what happens to an image.
 """
 
@@ -104,7 +104,7 @@ class Erasing:
 
 
 def _between(uniform: jax.Array, length: jax.Array, size: int) -> jax.Array:
-    """Marks `length` adjacent elements of `size`, starting at a position that `uniform` selects: [size] bool."""
+    """Returns a [size] bool mask, True in `length` adjacent elements; `uniform` (0 to 1) selects the first of them."""
     start = jnp.floor(uniform * (size - length + 1))
     index = jnp.arange(size)
     return (index >= start) & (index < start + length)
@@ -115,7 +115,7 @@ class Mixed(NamedTuple):
 
     images: jax.Array  # [B, H, W, C] float
     partner: jax.Array  # [B] int32, label of the second image
-    share: jax.Array  # [B] float32, weight of the first image, 0 to 1
+    share: jax.Array  # [B] float32, mean weight of the first image over all pixels, 0 to 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +142,7 @@ class Mixing:
     group_size: int | None
 
     def __call__(self, keys: jax.Array, images: jax.Array, labels: jax.Array) -> Mixed:
-        """Mixes normalized images: [B] keys, [B, H, W, C] float, [B] int labels."""
+        """Mixes each normalized image with another one: [B] keys, [B, H, W, C] float images, [B] int labels."""
         own = jax.vmap(lambda key: self._weights(key, *images.shape[1:3]))(keys)
         mixed = images * own[..., None] + self._previous(images) * (1.0 - own[..., None])
         return Mixed(mixed.astype(images.dtype), self._previous(labels), jnp.mean(own, axis=(1, 2)))
@@ -165,7 +165,7 @@ class Mixing:
         return 1.0 - (rows[:, None] & columns[None, :]).astype(jnp.float32)
 
     def _previous(self, rows: jax.Array) -> jax.Array:
-        """Returns the previous row of the same group for each row; for the first row, the last."""
+        """Returns, for each row, the previous row of its batch norm group; for the first row of a group, its last."""
         size = min(self.group_size or len(rows), len(rows))
         return jnp.roll(rows.reshape(-1, size, *rows.shape[1:]), 1, axis=1).reshape(rows.shape)
 
@@ -183,13 +183,13 @@ def _beta(key: jax.Array, alpha: float) -> jax.Array:
     near, far = jnp.exp(exponent), -jnp.expm1(exponent)
     cosine = jnp.cos(2 * jnp.pi * u_angle)
     signed = cosine * jnp.sqrt(far / (near + far * jnp.square(cosine)))
-    return jnp.clip(0.5 + 0.5 * signed, 0.0, 1.0)  # rounding may exceed the range slightly
+    return jnp.clip(0.5 + 0.5 * signed, 0.0, 1.0)  # rounding can give values slightly outside of 0..1
 
 
 def _around(uniform: jax.Array, share: jax.Array, size: int) -> jax.Array:
-    """Marks `share` of the `size` pixels of a side, centered on a random pixel and clipped at the ends: [size] bool.
+    """Returns a [size] bool mask, True in a fraction `share` of the pixels around a random one, clipped at the ends.
 
-    Center and ends are rounded to whole pixels as in `rand_bbox` of the authors of cutmix.
+    Center and ends of the True range are rounded to whole pixels as in `rand_bbox` of the authors of cutmix.
     """
     half = jnp.floor(size * share).astype(jnp.int32) // 2
     center = jnp.floor(uniform * size).astype(jnp.int32)

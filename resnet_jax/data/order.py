@@ -1,4 +1,4 @@
-"""Which example is in which row of which batch: integer arithmetic, the same for any number of hosts.
+"""Computes which example is in which row of which batch, by integer arithmetic, the same for any number of hosts.
 
 The *position* of a row is its index in the whole run: row r of batch s has position s * batch_size + r. Repeated
 augmentation permutes the positions within a batch.
@@ -11,7 +11,7 @@ import numpy as np
 
 from resnet_jax.data.hashing import combine, permute
 
-_ORDER_STREAM = 1  # decorrelates the example order from the crops, which hash the same seed
+_ORDER_STREAM = 1  # hashed with the seed, so that the example order is independent of the crops
 
 
 class BatchRows(NamedTuple):
@@ -19,7 +19,7 @@ class BatchRows(NamedTuple):
 
     positions: np.ndarray  # [B] int64, position of the row in the run
     indices: np.ndarray  # [B] int64, index of the example in the source
-    mask: np.ndarray  # [B] bool, False for padding
+    mask: np.ndarray  # [B] bool, False for rows that pad the batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,7 @@ class TrainOrder:
       num_examples: size of the data set.
       batch_size: rows of the global batch.
       seed: seed of the permutations.
-      repeats: number of successive positions of each example.
+      repeats: how many times in succession each example is in the stream.
       num_groups: batch norm groups of equal size that the batch consists of; must divide `batch_size`. Without
         repeats it has no effect. If a group has few rows or a prime number of rows, repeats may end up adjacent.
     """
@@ -59,7 +59,7 @@ class TrainOrder:
     num_groups: int = 1
 
     def rows(self, step: int) -> BatchRows:
-        """Returns the rows of batch `step`."""
+        """Returns which examples are in the batch of a step."""
         positions = step * self.batch_size + self._deal(np.arange(self.batch_size, dtype=np.int64))
         epoch, offset = np.divmod(positions // self.repeats, self.num_examples)
         indices = permute(offset, self.num_examples, combine(_ORDER_STREAM, self.seed, epoch))
@@ -89,13 +89,13 @@ class TrainOrder:
 
 @dataclasses.dataclass(frozen=True)
 class EvalOrder:
-    """Every example exactly once, in the order of the source; the last batch is padded with masked rows."""
+    """The order of evaluation: every example once, in the order of the source; masked rows pad the last batch."""
 
     num_examples: int
     batch_size: int
 
     def rows(self, step: int) -> BatchRows:
-        """Returns the rows of batch `step`."""
+        """Returns which examples are in the batch of a step."""
         positions = step * self.batch_size + np.arange(self.batch_size, dtype=np.int64)
         mask = positions < self.num_examples
         return BatchRows(positions, np.where(mask, positions, 0), mask)

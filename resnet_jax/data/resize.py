@@ -20,33 +20,33 @@ Resize = Callable[[np.ndarray, np.ndarray], None]  # source image, output array 
 
 
 def bilinear(image: np.ndarray, out: np.ndarray) -> None:
-    """Half-pixel centers, no antialiasing: `tf.image.resize` of TF2, `torch.nn.functional.interpolate`."""
+    """Resizes bilinearly, without antialiasing, with half-pixel centers, as `tf.image.resize` of TF2 does."""
     cv2.resize(image, out.shape[1::-1], dst=out, interpolation=cv2.INTER_LINEAR)
 
 
 def bicubic(image: np.ndarray, out: np.ndarray) -> None:
-    """Half-pixel centers, no antialiasing, a = -0.75: `torch.nn.functional.interpolate`; TensorFlow has a = -0.5."""
+    """Resizes bicubically (a = -0.75), without antialiasing, as `torch.nn.functional.interpolate`; TF has a = -0.5."""
     cv2.resize(image, out.shape[1::-1], dst=out, interpolation=cv2.INTER_CUBIC)
 
 
 def area(image: np.ndarray, out: np.ndarray) -> None:
-    """Mean over the area of each output pixel if neither side grows, else bilinear without antialiasing."""
+    """Averages the input under each output pixel if neither side grows; else interpolates as `bilinear` does."""
     shrinks = image.shape[0] >= out.shape[0] and image.shape[1] >= out.shape[1]
     cv2.resize(image, out.shape[1::-1], dst=out, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 def bilinear_antialias(image: np.ndarray, out: np.ndarray) -> None:
-    """Triangle filter of width two output pixels: BILINEAR of Pillow and torchvision."""
+    """Resizes with a triangle filter two output pixels wide: BILINEAR of Pillow and torchvision."""
     _pillow(image, out, Image.Resampling.BILINEAR)
 
 
 def bicubic_antialias(image: np.ndarray, out: np.ndarray) -> None:
-    """Cubic filter (a = -0.5) of width four output pixels: BICUBIC of Pillow and torchvision."""
+    """Resizes with a cubic filter (a = -0.5) four output pixels wide: BICUBIC of Pillow and torchvision."""
     _pillow(image, out, Image.Resampling.BICUBIC)
 
 
 def bilinear_tf1(image: np.ndarray, out: np.ndarray) -> None:
-    """`resize_images` of TensorFlow 1, which r1 trained with: output pixel i samples the source at i * scale.
+    """Resizes as `resize_images` of TensorFlow 1, which r1 used: output pixel i samples the source at i * scale.
 
     Half-pixel centers would sample at (i + 0.5) * scale - 0.5; without them (and `align_corners=False`) the image
     shifts by up to half a source pixel. TensorFlow returns floats; this function rounds them.
@@ -58,7 +58,7 @@ def bilinear_tf1(image: np.ndarray, out: np.ndarray) -> None:
     pixels = rows[:, left]
     pixels += (rows[:, right] - pixels) * weight[:, None]
     np.rint(pixels, out=pixels)
-    out[...] = pixels  # a weighted mean of uint8 values stays in their range
+    out[...] = pixels  # a weighted mean of uint8 values stays in 0..255
 
 
 RESIZES: dict[str, Resize] = {

@@ -44,7 +44,7 @@ def test_too_many_end_the_run_and_go_on_ending_it(tmp_path):
     path, loader = tmp_path / "bad.jsonl", train_loader(batch_size=10, source=Smooth(broken=(3, 7)))
     with pytest.raises(UsageError, match="2 images cannot be read, more than config.data.max_bad_examples=1: repair"):
         watched(BadExamples(path, at_most=1), loader)
-    with pytest.raises(UsageError, match="bad.jsonl lists, or allow more"):
+    with pytest.raises(UsageError, match="bad.jsonl lists, or raise --config.data.max_bad_examples"):
         watched(BadExamples(path, at_most=1), loader)
     assert len(records(path)) == 2
     assert len(watched(BadExamples(path, at_most=2), loader)) == 4

@@ -31,5 +31,7 @@ def test_each_stage_has_a_step(end_steps):
 
 @pytest.mark.parametrize("end_steps", [(), (10,), (10, 20, 30)])
 def test_each_stage_but_the_last_has_an_end(end_steps):
-    with pytest.raises(UsageError, match=f"progressive.until_epochs has {len(end_steps)} entries for 2 of config.data"):
+    with pytest.raises(
+        UsageError, match=f"until_epochs has {len(end_steps)} entries, but config.data.progressive.sizes has 2"
+    ):
         CropStages((SMALL, MIDDLE, LARGE), end_steps)

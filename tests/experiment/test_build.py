@@ -130,7 +130,7 @@ def test_lr_scales_can_be_set_on_the_command_line_and_survive_json(monkeypatch):
         ({"loss.target_threshold": 0.2}, r"loss.target_threshold=0.2 has no meaning for 'cross_entropy'"),
         ({"eval.weights": "ema"}, r"eval.weights='ema' without an average: set config.ema.decay"),
         ({"eval.weights": "best"}, r"eval.weights='best' is not one of trained, ema"),
-        ({"data.progressive.sizes": (8,)}, r"until_epochs has 0 entries for 1 of config.data.progressive.sizes: give"),
+        ({"data.progressive.sizes": (8,)}, "until_epochs has 0 entries, but config.data.progressive.sizes has 1: give"),
         (
             {"data.progressive.sizes": (8,), "data.progressive.until_epochs": (0.0,)},
             r"data.progressive.until_epochs=\(0.0,\) is out of range: it must be increasing numbers above 0",

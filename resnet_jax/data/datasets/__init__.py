@@ -1,1 +1,1 @@
-"""TFDS builders of data sets that come with this package."""
+"""TFDS builders of the data sets that come with this package."""

@@ -1,4 +1,4 @@
-"""Random access to ArrayRecord shards."""
+"""Random access to the records of ArrayRecord files (shards)."""
 
 from collections.abc import Sequence
 
@@ -8,34 +8,34 @@ from resnet_jax.data.records.open_files import OpenFiles
 from resnet_jax.data.records.scan import scan
 from resnet_jax.errors import UsageError
 
-# Recommended by the library for random access: no read-ahead, no threads of its own.
+# The array_record library recommends these options for random access: no read-ahead, no threads of the library.
 _OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
-_BUFFER_SIZE = 32_768  # bytes per shard, instead of 1 MiB
+_BUFFER_SIZE = 32_768  # bytes of read buffer per open shard; the default of the library is 1 MiB
 
 
 class ArrayRecordFiles:
-    """Reads records of shards, see `RecordFiles`; the library verifies the hash of each."""
+    """Implements `RecordFiles` for ArrayRecord shards; the library verifies the hash of each record that it reads."""
 
     def __init__(self, counts: dict[str, int]):
-        """Takes the number of records in each shard, by path."""
+        """Takes a dict from the path of each shard to its number of records."""
         self._counts = counts
         self._readers = OpenFiles(_open, _close)
 
     def count(self, path: str) -> int:
-        """See `RecordFiles`."""
+        """Implements `RecordFiles.count`: returns the number of records in a shard."""
         return self._counts[path]
 
     def read(self, path: str, number: int) -> bytes:
-        """See `RecordFiles`."""
+        """Implements `RecordFiles.read`: returns the data of one record of a shard."""
         with self._readers.opened(path) as reader:
             try:
                 return reader.read([number])[0]
-            except RuntimeError as error:  # the library raises it for all errors
+            except RuntimeError as error:  # the library raises RuntimeError for all errors
                 raise ValueError(str(error)) from None
 
 
 def open_array_records(paths: Sequence[str]) -> ArrayRecordFiles:
-    """Opens shards; reads the number of records from the footer of each.
+    """Opens ArrayRecord shards; reads the number of records of each shard from its footer.
 
     Raises:
       UsageError: a footer is missing or damaged, for example because the file is truncated.
@@ -56,7 +56,7 @@ def _count(path: str) -> int:
 
 def _open(path: str) -> array_record_module.ArrayRecordReader:
     reader = array_record_module.ArrayRecordReader(path, options=_OPTIONS, file_reader_buffer_size=_BUFFER_SIZE)
-    if not reader.ok():  # the constructor raises nothing; the reader would seem to have no records
+    if not reader.ok():  # the constructor raises no error, and the reader would report 0 records
         raise OSError(f"{path} is missing, truncated, or not an ArrayRecord file")
     return reader
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 _MAX_DESCRIPTORS = 65_536  # some programs loop over all possible descriptors and are slow with a higher limit
-_MAX_FRACTION = 3 / 4  # of the descriptors; the rest is for checkpoints, logs and devices
+_MAX_FRACTION = 3 / 4  # of the descriptors for data files; the rest is for checkpoints, logs and devices
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ class OpenFiles(Generic[T]):
     """
 
     def __init__(self, open_file: Callable[[str], T], close: Callable[[T], None]):
-        """Takes two module-level functions, which can be pickled: one opens a path, the other closes the result."""
+        """Takes two module-level functions, which can be pickled: one opens a path, the other closes the open file."""
         self._open_file, self._close = open_file, close
         self._kept: dict[str, T] = {}
         weakref.finalize(self, _close_all, self._kept, close)
@@ -44,7 +44,7 @@ class OpenFiles(Generic[T]):
         try:
             yield file if _scarce() else self._kept.setdefault(path, file)
         finally:
-            if self._kept.get(path) is not file:  # descriptors are scarce, or another thread keeps its own
+            if self._kept.get(path) is not file:  # descriptors are scarce, or another thread opened the path first
                 self._close(file)
 
 
@@ -53,14 +53,13 @@ def raise_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MAX_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(
-            OSError, ValueError
-        ):  # macOS reports 'unlimited' and rejects high limits: keep the old one
+        # macOS reports 'unlimited' but rejects a high limit; then the old limit stays.
+        with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _scarce() -> bool:
-    """Returns whether most file descriptors are in use. A new descriptor always has the lowest free number."""
+    """Returns whether 3/4 of the file descriptors are in use, judged by a new one: it has the lowest free number."""
     number = os.open(os.devnull, os.O_RDONLY)
     os.close(number)
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]

@@ -9,11 +9,11 @@ from typing import NamedTuple, Protocol
 
 from resnet_jax.data.records.scan import scan
 
-_RANDOM_SAMPLES = 2  # records of a sample, besides the first and the last of a shard
+_RANDOM_SAMPLES = 2  # random records in the sample of a shard, which also has its first and last record
 
 
 class RecordFiles(Protocol):
-    """Random access to the records of shards; safe in threads and picklable."""
+    """The interface of random access to the records of shards; implementations are thread-safe and picklable."""
 
     def count(self, path: str) -> int:
         """Returns the number of records in a shard."""
@@ -30,7 +30,7 @@ class RecordFiles(Protocol):
 
 
 class ShardRange(NamedTuple):
-    """Successive records of one shard; a split or slice of a data set consists of several of these."""
+    """A range of successive records of one shard; a split or slice of a data set consists of several ranges."""
 
     path: str
     skip: int  # number of records before the range
@@ -41,7 +41,7 @@ class Records:
     """A sequence of encoded records, the concatenation of ranges of shards."""
 
     def __init__(self, files: RecordFiles, ranges: Sequence[ShardRange]):
-        """Concatenates `ranges`, which `files` reads."""
+        """Concatenates `ranges`; `files` reads their records."""
         self._files, self._ranges = files, list(ranges)
         self._ends = list(itertools.accumulate(shard_range.take for shard_range in ranges))
 
@@ -52,7 +52,7 @@ class Records:
         return self._files.read(*self.locate(index))
 
     def locate(self, index: int) -> tuple[str, int]:
-        """Returns the path of the shard that holds a record, and the number of the record in it."""
+        """Returns the path of the shard that holds a record, and the number of the record in the shard, from 0."""
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
         number = bisect.bisect_right(self._ends, index)
@@ -60,12 +60,12 @@ class Records:
         return path, skip + take - (self._ends[number] - index)
 
     def where(self, index: int) -> str:
-        """Returns the location of a record for messages, for example 'PATH record 7', counted from 0."""
+        """Returns the location of a record for messages: 'PATH record 7' is the eighth record of a shard."""
         path, number = self.locate(index)
         return f"{path} record {number}"
 
     def samples(self) -> list[list[int]]:
-        """Returns, for each range, the indices of a few of its records, see `sample`."""
+        """Returns, for each range, the indices of up to four of its records, chosen by `sample`."""
         starts = [end - shard_range.take for shard_range, end in zip(self._ranges, self._ends, strict=True)]
         return [
             [start + offset for offset in sample(shard_range.path, shard_range.take)]
@@ -74,7 +74,7 @@ class Records:
 
 
 def sample(path: str, count: int) -> list[int]:
-    """Chooses the first, the last and two random of `count` records; a function of the file name, sorted."""
+    """Returns the sorted numbers of the first, the last and two random ones of `count` records, seeded by file name."""
     if not count:
         return []
     rng = random.Random(Path(path).name)
@@ -82,7 +82,7 @@ def sample(path: str, count: int) -> list[int]:
 
 
 def check_samples(records: Records, check: Callable[[int], None]) -> None:
-    """Calls `check` with the indices of a sample of each shard, in threads; raises the first error."""
+    """Calls `check` with the index of each record in the samples of all shards, in threads; raises the first error."""
 
     def check_shard(indices: Sequence[int]) -> None:
         for index in indices:

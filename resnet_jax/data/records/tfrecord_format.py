@@ -19,7 +19,7 @@ _HEADER, _FOOTER = struct.Struct("<QI"), struct.Struct("<I")
 
 @contextlib.contextmanager
 def opened(path: str) -> Iterator[int]:
-    """Yields a file descriptor for random access."""
+    """Opens a file for random access and yields its descriptor; closes the file at the end of the context."""
     descriptor = open_at_random(path)
     try:
         yield descriptor
@@ -28,7 +28,7 @@ def opened(path: str) -> Iterator[int]:
 
 
 def open_at_random(path: str) -> int:
-    """Returns a file descriptor for random access, with the read-ahead of the system disabled."""
+    """Opens a file without read-ahead by the operating system, for random access; returns its descriptor."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     if hasattr(os, "posix_fadvise"):  # Linux
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
@@ -36,10 +36,10 @@ def open_at_random(path: str) -> int:
 
 
 def find_records(path: str, descriptor: int) -> np.ndarray:
-    """Finds all records of a file by reading the headers only.
+    """Finds all records of a TFRecord file by reading only their headers.
 
     Returns:
-      [N + 1] int64, offsets in bytes of the N records, and the size of the file.
+      [N + 1] int64, the offsets in bytes of the N records, then the size of the file.
 
     Raises:
       UsageError: the file ends inside a record, or a length does not match its checksum.

@@ -1,4 +1,4 @@
-"""Random access to TFRecord shards by an index of record offsets, built once and cached in a file.
+"""Random access to TFRecord shards by an index of record offsets, which is built once and cached in a file.
 
 TFRecord files store no such index, so the first use reads the headers of all records.
 """
@@ -24,7 +24,7 @@ from resnet_jax.files import replacing
 
 logger = logging.getLogger(__name__)
 
-_VERSION = 1  # format of the cached index
+_VERSION = 1  # version of the format of the cached index
 
 
 class _Index(NamedTuple):
@@ -37,21 +37,21 @@ class _Index(NamedTuple):
 
 
 class TFRecordFiles:
-    """Reads records of shards, see `RecordFiles`; verifies the checksum of each."""
+    """Implements `RecordFiles` for TFRecord shards; verifies the checksum of each record that it reads."""
 
     def __init__(self, paths: Sequence[str], counts: np.ndarray, boundaries: np.ndarray):
-        """Takes the number of records of each path, and the boundaries of all, see `_Index`."""
+        """Takes the paths of the shards, and their numbers of records and record boundaries as in `_Index`."""
         firsts = np.cumsum(counts + 1) - (counts + 1)
         self._entries = dict(zip(paths, zip(firsts.tolist(), counts.tolist(), strict=True), strict=True))
         self._boundaries = boundaries
         self._descriptors = OpenFiles(open_at_random, os.close)
 
     def count(self, path: str) -> int:
-        """See `RecordFiles`."""
+        """Implements `RecordFiles.count`: returns the number of records in a shard."""
         return self._entries[path][1]
 
     def read(self, path: str, number: int) -> bytes:
-        """See `RecordFiles`."""
+        """Implements `RecordFiles.read`: returns the data of one record of a shard."""
         entry = self._entries[path][0] + number
         start, stop = self._boundaries[entry : entry + 2].tolist()
         with self._descriptors.opened(path) as descriptor:
@@ -59,13 +59,14 @@ class TFRecordFiles:
 
 
 def open_tfrecords(paths: Sequence[str], *, cache_dir: Path | None) -> TFRecordFiles:
-    """Opens shards by the index cached beside them or in `cache_dir`; builds it if it is missing or outdated.
+    """Opens shards by the index cached beside them or in `cache_dir`.
 
-    Building verifies the lengths of all records and the data of a few of each shard.
+    Builds the index if it is missing or the shards have changed. Building verifies the checksums of all record lengths,
+    and of the data of up to four records per shard.
 
     Args:
       paths: the distinct paths of the shards.
-      cache_dir: directory for the index if the directory of the shards is read-only; None: do not cache it there.
+      cache_dir: directory for the index if the directory of the shards is read-only; None: there is no such directory.
 
     Raises:
       UsageError: a shard cannot be read, is truncated or damaged.
@@ -79,9 +80,8 @@ def open_tfrecords(paths: Sequence[str], *, cache_dir: Path | None) -> TFRecordF
     if index is None:
         index = _build(paths, names, states)
         saved = next((file for file in files if _save(index, file)), None)
-        logger.info(
-            "%s", f"the index is kept as {saved}" if saved else "the index cannot be kept: no writable directory"
-        )
+        failure = f"the index cannot be saved in {' or '.join(map(str, directories))}"
+        logger.info("%s", f"the index is saved as {saved}" if saved else failure)
     return TFRecordFiles(paths, index.counts, index.boundaries)
 
 
@@ -110,7 +110,7 @@ def _verify(path: str, descriptor: int, boundaries: np.ndarray) -> None:
 
 
 def _state(path: str) -> tuple[int, int]:
-    with _opened(path) as descriptor:  # unlike os.stat, fails for files without read permission
+    with _opened(path) as descriptor:  # opens the file, unlike os.stat, to fail without read permission
         status = os.fstat(descriptor)
         return status.st_size, status.st_mtime_ns
 
@@ -136,13 +136,13 @@ def _opened(path: str) -> Iterator[int]:
 
 
 def _cache_name(names: np.ndarray) -> str:
-    """Returns a file name that depends on all shards, so that slices of a split have separate indices."""
+    """Returns the name of the index file, with a hash of all shard names, so that each slice has its own index."""
     prefix = re.sub(r"-\d+-of-\d+.*", "", str(names[0]))
     return f".{prefix}.{google_crc32c.value(' '.join(names).encode()):08x}.record_index.npz"
 
 
 def _load(file: Path, names: np.ndarray, states: np.ndarray) -> _Index | None:
-    """Loads a cached index; None if it is missing or damaged, or if the shards have changed since."""
+    """Loads a cached index; None if it is missing or damaged, or if the shards have changed since it was built."""
     try:
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             if arrays["version"] != _VERSION:
@@ -154,7 +154,7 @@ def _load(file: Path, names: np.ndarray, states: np.ndarray) -> _Index | None:
 
 
 def _save(index: _Index, file: Path) -> bool:
-    """Writes the index; returns whether that succeeded. Several processes may do so at once."""
+    """Writes the index to a file; returns whether this succeeded. Several processes may write it at once."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file, unique=True) as temporary, temporary.open("xb") as stream:

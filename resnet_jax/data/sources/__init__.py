@@ -1,4 +1,4 @@
-"""Sources of labeled images: one module per kind, imported when it is opened."""
+"""Sources of labeled images: one module per kind of source, imported when a source of this kind is opened."""
 
 import contextlib
 import importlib
@@ -29,7 +29,7 @@ def open_source(kind: str, *, training: bool = True, **options: Any) -> Source:
       **options: keyword arguments of `open_source` in the module of that kind, for example `data_dir`.
 
     Raises:
-      UsageError: the kind or an option is unknown, or the data are missing or unfit.
+      UsageError: the kind or an option is unknown, or the data are missing, damaged or of another format.
     """
     if kind not in SOURCES:
         raise UsageError(f"data.source={kind!r} is not one of {', '.join(SOURCES)}")

@@ -21,15 +21,15 @@ TRAIN_FILES = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 TEST_FILES = ("test_batch.bin",)
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _NAMES_FILE = "batches.meta.txt"
-_FOLDER = "cifar-10-batches-bin"  # name of the folder in the archive
+_FOLDER = "cifar-10-batches-bin"  # name of the folder that unpacking the archive makes
 _URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 
 
 class FixedLengthFiles:
-    """Reads records of `RECORD_BYTES` bytes, see `RecordFiles`; not by mmap, where a disk error kills the process."""
+    """Implements `RecordFiles` for records of `RECORD_BYTES` bytes; no mmap, where disk errors kill the process."""
 
     def __init__(self, paths: Sequence[str]):
-        """Counts the records and checks their labels.
+        """Counts the records of each file and checks their labels.
 
         Raises:
           UsageError: a file is missing, has an unexpected length or holds an unexpected label.
@@ -38,11 +38,11 @@ class FixedLengthFiles:
         self._descriptors = OpenFiles(open_at_random, os.close)
 
     def count(self, path: str) -> int:
-        """See `RecordFiles`."""
+        """Implements `RecordFiles.count`: returns the number of records in a shard."""
         return self._counts[path]
 
     def read(self, path: str, number: int) -> bytes:
-        """See `RecordFiles`."""
+        """Implements `RecordFiles.read`: returns the data of one record of a shard."""
         with self._descriptors.opened(path) as descriptor:
             record = os.pread(descriptor, RECORD_BYTES, number * RECORD_BYTES)
         if len(record) < RECORD_BYTES:
@@ -51,7 +51,7 @@ class FixedLengthFiles:
 
 
 class CifarBinarySource:
-    """One split; its examples are pixels, not encoded files."""
+    """One split of CIFAR-10; its examples are pixels, not encoded image files."""
 
     def __init__(self, name: str, records: Records, class_names: tuple[str, ...]):
         self.name, self.class_names, self._records = name, class_names, records
@@ -65,16 +65,16 @@ class CifarBinarySource:
         return Example(np.ascontiguousarray(planes.transpose(1, 2, 0)), int(record[0]))
 
     def where(self, index: int) -> str:
-        """See `Source`."""
+        """Implements `Source.where`: returns the file of an example and its record number."""
         return self._records.where(index)
 
 
 def open_source(*, training: bool = True, data_dir: str | None = None) -> CifarBinarySource:
-    """Opens the training or the test split.
+    """Opens the training or the test split of CIFAR-10.
 
     Args:
       training: open the five training files, otherwise the test file.
-      data_dir: the folder that holds the files, or the one in which the archive was unpacked.
+      data_dir: the folder that holds the files, or the folder in which the archive was unpacked.
 
     Raises:
       UsageError: a file is missing, is not a whole number of records, or holds a label above 9.
@@ -93,7 +93,7 @@ def open_source(*, training: bool = True, data_dir: str | None = None) -> CifarB
 
 
 def _count(path: str) -> int:
-    """Returns the number of records in a file, after checking the labels."""
+    """Returns the number of records in a file, after checking the length of the file and the labels."""
     try:
         content = np.frombuffer(Path(path).read_bytes(), np.uint8)
     except FileNotFoundError:
@@ -117,7 +117,7 @@ def _count(path: str) -> int:
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:
-    """Reads the class names from the file beside the data, if it exists."""
+    """Reads the class names from `batches.meta.txt` in the folder of the data; without this file, uses `CLASSES`."""
     file = folder / _NAMES_FILE
     try:
         names = file.read_text().split()

@@ -1,4 +1,4 @@
-"""Image files named one by one, without labels, for predictions."""
+"""A source of image files without labels, given by their paths, for predictions."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ STDIN = "-"
 
 
 class FilesSource:
-    """Image files in the given order; the label of each is 0."""
+    """Unlabeled image files in the given order; every example has the label 0."""
 
     def __init__(self, paths: Sequence[str]):
         self.name = "files"
@@ -30,10 +30,10 @@ class FilesSource:
         except IsADirectoryError:
             raise ValueError("a folder without images, or one that cannot be listed") from None
         except PermissionError as error:
-            raise ValueError(str(error.strerror)) from None  # not an OSError, which the loader would retry
+            raise ValueError(str(error.strerror)) from None  # not as an OSError, because the loader retries those
 
     def where(self, index: int) -> str:
-        """See `Source`."""
+        """Implements `Source.where`: returns the path of the image file."""
         return self._paths[index]
 
 
@@ -46,7 +46,7 @@ def list_images(arguments: Sequence[str], stdin: Iterable[str]) -> list[str]:
       stdin: lines with one file or folder each.
 
     Raises:
-      UsageError: there is no path.
+      UsageError: the arguments name no file or folder.
     """
     paths: list[str] = []
     for argument in arguments:
@@ -62,7 +62,7 @@ def list_images(arguments: Sequence[str], stdin: Iterable[str]) -> list[str]:
 
 
 def _in_folder(folder: str) -> list[str]:
-    """Lists the images in a folder, recursively; if there are none, returns the folder, which the source rejects."""
+    """Lists the images in a folder, recursively; if there are none, the folder, which `FilesSource` cannot read."""
     found, seen = [], set()
     for directory, folders, names in os.walk(folder, followlinks=True):
         status = os.stat(directory)  # noqa: PTH116

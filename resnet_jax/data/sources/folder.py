@@ -17,7 +17,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".pgm", ".ppm", ".
 
 
 class FolderSource:
-    """The image files of one split, ordered by class, folder and name."""
+    """The image files of one split, ordered by class, then by folder, then by file name."""
 
     def __init__(self, root: Path, class_names: list[str]):
         """Lists the files of all classes.
@@ -38,7 +38,7 @@ class FolderSource:
             found = _images(root, class_name)
             files += map(os.fsencode, found)
             labels += [label] * len(found)
-        # One byte string and the ends of the names: a million Python strings would take 100 MB per worker process.
+        # All paths in one byte string, and the end of each: a million Python strings take 100 MB per worker process.
         self._files = b"".join(files)
         self._ends = np.cumsum([len(name) for name in files], dtype=np.int64)
         self._labels = np.array(labels, np.int32)
@@ -51,7 +51,7 @@ class FolderSource:
             return Example(file.read(), int(self._labels[index]))
 
     def where(self, index: int) -> str:
-        """See `Source`."""
+        """Implements `Source.where`: returns the path of the image file."""
         return os.fsdecode(self._path(index))
 
     def _path(self, index: int) -> bytes:
@@ -66,7 +66,7 @@ def open_source(
     train_split: str = "train",
     eval_split: str | None = None,
 ) -> FolderSource:
-    """Opens a split.
+    """Opens the training or the evaluation split of a folder of image files.
 
     Args:
       training: open the training split, otherwise the evaluation split.
@@ -104,10 +104,10 @@ def _classes(split: Path) -> list[str]:
 def _images(root: Path, class_name: str) -> list[str]:
     """Lists the images of a class as paths relative to `root`, in the order of `ImageFolder`."""
     names, folders = {}, [class_name]
-    for folder in folders:  # the loop appends to the list
+    for folder in folders:  # the loop appends subfolders to the list that it iterates over
         inner, names[folder] = _list(f"{root}/{folder}")
         folders += [f"{folder}/{name}" for name in inner]
-    # Sorts folders by their whole path, as os.walk with sorting does not: 'a-b' comes before 'a/b'.
+    # Sorts folders by their whole path, so that 'a-b' comes before 'a/b'; sorted os.walk differs.
     found = [f"{folder}/{name}" for folder in sorted(folders) for name in sorted(names[folder])]
     if not found:
         raise UsageError(

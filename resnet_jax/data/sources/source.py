@@ -11,24 +11,24 @@ class Example(NamedTuple):
     """One labeled image."""
 
     image: bytes | np.ndarray  # an encoded image file, or [H, W, 3] uint8 RGB
-    label: int  # class, an index into `class_names`
+    label: int  # index of the class in `class_names` of the source
     boxes: np.ndarray = NO_BOXES  # [N, 4] float32, boxes around objects: ymin, xmin, ymax, xmax, relative (0 to 1)
 
 
 class Source(Protocol):
     """Random access to labeled images.
 
-    Must be safe in threads, and picklable if worker processes decode. An example that cannot be read raises OSError
-    (the loader retries) or ValueError; the loader decides how to go on.
+    A source must be thread-safe, and picklable if worker processes decode. If an example cannot be read,
+    `source[index]` raises OSError, after which the loader tries again (except for FileNotFoundError), or ValueError.
     """
 
     name: str  # identifies the data independently of their location, for example 'imagenet2012:6.0.0/train'
-    class_names: tuple[str, ...]  # one per class; their number is that of the network's outputs
+    class_names: tuple[str, ...]  # one name per class; the network has as many outputs
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Example: ...
 
     def where(self, index: int) -> str:
-        """Returns the location of an example for messages, usually its file."""
+        """Returns the location of an example for messages, usually the path of its file."""
         ...

@@ -1,4 +1,4 @@
-"""Random images, so that any config runs without data."""
+"""A source of random images, so that any config runs without data."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from resnet_jax.data.sources.source import Example
 
 @dataclasses.dataclass(frozen=True)
 class SyntheticSource:
-    """Uniform random pixels and labels; an example is a function of its index."""
+    """Images of uniform random pixels with random labels; each example is a pure function of its index."""
 
     name: str
     num_examples: int
@@ -27,7 +27,7 @@ class SyntheticSource:
         return Example(pixels, key % len(self.class_names))
 
     def where(self, index: int) -> str:
-        """See `Source`."""
+        """Implements `Source.where`: returns the name of the source and the index; there is no file."""
         return f"{self.name}[{index}], generated"
 
 

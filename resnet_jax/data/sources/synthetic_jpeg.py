@@ -1,4 +1,4 @@
-"""Generated JPEG files of classes that can be learned; they exercise the whole input pipeline without data."""
+"""A source of generated JPEG files with learnable classes, to run the whole input pipeline without data."""
 
 import functools
 
@@ -14,7 +14,7 @@ _QUALITY = 90
 
 
 class SyntheticJpegSource:
-    """Images of stripes: the class determines color and pattern, the index everything else.
+    """Images of stripes: the class determines color and pattern, the index of the example everything else.
 
     Hues are spaced by the golden ratio on the color circle; each class has its own direction and width of stripes.
     Contrast, brightness, phase, coarse noise and fine noise vary between the images of a class.
@@ -32,12 +32,12 @@ class SyntheticJpegSource:
         if not 0 <= index < len(self):
             raise IndexError(index)
         num_classes = len(self.class_names)
-        number = index % (max(1, _NUM_FILES // num_classes) * num_classes)  # equally many of each class
+        number = index % (max(1, _NUM_FILES // num_classes) * num_classes)  # every class has the same number of files
         label = number % num_classes
         return Example(_encoded(self.name, number, label, self._height, self._width), label)
 
     def where(self, index: int) -> str:
-        """See `Source`."""
+        """Implements `Source.where`: returns the name of the source and the index; there is no file."""
         return f"{self.name}[{index}], generated"
 
 
@@ -50,7 +50,7 @@ def open_source(
     image_height: int = 375,
     image_width: int = 500,
 ) -> SyntheticJpegSource:
-    """Opens the training or the evaluation split: different images of the same classes."""
+    """Opens the training or the evaluation split; the splits have the same classes but different images."""
     return SyntheticJpegSource(
         "synthetic_jpeg/train" if training else "synthetic_jpeg/eval",
         num_examples=num_train if training else num_eval,

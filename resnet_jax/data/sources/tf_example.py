@@ -23,12 +23,12 @@ def parse(record: bytes) -> Features:
 
 
 def one_bytes(features: Features, key: str) -> bytes:
-    """Returns the value of a feature. Raises ValueError if it is not exactly one byte string."""
+    """Returns the value of feature `key`. Raises ValueError if the feature does not have exactly one byte string."""
     return _one(features[key].bytes_list.value if key in features else (), key, "string of bytes")
 
 
 def one_integer(features: Features, key: str) -> int:
-    """Returns the value of a feature. Raises ValueError if it is not exactly one integer."""
+    """Returns the value of feature `key`. Raises ValueError if the feature does not have exactly one integer."""
     return _one(features[key].int64_list.value if key in features else (), key, "integer")
 
 

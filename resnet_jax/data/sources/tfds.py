@@ -24,7 +24,7 @@ _BUNDLED = {"digits": "resnet_jax.data.datasets.digits"}
 
 
 class _Keys(NamedTuple):
-    """The names of the features to read."""
+    """The names of the TFDS features that hold the image, the label and the boxes of an example."""
 
     image: str
     label: str
@@ -32,7 +32,7 @@ class _Keys(NamedTuple):
 
 
 class TfdsSource:
-    """One split of a prepared data set; its examples are encoded image files."""
+    """One split of a prepared TFDS data set; its examples are encoded image files."""
 
     def __init__(self, name: str, records: Records, keys: _Keys, class_names: tuple[str, ...]):
         self.name, self.class_names = name, class_names
@@ -42,22 +42,22 @@ class TfdsSource:
         return len(self._records)
 
     def __getitem__(self, index: int) -> Example:
-        features = parse(self._records[index])  # four times as fast as the deserialization of TFDS
+        features = parse(self._records[index])  # four times as fast as the deserialization by TFDS
         label = one_integer(features, self._keys.label)
         if not 0 <= label < len(self.class_names):
             raise UsageError(
                 f"{self.where(index)} has label {label}, outside 0..{len(self.class_names) - 1}: "
-                f"{self.name} may have no labels, name another split"
+                f"{self.name} may have no labels; choose another split (config.data.train_split or eval_split)"
             )
         boxes = NO_BOXES if self._keys.boxes is None else floats(features, self._keys.boxes).reshape(-1, 4)
         return Example(one_bytes(features, self._keys.image), label, boxes)
 
     def where(self, index: int) -> str:
-        """See `Source`."""
+        """Implements `Source.where`: returns the shard of an example and its record number."""
         return self._records.where(index)
 
     def check(self, index: int) -> None:
-        """Raises UsageError if the label is out of range; leaves unreadable examples to the loader."""
+        """Raises UsageError if the label of an example is out of range; ignores examples that cannot be read."""
         with contextlib.suppress(OSError, ValueError):
             self[index]
 
@@ -71,7 +71,7 @@ def open_source(
     eval_split: str | None = None,
     cache_dir: Path | None = None,
 ) -> TfdsSource:
-    """Opens a split of a data set.
+    """Opens the training or the evaluation split of a prepared TFDS data set.
 
     Args:
       training: open the training split, otherwise the evaluation split.
@@ -133,14 +133,14 @@ def _find(name: str, directory: Path) -> tfds.core.DatasetBuilder:
 
 
 def _find_damage(name: str, directory: Path) -> str | None:
-    """Names a missing or damaged file among those that describe a data set; None if there is none, or no data set."""
+    """Says which info file of a data set is missing or damaged; None if none is, or if there is no such data set."""
     root, *parts = re.split("[:/]", name)
     files = ("dataset_info.json", "features.json")
     found = {
         path.parent for file in files for depth in ("*", "*/*") for path in (directory / root).glob(f"{depth}/{file}")
     }
     for folder in sorted(found):
-        # Directories that TFDS has not finished are not named like versions.
+        # TFDS gives a directory the name of a version only when it is complete.
         if tfds.core.Version.is_valid(folder.name) and set(parts) <= set(folder.relative_to(directory).parts):
             for file in files:
                 if not (folder / file).exists():
@@ -160,7 +160,7 @@ def _is_json_object(file: Path) -> bool:
 
 
 def _full_name(builder: tfds.core.DatasetBuilder) -> str:
-    """Returns name, config, version and fingerprint, if any; the name of data in another order differs."""
+    """Returns 'NAME/CONFIG:VERSION+FINGERPRINT'; the fingerprint, if any, depends on the order of the examples."""
     variant = "" if builder.builder_config is None else f"/{builder.builder_config.name}"
     try:
         metadata = builder.info.metadata  # reads metadata.json
@@ -179,16 +179,20 @@ def _prepare(name: str, directory: Path) -> tfds.core.DatasetBuilder:
     builder = tfds.builder(name, data_dir=directory, file_format="array_record")
     tfds.disable_progress_bar()
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # hides TFDS's announcement of a download, there is none
+        with contextlib.redirect_stdout(
+            io.StringIO()
+        ):  # hides TFDS's message about a download, since nothing is downloaded
             builder.download_and_prepare()
     except OSError as error:
-        if not marker.exists():  # otherwise, another process has just prepared it
+        if not marker.exists():  # otherwise, another process has just prepared the data set
             raise UsageError(
                 f"data set {name!r} cannot be prepared in {directory} ({error}): "
                 "name a writable directory with --config.data.data_dir=DIR or TFDS_DATA_DIR=DIR"
             ) from None
     if not marker.exists():  # TFDS takes any existing directory for a complete one
-        raise UsageError(f"{marker} is missing: copy the data set or prepare it again, after removing its directory")
+        raise UsageError(
+            f"{marker} is missing: copy the data set or prepare it again, after removing {builder.data_path}"
+        )
     return tfds.builder(name, data_dir=directory)
 
 
@@ -231,7 +235,7 @@ def _file_instructions(builder: tfds.core.DatasetBuilder, split: str) -> list[An
 
 
 def _classification(builder: tfds.core.DatasetBuilder) -> tuple[_Keys, tuple[str, ...]]:
-    """Returns the names of the features to read, and of the classes."""
+    """Returns the names of the features to read, and the names of the classes."""
     keys: Any = builder.info.supervised_keys
     if keys is not None and len(keys) == 2 and all(isinstance(key, str) for key in keys):
         image, label = (builder.info.features[key] for key in keys)

@@ -1,4 +1,4 @@
-"""ImageNet in the format of r1: TFRecord shards of `tf.train.Example`, made by its `build_imagenet_data.py`."""
+"""ImageNet in the format of r1: TFRecord shards of `tf.train.Example`, made by `build_imagenet_data.py`."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ _BOX = tuple(f"image/object/bbox/{side}" for side in ("ymin", "xmin", "ymax", "x
 
 
 class TFRecordSource:
-    """One split; its examples are encoded image files."""
+    """One split of ImageNet in TFRecord shards; its examples are encoded image files."""
 
     def __init__(self, name: str, records: Records, *, class_names: tuple[str, ...], label_offset: int):
         self.name, self.class_names = name, class_names
@@ -30,7 +30,7 @@ class TFRecordSource:
         return Example(one_bytes(features, "image/encoded"), self._label(features, index), _boxes(features))
 
     def where(self, index: int) -> str:
-        """See `Source`."""
+        """Implements `Source.where`: returns the shard of an example and its record number."""
         return self._records.where(index)
 
     def check(self, index: int) -> None:
@@ -73,14 +73,14 @@ def open_source(
     num_classes: int | None = None,
     cache_dir: Path | None = None,
 ) -> TFRecordSource:
-    """Opens a split.
+    """Opens the training or the evaluation split of TFRecord shards in the format of r1.
 
     Args:
       training: open the training split, otherwise the evaluation split.
       data_dir: the folder that holds the shards <split>-00000-of-01024, <split>-00001-of-01024, ...
       train_split: name of the training split.
       eval_split: name of the evaluation split; None: the first that exists of 'validation', 'test' and 'val'.
-      label_offset: stored label of class 0.
+      label_offset: the label that the shards store for class 0; 1 in the shards of r1.
       num_classes: number of classes; None: the 1,000 of ImageNet, preceded by 'background' if `label_offset` is 0.
       cache_dir: directory for the index of record offsets if the folder of the shards is read-only.
 
@@ -128,13 +128,13 @@ def _shards(root: Path, split: str) -> list[str]:
     if missing:
         raise UsageError(
             f"{root} lacks {len(missing)} of the {len(expected)} shards of {split!r}, for example {missing[0]}: "
-            "copy them"
+            "copy the missing files"
         )
     return [str(root / name) for name in expected]
 
 
 def _class_names(label_offset: int, num_classes: int | None) -> tuple[str, ...]:
-    """Returns the synsets of ImageNet for 1,000 classes, 'background' and these for 1,001, else numbers as names."""
+    """Returns ImageNet's synsets for 1,000 classes, 'background' and the synsets for 1,001, else '0', '1', ..."""
     if num_classes is None:
         num_classes = 1001 if label_offset == 0 else 1000
     if num_classes not in (1000, 1001):

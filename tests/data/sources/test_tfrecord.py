@@ -101,7 +101,7 @@ def test_a_wrong_label_that_the_sample_missed_is_no_bad_example(tmp_path):
     [
         ({"data_dir": None}, "source=tfrecord needs --config.data.data_dir=DIR with DIR/train-00000-of-01024"),
         ({"train_split": "training"}, "has no shards named training-00000-of-01024 or similar: set --config.data.data"),
-        ({"train_split": "holes"}, "lacks 2 of the 4 shards of 'holes', for example holes-00001-of-00004: copy them"),
+        ({"train_split": "holes"}, "lacks 2 of the 4 shards of 'holes', for example holes-00001-of-00004: copy the"),
         ({"train_split": "twice"}, "holds 'twice' in 00001 and in 00002 shards: remove all but one of these sets"),
         ({"train_split": "empty"}, "the 1 shards of 'empty' in .* are empty"),
         ({"train_split": "text"}, "text-00000-of-00001 record 0 is not a labeled image in the format of r1 .*Example"),

@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 _TEST_PER_CLASS = 36
-_MAX_VALUE = 16  # each value is the number of set pixels in a 4x4 block
+_MAX_VALUE = 16  # a stored value is the number of set pixels in a 4x4 block
 
 
 class Digits(tfds.core.GeneratorBasedBuilder):
@@ -53,7 +53,7 @@ class Digits(tfds.core.GeneratorBasedBuilder):
 
 
 def load() -> tuple[np.ndarray, np.ndarray]:
-    """Returns all images, [1797, 8, 8] uint8 in 0..255, and their labels, [1797] int64."""
+    """Returns all images of the digits, [1797, 8, 8] uint8 in 0..255, and their labels, [1797] int64."""
     packed = importlib.resources.files(__package__).joinpath("digits.csv.gz").read_bytes()
     table = np.loadtxt(io.BytesIO(gzip.decompress(packed)), delimiter=",")
     images = np.round(table[:, :-1] * (255 / _MAX_VALUE)).astype(np.uint8)
@@ -61,7 +61,7 @@ def load() -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_rows(labels: np.ndarray) -> np.ndarray:
-    """Selects the test examples, 36 of each class, evenly spaced over the file: [N] labels -> [N] bool.
+    """Selects the test digits, 36 of each class, evenly spaced over the file: [N] labels -> [N] bool.
 
     The file is ordered by writer, so even spacing puts digits of every writer into both splits.
     """
