@@ -84,7 +84,7 @@ class Loader:
 
     @property
     def crop_stages(self) -> CropStages:
-        """The crop for each step: `crops`, or its default."""
+        """The crop for each step: `crops`, or the default crop if it is None."""
         if isinstance(self.crops, CropStages):
             return self.crops
         default = RandomResized() if self.training else Central()
@@ -184,14 +184,13 @@ class Loader:
             yield int(key[0] % np.uint64(len(self.source)))
 
     def _fill(self, index: int, crop: Crop, crop_uniforms: list[float], out: np.ndarray) -> int:
-        """Decodes, crops and resizes one example into `out`; returns its label, or UNREADABLE if that fails."""
+        """Decodes, crops and resizes one example into `out`; returns its label, or UNREADABLE if it cannot be read."""
         try:
             example, image = self._open(index)
         except (OSError, ValueError):
             return UNREADABLE
-        view = crop(
-            image.height, image.width, example.boxes, crop_uniforms
-        )  # not in a try block: errors of a crop are bugs
+        # Not in a try block: errors of a crop are bugs.
+        view = crop(image.height, image.width, example.boxes, crop_uniforms)
         try:
             pixels = image.decode_rows(view.box.top + view.box.height)
         except ValueError:

@@ -107,7 +107,7 @@ def _images(root: Path, class_name: str) -> list[str]:
     for folder in folders:  # the loop appends subfolders to the list that it iterates over
         inner, names[folder] = _list(f"{root}/{folder}")
         folders += [f"{folder}/{name}" for name in inner]
-    # Sorts folders by their whole path, so that 'a-b' comes before 'a/b'; sorted os.walk differs.
+    # Sorts folders by their whole path, so that 'a-b' comes before 'a/b'; a sorted os.walk would list 'a/b' first.
     found = [f"{folder}/{name}" for folder in sorted(folders) for name in sorted(names[folder])]
     if not found:
         raise UsageError(

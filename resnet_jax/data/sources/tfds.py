@@ -47,7 +47,7 @@ class TfdsSource:
         if not 0 <= label < len(self.class_names):
             raise UsageError(
                 f"{self.where(index)} has label {label}, outside 0..{len(self.class_names) - 1}: "
-                f"{self.name} may have no labels; choose another split (config.data.train_split or eval_split)"
+                f"{self.name} may have no labels, name another split (config.data.train_split or eval_split)"
             )
         boxes = NO_BOXES if self._keys.boxes is None else floats(features, self._keys.boxes).reshape(-1, 4)
         return Example(one_bytes(features, self._keys.image), label, boxes)
@@ -179,9 +179,8 @@ def _prepare(name: str, directory: Path) -> tfds.core.DatasetBuilder:
     builder = tfds.builder(name, data_dir=directory, file_format="array_record")
     tfds.disable_progress_bar()
     try:
-        with contextlib.redirect_stdout(
-            io.StringIO()
-        ):  # hides TFDS's message about a download, since nothing is downloaded
+        # Hides TFDS's message about a download: nothing is downloaded.
+        with contextlib.redirect_stdout(io.StringIO()):
             builder.download_and_prepare()
     except OSError as error:
         if not marker.exists():  # otherwise, another process has just prepared the data set
