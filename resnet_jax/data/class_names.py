@@ -1,4 +1,4 @@
-"""Compares ordered lists of class names: those of a data set, a run or a model, whose output k has the k-th name."""
+"""Compares ordered lists of class names: of a data set, a run or a model. Name k belongs to network output k."""
 
 import hashlib
 import json
