@@ -186,7 +186,7 @@ def test_restoring_a_damaged_step_is_an_error(written, open_checkpoints):
     empty(written / "2")
     with (
         open_checkpoints() as checkpoints,
-        pytest.raises(UsageError, match=r"checkpoints/2 is damaged \(it is empty\): name another one"),
+        pytest.raises(UsageError, match=r"checkpoints/2 is damaged \(it is empty\): name another checkpoint"),
     ):
         checkpoints.restore(abstract(SIZE), step=2)
     assert steps_on_disk(checkpoints) == [1, 2, 3]
@@ -204,13 +204,13 @@ def test_a_damaged_checkpoint_is_never_outdated(written, open_checkpoints):
 def test_weights_alone_are_verified_too(damage, written):
     assert read_weights(written.parent).arrays["params/w"].shape == (SIZE,)
     damage(written / "3")
-    with pytest.raises(UsageError, match=r"checkpoints/3 is damaged \(.*\): name another one"):
+    with pytest.raises(UsageError, match=r"checkpoints/3 is damaged \(.*\): name another checkpoint"):
         read_weights(written.parent)
 
 
 def test_weights_with_broken_json_are_not_read(written):
     change_json(written / "3")
-    with pytest.raises(UsageError, match=r"checkpoints/3 is damaged \(.*\): name another one"):
+    with pytest.raises(UsageError, match=r"checkpoints/3 is damaged \(.*\): name another checkpoint"):
         read_weights(written.parent)
 
 

@@ -40,7 +40,7 @@ def test_the_same_index_of_another_source_is_another_example(tmp_path, caplog):
     assert "it counts as a wrong prediction" in caplog.messages[-1]
 
 
-def test_too_many_end_the_run_and_go_on_ending_it(tmp_path):
+def test_too_many_end_the_run_and_every_later_start(tmp_path):
     path, loader = tmp_path / "bad.jsonl", train_loader(batch_size=10, source=Smooth(broken=(3, 7)))
     with pytest.raises(UsageError, match="2 images cannot be read, more than config.data.max_bad_examples=1: repair"):
         watched(BadExamples(path, at_most=1), loader)
@@ -61,15 +61,15 @@ def test_a_list_cut_short_by_a_kill_is_continued(tmp_path):
     assert len(BadExamples(path, at_most=2)) == 2
 
 
-def test_the_rows_of_this_process_are_looked_up(tmp_path):
+def test_rows_of_every_process_are_looked_up(tmp_path):
     loaders = [train_loader(process_index=p, process_count=2, source=Smooth(broken=(3, 7))) for p in range(2)]
     bad = BadExamples(tmp_path / "bad.jsonl", at_most=9)
     for loader in loaders:
-        watched(bad, loader, start=5, stop=10)  # five batches of six: three epochs of ten
+        watched(bad, loader, start=5, stop=10)  # five batches of 6 are three epochs of 10
     assert {record["index"] for record in records(tmp_path / "bad.jsonl")} == {3, 7}
 
 
-def test_what_was_repaired_counts_no_more(tmp_path):
+def test_repaired_examples_are_removed(tmp_path):
     path = tmp_path / "bad.jsonl"
     watched(BadExamples(path, at_most=2), train_loader(batch_size=10, source=Smooth(broken=(3, 7))))
     bad = BadExamples(path, at_most=2)
@@ -77,7 +77,7 @@ def test_what_was_repaired_counts_no_more(tmp_path):
     assert [record["index"] for record in records(path)] == [7, 8] and len(bad) == 2
 
 
-def test_other_sources_on_the_list_are_left_alone(tmp_path):
+def test_examples_of_other_sources_stay_on_the_list(tmp_path):
     path = tmp_path / "bad.jsonl"
     watched(BadExamples(path, at_most=2), train_loader(batch_size=10, source=Smooth(broken=(3,))))
     watched(BadExamples(path, at_most=2), eval_loader(Smooth(name="smooth/val")), stop=3)
@@ -85,7 +85,7 @@ def test_other_sources_on_the_list_are_left_alone(tmp_path):
 
 
 def two_processes(path, both, *, at_most=9):
-    """The list of each of two connected processes; all rows of a batch are made in both."""
+    """Returns the list of each of two connected processes; both will make all rows of a batch."""
     return [BadExamples(path, at_most=at_most, channel=channel) for channel in both]
 
 
@@ -93,7 +93,7 @@ def test_an_example_that_two_processes_meet_at_once_is_listed_once(tmp_path, cap
     path, loader = tmp_path / "bad.jsonl", train_loader(batch_size=10, source=Smooth(broken=(3, 7)))
     with channels(2) as both:
         lists = two_processes(path, both)
-        with both[0]._handling:  # process 0 handles no message meanwhile: neither knows what the other has met
+        with both[0]._handling:  # process 0 handles no message meanwhile: neither process knows of the other's reports
             for bad in reversed(lists):
                 watched(bad, loader)
         together(BadExamples.collect, lists)

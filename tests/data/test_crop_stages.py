@@ -7,7 +7,7 @@ from resnet_jax.errors import UsageError
 SMALL, MIDDLE, LARGE = (Central(size, 0) for size in (128, 160, 224))
 
 
-def test_a_single_crop_is_for_good():
+def test_a_single_crop_has_no_end():
     stages = CropStages((LARGE,))
     assert stages.at(0) is stages.at(10**9) is LARGE
     assert stages.sizes == (224,)

@@ -11,12 +11,14 @@ from resnet_jax.data.sources import Source, open_source
 from resnet_jax.distributed.mesh import make_mesh
 from tests.data.test_loader import Smooth, arrays, growing_loader, train_loader
 
+SLOW = [pytest.param(*case, marks=pytest.mark.slow) for case in [(2, 0), (0, 1), (4, 4)]]
+
 
 @pytest.mark.parametrize(
     ("threads", "workers"),
-    [(0, 0), (1, 0), (2, 0), (4, 0), (None, 0), (0, 1), (1, 2), pytest.param(4, 4, marks=pytest.mark.slow)],
+    [(0, 0), (1, 0), (4, 0), (None, 0), (1, 2), *SLOW],
 )
-def test_who_decodes_does_not_change_the_batches(threads, workers):
+def test_threads_and_workers_do_not_change_the_batches(threads, workers):
     loader = train_loader()
     batches = host_batches(loader, start=5, stop=12, num_threads=threads, num_workers=workers)
     for step, batch in zip(range(5, 12), batches, strict=True):
@@ -25,7 +27,7 @@ def test_who_decodes_does_not_change_the_batches(threads, workers):
 
 
 @pytest.mark.parametrize(("threads", "workers"), [(0, 0), (3, 0), (1, 2)])
-def test_batches_may_change_their_size_on_the_way(threads, workers):
+def test_the_image_size_may_change_between_batches(threads, workers):
     loader = growing_loader(augment=RandAugment(2, 9.0, 0.5, 0.5))
     batches = host_batches(loader, start=4, stop=12, num_threads=threads, num_workers=workers)
     mesh = make_mesh(jax.devices()[:2])
@@ -38,7 +40,7 @@ def test_batches_may_change_their_size_on_the_way(threads, workers):
 
 @pytest.mark.parametrize(
     ("threads", "workers"),
-    [(0, 0), (1, 0), (2, 0), (4, 0), (None, 0), (0, 1), (1, 2), pytest.param(4, 4, marks=pytest.mark.slow)],
+    [(0, 0), (1, 0), (4, 0), (None, 0), (1, 2), *SLOW],
 )
 def test_an_error_while_decoding_reaches_the_caller(threads, workers):
     loader = train_loader(source=Smooth(broken=tuple(range(10))))
@@ -46,17 +48,17 @@ def test_an_error_while_decoding_reaches_the_caller(threads, workers):
         list(host_batches(loader, start=0, stop=10, num_threads=threads, num_workers=workers))
 
 
-def test_a_late_start_takes_no_time_for_what_came_before():
+def test_a_late_start_skips_earlier_batches_at_no_cost():
     source = open_source("synthetic", training=True, num_train=1_281_167, num_eval=1, num_classes=9, image_size=4)
     loader = train_loader(source=source, batch_size=2)
-    start = 10**9  # 10^9 batches could not be skipped one by one in a lifetime
+    start = 10**9  # skipping 10^9 batches one by one would take years
     first = next(host_batches(loader, start=start, stop=start + 5, num_threads=1, num_workers=0))
     np.testing.assert_array_equal(first.batch.image, loader.batch(start).batch.image)
 
 
 @dataclasses.dataclass(frozen=True)
 class Noted:
-    """A source that notes what is read."""
+    """A source that records the indices that are read."""
 
     source: Source
     indices: list = dataclasses.field(default_factory=list)
@@ -71,7 +73,7 @@ class Noted:
 
 
 def read_by_each(processes, *, num_examples, batch_size, steps):
-    """The examples that each process reads for batches of the same order."""
+    """Returns the indices that each process reads for the same batches."""
     options = {"num_eval": 1, "num_classes": 9, "image_size": 4}
     shares = []
     for process in range(processes):
@@ -87,11 +89,11 @@ def read_by_each(processes, *, num_examples, batch_size, steps):
 def test_each_process_reads_its_share_of_an_epoch_and_nothing_else(processes):
     shares = read_by_each(processes, num_examples=480, batch_size=24, steps=range(20))
     assert [len(share) for share in shares] == [480 // processes] * processes
-    assert sorted(itertools.chain.from_iterable(shares)) == list(range(480))  # so none twice
+    assert sorted(itertools.chain.from_iterable(shares)) == list(range(480))  # hence none twice
 
 
 @pytest.mark.parametrize("processes", [2, 4])
-def test_a_late_start_reads_the_batches_that_are_asked_for_alone(processes):
+def test_a_late_start_reads_only_the_requested_batches(processes):
     late = {"num_examples": 1_281_167, "batch_size": 16, "steps": range(1_000_000, 1_000_003)}
     (whole,), shares = read_by_each(1, **late), read_by_each(processes, **late)
     assert [len(share) for share in shares] == [48 // processes] * processes

@@ -19,7 +19,7 @@ def open_part(root, *, training=True, **change):
 
 
 def write(root, *records, split="train"):
-    """Three shards: the first record, none, as it comes where shards outnumber the records, and the others."""
+    """Three shards: the first record; none, as happens with more shards than records; the remaining records."""
     for shard, of_shard in enumerate([records[:1], [], records[1:]]):
         write_tfrecord(root / f"{split}-{shard:05d}-of-00003", of_shard)
     return root
@@ -34,7 +34,7 @@ def test_splits_and_labels(shards):
     assert [train[index].boxes.shape for index in range(21)] == [(0, 4)] * 21
 
 
-def test_the_evaluation_split_is_the_first_there_is(tmp_path):
+def test_the_evaluation_split_is_the_first_that_exists(tmp_path):
     for split in ("val", "test", "validation"):
         write(tmp_path, r1_example(0, 1), split=split)
         assert open_part(tmp_path, training=False).name == f"tfrecord/{split}"
@@ -54,7 +54,7 @@ def test_boxes(tmp_path):
 
 
 def test_the_classes_of_imagenet(tmp_path):
-    # The first and the last synset, 'tench' and 'toilet tissue', as ILSVRC2012 sorts them.
+    # The first and the last synset of ILSVRC2012: 'tench' and 'toilet tissue'.
     first, last = {"image/class/synset": b"n01440764"}, {"image/class/synset": b"n15075141"}
     write(tmp_path, r1_example(0, 1, **first), r1_example(0, 1000, **last))
     source = open_part(tmp_path, num_classes=None)
@@ -88,7 +88,7 @@ def test_wrong_labels_are_found_before_training(tmp_path, options, message):
         open_part(tmp_path, **options)
 
 
-def test_a_wrong_label_that_the_sample_missed_is_no_bad_example(tmp_path):
+def test_a_wrong_label_outside_the_sample_is_not_a_bad_example(tmp_path):
     labels = [1] * 1000
     source = open_part(write(tmp_path, *(r1_example(0, label) for label in labels)))
     source._label_offset = 2
@@ -112,7 +112,7 @@ def test_a_wrong_label_that_the_sample_missed_is_no_bad_example(tmp_path):
         ({"train_split": "cut"}, "cut-00000-of-00001 is truncated: it ends within record 0"),
     ],
 )
-def test_what_is_wrong_with_shards_is_said(tmp_path, change, message):
+def test_what_is_wrong_with_shards_is_reported(tmp_path, change, message):
     good = r1_example(0, 1)
     for name in ("holes-00000-of-00004", "holes-00003-of-00004", "twice-00000-of-00001", "twice-00000-of-00002"):
         write_tfrecord(tmp_path / name, [good])
