@@ -111,7 +111,8 @@ def _hbm_bytes(shape: str) -> int:
 def _copied_bytes(shape: str) -> int:
     """Returns the HBM bytes that an asynchronous copy reads and writes.
 
-    The HLO shape of the copy is (to, from, ...) or ((from), to, ...). Of a slice, the smaller array is what is copied.
+    The HLO shape of the copy is (to, from, ...) or ((from), to, ...). If only a slice is copied, it has the size of the
+    smaller array. A read and a write of HBM count separately.
     """
     (first, first_in_vmem), (second, second_in_vmem) = list(_arrays(shape))[:2]
     return min(first, second) * ((not first_in_vmem) + (not second_in_vmem))

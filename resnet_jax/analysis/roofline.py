@@ -11,7 +11,7 @@ from resnet_jax.analysis.hlo_collectives import Collectives
 
 @dataclasses.dataclass(frozen=True)
 class Peaks:
-    """Data-sheet figures of what JAX calls one device."""
+    """Peak FLOPs, memory bandwidth and link bandwidth of one JAX device, from its data sheet."""
 
     bf16_flops: float  # dense FLOPs per second of the matrix units in bfloat16 and float16
     f32_flops: float  # in float32 at JAX's default precision: computed in bfloat16 on TPUs, in TF32 on GPUs

@@ -66,8 +66,8 @@ def host_batches(
       num_threads: decoding threads, in each worker process if there are any; 0: decode a batch when it is requested,
         none ahead; None: one per core, at most 16.
       num_workers: worker processes that decode; 0: threads of this process decode.
-      stopping: returns whether the run was asked to stop. A signal to the process group also ends the workers; this
-        process then makes the few batches until all processes of the run stop at the same step.
+      stopping: returns whether the run was asked to stop. The same signal may have ended the worker processes: this
+        process then decodes the remaining batches, up to the step at which all processes of the run stop.
     """
     num_threads = decoding_threads(num_threads)
     dataset = grain.MapDataset.range(start, stop).map(loader.batch)

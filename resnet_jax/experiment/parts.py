@@ -76,7 +76,7 @@ class Reporting(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """A training run: its data, pure functions, milestones and reports. Nothing is compiled yet."""
+    """A training run: data, pure functions, the steps at which it evaluates, saves and ends, and reports."""
 
     data: Data
     computation: Computation

@@ -108,7 +108,7 @@ def read_weights(path: str | Path, *, kind: WeightsKind | None = None) -> Stored
 def _reader_of_directory(path: Path) -> _Reader:
     if own.holds_checkpoint(path):
         return own.read
-    raise UsageError(f"{path} holds no checkpoint: name {_FORMATS}")
+    raise UsageError(f"{path} holds no checkpoint: give the path of {_FORMATS}")
 
 
 def _reader_of_file(path: Path) -> _Reader:
@@ -116,7 +116,7 @@ def _reader_of_file(path: Path) -> _Reader:
         with path.open("rb") as file:
             start = file.read(_START)
     except FileNotFoundError:
-        raise UsageError(f"{path} does not exist: name {_FORMATS}") from None
+        raise UsageError(f"{path} does not exist: give the path of {_FORMATS}") from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}): give the path of other weights") from error
     # Safetensors before pickle: a .safetensors file starts with a length, whose first byte may be that of a pickle.
@@ -124,7 +124,7 @@ def _reader_of_file(path: Path) -> _Reader:
         return safetensors.read
     if start.startswith((_ZIP, _PICKLE)):
         return torch_pickle.read
-    raise UsageError(f"{path} is {_describe(start)}: name {_FORMATS}")
+    raise UsageError(f"{path} is {_describe(start)}: give the path of {_FORMATS}")
 
 
 def _describe(start: bytes) -> str:

@@ -124,7 +124,7 @@ def test_a_truncated_file_is_one_line(file, share):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is empty: name a work directory"),
+        (b"", "is empty: give the path of a work directory"),
         (b"<!DOCTYPE html><html>", "is a web page, not weights"),
         (b"\n <html>", "is a web page, not weights"),
         (b"version https://git-lfs.github.com/spec/v1", "is a Git LFS pointer"),
@@ -139,9 +139,9 @@ def test_other_files_are_described(tmp_path, content, message):
 
 
 def test_missing_files_are_an_error(tmp_path):
-    with pytest.raises(UsageError, match="none does not exist: name a work directory"):
+    with pytest.raises(UsageError, match="none does not exist: give the path of a work directory"):
         read_weights(tmp_path / "none")
-    with pytest.raises(UsageError, match="holds no checkpoint: name a work directory"):
+    with pytest.raises(UsageError, match="holds no checkpoint: give the path of a work directory"):
         read_weights(tmp_path)
     (tmp_path / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-9"\n')
     with pytest.raises(UsageError, match="names the checkpoint 'model.ckpt-9', which does not exist"):

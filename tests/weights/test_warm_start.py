@@ -202,7 +202,8 @@ def test_another_network_is_named(plain):
 
 def test_paths_without_a_checkpoint_are_an_error(tmp_path, plain):
     for path in (tmp_path / "none", tmp_path, plain / "checkpoints"):
-        with pytest.raises(UsageError, match=rf"{path} (holds no checkpoint|does not exist): name a work directory"):
+        problem, cure = "(holds no checkpoint|does not exist)", "give the path of a work directory"
+        with pytest.raises(UsageError, match=rf"{path} {problem}: {cure}"):
             initial_state(build({"model.init_from": str(path)}))
 
 

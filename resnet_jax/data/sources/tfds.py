@@ -123,7 +123,7 @@ def _find(name: str, directory: Path) -> tfds.core.DatasetBuilder:
         with contextlib.suppress(OSError):  # without read permission, report TFDS's own error
             damage = _find_damage(name, directory)
         if damage is not None:
-            raise UsageError(f"{damage}: copy the data set or prepare it again") from None
+            raise UsageError(f"{damage}: copy it here again, or prepare it again") from None
         if not isinstance(error, tfds.core.DatasetNotFoundError):
             raise UsageError(f"data set {name!r} cannot be opened: {' '.join(str(error).split())[:200]}") from None
         raise UsageError(
@@ -167,7 +167,7 @@ def _full_name(builder: tfds.core.DatasetBuilder) -> str:
         fingerprint = metadata.get("fingerprint") if isinstance(metadata, tfds.core.MetadataDict) else None
     except (OSError, ValueError):
         file = builder.data_path / "metadata.json"
-        raise UsageError(f"{file} cannot be read or is damaged: copy the data set or prepare it again") from None
+        raise UsageError(f"{file} cannot be read or is damaged: copy it here again, or prepare it again") from None
     return f"{builder.name}{variant}:{builder.version}" + (f"+{fingerprint}" if isinstance(fingerprint, str) else "")
 
 
@@ -190,7 +190,7 @@ def _prepare(name: str, directory: Path) -> tfds.core.DatasetBuilder:
             ) from None
     if not marker.exists():  # TFDS takes any existing directory for a complete one
         raise UsageError(
-            f"{marker} is missing: copy the data set or prepare it again, after removing {builder.data_path}"
+            f"{marker} is missing: copy it here again, or prepare it again, after removing {builder.data_path}"
         )
     return tfds.builder(name, data_dir=directory)
 

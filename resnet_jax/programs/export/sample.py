@@ -1,4 +1,4 @@
-"""Compares an export with this program on synthetic images."""
+"""Checks on synthetic images that an exported model gives the same outputs as the network in JAX."""
 
 import dataclasses
 from typing import Any

@@ -229,7 +229,7 @@ def test_truncated_metadata_are_named(boxed, tmp_path):
     shutil.copytree(boxed, copy := tmp_path / "boxed" / "1.0.0")
     (copy / "metadata.json").write_text('{"fingerprint": ')
     with pytest.raises(
-        UsageError, match=f"{copy}/metadata.json cannot be read or is damaged: copy the data set or prepare it again"
+        UsageError, match=f"{copy}/metadata.json cannot be read or is damaged: copy it here again, or prepare it again"
     ):
         open_boxed(tmp_path, "train")
 
@@ -243,7 +243,7 @@ def test_a_damaged_or_missing_description_is_named(boxed, tmp_path, file, conten
     else:
         (copy / file).write_text(content)
     what = "is missing" if content is None else "cannot be read or is damaged"
-    with pytest.raises(UsageError, match=f"{copy}/{file} {what}: copy the data set or prepare it again"):
+    with pytest.raises(UsageError, match=f"{copy}/{file} {what}: copy it here again, or prepare it again"):
         open_boxed(tmp_path, "train")
 
 
@@ -254,7 +254,7 @@ def test_a_damaged_description_of_a_bundled_data_set_is_named(digits, tmp_path, 
     if content is not None:
         (copy / "dataset_info.json").write_text(content)
     what = "is missing" if content is None else "cannot be read or is damaged"
-    with pytest.raises(UsageError, match=f"{copy}/dataset_info.json {what}: copy the data set or prepare it again"):
+    with pytest.raises(UsageError, match=f"{copy}/dataset_info.json {what}: copy it here again, or prepare it again"):
         open_source("tfds", training=True, **DIGITS, data_dir=str(tmp_path))
 
 
