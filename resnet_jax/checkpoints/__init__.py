@@ -1,13 +1,14 @@
 """Checkpoints: copying the state to the host, writing, checksums, retention, restoring.
 
-A checkpoint is written under a temporary name, flushed to the disk and renamed; older ones are deleted after that. The
-format is Orbax's. Its `CheckpointManager` is not used: it cannot add the result of an evaluation to a checkpoint
-without writing it again, and its saves by several processes wait for each other.
+A checkpoint is written under a temporary name, flushed to the disk and renamed. Only then are older checkpoints
+deleted. The format is Orbax's. Orbax's `CheckpointManager` is not used: it would have to write a whole checkpoint again
+to add the result of an evaluation, and when several processes save, they wait for each other.
 
-Every process verifies what it reads. A checkpoint that one of them finds damaged is used by none: it is moved to
-`damaged_checkpoints/`, and the newest good one is used. If none is good, nothing is moved and the run ends with an
-error. A disk that cannot be read, or a checkpoint of another model, is an error and not damage.
+Every process verifies the checksums of the checkpoint that it reads. If one process finds a checkpoint damaged, no
+process uses it: the checkpoint is moved to `damaged_checkpoints/`, and the newest undamaged one is used. If all are
+damaged, nothing is moved and the run ends with an error. A disk that cannot be read, or a checkpoint of another model,
+also ends the run with an error; it does not count as damage.
 
-An evaluation that a signal interrupts is repeated after the restart, and its result is added to the JSON of the
-checkpoint, which is replaced atomically.
+If a signal interrupts an evaluation, the evaluation is repeated after the restart. Its result is added to the JSON file
+of the checkpoint, which is replaced atomically.
 """

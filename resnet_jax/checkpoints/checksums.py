@@ -1,4 +1,7 @@
-"""CRC-32C detects corruption, which Orbax restores silently; SHA-256 identifies a set of weights."""
+"""Computes and verifies checksums of arrays and JSON: CRC-32C detects damage, SHA-256 identifies a set of weights.
+
+Orbax alone would restore a corrupted checkpoint without an error.
+"""
 
 import hashlib
 import json
@@ -11,15 +14,31 @@ from resnet_jax.nested import by_path
 
 
 def of_arrays(tree: Any) -> dict[str, int]:
-    """The CRC-32C of each numpy array of a pytree, over its bytes in C order, by path."""
+    """Returns the CRC-32C of each numpy array of a pytree (bytes in C order): 'params/head/kernel' -> checksum."""
     return {path: _of_array(leaf) for path, leaf in by_path(tree).items()}
 
 
-def sha256_of_arrays(tree: Any) -> str:
-    """The SHA-256 of a pytree of arrays, which depends on their values alone, not on the file they were read from.
+def verify(got: dict[str, int], expected: dict[str, int]) -> None:
+    """Compares the checksums of arrays that were read with the checksums that were saved with them.
 
-    The hashed bytes, for each leaf in the order of the paths: a line 'path dtype HxWx...', then the elements, in C
-    order and little-endian.
+    Args:
+      got: checksum of each array that was read, by path, as `of_arrays` returns them.
+      expected: checksum of each array that was saved, by path.
+
+    Raises:
+      ValueError: an array is missing, unexpected, or has another checksum. The message names the first such array.
+    """
+    wrong = sorted(name for name in got.keys() | expected.keys() if got.get(name) != expected.get(name))
+    if wrong:
+        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise ValueError(f"{wrong[0]}{more} of {len(expected)} arrays: the data do not match their checksum")
+
+
+def sha256_of_arrays(tree: Any) -> str:
+    """Returns the SHA-256 of a pytree of arrays. It depends on their paths and values only, not on the file format.
+
+    For each array, in the order of the paths, two things are hashed: a line with path, dtype and shape, for example
+    'params/head/kernel float32 2048x1000', and the elements in C order, little-endian.
 
     Returns:
       64 hexadecimal digits.
@@ -33,8 +52,8 @@ def sha256_of_arrays(tree: Any) -> str:
 
 
 def of_json(content: Any) -> int:
-    """The CRC-32C of JSON values in a canonical layout: sorted keys, default separators."""
-    # The round trip turns tuples into lists and keys into strings, as writing and reading a file does.
+    """Returns the CRC-32C of JSON values, written with sorted keys and the default separators of `json.dumps`."""
+    # Encoding and decoding once turns tuples into lists and keys into strings, as writing and reading a file does.
     return google_crc32c.value(json.dumps(json.loads(json.dumps(content)), sort_keys=True).encode())
 
 
@@ -43,5 +62,5 @@ def _of_array(array: np.ndarray) -> int:
 
 
 def _bytes(array: np.ndarray) -> np.ndarray:
-    """The array's memory as [n] uint8: Python's buffer protocol has no bfloat16."""
+    """Returns the bytes of an array as [n] uint8. The array itself could not be hashed: buffers have no bfloat16."""
     return array.reshape(-1).view(np.uint8)

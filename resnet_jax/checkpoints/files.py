@@ -1,4 +1,7 @@
-"""One checkpoint on disk: arrays (Orbax) and JSON, renamed into place when complete, verified when read."""
+"""Writes and reads one checkpoint: arrays in Orbax's format, and a JSON file with metadata and checksums.
+
+A checkpoint gets its final name when it is complete. Its checksums are verified whenever it is read.
+"""
 
 import contextlib
 import errno
@@ -18,27 +21,27 @@ from resnet_jax.checkpoints import checksums
 from resnet_jax.errors import UsageError
 from resnet_jax.files import fsync, write_atomically
 
-_UNFINISHED, _REMOVED = ".orbax-checkpoint-tmp", ".removed"  # suffixes of half-written and half-removed checkpoints
-_STATE, _META = "state", "meta/metadata"  # the arrays' directory and the JSON file of a checkpoint
-_LAST_WRITES = 1.0  # seconds for Orbax's other writes to end after one has failed, so that none logs after the error
+_UNFINISHED, _REMOVED = ".orbax-checkpoint-tmp", ".removed"  # suffixes of incomplete checkpoints
+_STATE, _META = "state", "meta/metadata"  # in a checkpoint: directory of the arrays, JSON file
+_LAST_WRITES = 1.0  # seconds to wait after a failed write, for the other writes of Orbax to end and log
 
 
 class DamagedError(Exception):
-    """A checkpoint does not hold what was saved. The text is the reason."""
+    """The content of a checkpoint differs from what was saved. The message is the reason: 'state is missing'."""
 
 
 def write(path: Path, state: Any, meta: dict[str, Any], *, top1: float | None) -> None:
     """Writes a checkpoint under a temporary name, flushes it to the disk and renames it to `path`.
 
     Args:
-      path: absolute; it must not exist, its parent must.
+      path: absolute path of the new checkpoint. It must not exist; its parent directory must exist.
       state: a pytree of numpy arrays.
-      meta: JSON values.
+      meta: JSON values to store with the arrays.
       top1: evaluation accuracy in 0..1; None: not evaluated.
     """
     part = path.with_name(path.name + _UNFINISHED)
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()  # without parents: if the disk was unmounted, they would be created on another disk
+    part.mkdir()  # not parents=True: if the disk is unmounted, it would create the parents on another disk
     try:
         (part / _STATE).mkdir()
         _write_arrays(part / _STATE, state)
@@ -50,22 +53,28 @@ def write(path: Path, state: Any, meta: dict[str, Any], *, top1: float | None) -
         fsync(path.parent)
     except BaseException:
         time.sleep(_LAST_WRITES)
-        shutil.rmtree(part, ignore_errors=True)  # frees its disk space
+        shutil.rmtree(part, ignore_errors=True)  # frees the disk space of the incomplete checkpoint
         raise
 
 
 def replace_meta(path: Path, meta: dict[str, Any], *, top1: float | None) -> None:
-    """Replaces the JSON of a checkpoint, atomically."""
+    """Replaces the JSON file of a checkpoint atomically. The arrays and their checksums stay as they are.
+
+    Args:
+      path: the checkpoint.
+      meta: the new JSON values.
+      top1: evaluation accuracy in 0..1; None: not evaluated.
+    """
     text = _with_own_checksum({**meta, "top1": top1, "checksums": _read_json(path)["checksums"]})
     write_atomically(path / _META, text, sync=True)
 
 
 def read_meta(path: Path) -> tuple[dict[str, Any], float | None]:
-    """Returns the JSON of a checkpoint, and its evaluation accuracy in 0..1 or None.
+    """Returns the JSON values saved with a checkpoint, and its evaluation accuracy in 0..1 (None: not evaluated).
 
     Raises:
-      DamagedError: the checkpoint does not hold what was saved.
-      UsageError: the disk cannot be read.
+      DamagedError: the content of the checkpoint differs from what was saved.
+      UsageError: a file of the checkpoint cannot be read from the disk.
     """
     with _damage_as_error(path):
         content = _read_json(path)
@@ -77,19 +86,20 @@ def read(path: Path, *, fields: tuple[str, ...] | None = None) -> dict[str, Any]
     """Reads the arrays of a checkpoint and verifies their checksums, without communication between processes.
 
     Args:
-      path: absolute.
-      fields: names of the fields of the state to read, as "params"; None: all.
+      path: absolute path of the checkpoint.
+      fields: top-level fields of the state to read, for example ("params", "batch_stats"); None: all.
 
     Returns:
-      Nested dicts and lists of numpy arrays.
+      The state: nested dicts and lists of numpy arrays.
 
     Raises:
-      DamagedError, UsageError: as in `read_meta`.
+      DamagedError: the content of the checkpoint differs from what was saved.
+      UsageError: a file of the checkpoint cannot be read from the disk.
     """
     with _damage_as_error(path):
         expected = _read_json(path)["checksums"]
         tree = _read_arrays(path / _STATE, fields)
-        _compare(
+        checksums.verify(
             checksums.of_arrays(tree),
             {name: crc for name, crc in expected.items() if fields is None or name.split("/")[0] in fields},
         )
@@ -97,20 +107,24 @@ def read(path: Path, *, fields: tuple[str, ...] | None = None) -> dict[str, Any]
 
 
 def field_names(path: Path) -> set[str]:
-    """The fields of the saved state that hold any array. Raises as `read_meta`."""
+    """Returns the top-level fields of the saved state that hold arrays: {'params', ...}. Raises as `read_meta`."""
     with _damage_as_error(path):
         return {name.split("/")[0] for name in _read_json(path)["checksums"]}
 
 
 def remove(path: Path) -> None:
-    """Removes a checkpoint. After a kill it is complete, or `clear_leftovers` removes the rest."""
+    """Deletes a checkpoint: renames it, then deletes its files.
+
+    If the process is killed meanwhile, the checkpoint is either untouched or renamed. `clear_leftovers` deletes the
+    files of a renamed one.
+    """
     part = path.with_name(path.name + _REMOVED)
     path.rename(part)
     shutil.rmtree(part)
 
 
 def clear_leftovers(directory: Path) -> None:
-    """Removes what killed saves and removals left in a directory of checkpoints."""
+    """Deletes incomplete checkpoints and temporary files, which killed processes left in a checkpoint directory."""
     for part in (*directory.glob(f"*{_UNFINISHED}*"), *directory.glob(f"*{_REMOVED}")):
         shutil.rmtree(part)
     for part in directory.glob(f"*/{_META}.part"):
@@ -118,7 +132,7 @@ def clear_leftovers(directory: Path) -> None:
 
 
 def set_aside(path: Path, directory: Path) -> Path:
-    """Moves a damaged checkpoint into `directory`, under a free name; returns its new path."""
+    """Moves a damaged checkpoint into `directory`, as '60', '60-2', '60-3', ...; returns its new path."""
     directory.mkdir(exist_ok=True)
     target, number = directory / path.name, 1
     while os.path.lexists(target):
@@ -129,7 +143,7 @@ def set_aside(path: Path, directory: Path) -> Path:
 
 
 def cause(error: BaseException) -> str:
-    """The last 160 characters of the first line of an error: TensorStore puts paths first and the cause last."""
+    """Returns the first line of an error message, or its last 160 characters: TensorStore puts the cause last."""
     line = (str(error).strip() or type(error).__name__).split("\n", 1)[0]
     return line if len(line) <= 160 else "..." + line[-160:]
 
@@ -139,7 +153,12 @@ def _with_own_checksum(content: dict[str, Any]) -> str:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """Reads and verifies the JSON of a checkpoint. Raises DamagedError, OSError."""
+    """Reads the JSON file of a checkpoint and verifies its checksum.
+
+    Raises:
+      DamagedError: the file is missing, is not a JSON object, or does not match its checksum.
+      OSError: the file cannot be read from the disk.
+    """
     if not (path / _META).exists():
         raise DamagedError(f"{_META} is missing" if any(path.iterdir()) else "it is empty")
     try:
@@ -167,25 +186,18 @@ def _read_arrays(state: Path, fields: tuple[str, ...] | None) -> dict[str, Any]:
     selected = saved if fields is None else {field: saved[field] for field in fields}
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), selected)
     options = ocp.args.PyTreeRestore(selected, restore_args=as_numpy, partial_restore=True)
-    # The handler alone: ocp.Checkpointer has a barrier of all processes, and one that cannot read never reaches it.
+    # Not ocp.Checkpointer: it has a barrier across all processes, which a process that cannot read never reaches.
     return ocp.PyTreeCheckpointHandler().restore(state, args=options)
-
-
-def _compare(got: dict[str, int], expected: dict[str, int]) -> None:
-    wrong = sorted(name for name in got.keys() | expected.keys() if got.get(name) != expected.get(name))
-    if wrong:
-        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-        raise DamagedError(f"{wrong[0]}{more} of {len(expected)} arrays: the data do not match their checksum")
 
 
 @contextlib.contextmanager
 def _damage_as_error(path: Path) -> Iterator[None]:
-    """Turns any error into DamagedError, or into UsageError if the disk cannot read one of the files."""
+    """Turns an error of reading `path` into UsageError if the disk cannot read a file, else into DamagedError."""
     try:
         yield
     except MemoryError:
         raise
-    except Exception as error:  # of any type: TensorStore raises plain Exception
+    except Exception as error:  # TensorStore raises errors of type Exception itself
         try:
             _read_all(path)
         except OSError as problem:
@@ -197,7 +209,7 @@ def _damage_as_error(path: Path) -> Iterator[None]:
 
 
 def _read_all(path: Path) -> None:
-    """Reads every byte of a checkpoint, to raise the OSError of a file that cannot be read."""
+    """Reads every byte of a checkpoint. Raises OSError if a file or directory cannot be read."""
 
     def stop(error: OSError) -> None:
         if error.errno != errno.ENOTDIR:
@@ -211,7 +223,7 @@ def _read_all(path: Path) -> None:
 
 
 def _flush(root: Path) -> None:
-    """Flushes all files and directories of a tree to the disk, so that a power cut cannot leave a part of it."""
+    """Flushes `root` and all files and directories in it to the disk, so that a power cut loses none of them."""
     for directory, _, names in os.walk(root):
         for name in names:
             fsync(Path(directory) / name)

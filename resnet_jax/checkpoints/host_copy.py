@@ -1,4 +1,4 @@
-"""Copies of a pytree of device arrays in host memory, and back."""
+"""Copies a pytree of arrays from the devices to host memory, and back to the devices."""
 
 from typing import Any
 
@@ -11,11 +11,15 @@ from resnet_jax.nested import by_path
 
 
 def copy_to_host(state: Any, *, into: Any) -> Any:
-    """Copies arrays to numpy arrays that own their memory, so that the device arrays may be donated afterwards.
+    """Copies arrays to numpy arrays with memory of their own, so that the device arrays may be donated afterwards.
 
     Args:
       state: a pytree of replicated device arrays, or numpy arrays.
-      into: an earlier copy to overwrite, which takes a third of the time; None: allocate new memory.
+      into: result of an earlier call, to be overwritten: takes a third of the time of a call that allocates memory.
+        None: allocate new memory.
+
+    Returns:
+      A pytree of numpy arrays; `into` if it is given.
     """
     if into is None:
         into = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), state)
@@ -27,11 +31,14 @@ def copy_to_host(state: Any, *, into: Any) -> Any:
 
 
 def copy_to_devices(arrays: Any, abstract_state: Any) -> Any:
-    """Puts arrays on the devices by the shardings of `abstract_state`, without communication between processes.
+    """Puts arrays on the devices, with the shardings of `abstract_state`. Processes do not communicate.
 
     Args:
-      arrays: numpy arrays in nested dicts and lists, with the paths of `abstract_state`.
-      abstract_state: its structure is that of the result; arrays, or `jax.ShapeDtypeStruct`, with shardings or without.
+      arrays: numpy arrays in nested dicts and lists, at the same paths as in `abstract_state`.
+      abstract_state: a pytree of arrays or of `jax.ShapeDtypeStruct`, which may have shardings.
+
+    Returns:
+      A pytree of device arrays, with the structure of `abstract_state`.
     """
     by_name = by_path(arrays)
     leaves = [_put(by_name[name], getattr(leaf, "sharding", None)) for name, leaf in by_path(abstract_state).items()]
@@ -39,5 +46,5 @@ def copy_to_devices(arrays: Any, abstract_state: Any) -> Any:
 
 
 def _put(array: np.ndarray, sharding: Sharding | None) -> jax.Array:
-    """Without a sharding: on the default device."""
+    """Puts an array on the devices of its sharding; without a sharding, on the default device."""
     return jax.device_put(array) if sharding is None else put_on_devices(array, sharding)

@@ -1,10 +1,10 @@
 """The device mesh, and the processes of one run: how they connect, exchange messages and stop together.
 
-Reading order: `cluster.py` (which process is this?), `rendezvous.py` (wait for the others, before JAX does),
+Reading order: `cluster.py` (which process is this?), `rendezvous.py` (wait until all have connected, before JAX does),
 `channel.py` (messages between all processes), `agreement.py` (one result or error for all), `signals.py` and
 `stop_requests.py` (stop or save at the same step). `mesh.py` has the one mesh axis, `data`: the state is replicated,
 the batch is split.
 
-A process that ends without finishing ends all others within a fraction of a second, with exit status 75: the next
-collective operation would wait for it for ever.
+If a process dies before the end of the run, all other processes exit within a fraction of a second, with status 75.
+Otherwise their next collective operation would wait forever for the dead process.
 """

@@ -1,4 +1,4 @@
-"""Broadcasts process 0's result or error; raises one process's error on all processes."""
+"""Makes all processes get the same result or raise the same error."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -12,23 +12,23 @@ Gather = Callable[[str], list[str]]  # all-gather of one text per process, order
 
 
 def alone(text: str) -> list[str]:
-    """The `Gather` of a single process."""
+    """Implements `Gather` for a single process: returns its own text as a list."""
     return [text]
 
 
 def from_first(gather: Gather, action: Callable[[], Any], *, cure: str) -> Any:
-    """Runs `action` on process 0 and broadcasts its result, or raises its error, on all processes.
+    """Runs `action` on process 0 only. All processes return its result, or raise its error.
 
     Args:
-      gather: an all-gather; every process must make this call.
-      action: returns JSON values.
-      cure: what the user can do about an OSError, for the message.
+      gather: an all-gather; every process must call this function.
+      action: function without arguments that returns JSON values.
+      cure: what the user can do about an OSError of `action`, for the end of the error message.
 
     Returns:
       What `action` returned on process 0, after a round trip through JSON.
 
     Raises:
-      UsageError: `action` raised it, or raised an OSError.
+      UsageError: `action` raised a UsageError or an OSError on process 0.
     """
     problem, result = "", None
     if jax.process_index() == 0:
@@ -45,13 +45,13 @@ def from_first(gather: Gather, action: Callable[[], Any], *, cure: str) -> Any:
 
 
 def raise_alike(gather: Gather, problem: Exception | None, *, kinds: Sequence[type[Exception]]) -> None:
-    """Raises the same error on all processes if any process has one; else returns.
+    """Raises the same error on all processes if any process passes an error; otherwise returns.
 
     Args:
-      gather: an all-gather; every process must make this call.
-      problem: the error of this process, an instance of one of `kinds`; None if it has none.
-      kinds: error types in order of precedence: of several errors the one whose type comes first is raised, and of
-        several of one type that of the lowest process id.
+      gather: an all-gather; every process must call this function.
+      problem: the error of this process, an instance of one of `kinds`; None: no error.
+      kinds: error types in order of precedence. If several processes have an error, the type that comes first in
+        `kinds` is raised; among errors of the same type, the one of the process with the lowest id.
     """
     names = [kind.__name__ for kind in kinds]
     own = None if problem is None else [names.index(type(problem).__name__), str(problem)]

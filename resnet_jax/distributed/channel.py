@@ -1,4 +1,4 @@
-"""Messages between the processes of a run: process 0 relays every message to all processes, in one order."""
+"""Messages between the processes of a run. Process 0 relays them, so that all processes get them in the same order."""
 
 import contextlib
 import json
@@ -21,16 +21,16 @@ logger = logging.getLogger(__name__)
 
 Message = dict[str, Any]  # JSON values; 'kind' selects the handler, 'from' is the process id of the sender
 
-_WAIT_TO_LEAVE = 30.0  # seconds that a process which ends the run waits for its message to be relayed
+_WAIT_TO_LEAVE = 30.0  # seconds that a process waits for its message to end the run to be relayed
 _WAIT_FOR_CAUSE = 5.0  # seconds that a failing process waits to learn whether another process failed first
 _PATIENCE = 60.0  # seconds between log lines about the process that `gather` waits for
 
 
 class Channel:
-    """Connects the processes of a run. A context manager: an exception inside ends all processes.
+    """Connects the processes of a run. A context manager: an exception inside it ends all processes.
 
-    A process that ends without leaving the context (killed, crashed, host lost) ends all others too: their next
-    collective operation would wait for it forever.
+    If a process dies inside the context (killed, crashed, host lost), all other processes are ended too: their next
+    collective operation would wait forever for the dead process.
     """
 
     def __init__(
@@ -43,10 +43,10 @@ class Channel:
         """Starts the threads that read and relay messages.
 
         Args:
-          connections: the sockets to the other processes; None: this process is alone.
+          connections: the sockets to the other processes; None: the run has one process.
           process_id: number of this process, 0 to n - 1.
-          end_process: ends this process with an exit status and a last line, while other threads still run; None:
-            `_end_process`. Tests pass a stub.
+          end_process: function (exit status, last line to print) that ends this process while other threads still run;
+            None: `_end_process`. Tests pass a stub.
         """
         self.process_id = process_id
         self._hosts = connections.hosts if connections else ("",)
@@ -90,13 +90,14 @@ class Channel:
         self.send("done")
 
     def name(self, number: int) -> str:
-        """'process 3 (its host)'."""
+        """Returns the description of process `number` for messages: 'process 3 (its host name)'."""
         return f"process {number} ({self._hosts[number]})"
 
     def on(self, kind: str, handler: Callable[[Message], None]) -> None:
-        """Registers the handler of a kind of message; it also gets the process's own messages and earlier ones.
+        """Registers the handler of messages of one kind, including messages that this process sends itself.
 
-        Handlers run in a thread of the channel, one at a time.
+        Messages that arrived before are passed to the handler now. Handlers run one at a time; those of later messages
+        run in a thread of the channel.
         """
         with self._handling:
             early, self._early = self._early, []
@@ -105,11 +106,11 @@ class Channel:
                 self._handle(message)
 
     def before_leaving(self, action: Callable[[], None]) -> None:
-        """Registers an action to run, in any thread, before a failure of any process ends this one."""
+        """Registers an action that runs, in any thread, before this process ends because a process failed."""
         self._before_leaving = action
 
     def send(self, kind: str, **content: Any) -> None:
-        """Sends a message to all processes, this one included. Never raises: `_read` notices a lost process."""
+        """Sends a message to all processes, this one included. Never raises: `_read` detects a lost connection."""
         message = {**content, "kind": kind, "from": self.process_id}
         if not self._sockets:
             self._deliver(message)
@@ -119,7 +120,7 @@ class Channel:
             self._write(0, encode(message))
 
     def gather(self, text: str) -> list[str]:
-        """All-gather: returns the texts of all processes, ordered by process id. Blocks until all have called it."""
+        """All-gather: returns the texts of all processes, ordered by process id. Blocks until all processes call it."""
         self._round += 1
         number = self._round
         self.send("text", round=number, text=text)
@@ -133,7 +134,7 @@ class Channel:
 
     @contextlib.contextmanager
     def first(self) -> Iterator[None]:
-        """Runs the block on process 0 first, then on all others. Every process must enter it."""
+        """Context manager that runs its block on process 0 first, then on all other processes. All must enter it."""
         if not self.is_main:
             self.gather("")
         yield
@@ -141,24 +142,24 @@ class Channel:
             self.gather("")
 
     def end_all(self, status: int, text: str) -> None:
-        """Ends all processes with this exit status and last line, without saving."""
+        """Ends all processes with exit status `status` and the last line `text`, without saving a checkpoint."""
         message = {"kind": "leave", "from": self.process_id, "status": status, "text": text}
-        if threading.current_thread() in self._threads:  # a thread that relays messages must not wait for one
+        if threading.current_thread() in self._threads:  # waiting here would stop the relaying of messages
             for number in self._sockets:
                 self._write(number, encode(message))
         elif self._sockets:
             self.send("leave", status=status, text=text)
-            threading.Event().wait(_WAIT_TO_LEAVE)  # the relayed message ends this process
+            threading.Event().wait(_WAIT_TO_LEAVE)  # the message, relayed back, ends this process
         self._leave(status, text)
 
     def _fail(self, error: BaseException) -> None:
-        """Ends all processes because of an exception in this one. SystemExit with status 0 is no failure."""
+        """Ends all processes because of an exception in this one. SystemExit with status 0 ends no process."""
         if isinstance(error, SystemExit) and error.code in (0, None):
             return
         if isinstance(error, UsageError):
             self.end_all(error.exit_status, str(error))
             return
-        threading.Event().wait(_WAIT_FOR_CAUSE)  # the exception may follow from the loss of another process
+        threading.Event().wait(_WAIT_FOR_CAUSE)  # the cause of the exception may be that another process died
         sys.excepthook(type(error), error, error.__traceback__)
         self.end_all(1, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
 
@@ -168,9 +169,10 @@ class Channel:
         thread.start()
 
     def _guard(self, target: Callable[..., None], *args: Any) -> None:
-        """Runs `target` in this thread; if it raises, ends the run.
+        """Runs `target` in this thread; if it raises an exception, ends all processes.
 
-        Without this thread, stop requests and failures of other processes would go unnoticed.
+        The run must not go on without the thread: this process would no longer notice stop requests, nor failures of
+        other processes.
         """
         try:
             target(*args)
@@ -179,7 +181,7 @@ class Channel:
             self.end_all(1, f"{type(error).__name__}: {error}")
 
     def _read(self, number: int, connection: socket.socket) -> None:
-        """Reads the messages of process `number`; the end of the connection becomes a message 'gone'."""
+        """Reads the messages of process `number`. At the end of the connection it creates a message of kind 'gone'."""
         try:
             with connection.makefile("rb") as lines:
                 for line in lines:
@@ -195,7 +197,7 @@ class Channel:
             self._deliver(message)
 
     def _relay(self) -> None:
-        """On process 0: relays all messages, which puts them in one order for all processes."""
+        """On process 0: sends each message to all processes, so that all get the messages in the same order."""
         while True:
             message = self._inbox.get()
             line = encode(message)
@@ -208,7 +210,7 @@ class Channel:
             with self._sending:
                 self._sockets[number].sendall(line)
         except OSError:
-            pass  # `_read` notices that the process is gone
+            pass  # `_read` detects that the process is gone
 
     def _deliver(self, message: Message) -> None:
         kind, number = message["kind"], message["from"]
@@ -237,7 +239,7 @@ class Channel:
             self._early.append(message)
 
     def _leave(self, status: int, text: str) -> None:
-        if self._leaving.acquire(blocking=False):  # never released: only the first caller prints a last line
+        if self._leaving.acquire(blocking=False):  # never released: only the first thread ends the process
             try:
                 self._before_leaving()
             finally:
@@ -247,7 +249,7 @@ class Channel:
 
 
 def _end_process(status: int, text: str) -> NoReturn:
-    """Prints the line and exits at once, without waiting for other threads."""
+    """Prints `text` as the last line and exits at once, without waiting for other threads."""
     try:
         if status == STOPPED:
             logger.warning("%s", text)

@@ -1,4 +1,4 @@
-"""Detects which process of a cluster this one is, and initialises JAX across the processes."""
+"""Detects the id of this process and the number of processes of the run, and initialises `jax.distributed`."""
 
 import ctypes
 import signal
@@ -10,28 +10,28 @@ import jax
 from resnet_jax.distributed.rendezvous import ProcessSpec
 from resnet_jax.errors import UsageError
 
-_ABORT_DELAY = 5.0  # seconds
+_ABORT_DELAY = 5.0  # seconds by which an abort of JAX is delayed
 _CURE = "give --coordinator=HOST:PORT, --num_processes and --process_id, or --num_processes=1 to run alone"
 
 
 def detect_process(
     *, coordinator: str | None, num_processes: int | None, process_id: int | None, timeout: float
 ) -> ProcessSpec | None:
-    """Describes this process from the flags and, where these are None, from the environment of the cluster.
+    """Returns address, number and id of the processes: from the arguments or, where None, from the environment.
 
-    The environment is read by the code behind `jax.distributed.initialize`: TPU pods, GKE, Slurm, Open MPI.
+    The code of `jax.distributed.initialize` reads the environment of TPU pods, GKE, Slurm and Open MPI.
 
     Args:
       coordinator: 'host:port' of process 0.
-      num_processes: number of processes of the run; 1: this process is alone, in any environment.
-      process_id: number of this process.
-      timeout: seconds that requests to the metadata server of a cluster may take.
+      num_processes: number of processes of the run; 1: a run of one process, whatever the environment says.
+      process_id: number of this process, 0 to num_processes - 1.
+      timeout: seconds that requests to the metadata server of the cluster may take.
 
     Returns:
-      The description; None if this process is alone.
+      The description of this process; None if the run has one process.
 
     Raises:
-      UsageError: some of it is neither given nor found, or it is contradictory.
+      UsageError: an argument is None and not found in the environment, or the arguments contradict each other.
     """
     local_devices = None
     if num_processes != 1 and None in (coordinator, num_processes, process_id):
@@ -54,12 +54,12 @@ def initialize_jax(spec: ProcessSpec, *, timeout: float) -> None:
 
     Args:
       spec: describes this process.
-      timeout: seconds to wait.
+      timeout: seconds to wait for the other processes.
 
     Raises:
       UsageError: JAX cannot connect the processes, or their numbers of devices differ.
     """
-    jax.config.update("jax_enable_preemption_service", False)  # it replaces the SIGTERM handler of `signals.py`
+    jax.config.update("jax_enable_preemption_service", False)  # it would replace the SIGTERM handler of `signals.py`
     ctypes.CDLL(None).signal(signal.SIGABRT, _delay_abort)
     try:
         jax.distributed.initialize(
@@ -71,41 +71,43 @@ def initialize_jax(spec: ProcessSpec, *, timeout: float) -> None:
             initialization_timeout=int(timeout) + 1,
         )
     except (RuntimeError, ValueError) as error:
-        raise UsageError(f"JAX cannot connect the processes at {spec.coordinator} ({error})") from error
+        raise UsageError(
+            f"JAX cannot connect the processes at {spec.coordinator} ({error}): start all again"
+        ) from error
     _check_devices()
 
 
 @ctypes.CFUNCTYPE(None, ctypes.c_int)
 def _delay_abort(_number: int) -> None:
-    """SIGABRT handler: delays abort for 5 s so that the channel can exit with status 75.
+    """SIGABRT handler: delays the abort by 5 s, so that the channel can end the process with status 75 first.
 
-    JAX aborts a process that has lost process 0. If the channel does not end the process meanwhile, the abort proceeds.
+    JAX aborts a process that has lost its connection to process 0. After the delay the abort proceeds.
     """
     time.sleep(_ABORT_DELAY)
 
 
 def _check_devices() -> None:
-    """Raises UsageError unless every process has the same number of devices: each loads an equal slice of a batch."""
+    """Raises UsageError if processes have different numbers of devices: each must load an equal slice of a batch."""
     count, processes = jax.local_device_count(), jax.process_count()
     if count * processes != jax.device_count():
         raise UsageError(
             f"process {jax.process_index()} has {count} of the {jax.device_count()} devices of {processes} processes: "
-            "give each process the same number"
+            "give each process the same number of devices"
         )
 
 
 def _detect(coordinator: str | None, num_processes: int | None, process_id: int | None, timeout: float) -> tuple:
-    """Fills in what is None from the environment.
+    """Takes the arguments that are None from the environment of the cluster.
 
     Returns:
       Coordinator, number of processes, process id, and the indices of the local devices that belong to this process;
-      None for each that is neither given nor found.
+      None for each value that is neither an argument nor in the environment.
     """
     try:
-        from jax._src.clusters import ClusterEnv  # noqa: PLC0415  the public function also connects
+        from jax._src.clusters import ClusterEnv  # noqa: PLC0415  the public jax.distributed.initialize also connects
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # such as Kubernetes without the package `kubernetes`
+            warnings.simplefilter("ignore")  # for example: the package `kubernetes` is not installed
             return ClusterEnv.auto_detect_unset_distributed_params(
                 coordinator, num_processes, process_id, None, None, int(timeout)
             )

@@ -1,4 +1,4 @@
-"""Messages as lines of JSON, read from sockets within a deadline and a length limit that the sender cannot move."""
+"""Messages as lines of JSON, read from sockets with a deadline and a length limit that a slow sender cannot extend."""
 
 import functools
 import json
@@ -7,20 +7,20 @@ import socket
 import time
 from typing import Any
 
-_HELLO_SECONDS = 5.0  # seconds after accepting a connection in which its first line must be complete
-_LONGEST_HELLO = 4096  # bytes; a process sends two numbers and the name of its host
-_LONGEST_LINE = 1 << 22  # bytes; process 0 sends the host names of all processes
+_HELLO_SECONDS = 5.0  # seconds from accepting a connection until its first line must be complete
+_LONGEST_HELLO = 4096  # bytes of the first line: a process sends two numbers and the name of its host
+_LONGEST_LINE = 1 << 22  # bytes of any line: process 0 sends the host names of all processes
 
-Hello = tuple[socket.socket, dict[str, Any]]  # a connection and the first message that it sent
+Hello = tuple[socket.socket, dict[str, Any]]  # a connection and the first message received on it
 
 
 def encode(message: dict[str, Any]) -> bytes:
-    """One message as a line of JSON."""
+    """Returns a message as one line of JSON that ends in a newline."""
     return json.dumps(message).encode() + b"\n"
 
 
 def decode(line: bytes) -> dict[str, Any]:
-    """The message of a line. Raises ValueError if the line is not a JSON object."""
+    """Returns the message that `encode` wrote as `line`. Raises ValueError if the line is not a JSON object."""
     try:
         message = json.loads(line)
     except RecursionError:
@@ -31,11 +31,11 @@ def decode(line: bytes) -> dict[str, Any]:
 
 
 def read_line(connection: socket.socket, *, deadline: float) -> dict[str, Any]:
-    """Reads one message and not a byte beyond its line.
+    """Reads one message from a socket, up to its newline and not a byte further.
 
     Args:
-      connection: the socket; its timeout is changed.
-      deadline: by `time.monotonic`; a sender of single bytes does not extend it.
+      connection: the socket. The call changes its timeout.
+      deadline: time of `time.monotonic` at which the whole line must have arrived.
 
     Raises:
       OSError: the connection ended, or the deadline has passed.
@@ -57,20 +57,20 @@ def read_line(connection: socket.socket, *, deadline: float) -> dict[str, Any]:
 
 
 class Newcomers:
-    """Accepts connections and reads the first line of each. All are read at once, so that none delays another.
+    """Accepts connections and reads the first line of each. It reads all concurrently: a slow one delays no other.
 
     A connection is closed unless its first data are one JSON object on one line of at most `_LONGEST_HELLO` bytes,
-    complete within `_HELLO_SECONDS`: the client may be a port scanner. A context manager: leaving it closes the
+    complete within `_HELLO_SECONDS`: the client may be a port scanner. On exit, the context manager closes the
     connections whose line is not complete.
     """
 
     def __init__(self, server: socket.socket):
-        """Takes a listening socket, which is made non-blocking."""
+        """Takes the listening socket `server` and makes it non-blocking."""
         server.setblocking(False)
         self._server = server
         self._selector = selectors.DefaultSelector()
         self._selector.register(server, selectors.EVENT_READ, self._accept)
-        self._lines: dict[socket.socket, bytearray] = {}  # connection -> what it has sent
+        self._lines: dict[socket.socket, bytearray] = {}  # connection -> bytes received so far
         self._deadlines: dict[socket.socket, float] = {}  # connection -> time by which its line must be complete
 
     def __enter__(self) -> "Newcomers":
@@ -82,16 +82,16 @@ class Newcomers:
         self._selector.close()
 
     def receive(self, *, deadline: float) -> list[Hello]:
-        """Waits for data once, and returns the connections whose line is complete now, each with its message.
+        """Waits until data arrive, and returns the connections whose first line is now complete, with the messages.
 
-        The list may be empty: call it in a loop. It returns at the deadline at the latest.
+        The list is empty if only a part of a line arrived, or nothing until the deadline: call it in a loop.
 
         Args:
-          deadline: by `time.monotonic`.
+          deadline: time of `time.monotonic` at which to return at the latest.
         """
         until = min([deadline, *self._deadlines.values()])
         ready = self._selector.select(max(0.0, until - time.monotonic()))
-        results = [key.data() for key, _ in ready]  # `_accept` or `_read`
+        results = [key.data() for key, _ in ready]  # calls `_accept` or `_read`
         for connection in [late for late, limit in self._deadlines.items() if limit <= time.monotonic()]:
             self._drop(connection)
         return [result for result in results if result is not None]
@@ -99,7 +99,7 @@ class Newcomers:
     def _accept(self) -> None:
         try:
             connection, _ = self._server.accept()
-        except (BlockingIOError, ConnectionAbortedError):  # the client has closed it again
+        except (BlockingIOError, ConnectionAbortedError):  # the client has closed the connection again
             return
         connection.setblocking(False)
         self._selector.register(connection, selectors.EVENT_READ, functools.partial(self._read, connection))
@@ -107,7 +107,7 @@ class Newcomers:
         self._deadlines[connection] = time.monotonic() + _HELLO_SECONDS
 
     def _read(self, connection: socket.socket) -> Hello | None:
-        """Reads what has arrived, and returns the message if the line is complete. Drops what is not such a line."""
+        """Reads received bytes. Returns the message if its line is complete; closes the connection if it is invalid."""
         line = self._lines[connection]
         try:
             received = connection.recv(_LONGEST_HELLO)

@@ -1,4 +1,4 @@
-"""How the processes of a run find each other: all connect to process 0, which waits for them and names the missing."""
+"""Connects the processes of a run: all connect to process 0, which waits for them and reports missing ones by id."""
 
 import contextlib
 import platform
@@ -16,25 +16,25 @@ _KEEPALIVE = (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4), ("
 
 
 class Connections(NamedTuple):
-    """The connections of one process to the others of its run: a star around process 0."""
+    """The sockets of one process. Each process is connected to process 0; others are not connected to each other."""
 
     hosts: tuple[str, ...]  # host name of each process, by process id
-    sockets: dict[int, socket.socket]  # by process id; on process 0: to all others; elsewhere: to process 0 alone
+    sockets: dict[int, socket.socket]  # by id of the peer: on process 0 all others, on others only process 0
 
 
 class ProcessSpec(NamedTuple):
-    """Which process of a run this one is, and where the others are found."""
+    """Describes one process of a run, and the address at which it finds process 0."""
 
     coordinator: str  # 'host:port' at which process 0 listens
     num_processes: int
     process_id: int  # 0 to num_processes - 1
-    local_devices: Sequence[int] | None = None  # indices of the devices it uses; None: all devices of its host
+    local_devices: Sequence[int] | None = None  # indices of the devices of the process; None: all of its host
 
 
 def connect_all(spec: ProcessSpec, *, timeout: float) -> Connections:
     """Blocks until all processes of the run have connected to process 0.
 
-    The port of the coordinator is free again afterwards; the connections stay open.
+    The port of the coordinator is free afterwards: JAX listens on it next. The connections stay open.
 
     Args:
       spec: describes this process.
@@ -42,7 +42,7 @@ def connect_all(spec: ProcessSpec, *, timeout: float) -> Connections:
 
     Raises:
       ProcessLostError: some processes did not connect within `timeout`.
-      UsageError: the processes disagree on their number, or two have the same id.
+      UsageError: processes have different --num_processes, or two processes have the same id.
     """
     deadline = time.monotonic() + timeout
     if spec.process_id == 0:
@@ -51,7 +51,7 @@ def connect_all(spec: ProcessSpec, *, timeout: float) -> Connections:
 
 
 def _accept_all(spec: ProcessSpec, deadline: float, timeout: float) -> Connections:
-    """On process 0: accepts the other processes, then tells them the result."""
+    """On process 0: accepts connections of all other processes, then sends them the host names or an error."""
     joined = _Joined(spec)
     try:
         with _listen(spec.coordinator) as server, Newcomers(server) as newcomers:
@@ -84,10 +84,10 @@ class _Joined:
         return len(self.hosts) == self._spec.num_processes
 
     def add(self, connection: socket.socket, hello: dict[str, Any]) -> None:
-        """Adds the process that sent `hello`; closes a connection whose message is not that of a process.
+        """Adds the process that sent `hello`. Closes the connection if `hello` does not come from a process of a run.
 
         Raises:
-          UsageError: it has the id of another process, or was started as one of another number of processes.
+          UsageError: the process has the id of another process, or another --num_processes than process 0.
         """
         try:
             number, count, host = int(hello["process_id"]), int(hello["num_processes"]), str(hello["host"])
@@ -100,7 +100,7 @@ class _Joined:
             _send([connection], {"error": problem, "status": UsageError.exit_status})
             connection.close()
             raise UsageError(problem)
-        if not 0 <= number < count:  # not a process of this program: each checks its own --process_id
+        if not 0 <= number < count:  # not sent by this program, which checks --process_id
             connection.close()
             return
         _keep_open(connection)
@@ -115,11 +115,11 @@ class _Joined:
         return None
 
     def remove_ended(self) -> None:
-        """Forgets processes that connected and have ended since: replacements with their ids may connect."""
+        """Removes processes that ended after they had connected, so that replacements with the same ids may connect."""
         for number, connection in list(self.sockets.items()):
             try:
                 ended = connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-            except BlockingIOError:  # open and silent, as it should be
+            except BlockingIOError:  # the connection is open and has sent nothing more
                 ended = False
             except OSError:
                 ended = True
@@ -128,16 +128,16 @@ class _Joined:
                 del self.sockets[number], self.hosts[number]
 
     def send(self, message: dict[str, Any]) -> None:
-        """Sends a message to every process."""
+        """Sends a message to every process that has connected."""
         _send(self.sockets.values(), message)
 
     def close(self) -> None:
-        """Closes all connections."""
+        """Closes the connections to all processes."""
         for connection in self.sockets.values():
             connection.close()
 
     def missing(self, timeout: float) -> str:
-        """The error message that names the processes that have not connected within `timeout` seconds."""
+        """Returns the error message with the ids of the processes that did not connect within `timeout` seconds."""
         absent = [str(number) for number in range(self._spec.num_processes) if number not in self.hosts]
         names = ", ".join(absent[:8]) + (f" and {len(absent) - 8} more" if len(absent) > 8 else "")
         present = ", ".join(f"{number} ({host})" for number, host in sorted(self.hosts.items())[:8])
@@ -161,12 +161,12 @@ def _listen(coordinator: str) -> socket.socket:
 
 
 def _join(spec: ProcessSpec, deadline: float, timeout: float) -> Connections:
-    """On every other process: connects to process 0 and waits for its answer."""
+    """On a process other than 0: connects to process 0 and waits for its answer."""
     connection = _connect(spec, deadline, timeout)
     try:
         hello = {"process_id": spec.process_id, "num_processes": spec.num_processes, "host": platform.node()}
         connection.sendall(encode(hello))
-        # Process 0 may have been started later than this process: it waits until `timeout` after its own start.
+        # Process 0 waits until `timeout` after its own start, which may be later than that of this process.
         answer = read_line(connection, deadline=max(deadline, time.monotonic()) + timeout)
     except (OSError, ValueError):
         connection.close()
@@ -179,7 +179,7 @@ def _join(spec: ProcessSpec, deadline: float, timeout: float) -> Connections:
 
 
 def _connect(spec: ProcessSpec, deadline: float, timeout: float) -> socket.socket:
-    """Tries to reach process 0 until the deadline. Raises ProcessLostError."""
+    """Tries to connect to process 0 until the deadline. Raises ProcessLostError if that fails."""
     host, _, port = spec.coordinator.rpartition(":")
     cause = ""
     while time.monotonic() < deadline:
@@ -195,17 +195,17 @@ def _connect(spec: ProcessSpec, deadline: float, timeout: float) -> socket.socke
 
 
 def _send(connections: Iterable[socket.socket], message: dict[str, Any]) -> None:
-    """Sends a message to each connection that still takes it."""
+    """Sends a message on each connection; ignores connections that are lost."""
     for connection in connections:
         with contextlib.suppress(OSError):
             connection.sendall(encode(message))
 
 
 def _keep_open(connection: socket.socket) -> None:
-    """Removes the timeout; turns on keepalive, which detects within 30 s a host that was switched off."""
+    """Removes the timeout of a socket and turns on TCP keepalive, which detects within 30 s that a host is down."""
     connection.settimeout(None)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     for name, value in _KEEPALIVE:
-        if hasattr(socket, name):  # Linux has all of them
+        if hasattr(socket, name):  # true for all of them on Linux
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

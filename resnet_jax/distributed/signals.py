@@ -1,4 +1,4 @@
-"""Signals: SIGTERM and SIGINT request a stop, SIGUSR1 requests a save; a second stop signal ends the process."""
+"""Turns signals into requests: SIGTERM and SIGINT to stop, SIGUSR1 to save. A second stop signal ends the process."""
 
 import os
 import queue
@@ -12,21 +12,23 @@ from typing import Literal
 RequestKind = Literal["stop", "save"]
 
 STOPPED = 75  # exit status EX_TEMPFAIL of sysexits.h: the run is not finished, run the command again to continue
-_ONE_REQUEST = 1.0  # seconds within which stop signals count once: launchers forward what the whole group got already
+_ONE_REQUEST = 1.0  # seconds in which stop signals count as one: launchers may forward what their group got already
 _REQUESTS: dict[int, RequestKind] = {signal.SIGTERM: "stop", signal.SIGINT: "stop", signal.SIGUSR1: "save"}
 
 
 class Signals:
-    """A context manager in which signals are passed to a callback instead of ending the process.
+    """A context manager in which SIGTERM, SIGINT and SIGUSR1 call a function instead of ending the process.
 
-    A second stop signal, more than `_ONE_REQUEST` after the first, ends the process at once with 128 + signal number.
+    A second stop signal, more than `_ONE_REQUEST` seconds after the first, ends the process at once, without saving,
+    with status 128 + signal number.
 
-    A thread reads the signal numbers from a pipe that the interpreter's C handler fills (`signal.set_wakeup_fd`). It
-    responds while the main thread is inside a compilation or a copy, where no Python handler could run.
+    A thread reads the signal numbers from a pipe, to which Python's C signal handler writes them
+    (`signal.set_wakeup_fd`). So the process responds to signals while the main thread is inside a compilation or a
+    copy, where no Python signal handler could run.
     """
 
     def __init__(self, on_request: Callable[[RequestKind, str], None]):
-        """Takes the callback. It is called in a thread, with the kind of request and the name of the signal."""
+        """Takes the function to call, in a thread, with request and signal name, for example ('stop', 'SIGTERM')."""
         self._on_request = on_request
         self._first_stop: float | None = None  # monotonic time of the first stop signal
 
@@ -38,7 +40,7 @@ class Signals:
         self._requests: queue.SimpleQueue[tuple[RequestKind, str] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._watch, name="signals", daemon=True)
         self._thread.start()
-        # A thread of its own for the callback, which may block: a second signal is still read meanwhile.
+        # `on_request` may block, so a second thread calls it: the first can still read a second signal.
         threading.Thread(target=self._call_back, name="requests", daemon=True).start()
         return self
 
@@ -46,7 +48,7 @@ class Signals:
         for number, handler in self._old_handlers.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._old_fd)
-        os.close(self._write_end)  # ends the thread: it reads the end of the pipe
+        os.close(self._write_end)  # ends the thread `_watch`, which reads the end of the pipe
         self._thread.join()
         os.close(self._read_end)
 
@@ -71,4 +73,4 @@ class Signals:
 
 
 def _no_action(number: int, frame: object) -> None:
-    """Replaces the default action of a signal; the thread of `Signals` reads its number from the pipe."""
+    """Signal handler that does nothing: it replaces the default action. `Signals` reads the signal from a pipe."""

@@ -1,4 +1,4 @@
-"""Makes all processes of a run stop, or save, at the same step when any of them receives a signal."""
+"""Makes all processes of a run stop, or save, at the same step when one of them receives a signal."""
 
 import logging
 import threading
@@ -10,49 +10,50 @@ logger = logging.getLogger(__name__)
 
 
 class StopRequests:
-    """Agrees among the processes on the point of the program at which a request to stop or save is granted.
+    """Agrees among all processes on the step or evaluation batch at which they follow a request to stop or save.
 
-    A point is a call of `stop_here`: one per training step, one per evaluation batch. All processes make the same calls
-    in the same order, but not at the same time: the devices wait for each other, the programs do not.
+    The program calls `stop_here` once per training step and once per evaluation batch. Below, "point n" means the n-th
+    of these calls. All processes make the same calls in the same order, but one process can be several calls ahead.
 
-    The protocol: a request makes every process broadcast the last point it has passed, and block before the next one.
-    When all have answered, the request is granted at one point after the furthest, and the processes continue.
-    Answers come from the thread of the channel, so a process answers while its main thread waits for a device.
+    The protocol: on a request, every process broadcasts the number of the last point that it has passed, and blocks
+    before the next one. When all have answered, the request is followed at point max(answers) + 1, which no process has
+    passed yet, and the processes continue. The answer is sent by the thread of the channel, so that a process answers
+    while its main thread waits for a device.
 
-    Before `begin` there is nothing to save: a request to stop ends all processes at once.
+    Before `begin` is called, the run has nothing new to save: a request to stop ends all processes at once.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition(threading.RLock())
         self._begun = self._saves = False
-        self._passed = 0  # number of points that this process has passed
+        self._passed = 0  # number of `stop_here` calls that this process has returned from
         self._limit = 0  # while a request is open: the last point that this process may pass
         self._open: RequestKind | None = None  # the request that some processes have not answered yet
-        self._answers: list[int] = []  # the points that the other processes and this one have passed
-        self._agreed: dict[int, RequestKind] = {}  # point -> the request that is granted there
+        self._answers: list[int] = []  # last point passed by each process that has answered
+        self._agreed: dict[int, RequestKind] = {}  # point -> the request that all processes follow there
         self._stop_asked = self._stopped = self._saving = False
         self.connect(Channel())
 
     def connect(self, channel: Channel) -> None:
-        """Uses this channel from here on; until then, this process decides alone."""
+        """Sends and receives requests through `channel` from now on. Before the call, this process decides alone."""
         self._channel = channel
         channel.on("request", self._open_request)
         channel.on("point", self._take_point)
 
     def begin(self, *, saves: bool = True) -> None:
-        """From here on requests are granted at `stop_here`.
+        """Declares that the steps begin: from now on a request takes effect at a call of `stop_here`.
 
         Args:
-          saves: whether the program calls `save_here`; if not, requests to save are ignored.
+          saves: whether the program calls `save_here`. False: requests to save are ignored.
         """
         self._begun, self._saves = True, saves
 
     def ask(self, request: RequestKind, signal_name: str) -> None:
-        """Takes a request made to this process; may be called from any thread."""
+        """Sends a request, made to this process by a signal, to all processes. May be called from any thread."""
         if request == "save" and not self._saves:
             logger.info("%s ignored: an evaluation has no training state to save", signal_name)
             return
-        reply = {"stop": "stopping; a second signal stops at once", "save": "saving"}[request]
+        reply = {"stop": "stopping; a second signal ends the process without saving", "save": "saving"}[request]
         logger.info("%s: %s", signal_name, reply)
         if request == "stop":
             self._stop_asked = True
@@ -61,29 +62,29 @@ class StopRequests:
         self._channel.send("request", request=request)
 
     def stop_asked(self) -> bool:
-        """Whether a request to stop has reached this process; the others may not know of it yet."""
+        """Whether a request to stop has reached this process; other processes may not have received it yet."""
         return self._stop_asked
 
     def stop_here(self) -> bool:
-        """Whether to stop at this point. Every process must make the same calls; all get the same answers."""
+        """Whether to stop now. Every process must make the same calls of `stop_here`; all get the same results."""
         with self._changed:
             if self._stopped:
                 return True
             point = self._passed + 1
             self._changed.wait_for(lambda: self._open is None or point <= self._limit)
             self._passed = point
-            granted = self._agreed.pop(point, None)
-            self._stopped = granted == "stop"
-            self._saving |= granted == "save"
+            request = self._agreed.pop(point, None)
+            self._stopped = request == "stop"
+            self._saving |= request == "save"
             return self._stopped
 
     def save_here(self) -> bool:
-        """Whether a request to save was granted at a point since the last call. The same on all processes."""
+        """Whether to save now: a request to save took effect since the last `save_here`. Equal on all processes."""
         saving, self._saving = self._saving, False
         return saving
 
     def _open_request(self, message: Message) -> None:
-        """Handles a request. Messages reach all processes in one order, so all agree on which request is open."""
+        """Handles a request. All processes get messages in the same order, so they agree on the open request."""
         request: RequestKind = message["request"]
         if request == "stop":
             self._stop_asked = True
@@ -98,7 +99,7 @@ class StopRequests:
         self._channel.send("point", point=self._limit)
 
     def _take_point(self, message: Message) -> None:
-        """Handles the answer of a process: the last point it passes. After the last answer the request is granted."""
+        """Handles the answer of a process: the last point it passes. The last answer fixes where all follow."""
         with self._changed:
             self._answers.append(message["point"])
             if self._open and len(self._answers) == self._channel.num_processes:

@@ -1,4 +1,4 @@
-"""Batch normalization over groups of a fixed number of images."""
+"""Batch normalization whose statistics are computed over groups of a fixed number of images."""
 
 import re
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 
 
 class ChannelVariables(NamedTuple):
-    """The variables of a batch norm, each [C] float32."""
+    """Parameters and running statistics of a batch norm, each [C] float32."""
 
     scale: jax.Array
     bias: jax.Array
@@ -32,9 +32,9 @@ class BatchNorm(nn.Module):
       momentum: weight of the old value in the update of the running statistics.
       epsilon: constant added to the variance.
       dtype: type of the result. Parameters, statistics and arithmetic are float32.
-      scale_init: initializer of the scale; zeros for the last norm of a residual branch (Goyal et al. 2017).
-      trained: regular expression searched in parameter paths. If it matches neither the scale nor the bias, the norm
-        is frozen: it uses and keeps its running statistics, in training too.
+      scale_init: initializer of the scale. Zeros are usual for the last norm of a residual branch (Goyal et al. 2017).
+      trained: regular expression, searched in the paths of parameters. If it matches neither the scale nor the bias,
+        the norm is frozen: also in training, it normalizes by its running statistics and does not update them.
     """
 
     train: bool
@@ -46,7 +46,7 @@ class BatchNorm(nn.Module):
     trained: str = ""
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Normalizes [B, H, W, C]. Raises ValueError if a group size below B does not divide B."""
+        """Normalizes [B, H, W, C]. Raises ValueError if `group_size` is less than B and does not divide B."""
         variables = self.channel_variables(x.shape[-1])
         if not self.uses_batch_statistics:
             return self.normalize(x, variables.mean.value, variables.var.value, variables.scale, variables.bias)
@@ -57,12 +57,12 @@ class BatchNorm(nn.Module):
 
     @property
     def uses_batch_statistics(self) -> bool:
-        """Whether the norm uses the statistics of the batch: in training, unless it is frozen."""
+        """Whether the norm normalizes by the statistics of the batch: true in training, unless the norm is frozen."""
         return self.train and is_trained(self.path, self.trained)
 
     @nn.compact
     def channel_variables(self, channels: int) -> ChannelVariables:
-        """Creates or reads the variables for `channels` channels."""
+        """Returns the variables of the norm, each of shape [channels]; creates them when the network is initialized."""
         shape = (channels,)
         return ChannelVariables(
             scale=self.param("scale", self.scale_init, shape, jnp.float32),
@@ -72,13 +72,13 @@ class BatchNorm(nn.Module):
         )
 
     def update_running(self, variables: ChannelVariables, mean: jax.Array, var: jax.Array, *, count: int) -> None:
-        """Updates the running statistics.
+        """Updates the running mean and variance with the statistics of a batch.
 
         Args:
           variables: the variables of this norm.
-          mean: [..., C] float32, one mean per group and channel.
-          var: [..., C] float32, the biased variances.
-          count: number of values per group and channel.
+          mean: [..., C] float32, the mean of each group and channel.
+          var: [..., C] float32, the biased variance of each group and channel.
+          count: number of values from which each mean was computed: images per group x H x W.
         """
         for running, new in ((variables.mean, mean), (variables.var, unbiased(var, count))):
             batch = jnp.mean(new.reshape(-1, new.shape[-1]), axis=0)
@@ -93,12 +93,16 @@ class BatchNorm(nn.Module):
 
 
 def is_trained(path: Sequence[str], trained: str) -> bool:
-    """Whether the regular expression `trained` matches the scale or bias of the norm at ('stage1_block1', 'bn1')."""
+    """Whether `trained` matches the path of the norm's scale or bias. Example of a `path`: ('stage1_block1', 'bn1')."""
     return any(re.search(trained, "/".join((*path, leaf))) for leaf in ("scale", "bias"))
 
 
 def group_count(batch_size: int, group_size: int | None) -> int:
-    """Number of groups in a batch. Raises ValueError if a group size below the batch size does not divide it."""
+    """Returns the number of groups in a batch.
+
+    Raises:
+      ValueError: the group size is less than the batch size and does not divide it.
+    """
     if group_size is None or batch_size <= group_size:
         return 1
     if batch_size % group_size:
@@ -110,15 +114,15 @@ def group_count(batch_size: int, group_size: int | None) -> int:
 
 
 def split_into_groups(x: jax.Array, group_size: int | None) -> jax.Array:
-    """[B, H, W, C] -> [G, B / G, H, W, C]."""
+    """Splits a batch into G groups of consecutive images: [B, H, W, C] -> [G, B / G, H, W, C]."""
     return x.reshape(group_count(len(x), group_size), -1, *x.shape[1:])
 
 
 def group_statistics(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Mean and biased variance per group and channel: [G, N, H, W, C] -> two of [G, 1, 1, 1, C] float32.
+    """Returns mean and biased variance per group and channel: [G, N, H, W, C] -> two of [G, 1, 1, 1, C] float32.
 
-    E[x^2] - E[x]^2 reads the activations once; the two-pass formula reads them twice. If the mean is large compared
-    with the standard deviation, rounding can make the difference negative, so it is clipped at zero.
+    The variance is E[x^2] - E[x]^2, which reads the activations once; E[(x - E[x])^2] would read them twice. If the
+    mean is large compared with the standard deviation, rounding can make the difference negative: it is clipped at 0.
     """
     x = x.astype(jnp.float32)
     mean = jnp.mean(x, axis=(1, 2, 3), keepdims=True)
@@ -127,7 +131,7 @@ def group_statistics(x: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def unbiased(var: jax.Array, count: int) -> jax.Array:
-    """Applies Bessel's correction to the variance of `count` values; a single value is left as it is.
+    """Applies Bessel's correction to the variance of `count` values; with count = 1 it returns `var` unchanged.
 
     PyTorch, cuDNN and TensorFlow's fused batch norm (used by r1) keep the unbiased variance as the running one; Flax's
     BatchNorm keeps the biased one. In training all of them normalize by the biased variance.

@@ -1,6 +1,7 @@
 """Residual blocks: post-activation (He et al. 2015) and pre-activation (He et al. 2016, Identity Mappings).
 
-First the blocks, then what may scale their branch (squeeze-and-excitation, stochastic depth), then the shortcuts.
+The file defines the blocks, then squeeze-and-excitation and stochastic depth, which scale their residual branch, then
+the shortcuts.
 """
 
 from collections.abc import Callable
@@ -14,26 +15,26 @@ from resnet_jax.models.batch_norm import BatchNorm
 from resnet_jax.models.fused_conv_norm import FusedConvNorm
 from resnet_jax.models.layers import PointwiseConv
 
-# Constructors of layers, with all options set but those named here.
+# Constructors of layers. The arguments in parentheses are still to be given, all others are set.
 Conv = Callable[..., nn.Module]  # (features, kernel_size, stride, name=...)
 Pointwise = Callable[..., PointwiseConv]  # (features, name=...)
 Norm = Callable[..., BatchNorm]  # (name=...)
 
 
 class ResidualBlock(nn.Module):
-    """Base of the blocks, which map [B, H, W, C] to [B, ceil(H / stride), ceil(W / stride), expansion * features].
+    """Base class of residual blocks: [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), expansion * features].
 
     Attributes:
-      features: channels inside the block.
+      features: channels of the convolutions inside the block; the output has `expansion` times as many.
       stride: stride of one convolution of the branch, and of the shortcut.
       conv: constructor of a convolution.
       pointwise: constructor of a 1x1 convolution of stride 1.
       norm: constructor of a batch norm.
       last_scale_init: initializer of the scale of the norm that ends the branch; unused in pre-activation blocks.
-      projection: computes the shortcut from the input, its number of channels and its stride, see `SHORTCUTS`. None:
-        the shortcut is the identity.
-      squeeze_excitation: `ratio` of `squeeze_and_excite`; 0: none.
-      drop_rate: `rate` of `drop_branch`.
+      projection: function of the input, the number of output channels and the stride, which computes the shortcut,
+        see `SHORTCUTS`. None: the shortcut is the identity.
+      squeeze_excitation: `ratio` of `squeeze_and_excite`; 0: no squeeze-and-excitation.
+      drop_rate: probability that stochastic depth drops the branch, `rate` of `drop_branch`.
     """
 
     features: int
@@ -49,25 +50,25 @@ class ResidualBlock(nn.Module):
     expansion: ClassVar[int] = 1
 
     def scale_branch(self, branch: jax.Array, uniforms: jax.Array | None) -> jax.Array:
-        """Applies squeeze-and-excitation and stochastic depth to the branch, where the network has them.
+        """Applies squeeze-and-excitation and stochastic depth to the residual branch, if they are turned on.
 
         Args:
-          branch: [B, H, W, C].
-          uniforms: [B] float32 in [0, 1), random numbers of stochastic depth. None: no branch is dropped.
+          branch: [B, H, W, C], output of the residual branch.
+          uniforms: [B] float32 in [0, 1), a random number per image for stochastic depth. None: drops no branch.
         """
         if self.squeeze_excitation:
             branch = squeeze_and_excite(branch, ratio=self.squeeze_excitation, conv=self.conv)
         return branch if uniforms is None else drop_branch(branch, uniforms, rate=self.drop_rate)
 
     def shortcut(self, x: jax.Array, *, activated: jax.Array | None = None) -> jax.Array:
-        """Returns `x`, or the projection of `activated` (by default of `x`) where the block has a projection."""
+        """Returns `x` if the block has no projection; else the projection of `activated`, or of `x` if that is None."""
         if self.projection is None:
             return x
         return self.projection(x if activated is None else activated, self.features * self.expansion, self.stride)
 
 
 class BasicBlock(ResidualBlock):
-    """Two 3x3 convolutions: ResNet-18, ResNet-34 and the 32-pixel family, versions 1 and 1.5."""
+    """Block of two 3x3 convolutions, for ResNet-18, ResNet-34 and the 32-pixel family, versions 1 and 1.5."""
 
     @nn.compact
     def __call__(self, x: jax.Array, uniforms: jax.Array | None = None) -> jax.Array:
@@ -80,7 +81,7 @@ class BasicBlock(ResidualBlock):
 
 
 class BottleneckBlock(ResidualBlock):
-    """1x1 to fewer channels, 3x3 with the stride, 1x1 to more channels: version 1.5, ResNet-50 and deeper."""
+    """Block of version 1.5, ResNet-50 and deeper: 1x1 convolution to fewer channels, 3x3 with stride, 1x1 to more."""
 
     expansion: ClassVar[int] = 4
     stride_on_first: ClassVar[bool] = False
@@ -99,13 +100,13 @@ class BottleneckBlock(ResidualBlock):
 
 
 class BottleneckBlockV1(BottleneckBlock):
-    """The bottleneck block of He et al. 2015, with the stride on the first 1x1 convolution: version 1."""
+    """Bottleneck block of version 1 (He et al. 2015), with the stride on the first 1x1 convolution."""
 
     stride_on_first: ClassVar[bool] = True
 
 
 class PreactivationBasicBlock(ResidualBlock):
-    """Two 3x3 convolutions, each after a norm and a ReLU: version 2."""
+    """Block of version 2: two 3x3 convolutions, each preceded by a norm and a ReLU."""
 
     @nn.compact
     def __call__(self, x: jax.Array, uniforms: jax.Array | None = None) -> jax.Array:
@@ -118,7 +119,7 @@ class PreactivationBasicBlock(ResidualBlock):
 
 
 class PreactivationBottleneckBlock(ResidualBlock):
-    """1x1 to fewer channels, 3x3 with the stride, 1x1 to more channels, each after a norm and a ReLU: version 2."""
+    """Bottleneck block of version 2: as `BottleneckBlock`, but norm and ReLU come before each convolution."""
 
     expansion: ClassVar[int] = 4
 
@@ -134,7 +135,7 @@ class PreactivationBottleneckBlock(ResidualBlock):
         return self.scale_branch(y, uniforms) + self.shortcut(x, activated=activated)
 
 
-# Block classes by the version and the `block` of a network.
+# Class of the residual blocks: network version -> `block` option -> class.
 BLOCKS: dict[str, dict[str, type[ResidualBlock]]] = {
     "v1": {"basic": BasicBlock, "bottleneck": BottleneckBlockV1},
     "v1.5": {"basic": BasicBlock, "bottleneck": BottleneckBlock},
@@ -146,9 +147,9 @@ def squeeze_and_excite(x: jax.Array, *, ratio: float, conv: Conv) -> jax.Array:
     """Multiplies each channel of [B, H, W, C] by a gate in (0, 1) computed from all channel means (Hu et al. 2018).
 
     Args:
-      x: the branch.
-      ratio: width of the hidden layer / C, rounded to at least one channel. 1/16 in the paper, 1/4 in ResNet-RS (Bello
-        et al. 2021).
+      x: [B, H, W, C], the residual branch.
+      ratio: width of the hidden layer divided by C; the width is at least 1. 1/16 in the paper, 1/4 in ResNet-RS
+        (Bello et al. 2021).
       conv: constructor of a convolution.
     """
     width = max(1, round(ratio * x.shape[-1]))
@@ -158,21 +159,21 @@ def squeeze_and_excite(x: jax.Array, *, ratio: float, conv: Conv) -> jax.Array:
 
 
 def drop_branch(x: jax.Array, uniforms: jax.Array, *, rate: float) -> jax.Array:
-    """Stochastic depth (Huang et al. 2016): zeroes the branch of some images, scales the others by 1 / (1 - rate).
+    """Stochastic depth (Huang et al. 2016): zeroes the branch of random images, scales all others by 1 / (1 - rate).
 
     The expectation of the result is `x`, so evaluation needs no correction.
 
     Args:
       x: the branch, [B, H, W, C].
-      uniforms: [B] float32 in [0, 1); the branch of an image is dropped if its number is less than `rate`.
-      rate: probability of dropping, in [0, 1).
+      uniforms: [B] float32 in [0, 1); the branch of image i is zeroed if uniforms[i] < rate.
+      rate: probability that the branch of an image is zeroed, in [0, 1).
     """
     factors = jnp.where(uniforms < rate, 0.0, 1.0 / (1.0 - rate))
     return x * factors.astype(x.dtype)[:, None, None, None]
 
 
 def drop_rate(number: int, num_blocks: int, last_rate: float) -> float:
-    """Drop rate of block `number`, counted from 0: rises linearly from 0 at the first block to `last_rate` at the last.
+    """Returns the drop rate of block `number`, linear from 0 for block 0 to `last_rate` for block num_blocks - 1.
 
     This is timm's rule. In Huang et al. the first of L blocks has the rate last_rate / L; ResNet-RS counts stages
     instead of blocks.
@@ -183,7 +184,7 @@ def drop_rate(number: int, num_blocks: int, last_rate: float) -> float:
 def _projection(
     x: jax.Array, features: int, stride: int, *, conv: Conv, pointwise: Pointwise, norm: Norm | None
 ) -> jax.Array:
-    """A 1x1 convolution with the stride, and a norm: option B of He et al. 2015."""
+    """Shortcut: a 1x1 convolution with the stride of the block, then a norm. Option B of He et al. 2015."""
     if norm is None:
         return conv(features, 1, stride, name="shortcut_conv")(x)
     if stride > 1:  # FusedConvNorm would need a copy of every `stride`-th pixel of x
@@ -194,9 +195,9 @@ def _projection(
 def _average_pool(
     x: jax.Array, features: int, stride: int, *, conv: Conv, pointwise: Pointwise, norm: Norm | None
 ) -> jax.Array:
-    """The mean of 2x2 pixels, then a projection of stride 1: ResNet-D (He et al. 2019, Bag of Tricks).
+    """Shortcut of ResNet-D (He et al. 2019, Bag of Tricks): 2x2 average pooling, then a projection of stride 1.
 
-    At the end of an odd side the mean is over the pixels that exist.
+    If H or W is odd, the last windows are averaged over the pixels inside the image only.
     """
     if stride > 1:
         window = (stride, stride)
@@ -207,16 +208,16 @@ def _average_pool(
 def _zero_pad(
     x: jax.Array, features: int, stride: int, *, conv: Conv, pointwise: Pointwise, norm: Norm | None
 ) -> jax.Array:
-    """Every `stride`-th pixel, with zeros in the added channels and no parameters: option A of He et al. 2015."""
+    """Shortcut without parameters: every `stride`-th pixel, new channels zero. Option A of He et al. 2015."""
     del conv, pointwise, norm
     return jnp.pad(x[:, ::stride, ::stride], ((0, 0), (0, 0), (0, 0), (0, features - x.shape[-1])))
 
 
-# Functions from [B, H, W, C], `features` and `stride` to [B, ceil(H / stride), ceil(W / stride), features]. `norm` is
-# None in version 2, where shortcuts have no norm.
+# Functions that compute the shortcut: the input [B, H, W, C], `features` and `stride` ->
+# [B, ceil(H / stride), ceil(W / stride), features]. `norm` is None in version 2, where shortcuts have no norm.
 SHORTCUTS: dict[str, Callable[..., jax.Array]] = {
     "projection": _projection,
-    "stage_projection": _projection,  # r1: also in a stage whose first block keeps the shape
+    "stage_projection": _projection,  # as r1: also in the first block of a stage if the block keeps the shape
     "average_pool": _average_pool,
     "zero_pad": _zero_pad,
 }

@@ -19,8 +19,8 @@ writes its output only.
 
 Gradient. Automatic differentiation of these formulas keeps x and W, and no array of the size of y.
 
-Rounding. The device rounds the kernel W slope, so the offset subtracts the mean of the product with the rounded kernel.
-Otherwise a difference between the two kernels, multiplied by mean(x), would remain as an error of every channel's mean.
+Rounding. The device rounds the scaled kernel W slope, so mean(x) is multiplied by the rounded kernel too. Otherwise the
+rounding error of the kernel, multiplied by mean(x), would remain as an error of the mean of every channel.
 """
 
 import flax.linen as nn
@@ -36,25 +36,26 @@ from resnet_jax.models.layers import PointwiseConv, pointwise_convolution
 class FusedConvNorm(nn.Module):
     """Computes `norm(conv(x))` without storing the result of the convolution.
 
-    The fused form needs the statistics of the batch, in one group. With running statistics, or with several groups
-    (whose statistics differ, and with them the scaled kernels), the two modules are applied one after the other.
+    The fused form is used if the whole batch is normalized by its own statistics, as one group. With running
+    statistics, or with several groups (each would need its own scaled kernel), `conv` and `norm` are applied one after
+    the other.
 
     The shortcut and the ReLU at the end of a block are not part of this module: squeeze-and-excitation and stochastic
     depth scale the normalized branch before the shortcut is added, and a projection shortcut is a convolution and a
     norm without a ReLU. XLA fuses the addition and the ReLU wherever they are written.
 
-    The variables belong to `conv` and `norm`, under the paths of these two modules; this module has none.
+    The variables belong to `conv` and `norm`, under the paths of these two modules; this module has no variables.
 
     Attributes:
-      conv: the convolution.
-      norm: the batch norm, of the same dtype as the convolution.
+      conv: the 1x1 convolution.
+      norm: the batch norm applied to its output, of the same dtype as the convolution.
     """
 
     conv: PointwiseConv
     norm: BatchNorm
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps [B, H, W, K] to [B, H, W, C]. Raises ValueError if groups of batch norm do not divide B."""
+        """Maps [B, H, W, K] to [B, H, W, C]. Raises ValueError if `norm.group_size` < B does not divide B."""
         if not self.norm.uses_batch_statistics or group_count(len(x), self.norm.group_size) > 1:
             return self.norm(self.conv(x))
         return self._fused(x)
@@ -63,23 +64,23 @@ class FusedConvNorm(nn.Module):
         kernel = self.conv.kernel_parameter(x.shape[-1])
         variables = self.norm.channel_variables(kernel.shape[-1])
         mean, covariance = channel_moments(x)
-        var = product_variance(covariance, kernel)
-        self.norm.update_running(variables, product_mean(mean, kernel), var, count=x.size // x.shape[-1])
+        var = output_variance(covariance, kernel)
+        self.norm.update_running(variables, output_mean(mean, kernel), var, count=x.size // x.shape[-1])
         kernel = kernel * jax.lax.rsqrt(var + self.norm.epsilon) * variables.scale
         dtype = self.norm.dtype
-        product = pointwise_convolution(x.astype(dtype), kernel, exact_products(dtype)).astype(jnp.float32)
-        offset = variables.bias - product_mean(mean, rounded(kernel, dtype))
-        return (product + offset).astype(dtype)
+        output = pointwise_convolution(x.astype(dtype), kernel, exact_products(dtype)).astype(jnp.float32)
+        offset = variables.bias - output_mean(mean, rounded(kernel, dtype))
+        return (output + offset).astype(dtype)
 
 
 def channel_moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Mean per channel and covariance between channels: [B, H, W, K] -> [K] and [K, K], float32."""
+    """Returns the mean per channel [K] and the covariance between channels [K, K] of x [B, H, W, K], in float32."""
     mean = jnp.mean(x.astype(jnp.float32), axis=(0, 1, 2))
     return mean, _gram(x) * (x.shape[-1] / x.size) - jnp.outer(mean, mean)
 
 
-def product_mean(mean: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Mean per output channel of a 1x1 convolution.
+def output_mean(mean: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Returns the mean of each output channel of a 1x1 convolution, from the means of its input.
 
     Args:
       mean: [K] float32, mean per input channel.
@@ -91,10 +92,10 @@ def product_mean(mean: jax.Array, kernel: jax.Array) -> jax.Array:
     return jnp.matmul(mean, kernel[0, 0].astype(jnp.float32), precision=Precision.HIGHEST)
 
 
-def product_variance(covariance: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Biased variance per output channel of a 1x1 convolution.
+def output_variance(covariance: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Returns the biased variance of each output channel of a 1x1 convolution, from the covariance of its input.
 
-    Rounding can make the sum negative, as it can for E[y^2] - E[y]^2, so it is clipped at zero.
+    Rounding can make the computed variance negative, so it is clipped at zero.
 
     Args:
       covariance: [K, K] float32, covariance between input channels.
@@ -108,23 +109,23 @@ def product_variance(covariance: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def exact_products(dtype: DTypeLike) -> Precision | None:
-    """The precision at which a device does not round the inputs of a matrix product.
+    """Returns the precision at which a device does not round the inputs of a matrix product of type `dtype`.
 
-    By default TPUs round float32 inputs to bfloat16 and NVIDIA GPUs to TF32. The statistics would then be those of x,
-    but the product that of rounded x: the mean that the norm subtracts would not be the mean of the product. Inputs of
-    16 bits are never rounded.
+    By default TPUs round float32 inputs to bfloat16, and NVIDIA GPUs round them to TF32. The statistics would then be
+    computed from x, but the convolution from rounded x: the norm would subtract a mean that is not the mean of the
+    output of the convolution. 16-bit inputs are never rounded.
     """
     return Precision.HIGHEST if dtype == jnp.float32 else None
 
 
 def rounded(x: jax.Array, dtype: DTypeLike) -> jax.Array:
-    """Rounds float32 to the precision of `dtype`; the gradient is that of the identity."""
-    # Keeps the exponent range of float32: flushing values to zero that are subnormal in float16 would make the mean
-    # differ from that of the product, which does not flush them.
+    """Rounds float32 values to the mantissa of `dtype`, and returns float32. The gradient is that of the identity."""
+    # Keeps the exponent range of float32. Values that are subnormal in float16 must not become zero here: the
+    # convolution does not flush them to zero, and the mean must be that of its output.
     error = jax.lax.reduce_precision(x, exponent_bits=8, mantissa_bits=jnp.finfo(dtype).nmant) - x
     return x + jax.lax.stop_gradient(error)
 
 
 def _gram(x: jax.Array) -> jax.Array:
-    """Sums over all pixels of products of two channels: [B, H, W, K] -> [K, K] float32."""
+    """Returns the Gram matrix of the channels, sum of x_k x_l over all pixels: [B, H, W, K] -> [K, K] float32."""
     return jnp.einsum("bhwk,bhwl->kl", x, x, precision=exact_products(x.dtype), preferred_element_type=jnp.float32)

@@ -1,4 +1,4 @@
-"""A batch norm and the max-pool after it, computed in the opposite order."""
+"""A batch norm and the max-pool after it, computed as the max-pool followed by the norm."""
 
 from collections.abc import Callable
 
@@ -10,13 +10,13 @@ from resnet_jax.models.batch_norm import BatchNorm, group_statistics, split_into
 
 
 class FusedNormPool(nn.Module):
-    """Computes `pool(norm(x))` for a max-pool, normalizing only what the pool keeps.
+    """Computes `pool(norm(x))` for a max-pool as the norm of `pool(x)`, which has a quarter of the values.
 
-    Pool before normalizing: the norm is an increasing affine map of each channel, so it commutes with the maximum. A
-    pool of stride 2 leaves a quarter of the values to normalize. A channel with a negative scale is a decreasing map;
-    it is negated first, together with its mean and scale. The result is bit-identical.
+    The order does not matter for a positive scale: the norm is then an increasing function of each channel, so it
+    commutes with the maximum. A channel with a negative scale is negated before the pool, together with its mean and
+    scale. The result is bit-identical to that of norm and pool in the usual order.
 
-    The statistics are those of x before the pool. The variables belong to `norm`; this module has none.
+    The statistics are computed from x before the pool. The variables belong to `norm`; this module has no variables.
 
     Attributes:
       norm: the batch norm.
@@ -27,7 +27,7 @@ class FusedNormPool(nn.Module):
     pool: Callable[[jax.Array], jax.Array]
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps [B, H, W, C] to [B, H', W', C]. Raises ValueError if groups of batch norm do not divide B."""
+        """Maps [B, H, W, C] to [B, H', W', C]. Raises ValueError if `norm.group_size` < B does not divide B."""
         if not self.norm.uses_batch_statistics:
             return self.pool(self.norm(x))
         variables = self.norm.channel_variables(x.shape[-1])

@@ -1,4 +1,4 @@
-"""Convolutions and initializers."""
+"""Convolutions, and initializers of kernels and of the linear head."""
 
 import functools
 from collections.abc import Callable
@@ -15,8 +15,8 @@ from jax.typing import DTypeLike
 def convolution(features: int, kernel_size: int, stride: int, *, blur: bool = False, **options: Any) -> nn.Conv:
     """Returns a convolution without bias whose input is padded equally on all four sides.
 
-    'SAME' pads the input of a strided convolution unevenly. That differs from PyTorch and r1 at the borders, and costs
-    an extra pass over the activations on GPUs.
+    Flax's 'SAME' pads the input of a strided convolution unevenly. At the borders its result would differ from PyTorch
+    and r1, and on GPUs it would cost an extra pass over the activations.
 
     Args:
       features: output channels.
@@ -37,7 +37,7 @@ def convolution(features: int, kernel_size: int, stride: int, *, blur: bool = Fa
 
 
 class PointwiseConv(nn.Module):
-    """A 1x1 convolution of stride 1, without bias, whose kernel can be read without computing the convolution.
+    """A 1x1 convolution of stride 1, without bias, whose kernel can be read without calling the convolution.
 
     The kernel has the name, shape and initial values that `convolution(features, 1, 1)` gives it.
 
@@ -98,7 +98,7 @@ pointwise_convolution.defvjp(_pointwise_forward, _pointwise_backward)
 
 
 class _BlurredConv(nn.Conv):
-    """A convolution of the low-pass filtered input: `BlurPoolConv2d` of FFCV's and Composer's ResNet-50."""
+    """A convolution whose input is low-pass filtered first, as `BlurPoolConv2d` of FFCV's and Composer's ResNet-50."""
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return super().__call__(low_pass(x))
@@ -110,13 +110,14 @@ def low_pass(x: jax.Array) -> jax.Array:
 
 
 def _smooth(x: jax.Array, *, axis: int) -> jax.Array:
-    """Filters one axis with [1, 2, 1] / 4, by shifts and additions: XLA fuses those, not a depthwise convolution."""
+    """Filters one axis with [1, 2, 1] / 4, by shifts and additions: XLA fuses them, but no depthwise convolution."""
     size = x.shape[axis]
     padded = jnp.pad(x, [(1, 1) if number == axis else (0, 0) for number in range(x.ndim)])
     before, center, after = (jax.lax.slice_in_dim(padded, start, start + size, axis=axis) for start in range(3))
     return 0.25 * before + 0.5 * center + 0.25 * after
 
 
+# Initializers of convolution kernels of k x k pixels, by name.
 KERNEL_INITS: dict[str, Initializer] = {
     # He et al. 2015 (Delving Deep into Rectifiers): normal with variance 2 / (k * k * output channels).
     "he": nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
@@ -129,12 +130,12 @@ HeadInit = Callable[..., jax.Array]  # (key, shape, dtype) -> array
 
 
 def _uniform_by_inputs(inputs: int) -> HeadInit:
-    """Uniform between -1 / sqrt(inputs) and 1 / sqrt(inputs), as kernel and bias of `torch.nn.Linear`."""
+    """Returns an initializer, uniform between -1 / sqrt(inputs) and 1 / sqrt(inputs), as that of `torch.nn.Linear`."""
     bound = inputs**-0.5
     return lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)
 
 
-# Maps the number of inputs of the head to the initializers of its kernel and of its bias.
+# Name -> function from the number of inputs of the linear head to (initializer of its kernel, initializer of its bias).
 HEAD_INITS: dict[str, Callable[[int], tuple[HeadInit, HeadInit]]] = {
     "normal": lambda _: (nn.initializers.normal(0.01), nn.initializers.zeros),  # Goyal et al. 2017, section 5.1
     "glorot_uniform": lambda _: (nn.initializers.glorot_uniform(), nn.initializers.zeros),  # r1's `tf.layers.dense`

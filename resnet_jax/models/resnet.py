@@ -19,22 +19,22 @@ from resnet_jax.models.stems import STEMS, max_pool
 
 @dataclasses.dataclass(frozen=True)
 class _BlockIndex:
-    """Indices of a block, from 0."""
+    """Position of a residual block in the network; all indices start at 0."""
 
-    in_network: int  # index among all blocks
-    stage: int  # index of the stage
-    in_stage: int  # index among the blocks of its stage
+    in_network: int  # index among all blocks of the network
+    stage: int  # index of its stage
+    in_stage: int  # index among the blocks of that stage
 
 
 class ResNet(nn.Module):
-    """A residual network.
+    """A residual network: stem, stages of blocks, global average pooling, linear head.
 
     Attributes:
       version: 'v1' (a bottleneck has its stride on the first 1x1 convolution), 'v1.5' (on the 3x3 convolution) or 'v2'
         (pre-activation: as 'v1.5', with each norm and ReLU before its convolution, no norm after the stem, and one
         more norm and ReLU after the last block).
       block: 'basic' or 'bottleneck'.
-      stage_sizes: number of blocks per stage. Each stage after the first halves the image and doubles the features.
+      stage_sizes: number of blocks of each stage. Each stage after the first halves H and W and doubles the channels.
       features: channels of the stem, and of the first stage before expansion.
       num_classes: number of logits.
       dtype: type of activations and convolutions. Parameters, statistics and the head are float32.
@@ -46,15 +46,15 @@ class ResNet(nn.Module):
         first block of a stage that keeps the shape.
       blur_pool: low-pass filter the input of each strided convolution in blocks, as FFCV does. The convolution of the
         stem and the max-pool are not filtered.
-      squeeze_excitation: `ratio` of `squeeze_and_excite`; 0: none.
-      stochastic_depth: drop rate of the last residual branch in training, see `drop_rate`; 0: none.
-      bn_group_size: `group_size` of `BatchNorm`.
-      bn_momentum: `momentum` of `BatchNorm`.
-      bn_epsilon: `epsilon` of `BatchNorm`.
-      zero_init_last_bn: initialize the last norm of each residual branch to zero (Goyal et al. 2017, section 5.1).
+      squeeze_excitation: `ratio` of `squeeze_and_excite`; 0: no squeeze-and-excitation.
+      stochastic_depth: drop rate of the last residual branch in training, see `drop_rate`; 0: no stochastic depth.
+      bn_group_size: images that share batch norm statistics, `group_size` of `BatchNorm`.
+      bn_momentum: weight of the old value in running statistics, `momentum` of `BatchNorm`.
+      bn_epsilon: constant added to variances, `epsilon` of `BatchNorm`.
+      zero_init_last_bn: initialize the scale of the last norm of each branch to zero (Goyal et al. 2017, section 5.1).
       kernel_init: key of `KERNEL_INITS`, initializer of convolutions.
-      head_init: key of `HEAD_INITS`.
-      trained_norms: `trained` of `BatchNorm`; '' matches all.
+      head_init: key of `HEAD_INITS`, initializers of the linear head.
+      trained_norms: regular expression; a norm whose parameters it does not match is frozen. '' matches all.
     """
 
     version: str
@@ -79,7 +79,7 @@ class ResNet(nn.Module):
 
     @property
     def num_blocks(self) -> int:
-        """Number of residual blocks."""
+        """Number of residual blocks in all stages."""
         return sum(self.stage_sizes)
 
     @nn.compact
@@ -89,7 +89,7 @@ class ResNet(nn.Module):
         Args:
           x: [B, H, W, 3], normalized images.
           train: normalize by the statistics of the batch, update the running statistics, and apply stochastic depth.
-          uniforms: [B, num_blocks] float32 in [0, 1), random numbers of stochastic depth; unused without it.
+          uniforms: [B, num_blocks] float32 in [0, 1), random numbers of stochastic depth; else unused.
 
         Returns:
           [B, num_classes] float32 logits.
@@ -99,7 +99,9 @@ class ResNet(nn.Module):
         """
         drops = train and self.stochastic_depth > 0
         if drops and uniforms is None:
-            raise ValueError(f"training with stochastic depth needs uniforms of shape [B, {self.num_blocks}]")
+            raise ValueError(
+                f"training with stochastic depth needs uniforms of shape [B, {self.num_blocks}]: pass them to __call__"
+            )
         norm = self._norm(train=train)
         x = self._stem(x.astype(self.dtype), norm)
         for index in self._block_indices():

@@ -1,4 +1,4 @@
-"""Stems: the first convolutions, up to but excluding the batch norm and the max-pool that follow them."""
+"""Stems: the first convolutions of a network, without the batch norm and the max-pool that follow them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +19,8 @@ class SpaceToDepthConv(nn.Module):
     """The 7x7 convolution of stride 2, computed as a 4x4 convolution of stride 1 on the space-to-depth image.
 
     12 input channels fill the matrix units of an accelerator better than 3 (Ying et al. 2018, Image Classification at
-    Supercomputer Scale). The parameter is the 7x7 kernel of 'conv7', so training and checkpoints are those of 'conv7'.
+    Supercomputer Scale). The parameter is the 7x7 kernel of stem 'conv7', so that checkpoints of the
+    two stems are interchangeable.
 
     Attributes:
       features: output channels.
@@ -39,7 +40,7 @@ class SpaceToDepthConv(nn.Module):
             space_to_depth(x.astype(self.dtype)),
             fold_kernel(kernel).astype(self.dtype),
             window_strides=(1, 1),
-            padding=((2, 1), (2, 1)),  # output i of the 7x7 reads rows 2i-3 to 2i+3, which are in row pairs i-2 to i+1
+            padding=((2, 1), (2, 1)),  # output i of the 7x7 kernel reads rows 2i-3 to 2i+3: row pairs i-2 to i+1
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
 
@@ -54,21 +55,21 @@ def space_to_depth(x: jax.Array) -> jax.Array:
     if height % 2 or width % 2:
         raise UsageError(
             f"model.stem='space_to_depth' cannot fold images of {height} x {width} pixels into squares of 2 x 2: "
-            "take an even data.image_size, or model.stem=conv7, which is the same function"
+            "take an even data.image_size, or model.stem=conv7, which computes the same function"
         )
     squares = x.reshape(batch, height // 2, 2, width // 2, 2, channels)
     return squares.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height // 2, width // 2, 4 * channels)
 
 
 def fold_kernel(kernel: jax.Array) -> jax.Array:
-    """Converts a 7x7 kernel of stride 2 and padding 3 to the kernel for the space-to-depth image, exactly.
+    """Converts a 7x7 kernel of stride 2 and padding 3 to the equivalent 4x4 kernel for the space-to-depth image.
 
     Args:
       kernel: [7, 7, C, F].
 
     Returns:
-      [4, 4, 4 C, F]: the kernel with a zero row and column added in front, its 2x2 squares folded as by
-      `space_to_depth`.
+      [4, 4, 4 C, F]: a zero row and a zero column are added before the first ones, and the 2x2 squares of the 8x8
+      kernel are folded into channels as `space_to_depth` folds pixels.
     """
     channels, features = kernel.shape[2:]
     eight = jnp.pad(kernel, ((1, 0), (1, 0), (0, 0), (0, 0)))
@@ -76,11 +77,11 @@ def fold_kernel(kernel: jax.Array) -> jax.Array:
 
 
 def unfold_kernel(folded: jax.Array) -> jax.Array:
-    """Inverts `fold_kernel`, exactly: [4, 4, 4 C, F] -> [7, 7, C, F].
+    """Returns the 7x7 kernel from which `fold_kernel` made `folded`: [4, 4, 4 C, F] -> [7, 7, C, F].
 
     Raises:
-      ValueError: the first row or column of the unfolded 8x8 kernel is not zero, as after training the folded kernel
-        itself.
+      ValueError: the first row or column of the unfolded 8x8 kernel is not zero. This happens if the folded kernel was
+        trained itself.
     """
     channels, features = folded.shape[2] // 4, folded.shape[3]
     eight = folded.reshape(4, 4, 2, 2, channels, features).transpose(0, 2, 1, 3, 4, 5).reshape(8, 8, channels, features)
@@ -90,21 +91,21 @@ def unfold_kernel(folded: jax.Array) -> jax.Array:
 
 
 def _conv7(x: jax.Array, features: int, norm: Norm, **options: Any) -> jax.Array:
-    """7x7, stride 2 (He et al. 2015)."""
+    """Stem of one 7x7 convolution of stride 2 (He et al. 2015)."""
     del norm
     return convolution(features, 7, 2, name="stem_conv", **options)(x)
 
 
 def _space_to_depth(x: jax.Array, features: int, norm: Norm, **options: Any) -> jax.Array:
-    """The same function and parameters as 'conv7'."""
+    """Stem that computes the same function as 'conv7', with the same parameters, by `SpaceToDepthConv`."""
     del norm
     return SpaceToDepthConv(features, name="stem_conv", **options)(x)
 
 
 def _deep(x: jax.Array, features: int, norm: Norm, **options: Any) -> jax.Array:
-    """Three 3x3 convolutions: ResNet-C and ResNet-D (He et al. 2019, Bag of Tricks).
+    """Stem of three 3x3 convolutions, of ResNet-C and ResNet-D (He et al. 2019, Bag of Tricks).
 
-    The first has stride 2; the first two have half the features.
+    The first convolution has stride 2. The first two have features / 2 output channels.
     """
     for number, stride in ((1, 2), (2, 1)):
         x = convolution(features // 2, 3, stride, name=f"stem_conv{number}", **options)(x)
@@ -113,13 +114,13 @@ def _deep(x: jax.Array, features: int, norm: Norm, **options: Any) -> jax.Array:
 
 
 def _conv3(x: jax.Array, features: int, norm: Norm, **options: Any) -> jax.Array:
-    """3x3, stride 1, for 32-pixel images (He et al. 2015, section 4.2)."""
+    """Stem of one 3x3 convolution of stride 1, for 32-pixel images (He et al. 2015, section 4.2)."""
     del norm
     return convolution(features, 3, 1, name="stem_conv", **options)(x)
 
 
-# Functions from the image [B, H, W, 3], the number of features, the constructor of norms, and the attributes `dtype`
-# and `kernel_init` of convolutions to [B, H', W', features].
+# Functions that apply a stem to images [B, H, W, 3] and return [B, H', W', features]. Further arguments: `features`,
+# the constructor of norms, and as keywords the `dtype` and `kernel_init` of the convolutions.
 STEMS: dict[str, Callable[..., jax.Array]] = {
     "conv7": _conv7,
     "space_to_depth": _space_to_depth,
@@ -127,18 +128,18 @@ STEMS: dict[str, Callable[..., jax.Array]] = {
     "conv3": _conv3,
 }
 
-# Padding of `max_pool`, by `model.padding`.
+# Padding argument of `nn.max_pool`, by value of `model.padding`.
 POOL_PADDINGS: dict[str, str | tuple[tuple[int, int], ...]] = {
     "torch": ((1, 1), (1, 1)),
-    "tf": "SAME",  # pads an even side at its end only
+    "tf": "SAME",  # if H or W is even, pads it at its end only
 }
 
 
 def max_pool(x: jax.Array, padding: str) -> jax.Array:
-    """Max-pool of 3x3 pixels with stride 2, which follows all stems but 'conv3': H becomes ceil(H / 2).
+    """Applies the 3x3 max-pool of stride 2 that follows all stems but 'conv3'. It halves H and W, rounded up.
 
     Args:
       x: [B, H, W, C].
-      padding: 'torch' pads one pixel on all sides, as PyTorch; 'tf' pads as TensorFlow's 'SAME', as r1.
+      padding: 'torch' pads one pixel on all sides, as PyTorch; 'tf' is TensorFlow's 'SAME', which r1 uses.
     """
     return nn.max_pool(x, (3, 3), strides=(2, 2), padding=POOL_PADDINGS[padding])

@@ -1,4 +1,4 @@
-"""Networks by name and depth."""
+"""Builds networks by name and depth, and checks the options of networks."""
 
 from collections.abc import Collection, Mapping
 from typing import Literal
@@ -25,7 +25,7 @@ IMAGENET_STAGES: dict[int, tuple[BlockName, tuple[int, ...]]] = {
 CIFAR_STEM = "conv3"
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
 
-# The valid values of options that take a name.
+# Valid values of each `model.*` option whose value is a name.
 NAMED: dict[str, Collection[str]] = {
     "name": ("resnet", "resnet_cifar"),
     "version": BLOCKS,
@@ -72,20 +72,20 @@ def create_model(  # noqa: PLR0913 (all options of the library's networks)
       dtype: type of the activations, a key of `DTYPES`; parameters, statistics and logits are float32.
       padding: padding of the max-pool, 'torch' or 'tf'.
       stem: 'conv7', 'space_to_depth' (the same function) or 'deep'; ignored for 'resnet_cifar'.
-      shortcut: key of `SHORTCUTS`.
+      shortcut: key of `SHORTCUTS`, the shortcut of blocks that change the shape.
       blur_pool: low-pass filter the input of strided convolutions in blocks (Zhang 2019).
-      squeeze_excitation: hidden width of squeeze-and-excitation / width of the block; 0: none.
-      stochastic_depth: drop rate of the last residual branch in training; 0: none.
+      squeeze_excitation: hidden width of squeeze-and-excitation divided by the channels of the block's output; 0: none.
+      stochastic_depth: drop rate of the last residual branch in training; 0: no stochastic depth.
       bn_group_size: images that share batch norm statistics; None: the whole batch.
       bn_momentum: weight of the old value in the update of the running statistics.
       bn_epsilon: constant added to variances.
-      zero_init_last_bn: initialize the last norm of each residual branch to zero; must be False for 'v2'.
+      zero_init_last_bn: initialize the scale of the last norm of each branch to zero; must be False for 'v2'.
       kernel_init: key of `KERNEL_INITS`, initializer of convolutions.
-      head_init: key of `HEAD_INITS`, initializers of the last layer.
+      head_init: key of `HEAD_INITS`, initializers of the linear head.
       trained_norms: regular expression; a batch norm whose parameters it does not match is frozen. '': none is.
 
     Raises:
-      UsageError: a value that is not one of the valid ones, which the message lists, or contradictory options.
+      UsageError: an option has an invalid value (the message lists the valid ones), or two options contradict.
     """
     _check_names(
         {
@@ -139,12 +139,12 @@ def _check_combinations(*, version: str, zero_init_last_bn: bool, stem: str, fea
         )
     if stem == "deep" and features % 2:
         raise UsageError(
-            f"model.features={features} is odd, but model.stem=deep needs half of it: set an even model.features"
+            f"model.features={features} is odd, but model.stem=deep needs half of model.features: set an even number"
         )
 
 
 def _stages(name: str, depth: int) -> tuple[BlockName, tuple[int, ...]]:
-    """The block and the stage sizes of a network."""
+    """Returns the block type and the number of blocks of each stage. Raises UsageError for an invalid depth."""
     if name == "resnet":
         if depth not in IMAGENET_STAGES:
             raise UsageError(f"model.depth={depth} is not one of {', '.join(map(str, IMAGENET_STAGES))}")
