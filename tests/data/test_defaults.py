@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from configs import default
+from configs import resnet50
 from resnet_jax.data.crops import create_eval_crop, create_train_crop
 from resnet_jax.data.feed import feed
 from resnet_jax.data.host_augment import create_policy
@@ -18,7 +18,8 @@ from resnet_jax.distributed.mesh import make_mesh
 from resnet_jax.errors import UsageError
 from tests.data.test_loader import Smooth, train_loader
 
-DATA = default.get_config().data.to_dict()
+CONFIG = resnet50.get_config()
+DATA = CONFIG.data.to_dict()
 
 
 def defaults(function):
@@ -50,7 +51,7 @@ def test_sources(kind):
 def test_loader():
     found = {field.name: field.default for field in dataclasses.fields(Loader)}
     recipe = {name: DATA[name] for name in ("batch_size", "resize", "enlarge_to", "repeats")}
-    assert found | recipe | {"seed": default.get_config().seed} == found
+    assert found | recipe | {"seed": CONFIG.seed} == found
     loader = Loader(Smooth(), batch_size=4)
     assert loader.crop_stages.crops == (create_train_crop(),) and loader.augment is create_policy()
     assert Loader(Smooth(), batch_size=4, training=False).crop_stages.crops == (create_eval_crop(),)

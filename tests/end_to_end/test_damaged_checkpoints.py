@@ -79,4 +79,4 @@ def test_a_damaged_checkpoint_is_not_evaluated(nearly_finished, data_dir):
     assert done.returncode == 2
     [line] = done.stderr.splitlines()
     assert f"checkpoint {nearly_finished / 'checkpoints' / '60'} is damaged (" in line
-    assert line.endswith("name another one")
+    assert line.endswith("name another checkpoint")

@@ -158,7 +158,7 @@ def test_preparing_again_does_nothing_and_a_partial_data_set_is_not_taken_for_th
     assert "Nothing to do: imagenet2012 is prepared." in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in data.rglob("*.*_*")} == before
     with pytest.raises(
-        UsageError, match="6.0.0 holds only a part of ILSVRC2012 .train has 27 images instead.*: remove it"
+        UsageError, match="6.0.0 holds only a part of ILSVRC2012 .train has 27 images instead.*: remove that directory"
     ):
         run(tars, data, allow_partial=False)
 

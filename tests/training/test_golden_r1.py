@@ -72,10 +72,11 @@ def test_names_and_number_of_shards(tmp_path, split, training):
     for number in range(count):
         (tmp_path / f"{split}-{number:05d}-of-{count:05d}").touch()
     options = {"train_split": "train", "eval_split": None, "label_offset": 0, "num_classes": None, "cache_dir": None}
-    with pytest.raises(UsageError, match=f"the {count} shards of '{split}' in .* hold no example"):
+    with pytest.raises(UsageError, match=f"the {count} shards of '{split}' in .* are empty: copy or prepare"):
         open_source("tfrecord", training=training, data_dir=str(tmp_path), **options)
     (tmp_path / f"{split}-00007-of-{count:05d}").unlink()
-    with pytest.raises(UsageError, match=f"lacks 1 of the {count} shards of '{split}', {split}-00007-of-{count:05d}"):
+    lacking = f"lacks 1 of the {count} shards of '{split}', for example {split}-00007-of-{count:05d}"
+    with pytest.raises(UsageError, match=lacking):
         open_source("tfrecord", training=training, data_dir=str(tmp_path), **options)
 
 

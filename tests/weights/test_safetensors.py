@@ -153,7 +153,10 @@ def test_missing_files_are_an_error(tmp_path):
     [
         ({"layer1.0.conv2.weight": (4, 1, 3, 3)}, "convolutions of 4 groups, like a ResNeXt"),
         ({"layer1.0.conv1.weight": (8, 4, 3, 3), "layer1.0.conv2.weight": (8, 8, 3, 3)}, "8 channels instead of 4"),
-        ({"layer1.2.conv1.weight": (4, 4, 3, 3)}, "stages of 3, 2, 2, 2 basic blocks: name the weights"),
+        (
+            {"layer1.2.conv1.weight": (4, 4, 3, 3)},
+            "stages of 3, 2, 2, 2 basic blocks, which is not supported: use weights",
+        ),
         ({"conv1.weight": (3, 3)}, "holds no ResNet"),
     ],
 )

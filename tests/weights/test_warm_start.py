@@ -218,7 +218,8 @@ def test_a_mistake_is_found_before_anything_is_compiled(tmp_path, monkeypatch):
 def test_a_newest_checkpoint_that_is_not_whole_is_named(tmp_path, plain):
     copy = shutil.copytree(plain, tmp_path / "run")
     shutil.rmtree(copy / "checkpoints" / "4" / "state")
-    with pytest.raises(UsageError, match=r"/run/checkpoints/4 is damaged \(state is missing\): name another one"):
+    damaged = r"/run/checkpoints/4 is damaged \(state is missing\): name another checkpoint"
+    with pytest.raises(UsageError, match=damaged):
         initial_state(build({"model.init_from": str(copy)}))
 
 
@@ -226,7 +227,7 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path, plain):
     copy = shutil.copytree(plain / "checkpoints" / "4", tmp_path / "4")
     for file in copy.rglob("d/*"):
         file.write_bytes(file.read_bytes()[:40])
-    with pytest.raises(UsageError, match=r"is damaged \(.*\): name another one") as error:
+    with pytest.raises(UsageError, match=r"is damaged \(.*\): name another checkpoint") as error:
         initial_state(build({"model.init_from": str(copy)}))
     assert "\n" not in str(error.value)
 

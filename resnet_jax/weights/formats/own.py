@@ -72,7 +72,7 @@ def _read(checkpoint: Path, kind: WeightsKind | None) -> tuple[dict[str, Any], d
             return meta, files.read(checkpoint, fields=_VARIABLES), "trained"
         return meta, files.read(checkpoint, fields=(_AVERAGE,))[_AVERAGE], "ema"
     except DamagedError as error:
-        raise UsageError(f"checkpoint {checkpoint} is damaged ({error}): name another one") from error
+        raise UsageError(f"checkpoint {checkpoint} is damaged ({error}): name another checkpoint") from error
 
 
 def _read_class_names(workdir: Path) -> list[str] | None:

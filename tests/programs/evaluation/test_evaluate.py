@@ -210,7 +210,9 @@ def test_a_full_disk_is_one_line_and_keeps_the_previous_certificate(trained, mon
         raise OSError(errno.ENOSPC, "No space left on device", "confusion.csv")
 
     monkeypatch.setattr(result_directory, "_write_csv", full)
-    with pytest.raises(UsageError, match=r"^confusion.csv: No space left on device: .*evaluations/6-.* make room"):
+    with pytest.raises(
+        UsageError, match=r"^confusion.csv: No space left on device: .*evaluations/6-.* free disk space"
+    ):
         evaluate(build(), trained, Stop(came=False))
     (directory,) = trained.evaluations.iterdir()
     assert json.loads((directory / "certificate.json").read_text()) == before
