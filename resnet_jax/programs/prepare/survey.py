@@ -31,7 +31,7 @@ class Contents:
     images: dict[str, Images]  # split -> its images; splits without images are absent
     boxes: Boxes
     archives: dict[str, int]  # file name -> size in bytes
-    missing: list[str]  # descriptions of what is missing from ILSVRC2012
+    missing: list[str]  # one sentence for each split that lacks images of ILSVRC2012
     warnings: list[str]
 
     def as_metadata(self) -> dict[str, object]:

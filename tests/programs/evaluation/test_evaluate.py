@@ -183,7 +183,8 @@ def test_too_many_unreadable_images_are_an_error_that_names_their_list(trained):
 
 @pytest.mark.parametrize("which", ["5", "7"])
 def test_the_error_for_a_missing_checkpoint_lists_the_present_ones(trained, which):
-    with pytest.raises(UsageError, match=rf"no checkpoint '{which}' in .*, which has .*4, 6: .* latest, best, a step"):
+    message = rf"no checkpoint '{which}' in .*, which has .*4, 6: set .* latest, best, a step"
+    with pytest.raises(UsageError, match=message):
         evaluate(build({"eval.checkpoint": which}), trained, Stop(came=False))
 
 
