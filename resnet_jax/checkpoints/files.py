@@ -13,11 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-import orbax.checkpoint as ocp
-
-from resnet_jax.checkpoints import checksums
+from resnet_jax.checkpoints import arrays, checksums
 from resnet_jax.errors import UsageError
 from resnet_jax.files import fsync, write_atomically
 
@@ -44,7 +40,7 @@ def write(path: Path, state: Any, meta: dict[str, Any], *, top1: float | None) -
     part.mkdir()  # not parents=True: if the disk is unmounted, it would create the parents on another disk
     try:
         (part / _STATE).mkdir()
-        _write_arrays(part / _STATE, state)
+        arrays.write(part / _STATE, state)
         (part / _META).parent.mkdir()
         content = {**meta, "top1": top1, "checksums": checksums.of_arrays(state)}
         (part / _META).write_text(_with_own_checksum(content))
@@ -98,7 +94,9 @@ def read(path: Path, *, fields: tuple[str, ...] | None = None) -> dict[str, Any]
     """
     with _damage_as_error(path):
         expected = _read_json(path)["checksums"]
-        tree = _read_arrays(path / _STATE, fields)
+        if not (path / _STATE).exists():
+            raise DamagedError(f"{_STATE} is missing")
+        tree = arrays.read(path / _STATE, fields)
         checksums.verify(
             checksums.of_arrays(tree),
             {name: crc for name, crc in expected.items() if fields is None or name.split("/")[0] in fields},
@@ -170,24 +168,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     if content.pop("own_checksum", None) != checksums.of_json(content):
         raise DamagedError(f"{_META} does not match its checksum")
     return content
-
-
-def _write_arrays(directory: Path, state: Any) -> None:
-    handler = ocp.PyTreeCheckpointHandler()
-    handler.save(directory, args=ocp.args.PyTreeSave(state))
-    handler.finalize(directory)
-    handler.close()
-
-
-def _read_arrays(state: Path, fields: tuple[str, ...] | None) -> dict[str, Any]:
-    if not state.exists():
-        raise DamagedError(f"{_STATE} is missing")
-    saved = ocp.PyTreeCheckpointHandler().metadata(state).tree
-    selected = saved if fields is None else {field: saved[field] for field in fields}
-    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), selected)
-    options = ocp.args.PyTreeRestore(selected, restore_args=as_numpy, partial_restore=True)
-    # Not ocp.Checkpointer: it has a barrier across all processes, which a process that cannot read never reaches.
-    return ocp.PyTreeCheckpointHandler().restore(state, args=options)
 
 
 @contextlib.contextmanager

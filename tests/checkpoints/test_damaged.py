@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from resnet_jax.checkpoints import files
+from resnet_jax.checkpoints import arrays, files
 from resnet_jax.checkpoints.manager import Checkpoints
 from resnet_jax.errors import UsageError
 from resnet_jax.nested import by_path
@@ -99,11 +99,6 @@ DAMAGE = {
 }
 
 
-def own_lines(caplog):
-    """The log lines of this program, without those of asyncio about tasks that Orbax dropped."""
-    return [record.getMessage() for record in caplog.records if record.name.startswith("resnet_jax")]
-
-
 @pytest.mark.parametrize(("damage", "reason"), DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_checkpoint_is_moved_aside_and_the_one_before_it_used(
     damage, reason, written, open_checkpoints, caplog
@@ -113,7 +108,7 @@ def test_a_damaged_checkpoint_is_moved_aside_and_the_one_before_it_used(
         restored, meta = checkpoints.restore_latest(abstract(SIZE))
         assert meta == {"step": 2} and int(restored.step) == 2
         assert checkpoints.latest_step == 2
-        [line] = own_lines(caplog)
+        [line] = caplog.messages
         aside = written.parent / "damaged_checkpoints" / "3"
         assert line.startswith(f"checkpoint {written / '3'} is damaged (") and "\n" not in line
         assert line.endswith(f"): it is now {aside}, and checkpoint 2 is used instead")
@@ -128,7 +123,7 @@ def test_a_damaged_checkpoint_is_moved_aside_and_the_one_before_it_used(
 @pytest.mark.parametrize("part", ["params/w", "opt_state/0/v", "step"])
 def test_the_array_with_a_flipped_bit_is_named(part, written, open_checkpoints, monkeypatch, caplog):
     # Stands for a flipped bit that Orbax does not detect, as in uncompressed data.
-    read = files._read_arrays
+    read = arrays.read
 
     def read_wrongly(path, parts):
         tree = read(path, parts)
@@ -137,7 +132,7 @@ def test_the_array_with_a_flipped_bit_is_named(part, written, open_checkpoints, 
             array.reshape(-1).view(np.uint8)[0] ^= 16
         return tree
 
-    monkeypatch.setattr(files, "_read_arrays", read_wrongly)
+    monkeypatch.setattr(arrays, "read", read_wrongly)
     with open_checkpoints() as checkpoints:
         checkpoints.restore_latest(abstract(SIZE))
     assert f"({part} of 7 arrays: the data do not match their checksum)" in caplog.text
@@ -148,8 +143,19 @@ def test_several_damaged_checkpoints_are_skipped(written, open_checkpoints, capl
     empty(written / "2")
     with open_checkpoints() as checkpoints:
         assert int(checkpoints.restore_latest(abstract(SIZE))[0].step) == 1
-    assert len(own_lines(caplog)) == 2 and all("checkpoint 1 is used instead" in line for line in own_lines(caplog))
+    assert len(caplog.messages) == 2 and all("checkpoint 1 is used instead" in line for line in caplog.messages)
     assert sorted(path.name for path in (written.parent / "damaged_checkpoints").iterdir()) == ["2", "3"]
+
+
+def test_reading_a_checkpoint_with_many_damaged_arrays_prints_nothing(tmp_path, capfd):
+    noise = np.random.default_rng(0)
+    path = tmp_path / "3"
+    files.write(path, {str(i): noise.normal(size=(64, 500)) for i in range(60)}, {}, top1=None)
+    flip_bits(path)
+    for _ in range(3):
+        with pytest.raises(files.DamagedError):
+            files.read(path)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_moving_a_damaged_checkpoint_overwrites_nothing(written, open_checkpoints):

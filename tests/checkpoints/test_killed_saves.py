@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from resnet_jax.checkpoints import files
+from resnet_jax.checkpoints import arrays, files
 from resnet_jax.checkpoints.manager import Checkpoints
 from tests.checkpoints.states import abstract, fill, steps_on_disk
 
@@ -19,7 +19,7 @@ OPERATIONS = [
     (Path, "replace"),
     (shutil, "rmtree"),
     (files, "_flush"),
-    (files, "_write_arrays"),
+    (arrays, "write"),
 ]
 
 
