@@ -46,7 +46,8 @@ KEYS = (
     Key("data.train_split", "train", "folder of training images, or TFDS split or slice such as 'train[:99%]'"),
     Key("data.eval_split", None, "evaluation split; None: 'validation' ('val' for folders) if it exists, else 'test'",
         optional=str),
-    Key("data.batch_size", 1024, "images per step, over all devices and hosts", AT_LEAST_1),
+    Key("data.batch_size", 1024, "images per step, over all devices and hosts; None: computed from the number of "
+        "training images", AT_LEAST_1, optional=int),
     Key("data.image_size", 224, "height and width of training images, in pixels", AT_LEAST_1),
     Key("data.progressive.sizes", (), "image sizes before image_size, in pixels, for example (128, 160)", SIZES),
     Key("data.progressive.until_epochs", (), "epoch at which each of progressive.sizes ends, for example (6.0, 12.0)",
@@ -191,7 +192,8 @@ KEYS = (
     Key("ema.every_steps", 1, "steps between updates of the average", AT_LEAST_1, WEIGHTS),
 
     # Length of the run, trained parameters, and how a batch is computed.
-    Key("train.epochs", 90.0, "passes over the training images", ABOVE_0),
+    Key("train.epochs", 90.0, "passes over the training images; None: computed from the number of training images",
+        ABOVE_0, optional=float),
     Key("train.total_steps", None, "length of the run in steps; overrides epochs", AT_LEAST_1, optional=int),
     Key("train.max_steps", None, "step at which to stop; does not change the schedule", AT_LEAST_1, FREE, optional=int),
     Key("train.trainable", None, "trained parameters: 'head' or a regular expression; None: all", optional=str),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ml_collections import ConfigDict
-from ml_collections.config_dict import placeholder
+from ml_collections.config_dict import FieldReference
 
 from resnet_jax.errors import UsageError
 
@@ -66,8 +66,8 @@ class Key:
       comment: explanation of the key in one line, which --help_keys prints.
       bound: valid numbers; without a bound every value of the type is valid. An optional key may always be None.
       effect: what the key affects, and so who may change it.
-      optional: type of a key whose default is None, for example int. None for any other key: its type is that of its
-        default.
+      optional: type of a key that may be None, for example int; its default may be a value of this type too. None: the
+        key always has a value, of the type of its default.
     """
 
     name: str
@@ -93,16 +93,27 @@ def build_config(keys: Iterable[Key]) -> ConfigDict:
             if part not in section:
                 section[part] = ConfigDict()
             section = section[part]
-        section[name] = placeholder(key.optional) if key.optional else key.default
+        section[name] = FieldReference(key.default, field_type=key.optional) if key.optional else key.default
     return root.lock()
 
 
 def check_bounds(keys: Iterable[Key], values: Mapping[str, Any]) -> None:
-    """Raises UsageError if one of `values`, which are given by dotted key, is outside the bound of its key."""
+    """Raises UsageError if one of `values`, which are given by dotted key, is outside the bound of its key.
+
+    None is outside the bound of a key that is not optional.
+    """
     for key in keys:
         value = values[key.name]
+        if value is None:
+            check_may_be_none(key)
         if key.bound and value is not None and not (_is_finite(value) and key.bound.accepts(value)):
             raise UsageError(f"config.{key.name}={value!r} is out of range: it must be {key.bound.words}")
+
+
+def check_may_be_none(key: Key) -> None:
+    """Raises UsageError if the key is not optional."""
+    if not key.optional:
+        raise UsageError(f"config.{key.name}=None: this key needs a value; its default is {key.default!r}")
 
 
 def changeable_when_continued(keys: Iterable[Key]) -> tuple[str, ...]:

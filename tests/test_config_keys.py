@@ -43,9 +43,33 @@ def test_every_key_is_declared_once_and_has_a_comment_of_one_line():
         assert not key.comment.endswith("."), key.name
 
 
-def test_a_key_that_may_be_none_has_a_type_and_no_other_default():
+def test_a_key_whose_default_is_none_is_optional_and_other_defaults_have_the_declared_type():
     for key in default.KEYS:
-        assert (key.default is None) == (key.optional is not None), key.name
+        if key.default is None:
+            assert key.optional is not None, key.name
+        elif key.optional:
+            assert type(key.default) is key.optional, key.name
+
+
+def test_an_optional_key_may_have_a_default_be_none_and_get_a_value_again():
+    config = config_keys.build_config([Key("a.b", 90.0, "a key", optional=float), Key("a.c", 3, "a key")])
+    assert config.a.b == 90.0 and config.get_type("a") is not None and config.a.get_type("b") is float
+    config.a.b = None
+    assert config.a.b is None and json.loads(config.to_json()) == {"a": {"b": None, "c": 3}}
+    config.update({"a": {"b": 5}})
+    assert config.a.b == 5.0 and isinstance(config.a.b, float)
+    with pytest.raises(TypeError):
+        config.a.b = "many"
+
+
+def test_none_is_refused_for_a_key_that_is_not_optional():
+    keys = [Key("a", 3, "a key", AT_LEAST_1), Key("b", "x", "a key"), Key("c", 3, "a key", AT_LEAST_1, optional=int)]
+    config_keys.check_bounds(keys, {"a": 3, "b": "x", "c": None})
+    for values, default_value in (({"a": None, "b": "x", "c": 1}, "3"), ({"a": 3, "b": None, "c": 1}, "'x'")):
+        with pytest.raises(
+            UsageError, match=rf"^config.[ab]=None: this key needs a value; its default is {default_value}$"
+        ):
+            config_keys.check_bounds(keys, values)
 
 
 def test_the_config_has_the_declared_keys_and_is_locked():
