@@ -64,7 +64,12 @@ HEAVY = {
     },
     "grain": {"data/feed.py"},
     "clu": {"reporting/profiling.py", "programs/train/run.py", "reporting/run_log.py", "reporting/run_record.py"},
-    "matplotlib": {"programs/evaluation/confusion_picture.py", "reporting/report_picture.py"},
+    "matplotlib": {
+        "programs/evaluation/confusion_picture.py",
+        "reporting/glyphs.py",
+        "reporting/input_grid.py",
+        "reporting/report_picture.py",
+    },
     "orbax": {"checkpoints/files.py"},
     "safetensors": {"weights/formats/safetensors.py"},
     "torch": set(),

@@ -8,17 +8,16 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
 from resnet_jax.data.batch import UNREADABLE
 from resnet_jax.programs.evaluation.confusion import Confusion
+from resnet_jax.reporting.glyphs import drawable
 from resnet_jax.training.metrics import NO_ANSWER
 
 # Largest numbers of classes that are plotted with counts in the cells, with class names, and with a row for each class.
 _MAX_NUMBERED, _MAX_NAMED, _MAX_CELLS = 20, 60, 1000
-_MAX_NAME_LENGTH = 24  # characters
 _INK, _FAINT = "#1f2328", "#59636e"
 # The palest 30 % of the colormap are left out, so that cells with few predictions differ visibly from empty white ones.
 _COLORS = ListedColormap(colormaps["Blues"](np.linspace(0.3, 1, 256)))
@@ -57,7 +56,7 @@ def plot_confusion(confusion: Confusion, class_names: Sequence[str], *, title: s
         bar.ax.tick_params(labelsize=7, colors=_FAINT)
         bar.outline.set_visible(False)
     _write_names(axes, grid, named=named)
-    lines = "\n".join(_drawable(line, line) for line in title.splitlines())
+    lines = "\n".join(drawable(line, line, max_length=1000) for line in title.splitlines())
     axes.set_title(lines, loc="left", fontsize=10, color=_INK, parse_math=False)
     return figure
 
@@ -66,7 +65,7 @@ def make_grid(confusion: Confusion, class_names: Sequence[str]) -> Grid:
     """Groups the classes into at most 1,000 rows and columns and adds '(unreadable)', '(other)' and '(none)'."""
     group = -(-len(class_names) // _MAX_CELLS)
     label, predicted = confusion.label, confusion.predicted
-    names = [_drawable(name, f"class {number}") for number, name in enumerate(class_names[::group])]
+    names = [drawable(name, f"class {number}") for number, name in enumerate(class_names[::group])]
     extra = {"(other)": predicted >= confusion.num_classes, "(none)": predicted == NO_ANSWER}
     row, column = label // group, predicted // group
     rows, columns = list(names), list(names)
@@ -116,13 +115,3 @@ def _write_names(axes: Axes, grid: Grid, *, named: bool) -> None:
     upright = max(map(len, grid.columns)) <= 4
     axes.set_xticks(range(len(grid.columns)), grid.columns, rotation=0 if upright else 90, parse_math=False)
     axes.set_yticks(range(len(grid.rows)), grid.rows, parse_math=False)
-
-
-def _drawable(text: str, other: str) -> str:
-    """Returns `text` on one line of at most 24 characters, or `other` if the font lacks a glyph that `text` needs."""
-    line = " ".join(text.split())
-    short = line if len(line) <= _MAX_NAME_LENGTH or text is other else line[: _MAX_NAME_LENGTH - 1] + "…"
-    glyphs = get_font(findfont(FontProperties())).get_charmap()
-    if short and all(ord(character) in glyphs for character in short):
-        return short
-    return "".join(character for character in other if ord(character) in glyphs)
