@@ -1,8 +1,8 @@
 """Counts the bytes that a compiled TPU program reads from and writes to HBM, from the text of the program.
 
-XLA's own 'bytes accessed' adds up the operands and results of all operations, in HBM or in on-chip memory (VMEM): a
-tensor that is prefetched into VMEM counts three or four times, and again when it is used (docs/performance.md). Here
-each transfer to or from HBM counts once.
+XLA's own figure, 'bytes accessed', adds up the operands and results of all operations, in HBM or in on-chip memory
+(VMEM). In it, a tensor that is prefetched into VMEM counts three or four times, and again when it is used
+(docs/performance.md). This module counts each transfer to or from HBM once.
 """
 
 import collections
@@ -52,7 +52,7 @@ def hbm_traffic(program: str) -> Traffic:
     """Counts the HBM bytes of a program's entry computation; the bodies of its loops are not counted.
 
     Args:
-      program: optimised HLO text of a TPU, from `Compiled.as_text()`.
+      program: optimized HLO text of a program compiled for a TPU, from `Compiled.as_text()`.
     """
     bodies = _computations(program)
     shapes: dict[str, str] = {}
@@ -87,7 +87,7 @@ def _computations(program: str) -> dict[str, list[str]]:
 
 
 def _kind(kind: str, line: str, bodies: dict[str, list[str]]) -> str:
-    """Returns the opcode of an HLO instruction, or for a fusion its main operation and pass: 'convolution backward'."""
+    """Returns the opcode of an HLO instruction; for a fusion, its main operation and pass: 'convolution backward'."""
     if kind != "fusion":
         return kind
     called = re.search(r"calls=%?([\w.\-]+)", line)
@@ -111,8 +111,9 @@ def _hbm_bytes(shape: str) -> int:
 def _copied_bytes(shape: str) -> int:
     """Returns the HBM bytes that an asynchronous copy reads and writes.
 
-    The HLO shape of the copy is (to, from, ...) or ((from), to, ...). If only a slice is copied, it has the size of the
-    smaller array. A read and a write of HBM count separately.
+    The first two arrays of the copy's HLO shape are its destination and its source, in either order. If only a slice
+    is copied, the smaller of the two has its size. A read from HBM and a write to HBM count separately; a read or write
+    of VMEM does not count.
     """
     (first, first_in_vmem), (second, second_in_vmem) = list(_arrays(shape))[:2]
     return min(first, second) * ((not first_in_vmem) + (not second_in_vmem))

@@ -38,7 +38,10 @@ def find_collectives(program: str) -> dict[str, Collectives]:
 
 
 def _result_of_start(shape: str, kind: str) -> str:
-    """Returns the shape of a collective's result from the shape of its '-start', which may list the operands first."""
+    """Returns the shape of a collective's result from the shape of its '-start' instruction.
+
+    That shape is a tuple in which the operands may come first.
+    """
     elements = _elements(shape)
     operands_first = kind != "all-reduce" or elements[0].startswith("(")
     return elements[1] if operands_first else shape
@@ -67,5 +70,5 @@ def _size(shape: str) -> int:
 
 
 def _array_size(letters: str, digits: str, dimensions: str) -> int:
-    bits = 8 if letters == "pred" else int(digits or 0)  # f8e4m3fn has the digits '8'; a token has none, and no bytes
+    bits = 8 if letters == "pred" else int(digits or 0)  # 'f8e4m3fn' has the digits '8', 'token' has none: 0 bits
     return bits * math.prod(int(length) for length in dimensions.split(",") if length) // 8

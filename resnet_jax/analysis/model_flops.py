@@ -1,6 +1,6 @@
 """Counts the FLOPs that training a network requires, whatever program computes them.
 
-Model FLOPs utilisation (MFU) divides these by the peak FLOPs of the devices; hardware FLOPs utilisation (HFU) divides
+Model FLOPs utilization (MFU) divides these by the peak FLOPs of the devices; hardware FLOPs utilization (HFU) divides
 the FLOPs of the compiled program, which may compute more, by the peak (Chowdhery et al. 2022, PaLM, appendix B).
 
 Counted are the multiply-accumulates of convolutions and matrix products, two FLOPs each, over the whole kernel, padding
@@ -46,7 +46,8 @@ def model_flops(model: ResNet, variables: Mapping[str, Any], image_size: int, *,
     kernel, and no gradient at all of layers before the first trained parameter.
 
     Args:
-      model: the network. The stem 'space_to_depth' counts as 'conv7', the same function without products with zero.
+      model: the network. Stem 'space_to_depth' counts as stem 'conv7', which computes the same function without
+        multiplications by zero.
       variables: 'params' and 'batch_stats' of the network, as arrays or as shapes.
       image_size: height and width of the image in pixels.
       trainable: regular expression searched in parameter paths (`training/trainable.py`); '' finds all parameters.
@@ -54,7 +55,8 @@ def model_flops(model: ResNet, variables: Mapping[str, Any], image_size: int, *,
     if model.stem == "space_to_depth":
         model = model.clone(stem="conv7")
     image = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
-    # `train=False`: in training, `FusedConvNorm` has further matrix products, which a plain network does not require.
+    # `train=False`, because in training `FusedConvNorm` computes further matrix products, which a network without that
+    # fusion does not require.
     forward = jax.make_jaxpr(lambda variables, x: model.apply(variables, x, train=False))(variables, image)
     leaves = jax.tree_util.tree_leaves_with_path(variables)
     dependences = [_Dependence(image=False, trained=_is_trained(path, trainable)) for path, _ in leaves]
@@ -75,7 +77,8 @@ def _walk(jaxpr: core.Jaxpr, inputs: Sequence[_Dependence]) -> tuple[list[int], 
       inputs: what each input of the jaxpr depends on.
 
     Returns:
-      The MACs of each equation, 0 if it is no convolution or matrix product; what each output of the jaxpr depends on.
+      Two lists: the MACs of each equation, 0 if it is no convolution or matrix product; and what each output of the
+      jaxpr depends on.
     """
     known = dict(zip(jaxpr.invars, inputs, strict=True))
 
@@ -97,7 +100,7 @@ def _walk(jaxpr: core.Jaxpr, inputs: Sequence[_Dependence]) -> tuple[list[int], 
 
 
 def _sub_jaxprs(equation: core.JaxprEqn) -> Iterator[core.Jaxpr]:
-    """Yields the jaxpr that an equation calls: `jit`, a function with a custom gradient, or `jax.checkpoint`."""
+    """Yields the jaxpr inside an equation of `jit`, of a custom gradient or of `jax.checkpoint`; else nothing."""
     for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
         if name in equation.params:
             jaxpr = equation.params[name]
@@ -109,7 +112,11 @@ def _union(operands: Sequence[_Dependence]) -> _Dependence:
 
 
 def _passes(operands: Sequence[_Dependence]) -> int:
-    """Returns how often training computes a convolution or matrix product: 1 forward, and 1 for each gradient."""
+    """Returns how many times the FLOPs of a convolution or matrix product count, from what its operands depend on.
+
+    1 for the forward pass; 2 more, for the gradients of input and kernel, if its kernel is trained; 1 more, for the
+    gradient of its input, if only its input depends on trained parameters.
+    """
     return 1 + any(o.trained for o in operands) + any(o.trained and not o.image for o in operands)
 
 
@@ -118,7 +125,7 @@ def _forward_macs(equation: Any) -> int:
     result = math.prod(equation.outvars[0].aval.shape) if equation.outvars else 0
     if equation.primitive.name == "conv_general_dilated":
         kernel, layout = equation.invars[1].aval.shape, equation.params["dimension_numbers"].rhs_spec
-        return result * math.prod(kernel) // kernel[layout[0]]  # kernel values per output value
+        return result * math.prod(kernel) // kernel[layout[0]]  # MACs per output value: kernel size / output channels
     if equation.primitive.name == "dot_general":
         (contracted, _), _ = equation.params["dimension_numbers"]
         return result * math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)

@@ -19,7 +19,7 @@ class ProgramCost(NamedTuple):
 
 
 def hardware_flops(compiled: Compiled, *, num_microbatches: int) -> float:
-    """Returns the FLOPs that one device executes in one call; XLA counts only one of the micro-batches."""
+    """Returns the FLOPs that one device executes in one call: XLA's count, of one micro-batch, times their number."""
     return num_microbatches * (compiled.cost_analysis() or {"flops": 0.0})["flops"]
 
 

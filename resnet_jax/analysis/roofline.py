@@ -72,12 +72,12 @@ class StepTimeBounds(NamedTuple):
 
     @property
     def bound(self) -> float:
-        """The lower bound on the time of a step in seconds: the largest of the three."""
+        """The lower bound on the time of a step in seconds: the largest of `flops`, `hbm` and `links`."""
         return max(self.flops, self.hbm, self.links or 0.0)
 
     @property
     def hfu_bound(self) -> float:
-        """The upper bound on hardware FLOPs utilisation, 0 to 1."""
+        """The upper bound on hardware FLOPs utilization, 0 to 1."""
         return self.flops / self.bound
 
 

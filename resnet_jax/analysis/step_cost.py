@@ -51,7 +51,7 @@ class StepCost:
 
     @property
     def mfu_bound(self) -> float | None:
-        """The upper bound on model FLOPs utilisation, 0 to 1; None if unknown."""
+        """The upper bound on model FLOPs utilization, 0 to 1; None if unknown."""
         return self.time_bounds and self.cost and self.time_bounds.hfu_bound * self.model_flops / self.cost.flops
 
     def as_json(self) -> dict[str, Any]:

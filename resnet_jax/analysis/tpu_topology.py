@@ -12,7 +12,7 @@ from resnet_jax.errors import UsageError
 # libtpu searches for attached TPUs when it is loaded, even if it only compiles. These variables prevent the search.
 _NO_TPU_SEARCH = {
     "TPU_SKIP_MDS_QUERY": "1",  # no query of the metadata server, which would time out outside Google Cloud
-    "TPU_ACCELERATOR_TYPE": "v5litepod-4",  # any value; without it and the next one, libtpu logs many warnings
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",  # any value; without it and TPU_WORKER_HOSTNAMES libtpu logs many warnings
     "TPU_WORKER_HOSTNAMES": "localhost",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # allow a training run or another plan on this machine at the same time
 }
@@ -20,7 +20,9 @@ _EXAMPLES = "v5e:4x4, v6e:16x16 or v4:4x4x4"
 
 
 def topology_devices(name: str) -> Sequence[jax.Device]:
-    """Returns devices of a TPU topology to compile for. Call it before JAX initialises: it sets the platform to CPU.
+    """Returns the devices of a TPU topology, to compile for them.
+
+    Must be called before JAX is initialized, since it sets JAX's platform to CPU.
 
     Args:
       name: TPU version and chips along each axis, e.g. 'v5e:4x4'.

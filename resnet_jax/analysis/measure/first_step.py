@@ -54,7 +54,7 @@ def _run(settings: Mapping[str, Any], scratch: Path, name: str) -> dict[str, Any
     # If the package is a checkout that is not installed, the child process finds it by PYTHONPATH.
     search = [str(Path(resnet_jax.__file__).parents[1]), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, search))
-    errors = scratch / f"{name}.log"  # not a pipe: unread, it would fill up and block the run
+    errors = scratch / f"{name}.log"  # a file: a pipe that nobody reads would fill up and block the run
     with errors.open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "resnet_jax", f"--workdir={workdir}"],

@@ -78,13 +78,16 @@ class StepRunner:
         jax.block_until_ready(self._totals)
 
     def loss(self) -> float:
-        """Returns the mean loss of the last batch; 0 if its update was skipped for overflow."""
+        """Returns the mean loss of the last batch; 0 if loss scaling skipped its update because of an overflow."""
         examples = jax.device_get(self._totals).examples
         return float(examples.loss) / float(examples.count) if examples.count else 0.0
 
 
 def _random_batches(experiment: Experiment, size: int) -> Iterator[Batch[np.ndarray]]:
-    """Yields this process's rows of batches of random pixels and labels: on constant images a step may be faster."""
+    """Yields batches of random pixels and labels, each with the rows of this process only.
+
+    Constant images would not do: a step may be faster on them.
+    """
     random, loader = np.random.default_rng(0), experiment.data.train_loader
     rows = loader.batch_size // loader.process_count
     for _ in range(BATCHES):
@@ -95,7 +98,9 @@ def _random_batches(experiment: Experiment, size: int) -> Iterator[Batch[np.ndar
 def _efficiency(
     experiment: Experiment, cost: ProgramCost, model_flops: float, seconds_per_step: float
 ) -> dict[str, Any]:
-    """Returns costs per image, and MFU, HFU and the roofline bound, which are None if the device's peaks are unknown.
+    """Returns costs per image, model and hardware FLOPs utilization ('mfu', 'hfu'), and the roofline bound.
+
+    The utilizations and the bound are None if `PEAKS` does not list the device.
 
     Args:
       experiment: the experiment whose training step is measured.

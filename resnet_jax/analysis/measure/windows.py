@@ -1,4 +1,4 @@
-"""Times the same work in several windows, so that each figure has a median, a smallest and a largest value."""
+"""Times an equal number of steps in each of several "windows": a figure has a median, smallest and largest value."""
 
 import dataclasses
 import statistics
@@ -22,7 +22,7 @@ class Windows:
 
 
 def time_windows(windows: Windows, run: Callable[[int], None], *, clock: Callable[[], float]) -> list[float]:
-    """Returns the seconds that each window takes. The caller runs the warm-up steps before.
+    """Returns the seconds that each window takes. The caller must have run the warm-up steps.
 
     Args:
       windows: number and length of the windows.
@@ -43,9 +43,9 @@ def spread(values: list[float]) -> dict[str, Any]:
 
 
 def rates(seconds: list[float], images: int) -> dict[str, Any]:
-    """Returns the `spread` of images/s, for windows that take `seconds` for `images` images each."""
+    """Returns the `spread` of images/s over the windows; window i processes `images` images in `seconds[i]`."""
     return spread([images / window for window in seconds])
 
 
 wall_clock = time.perf_counter
-SPARE_BATCHES = 64  # further batches, so that the loader prefetches in the last window as in those before
+SPARE_BATCHES = 64  # batches beyond those that are timed: the loader prefetches to the end of the last window
