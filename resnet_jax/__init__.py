@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Name -> its module, and its name there if that is another.
+# Public name -> module that defines it, and the name that it has there, if different.
 _HOMES: dict[str, tuple[str, ...]] = {
     "Checkpoints": ("checkpoints.manager",),
     "EvalStep": ("training.steps",),

@@ -83,7 +83,10 @@ def own_directory(path: Path, *, what: str, cure: str) -> Iterator[None]:
 
 
 def _is_at(path: Path, descriptor: int) -> bool:
-    """Whether `path` still names the open directory: the process that held its lock before may have renamed it."""
+    """Whether `path` still names the directory that is open as `descriptor`, which has just been locked.
+
+    The process that held the lock before may have renamed the directory.
+    """
     try:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:

@@ -13,10 +13,10 @@ import orbax.checkpoint as ocp
 class _OneByOne(ocp.type_handlers.TypeHandler):
     """Reads each array in a call of its own, and waits for all calls before it raises the first error.
 
-    Orbax closes its event loop as soon as one array cannot be read. Reads of TensorStore that end after that print
-    tracebacks ("RuntimeError: Event loop is closed") to the terminal.
+    Orbax itself closes its event loop as soon as one array cannot be read. Reads of TensorStore that end after that
+    print tracebacks ("RuntimeError: Event loop is closed") to the terminal.
 
-    A base class of those two handlers of Orbax that read numpy arrays and numpy scalars.
+    A mixin class: `_Arrays` and `_Scalars` combine it with Orbax's handlers of numpy arrays and of scalars.
     """
 
     async def deserialize(self, infos: Sequence[Any], args: Sequence[Any] | None = None) -> list[np.ndarray]:
@@ -70,7 +70,7 @@ def read(directory: Path, fields: tuple[str, ...] | None = None) -> dict[str, An
     registry = ocp.type_handlers.create_type_handler_registry(
         (np.ndarray, _Arrays()),
         *((scalar, _Scalars()) for scalar in (int, float, np.number)),
-        (jax.Array, ocp.type_handlers.ArrayHandler()),  # Orbax warns where it is missing; `write` stores none
+        (jax.Array, ocp.type_handlers.ArrayHandler()),  # unused by `write`; Orbax warns if this handler is missing
     )
     # Not ocp.Checkpointer: it has a barrier across all processes, which a process that cannot read never reaches.
     handler = ocp.PyTreeCheckpointHandler(type_handler_registry=registry)

@@ -17,9 +17,9 @@ from resnet_jax.checkpoints import arrays, checksums
 from resnet_jax.errors import UsageError
 from resnet_jax.files import fsync, write_atomically
 
-_UNFINISHED, _REMOVED = ".orbax-checkpoint-tmp", ".removed"  # suffixes of incomplete checkpoints
+_UNFINISHED, _REMOVED = ".orbax-checkpoint-tmp", ".removed"  # suffixes while a checkpoint is written, is deleted
 _STATE, _META = "state", "meta/metadata"  # in a checkpoint: directory of the arrays, JSON file
-_LAST_WRITES = 1.0  # seconds to wait after a failed write, for the other writes of Orbax to end and log
+_LAST_WRITES = 1.0  # seconds after a failed write in which Orbax's other writes may end and log their errors
 
 
 class DamagedError(Exception):
@@ -130,7 +130,10 @@ def clear_leftovers(directory: Path) -> None:
 
 
 def set_aside(path: Path, directory: Path) -> Path:
-    """Moves a damaged checkpoint into `directory`, as '60', '60-2', '60-3', ...; returns its new path."""
+    """Moves a damaged checkpoint, such as '60', into `directory`; returns its new path.
+
+    If `directory` already has the name '60', the new name is '60-2', '60-3' and so on.
+    """
     directory.mkdir(exist_ok=True)
     target, number = directory / path.name, 1
     while os.path.lexists(target):
@@ -141,7 +144,10 @@ def set_aside(path: Path, directory: Path) -> Path:
 
 
 def cause(error: BaseException) -> str:
-    """Returns the first line of an error message, or its last 160 characters: TensorStore puts the cause last."""
+    """Returns the first line of an error message, and of a longer line the last 160 characters.
+
+    TensorStore's messages name the cause last.
+    """
     line = (str(error).strip() or type(error).__name__).split("\n", 1)[0]
     return line if len(line) <= 160 else "..." + line[-160:]
 
@@ -172,7 +178,10 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _damage_as_error(path: Path) -> Iterator[None]:
-    """Turns an error of reading `path` into UsageError if the disk cannot read a file, else into DamagedError."""
+    """Turns an error in the block into a UsageError or a DamagedError.
+
+    It is a UsageError if a file of the checkpoint `path` cannot be read from the disk, else a DamagedError.
+    """
     try:
         yield
     except MemoryError:

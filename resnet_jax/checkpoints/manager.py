@@ -218,7 +218,7 @@ class Checkpoints:
             step = int(path.name)
             try:
                 _, top1[step] = files.read_meta(path)
-            except (DamagedError, UsageError):  # `restore` reports the error
+            except (DamagedError, UsageError):  # `restore` raises the error again
                 top1[step] = None
                 unreadable.append(step)
         return {"top1": top1, "unreadable": unreadable}
@@ -232,7 +232,7 @@ class Checkpoints:
         for step in steps:
             try:
                 files.remove(self.directory / str(step))
-            except OSError as error:  # not an error: the new checkpoint was saved
+            except OSError as error:  # only a warning, since the new checkpoint was saved
                 logger.warning("checkpoint %s could not be removed (%s)", self.directory / str(step), error.strerror)
 
     def _restore(self, abstract_state: Any, step: int) -> tuple[Any, dict[str, Any]]:

@@ -12,7 +12,7 @@ Gather = Callable[[str], list[str]]  # all-gather of one text per process, order
 
 
 def alone(text: str) -> list[str]:
-    """Implements `Gather` for a single process: returns its own text as a list."""
+    """The `Gather` function of a run of one process: returns its own text as a list."""
     return [text]
 
 

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 Message = dict[str, Any]  # JSON values; 'kind' selects the handler, 'from' is the process id of the sender
 
-_WAIT_TO_LEAVE = 30.0  # seconds that a process waits for its message to end the run to be relayed
+_WAIT_TO_LEAVE = 30.0  # seconds that a thread waits at most until another thread ends this process
 _WAIT_FOR_CAUSE = 5.0  # seconds that a failing process waits to learn whether another process failed first
 _PATIENCE = 60.0  # seconds between log lines about the process that `gather` waits for
 
@@ -149,7 +149,7 @@ class Channel:
                 self._write(number, encode(message))
         elif self._sockets:
             self.send("leave", status=status, text=text)
-            threading.Event().wait(_WAIT_TO_LEAVE)  # the message, relayed back, ends this process
+            threading.Event().wait(_WAIT_TO_LEAVE)  # process 0 relays the message back, which ends this process
         self._leave(status, text)
 
     def _fail(self, error: BaseException) -> None:
@@ -159,7 +159,7 @@ class Channel:
         if isinstance(error, UsageError):
             self.end_all(error.exit_status, str(error))
             return
-        threading.Event().wait(_WAIT_FOR_CAUSE)  # the cause of the exception may be that another process died
+        threading.Event().wait(_WAIT_FOR_CAUSE)  # if another process died first, its error ends this one
         sys.excepthook(type(error), error, error.__traceback__)
         self.end_all(1, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
 

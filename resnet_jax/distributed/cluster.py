@@ -1,4 +1,4 @@
-"""Detects the id of this process and the number of processes of the run, and initialises `jax.distributed`."""
+"""Detects the id of this process and the number of processes of the run, and initializes `jax.distributed`."""
 
 import ctypes
 import signal
@@ -17,9 +17,10 @@ _CURE = "give --coordinator=HOST:PORT, --num_processes and --process_id, or --nu
 def detect_process(
     *, coordinator: str | None, num_processes: int | None, process_id: int | None, timeout: float
 ) -> ProcessSpec | None:
-    """Returns address, number and id of the processes: from the arguments or, where None, from the environment.
+    """Returns the address of process 0, the number of processes and the id of this one.
 
-    The code of `jax.distributed.initialize` reads the environment of TPU pods, GKE, Slurm and Open MPI.
+    Arguments that are None are taken from the environment, by the code that `jax.distributed.initialize` uses: it
+    knows TPU pods, GKE, Slurm and Open MPI.
 
     Args:
       coordinator: 'host:port' of process 0.
@@ -107,7 +108,7 @@ def _detect(coordinator: str | None, num_processes: int | None, process_id: int 
         from jax._src.clusters import ClusterEnv  # noqa: PLC0415  the public jax.distributed.initialize also connects
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # for example: the package `kubernetes` is not installed
+            warnings.simplefilter("ignore")  # JAX's, for example that `kubernetes` is not installed
             return ClusterEnv.auto_detect_unset_distributed_params(
                 coordinator, num_processes, process_id, None, None, int(timeout)
             )

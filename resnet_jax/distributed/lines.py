@@ -57,10 +57,10 @@ def read_line(connection: socket.socket, *, deadline: float) -> dict[str, Any]:
 
 
 class Newcomers:
-    """Accepts connections and reads the first line of each. It reads all concurrently: a slow one delays no other.
+    """Accepts connections and reads the first line of each, all concurrently: a slow client delays no other.
 
     A connection is closed unless its first data are one JSON object on one line of at most `_LONGEST_HELLO` bytes,
-    complete within `_HELLO_SECONDS`: the client may be a port scanner. On exit, the context manager closes the
+    complete within `_HELLO_SECONDS`: it may be that of a port scanner. On exit, the context manager closes the
     connections whose line is not complete.
     """
 

@@ -34,7 +34,7 @@ class ProcessSpec(NamedTuple):
 def connect_all(spec: ProcessSpec, *, timeout: float) -> Connections:
     """Blocks until all processes of the run have connected to process 0.
 
-    The port of the coordinator is free afterwards: JAX listens on it next. The connections stay open.
+    Process 0 then closes its listening port, on which JAX listens next. The connections stay open.
 
     Args:
       spec: describes this process.
@@ -84,7 +84,7 @@ class _Joined:
         return len(self.hosts) == self._spec.num_processes
 
     def add(self, connection: socket.socket, hello: dict[str, Any]) -> None:
-        """Adds the process that sent `hello`. Closes the connection if `hello` does not come from a process of a run.
+        """Adds the process that sent `hello`. If a foreign program sent `hello`, closes the connection instead.
 
         Raises:
           UsageError: the process has the id of another process, or another --num_processes than process 0.
@@ -100,7 +100,7 @@ class _Joined:
             _send([connection], {"error": problem, "status": UsageError.exit_status})
             connection.close()
             raise UsageError(problem)
-        if not 0 <= number < count:  # not sent by this program, which checks --process_id
+        if not 0 <= number < count:  # sent by a foreign program: this one checks --process_id
             connection.close()
             return
         _keep_open(connection)
@@ -207,5 +207,5 @@ def _keep_open(connection: socket.socket) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     for name, value in _KEEPALIVE:
-        if hasattr(socket, name):  # true for all of them on Linux
+        if hasattr(socket, name):  # Linux has all four options, other systems may not
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -12,7 +12,7 @@ from typing import Literal
 RequestKind = Literal["stop", "save"]
 
 STOPPED = 75  # exit status EX_TEMPFAIL of sysexits.h: the run is not finished, run the command again to continue
-_ONE_REQUEST = 1.0  # seconds in which stop signals count as one: launchers may forward what their group got already
+_ONE_REQUEST = 1.0  # seconds in which stop signals count as one: a launcher may repeat a signal to its processes
 _REQUESTS: dict[int, RequestKind] = {signal.SIGTERM: "stop", signal.SIGINT: "stop", signal.SIGUSR1: "save"}
 
 
@@ -40,7 +40,7 @@ class Signals:
         self._requests: queue.SimpleQueue[tuple[RequestKind, str] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._watch, name="signals", daemon=True)
         self._thread.start()
-        # `on_request` may block, so a second thread calls it: the first can still read a second signal.
+        # `on_request` may block, so this thread calls it: `_watch` can still read a second signal.
         threading.Thread(target=self._call_back, name="requests", daemon=True).start()
         return self
 
@@ -48,7 +48,7 @@ class Signals:
         for number, handler in self._old_handlers.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._old_fd)
-        os.close(self._write_end)  # ends the thread `_watch`, which reads the end of the pipe
+        os.close(self._write_end)  # the thread `_watch` then reads the end of the pipe and returns
         self._thread.join()
         os.close(self._read_end)
 

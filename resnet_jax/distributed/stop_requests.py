@@ -84,7 +84,10 @@ class StopRequests:
         return saving
 
     def _open_request(self, message: Message) -> None:
-        """Handles a request. All processes get messages in the same order, so they agree on the open request."""
+        """Handles a request: answers with the last point that this process passes.
+
+        All processes get the messages in the same order, so the same request is open on all of them.
+        """
         request: RequestKind = message["request"]
         if request == "stop":
             self._stop_asked = True
@@ -99,7 +102,10 @@ class StopRequests:
         self._channel.send("point", point=self._limit)
 
     def _take_point(self, message: Message) -> None:
-        """Handles the answer of a process: the last point it passes. The last answer fixes where all follow."""
+        """Handles the answer of a process, the last point that it passes.
+
+        When all have answered, the point after the largest answer is where all processes follow the request.
+        """
         with self._changed:
             self._answers.append(message["point"])
             if self._open and len(self._answers) == self._channel.num_processes:
