@@ -93,7 +93,7 @@ class BatchNorm(nn.Module):
 
 
 def is_trained(path: Sequence[str], trained: str) -> bool:
-    """Whether `trained` matches the path of the norm's scale or bias. Example of a `path`: ('stage1_block1', 'bn1')."""
+    """Whether `trained` matches the path of the scale or bias of the norm at `path`, e.g. ('stage1_block1', 'bn1')."""
     return any(re.search(trained, "/".join((*path, leaf))) for leaf in ("scale", "bias"))
 
 
@@ -133,7 +133,7 @@ def group_statistics(x: jax.Array) -> tuple[jax.Array, jax.Array]:
 def unbiased(var: jax.Array, count: int) -> jax.Array:
     """Applies Bessel's correction to the variance of `count` values; with count = 1 it returns `var` unchanged.
 
-    PyTorch, cuDNN and TensorFlow's fused batch norm (used by r1) keep the unbiased variance as the running one; Flax's
-    BatchNorm keeps the biased one. In training all of them normalize by the biased variance.
+    Like PyTorch, cuDNN and TensorFlow's fused batch norm, `BatchNorm` keeps the unbiased variance as the running one;
+    Flax's BatchNorm keeps the biased one. In training all of them normalize by the biased variance.
     """
     return var * (count / max(count - 1, 1))

@@ -61,7 +61,12 @@ class ResidualBlock(nn.Module):
         return branch if uniforms is None else drop_branch(branch, uniforms, rate=self.drop_rate)
 
     def shortcut(self, x: jax.Array, *, activated: jax.Array | None = None) -> jax.Array:
-        """Returns `x` if the block has no projection; else the projection of `activated`, or of `x` if that is None."""
+        """Returns `x` if the block has no projection; else the projection of `activated`, or of `x` if that is None.
+
+        Args:
+          x: input of the block.
+          activated: the input after the first norm and ReLU, in pre-activation blocks.
+        """
         if self.projection is None:
             return x
         return self.projection(x if activated is None else activated, self.features * self.expansion, self.stride)
@@ -72,7 +77,7 @@ class BasicBlock(ResidualBlock):
 
     @nn.compact
     def __call__(self, x: jax.Array, uniforms: jax.Array | None = None) -> jax.Array:
-        """See `ResidualBlock`."""
+        """Applies the block; for shapes see `ResidualBlock`, for `uniforms` see `scale_branch`."""
         y = self.conv(self.features, 3, self.stride, name="conv1")(x)
         y = nn.relu(self.norm(name="bn1")(y))
         y = self.conv(self.features, 3, 1, name="conv2")(y)
@@ -88,7 +93,7 @@ class BottleneckBlock(ResidualBlock):
 
     @nn.compact
     def __call__(self, x: jax.Array, uniforms: jax.Array | None = None) -> jax.Array:
-        """See `ResidualBlock`."""
+        """Applies the block; for shapes see `ResidualBlock`, for `uniforms` see `scale_branch`."""
         first, second = (self.stride, 1) if self.stride_on_first else (1, self.stride)
         y = self.conv(self.features, 1, first, name="conv1")(x)
         y = nn.relu(self.norm(name="bn1")(y))
@@ -110,7 +115,7 @@ class PreactivationBasicBlock(ResidualBlock):
 
     @nn.compact
     def __call__(self, x: jax.Array, uniforms: jax.Array | None = None) -> jax.Array:
-        """See `ResidualBlock`."""
+        """Applies the block; for shapes see `ResidualBlock`, for `uniforms` see `scale_branch`."""
         activated = nn.relu(self.norm(name="bn1")(x))
         y = self.conv(self.features, 3, self.stride, name="conv1")(activated)
         y = nn.relu(self.norm(name="bn2")(y))
@@ -125,7 +130,7 @@ class PreactivationBottleneckBlock(ResidualBlock):
 
     @nn.compact
     def __call__(self, x: jax.Array, uniforms: jax.Array | None = None) -> jax.Array:
-        """See `ResidualBlock`."""
+        """Applies the block; for shapes see `ResidualBlock`, for `uniforms` see `scale_branch`."""
         activated = nn.relu(self.norm(name="bn1")(x))
         y = self.conv(self.features, 1, 1, name="conv1")(activated)
         y = nn.relu(self.norm(name="bn2")(y))
@@ -187,7 +192,7 @@ def _projection(
     """Shortcut: a 1x1 convolution with the stride of the block, then a norm. Option B of He et al. 2015."""
     if norm is None:
         return conv(features, 1, stride, name="shortcut_conv")(x)
-    if stride > 1:  # FusedConvNorm would need a copy of every `stride`-th pixel of x
+    if stride > 1:  # for FusedConvNorm, every `stride`-th pixel of x would have to be copied
         return norm(name="shortcut_bn")(conv(features, 1, stride, name="shortcut_conv")(x))
     return FusedConvNorm(pointwise(features, name="shortcut_conv"), norm(name="shortcut_bn"))(x)
 
@@ -217,7 +222,8 @@ def _zero_pad(
 # [B, ceil(H / stride), ceil(W / stride), features]. `norm` is None in version 2, where shortcuts have no norm.
 SHORTCUTS: dict[str, Callable[..., jax.Array]] = {
     "projection": _projection,
-    "stage_projection": _projection,  # as r1: also in the first block of a stage if the block keeps the shape
+    # As TensorFlow's r1 ResNet: also in the first block of a stage, if that block keeps the shape.
+    "stage_projection": _projection,
     "average_pool": _average_pool,
     "zero_pad": _zero_pad,
 }

@@ -113,7 +113,7 @@ def exact_products(dtype: DTypeLike) -> Precision | None:
 
     By default TPUs round float32 inputs to bfloat16, and NVIDIA GPUs round them to TF32. The statistics would then be
     computed from x, but the convolution from rounded x: the norm would subtract a mean that is not the mean of the
-    output of the convolution. 16-bit inputs are never rounded.
+    output of the convolution. 16-bit inputs are never rounded, so for them the default, None, is returned.
     """
     return Precision.HIGHEST if dtype == jnp.float32 else None
 

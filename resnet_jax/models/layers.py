@@ -15,8 +15,9 @@ from jax.typing import DTypeLike
 def convolution(features: int, kernel_size: int, stride: int, *, blur: bool = False, **options: Any) -> nn.Conv:
     """Returns a convolution without bias whose input is padded equally on all four sides.
 
-    Flax's 'SAME' pads the input of a strided convolution unevenly. At the borders its result would differ from PyTorch
-    and r1, and on GPUs it would cost an extra pass over the activations.
+    Flax's 'SAME', which pads the input of a strided convolution unevenly, is not used. Its result would differ at the
+    borders from that of PyTorch and of TensorFlow's r1 ResNet, and on GPUs it would cost an extra pass over the
+    activations.
 
     Args:
       features: output channels.
@@ -110,7 +111,7 @@ def low_pass(x: jax.Array) -> jax.Array:
 
 
 def _smooth(x: jax.Array, *, axis: int) -> jax.Array:
-    """Filters one axis with [1, 2, 1] / 4, by shifts and additions: XLA fuses them, but no depthwise convolution."""
+    """Filters one axis with [1, 2, 1] / 4 by shifts and additions, which XLA fuses, unlike a depthwise convolution."""
     size = x.shape[axis]
     padded = jnp.pad(x, [(1, 1) if number == axis else (0, 0) for number in range(x.ndim)])
     before, center, after = (jax.lax.slice_in_dim(padded, start, start + size, axis=axis) for start in range(3))
@@ -121,8 +122,8 @@ def _smooth(x: jax.Array, *, axis: int) -> jax.Array:
 KERNEL_INITS: dict[str, Initializer] = {
     # He et al. 2015 (Delving Deep into Rectifiers): normal with variance 2 / (k * k * output channels).
     "he": nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
-    # r1's `tf.compat.v1.variance_scaling_initializer()`: variance 1 / (k * k * input channels), normal truncated at two
-    # standard deviations.
+    # `tf.compat.v1.variance_scaling_initializer()`, which TensorFlow's r1 ResNet uses: variance
+    # 1 / (k * k * input channels), normal truncated at two standard deviations.
     "lecun": nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal"),
 }
 
@@ -138,7 +139,8 @@ def _uniform_by_inputs(inputs: int) -> HeadInit:
 # Name -> function from the number of inputs of the linear head to (initializer of its kernel, initializer of its bias).
 HEAD_INITS: dict[str, Callable[[int], tuple[HeadInit, HeadInit]]] = {
     "normal": lambda _: (nn.initializers.normal(0.01), nn.initializers.zeros),  # Goyal et al. 2017, section 5.1
-    "glorot_uniform": lambda _: (nn.initializers.glorot_uniform(), nn.initializers.zeros),  # r1's `tf.layers.dense`
+    # The default of `tf.layers.dense`, which TensorFlow's r1 ResNet uses.
+    "glorot_uniform": lambda _: (nn.initializers.glorot_uniform(), nn.initializers.zeros),
     "torch": lambda inputs: (_uniform_by_inputs(inputs),) * 2,
     "zeros": lambda _: (nn.initializers.zeros,) * 2,
 }

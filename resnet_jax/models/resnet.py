@@ -39,7 +39,7 @@ class ResNet(nn.Module):
       num_classes: number of logits.
       dtype: type of activations and convolutions. Parameters, statistics and the head are float32.
       padding: padding of the max-pool after the stem, 'torch' or 'tf', see `max_pool`. It does not affect convolutions:
-        r1 and PyTorch both pad by (k - 1) // 2 on all sides.
+        they pad by (k - 1) // 2 on all sides, as in PyTorch and in TensorFlow's r1 ResNet.
       stem: key of `STEMS`: 'conv7', 'space_to_depth' (the same function) or 'deep', followed by a max-pool; or 'conv3',
         without a max-pool.
       shortcut: key of `SHORTCUTS`, the shortcut of blocks that change the shape. 'stage_projection' also applies to the

@@ -131,7 +131,7 @@ STEMS: dict[str, Callable[..., jax.Array]] = {
 # Padding argument of `nn.max_pool`, by value of `model.padding`.
 POOL_PADDINGS: dict[str, str | tuple[tuple[int, int], ...]] = {
     "torch": ((1, 1), (1, 1)),
-    "tf": "SAME",  # if H or W is even, pads it at its end only
+    "tf": "SAME",  # pads an even H or W by one pixel, at its end
 }
 
 
@@ -140,6 +140,6 @@ def max_pool(x: jax.Array, padding: str) -> jax.Array:
 
     Args:
       x: [B, H, W, C].
-      padding: 'torch' pads one pixel on all sides, as PyTorch; 'tf' is TensorFlow's 'SAME', which r1 uses.
+      padding: 'torch' pads one pixel on all sides, as PyTorch; 'tf' is TensorFlow's 'SAME'.
     """
     return nn.max_pool(x, (3, 3), strides=(2, 2), padding=POOL_PADDINGS[padding])

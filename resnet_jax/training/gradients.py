@@ -14,13 +14,13 @@ from resnet_jax.training.losses import Loss, soft_targets
 from resnet_jax.training.metrics import Totals, count_examples
 from resnet_jax.training.trainable import only_trained, with_frozen
 
-Preprocess = Callable[[jax.Array], jax.Array]  # images [B, H, W, 3]: uint8 pixels -> normalised floats
+Preprocess = Callable[[jax.Array], jax.Array]  # images [B, H, W, 3]: uint8 pixels -> normalized floats
 Split = Callable[[Any], Any]  # reshapes each leaf [B, ...] to [num_microbatches, B / num_microbatches, ...]
 TrainInput = Callable[[jax.Array, DeviceBatch], Mixed]  # row keys [B], batch -> augmented images, labels
 
 _FLIP, _ERASE, _MIX, _DEPTH = range(4)  # folded into a row's key: independent random numbers for each operation
 
-# Normalises pixels in 0..255 with ImageNet's mean and standard deviation, as torchvision and `configs/resnet50.py` do.
+# Normalizes pixels in 0..255 with ImageNet's mean and standard deviation, as torchvision and `configs/resnet50.py` do.
 imagenet_input: Preprocess = functools.partial(
     normalize, mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), dtype=jnp.float32
 )
@@ -51,9 +51,9 @@ def make_train_input(
     """Returns the function that maps row keys [B] and a batch to augmented images and their labels, as `Mixed`.
 
     Args:
-      preprocess: normalises pixels; runs after the flip.
+      preprocess: normalizes pixels; runs after the flip.
       flip: mirror each image left to right with probability 1/2.
-      erasing: random erasing, applied to normalised images; None: no erasing.
+      erasing: random erasing, applied to normalized images; None: no erasing.
       mixing: mixup or cutmix, applied after erasing; None: no mixing.
     """
 
@@ -88,7 +88,7 @@ def make_gradient_fn(*, model: ResNet, train_input: TrainInput, loss: Loss, trai
         uniforms = _uniforms(_keys_for(_DEPTH, keys), model.num_blocks) if model.stochastic_depth else None
         logits, updated = model.apply(variables, mixed.images, train=True, uniforms=uniforms, mutable=["batch_stats"])
         losses = loss(logits, soft_targets(batch.label, mixed.partner, mixed.share, logits.shape[-1]))
-        labels = jnp.where(mixed.share >= 0.5, batch.label, mixed.partner)  # accuracy counts the larger share
+        labels = jnp.where(mixed.share >= 0.5, batch.label, mixed.partner)  # for accuracy: the one of larger share
         return scale * jnp.mean(losses), (updated["batch_stats"], count_examples(logits, labels, batch.mask, losses))
 
     def gradient_fn(variables: Variables, indexed: IndexedBatch, key: jax.Array, scale: jax.Array | float) -> Gradients:

@@ -11,7 +11,7 @@ MIN_SCALE, MAX_SCALE = 1.0, 2.0**24
 
 @flax.struct.dataclass
 class LossScale:
-    """The loss scale, which multiplies the loss and then divides the gradients, with counters of its steps."""
+    """The loss scale, by which the loss is multiplied and its gradients are divided, and counters of training steps."""
 
     scale: jax.Array  # float32 scalar
     good_steps: jax.Array  # int32, consecutive finite steps since the scale last changed; unused by a constant scale

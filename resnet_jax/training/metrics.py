@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from resnet_jax.data.batch import UNREADABLE
 
-NO_ANSWER = -1  # predicted class of an unreadable image, or where a logit is NaN
+NO_ANSWER = -1  # predicted class where the label is `UNREADABLE` or a logit is NaN
 
 
 @jax.tree_util.register_dataclass
@@ -51,7 +51,8 @@ def label_rank(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Returns how many classes rank above the true class; 0: the top-1 prediction is correct. [B, K], [B] -> [B] int32.
 
     Of classes with equal logits the lower index ranks first, as in `argmax` and `top_k`. Classes with a NaN logit rank
-    above the true class, and an unreadable image has the largest int32 as rank, so that it never counts as correct.
+    above the true class. If the label is `UNREADABLE`, since the image cannot be decoded, the result is the largest
+    int32, so that the image never counts as correct.
     """
     own = jnp.take_along_axis(logits, labels[:, None], axis=-1)
     later = jnp.arange(logits.shape[-1])[None, :] >= labels[:, None]
@@ -61,9 +62,9 @@ def label_rank(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def predicted_class(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Returns the class with the largest logit. [B, K], [B] -> [B] int32.
+    """Returns the class with the largest logit; [B, K], [B] -> [B] int32.
 
-    It is `NO_ANSWER` where the image is unreadable or a logit is NaN.
+    If a logit is NaN, or the label is `UNREADABLE` since the image cannot be decoded, the result is `NO_ANSWER`.
     """
     known = (labels != UNREADABLE) & ~jnp.any(jnp.isnan(logits), axis=-1)
     return jnp.where(known, jnp.argmax(logits, axis=-1), NO_ANSWER).astype(jnp.int32)

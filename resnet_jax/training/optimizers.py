@@ -33,7 +33,7 @@ class Options:
     decay_pattern: str
 
     def decayed(self, params: Any) -> Any:
-        """Returns a tree of bools: True for the leaves that weight decay applies to."""
+        """Returns a tree of bools: True for the leaves of `params` that weight decay applies to."""
         return decay_mask(params, self.decay_pattern)
 
 
@@ -58,10 +58,10 @@ def lars(options: Options) -> optax.GradientTransformationExtraArgs:
     v <- momentum * v + lr * ratio * d with d = g + weight_decay * w and ratio = trust * |w| / |d|; w <- w - v. The
     ratio is 1 where w or d is zero, and for leaves that are not decayed. `nesterov` as in `sgd`.
 
-    Equal to `optax.lars`. MLPerf's reference and r1 (`tf.contrib.opt.LARSOptimizer`) divide by
-    |g| + weight_decay * |w|, which is at least |d|. The velocity contains the learning rate, as in MLPerf's reference;
-    r1 applies the learning rate and the ratio after the velocity. r1 also counts weight decay twice: g in r1
-    already contains the gradient of an L2 loss.
+    Equal to `optax.lars`. The velocity contains the learning rate, as in MLPerf's reference. MLPerf's reference and
+    TensorFlow's r1 ResNet (`tf.contrib.opt.LARSOptimizer`) differ in the ratio: they divide by
+    |g| + weight_decay * |w|, which is at least |d|. The r1 ResNet also applies learning rate and ratio after the
+    velocity, and counts weight decay twice: its g already contains the gradient of an L2 loss.
 
     Raises:
       UsageError: `decoupled` is set.
@@ -187,16 +187,16 @@ def _first_matches(tree: Any, scales: Sequence[tuple[str, float]]) -> Any:
 
 
 def decay_mask(params: Any, pattern: str) -> Any:
-    """Returns a tree of bools: True for the leaves that weight decay applies to; see `select_leaves`."""
+    """Returns a tree of bools: True for the leaves that weight decay applies to, whose paths `pattern` matches."""
     return select_leaves(params, pattern, key="optimizer.decay_pattern")
 
 
 def select_leaves(params: Any, pattern: str, *, key: str) -> Any:
-    """Returns a tree of bools: True for the leaves whose path, such as 'stage1_block1/conv1/kernel', matches.
+    """Returns a tree of bools: True for the leaves whose path `pattern` matches.
 
     Args:
       params: tree of parameters; masked nodes are returned as they are.
-      pattern: regular expression to search for in the path.
+      pattern: regular expression to search for in paths such as 'stage1_block1/conv1/kernel'.
       key: config key that holds the pattern, for error messages.
 
     Raises:

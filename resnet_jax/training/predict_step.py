@@ -18,7 +18,7 @@ def make_predict_step(*, model: nn.Module, preprocess: Preprocess = imagenet_inp
 
     Args:
       model: takes float images [B, S, S, 3] and `train=`.
-      preprocess: normalises pixels to the input of the model.
+      preprocess: normalizes pixels to the input of the model.
     """
 
     def predict_step(variables: dict[str, Any], images: jax.Array) -> Outputs:

@@ -59,9 +59,9 @@ def cosine(schedule: Schedule, step: jax.Array) -> jax.Array:
 
 
 def polynomial(schedule: Schedule, step: jax.Array) -> jax.Array:
-    """A power of the fraction of the decay that is left, from the peak to `end`: `tf.train.polynomial_decay`.
+    """A power of the fraction of the decay that is left, from the peak to `end`, as `tf.train.polynomial_decay`.
 
-    r1 with LARS: power 2, `end` = 1e-4 / peak_lr, `decay_steps` = 90 epochs + 1 step.
+    TensorFlow's r1 ResNet uses it with LARS: power 2, `end` = 1e-4 / peak_lr, `decay_steps` = 90 epochs + 1 step.
     """
     return _between(schedule.end, schedule.remaining(step) ** schedule.power)
 
@@ -72,7 +72,7 @@ def linear(schedule: Schedule, step: jax.Array) -> jax.Array:
 
 
 def piecewise(schedule: Schedule, step: jax.Array) -> jax.Array:
-    """A constant factor up to and including each boundary step: `tf.train.piecewise_constant`, as in r1."""
+    """A constant factor up to and including each boundary step, as `tf.train.piecewise_constant`."""
     factor = jnp.full_like(step, schedule.factors[0])
     for boundary, following in zip(schedule.boundaries, schedule.factors[1:], strict=True):
         factor = jnp.where(step > boundary, following, factor)
@@ -86,7 +86,7 @@ def constant(schedule: Schedule, step: jax.Array) -> jax.Array:
 
 
 def _between(end: float, fraction: jax.Array) -> jax.Array:
-    """Interpolates linearly: `end` at fraction 0, and 1 at fraction 1."""
+    """Interpolates linearly: returns `end` for fraction 0, and 1 for fraction 1."""
     return end + (1.0 - end) * fraction
 
 

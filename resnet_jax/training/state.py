@@ -52,7 +52,7 @@ def make_init(
 
     Args:
       model: network that takes images [B, H, W, 3].
-      optimizer: initialises the optimizer state from the parameters.
+      optimizer: initializes the optimizer state from the parameters.
       image_size: height and width in pixels of an image that the model accepts; the parameters do not depend on it.
       seed: seed of the random initial parameters.
       averages: keep a moving average of the variables in the state.

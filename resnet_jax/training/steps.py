@@ -75,7 +75,7 @@ def make_train_step(  # noqa: PLR0913, an argument for each independent choice
       optimizer: see `create_optimizer`.
       schedule: learning rate of each step, see `create_schedule`.
       loss: training loss, see `create_loss`; None: `create_loss()`.
-      preprocess: normalises pixels [B, H, W, 3] uint8; by default with ImageNet's mean and standard deviation.
+      preprocess: normalizes pixels [B, H, W, 3] uint8; by default with ImageNet's mean and standard deviation.
       flip: mirror each image left to right with probability 1/2.
       erasing: random erasing; None: no erasing.
       mixing: mixup or cutmix; None: no mixing.
@@ -206,7 +206,7 @@ class EvalStep:
 
     Attributes:
       model: takes float images [B, H, W, 3] and `train=`.
-      preprocess: normalises pixels to the input of the model.
+      preprocess: normalizes pixels to the input of the model.
     """
 
     model: nn.Module
