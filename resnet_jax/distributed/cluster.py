@@ -73,7 +73,7 @@ def initialize_jax(spec: ProcessSpec, *, timeout: float) -> None:
         )
     except (RuntimeError, ValueError) as error:
         raise UsageError(
-            f"JAX cannot connect the processes at {spec.coordinator} ({error}): start all again"
+            f"JAX cannot connect the processes at {spec.coordinator} ({error}): start all processes again"
         ) from error
     _check_devices()
 

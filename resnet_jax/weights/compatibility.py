@@ -9,7 +9,7 @@ from resnet_jax.models.resnet import ResNet
 from resnet_jax.models.variants import CIFAR_STEM, IMAGENET_STAGES
 from resnet_jax.weights.stored import StoredWeights
 
-# Config keys that determine the function that a network computes: architecture and input normalisation.
+# Config keys that determine the function that a network computes: architecture and input normalization.
 NETWORK_KEYS = (
     *("model.name", "model.version", "model.depth", "model.features", "model.padding", "model.stem"),
     *("model.shortcut", "model.blur_pool", "model.squeeze_excitation", "model.bn_epsilon"),
@@ -18,7 +18,7 @@ NETWORK_KEYS = (
 # Keys whose value may differ from that in training: the weights still work, with lower accuracy.
 _INPUT_KEYS = ("model.padding", "input.mean", "input.std", "input.per_image")
 
-# Input normalisation of torchvision's and most of timm's networks, in pixel values: 0.485 * 255 and so on.
+# Input normalization of torchvision's and most of timm's networks, in pixel values: 0.485 * 255 and so on.
 IMAGENET_INPUT = {
     "input.mean": [123.675, 116.28, 103.53],
     "input.std": [58.395, 57.12, 57.375],
@@ -27,12 +27,12 @@ IMAGENET_INPUT = {
 
 
 def check_settings(stored: StoredWeights, settings: Mapping[str, Any], *, any_input: bool = False) -> None:
-    """Checks that the settings are those that the weights were trained with, as far as the file tells.
+    """Checks that the settings are those that the weights were trained with, as far as their file contains these.
 
     Args:
       stored: the weights, with the settings that they were trained with.
       settings: config key -> value, for all `NETWORK_KEYS`.
-      any_input: accept weights that were trained with another padding or input normalisation.
+      any_input: accept weights that were trained with another padding or input normalization.
 
     Raises:
       UsageError: a setting differs; the message lists the flags to set.
@@ -52,10 +52,10 @@ def check_model(stored: StoredWeights, model: ResNet, *, any_input: bool) -> Non
     Args:
       stored: the weights, with the settings that they were trained with.
       model: see `create_model`.
-      any_input: accept weights that were trained with another input normalisation.
+      any_input: accept weights that were trained with another input normalization.
 
     Raises:
-      UsageError: a setting differs; the message gives the arguments of `create_model`, or the normalisation.
+      UsageError: a setting differs; the message gives the arguments of `create_model`, or the normalization.
     """
     settings = model_settings(model) | ({} if any_input else IMAGENET_INPUT)
     differing = {key: stored.settings[key] for key in differing_settings(stored, settings)}
@@ -68,8 +68,8 @@ def check_model(stored: StoredWeights, model: ResNet, *, any_input: bool) -> Non
     if differing:
         normalisation = ", ".join(f"{key}={value}" for key, value in differing.items())
         raise UsageError(
-            f"{stored.path} was trained with {normalisation}, which is not ImageNet's normalisation: pass "
-            "any_input=True, and normalise the images with these values"
+            f"{stored.path} was trained with {normalisation}, which is not ImageNet's normalization: pass "
+            "any_input=True, and normalize the images with these values"
         )
 
 
@@ -92,13 +92,21 @@ def differing_settings(stored: StoredWeights, settings: Mapping[str, Any]) -> li
 
 
 def _canonical(settings: Mapping[str, Any], network: Mapping[str, Any]) -> dict[str, Any]:
-    """Replaces values that are equivalent in the family of `network` by one of them; drops keys without effect."""
+    """Returns the settings without those that do not change the function that a network computes.
+
+    Args:
+      settings: config key -> value. Where a network with the blocks of `network` computes the same function with
+        another value, such as model.stem='conv7' for 'space_to_depth', that value takes its place.
+      network: settings with 'model.name', 'model.depth' and 'input.per_image', if known; keys that have no effect in
+        such a network, such as 'model.stem' in a 'resnet_cifar', are left out.
+    """
     canonical = {key: value for key, value in settings.items() if value is not None}
     same = {"model.stem": {"space_to_depth": "conv7"}}
     if is_basic(network):
         same["model.version"] = {"v1": "v1.5"}  # v1 and v1.5 differ in bottleneck blocks only
     else:
-        same["model.shortcut"] = {"stage_projection": "projection"}  # the first block of each stage changes the shape
+        # The two differ only where the first block of a stage keeps the shape, which no bottleneck block does.
+        same["model.shortcut"] = {"stage_projection": "projection"}
     for key, names in same.items():
         if key in canonical:
             canonical[key] = names.get(canonical[key], canonical[key])

@@ -1,4 +1,4 @@
-"""Reads weights from a file or directory of any supported format, which is recognised by the content."""
+"""Reads weights from a file or directory of any supported format, which is recognized by the content."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -24,9 +24,9 @@ _Reader = Callable[[Path, WeightsKind | None], StoredWeights]
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"  # first bytes of files of torch.save since PyTorch 1.6, and before
 _FORMATS = (
     "a work directory, a checkpoint, a .safetensors or .pth file of PyTorch, or a checkpoint or SavedModel of "
-    "TensorFlow r1 (docs/weights.md)"
+    "TensorFlow's r1 ResNet (docs/weights.md)"
 )
-_START = 512  # bytes read to recognise the format of a file
+_START = 512  # bytes read to recognize the format of a file
 _IMAGE_SIZE = 32  # pixels; every network accepts this size, and no parameter's shape depends on it
 
 
@@ -42,7 +42,7 @@ def load_weights(
 ) -> dict[str, Any]:
     """Returns the variables of a model from a file: `model.apply(load_weights(path, model), images, train=False)`.
 
-    The network of the file must be that of the model, with the same number of classes, and trained on images normalised
+    The network of the file must be that of the model, with the same number of classes, and trained on images normalized
     with ImageNet's mean and standard deviation (`training.gradients.imagenet_input`).
 
     Args:
@@ -53,7 +53,7 @@ def load_weights(
         None: every array must be in the file.
       head: load the last layer too; False needs `variables`, and allows another number of classes.
       allow_missing: regular expressions of the names of arrays that may be missing, unknown or of another shape.
-      any_input: accept weights trained with another input normalisation; normalise the images as
+      any_input: accept weights trained with another input normalization; normalize the images as
         `read_weights(path).settings` says.
 
     Returns:
@@ -61,7 +61,7 @@ def load_weights(
 
     Raises:
       UsageError: the weights cannot be read, are of another network, were trained with another input
-        normalisation, or lack an array.
+        normalization, or lack an array.
     """
     stored = read_weights(path, kind=kind)
     check_model(stored, model, any_input=any_input)
@@ -83,7 +83,7 @@ def read_weights(path: str | Path, *, kind: WeightsKind | None = None) -> Stored
 
     Args:
       path: a work directory of this program or one of its checkpoints; a .safetensors or .pth file of PyTorch; the
-        prefix or the directory of a checkpoint of TensorFlow r1, or its SavedModel.
+        prefix or the directory of a checkpoint of TensorFlow's r1 ResNet, or its SavedModel.
       kind: 'trained', or 'ema': the moving average of the trained weights; None: the average if there is one.
 
     Raises:

@@ -25,7 +25,7 @@ class MatchedVariables:
       variables: 'params' and 'batch_stats': numpy arrays where loaded, otherwise the leaves given to `match_variables`.
       report: lines that count what was loaded, reshaped, missing, left over and skipped.
       table: one line for every name in the file or the network.
-      unused_patterns: patterns of `allow_missing` that matched nothing.
+      unused_patterns: patterns of `allow_missing` that were not needed: no array that differs matches them.
     """
 
     variables: dict[str, Any]
@@ -42,8 +42,8 @@ def match_variables(
     Args:
       stored: the weights.
       variables: 'params' and 'batch_stats', arrays or shapes.
-      head: load the last layer too; False keeps the given one. Class 0 of r1's weights, 'background', is dropped if the
-        network has one class less.
+      head: load the last layer too; False keeps the given one. Weights of TensorFlow's r1 ResNet lose their class 0,
+        'background', if the network has one class less.
       allow_missing: regular expressions searched for in an array's name in this package and in the file; arrays that
         match may be missing, left over or of another shape.
 
@@ -98,7 +98,11 @@ class _NameReport:
         return tuple(pattern.pattern for pattern in self._allowed if pattern not in self._used)
 
     def require(self, outcome: str, names: Iterable[str], reason: str) -> None:
-        """Adds names; raises UsageError if one of the names matches no pattern of `allow_missing`."""
+        """Adds names, with their outcome, such as 'missing', and its reason, if `allow_missing` allows all of them.
+
+        Raises:
+          UsageError: one of the names matches no pattern of `allow_missing`.
+        """
         names = sorted(names)
         refused = [name for name in names if not self.is_allowed(name)]
         if refused:
@@ -137,7 +141,7 @@ def _compile(patterns: Sequence[str]) -> list[re.Pattern[str]]:
 
 
 def _without_background(stored: StoredWeights, given: dict[str, Any], report: _NameReport) -> dict[str, np.ndarray]:
-    """Returns the last layer without class 0 if that makes it match the network, else an empty dict."""
+    """Returns the arrays of the last layer without class 0, 'background', if they then fit the network; else {}."""
     kernel, bias = stored.arrays.get(_KERNEL), stored.arrays.get(_BIAS)
     if not stored.has_background or kernel is None or bias is None or len(bias) - 1 != given[_BIAS].shape[0]:
         return {}
@@ -147,7 +151,7 @@ def _without_background(stored: StoredWeights, given: dict[str, Any], report: _N
 
 
 def _check_finite(stored: StoredWeights, loaded: dict[str, np.ndarray]) -> None:
-    """Raises UsageError for NaN and infinity: compiled code may turn them into ordinary numbers."""
+    """Raises UsageError if a loaded value is NaN or infinite: compiled code may turn it into an ordinary number."""
     bad = sorted(name for name, array in loaded.items() if not np.isfinite(array).all())
     if bad:
         raise UsageError(f"{stored.path} has values that are not finite, in {some_of(bad)}: take an earlier checkpoint")

@@ -85,7 +85,7 @@ def select_weights(
       any_input: see `check_settings`.
 
     Raises:
-      UsageError: the weights are of another network, or were trained with another padding or normalisation.
+      UsageError: the weights are of another network, or were trained with another padding or normalization.
     """
     check_settings(stored, network, any_input=any_input)
     matched = match_variables(stored, shapes, head=True, allow_missing=())

@@ -20,13 +20,13 @@ class StoredWeights:
       arrays: name, such as 'params/stage1_block1/conv1/kernel' -> float32 array; kernels are HWIO.
       origin: name in `arrays` -> name of the same array in the file.
       skipped: name in the file that the network does not need -> reason.
-      unknown: names in the file that are not recognised.
+      unknown: names in the file that are not recognized.
       settings: dotted config key -> JSON value that the weights were trained with, as far as it is known.
       class_names: name of the class of each output, in order; None: unknown.
       class_list: fingerprint of the class names (`class_names.fingerprint`); None: unknown.
       step: number of updates after which the weights were saved; None: unknown.
       kind: 'trained', or 'ema': the moving average of the trained weights; None: unknown.
-      has_background: class 0 is r1's 'background', which no image has.
+      has_background: class 0 is 'background' (of TensorFlow's r1 ResNet), which no image has.
     """
 
     path: str

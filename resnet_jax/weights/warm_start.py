@@ -1,4 +1,4 @@
-"""Warm start: initialises the network of a new run with all or some of the arrays of stored weights."""
+"""Warm start: initializes the network of a new run with all or some of the arrays of stored weights."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ def warm_start_variables(
       class_list: fingerprint of the class names of the data (`class_names.fingerprint`).
       allow_missing: see `match_variables`.
       settings: settings of the network, config key -> value for all `NETWORK_KEYS`.
-      any_input: accept weights that were trained with another padding or input normalisation.
+      any_input: accept weights that were trained with another padding or input normalization.
 
     Returns:
       `variables`, with numpy arrays where weights were loaded.

@@ -71,7 +71,7 @@ def test_the_message_for_another_network_names_the_arguments(file, changes, argu
 def test_other_input_is_named_and_can_be_accepted(file):
     (file.parent / "config.json").write_text(json.dumps({"mean": [0.5] * 3, "std": [0.5] * 3}))
     with pytest.raises(
-        UsageError, match=r"with input.mean=\[127.5, .*, input.std=.*: pass any_input=True, and normalise"
+        UsageError, match=r"with input.mean=\[127.5, .*, input.std=.*: pass any_input=True, and normalize"
     ):
         load_weights(file, model_of())
     jax.tree.map(np.testing.assert_array_equal, load_weights(file, model_of(), any_input=True), variables())

@@ -23,7 +23,7 @@ def holds_checkpoint(path: Path) -> bool:
 
 
 def read(path: Path, kind: WeightsKind | None) -> StoredWeights:
-    """Reads a checkpoint, and the class names from its work directory.
+    """Reads the weights of a checkpoint, and the class names from the work directory that contains it.
 
     Args:
       path: absolute path of a checkpoint, or of a work directory, whose newest checkpoint is read.
@@ -36,9 +36,10 @@ def read(path: Path, kind: WeightsKind | None) -> StoredWeights:
     checkpoint = path / "checkpoints" / str(max(steps)) if steps else path
     meta, variables, found_kind = _read(checkpoint, kind)
     arrays = {name: np.asarray(leaf) for name, leaf in by_path(variables).items()}
-    class_list = meta.get("data", {}).get("class_list")  # absent if a library call saved no class list
+    class_list = meta.get("data", {}).get("class_list")  # absent if user code called `Checkpoints.save` without it
     names = _read_class_names(checkpoint.parent.parent)
-    # The checkpoint may have been copied into the work directory of a run with other classes: ignore those names.
+    # Names that do not match the class list are ignored: they belong to another run, if the checkpoint was copied into
+    # the work directory of that run.
     if names is not None and class_list not in (None, fingerprint(names)):
         names = None
     return StoredWeights(

@@ -1,4 +1,4 @@
-"""Reads checkpoints and SavedModels of TensorFlow's official r1 ResNet; no graph is built or run."""
+"""Reads checkpoints and SavedModels of r1, TensorFlow's official ResNet; no graph is built or run."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from resnet_jax.weights.stored import StoredWeights
 _MAGIC = bytes.fromhex("57fb808b247547db")  # last bytes of a version 1 checkpoint, and of a version 2 index
 _SUFFIX = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 _LAYER = re.compile(r"(?:^|.*/)(conv2d|batch_normalization|dense)(?:_(\d+))?/(\w+)")
-# r1's kind of layer -> r1's name of a variable -> collection and array name in this package.
+# Kind of layer in r1 (TensorFlow's official ResNet) -> variable of the layer -> its collection and name here.
 _VARIABLES = {
     "conv2d": {"kernel": ("params", "kernel")},
     "batch_normalization": {
@@ -29,13 +29,13 @@ _VARIABLES = {
     },
     "dense": {"kernel": ("params", "kernel"), "bias": ("params", "bias")},
 }
-# Layers of a block in the order in which r1 creates, and therefore numbers, them.
+# Layers of a block, in the order in which r1 (TensorFlow's official ResNet) creates and numbers them.
 _BLOCK_LAYERS = {
     "v1.5": ("shortcut_conv", "shortcut_bn", "conv1", "bn1", "conv2", "bn2", "conv3", "bn3"),
     "v2": ("bn1", "shortcut_conv", "conv1", "bn2", "conv2", "bn3", "conv3"),
 }
 _IMAGENET_INPUT = {"input.mean": [123.68, 116.78, 103.94], "input.std": [1.0, 1.0, 1.0], "input.per_image": False}
-_NUM_CLASSES = 1001  # of r1's ImageNet networks; class 0 is 'background'
+_NUM_CLASSES = 1001  # outputs of TensorFlow's r1 ResNet for ImageNet; class 0 is 'background'
 _NOT_NEEDED = {"global_step": "a counter", "_CHECKPOINTABLE_OBJECT_GRAPH": "not a variable"}
 _LOSS_SCALE = re.compile(r"loss_scale|good_steps")
 
@@ -62,7 +62,9 @@ def find_prefix(path: Path) -> Path | None:
 
 
 def read(prefix: Path, kind: WeightsKind | None) -> StoredWeights:
-    """Reads the variables of an r1 checkpoint; numbers in names, such as 'conv2d_7', give the order of the layers.
+    """Reads the variables of a checkpoint of r1, TensorFlow's official ResNet.
+
+    The numbers in the names of r1's layers, such as 'conv2d_7', give their order.
 
     Args:
       prefix: prefix of the checkpoint, see `find_prefix`.
@@ -72,7 +74,9 @@ def read(prefix: Path, kind: WeightsKind | None) -> StoredWeights:
       UsageError: TensorFlow is not installed, or the checkpoint is damaged or not of r1's ResNet.
     """
     if kind == "ema":
-        raise UsageError(f"{prefix} has no moving average, since r1 keeps none: leave config.eval.weights unset")
+        raise UsageError(
+            f"{prefix} has no moving average, since TensorFlow's r1 ResNet keeps none: leave config.eval.weights unset"
+        )
     reader, names = _open(prefix)
     layers: dict[tuple[str, int], str] = {}
     found = {name: match for name in names if (match := _LAYER.fullmatch(name)) and match[3] in _VARIABLES[match[1]]}
@@ -114,7 +118,10 @@ def _is_version_1(file: Path) -> bool:
 
 
 def _newest(directory: Path) -> Path:
-    """Returns the prefix that the file `checkpoint` names, preferably in `directory`, which may have been moved."""
+    """Returns the prefix that the file `checkpoint` in `directory` names.
+
+    If that prefix is an absolute path, the same name in `directory` is tried first: the directory may have been moved.
+    """
     text = (directory / "checkpoint").read_text(errors="replace")
     match = re.search(r'^model_checkpoint_path: "(.+)"$', text, re.MULTILINE)
     name = match[1] if match else ""
@@ -138,7 +145,7 @@ def _open(prefix: Path) -> tuple[Any, list[str]]:
     try:
         reader = tf.train.load_checkpoint(str(prefix))
         return reader, sorted(reader.get_variable_to_shape_map())
-    except Exception as error:  # damage makes TensorFlow raise many types
+    except Exception as error:  # a damaged file makes TensorFlow raise many types of errors
         raise _damaged(prefix, error) from error
 
 
@@ -156,7 +163,9 @@ def _damaged(prefix: Path, error: Exception) -> UsageError:
 def _our_layers(
     layers: Mapping[tuple[str, int], str], values: Mapping[str, np.ndarray], prefix: Path
 ) -> Iterator[tuple[str, int, str]]:
-    """Yields the kind and number of each layer in r1, and its path in this package, such as 'stage1_block1/conv1'.
+    """Yields (kind, number in r1, path in this package) for each layer of r1, TensorFlow's official ResNet.
+
+    Example: ('conv2d', 2, 'stage1_block1/conv1').
 
     Raises:
       UsageError: the layers are not those of one of r1's networks.
@@ -173,19 +182,26 @@ def _our_layers(
         next_number[kind] += 1
     if next_number != count or not {(kind, number) for kind, number, _ in ours} <= layers.keys():
         found = ", ".join(f"{number} {kind}" for kind, number in count.items())
-        raise UsageError(f"{prefix} does not have the layers of an r1 ResNet ({found}): use a checkpoint of one")
+        raise UsageError(
+            f"{prefix} does not have the layers of TensorFlow's r1 ResNet ({found}): use a checkpoint of that network"
+        )
     yield from ours
 
 
 def _version(count: Mapping[str, int]) -> str:
-    """Returns the network version: only in version 1 does each convolution, shortcuts included, have a batch norm."""
+    """Returns 'v1.5' or 'v2' from the number of layers of each kind: in 'v1.5' each convolution has a batch norm."""
     return "v1.5" if count["batch_normalization"] == count["conv2d"] else "v2"
 
 
 def _paths(kernels: list[tuple[int, ...]], version: str) -> list[str]:
-    """Returns each layer's path in this package, in r1's order, from the kernel shapes [H, W, C, F] in that order."""
+    """Returns the path of each layer in this package, in the order in which TensorFlow's r1 ResNet numbers layers.
+
+    Args:
+      kernels: shapes [H, W, C, F] of the kernels of the convolutions, in that order.
+      version: 'v1.5' or 'v2'.
+    """
     _, *rest = kernels
-    basic = len(rest) > 1 and rest[1][0] == 3  # rest[0] is the shortcut of the first block
+    basic = len(rest) > 1 and rest[1][0] == 3  # rest[0] is the first shortcut, rest[1] the first block's conv1
     convolutions = 2 if basic else 3
     paths = ["stem_conv"] if version == "v2" else ["stem_conv", "stem_bn"]
     stage, block = 0, 0
@@ -212,7 +228,7 @@ def _settings(arrays: Mapping[str, np.ndarray], prefix: Path) -> dict[str, Any]:
 
 
 def _why_not_needed(name: str, variables: Mapping[str, Any]) -> str | None:
-    """Returns why a variable that belongs to no layer is not needed; None: its purpose is unknown."""
+    """Returns the reason why a variable that belongs to no layer is not needed; None: what it is for is unknown."""
     if name.rpartition("/")[0] in variables:
         return "a variable of the optimizer"
     return _NOT_NEEDED.get(name) or ("a variable of the loss scale" if _LOSS_SCALE.search(name) else None)

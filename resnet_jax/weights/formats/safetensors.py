@@ -21,13 +21,13 @@ from resnet_jax.weights.naming import Naming, to_our_layout, to_torch_layout
 from resnet_jax.weights.stored import StoredWeights
 
 FORMAT = "PyTorch (torchvision or timm names)"
-# Keys of the metadata of a file; the values are JSON.
+# Keys in the metadata of the .safetensors files that this program writes; the values are JSON.
 _SETTINGS, _CLASS_NAMES = "resnet_jax.settings", "resnet_jax.class_names"
 SOURCE_STEP, SOURCE_WEIGHTS = "source_step", "source_weights"
 _LONGEST_HEADER = 100_000_000  # bytes, the limit that the format sets
 
 _COUNTERS = re.compile(r"(^|\.)(num_batches_tracked|n_averaged)$")
-_PREFIXES = ("module.", "_orig_mod.")  # added by DistributedDataParallel and AveragedModel; by torch.compile
+_PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel or AveragedModel; of torch.compile
 # Settings of all networks of torchvision, and of those of timm that can be read.
 _NETWORK = {"model.version": "v1.5", "model.blur_pool": False, "model.bn_epsilon": 1e-5}
 
@@ -107,7 +107,7 @@ def from_state_dict(tensors: Mapping[str, np.ndarray], path: Path, *, found_in: 
 
 
 def _common_prefix(names: Collection[str]) -> str:
-    """Returns the prefix that modules wrapped around the network put before every name."""
+    """Returns the prefix of all names, such as 'module.', that modules wrapped around the network add; '' if none."""
     prefix, weights = "", [name for name in names if not _COUNTERS.search(name)]
     while longer := next((prefix + p for p in _PREFIXES if all(n.startswith(prefix + p) for n in weights)), None):
         if not weights:
@@ -117,7 +117,7 @@ def _common_prefix(names: Collection[str]) -> str:
 
 
 def _input_settings(path: Path) -> dict[str, Any]:
-    """Returns the normalisation in pixel values: that of timm's `config.json`, which is in 0..1, else ImageNet's."""
+    """Returns the input normalization, in pixel values 0..255: that of timm's `config.json`, or else ImageNet's."""
     config_path = path.with_name("config.json")
     try:
         content = json.loads(config_path.read_text(encoding="utf-8"))

@@ -67,7 +67,7 @@ def _load(path: Path) -> Any:
     except Exception as error:  # a damaged file makes torch.load raise many types of errors
         if (
             isinstance(error, OSError) and error.errno != errno.EINVAL
-        ):  # EINVAL: damage made it seek to a negative offset
+        ):  # EINVAL: torch.load, misled by damage, seeks to a negative offset
             raise
         if "TorchScript" in str(error):
             raise UsageError(f"{path} is a TorchScript program: save the state_dict of the network instead") from None
@@ -80,7 +80,7 @@ def _load(path: Path) -> Any:
 
 
 def _verify_checksums(path: Path) -> None:
-    """Raises BadZipFile if a member does not match its CRC-32, which PyTorch does not verify."""
+    """Raises BadZipFile if a member of a zip file does not match its CRC-32, which PyTorch does not verify."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if damaged := archive.testzip():
@@ -105,7 +105,10 @@ def _class_in(error: Exception) -> str:
 def _find_state_dict(
     content: Mapping[Any, Any], kind: WeightsKind | None, path: Path
 ) -> tuple[str | None, WeightsKind | None]:
-    """Returns the key and the kind of the weights; (None, None): `content` is itself a state dict, of unknown kind."""
+    """Returns the key in `content` of the state dict, and the kind of its weights.
+
+    (None, None): `content` is itself the state dict, and the kind of its weights is unknown.
+    """
     found = {which: key for which, keys in _WRAPPERS.items() for key in keys if _is_filled(content.get(key))}
     if not found and kind != "ema":
         return None, None
