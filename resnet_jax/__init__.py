@@ -1,6 +1,6 @@
 """ResNet training in JAX and Flax, as a program and as a library: `import resnet_jax as rj` (docs/library.md).
 
-Importing the package loads nothing else: each name below is imported from its room at first use.
+Importing the package loads nothing else: each name below is imported from its module when it is first used.
 """
 
 import importlib

@@ -12,7 +12,7 @@ def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     """Returns a mesh with one axis, `data`, over `devices`; None: over all devices of all processes."""
     # Ordered by process: process p loads the p-th slice of each batch. jax.make_mesh would reorder the devices.
     ordered = sorted(devices or jax.devices(), key=lambda device: (device.process_index, device.id))
-    # Auto: with Explicit axes, gathers, slices and sorts of a sharded batch raise an error.
+    # AxisType.Auto, since with AxisType.Explicit gathers, slices and sorts of a sharded batch raise an error.
     return Mesh(np.asarray(ordered), ("data",), axis_types=(AxisType.Auto,))
 
 

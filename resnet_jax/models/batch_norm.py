@@ -86,7 +86,7 @@ class BatchNorm(nn.Module):
 
     def normalize(self, x: jax.Array, mean: jax.Array, var: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
         """Computes (x - mean) / sqrt(var + epsilon) * scale + bias; statistics and parameters broadcast against x."""
-        # One multiplication and one addition per element: moves fewer bytes than (x - mean) * slope + bias.
+        # x * slope + offset takes fewer operations, and moves fewer bytes, than (x - mean) * slope + bias.
         slope = jax.lax.rsqrt(var + self.epsilon) * scale
         offset = bias - mean * slope
         return (x.astype(jnp.float32) * slope + offset).astype(self.dtype)

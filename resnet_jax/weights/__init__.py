@@ -1,4 +1,4 @@
-"""Reads weights from files of this program, PyTorch and TensorFlow r1; matches them with a network; writes them."""
+"""Reads weights of this program, of PyTorch and of TensorFlow's r1 ResNet; matches them with a network; writes them."""
 
 from resnet_jax.weights.compatibility import check_settings
 from resnet_jax.weights.formats.safetensors import check_named, write_safetensors

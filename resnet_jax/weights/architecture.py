@@ -49,7 +49,7 @@ def _stage_sizes(names: Mapping[str, Any]) -> list[int]:
     """Returns the number of blocks of each stage; [0] if the stage numbers have gaps."""
     found = {(int(match[1]), int(match[2])) for match in map(_BLOCK.match, names) if match}
     if len(found) < max(found, default=(0, 0))[0]:
-        return [0]  # fewer blocks than stages: a huge number in a name must not make a huge list
+        return [0]  # a stage has no block; for a huge stage number the list below would be huge
     return [sum(stage == number for stage, _ in found) for number in range(1, max(found, default=(0, 0))[0] + 1)]
 
 
@@ -86,7 +86,10 @@ def _check_widths(shapes: Mapping[str, tuple[int, ...]], features: int, *, path:
 
 
 def _shortcut(shapes: Mapping[str, Any], *, bottleneck: bool) -> str:
-    """Returns `model.shortcut`; for 'average_pool' too it returns 'projection', which has the same names and shapes."""
+    """Returns the value of `model.shortcut`.
+
+    It is 'projection' also for a network with 'average_pool', whose arrays have the same names and shapes.
+    """
     if not any("shortcut_conv" in name for name in shapes):
         return "zero_pad"
     return "stage_projection" if not bottleneck and "stage1_block1/shortcut_conv/kernel" in shapes else "projection"

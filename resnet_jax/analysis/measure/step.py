@@ -26,7 +26,7 @@ def measure_step(experiment: Experiment, windows: Windows) -> dict[str, Any]:
     """Times the training step at the last image size of the schedule; returns JSON values.
 
     Raises:
-      UsageError: the loss is not finite after the last window, so the steps did not compute what training does.
+      UsageError: the loss is NaN or infinite after the last window, so the timed steps were not those of training.
     """
     loader, computation = experiment.data.train_loader, experiment.computation
     size = loader.image_size_at(experiment.milestones.schedule_steps - 1)
