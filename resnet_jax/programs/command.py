@@ -56,8 +56,11 @@ class Command:
 def default_workdir(config_file: str) -> str:
     """Returns the work directory of a command without --workdir: 'runs/resnet50_fast-32' for 'DIR/resnet50_fast.py:32'.
 
-    The config of an existing run, 'DIR/run.py:WORKDIR', has the work directory of that run.
+    The config of an existing run, 'DIR/run.py:WORKDIR' or 'DIR/run.py:WORKDIR/config.json', has the work directory of
+    that run.
     """
     path, _, argument = config_file.partition(":")
     name = Path(path).stem
-    return argument if name == "run" else str(Path("runs", "-".join(filter(None, [name, argument]))))
+    if name == "run":
+        return str(Path(argument).parent) if argument.endswith(".json") else argument
+    return str(Path("runs", "-".join(filter(None, [name, argument]))))

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from resnet_jax.errors import UsageError
 from resnet_jax.programs.help_keys import help_keys, keys_pattern
 from resnet_jax.programs.recipes import RUN, locate, recipes
+from resnet_jax.programs.unset_keys import split_unset
 
 # What ml_collections raises for an unknown key or a value of the wrong type.
 _MISTAKES = (AttributeError, KeyError, TypeError)
@@ -33,12 +34,15 @@ def parse(argv: list[str]) -> list[str]:
         workdirs = [value for _, value in _values(argv, "workdir")]
         fail(f"{workdirs[-1]} holds no run: {NO_CONFIG}" if workdirs else NO_CONFIG)
     if given:
-        name, *argument = given[-1].split(":", 1)
-        _check_overrides(argv, name, _load(name, *argument))
+        _check_overrides(argv, given[-1], _load(given[-1]))
     try:
-        return flags.FLAGS(_with_recipe_files(argv))
-    except (flags.Error, *_MISTAKES) as error:
+        argv, unset = split_unset(argv)
+        words = flags.FLAGS(_with_config_files(argv))
+        if unset:
+            flags.FLAGS.config.update_from_flattened_dict(dict.fromkeys(unset))
+    except (flags.Error, UsageError, *_MISTAKES) as error:
         fail(_one_line(error))
+    return words
 
 
 def allow_any_file_names() -> None:
@@ -75,12 +79,12 @@ def _with_config_of_run(argv: list[str]) -> list[str]:
     return [argv[0], f"--config={RUN}:{workdirs[-1]}", *argv[1:]]
 
 
-def _with_recipe_files(argv: list[str]) -> list[str]:
-    """Replaces the name of a recipe by the path of its file: --config=resnet50_fast:32 -> --config=FILE:32."""
+def _with_config_files(argv: list[str]) -> list[str]:
+    """Replaces a recipe or a run by the path of a config file: --config=resnet50_fast:32 -> --config=FILE:32."""
     argv = list(argv)
     for position, value in _values(argv, "config"):
-        name, colon, argument = value.partition(":")
-        located = f"{locate(name)}{colon}{argument}"
+        file, argument = locate(value)
+        located = ":".join([str(file), *argument])
         argv[position] = f"--config={located}" if "=" in argv[position] else located
     return argv
 
@@ -106,16 +110,22 @@ def _is_override(word: str) -> bool:
     return bool(re.match(r"--?config\.", word))
 
 
-def _load(name: str, *argument: str) -> ConfigDict:
-    """Returns the config of --config=NAME or --config=NAME:ARGUMENT; NAME is a recipe or the path of a config file."""
-    path = locate(name)
+def _load(value: str) -> ConfigDict:
+    """Returns the config of --config=VALUE; see `locate`. Exits with status 2 for a mistake in it."""
+    path, argument = locate(value)
     if not path.is_file():
         names = ", ".join(recipe for recipe, _ in recipes())
-        fail(f"config file {name} does not exist: give the path of a file, or one of the recipes {names}")
+        fail(f"config file {path} does not exist: give the path of a file or of a run, or one of the recipes {names}")
     try:
-        return runpy.run_path(str(path))["get_config"](*argument)
+        get_config = runpy.run_path(str(path)).get("get_config")
+        if get_config is None:
+            fail(
+                f"config file {path} has no function get_config: name a recipe, a config file such as a copy of one, or "
+                "the work directory of a run"
+            )
+        return get_config(*argument)
     except (SyntaxError, ValueError, *_MISTAKES) as error:
-        fail(f"config file {name}: {_one_line(error)}")
+        fail(_one_line(error) if path == RUN else f"config file {path}: {_one_line(error)}")
 
 
 def _check_overrides(argv: list[str], name: str, settings: ConfigDict) -> None:

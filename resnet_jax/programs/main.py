@@ -13,7 +13,9 @@ from resnet_jax.errors import UsageError, disk_full_as_usage_error
 from resnet_jax.programs import command_line, help_page
 from resnet_jax.programs.command import MODES, Command, default_workdir
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Name of a recipe, or path of a config file.")
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Name of a recipe, path of a config file, or an existing run."
+)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run; default: runs/<name of the recipe>.")
 _MODE = flags.DEFINE_enum("mode", "train", list(MODES), "What to do.")
 # Flags for several processes; on TPU pods, GKE, Slurm and Open MPI their values are detected (docs/scaling.md).

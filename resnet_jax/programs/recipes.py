@@ -20,10 +20,19 @@ def recipes() -> list[tuple[str, str]]:
     return [(path.stem, _first_line(path)) for path in files]
 
 
-def locate(name: str) -> Path:
-    """Returns the config file of --config=NAME: NAME is a recipe such as 'digits', or else the path of a file."""
-    file = FOLDER / f"{name}.py"
-    return file if name.isidentifier() and file.is_file() else Path(name)
+def locate(value: str) -> tuple[Path, list[str]]:
+    """Returns the config file of --config=VALUE, and the argument for it, if there is one.
+
+    VALUE is the name of a recipe such as 'digits', the path of a config file, or an existing run: its work directory
+    such as 'runs/first', or the config.json in it. A recipe or a file may be followed by ':ARGUMENT'.
+    """
+    name, *argument = value.split(":", 1)
+    recipe = FOLDER / f"{name}.py"
+    if name.isidentifier() and recipe.is_file():
+        return recipe, argument
+    if value and (value.endswith(".json") or Path(value).expanduser().is_dir()):
+        return RUN, [value]
+    return Path(name), argument
 
 
 def get_recipe(name: str, *argument: str) -> ConfigDict:

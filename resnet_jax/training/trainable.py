@@ -8,19 +8,19 @@ import optax
 from resnet_jax.errors import UsageError
 from resnet_jax.training.optimizers import is_masked, select_leaves
 
-_ABBREVIATIONS = {"head": "^head/"}
+_ABBREVIATIONS = {"head": "^head/", "all": ""}
 
 
 def trainable_pattern(value: str | None) -> str:
-    """Returns the regular expression that a value of `train.trainable` stands for; None gives '', which matches all.
+    """Returns the regular expression that a value of `train.trainable` stands for; '', for None and 'all', matches all.
 
     Raises:
       UsageError: the value is '', for example from a shell variable that is not set.
     """
     if value == "":
         raise UsageError(
-            "config.train.trainable is empty: leave it out to train all parameters, or set it to 'head' or a regular "
-            "expression of the parameters to train"
+            "config.train.trainable is empty: set it to 'all' or 'head', or to a regular expression of the parameters "
+            "to train"
         )
     return "" if value is None else _ABBREVIATIONS.get(value, value)
 

@@ -55,6 +55,7 @@ def test_mistakes_are_found_before_jax_is_loaded():
         ("configs/digits.py", "runs/digits"),
         ("/x/resnet50_fast.py:32", "runs/resnet50_fast-32"),
         ("/x/configs/run.py:/runs/a", "/runs/a"),
+        ("/x/configs/run.py:runs/a/config.json", "runs/a"),
     ],
 )
 def test_the_default_work_directory_is_named_after_the_recipe(config_file, expected):

@@ -25,20 +25,31 @@ def test_a_recipe_says_source_command_data_hardware_accuracy_and_status(name, su
 def test_a_recipe_is_found_by_name_from_anywhere_and_a_file_by_its_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "digits").touch()
-    assert recipes.locate("digits").samefile(ROOT / "configs" / "digits.py")
-    for path in ("./digits", "configs/digits.py", "digits.py", "nothing", "/a/b.py"):
-        assert str(recipes.locate(path)) == str(recipes.Path(path))
+    file, argument = recipes.locate("digits")
+    assert file.samefile(ROOT / "configs" / "digits.py") and argument == []
+    for path in ("./digits", "configs/digits.py", "digits.py", "nothing", "/a/b.py", ""):
+        assert recipes.locate(path) == (recipes.Path(path), [])
+        assert recipes.locate(f"{path}:32") == (recipes.Path(path), ["32"])
+
+
+def test_a_directory_or_a_json_file_is_an_existing_run_unless_a_recipe_has_that_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("digits", "first", "a:b"):
+        (tmp_path / name).mkdir()
+    for run in ("first", "./first", str(tmp_path / "first"), "a:b", "first/config.json", "missing/config.json"):
+        assert recipes.locate(run) == (recipes.RUN, [run])
+    assert recipes.locate("digits")[0] != recipes.RUN and recipes.locate("digits:3")[1] == ["3"]
 
 
 @pytest.mark.parametrize(
     "words", [["--config=resnet50_fast:18"], ["--config", "resnet50_fast:18"], ["-config=resnet50_fast:18"]]
 )
 def test_the_flag_gets_the_file_of_a_recipe(words):
-    located = command_line._with_recipe_files(["main.py", *words, "--config.seed=3"])
+    located = command_line._with_config_files(["main.py", *words, "--config.seed=3"])
     file = recipes.FOLDER / "resnet50_fast.py"
     assert " ".join(located).replace("=", " ").split()[1:3] == ["--config", f"{file}:18"]
     assert located[-1] == "--config.seed=3"
-    assert command_line._load("resnet50_fast", "18").train.epochs == 18
+    assert command_line._load("resnet50_fast:18").train.epochs == 18
 
 
 def test_an_unknown_recipe_is_an_error_that_lists_those_that_there_are(capsys):
