@@ -24,7 +24,8 @@ logger = logging.getLogger(__name__)
 def locked(path: Path, *, what: str, cure: str, patience: float = 0.0) -> Iterator[None]:
     """Holds an exclusive lock (flock) on the file `path`, which is created with its parent directories.
 
-    The operating system releases the lock when the process ends, however it ends. The file is not removed.
+    The operating system releases the lock when the process ends, however it ends. The file is not removed here;
+    the block may remove it.
 
     Args:
       path: the lock file.
@@ -35,27 +36,45 @@ def locked(path: Path, *, what: str, cure: str, patience: float = 0.0) -> Iterat
     Raises:
       UsageError: the file cannot be written, or another process still holds the lock.
     """
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("a")
+        except OSError as error:
+            raise UsageError(f"{what} cannot be written ({error.strerror}): {cure}") from None
+        with file:
+            while not _try_lock(file):
+                if time.monotonic() >= deadline:
+                    raise UsageError(f"another process is at work in {what}: wait for it, or {cure}")
+                if patience:
+                    logger.info(labelled("waiting", "for another process in %s, at most %.0f s"), what, patience)
+                time.sleep(min(5.0, max(0.0, deadline - time.monotonic())))
+            if not _is_at(path, file.fileno()):  # the process that held the lock has removed the file
+                continue
+            yield
+            return
+
+
+@contextlib.contextmanager
+def new_directories_removed_on_error(path: Path) -> Iterator[None]:
+    """Removes the directory `path` and its parents if the block raises, where they are empty and new."""
+    missing = [directory for directory in (path, *path.parents) if not directory.exists()]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a")
-    except OSError as error:
-        raise UsageError(f"{what} cannot be written ({error.strerror}): {cure}") from None
-    with file:
-        deadline = time.monotonic() + patience
-        while not _try_lock(file):
-            if time.monotonic() >= deadline:
-                raise UsageError(f"another process is at work in {what}: wait for it, or {cure}")
-            if patience:
-                logger.info(labelled("waiting", "for another process in %s, at most %.0f s"), what, patience)
-            time.sleep(min(5.0, max(0.0, deadline - time.monotonic())))
         yield
+    except BaseException:
+        for directory in missing:
+            with contextlib.suppress(OSError):  # the directory is not empty, or was not created
+                directory.rmdir()
+        raise
 
 
 @contextlib.contextmanager
 def own_directory(path: Path, *, what: str, cure: str) -> Iterator[None]:
     """Creates the directory `path`, empty and locked against other processes, for the caller to fill and rename.
 
-    Files that a killed process left in it are removed first. If the `with` block raises, the directory is removed.
+    Files that a killed process left in it are removed first. If the `with` block raises, the directory is removed,
+    and so are those of its parents that did not exist before.
 
     Args:
       path: the directory.
@@ -66,6 +85,12 @@ def own_directory(path: Path, *, what: str, cure: str) -> Iterator[None]:
       UsageError: another process has locked the directory.
       OSError: the directory cannot be written.
     """
+    with new_directories_removed_on_error(path.parent), _own(path, what=what, cure=cure):
+        yield
+
+
+@contextlib.contextmanager
+def _own(path: Path, *, what: str, cure: str) -> Iterator[None]:
     path.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDONLY)  # lock the directory itself, so that no lock file is left behind
     try:

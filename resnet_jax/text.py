@@ -1,6 +1,7 @@
 """Text for logs, tables and JSON files."""
 
 import math
+import textwrap
 from collections.abc import Iterable, Mapping
 
 _LABEL_WIDTH = 12  # columns of the label that starts each log line
@@ -14,6 +15,34 @@ def labelled(label: str, text: str) -> str:
 def labelled_lines(label: str, lines: Iterable[str]) -> list[str]:
     """Returns log lines whose texts start in the same column; only the first line has the label."""
     return [labelled("" if number else label, line) for number, line in enumerate(lines)]
+
+
+def wrapped(text: str, width: int) -> str:
+    """Breaks long lines between words; after a label, the following lines start below the text.
+
+    A line with ' --' is left as it is: it contains a command, which the user may copy.
+
+    Args:
+      text: one or several lines.
+      width: columns of the terminal; words that are longer are not broken.
+    """
+    return "\n".join(_wrapped_line(line, width) for line in text.split("\n"))
+
+
+def _wrapped_line(line: str, width: int) -> str:
+    if len(line) <= width or " --" in line:
+        return line
+    label = line[: _LABEL_WIDTH + 1]
+    is_labelled = label.endswith(" ") and "  " not in label.strip() and line[_LABEL_WIDTH + 1] != " "
+    wrapper = textwrap.TextWrapper(
+        width,
+        subsequent_indent=" " * len(label) if is_labelled else "",
+        expand_tabs=False,
+        replace_whitespace=False,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return wrapper.fill(line)
 
 
 def printable(text: str) -> str:

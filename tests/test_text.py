@@ -5,13 +5,39 @@ import math
 
 import pytest
 
-from resnet_jax.text import json_number, json_numbers, labelled, labelled_lines, printable
+from resnet_jax.text import json_number, json_numbers, labelled, labelled_lines, printable, wrapped
 
 
 def test_a_label_takes_twelve_columns():
     assert labelled("data", "digits") == "data         digits"
     assert labelled_lines("time", ["1 s", "2 s"]) == ["time         1 s", "             2 s"]
     assert labelled("a label longer than that", "text") == "a label longer than that text"
+
+
+def test_long_lines_continue_below_the_text_of_their_label():
+    line = labelled("first step", "after 12.3 s (import 2.0, start 1.0)")
+    assert wrapped(line, 80) == line
+    assert wrapped(line, 36).split("\n") == [
+        "first step   after 12.3 s (import",
+        "             2.0, start 1.0)",
+    ]
+    assert wrapped("Stopped after step 5, which is saved", 20) == "Stopped after step\n5, which is saved"
+
+
+def test_rows_of_tables_and_long_words_are_not_broken():
+    table = labelled("rate", "epoch   step   rate") + "\n" + labelled("", " 0.00      0      0")
+    assert wrapped(table, 32) == table
+    path = labelled("results", "/a/very/long/path/of/a/run/result.json, train.log")
+    assert wrapped(path, 20).split("\n") == [
+        "results",
+        "             /a/very/long/path/of/a/run/result.json,",
+        "             train.log",
+    ]
+
+
+def test_commands_are_not_broken():
+    line = labelled("TensorBoard", ".venv/bin/tensorboard --logdir runs/mine")
+    assert wrapped(line, 20) == line
 
 
 @pytest.mark.parametrize(

@@ -88,11 +88,17 @@ class StepCost:
         return lines | {
             "FLOPs": f"{scaled(self.cost.flops, 'FLOP')} per step and device; the model requires "
             f"{scaled(self.model_flops, 'FLOP')}",
-            "HBM": f"{scaled(self.cost.hbm_bytes, 'B')} per step and device, {scaled(per_image, 'B')} per image",
+            self._memory_name: f"{scaled(self.cost.hbm_bytes, 'B')} per step and device, "
+            f"{scaled(per_image, 'B')} per image",
             "memory": self._memory_line(),
             "collectives": self._collectives_line(),
             "bound": self._bound_line(),
         }
+
+    @property
+    def _memory_name(self) -> str:
+        """The label of the bytes that a step reads from and writes to memory: all devices in `PEAKS` have HBM."""
+        return "HBM" if self.device_kind in PEAKS else "traffic"
 
     def _memory_line(self) -> str:
         assert self.cost is not None

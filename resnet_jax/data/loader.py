@@ -127,8 +127,17 @@ class Loader:
 
     def first_images(self, count: int) -> np.ndarray:
         """Returns the first `count` images of the batch of step 0, or all if there are fewer: [N, H, W, 3] uint8."""
+        return self.first_batch(count).image
+
+    def first_batch(self, count: int) -> HostBatch:
+        """Returns the first `count` rows of the batch of step 0, or all if there are fewer."""
         rows = BatchRows(*(array[:count] for array in self.order.rows(0)))
-        return self._load(rows, self.crop_stages.at(0)).batch.image
+        return self._load(rows, self.crop_stages.at(0)).batch
+
+    def spread_batch(self, count: int) -> HostBatch:
+        """Returns at most `count` evenly spaced examples of the source, with the crop of step 0."""
+        indices = np.arange(0, len(self.source), -(-len(self.source) // count))
+        return self._load(BatchRows(indices, indices, np.ones(len(indices), bool)), self.crop_stages.at(0)).batch
 
     def read_error(self, index: int) -> str | None:
         """Tries to read and decode an example; returns the error message, or None if there was no error."""

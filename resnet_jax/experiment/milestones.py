@@ -18,6 +18,7 @@ class Milestones:
     stop_at: float | None  # top-1 accuracy in 0..1 that ends the run; None: no such target
     checkpoint_every_steps: int | None  # None: checkpoints only at evaluations
     log_every_steps: int
+    log_first_step: bool
 
     def evaluation_due(self, step: int) -> bool:
         """Whether to evaluate at `step`; the last step is always evaluated."""
@@ -29,6 +30,11 @@ class Milestones:
     def checkpoint_due(self, step: int) -> bool:
         """Whether to save at `step` even without an evaluation."""
         return step > 0 and self.checkpoint_every_steps is not None and step % self.checkpoint_every_steps == 0
+
+    def log_due(self, step: int) -> bool:
+        """Whether to report the metrics of the steps up to `step` since the last report; the last step is due too."""
+        first = self.log_first_step and step == 1
+        return first or step % self.log_every_steps == 0 or step == self.total_steps
 
     def good_enough(self, evaluation: dict[str, Any] | None) -> bool:
         """Whether an evaluation reaches `stop_at`; its `top1` is in 0..1, or None if it was not finite."""
@@ -52,16 +58,23 @@ def make_milestones(config: ConfigDict, num_examples: int) -> Milestones:
     """Converts the epochs of a config into steps, for a training set of `num_examples`."""
     steps_per_epoch = num_examples / config.data.batch_size
     schedule_steps = config.train.total_steps or max(1, round(config.train.epochs * steps_per_epoch))
+    total_steps = min(schedule_steps, config.train.max_steps or schedule_steps)
     return Milestones(
-        total_steps=min(schedule_steps, config.train.max_steps or schedule_steps),
+        total_steps=total_steps,
         schedule_steps=schedule_steps,
         steps_per_epoch=steps_per_epoch,
         eval_every_steps=config.eval.every_steps or max(1.0, config.eval.every_epochs * steps_per_epoch),
         eval_before_training=config.eval.before_training,
         stop_at=config.eval.stop_at,
         checkpoint_every_steps=config.checkpoint.every_steps,
-        log_every_steps=config.log.every_steps,
+        log_every_steps=config.log.every_steps or _log_every_steps(total_steps, steps_per_epoch),
+        log_first_step=config.log.every_steps is None,
     )
+
+
+def _log_every_steps(total_steps: int, steps_per_epoch: float) -> int:
+    """Returns the steps between reports: so that there are 20 a run and one an epoch, but at most 100."""
+    return max(1, min(100, int(steps_per_epoch), total_steps // 20))
 
 
 def schedule_options(config: ConfigDict, milestones: Milestones) -> dict[str, Any]:

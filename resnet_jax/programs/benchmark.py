@@ -1,5 +1,6 @@
 """Measures how fast this machine trains, and what limits it."""
 
+import contextlib
 import dataclasses
 import datetime
 import logging
@@ -17,7 +18,7 @@ from resnet_jax.analysis.measure.windows import Windows
 from resnet_jax.data.feed import cores, decoders
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment import BenchmarkOptions, Experiment
-from resnet_jax.files import check_writable, write_json
+from resnet_jax.files import check_writable, new_directories_removed_on_error, write_json
 from resnet_jax.programs.command import Command
 from resnet_jax.reporting import provenance
 from resnet_jax.reporting.bottleneck import advice, shares_line
@@ -40,11 +41,13 @@ def main(command: Command) -> int:
     show_log()
     options, settings = experiments.benchmark_options(command.config), experiments.resolve(command.config)
     workdir = Workdir(command.workdir)
-    path = Path(options.json).expanduser() if options.json else record_path(workdir.path / "benchmarks")
-    check_writable(path, key="config.benchmark.json")
-    # The first step is measured in child processes, before this process takes the devices, which they need.
-    first_step = measure_first_step(settings) if "first_step" in options.measurements else None
-    return benchmark(experiments.build(command.config), options, first_step, settings=settings, path=path)
+    directory = workdir.path / "benchmarks"
+    with contextlib.nullcontext() if options.json else new_directories_removed_on_error(directory):
+        path = Path(options.json).expanduser() if options.json else record_path(directory)
+        check_writable(path, key="config.benchmark.json")
+        # The first step is measured in child processes, before this process takes the devices, which they need.
+        first_step = measure_first_step(settings) if "first_step" in options.measurements else None
+        return benchmark(experiments.build(command.config), options, first_step, settings=settings, path=path)
 
 
 def benchmark(
@@ -173,5 +176,5 @@ def _limit_lines(experiment: Experiment, found: Mapping[str, Any]) -> dict[str, 
         lines["share"] = f"together they reach {' and '.join(shares)}"
     spent = {phase: found["together"]["seconds"].get(phase, 0.0) for phase in TRAINING}
     reading = experiment.data.reading
-    limit = advice(spent, **decoders(reading.num_threads, reading.num_workers))
+    limit = advice(spent, source=reading.source, **decoders(reading.num_threads, reading.num_workers))
     return lines | ({"limit": limit} if limit else {})

@@ -32,11 +32,12 @@ def shares_line(shares: Mapping[str, float]) -> str:
     return " ".join(f"{phase} {100 * shares[phase]:.0f} %" for phase in shown)
 
 
-def advice(seconds: Mapping[str, float], *, num_workers: int, num_threads: int, cores: int) -> str | None:
+def advice(seconds: Mapping[str, float], *, source: str, num_workers: int, num_threads: int, cores: int) -> str | None:
     """Returns a sentence that names the bottleneck and its cure; None if the devices are seldom idle.
 
     Args:
       seconds: wall time by phase.
+      source: `data.source` of the config, on which the cure depends.
       num_workers: decoding processes; 0 if threads of this process decode.
       num_threads: decoding threads in each decoding process.
       cores: CPU cores that this process may use.
@@ -53,15 +54,29 @@ def advice(seconds: Mapping[str, float], *, num_workers: int, num_threads: int, 
             "decoding images; raise data.batch_size to reduce the host's work per image (docs/performance.md)"
         )
     if waited >= _INPUT_BOUND:
-        cure = _faster_input(max(1, num_workers) * max(1, num_threads), cores)
+        cure = _faster_input(source, max(1, num_workers) * max(1, num_threads), cores)
         return f"Input-bound: the devices waited {100 * waited:.0f} % of the time for images; {cure}"
     return None
 
 
-def _faster_input(threads: int, cores: int) -> str:
+# What makes an image of a source cheaper to prepare.
+_CHEAPER = {
+    "tfds": "store images that are not much larger than data.image_size (ImageNet: --mode=prepare with "
+    "prepare.resize_short_side), or choose a cheaper data.resize",
+    "tfrecord": "make smaller images from the archives with --mode=prepare and prepare.resize_short_side, or choose a "
+    "cheaper data.resize",
+    "folder": "store copies that are not much larger than data.image_size, or choose a cheaper data.resize",
+    "synthetic_jpeg": "set a smaller data.synthetic.image_height and image_width, or choose a cheaper data.resize",
+    "cifar_binary": "choose a cheaper data.augment.name",
+}
+
+
+def _faster_input(source: str, threads: int, cores: int) -> str:
+    if source == "synthetic":  # arrays made in memory: nothing is read or decoded
+        return "making random pixels takes this time, a run on images of another data.source has another limit"
     if threads < cores:
         return f"{threads} of {cores} cores decode: raise data.num_workers or data.num_threads (docs/performance.md)"
     return (
-        f"each core ({cores}) already has a decoding thread: use a machine with more cores, store smaller images "
-        "(--mode=prepare with prepare.resize_short_side), or choose a cheaper data.resize (docs/performance.md)"
+        f"each core ({cores}) already has a decoding thread: use a machine with more cores, {_CHEAPER[source]} "
+        "(docs/performance.md)"
     )

@@ -2,6 +2,8 @@
 
 import contextlib
 import logging
+import math
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import TextIO
 from tqdm import tqdm
 
 from resnet_jax.reporting.bottleneck import shares_line
-from resnet_jax.text import duration, labelled
+from resnet_jax.text import duration, labelled, wrapped
 
 logger = logging.getLogger(__name__)
 
@@ -51,13 +53,15 @@ class Progress:
         """Advances the progress bar by one step."""
         self._bar.update()
 
-    def first_step(self, after: float, spent: Mapping[str, float]) -> None:
-        """Logs the time from process start to the end of the first training step, in total and by phase.
+    def first_step(self, after: float, spent: Mapping[str, float], *, loss: float) -> None:
+        """Shows the loss of the first training step on the progress bar, and logs when the step was done.
 
         Args:
           after: seconds from process start to the results of the first step.
           spent: seconds since process start, by phase.
+          loss: mean over the batch, in nats.
         """
+        self._show(f"loss {loss:.4g}")
         phases = ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in spent.items() if seconds >= 0.05)
         logger.info(labelled("first step", f"after {after:.1f} s ({phases})"))
 
@@ -66,15 +70,16 @@ class Progress:
 
         Args:
           step: last step of the window.
-          scalars: metrics by name, as in `metrics.jsonl`, and `seconds_left`, the time until the run ends.
+          scalars: metrics by name, as in `metrics.jsonl`, and, if it is known, `seconds_left`, the time until the run
+            ends.
         """
         rate = f"{scalars['images_per_second']:,.0f} images/s"
         shares = {name.removeprefix("share_"): value for name, value in scalars.items() if name.startswith("share_")}
-        if not self._bar.disable:
-            self._bar.set_postfix_str(f"loss {scalars['loss']:.4g}, {rate}")
+        left = f"{duration(scalars['seconds_left'])} left  " if "seconds_left" in scalars else ""
+        self._show(f"loss {scalars['loss']:.4g}, {rate}")
         logger.log(
             logging.INFO if self._bar.disable else logging.DEBUG,
-            "step %7d/%d  epoch %6.2f  loss %.4f  top-1 %6.2f %%  lr %.5f  %s%s  %s left  %s",
+            "step %7d/%d  epoch %6.2f  loss %.4f  top-1 %6.2f %%  lr %.5f  %s%s  %s%s",
             step,
             self._total_steps,
             scalars["epoch"],
@@ -83,7 +88,7 @@ class Progress:
             scalars["lr"],
             rate,
             _efficiency(scalars),
-            duration(scalars["seconds_left"]),
+            left,
             shares_line(shares),
         )
 
@@ -95,15 +100,21 @@ class Progress:
 
     def evaluation(self, step: int, scalars: Mapping[str, float]) -> None:
         """Logs the loss and accuracy of an evaluation at `step`."""
-        logger.info(
-            "eval %7d/%d  loss %.4f  top-1 %.2f %%  top-5 %.2f %%  n=%d",
-            step,
-            self._total_steps,
-            scalars["loss"],
-            100 * scalars["top1"],
-            100 * scalars["top5"],
-            scalars["count"],
-        )
+        loss, accuracies = scalars["loss"], "  ".join(accuracies_in_percent(scalars))
+        logger.info("eval %7d/%d  loss %.4f  %s  n=%d", step, self._total_steps, loss, accuracies, scalars["count"])
+
+    def _show(self, text: str) -> None:
+        """Shows a text at the end of the progress bar, if there is one."""
+        if not self._bar.disable:
+            self._bar.set_postfix_str(text)
+
+
+def accuracies_in_percent(scalars: Mapping[str, float | None]) -> list[str]:
+    """Formats `top1` and `top5` of metrics, where they are known: ['top-1 98.75 %', 'top-5 100.00 %']."""
+    known = {name: scalars.get(f"top{name}") for name in (1, 5)}
+    return [
+        f"top-{name} {100 * value:.2f} %" for name, value in known.items() if value is not None and math.isfinite(value)
+    ]
 
 
 def _efficiency(scalars: Mapping[str, float]) -> str:
@@ -142,7 +153,7 @@ def keep_log(path: Path) -> Iterator[None]:
 
 
 class _BarHandler(logging.Handler):
-    """Prints log lines above the progress bar; plain output to the terminal would break the bar."""
+    """Prints log lines above the progress bar, wrapped on a terminal; plain output to it would break the bar."""
 
     def __init__(self, level: int, stream: TextIO | None):
         super().__init__(level)
@@ -153,6 +164,8 @@ class _BarHandler(logging.Handler):
         encoding = stream.encoding or "utf-8"
         # File names may hold any bytes: escape what the stream cannot encode.
         line = self.format(record).encode(encoding, "backslashreplace").decode(encoding)
+        if stream.isatty():
+            line = wrapped(line, shutil.get_terminal_size().columns)
         try:
             tqdm.write(line, file=stream)
             stream.flush()

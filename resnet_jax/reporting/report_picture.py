@@ -27,6 +27,7 @@ _PHASE_COLORS = {
 }
 _MAX_WINDOWS = 2000  # most windows to plot: about twice the width of the panel in pixels
 _MAX_MARKERS = 40  # a curve of more points is drawn without markers
+_FEW = 2  # points that make no curve: they get larger markers
 
 
 def write_report(metrics_path: Path, picture_path: Path, *, title: str) -> None:
@@ -143,15 +144,15 @@ def _plot_line(
     """Plots the metric `name` over the steps if it has a finite value; with point markers if the values are few."""
     values = columns.get(name, np.empty(0))
     if np.isfinite(values).any():
-        marker = "o" if np.isfinite(values).sum() <= _MAX_MARKERS else ""
+        count = np.isfinite(values).sum()
         axes.plot(
             columns["step"],
             factor * values,
             style,
             color=color,
             lw=1.2,
-            marker=marker,
-            markersize=3,
+            marker="o" if count <= _MAX_MARKERS else "",
+            markersize=6 if count <= _FEW else 3,
             clip_on=False,
             label=label,
         )

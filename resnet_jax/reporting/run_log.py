@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +18,7 @@ from resnet_jax.training import metrics
 from resnet_jax.training.loss_scale import LossScale
 from resnet_jax.training.metrics import StepTotals, Totals
 
+_ADVISED_STEPS = 20  # advice on the speed is about at least so many steps: a single one may be slow by chance
 _MAX_SKIPPED = 50  # skipped updates in a row that end the run; halving the loss scale helps sooner
 
 
@@ -25,7 +27,15 @@ class Machine(NamedTuple):
 
     devices: int  # number of accelerators of the run, over all processes
     peak_flops: float | None  # FLOPs per second of one device at its data sheet's peak; None if unknown
-    decoders: dict[str, int]  # the keyword arguments of `advice` in bottleneck.py
+    decoders: dict[str, Any]  # the keyword arguments of `advice` in bottleneck.py
+
+
+class Course(NamedTuple):
+    """The steps of a run, and those after which metrics are reported."""
+
+    total_steps: int  # number of updates of the whole run
+    steps_per_epoch: float  # number of training images / batch size, may be fractional
+    report_due: Callable[[int], bool]  # whether to report after a step, counted from 1
 
 
 class StepFlops(NamedTuple):
@@ -49,7 +59,7 @@ class _Window:
 
 
 class RunLog:
-    """Sums the metrics of training steps over windows of `every_steps` steps, and reports each window."""
+    """Sums the metrics of training steps over windows of steps, and reports each window."""
 
     def __init__(
         self,
@@ -58,9 +68,8 @@ class RunLog:
         progress: Progress,
         accounting: TimeAccounting,
         machine: Machine,
-        every_steps: int,
-        total_steps: int,
-        steps_per_epoch: float,
+        course: Course,
+        num_classes: int,
     ):
         """Starts the first window of steps; its wall time counts from the start of the process.
 
@@ -69,24 +78,24 @@ class RunLog:
           progress: shows each window on the terminal.
           accounting: measures the wall time by phase.
           machine: hardware of the run.
-          every_steps: number of steps in a window.
-          total_steps: number of updates of the whole run.
-          steps_per_epoch: number of training images / batch size, may be fractional.
+          course: the steps of the run, and where the windows end.
+          num_classes: number of outputs of the network; top-5 accuracy is reported if there are more than five.
         """
         self._writers = writers
         self._progress = progress
         self._accounting = accounting
         self._machine = machine
-        self._every_steps = every_steps
-        self._total_steps = total_steps
-        self._steps_per_epoch = steps_per_epoch
+        self._course = course
+        self._num_classes = num_classes
         self._images = 0
         self._step = 0
         self._lr = 0.0
         self._loss_scale: LossScale | None = None
         self._skipped = 0  # consecutive updates skipped for overflow
         self._window = _Window(dict.fromkeys(accounting.seconds(), 0.0))
-        self._windows = 0
+        self._windows = 0  # number of windows reported
+        self._judged = _Window(self._window.start)  # steps since the last advice on their speed
+        self._judgements = 0
 
     def add(self, step: int, totals: StepTotals, *, flops: StepFlops) -> None:
         """Adds the metrics of a training step to the window; waits until the devices have computed them.
@@ -102,7 +111,8 @@ class RunLog:
         fetched = jax.device_get(totals)
         self._check(step, fetched)
         if not self._step:
-            self._progress.first_step(self._accounting.mark_first_step(), self._accounting.seconds())
+            spent, loss = self._accounting.seconds(), metrics.scalars(fetched.examples)["loss"]
+            self._progress.first_step(self._accounting.mark_first_step(), spent, loss=loss)
         self._step, self._lr, self._loss_scale = step, float(fetched.lr), fetched.loss_scale
         self._window.steps += 1
         self._window.model_flops += flops.model
@@ -111,7 +121,7 @@ class RunLog:
         self._window.grad_norm += float(fetched.grad_norm)
         self._window.totals = metrics.merge(self._window.totals, fetched.examples)
         self._progress.advance()
-        if step % self._every_steps == 0 or step == self._total_steps:
+        if self._course.report_due(step):
             self._report()
 
     def finish(self) -> None:
@@ -122,7 +132,7 @@ class RunLog:
 
     def evaluation(self, step: int, totals: Totals) -> dict[str, Any]:
         """Reports an evaluation at `step`; returns its step, scalars and example count as JSON values."""
-        scalars = metrics.scalars(totals) | {"count": totals.count}
+        scalars = metrics.scalars(totals, num_classes=self._num_classes) | {"count": totals.count}
         self._progress.evaluation(step, scalars)
         if self._writers:
             self._writers.scalars(step, "eval", scalars)
@@ -149,10 +159,10 @@ class RunLog:
         self._window = _Window(now)
         self._images += window.totals.count
         spent = {phase: seconds - window.start[phase] for phase, seconds in now.items()}
-        scalars = metrics.scalars(window.totals) | {
+        scalars = metrics.scalars(window.totals, num_classes=self._num_classes) | {
             "grad_norm": window.grad_norm / window.updates if window.updates else math.nan,
             "lr": self._lr,
-            "epoch": self._step / self._steps_per_epoch,
+            "epoch": self._step / self._course.steps_per_epoch,
             **_rates(window, _training(spent), self._machine),
             **_shares(spent),
         }
@@ -160,12 +170,29 @@ class RunLog:
             scalars |= {"loss_scale": float(self._loss_scale.scale), "skipped_steps": int(self._loss_scale.skipped)}
         if self._writers:
             self._writers.scalars(self._step, "train", scalars)
-        seconds_left = (self._total_steps - self._step) * _training(spent) / window.steps
-        self._progress.train(self._step, scalars | {"seconds_left": seconds_left})
+        if self._windows or window.steps > 1:  # the duration of the first step alone says nothing about the others
+            steps_left = self._course.total_steps - self._step
+            scalars = scalars | {"seconds_left": steps_left * _training(spent) / window.steps}
         self._windows += 1
-        if self._windows > 1:  # the first window includes the start-up of the decoding threads and processes
+        self._progress.train(self._step, scalars)
+        self._advise(window.steps, now)
+        status = f"step {self._step} of {self._course.total_steps}, loss {scalars['loss']:.4f}"
+        platform.work_unit().set_task_status(status)
+
+    def _advise(self, steps: int, now: dict[str, float]) -> None:
+        """Advises on the speed of the latest steps, once they are at least `_ADVISED_STEPS`.
+
+        Args:
+          steps: number of steps in the window that was reported last.
+          now: seconds since process start, by phase, at the end of that window.
+        """
+        self._judged.steps += steps
+        if self._judged.steps < _ADVISED_STEPS:
+            return
+        spent = {phase: seconds - self._judged.start[phase] for phase, seconds in now.items()}
+        self._judged, self._judgements = _Window(now), self._judgements + 1
+        if self._judgements > 1:  # the first steps include the start-up of the decoding threads and processes
             self._progress.advise(advice(spent, **self._machine.decoders))
-        platform.work_unit().set_task_status(f"step {self._step} of {self._total_steps}, loss {scalars['loss']:.4f}")
 
 
 def _training(seconds: dict[str, float]) -> float:

@@ -4,7 +4,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from clu import platform
@@ -12,11 +12,20 @@ from clu import platform
 from resnet_jax.nested import flatten
 from resnet_jax.reporting import metrics_file, provenance
 from resnet_jax.reporting.bottleneck import advice, time_table
+from resnet_jax.reporting.progress import accuracies_in_percent
 from resnet_jax.reporting.workdir import FINISHED, Workdir
 from resnet_jax.reporting.writers import Writers
 from resnet_jax.text import labelled
 
 logger = logging.getLogger(__name__)
+
+
+class Board(NamedTuple):
+    """What TensorBoard shows of a run besides its curves."""
+
+    settings: dict[str, Any]  # by dotted key, shown in place of those of the config
+    leave_out: tuple[str, ...]  # metrics without a column in the table of runs, such as 'eval/top5'
+    draw_inputs: Callable[[], np.ndarray]  # draws the first training images: [H, W, 3] uint8; runs in a thread
 
 
 def begin_record(
@@ -26,8 +35,7 @@ def begin_record(
     *,
     data: dict[str, Any],
     class_names: Sequence[str],
-    tensorboard: bool,
-    first_images: Callable[[int], np.ndarray],
+    board: Board | None,
 ) -> Writers:
     """Writes `config.json`, `run.json` and `classes.json` when a run starts or continues; returns the metrics writers.
 
@@ -37,28 +45,28 @@ def begin_record(
       start_step: step from which the run starts or continues; lines of `metrics.jsonl` after it are dropped.
       data: JSON values that identify the data sets, as in checkpoints.
       class_names: names of the classes, in the order of the outputs.
-      tensorboard: whether TensorBoard event files are written.
-      first_images: returns the first N training images, [N, H, W, 3] uint8.
+      board: what TensorBoard shows; None: no TensorBoard event files are written.
     """
     metrics_file.drop_lines_after(workdir.metrics, start_step)
     start = provenance.describe_start(start_step) | {"data": data}
     workdir.record_start(settings, start, class_names=class_names)
     platform.work_unit().create_artifact(platform.ArtifactType.DIRECTORY, str(workdir.path), "workdir")
-    writers = Writers(workdir.metrics, tensorboard_dir=workdir.path if tensorboard else None)
-    if start_step == 0:
-        writers.hyperparameters(flatten(settings))
-        if writers.shows_images:
-            writers.images(0, "train/images", first_images(16))
+    writers = Writers(workdir.metrics, tensorboard_dir=workdir.path if board else None)
+    if start_step == 0 and board and writers.shows_images:
+        values = flatten(settings) | board.settings
+        writers.hyperparameters(workdir.path.name, values, leave_out=board.leave_out)
+        writers.image(0, "train/images", board.draw_inputs)
     return writers
 
 
-def end_record(result: dict[str, Any], workdir: Workdir, *, decoders: dict[str, int]) -> None:
+def end_record(result: dict[str, Any], workdir: Workdir, *, decoders: dict[str, Any]) -> None:
     """Writes `result.json` and `report.png`, and logs a summary if the run is finished.
 
     Args:
       result: content of `result.json`.
       workdir: directory of the run.
-      decoders: numbers of decoding processes, of decoding threads and of CPU cores: the keyword arguments of `advice`.
+      decoders: the source of the data, and numbers of decoding processes, of decoding threads and of CPU cores: the
+        keyword arguments of `advice`.
     """
     workdir.write_result(result)
     _write_report(workdir)
@@ -78,7 +86,7 @@ def _write_report(workdir: Workdir) -> None:
         logger.warning("%s could not be drawn: %s", workdir.report, " ".join(str(error).split()))
 
 
-def _advice(result: dict[str, Any], decoders: dict[str, int]) -> list[str]:
+def _advice(result: dict[str, Any], decoders: dict[str, Any]) -> list[str]:
     found = advice(result["seconds"], **decoders)
     lines = [labelled("limit", found)] if found else []
     if result["programs_compiled_later"]:
@@ -116,8 +124,8 @@ def summary(result: dict[str, Any], workdir: Workdir) -> list[str]:
 
 
 def accuracy(scalars: dict[str, Any]) -> str:
-    """Formats top-1 and top-5 accuracy in percent, with the number of examples."""
-    return f"top-1 {100 * scalars['top1']:.2f} %, top-5 {100 * scalars['top5']:.2f} %, n = {scalars['count']:,}"
+    """Formats top-1 and top-5 accuracy in percent, where they are known, with the number of examples."""
+    return ", ".join([*accuracies_in_percent(scalars), f"n = {scalars['count']:,}"])
 
 
 def _short(path: Path) -> str:

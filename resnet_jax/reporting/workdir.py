@@ -9,8 +9,10 @@ from typing import Any
 
 from resnet_jax.data.class_names import check_same
 from resnet_jax.errors import UsageError
-from resnet_jax.files import locked, read_json, write_json
+from resnet_jax.files import locked, new_directories_removed_on_error, read_json, write_json
 from resnet_jax.nested import difference, flatten
+from resnet_jax.old_settings import translated
+from resnet_jax.reporting.failed_start import undone_if_start_fails
 
 FINISHED = ("completed", "stop_at", "max_steps")  # the values of `stop_reason` of a finished run
 
@@ -32,12 +34,30 @@ class Workdir:
         self.bad_examples = self.path / "bad_examples.jsonl"
         self._run = self.path / "run.json"
         self._classes = self.path / "classes.json"
+        self._has_begun = False
 
-    def lock(self, *, patience: float = 0.0) -> contextlib.AbstractContextManager[None]:
-        """Creates the directory and locks it against other processes in the `with` block. See also `files.locked`."""
-        what = f"work directory {self.path}"
+    @contextlib.contextmanager
+    def lock(self, *, patience: float = 0.0) -> Iterator[None]:
+        """Creates the directory and locks it against other processes in the `with` block. See also `files.locked`.
+
+        If the block raises before `begin` was called, the directory is left as it was: what a failed start has created
+        is removed, files of the user stay.
+        """
+        lock = self.path / ".lock"
+        is_new, what = not lock.exists(), f"work directory {self.path}"
         cure = "choose another directory with --workdir=DIR"
-        return locked(self.path / ".lock", what=what, cure=cure, patience=patience)
+        with new_directories_removed_on_error(self.path), locked(lock, what=what, cure=cure, patience=patience):
+            try:
+                with undone_if_start_fails(self.path, lambda: self._has_begun):
+                    yield
+            except BaseException:
+                if is_new and not self._has_begun:
+                    lock.unlink(missing_ok=True)
+                raise
+
+    def begin(self) -> None:
+        """Declares that there is a result: from now on, what is in the directory stays there even after an error."""
+        self._has_begun = True
 
     @contextlib.contextmanager
     def marker(self) -> Iterator[str]:
@@ -71,7 +91,7 @@ class Workdir:
         """
         if self._holds_checkpoints():  # without checkpoints there is nothing to continue
             stored = read_json(self._config, cure="choose another directory with --workdir=DIR")
-            changes = difference(flatten(defaults or {}) | flatten(stored), settings, ignore=may_change)
+            changes = difference(flatten(defaults or {}) | flatten(translated(stored)), settings, ignore=may_change)
             if changes:
                 raise UsageError(
                     f"work directory {self.path} holds a run of another config ({'; '.join(changes)}): "

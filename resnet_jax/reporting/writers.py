@@ -1,9 +1,11 @@
 """Writes metrics to `metrics.jsonl` and, where TensorFlow is installed, to TensorBoard through CLU."""
 
+import functools
 import importlib.util
 import json
 import logging
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from resnet_jax.optional_tensorflow import import_tensorflow
+from resnet_jax.reporting.hyperparameters import write_table_row
 from resnet_jax.text import json_numbers, labelled
 
 logger = logging.getLogger(__name__)
@@ -32,7 +35,7 @@ class Writers:
 
     @property
     def shows_images(self) -> bool:
-        """Whether the method `images` writes anything: images are written for TensorBoard only."""
+        """Whether the method `image` writes anything: images are written for TensorBoard only."""
         return self._tensorboard is not None
 
     def __enter__(self) -> "Writers":
@@ -47,18 +50,17 @@ class Writers:
         """Writes the scalars of a split ('train' or 'eval') as one line of JSON, with null for NaN and infinity."""
         self._lines.write(json.dumps({"step": step, "split": split, **json_numbers(scalars)}) + "\n")
         if self._tensorboard:
-            self._tensorboard.write("write_scalars", step, {f"{split}/{name}": v for name, v in scalars.items()})
+            self._tensorboard.write("write_scalars", step, _curves(split, scalars))
 
-    def hyperparameters(self, values: Mapping[str, Any]) -> None:
-        """Writes settings by dotted key to TensorBoard's HPARAMS tab."""
+    def hyperparameters(self, name: str, values: Mapping[str, Any], *, leave_out: Sequence[str] = ()) -> None:
+        """Writes a row of TensorBoard's HPARAMS tab: name of the run, settings by dotted key; see `write_table_row`."""
         if self._tensorboard:
-            plain = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in values.items()}
-            self._tensorboard.write("write_hparams", plain)
+            self._tensorboard.call(functools.partial(write_table_row, name=name, values=values, leave_out=leave_out))
 
-    def images(self, step: int, name: str, images: np.ndarray) -> None:
-        """Writes images [N, H, W, 3] uint8 to TensorBoard."""
+    def image(self, step: int, name: str, draw: Callable[[], np.ndarray]) -> None:
+        """Writes the image [H, W, 3] uint8 that `draw` returns to TensorBoard; calls `draw` in a thread."""
         if self._tensorboard:
-            self._tensorboard.write("write_images", step, {name: images})
+            self._tensorboard.call(lambda writer: writer.write_images(step, {name: draw()}))
 
 
 class _TensorBoard:
@@ -71,8 +73,12 @@ class _TensorBoard:
 
     def write(self, method: str, *values: Any) -> None:
         """Schedules the call of a method of CLU's summary writer. If an earlier call failed, raises its error."""
+        self.call(lambda writer: getattr(writer, method)(*values))
+
+    def call(self, function: Callable[[Any], None]) -> None:
+        """Schedules a call of `function` with CLU's summary writer. If an earlier call failed, raises its error."""
         self._check(wait=False)
-        self._writes.append(self._thread.submit(lambda: getattr(self._writer.result(), method)(*values)))
+        self._writes.append(self._thread.submit(lambda: function(self._writer.result())))
 
     def close(self) -> None:
         """Waits for all scheduled calls and closes the event files. If a call failed, raises its error."""
@@ -88,6 +94,12 @@ class _TensorBoard:
         self._writes = [write for write in self._writes if write not in done]
         for write in done:
             write.result()
+
+
+def _curves(split: str, scalars: Mapping[str, float]) -> dict[str, float]:
+    """Returns the scalars that are worth a curve in TensorBoard, by tag."""
+    # The number of evaluation images is constant, and a value that is NaN is not known.
+    return {f"{split}/{name}": v for name, v in scalars.items() if name != "count" and not math.isnan(v)}
 
 
 def _tensorboard_installed() -> bool:

@@ -110,11 +110,22 @@ def merge(totals: Totals, fetched: Totals) -> Totals:
     )
 
 
-def scalars(totals: Totals) -> dict[str, float]:
+def scalars(totals: Totals, *, num_classes: int | None = None) -> dict[str, float]:
     """Returns means over examples: `loss` in nats, `top1` and `top5` in 0..1; NaN if there are no examples.
 
     If the devices are still computing the totals, the call waits for them.
+
+    Args:
+      totals: sums over the examples.
+      num_classes: number of outputs of the network; of five or fewer, all are among the five largest, so `top5` is NaN.
+        None: unknown.
     """
     sums = {"loss": totals.loss, "top1": totals.top1, "top5": totals.top5}
     count = int(totals.count)
-    return {name: float(total) / count if count else math.nan for name, total in sums.items()}
+    means = {name: float(total) / count if count else math.nan for name, total in sums.items()}
+    return means if top5_is_meaningful(num_classes) else means | {"top5": math.nan}
+
+
+def top5_is_meaningful(num_classes: int | None) -> bool:
+    """Whether a network of `num_classes` outputs can have a true class that is not among the five largest outputs."""
+    return num_classes is None or num_classes > 5

@@ -2,6 +2,7 @@
 
 from resnet_jax.weights.compatibility import check_settings
 from resnet_jax.weights.formats.safetensors import check_named, write_safetensors
+from resnet_jax.weights.known_networks import pytorch_network
 from resnet_jax.weights.load import load_weights, read_weights
 from resnet_jax.weights.match import MatchedVariables, match_variables
 from resnet_jax.weights.stored import StoredWeights
@@ -13,6 +14,7 @@ __all__ = [
     "check_settings",
     "load_weights",
     "match_variables",
+    "pytorch_network",
     "read_weights",
     "write_safetensors",
 ]

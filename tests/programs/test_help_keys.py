@@ -41,7 +41,7 @@ def test_all_keys_are_listed_with_default_type_bound_effect_and_comment():
 def test_a_pattern_is_a_regular_expression_or_the_beginning_of_a_flag():
     listed = help_keys("^log|top_k").splitlines()
     assert [line for line in listed if line.startswith("--")] == [
-        "--config.log.every_steps=100",
+        "--config.log.every_steps=None",
         "--config.log.tensorboard=True",
         "--config.predict.top_k=5",
     ]
@@ -57,7 +57,7 @@ def test_a_pattern_that_finds_nothing(pattern, message):
 @pytest.mark.parametrize(
     ("words", "status", "out", "err"),
     [
-        (["--help_keys", "log.every"], 0, "--config.log.every_steps=100\n", ""),
+        (["--help_keys", "log.every"], 0, "--config.log.every_steps=None\n", ""),
         (["--config=nothing", "--help_keys=zebra"], 2, "", "error: --help_keys=zebra matches no config key: "),
     ],
 )

@@ -49,6 +49,7 @@ def milestones_of(**changes) -> Milestones:
         "stop_at": None,
         "checkpoint_every_steps": None,
         "log_every_steps": 1,
+        "log_first_step": False,
     }
     return Milestones(**(values | changes))
 

@@ -1,5 +1,6 @@
 import pytest
 
+from resnet_jax.data.sources import SOURCES
 from resnet_jax.reporting.bottleneck import advice, shares_line, time_table
 from resnet_jax.reporting.time_accounting import PHASES
 
@@ -25,7 +26,7 @@ def test_shares_in_the_order_of_the_phases():
     assert shares_line({}) == ""
 
 
-FEW = {"num_workers": 0, "num_threads": 4, "cores": 16}
+FEW = {"source": "tfds", "num_workers": 0, "num_threads": 4, "cores": 16}
 
 
 @pytest.mark.parametrize(
@@ -57,3 +58,14 @@ def test_advice_names_the_bottleneck_and_its_cure(spent, machine, expected):
 )
 def test_there_is_no_advice_without_a_bottleneck(spent):
     assert advice(seconds(**spent), **FEW) is None
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_cure_fits_the_source(source, threads):
+    machine = {"source": source, "num_workers": 0, "num_threads": threads, "cores": 2}
+    found = advice(seconds(step=63, input=37), **machine)
+    decodes, shrinks = source not in ("synthetic", "cifar_binary"), source in ("tfds", "tfrecord")
+    assert ("num_workers" in found) == (source != "synthetic" and threads == 1)
+    assert ("--mode=prepare" in found) == (shrinks and threads == 2)
+    assert ("data.resize" in found) == (decodes and threads == 2)

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from resnet_jax.errors import NonFiniteError
+from resnet_jax.reporting import run_log
 from resnet_jax.reporting.progress import Progress
-from resnet_jax.reporting.run_log import Machine, RunLog, StepFlops
+from resnet_jax.reporting.run_log import Course, Machine, RunLog, StepFlops
 from resnet_jax.reporting.time_accounting import PHASES, TRAINING, TimeAccounting
 from resnet_jax.reporting.writers import Writers
 from resnet_jax.text import duration
@@ -23,17 +24,16 @@ def totals(loss=1.0, grad_norm=2.0, top1=3):
 
 @pytest.fixture
 def open_log(tmp_path):
-    def opened(total_steps=7):
+    def opened(total_steps=7, num_classes=10):
         writers = Writers(tmp_path / "metrics.jsonl", tensorboard_dir=None).__enter__()
         progress = Progress(start=0, total_steps=total_steps, visible=False)
         log = RunLog(
             writers=writers,
             progress=progress,
             accounting=TimeAccounting(),
-            machine=Machine(2, 1e12, {"num_workers": 0, "num_threads": 1, "cores": 2}),
-            every_steps=3,
-            total_steps=total_steps,
-            steps_per_epoch=2.0,
+            machine=Machine(2, 1e12, {"source": "tfds", "num_workers": 0, "num_threads": 1, "cores": 2}),
+            course=Course(total_steps, 2.0, lambda step: step % 3 == 0 or step == total_steps),
+            num_classes=num_classes,
         )
         opened.writers, opened.path = writers, tmp_path / "metrics.jsonl"
         return log
@@ -99,6 +99,51 @@ def test_evaluations_are_written_with_their_count(open_log):
     scalars = open_log().evaluation(3, Totals(count=21, top1=7, top5=14, loss=42.0))
     assert scalars == {"step": 3, "loss": 2.0, "top1": 1 / 3, "top5": 2 / 3, "count": 21}
     assert lines(open_log) == [{"split": "eval", **scalars}]
+
+
+def test_five_classes_have_no_top_5(open_log, caplog):
+    log = open_log(num_classes=5)
+    with caplog.at_level("DEBUG", logger="resnet_jax"):
+        for step in (1, 2, 3):
+            log.add(step, totals(), flops=FLOPS)
+        found = log.evaluation(3, Totals(count=21, top1=7, top5=21, loss=42.0))
+    assert [(line["top1"], line["top5"]) for line in lines(open_log)] == [(0.375, None), (1 / 3, None)]
+    assert found["top5"] is None
+    assert "top-5" not in caplog.text and "eval       3/7  loss 2.0000  top-1 33.33 %  n=21" in caplog.text
+
+
+def test_the_first_step_alone_predicts_no_time(tmp_path, caplog):
+    with Writers(tmp_path / "m.jsonl", tensorboard_dir=None) as writers:
+        log = RunLog(
+            writers=writers,
+            progress=Progress(start=0, total_steps=3, visible=False),
+            accounting=TimeAccounting(),
+            machine=Machine(1, None, {}),
+            course=Course(3, 2.0, lambda step: True),
+            num_classes=10,
+        )
+        with caplog.at_level("INFO", logger="resnet_jax"):
+            for step in (1, 2, 3):
+                log.add(step, totals(), flops=FLOPS)
+    shown = [record.getMessage() for record in caplog.records if record.getMessage().startswith("step ")]
+    assert [" left " in line for line in shown] == [False, True, True]
+
+
+@pytest.mark.parametrize("every", [1, 100])
+def test_advice_is_about_many_steps_and_not_about_the_first(tmp_path, monkeypatch, every):
+    judged = []
+    monkeypatch.setattr(run_log, "advice", lambda spent, **machine: judged.append(spent))
+    log = RunLog(
+        writers=None,
+        progress=Progress(start=0, total_steps=400, visible=False),
+        accounting=TimeAccounting(),
+        machine=Machine(1, None, {}),
+        course=Course(400, 50.0, lambda step: step % every == 0),
+        num_classes=10,
+    )
+    for step in range(1, 401):
+        log.add(step, totals(), flops=FLOPS)
+    assert len(judged) == (19 if every == 1 else 3)
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0:00"), (59.6, "1:00"), (3599, "59:59"), (3725, "1:02:05")])

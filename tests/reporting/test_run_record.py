@@ -22,7 +22,9 @@ def ended(workdir, caplog, **changes):
     result = {"step": 6, "total_steps": 6, "stop_reason": "completed", "eval": None, "best": None, "bad_examples": 0}
     result |= {"images_per_second": 10.0, "seconds": seconds, "programs_compiled_later": 0}
     with caplog.at_level(logging.INFO, logger="resnet_jax"):
-        end_record(result | changes, workdir, decoders={"num_workers": 0, "num_threads": 2, "cores": 2})
+        end_record(
+            result | changes, workdir, decoders={"source": "tfds", "num_workers": 0, "num_threads": 2, "cores": 2}
+        )
     return [record.getMessage() for record in caplog.records]
 
 
@@ -59,6 +61,11 @@ RESULT = {
     "images_per_second": 1234.5,
     "seconds": {"compile": 3.2, "step": 61.0, "total": 64.2},
 }
+
+
+def test_five_classes_have_no_top_5(here):
+    lines = summary(RESULT | {"eval": RESULT["eval"] | {"top5": None}}, here)
+    assert lines[0] == "accuracy     top-1 98.75 %, n = 1,360"
 
 
 @pytest.fixture

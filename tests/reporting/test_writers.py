@@ -31,10 +31,11 @@ import numpy as np
 from resnet_jax.reporting.writers import Writers
 assert "tensorflow" not in sys.modules
 with Writers(Path(sys.argv[1]) / "m.jsonl", tensorboard_dir=Path(sys.argv[1])) as out:
-    out.hyperparameters({"model.depth": 50, "data.data_dir": None, "input.mean": [1.0, 2.0]})
-    out.images(0, "train/images", np.zeros((2, 4, 4, 3), np.uint8))
-    out.scalars(3, "train", {"loss": 0.5})
-    out.scalars(4, "eval", {"top1": 0.25})
+    settings = {"seed": 0, "model.depth": 50, "data.data_dir": None, "input.mean": [1.0, 2.0]}
+    out.hyperparameters("mine", settings, leave_out=["eval/top5"])
+    out.image(0, "train/images", lambda: np.zeros((4, 5, 3), np.uint8))
+    out.scalars(3, "train", {"loss": 0.5, "top5": float("nan")})
+    out.scalars(4, "eval", {"top1": 0.25, "top5": float("nan"), "count": 8})
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 assert tf.config.get_visible_devices("GPU") == []
@@ -42,8 +43,19 @@ events = EventAccumulator(sys.argv[1]).Reload()
 scalars = {tag: [[e.step, float(tf.make_ndarray(e.tensor_proto))] for e in events.Tensors(tag)]
            for tag in ("train/loss", "eval/top1")}
 images = len(tf.make_ndarray(events.Tensors("train/images")[0].tensor_proto)) - 2  # after width and height
-print(json.dumps({"scalars": scalars, "images": images, "hparams": "_hparams_/session_start_info" in
-                  events.summary_metadata}))
+from tensorboard.plugins.hparams import metadata
+content = {tag: found.plugin_data.content for tag, found in events.summary_metadata.items()}
+columns = metadata.parse_experiment_plugin_data(content["_hparams_/experiment"])
+row = metadata.parse_session_start_info_plugin_data(content["_hparams_/session_start_info"])
+print(json.dumps({
+    "scalars": scalars,
+    "images": images,
+    "tags": sorted(tag for tag in content if "/" in tag and not tag.startswith("_")),
+    "name": row.group_name,
+    "depth": row.hparams["model.depth"].number_value,
+    "settings": [info.name for info in columns.hparam_infos],
+    "metrics": [info.name.tag for info in columns.metric_infos],
+}))
 """
 
 
@@ -52,8 +64,12 @@ def test_tensorboard_reads_what_was_written(tmp_path):
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert json.loads(done.stdout.splitlines()[-1]) == {
         "scalars": {"train/loss": [[3, 0.5]], "eval/top1": [[4, 0.25]]},
-        "images": 2,
-        "hparams": True,
+        "images": 1,
+        "tags": ["eval/top1", "train/images", "train/loss"],  # no card for what is constant or not known
+        "name": "mine",
+        "depth": 50,
+        "settings": ["model.depth", "seed", "data.data_dir", "input.mean"],
+        "metrics": ["eval/top1", "eval/loss", "train/loss", "train/images_per_second"],
     }
 
 
@@ -61,7 +77,7 @@ def test_without_tensorflow_it_says_so_and_goes_on(tmp_path, monkeypatch, caplog
     monkeypatch.setattr(writers.importlib.util, "find_spec", lambda name: None)
     with caplog.at_level("INFO", logger="resnet_jax"), Writers(tmp_path / "m.jsonl", tensorboard_dir=tmp_path) as out:
         out.scalars(1, "train", {"loss": 0.5})
-        out.images(1, "train/images", np.zeros((1, 2, 2, 3), np.uint8))
+        out.image(1, "train/images", lambda: np.zeros((2, 2, 3), np.uint8))
     assert "no event files: tensorflow not installed (pip install -e '.[tensorboard]')" in caplog.text
     assert len(lines(tmp_path / "m.jsonl")) == 1
 

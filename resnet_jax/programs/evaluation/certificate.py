@@ -120,16 +120,18 @@ def make_certificate(
       answers: labels and predictions of each batch, in order.
     """
     labels = np.concatenate([batch.label[batch.mask] for batch in answers]).astype("<i4")
+    outputs = subject["classes"]["outputs"]
+    top5 = totals.top5 if metrics.top5_is_meaningful(outputs) else None
     start = provenance.describe_start(0)
     del start["start_step"]
     return {
-        "eval": json_numbers(metrics.scalars(totals) | {"count": totals.count}),
-        "right": {"top1": totals.top1, "top5": totals.top5},
+        "eval": json_numbers(metrics.scalars(totals, num_classes=outputs) | {"count": totals.count}),
+        "right": {"top1": totals.top1, "top5": top5},
         "interval": {
             "method": "Wilson score",
             "confidence": CONFIDENCE,
             "top1": wilson(totals.top1, totals.count),
-            "top5": wilson(totals.top5, totals.count),
+            "top5": None if top5 is None else wilson(top5, totals.count),
         },
         "unreadable": {"count": confusion.unreadable, "counted_as": "wrong"},
         "not_finite": {"count": confusion.unanswered - confusion.unreadable, "counted_as": "wrong"},

@@ -25,7 +25,8 @@ def summary_lines(
       names: names of the network's outputs.
       directory: where the results were written.
     """
-    accuracies = [accuracy_with_interval(certificate, metric) for metric in ("top1", "top5")]
+    known = [metric for metric in ("top1", "top5") if certificate["interval"][metric] is not None]
+    accuracies = [accuracy_with_interval(certificate, metric) for metric in known]
     loss, unreadable, not_finite = certificate["eval"]["loss"], confusion.unreadable, certificate["not_finite"]["count"]
     sections = {
         "accuracy": [f"{', '.join(accuracies)}, n = {confusion.total:,}"],

@@ -9,6 +9,7 @@ from resnet_jax.data.class_names import fingerprint
 from resnet_jax.programs.export.jax_artifact import PLATFORMS
 from resnet_jax.programs.export.model import Model
 from resnet_jax.reporting.provenance import versions
+from resnet_jax.weights import pytorch_network
 
 
 def make_metadata(model: Model, *, dtype: str, formats: dict[str, Any]) -> dict[str, Any]:
@@ -34,6 +35,7 @@ def make_metadata(model: Model, *, dtype: str, formats: dict[str, Any]) -> dict[
             "inside": {key.removeprefix("input."): value for key, value in model.network.items() if "input." in key},
         },
         "network": model.network,
+        "same_as": pytorch_network(model.network),
         "dtype": dtype,
         "platforms": list(PLATFORMS),
         "formats": formats,

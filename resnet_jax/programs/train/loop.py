@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from jax.stages import Compiled
@@ -49,6 +49,7 @@ class TrainLoop:
     accounting: TimeAccounting
     compile_counter: CompileCounter
     log: RunLog
+    begun: Callable[[], None]  # called when the run has something to keep
     profile: Profile
     stack: contextlib.ExitStack  # closes the input pipeline before an error is printed
     alone: bool  # whether this is the only process of the run
@@ -122,6 +123,7 @@ class TrainLoop:
             if position.step == self._first_step:
                 self.compile_counter.expect_no_more()
             self.log.add(position.step, position.pending, flops=position.flops)
+            self.begun()
         return position._replace(pending=None)
 
     def _evaluate(self, position: Position, state: TrainState) -> Position:
@@ -138,8 +140,11 @@ class TrainLoop:
         return position._replace(evaluation=self.last_evaluation)
 
     def _save_before_error(self, position: Position, state: TrainState) -> None:
-        """Saves the state if the run has one process; with several, all of them would have to save together."""
-        if self.alone:
+        """Saves the state if the run has one process; with several, all of them would have to save together.
+
+        Before the first step of this start there is nothing to save: the state was restored or can be made again.
+        """
+        if self.alone and position.step >= self._first_step:
             self._save(self._settle(position), state)
 
     def _save(self, position: Position, state: TrainState, *, announce: bool = False) -> None:
@@ -158,6 +163,7 @@ class TrainLoop:
         }
         top1 = position.evaluation["top1"] if position.evaluation else None
         self.checkpoints.save(step, state, meta=meta, top1=top1)
+        self.begun()
         if announce:
             self.checkpoints.wait()
             logger.info(labelled("saved", f"step {step}: {self.checkpoints.directory / str(step)}"))

@@ -20,18 +20,22 @@ from resnet_jax.experiment import Experiment
 from resnet_jax.experiment.compile import compile_train_steps, initial_state
 from resnet_jax.programs.evaluation.evaluator import Evaluator
 from resnet_jax.programs.train.loop import Position, TrainLoop
+from resnet_jax.reporting.batch_picture import draw_batch
 from resnet_jax.reporting.compile_events import CompileCounter
 from resnet_jax.reporting.profiling import Profile
 from resnet_jax.reporting.progress import Progress, keep_log
-from resnet_jax.reporting.run_log import Machine, RunLog
-from resnet_jax.reporting.run_record import begin_record, end_record
+from resnet_jax.reporting.run_log import Course, Machine, RunLog
+from resnet_jax.reporting.run_record import Board, begin_record, end_record
 from resnet_jax.reporting.time_accounting import TimeAccounting, process_age
 from resnet_jax.reporting.workdir import Workdir
 from resnet_jax.reporting.writers import Writers
 from resnet_jax.text import json_number, labelled
+from resnet_jax.training.metrics import top5_is_meaningful
 from resnet_jax.training.state import TrainState, abstract_state
 
 logger = logging.getLogger(__name__)
+
+_SHOWN = 16  # training images that TensorBoard shows
 
 
 def train(
@@ -130,6 +134,7 @@ class _Run:
             accounting=self.accounting,
             compile_counter=self.compile_counter,
             log=self._open_log(writers),
+            begun=self.workdir.begin,
             profile=self.stack.enter_context(Profile(self.workdir.path, traced)),
             stack=self.stack,
             alone=self.channel.num_processes == 1,
@@ -182,15 +187,20 @@ class _Run:
         return state, Position(0)
 
     def _begin_record(self, settings: dict[str, Any]) -> Writers:
-        data = self.experiment.data
+        data, reporting, loader = self.experiment.data, self.experiment.reporting, self.experiment.data.train_loader
+        top5 = top5_is_meaningful(self.experiment.computation.model.num_classes)
+        board = Board(
+            settings={"data.name": reporting.data_name, "data.batch_size": loader.batch_size},
+            leave_out=() if top5 else ("eval/top5",),
+            draw_inputs=lambda: draw_batch(loader.first_batch(_SHOWN), data.class_names),
+        )
         return begin_record(
             self.workdir,
             settings,
             self.start.step,
             data=data.identity,
             class_names=data.class_names,
-            tensorboard=self.experiment.reporting.tensorboard,
-            first_images=data.train_loader.first_images,
+            board=board if reporting.tensorboard else None,
         )
 
     def _open_log(self, writers: Writers | None) -> RunLog:
@@ -202,14 +212,13 @@ class _Run:
             progress=self.stack.enter_context(progress),
             accounting=self.accounting,
             machine=Machine(devices.size, peak_flops(devices.flat[0], computation.dtype), self._decoders()),
-            every_steps=milestones.log_every_steps,
-            total_steps=total_steps,
-            steps_per_epoch=milestones.steps_per_epoch,
+            course=Course(total_steps, milestones.steps_per_epoch, milestones.log_due),
+            num_classes=computation.model.num_classes,
         )
 
-    def _decoders(self) -> dict[str, int]:
+    def _decoders(self) -> dict[str, Any]:
         reading = self.experiment.data.reading
-        return decoders(reading.num_threads, reading.num_workers)
+        return {"source": reading.source} | decoders(reading.num_threads, reading.num_workers)
 
     def _write_result(self, step: int, stop_reason: str) -> None:
         if not self.channel.is_main:

@@ -17,12 +17,12 @@ from resnet_jax.nested import by_path
 from resnet_jax.training.state import WeightsKind
 from resnet_jax.weights.architecture import infer_settings
 from resnet_jax.weights.compatibility import IMAGENET_INPUT
+from resnet_jax.weights.known_networks import pytorch_network
 from resnet_jax.weights.naming import Naming, to_our_layout, to_torch_layout
 from resnet_jax.weights.stored import StoredWeights
 
-FORMAT = "PyTorch (torchvision or timm names)"
 # Keys in the metadata of the .safetensors files that this program writes; the values are JSON.
-_SETTINGS, _CLASS_NAMES = "resnet_jax.settings", "resnet_jax.class_names"
+_SETTINGS, _CLASS_NAMES, _SAME_AS = "resnet_jax.settings", "resnet_jax.class_names", "resnet_jax.same_as"
 SOURCE_STEP, SOURCE_WEIGHTS = "source_step", "source_weights"
 _LONGEST_HEADER = 100_000_000  # bytes, the limit that the format sets
 
@@ -63,9 +63,11 @@ def read(path: Path, kind: WeightsKind | None) -> StoredWeights:
     if kind == "ema" and stored_kind != "ema":
         raise UsageError(f"{path} is not known to be a moving average: leave config.eval.weights unset")
     stored = from_state_dict(tensors, path)
+    known = stored.settings | settings
     return dataclasses.replace(
         stored,
-        settings=stored.settings | settings,
+        format=stored.format.replace(describe_format(stored.settings), describe_format(known)),
+        settings=known,
         step=step,
         kind=stored_kind or stored.kind,
         class_names=None if names is None else tuple(names),
@@ -97,13 +99,18 @@ def from_state_dict(tensors: Mapping[str, np.ndarray], path: Path, *, found_in: 
         settings["model.shortcut"] = "average_pool"
     return StoredWeights(
         path=str(path),
-        format=FORMAT + found_in + (f", names after {prefix!r}" if prefix else ""),
+        format=describe_format(settings) + found_in + (f", names after {prefix!r}" if prefix else ""),
         arrays=arrays,
         origin={own: name for name, own in known.items()},
         skipped=skipped,
         unknown=tuple(name for name, own in names.items() if own is None),
         settings=settings,
     )
+
+
+def describe_format(settings: Mapping[str, Any]) -> str:
+    """Returns the format of a PyTorch file for logs, with the network that its weights belong to, if that is known."""
+    return f"PyTorch ({pytorch_network(settings) or 'no network of torchvision or timm'})"
 
 
 def _common_prefix(names: Collection[str]) -> str:
@@ -160,6 +167,8 @@ def write_safetensors(
 ) -> None:
     """Writes weights as float32 under torchvision's names, or timm's where torchvision has none.
 
+    Only some of the networks exist there (`known_networks.py`): the metadata say which one this is, or null.
+
     Args:
       path: the file, which is overwritten.
       variables: 'params' and 'batch_stats'.
@@ -180,5 +189,6 @@ def write_safetensors(
         naming.to_torch(name): to_torch_layout(np.asarray(array, dtype=np.float32)) for name, array in arrays.items()
     }
     own = {_SETTINGS: json.dumps(dict(settings)), _CLASS_NAMES: json.dumps(list(class_names))}
+    own[_SAME_AS] = json.dumps(pytorch_network(settings))
     # Not `save_file`, which writes a file that only its owner can read.
     path.write_bytes(save(tensors, metadata={"format": "pt", **metadata, **own}))

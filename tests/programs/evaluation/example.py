@@ -23,9 +23,10 @@ def counted(totals=TOTALS):
     return certificate.count_answers([ANSWERS], totals, num_classes=3, num_outputs=4)
 
 
-def written(directory, totals=TOTALS):
-    """Writes the results into `directory`; returns the certificate."""
-    content = certificate.make_certificate(SUBJECT, totals, counted(), [ANSWERS])
+def written(directory, totals=TOTALS, outputs=4):
+    """Writes the results into `directory`; returns the certificate, which claims that the network has `outputs`."""
+    subject = SUBJECT | {"classes": SUBJECT["classes"] | {"outputs": outputs}}
+    content = certificate.make_certificate(subject, totals, counted(), [ANSWERS])
     result_directory.begin(directory)
     result_directory.finish(directory, content, counted(), certificate.output_names(NAMES, 4))
     return content

@@ -29,7 +29,15 @@ def test_answers_that_disagree_with_the_totals_are_an_error(totals):
 
 
 def test_numbers_that_are_not_finite_are_null(tmp_path):
-    written(tmp_path / "one", Totals(6, 3, 5, math.nan))
+    written(tmp_path / "one", Totals(6, 3, 5, math.nan), outputs=6)
     content = json.loads((tmp_path / "one" / "certificate.json").read_text())
     assert content["eval"] == {"loss": None, "top1": 0.5, "top5": 5 / 6, "count": 6}
     assert content["not_finite"]["count"] == 1
+
+
+def test_five_outputs_have_no_top_5(tmp_path):
+    content = written(tmp_path / "one", outputs=5)
+    assert (content["eval"]["top5"], content["right"]["top5"], content["interval"]["top5"]) == (None, None, None)
+    assert (content["eval"]["top1"], content["right"]["top1"]) == (0.5, 3)
+    six = written(tmp_path / "two", outputs=6)
+    assert (six["eval"]["top5"], six["right"]["top5"]) == (5 / 6, 5) and six["interval"]["top5"][1] < 1

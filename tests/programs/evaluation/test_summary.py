@@ -5,7 +5,7 @@ from tests.programs.evaluation.example import counted, written
 def test_the_lines_list_the_worst_classes_and_confusions(tmp_path):
     lines = summary_lines(written(tmp_path / "one"), counted(), ["0", "1", "2", "class 3"], tmp_path / "one")
     assert lines == [
-        "accuracy     top-1 50.00 % (18.76 to 81.24), top-5 83.33 % (43.65 to 96.99), n = 6",
+        "accuracy     top-1 50.00 % (18.76 to 81.24), n = 6",
         "loss         0.5000",
         "no answer    for 1 images, counted as wrong: outputs are NaN",
         "worst        0 of 2   0.00 %  2",
@@ -16,3 +16,9 @@ def test_the_lines_list_the_worst_classes_and_confusions(tmp_path):
         f"results      {tmp_path}/one/",
         "             certificate.json, per_class.csv, confusion.csv, confusion.png",
     ]
+
+
+def test_top_5_is_listed_if_there_are_more_than_five_outputs(tmp_path):
+    certificate = written(tmp_path / "one", outputs=6)
+    lines = summary_lines(certificate, counted(), ["0", "1", "2", "class 3"], tmp_path / "one")
+    assert lines[0] == "accuracy     top-1 50.00 % (18.76 to 81.24), top-5 83.33 % (43.65 to 96.99), n = 6"

@@ -1,0 +1,47 @@
+"""Undoes what a start of a run wrote into its work directory, if the start fails before the run begins."""
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from resnet_jax.files import write_atomically
+
+# What a start may create. Everything else stays: files of the user, the list of unreadable images, which the error
+# message names, and damaged checkpoints that were moved.
+_FILES = (
+    *("config.json", "run.json", "classes.json", "metrics.jsonl", "train.log", "events.out.tfevents.*", "*.part"),
+    *("inputs.png", ".*.record_index.npz"),
+)
+_DIRECTORIES = ("checkpoints", "evaluations")
+
+
+@contextlib.contextmanager
+def undone_if_start_fails(directory: Path, has_begun: Callable[[], bool]) -> Iterator[None]:
+    """If the block raises and `has_begun` returns False, removes the files it created and restores the JSON files.
+
+    Args:
+      directory: work directory, locked by the caller.
+      has_begun: whether the run, or the evaluation, has results that must be kept.
+    """
+    before = set(directory.iterdir())
+    contents = {path: path.read_bytes() for path in directory.glob("*.json")}
+    try:
+        yield
+    except BaseException:
+        if not has_begun():
+            with contextlib.suppress(OSError):  # the disk may be full or gone: the error that is being raised says so
+                _undo(directory, before, contents)
+        raise
+
+
+def _undo(directory: Path, before: set[Path], contents: dict[Path, bytes]) -> None:
+    for path in (path for pattern in _FILES for path in directory.glob(pattern)):
+        if path not in before:
+            path.unlink()
+    for path in (directory / name for name in _DIRECTORIES):
+        if path not in before:
+            shutil.rmtree(path, ignore_errors=True)
+    for path, content in contents.items():
+        if not path.exists() or path.read_bytes() != content:
+            write_atomically(path, content)

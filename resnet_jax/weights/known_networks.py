@@ -1,0 +1,39 @@
+"""Finds the network of torchvision or timm that is the same as a network of this package."""
+
+from collections.abc import Mapping
+from typing import Any
+
+# What all networks of the tables below have in common.
+_COMMON = {
+    "model.name": "resnet",
+    "model.version": "v1.5",
+    "model.features": 64,
+    "model.padding": "torch",
+    "model.blur_pool": False,
+    "model.bn_epsilon": 1e-5,
+}
+_TORCHVISION = (18, 34, 50, 101, 152)
+_BOTTLENECK = (50, 101, 152, 200)  # depths whose blocks have three convolutions
+# timm's squeeze has at least 8 channels, which is more than a sixteenth of the basic blocks of seresnet18 and 34.
+_TIMM_SQUEEZED = (50, 101, 152)
+
+
+def pytorch_network(settings: Mapping[str, Any]) -> str | None:
+    """Returns the name of the same network in PyTorch, such as "torchvision's resnet50"; None if there is none.
+
+    Args:
+      settings: settings of the network by dotted config key, at least those that `infer_settings` finds, and the keys
+        of `_COMMON`.
+    """
+    if any(settings[key] != value for key, value in _COMMON.items()):
+        return None
+    depth, squeeze = settings["model.depth"], settings["model.squeeze_excitation"]
+    is_deep, shortcut = settings["model.stem"] == "deep", settings["model.shortcut"]
+    if is_deep and shortcut == "average_pool" and not squeeze:
+        return f"timm's resnet{depth}d"
+    # In networks of bottleneck blocks every stage starts with a projection, whether all or some shortcuts have one.
+    if is_deep or not (shortcut == "projection" or (shortcut == "stage_projection" and depth in _BOTTLENECK)):
+        return None
+    if squeeze:
+        return f"timm's seresnet{depth}" if squeeze == 1 / 16 and depth in _TIMM_SQUEEZED else None
+    return f"torchvision's resnet{depth}" if depth in _TORCHVISION else f"timm's resnet{depth}"
