@@ -16,6 +16,7 @@ from resnet_jax.experiment.batch_division import count_microbatches
 from resnet_jax.experiment.computation import check_image_sizes, make_computation, make_eval_computation
 from resnet_jax.experiment.description import describe_evaluation, describe_experiment
 from resnet_jax.experiment.inputs import (
+    data_name,
     eval_image_size,
     eval_preprocessing,
     make_data,
@@ -77,6 +78,7 @@ def build(
             keep_latest=config.checkpoint.keep_latest,
             keep_best=config.checkpoint.keep_best,
             tensorboard=config.log.tensorboard,
+            data_name=data_name(config),
         ),
     )
 

@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 
 from resnet_jax.data.sources import Source, share_with_boxes
 from resnet_jax.experiment.computation import trained_norms
-from resnet_jax.experiment.inputs import eval_image_size, train_image_sizes
+from resnet_jax.experiment.inputs import data_name, eval_image_size, train_image_sizes
 from resnet_jax.experiment.milestones import Milestones
 from resnet_jax.experiment.parts import Computation, Data, EvalComputation
 from resnet_jax.models.batch_norm import is_trained
@@ -39,7 +39,7 @@ def describe_evaluation(config: ConfigDict, source: Source, computation: EvalCom
     return {
         "devices": _devices(computation.mesh),
         "model": _model(config, computation),
-        "data": f"{source.name} {len(source):,} images, {eval_image_size(config)} px",
+        "data": f"{_title(config, source)} {len(source):,} images, {eval_image_size(config)} px",
     }
 
 
@@ -51,9 +51,17 @@ def _devices(mesh: Mesh) -> str:
 def _data(config: ConfigDict, train_source: Source, eval_source: Source) -> str:
     sizes = " then ".join(map(str, train_image_sizes(config)))
     return (
-        f"{train_source.name} {len(train_source):,} images, {eval_source.name} {len(eval_source):,}, "
+        f"{_title(config, train_source)} {len(train_source):,} images, "
+        f"{_title(config, eval_source)} {len(eval_source):,}, "
         f"{len(train_source.class_names):,} classes, {sizes} px{_boxes(config, train_source)}"
     )
+
+
+def _title(config: ConfigDict, source: Source) -> str:
+    """Returns the name of a split; for own files it begins with the name of their directory."""
+    if config.data.source not in ("folder", "tfrecord"):
+        return source.name
+    return f"{data_name(config)}/{source.name.split('/', 1)[1]}"
 
 
 def _boxes(config: ConfigDict, source: Source) -> str:

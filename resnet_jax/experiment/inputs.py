@@ -70,6 +70,16 @@ def open_from(config: ConfigDict, *, training: bool, cache_dir: Path | None) -> 
     return open_source(data.source, training=training, **options.get(data.source, {}))
 
 
+def data_name(config: ConfigDict) -> str:
+    """Returns what the data are: the TFDS name, the name of the directory of own files, or the name of the source."""
+    data = config.data
+    if data.source == "tfds":
+        return data.name
+    if data.source in ("folder", "tfrecord") and data.data_dir is not None:
+        return Path(data.data_dir).expanduser().resolve().name or data.source
+    return data.source
+
+
 def train_image_sizes(config: ConfigDict) -> list[int]:
     """Returns the height and width of training images in pixels, one number for each stage of progressive resizing."""
     return [*config.data.progressive.sizes, config.data.image_size]
@@ -150,7 +160,7 @@ def _loader_options(config: ConfigDict) -> dict[str, Any]:
 
 def _reading(config: ConfigDict) -> Reading:
     data = config.data
-    return Reading(data.num_threads, data.num_workers, data.max_bad_examples)
+    return Reading(data.num_threads, data.num_workers, data.max_bad_examples, data.source)
 
 
 def _identity(train_source: Source, eval_source: Source) -> dict[str, Any]:

@@ -21,6 +21,7 @@ class Reading(NamedTuple):
     num_threads: int | None  # threads that decode; None: `data.feed.decoding_threads` chooses
     num_workers: int  # processes that decode; 0: this process decodes
     max_bad_examples: int  # number of unreadable examples that a run tolerates
+    source: str  # `data.source` of the config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +73,7 @@ class Reporting(NamedTuple):
     keep_latest: int  # number of newest checkpoints to keep
     keep_best: int  # number of further checkpoints to keep, those of highest accuracy
     tensorboard: bool  # whether to write events for TensorBoard
+    data_name: str  # what the data are: the name of a data set or of a directory
 
 
 @dataclasses.dataclass(frozen=True)

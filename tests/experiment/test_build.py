@@ -178,6 +178,7 @@ def test_more_classes_than_the_data_have_are_allowed():
 def milestones_of(**changes):
     values = {"total_steps": 674, "schedule_steps": 674, "steps_per_epoch": 22.45, "eval_every_steps": 100.0}
     values |= {"eval_before_training": False, "stop_at": None, "checkpoint_every_steps": None, "log_every_steps": 50}
+    values |= {"log_first_step": False}
     return Milestones(**values | changes)
 
 
