@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,7 @@ from resnet_jax.distributed.mesh import make_mesh, over_batch
 COUNT = 2000  # images
 
 
+@functools.cache
 def mix(size=(16, 12), group_size=None, **changes):
     """Mixes images whose pixels are the number of the image; returns numpy arrays."""
     count = COUNT
@@ -55,7 +58,10 @@ def test_mixup_shares_are_beta_distributed():
     assert abs(shares.mean() - 0.5) < 0.04 and abs(shares.var() - 1 / (4 * 1.4)) < 0.015
 
 
-@pytest.mark.parametrize("alpha", [0.02, 0.2, 0.5, 1.0, 4.0, 100.0])
+SLOW_ALPHAS = [pytest.param(alpha, marks=pytest.mark.slow) for alpha in (0.5, 4.0)]
+
+
+@pytest.mark.parametrize("alpha", [0.02, 0.2, 1.0, 100.0, *SLOW_ALPHAS])
 def test_samples_of_beta_have_its_distribution(alpha):
     draw = jax.jit(jax.vmap(lambda key: on_device._beta(key, alpha)))
     draws = np.asarray(draw(row_keys(jax.random.key(0), jnp.arange(20_000))))
