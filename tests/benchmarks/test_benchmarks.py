@@ -24,7 +24,7 @@ def measured(*, images=100, seconds=1.0, cpu_seconds=1.0, start_rss=10, peak_rss
 
 @pytest.fixture(scope="module")
 def encoded() -> list[bytes]:
-    return [photos.photo(index, seed=0) for index in range(48)]
+    return [photos.photo(index, seed=0) for index in range(24)]
 
 
 def test_the_table_shows_medians_over_the_rounds():

@@ -2,12 +2,11 @@
 
 The directory CLOUD contains `vm` and `queue` (their states), `hosts/0` and `hosts/1`, `calls` (the calls, one JSON list
 per line), and the failures to simulate: `no_capacity` and `broken` contain how many creations and watches shall fail.
+It imports what only some calls need where they need it: the scripts call it often, and imports are most of its time.
 """
 
 import json
 import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -47,6 +46,8 @@ def create():
 
 
 def delete():
+    import shutil
+
     shutil.rmtree(HOSTS)
     VM.unlink()
     QUEUE.unlink(missing_ok=True)
@@ -54,6 +55,8 @@ def delete():
 
 def ssh(command):
     """Runs a command on all hosts in parallel. Returns the first status that is not 0; 255: the connection broke."""
+    import subprocess
+
     if VM.read_text() != "READY" or ("watch" in command and is_due("broken")):
         return 255
     shells = [
@@ -79,6 +82,8 @@ def main(compute, tpus, kind, verb, *rest):
         case _, "delete":
             delete()
         case "tpu-vm", "scp":
+            import shutil
+
             for host in HOSTS.iterdir():
                 for file in rest[:2]:
                     shutil.copy(file, host)

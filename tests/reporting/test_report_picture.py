@@ -43,30 +43,44 @@ def older(line):
 
 
 def drawn(tmp_path, records, title="a run"):
+    before = dict(matplotlib.rcParams)
     (tmp_path / "m").write_text("".join(json.dumps(record) + "\n" for record in records) + '{"step')
     write_report(tmp_path / "m", tmp_path / "report.png", title=title)
+    assert dict(matplotlib.rcParams) == before  # no state of matplotlib is left
+    assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
     assert {path.name for path in tmp_path.iterdir()} == {"m", "report.png"}
     return Image.open(tmp_path / "report.png").convert("RGB")
 
 
 @pytest.mark.parametrize(
-    "records",
+    ("records", "title"),
     [
-        [],
-        lines(1),
-        lines(1)[:1],
-        lines(1)[1:],
-        [lines(1)[1] | {"step": 0}],
-        lines(4, loss=None, images_per_second=None, mfu=None, hfu=None),
-        lines(6, top1=None)[:-1],
-        [*map(older, lines(5)[:-1]), *lines(9)[5:]],
-        [*map(older, lines(5))],
-        lines(5000),
+        ([], "a run"),
+        (lines(1), "$x$ $\\frac$ 猫 two\nlines \udcff \x00"),
+        (lines(1)[:1], ""),
+        (lines(1)[1:], "a run"),
+        ([lines(1)[1] | {"step": 0}], "a run"),
+        (lines(4, loss=None, images_per_second=None, mfu=None, hfu=None), "a run"),
+        (lines(6, top1=None)[:-1], "a run"),
+        ([*map(older, lines(5)[:-1]), *lines(9)[5:]], "a run"),
+        ([*map(older, lines(5))], "a run"),
+        (lines(5000), "a run"),
     ],
-    ids=["nothing", "one", "no eval", "eval alone", "step 0", "null", "no accuracy", "mixed", "older", "many"],
+    ids=[
+        "nothing",
+        "one, odd title",
+        "no eval, no title",
+        "eval alone",
+        "step 0",
+        "null",
+        "no accuracy",
+        "mixed",
+        "older",
+        "many",
+    ],
 )
-def test_any_metrics_can_be_drawn_without_a_warning(tmp_path, records):
-    image = drawn(tmp_path, records)
+def test_any_metrics_and_title_can_be_drawn_without_a_warning(tmp_path, records, title):
+    image = drawn(tmp_path, records, title)
     assert image.size == (1200, 1600)
     assert (tmp_path / "report.png").stat().st_size < 500_000
 
@@ -116,14 +130,9 @@ def test_the_last_of_equally_good_evaluations_is_named_best(tmp_path, monkeypatc
     assert kept.best == (3000, 0.75)  # the checkpoint that is kept as best, which `result.json` and the log name
 
 
-@pytest.mark.parametrize("title", ["$x$ $\\frac$ 猫 two\nlines \udcff \x00", ""])
-def test_any_title_can_be_drawn(tmp_path, title):
-    drawn(tmp_path, lines(2), title)
-
-
 def test_a_full_disk_leaves_the_old_picture(tmp_path, monkeypatch):
-    drawn(tmp_path, lines(2))
-    before = (tmp_path / "report.png").read_bytes()
+    (tmp_path / "m").write_text(json.dumps(lines(1)[0]) + "\n")
+    (tmp_path / "report.png").write_bytes(b"old")
 
     def full(figure, path, **_):
         path.write_bytes(b"half")
@@ -132,12 +141,5 @@ def test_a_full_disk_leaves_the_old_picture(tmp_path, monkeypatch):
     monkeypatch.setattr(Figure, "savefig", full)
     with pytest.raises(OSError, match="No space left"):
         write_report(tmp_path / "m", tmp_path / "report.png", title="a run")
-    assert (tmp_path / "report.png").read_bytes() == before
+    assert (tmp_path / "report.png").read_bytes() == b"old"
     assert not (tmp_path / "report.png.part").exists()
-
-
-def test_no_state_of_matplotlib_is_left(tmp_path):
-    before = dict(matplotlib.rcParams)
-    drawn(tmp_path, lines(2))
-    assert dict(matplotlib.rcParams) == before
-    assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
