@@ -1,19 +1,17 @@
 """The rules of the structure, as tests: who may import whom, how long things may be, what loads what."""
 
 import ast
+import functools
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.paths import ROOT
 
 PACKAGE = ROOT / "resnet_jax"
 FILES = sorted([*PACKAGE.rglob("*.py"), *(PACKAGE / "configs").glob("*.py")])  # configs is a link, not followed
-NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 
 # The rooms of the package, from the leaves up: a room may import from the rooms before it and from itself.
 ROOMS = [
@@ -93,6 +91,11 @@ HEAVY = {
 }
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def room(module: str) -> str:
     """'resnet_jax.data.sources.tfds' -> 'data'."""
     return module.split(".")[1]
@@ -128,12 +131,12 @@ def required(arguments: ast.arguments) -> list[str]:
     return [name for name in names if name not in ("self", "cls")]
 
 
-@pytest.mark.parametrize("path", FILES, ids=NAMES)
-def test_imports_point_one_way(path):
-    own = module_name(path)
-    for imported in imports(ast.walk(ast.parse(path.read_text()))):
-        if imported.startswith("resnet_jax.") and own not in ("resnet_jax", "resnet_jax.__main__"):
-            assert ROOMS.index(room(imported)) <= ROOMS.index(room(own)), f"{own} imports {imported}"
+def test_imports_point_one_way():
+    for path in FILES:
+        own = module_name(path)
+        for imported in imports(ast.walk(parsed(path))):
+            if imported.startswith("resnet_jax.") and own not in ("resnet_jax", "resnet_jax.__main__"):
+                assert ROOMS.index(room(imported)) <= ROOMS.index(room(own)), f"{own} imports {imported}"
 
 
 def test_every_module_lies_in_a_room():
@@ -143,36 +146,42 @@ def test_every_module_lies_in_a_room():
 
 def test_every_room_says_its_purpose_in_one_line():
     for path in PACKAGE.rglob("__init__.py"):
-        first = ast.get_docstring(ast.parse(path.read_text())).splitlines()[0]
+        first = ast.get_docstring(parsed(path)).splitlines()[0]
         assert 10 < len(first) <= 117 and first.endswith("."), path
 
 
-@pytest.mark.parametrize("path", FILES, ids=NAMES)
-def test_heavy_packages_are_imported_only_where_they_are_needed(path):
-    found = {name.split(".")[0] for name in imports(outside_functions(ast.parse(path.read_text())))} & set(HEAVY)
-    own = str(path.relative_to(PACKAGE))
-    assert {name for name in found if own not in HEAVY[name]} == set()
+def test_heavy_packages_are_imported_only_where_they_are_needed():
+    for path in FILES:
+        found = {name.split(".")[0] for name in imports(outside_functions(parsed(path)))} & set(HEAVY)
+        own = str(path.relative_to(PACKAGE))
+        assert {name for name in found if own not in HEAVY[name]} == set(), own
 
 
-@pytest.mark.parametrize("path", [*FILES, ROOT / "main.py", *(ROOT / "benchmarks").rglob("*.py")], ids=str)
-def test_files_and_functions_are_short(path):
-    text = path.read_text()
-    assert text.count("\n") <= 300
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef) and path.parent.name != "configs":
-            documented = isinstance(node.body[0], ast.Expr) and isinstance(node.body[0].value, ast.Constant)
-            body = node.body[1:] if documented else node.body
-            length = body[-1].end_lineno - body[0].lineno + 1 if body else 0
-            assert length <= 40, f"{node.name} has {length} lines"
-            assert len(required(node.args)) <= 7, f"{node.name} has {len(required(node.args))} parameters"
+def functions(path: Path) -> list[ast.FunctionDef]:
+    return [node for node in ast.walk(parsed(path)) if isinstance(node, ast.FunctionDef)]
 
 
-@pytest.mark.parametrize("path", FILES, ids=NAMES)
-def test_only_experiment_takes_a_config(path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.FunctionDef) and path.parent.name != "experiment":
-            names = {argument.arg for argument in [*node.args.args, *node.args.kwonlyargs]}
-            assert not names & {"config", "cfg", "args", "flags"}, node.name
+def length(function: ast.FunctionDef) -> int:
+    """The lines of a function from the first statement after its docstring."""
+    documented = isinstance(function.body[0], ast.Expr) and isinstance(function.body[0].value, ast.Constant)
+    body = function.body[1:] if documented else function.body
+    return body[-1].end_lineno - body[0].lineno + 1 if body else 0
+
+
+def test_files_and_functions_are_short():
+    for path in [*FILES, ROOT / "main.py", *(ROOT / "benchmarks").rglob("*.py")]:
+        assert path.read_text().count("\n") <= 300, path
+        for function in functions(path) if path.parent.name != "configs" else ():
+            where = f"{path}: {function.name}"
+            assert length(function) <= 40, f"{where} has {length(function)} lines"
+            assert len(required(function.args)) <= 7, f"{where} has {len(required(function.args))} parameters"
+
+
+def test_only_experiment_takes_a_config():
+    for path in FILES:
+        for function in functions(path) if path.parent.name != "experiment" else ():
+            names = {argument.arg for argument in [*function.args.args, *function.args.kwonlyargs]}
+            assert not names & {"config", "cfg", "args", "flags"}, f"{path}: {function.name}"
 
 
 def test_no_defaults_are_read_from_a_config_by_get():
@@ -211,11 +220,5 @@ def test_the_page_of_the_architecture_names_every_file():
 
 
 def test_the_median_function_is_short():
-    lengths = []
-    for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef):
-                documented = isinstance(node.body[0], ast.Expr) and isinstance(node.body[0].value, ast.Constant)
-                body = node.body[1:] if documented else node.body
-                lengths.append(body[-1].end_lineno - body[0].lineno + 1 if body else 0)
+    lengths = [length(function) for path in FILES for function in functions(path)]
     assert sorted(lengths)[len(lengths) // 2] <= 8

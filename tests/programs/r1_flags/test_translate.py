@@ -245,12 +245,24 @@ def applied(settings, words):
     ],
 )
 def test_translations_build(line, part, words):
+    assert re.search(words, built(line).reporting.description[part])
+
+
+def built(line):
     command = translate([*shlex.split(line), "--use_synthetic_data"]).command
     recipe = importlib.import_module(f"resnet_jax.configs.{Path(command[2]).stem}")
-    built = experiment.build(applied(recipe.get_config(), command[3:]))
-    assert re.search(words, built.reporting.description[part])
+    return experiment.build(applied(recipe.get_config(), command[3:]))
+
+
+@pytest.mark.parametrize(
+    "line", ["-bs 16 -rs 18 -rv 2 -dt fp16 -ls dynamic", "--model=cifar10 -ft -rs 8 --enable_lars"]
+)
+def test_translations_have_a_training_step(line):
+    translated = built(line)
     jax.eval_shape(
-        built.computation.train_step, jax.eval_shape(built.computation.init), built.data.train_loader.batch(0).batch
+        translated.computation.train_step,
+        jax.eval_shape(translated.computation.init),
+        translated.data.train_loader.batch(0).batch,
     )
 
 
