@@ -147,7 +147,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def make_rows() -> list[Row]:
     """Returns the rows; options on which recipes differ are those of `configs/default.py`."""
     config = default.get_config()
-    whole, crop = Central(_SIDE, padding=0), create_train_crop(size=_SIDE, **config.data.train_crop)
+    whole, crop = Central(_SIDE, fraction=1.0), create_train_crop(size=_SIDE, **config.data.train_crop)
     augment = {**config.data.augment, "name": "rand_augment"}
     erasing = Erasing(**{**config.input.erasing, "probability": 1.0})
     mixing = functools.partial(Mixing, cutmix_share=0.5, probability=1.0, group_size=None)

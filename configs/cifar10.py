@@ -27,7 +27,7 @@ def get_config() -> ConfigDict:
     config.data.train_crop.name = "pad"
     config.data.train_crop.padding = 4
     config.data.eval_crop.name = "central"
-    config.data.eval_crop.padding = 0  # crop nothing
+    config.data.eval_crop.fraction = 1.0  # crop nothing
     config.data.synthetic.num_train = 50_000  # for --config.data.source=synthetic
     config.data.synthetic.num_classes = 10
     config.input.mean = (125.307, 122.961, 113.8575)

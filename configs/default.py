@@ -22,6 +22,7 @@ from resnet_jax.config_keys import (
     RGB,
     RGB_ABOVE_0,
     SIZES,
+    SHARE,
     UINT32,
     UP_TO_10,
     Effect,
@@ -68,9 +69,9 @@ KEYS = (
     Key("data.augment.probability", 1.0, "probability that an operation is applied (rand_augment)", FRACTION),
     Key("data.augment.bilinear", False, "bilinear instead of nearest-pixel interpolation (trivial_augment)"),
     Key("data.eval_crop.name", "central", "'central' (cut the central square, then resize it) or 'resize' (resize the "
-        "shorter side to image_size + padding, then cut the central square)"),
-    Key("data.eval_crop.padding", 32, "margin: the crop is image_size / (image_size + padding) of the shorter side",
-        AT_LEAST_0),
+        "shorter side to image_size / fraction, then cut the central square)"),
+    Key("data.eval_crop.fraction", 0.875, "side of the evaluation crop / shorter side of the image; 1: the largest "
+        "square", SHARE),
     Key("data.resize", "area", "kernel: 'area', 'bilinear', 'bicubic', 'bilinear_antialias', 'bicubic_antialias' or "
         "'bilinear_tf1'"),
     Key("data.enlarge_to", None, "shorter side in pixels to which smaller images are enlarged before the crop",

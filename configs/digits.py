@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
     config.data.train_crop.area = (0.6, 1.0)
     config.data.train_crop.aspect = (0.8, 1.25)
     config.data.enlarge_to = 40  # crops of the 8-pixel originals could shift by whole pixels only
-    config.data.eval_crop.padding = 2  # 16/18 of the side: 0.79 of the area, like training crops on average
+    config.data.eval_crop.fraction = 16 / 18  # 0.79 of the area, like training crops on average
     config.data.num_threads = 1
     config.input.mean = (78.0, 78.0, 78.0)
     config.input.std = (96.0, 96.0, 96.0)

@@ -31,7 +31,7 @@ def get_config() -> ConfigDict:
     config.data.augment.magnitude_std = 0.5
     config.data.augment.probability = 0.5
     config.data.eval_crop.name = "resize"
-    config.data.eval_crop.padding = 11  # shorter side 235 = 224 / 0.95
+    config.data.eval_crop.fraction = 0.95  # shorter side 235
     config.data.resize = "bicubic_antialias"
     config.mixing.mixup_alpha = 0.2
     config.mixing.cutmix_alpha = 1.0

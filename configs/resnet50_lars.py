@@ -27,7 +27,7 @@ def get_config() -> ConfigDict:
     config.data.train_crop.area = (0.05, 1.0)
     config.data.train_crop.aspect = (3 / 4, 4 / 3)
     config.data.eval_crop.name = "central"
-    config.data.eval_crop.padding = 32
+    config.data.eval_crop.fraction = 224 / 256
     config.data.resize = "bicubic"
     config.model.depth = 50
     config.model.dtype = "bfloat16"

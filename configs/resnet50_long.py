@@ -30,7 +30,7 @@ def get_config() -> ConfigDict:
     config.data.augment.name = "trivial_augment"
     config.data.augment.bilinear = True
     config.data.eval_crop.name = "resize"
-    config.data.eval_crop.padding = 8
+    config.data.eval_crop.fraction = 224 / 232  # shorter side 232
     config.data.resize = "bilinear_antialias"
     config.input.erasing.probability = 0.1
     config.mixing.mixup_alpha = 0.2

@@ -30,7 +30,7 @@ def get_config() -> ConfigDict:
     config.data.train_crop.aspect = (0.75, 1.33)
     config.data.train_crop.min_object_covered = 0.1
     config.data.eval_crop.name = "resize"
-    config.data.eval_crop.padding = 32  # shorter side to 256, then the central 224
+    config.data.eval_crop.fraction = 224 / 256  # shorter side to 256, then the central 224
     config.data.resize = "bilinear_tf1"
     config.data.synthetic.num_classes = 1001  # for --config.data.source=synthetic
     config.input.mean = (123.68, 116.78, 103.94)

@@ -1,5 +1,7 @@
-"""The config of an existing run: `python main.py --workdir=DIR` is short for --config=configs/run.py:DIR.
+"""The config of an existing run: --config=runs/first is short for --config=configs/run.py:runs/first.
 
+`python main.py --workdir=runs/first` continues that run with its own config. With another --workdir, and
+--config=runs/first, a new run begins with the same config: add the keys that differ (docs/workdir.md).
 Keys that were added to the project after the run was started have their defaults.
 """
 
@@ -10,17 +12,32 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from resnet_jax.configs import default
+from resnet_jax.old_settings import translated
 
 
-def get_config(workdir: str = "") -> ConfigDict:
-    path = Path(workdir, "config.json").expanduser()
+def get_config(run: str = "") -> ConfigDict:
+    """Returns the config of a run, by its work directory or by the path of its config.json."""
+    path = Path(run).expanduser()
+    path = path if path.suffix == ".json" else path / "config.json"
     try:
         config = default.get_config()
-        config.update(_with_tuples(json.loads(path.read_text())))
-    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
-        why = str(error).split("\n", 1)[0]
+        config.update(_with_tuples(translated(_read(path))))
+    except FileNotFoundError:
+        raise ValueError(f"{path} does not exist: give the work directory of a run, or the config.json in it") from None
+    except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
+        why = str(error.args[-1] if error.args else error).split("\n", 1)[0].split(". Other fields present", 1)[0]
         raise ValueError(f"{path} is not the config of a run ({why}): give the work directory of a run") from None
     return config
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"it is not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise TypeError("it is not a JSON object")
+    return content
 
 
 def _with_tuples(value: Any) -> Any:

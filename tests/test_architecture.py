@@ -19,6 +19,7 @@ ROOMS = [
     "text",
     "files",
     "nested",
+    "old_settings",
     "optional_tensorflow",
     "config_keys",
     "configs",
@@ -42,6 +43,7 @@ LEAVES = {
     "text",
     "files",
     "nested",
+    "old_settings",
     "optional_tensorflow",
 }  # the only modules outside of a folder
 

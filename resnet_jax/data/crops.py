@@ -178,46 +178,52 @@ class PadAndCrop:
 
 @dataclasses.dataclass(frozen=True)
 class Central:
-    """Cuts a central square, size / (size + padding) times as long as the image's shorter side, then resizes it.
+    """Cuts a central square, whose side is a fraction of the image's shorter side, then resizes it.
 
-    With a padding of 32 this is the evaluation crop of the TPU, flax and haiku examples (`_decode_and_center_crop`).
-    At 224 pixels it is close to "resize to 256, keep the central 224".
+    With 0.875 = 224 / 256 this is the evaluation crop of the TPU, flax and haiku examples at 224 pixels
+    (`_decode_and_center_crop`), and close to "resize to 256, keep the central 224".
 
     Attributes:
       size: side of the square output image in pixels.
-      padding: pixels left out along the shorter side, at the scale of the output; 0 gives the largest square.
+      fraction: side of the square / shorter side of the image, above 0; 1 cuts the largest square. timm's `crop_pct`.
     """
 
     size: int = 224
-    padding: int = 32
+    fraction: float = 0.875
     num_uniforms: ClassVar[int] = 0
+
+    def __post_init__(self) -> None:
+        _check_fraction(self.fraction)
 
     def __call__(self, height: int, width: int, boxes: np.ndarray, uniforms: Sequence[float]) -> View:
         """Implements `Crop.__call__` without random numbers: the central square, resized to the output size."""
         del boxes, uniforms
         # float32 as in TensorFlow: in float64, a side close to a whole number could be truncated to another one.
-        side = max(1, int(np.float32(self.size / (self.size + self.padding)) * np.float32(min(height, width))))
+        side = max(1, int(np.float32(self.fraction) * np.float32(min(height, width))))
         return _resized(Box((height - side + 1) // 2, (width - side + 1) // 2, side, side), self.size)
 
 
 @dataclasses.dataclass(frozen=True)
 class ResizeThenCentral:
-    """Resizes the shorter side to size + padding, then cuts the central square: the evaluation crop of r1.
+    """Resizes the shorter side to size / fraction, then cuts the central square: the evaluation crop of r1 and timm.
 
     Attributes:
       size: side of the square output image in pixels.
-      padding: difference in pixels between the resized shorter side and the output, in r1 256 - 224.
+      fraction: side of the square / resized shorter side, above 0; in r1 224 / 256 = 0.875. timm's `crop_pct`.
     """
 
     size: int = 224
-    padding: int = 32
+    fraction: float = 0.875
     num_uniforms: ClassVar[int] = 0
+
+    def __post_init__(self) -> None:
+        _check_fraction(self.fraction)
 
     def __call__(self, height: int, width: int, boxes: np.ndarray, uniforms: Sequence[float]) -> View:
         """Implements `Crop.__call__` without random numbers: the central square of the resized image."""
         del boxes, uniforms
         # Computed in float32 and truncated, as r1's `_smallest_size_at_least` does.
-        scale = np.float32(self.size + self.padding) / np.float32(min(height, width))
+        scale = np.float32(resized_short_side(self.size, self.fraction)) / np.float32(min(height, width))
         new_height, new_width = (max(self.size, int(np.float32(side) * scale)) for side in (height, width))
         whole = Box(0, 0, height, width)
         return View(whole, new_height, new_width, (new_height - self.size) // 2, (new_width - self.size) // 2)
@@ -245,13 +251,25 @@ def create_train_crop(
     return _choose("data.train_crop.name", name, crops)()
 
 
-def create_eval_crop(name: str = "central", *, size: int = Central.size, padding: int = Central.padding) -> Crop:
+def resized_short_side(size: int, fraction: float) -> int:
+    """Returns the shorter side in pixels to which `ResizeThenCentral` resizes, rounded down as in timm."""
+    return int(size / fraction + 1e-6)  # in floating point, 32 / (32 / 93) is below 93
+
+
+def create_eval_crop(name: str = "central", *, size: int = Central.size, fraction: float = Central.fraction) -> Crop:
     """Makes the evaluation crop with this name.
 
     Raises:
       UsageError: unknown name.
     """
-    return _choose("data.eval_crop.name", name, {"central": Central, "resize": ResizeThenCentral})(size, padding)
+    return _choose("data.eval_crop.name", name, {"central": Central, "resize": ResizeThenCentral})(size, fraction)
+
+
+def _check_fraction(fraction: float) -> None:
+    if not 0 < fraction <= 1:
+        raise UsageError(
+            f"the fraction {fraction} of an evaluation crop is not above 0 and at most 1: give 224 / 256, not 32"
+        )
 
 
 def _choose(key: str, name: str, table: dict[str, Any]) -> Any:

@@ -10,13 +10,13 @@ class EvalPreprocessing:
     Attributes:
       image_size: side of the square output image in pixels.
       crop: 'central' or 'resize', see `data.crops.create_eval_crop`.
-      padding: padding of the crop in pixels, at the scale of the output.
+      fraction: side of the crop / shorter side of the image.
       resize: name of the resize kernel, a key of `data.resize.RESIZES`.
       enlarge_to: shorter side in pixels to which smaller images are enlarged first; None: they are not enlarged.
     """
 
     image_size: int
     crop: str
-    padding: int
+    fraction: float
     resize: str
     enlarge_to: int | None

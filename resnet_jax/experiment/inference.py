@@ -70,5 +70,5 @@ def build_inference(
         dtype=config.model.dtype,
         predict_step=make_predict_step(model=model, preprocess=make_preprocess(config)),
         shapes=variable_shapes(model, preprocessing.image_size),
-        crop=create_eval_crop(preprocessing.crop, size=preprocessing.image_size, padding=preprocessing.padding),
+        crop=create_eval_crop(preprocessing.crop, size=preprocessing.image_size, fraction=preprocessing.fraction),
     )

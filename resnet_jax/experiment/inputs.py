@@ -96,7 +96,7 @@ def eval_preprocessing(config: ConfigDict) -> EvalPreprocessing:
     return EvalPreprocessing(
         image_size=eval_image_size(config),
         crop=data.eval_crop.name,
-        padding=data.eval_crop.padding,
+        fraction=data.eval_crop.fraction,
         resize=data.resize,
         enlarge_to=data.enlarge_to,
     )

@@ -4,7 +4,7 @@ from resnet_jax.data.crop_stages import CropStages
 from resnet_jax.data.crops import Central
 from resnet_jax.errors import UsageError
 
-SMALL, MIDDLE, LARGE = (Central(size, 0) for size in (128, 160, 224))
+SMALL, MIDDLE, LARGE = (Central(size, 1.0) for size in (128, 160, 224))
 
 
 def test_a_single_crop_has_no_end():

@@ -7,6 +7,7 @@ from resnet_jax.data import crops
 from resnet_jax.data.crops import BoxGuided, Central, PadAndCrop, RandomResized, ResizeThenCentral
 from resnet_jax.data.hashing import uniforms
 from resnet_jax.errors import UsageError
+from resnet_jax.programs import recipes
 
 NONE = np.zeros((0, 4), np.float32)
 RESIZED = RandomResized(224, area=(0.08, 1.0), aspect=(3 / 4, 4 / 3))
@@ -23,7 +24,7 @@ def boxes_of(views):
 
 
 @pytest.mark.parametrize(("height", "width"), [(500, 375), (10, 10), (1, 1), (3, 900), (900, 3)])
-@pytest.mark.parametrize("crop", [RESIZED, GUIDED, Central(224, 32), Central(8, 0)], ids=repr)
+@pytest.mark.parametrize("crop", [RESIZED, GUIDED, Central(224, 0.875), Central(8, 1.0)], ids=repr)
 def test_boxes_lie_inside_and_are_resized_to_the_size(crop, height, width):
     for view in draw(crop, height, width, 500):
         box = view.box
@@ -109,17 +110,17 @@ def test_pad_and_crop_moves_by_the_padding_in_every_direction():
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "padding", "expected"),
+    ("height", "width", "fraction", "expected"),
     [
-        (256, 256, 32, (16, 16, 224, 224)),
-        (512, 1024, 32, (32, 288, 448, 448)),
-        (375, 500, 32, (24, 86, 328, 328)),  # int(0.875 * 375) = 328; (375 - 328 + 1) // 2 = 24
-        (375, 500, 0, (0, 63, 375, 375)),
-        (1, 1, 32, (0, 0, 1, 1)),
+        (256, 256, 0.875, (16, 16, 224, 224)),
+        (512, 1024, 0.875, (32, 288, 448, 448)),
+        (375, 500, 0.875, (24, 86, 328, 328)),  # int(0.875 * 375) = 328; (375 - 328 + 1) // 2 = 24
+        (375, 500, 1.0, (0, 63, 375, 375)),
+        (1, 1, 0.875, (0, 0, 1, 1)),
     ],
 )
-def test_central_is_that_of_the_flax_example(height, width, padding, expected):
-    assert Central(224, padding)(height, width, NONE, []).box == expected
+def test_central_is_that_of_the_flax_example(height, width, fraction, expected):
+    assert Central(224, fraction)(height, width, NONE, []).box == expected
 
 
 @pytest.mark.parametrize(
@@ -128,15 +129,51 @@ def test_central_is_that_of_the_flax_example(height, width, padding, expected):
 )
 def test_resize_then_central_is_r1s(height, width, expected):
     # 500 * (256 / 375) = 341.33, truncated; (341 - 224) // 2 = 58
-    view = ResizeThenCentral(224, 32)(height, width, NONE, [])
+    view = ResizeThenCentral(224, 0.875)(height, width, NONE, [])
     assert view == ((0, 0, height, width), *expected)
 
 
 @pytest.mark.parametrize("height", range(224, 1500, 7))
 def test_resize_then_central_never_falls_short(height):
-    view = ResizeThenCentral(224, 32)(height, 900, NONE, [])
+    view = ResizeThenCentral(224, 0.875)(height, 900, NONE, [])
     assert min(view.height, view.width) in (255, 256)  # float32 may truncate 255.99998
     assert view.top + 224 <= view.height and view.left + 224 <= view.width
+
+
+@pytest.mark.parametrize("margin", [0, 1, 8, 11, 32, 37, 61, 300])
+def test_the_fraction_of_a_margin_in_pixels_gives_the_shorter_side_exactly(margin):
+    for size in range(1, 500):
+        assert crops.resized_short_side(size, size / (size + margin)) == size + margin
+    assert crops.resized_short_side(224, 0.95) == 235  # as timm, which rounds 235.79 down
+
+
+# Margins in pixels, at the evaluation size of the recipe, as the sources of the recipes give them.
+@pytest.mark.parametrize(
+    ("recipe", "name", "margin"),
+    [
+        ("resnet50", "central", 32),
+        ("resnet50_lars", "central", 32),
+        ("resnet50_r1", "resize", 32),
+        ("resnet50_a1", "resize", 11),
+        ("resnet50_a3", "resize", 11),
+        ("resnet50_fast", "central", 37),
+        ("resnet50_long", "resize", 8),
+        ("finetune", "central", 32),
+        ("digits", "central", 2),
+        ("cifar10", "central", 0),
+        ("cifar10_r1", "central", 0),
+    ],
+)
+def test_the_evaluation_crops_of_recipes(recipe, name, margin):
+    config = recipes.get_recipe(recipe)
+    size = config.eval.image_size or config.data.image_size
+    crop = crops.create_eval_crop(size=size, **config.data.eval_crop)
+    for height in range(1, 700):
+        view, shorter = crop(height, 500, NONE, []), np.float32(min(height, 500))
+        if name == "resize":
+            assert min(view[1:3]) == max(size, int(shorter * (np.float32(size + margin) / shorter)))
+        else:
+            assert view.box.height == max(1, int(np.float32(size / (size + margin)) * shorter))
 
 
 def test_crops_are_chosen_by_name():
@@ -144,9 +181,11 @@ def test_crops_are_chosen_by_name():
     assert crops.create_train_crop("random_resized", **options) == RandomResized(8, (0.1, 1), (1, 1))
     assert crops.create_train_crop("box_guided", **options) == BoxGuided(8, (0.1, 1), (1, 1), 0.3)
     assert crops.create_train_crop("pad", **options) == PadAndCrop(8, 4)
-    assert crops.create_eval_crop("central", size=8, padding=2) == Central(8, 2)
-    assert crops.create_eval_crop("resize", size=8, padding=2) == ResizeThenCentral(8, 2)
+    assert crops.create_eval_crop("central", size=8, fraction=0.8) == Central(8, 0.8)
+    assert crops.create_eval_crop("resize", size=8, fraction=0.8) == ResizeThenCentral(8, 0.8)
+    with pytest.raises(UsageError, match="the fraction 32 of an evaluation crop is not above 0 and at most 1: give"):
+        Central(224, 32)  # the margin in pixels of earlier versions
     with pytest.raises(UsageError, match="data.train_crop.name='rrc' is not one of random_resized, box_guided, pad"):
         crops.create_train_crop("rrc", **options)
     with pytest.raises(UsageError, match="data.eval_crop.name='rrc' is not one of central, resize"):
-        crops.create_eval_crop("rrc", size=8, padding=2)
+        crops.create_eval_crop("rrc", size=8)

@@ -48,7 +48,7 @@ def growing_loader(**options):
 
 
 def eval_loader(source=None, **options):
-    return Loader(source or Smooth(), batch_size=4, training=False, crops=Central(12, 2), **options)
+    return Loader(source or Smooth(), batch_size=4, training=False, crops=Central(12, 12 / 14), **options)
 
 
 def arrays(loaded):
@@ -187,7 +187,7 @@ def test_boxes_reach_the_crop():
 
         def __call__(self, height, width, boxes, draws):
             self.seen.append((height, width, boxes, draws))
-            return Central(12, 0)(height, width, boxes, draws)
+            return Central(12, 1.0)(height, width, boxes, draws)
 
     class Boxed(Smooth):
         def __getitem__(self, index):

@@ -145,7 +145,7 @@ def by_hand(pixels, before):
     if factor > 1:
         height, width = (round(side * factor) for side in pixels.shape[:2])
         pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
-    side = int(np.float32(size / (size + before["padding"])) * np.float32(min(pixels.shape[:2])))
+    side = int(np.float32(before["fraction"]) * np.float32(min(pixels.shape[:2])))
     top, left = ((length - side + 1) // 2 for length in pixels.shape[:2])
     return cv2.resize(pixels[top : top + side, left : left + side], (size, size), interpolation=cv2.INTER_AREA)
 

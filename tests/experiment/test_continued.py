@@ -78,3 +78,14 @@ def test_keys_added_since_have_their_defaults_and_free_keys_removed_since_are_ig
     check(workdir, {"eval.every_epochs": 1.0})
     with pytest.raises(UsageError, match=r"another config \(train.reduce_dtype: float32 there, bfloat16 here\)"):
         check(workdir, {"train.reduce_dtype": "bfloat16"})
+
+
+def test_a_margin_in_pixels_becomes_the_same_crop(workdir, tmp_path):
+    check(workdir, {})  # stored by that commit: data.eval_crop.padding=2 at 16 pixels
+    assert run.get_config(str(workdir.path)).data.eval_crop.to_dict() == {"name": "central", "fraction": 16 / 18}
+    with pytest.raises(UsageError, match=r"another config \(data.eval_crop.fraction: 0.888\d* there, 0.5 here\)"):
+        check(workdir, {"data.eval_crop.fraction": 0.5})
+    stored = json.loads((workdir.path / "config.json").read_text())
+    stored["eval"]["image_size"] = 24
+    (workdir.path / "config.json").write_text(json.dumps(stored))
+    assert run.get_config(str(workdir.path)).data.eval_crop.fraction == 24 / 26

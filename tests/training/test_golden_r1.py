@@ -124,7 +124,7 @@ def test_the_range_of_the_crops():
     assert tops == set(range(-4, 5))
     # 500 x 375: the shorter side is resized to 256, the longer rounded down to 341; then the central 224 x 224.
     config = recipe("imagenet").data
-    view = ResizeThenCentral(config.image_size, config.eval_crop.padding)(375, 500, np.zeros((0, 4)), ())
+    view = ResizeThenCentral(config.image_size, config.eval_crop.fraction)(375, 500, np.zeros((0, 4)), ())
     assert (view.height, view.width, view.top, view.left) == (256, 341, 16, 58)
     assert BoxGuided.ATTEMPTS == 100
 

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from resnet_jax.data.crops import resized_short_side
 from resnet_jax.data.eval_preprocessing import EvalPreprocessing
 from resnet_jax.programs.export.tensorflow_resize import RESIZES, bilinear
 
@@ -41,7 +42,7 @@ def _central(image: tf.Tensor, preprocessing: EvalPreprocessing) -> tf.Tensor:
     """Cuts the central square and resizes it, in TensorFlow, as `Central` of `data/crops.py` does."""
     size = preprocessing.image_size
     height, width = tf.unstack(tf.shape(image)[:2])
-    share = tf.constant(size / (size + preprocessing.padding), tf.float32)
+    share = tf.constant(preprocessing.fraction, tf.float32)
     side = tf.maximum(1, tf.cast(share * tf.cast(tf.minimum(height, width), tf.float32), tf.int32))
     top, left = (height - side + 1) // 2, (width - side + 1) // 2
     square = image[top : top + side, left : left + side]
@@ -52,7 +53,7 @@ def _resize_then_central(image: tf.Tensor, preprocessing: EvalPreprocessing) -> 
     """Resizes an image and cuts its central square, in TensorFlow, as `ResizeThenCentral` of `data/crops.py` does."""
     size = preprocessing.image_size
     sides = tf.cast(tf.shape(image)[:2], tf.float32)
-    scale = tf.constant(size + preprocessing.padding, tf.float32) / tf.reduce_min(sides)
+    scale = tf.constant(resized_short_side(size, preprocessing.fraction), tf.float32) / tf.reduce_min(sides)
     height, width = tf.unstack(tf.maximum(size, tf.cast(sides * scale, tf.int32)))
     resized = RESIZES[preprocessing.resize](image, height, width)
     top, left = (height - size) // 2, (width - size) // 2

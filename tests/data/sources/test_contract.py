@@ -45,7 +45,7 @@ def loaders(source, **fields):
     options = {"batch_size": 8, "seed": 3, **fields}
     return (
         Loader(source, crops=BoxGuided(16, (0.2, 1.0), (0.75, 1.33), 0.1), **options),
-        Loader(source, training=False, crops=Central(16, 2), **options),
+        Loader(source, training=False, crops=Central(16, 16 / 18), **options),
     )
 
 

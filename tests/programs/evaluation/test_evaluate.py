@@ -118,7 +118,7 @@ def test_the_certificate_describes_the_subject_and_has_intervals(trained):
     )
     assert written["weights"]["sha256"] == sha256_of_arrays(arrays)
     assert written["classes"] == {"number": 10, "outputs": 10, "fingerprint": fingerprint(built.data.class_names)}
-    picture = {"image_size": 12, "crop": "central", "padding": 32, "resize": "area", "enlarge_to": None}
+    picture = {"image_size": 12, "crop": "central", "fraction": 0.875, "resize": "area", "enlarge_to": None}
     assert written["preprocessing"] == picture
     assert written["batch_size"] == 16 and written["unreadable"]["count"] == 0
     rows = list(csv.reader((directory / "confusion.csv").read_text().splitlines()))

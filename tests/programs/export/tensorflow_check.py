@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 SIZES = [(1, 1), (1, 7), (9, 1), (24, 24), (48, 48), (36, 36), (48, 24), (72, 96), (61, 84), (219, 218), (640, 97)]
-PICTURES = [("central", 4, None), ("resize", 5, None), ("resize", 0, None), ("central", 0, 50)]
+PICTURES = [("central", 24 / 28, None), ("resize", 24 / 29, None), ("resize", 1.0, None), ("central", 1.0, 50)]
 SIZE, CLASSES = 24, 7
 
 
@@ -31,7 +31,7 @@ def host_view(image, preprocessing):
 
     if preprocessing.enlarge_to is not None:
         image = enlarge(image, preprocessing.enlarge_to)
-    crop = create_eval_crop(preprocessing.crop, size=preprocessing.image_size, padding=preprocessing.padding)
+    crop = create_eval_crop(preprocessing.crop, size=preprocessing.image_size, fraction=preprocessing.fraction)
     out = np.empty((preprocessing.image_size, preprocessing.image_size, 3), np.uint8)
     apply_view(image, crop(*image.shape[:2], np.zeros((0, 4)), ()), RESIZES[preprocessing.resize], out)
     return out
@@ -67,16 +67,16 @@ def views(rng):
     from resnet_jax.programs.export.tensorflow_images import show
 
     sizes = SIZES + [(side, side + 3) for side in range(25, 120, 7)]
-    for crop, padding, enlarge_to in PICTURES:
+    for crop, fraction, enlarge_to in PICTURES:
         for name in ("area", "bicubic_antialias"):
-            preprocessing = EvalPreprocessing(SIZE, crop, padding, name, enlarge_to)
+            preprocessing = EvalPreprocessing(SIZE, crop, fraction, name, enlarge_to)
             signature = [tf.TensorSpec((None, None, 3), tf.uint8)]
             ours = tf.function(
                 lambda x, p=preprocessing: show(x, preprocessing=p), input_signature=signature, autograph=False
             )
             for height, width in sizes:
                 image = rng.integers(0, 256, (height, width, 3), np.uint8)
-                key = f"{crop} {padding} {enlarge_to} {name} {height}x{width}"
+                key = f"{crop} {fraction:.3f} {enlarge_to} {name} {height}x{width}"
                 yield key, differences(ours(image).numpy(), host_view(image, preprocessing))
 
 
@@ -120,7 +120,7 @@ def write(directory):
 
     model = network(**CIFAR | {"depth": 8, "num_classes": CLASSES, "features": 64})
     variables = jax.tree.map(np.asarray, initialize(model, np.zeros((1, SIZE, SIZE, 3), np.float32)))
-    preprocessing = EvalPreprocessing(SIZE, "central", 4, "area", None)
+    preprocessing = EvalPreprocessing(SIZE, "central", 24 / 28, "area", None)
 
     files = [encode(photo(20 + 3 * index, 90 - index, seed=index), "JPEG") for index in range(42)]
     images = np.stack([host_view(decode(file), preprocessing) for file in files])
