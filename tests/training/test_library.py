@@ -20,11 +20,10 @@ from resnet_jax.training.schedules import create_schedule
 from resnet_jax.training.state import abstract_state, make_init
 from resnet_jax.training.steps import LossScaling, make_train_step
 from resnet_jax.training.trainable import train_only
-from tests.models.networks import network, tiny
+from tests.models.networks import tiny
 from tests.tiny import tiny_config
 
 RECIPE = resnet50.get_config()
-SMALL = {"features": 4, "num_classes": 10, "depth": 18}
 
 
 def defaults(function):
@@ -109,8 +108,11 @@ def by_hand(config, model, devices):
     return step, init
 
 
-@pytest.mark.parametrize("changes", [{}, EVERYTHING], ids=["plain", "everything"])
-@pytest.mark.parametrize("devices", [1, 8])
+ONE, EIGHT = ({}, 1), (EVERYTHING, 8)
+SLOW = [pytest.param(*case, marks=pytest.mark.slow) for case in (({}, 8), (EVERYTHING, 1))]
+
+
+@pytest.mark.parametrize(("changes", "devices"), [ONE, EIGHT, *SLOW])
 def test_the_step_is_that_of_an_experiment(changes, devices):
     config = tiny_config(changes)
     computation = experiment.build(config, devices=jax.devices()[:devices]).computation
@@ -131,8 +133,7 @@ def batch_of(size, image_size=8):
 def test_it_trains_with_nothing_but_a_model_an_optimizer_and_a_schedule():
     model, optimizer = tiny((1,), depth=18), create_optimizer(momentum=0.0)
     step = make_train_step(model=model, optimizer=optimizer, schedule=create_schedule("constant", peak_lr=0.5))
-    step = jax.jit(step, compiler_options={"xla_backend_optimization_level": 1})
-    state = jax.jit(make_init(model=model, optimizer=optimizer, image_size=8))()
+    step, state = jax.jit(step), jax.jit(make_init(model=model, optimizer=optimizer, image_size=8))()
     losses = []
     for _ in range(20):
         state, totals = step(state, batch_of(16))
@@ -154,7 +155,7 @@ def test_it_trains_with_nothing_but_a_model_an_optimizer_and_a_schedule():
 def test_what_does_not_fit_is_an_error_while_tracing(options, message):
     if "mesh" in options:
         options = {"mesh": make_mesh(jax.devices()[: options["mesh"]])}
-    model, optimizer = network(**SMALL), create_optimizer()
+    model, optimizer = tiny((1,), depth=18), create_optimizer()
     schedule = create_schedule(peak_lr=0.1, decay_steps=10)
     step = make_train_step(model=model, optimizer=optimizer, schedule=schedule, **options)
     state = jax.eval_shape(make_init(model=model, optimizer=optimizer, image_size=8))

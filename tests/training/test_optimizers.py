@@ -31,10 +31,9 @@ def make(name="sgd", **changes):
 
 def updates(optimizer, params, all_grads, rates):
     """Returns the parameters after each update."""
-    update = jax.jit(lambda grads, state, params, lr: optimizer.update(grads, state, params, lr=lr))
     state, after = optimizer.init(params), []
     for grads, lr in zip(all_grads, rates, strict=True):
-        change, state = update(grads, state, params, jnp.float32(lr))
+        change, state = optimizer.update(grads, state, params, lr=jnp.float32(lr))
         params = optax.apply_updates(params, change)
         after.append(params)
     return after

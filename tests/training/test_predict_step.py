@@ -4,21 +4,21 @@ import numpy as np
 
 from resnet_jax import experiment
 from tests.tiny import tiny_config
+from tests.training import tiny_runs
 
 
 def test_probabilities_and_classes_are_those_of_the_logits_of_evaluation():
     config = tiny_config()
     devices = jax.devices()[:1]
-    built = experiment.build(config, devices=devices)
+    built, variables = tiny_runs.build(), tiny_runs.first_state().variables
     inference = experiment.build_inference(config, num_classes=10, devices=devices)
-    variables = jax.device_get(jax.jit(built.computation.init)().variables)
     assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, inference.shapes)
     batch = built.data.eval_loader.batch(0).batch
     outputs = jax.jit(inference.predict_step)(variables, batch.image)
     probabilities = np.asarray(outputs["probabilities"], np.float64)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
     np.testing.assert_array_equal(outputs["classes"], probabilities.argmax(axis=1))
-    totals = built.computation.eval_step(variables, batch)
+    totals = jax.jit(built.computation.eval_step)(variables, batch)
     shown = np.arange(len(batch.label))[batch.mask]
     losses = -np.log(probabilities[shown, batch.label[shown]])
     np.testing.assert_allclose(losses.sum(), totals.loss, rtol=1e-5)
