@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 
 from resnet_jax.experiment.milestones import make_milestones
@@ -18,7 +20,7 @@ def test_without_a_number_there_are_twenty_reports_a_run_and_one_an_epoch(total_
     due = [step for step in range(1, total_steps + 1) if milestones.log_due(step)]
     assert (milestones.log_every_steps, due[0], due[-1]) == (every, 1, total_steps)
     assert len(due) >= min(20, total_steps)
-    assert max(later - step for step, later in zip(due, due[1:], strict=False)) <= max(1, min(steps_per_epoch, 100))
+    assert max(later - step for step, later in itertools.pairwise(due)) <= max(1, min(steps_per_epoch, 100))
 
 
 def test_a_given_number_of_steps_is_kept():

@@ -106,6 +106,14 @@ def test_an_error_of_the_input_workers_is_raised_after_saving(workdir, monkeypat
     assert restore(workdir, built)[1]["step"] in (1, 2, 3)
 
 
+def test_an_error_before_the_first_step_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "host_batches", broken_batches(0))
+    workdir = Workdir(tmp_path / "runs" / "one")
+    with pytest.raises(RuntimeError, match="terminated unexpectedly"), workdir.lock():
+        train(build({}), workdir, {}, StopRequests())
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_state_that_is_not_finite_is_never_saved(workdir, capsys):
     built = build({"schedule.base_lr": 1e30, "schedule.warmup_epochs": 0.0, "checkpoint.every_steps": 1})
     assert train(built, workdir, {}, StopRequests()) == 3

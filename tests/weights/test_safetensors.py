@@ -91,7 +91,7 @@ def test_a_header_length_may_start_like_another_format(tmp_path, length):
 
 def test_attributes_of_a_file_of_torchvision(file):
     stored = read_weights(file)
-    assert stored.path == str(file) and stored.format == "PyTorch (torchvision's resnet18)"
+    assert stored.path == str(file) and stored.format == "PyTorch (no network of torchvision or timm)"
     assert stored.origin["params/stage1_block2/conv1/kernel"] == "layer1.1.conv1.weight"
     assert set(stored.skipped.values()) == {"a counter"} and len(stored.skipped) == 20
     assert stored.class_names is None and stored.kind is None and stored.step is None
