@@ -4,6 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from resnet_jax.models import create_model
 
@@ -58,6 +59,18 @@ _compiled = functools.partial(jax.jit, static_argnums=0)
 @_compiled
 def initialize(model, images):
     return model.init(jax.random.key(0), images, train=False)
+
+
+def random_variables(model, images):
+    """Returns variables with random kernels, and norms that are the identity; compiles nothing."""
+    random = np.random.default_rng(0)
+
+    def make(path, leaf):
+        if path[-1].key == "kernel":  # the output has about the variance of the input
+            return random.normal(0.0, np.prod(leaf.shape[:-1]) ** -0.5, leaf.shape).astype(leaf.dtype)
+        return np.full(leaf.shape, path[-1].key in ("scale", "var"), leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(make, initialize.eval_shape(model, images))
 
 
 @_compiled

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from resnet_jax.models.blocks import drop_branch, drop_rate
-from tests.models.networks import evaluation_logits, initialize, outputs, shapes_of_variables, tiny, training_logits
+from tests.models.networks import (
+    evaluation_logits,
+    outputs,
+    random_variables,
+    shapes_of_variables,
+    tiny,
+    training_logits,
+)
 
 
 def images(batch=4, size=16):
@@ -35,7 +42,7 @@ def test_the_expectation_is_the_branch():
 def test_all_branches_dropped_and_none_dropped(version, last):
     x = images()
     plain, dropping = (tiny((1, 2), depth=18, version=version, stochastic_depth=rate) for rate in (0.0, 0.5))
-    variables = initialize(plain, x)
+    variables = random_variables(plain, x)
 
     def logits_of_scaled_branches(*scales):
         params = dict(variables["params"])
@@ -53,18 +60,18 @@ def test_each_image_and_each_block_has_its_own_random_number():
     x = jnp.broadcast_to(images(1), (3, 16, 16, 3))
     model = tiny(depth=18, stochastic_depth=0.5, bn_group_size=1)
     uniforms = jnp.array([[0.9, 0.9, 0.9], [0.9, 0.0, 0.9], [0.9, 0.9, 0.0]])
-    logits = training_logits(model, initialize(model, x), x, uniforms)
+    logits = training_logits(model, random_variables(model, x), x, uniforms)
     assert all(jnp.abs(logits[a] - logits[b]).max() > 1e-3 for a, b in ((0, 1), (0, 2), (1, 2)))
 
 
 def test_rate_zero_is_the_identity_and_evaluation_drops_nothing():
     x = images()
     plain, dropping = (tiny((1, 1), depth=18, stochastic_depth=rate) for rate in (0.0, 0.5))
-    variables = initialize(plain, x)
-    np.testing.assert_array_equal(
-        training_logits(plain, variables, x, jnp.zeros((4, 2))), training_logits(plain, variables, x)
-    )
-    np.testing.assert_array_equal(evaluation_logits(dropping, variables, x), evaluation_logits(plain, variables, x))
+    variables = random_variables(plain, x)
+    programs = [training_logits.lower(plain, variables, x, *uniforms) for uniforms in ([jnp.zeros((4, 2))], [])]
+    assert programs[0].as_text() == programs[1].as_text()
+    programs = [evaluation_logits.lower(model, variables, x) for model in (dropping, plain)]
+    assert programs[0].as_text() == programs[1].as_text()
 
 
 def test_missing_uniforms_are_an_error_in_training_alone():
@@ -78,7 +85,7 @@ def test_missing_uniforms_are_an_error_in_training_alone():
 def test_squeeze_and_excitation_of_zeros_halves_the_branch():
     x = images()
     plain, squeezing = (tiny((1,), squeeze_excitation=ratio) for ratio in (0.0, 0.25))
-    variables = initialize(squeezing, x)
+    variables = random_variables(squeezing, x)
     block = variables["params"]["stage1_block1"]
     zeros = {layer: jax.tree.map(jnp.zeros_like, block[layer]) for layer in ("se_reduce", "se_expand")}
     halves = {layer: leaves for layer, leaves in block.items() if layer not in zeros}
@@ -93,7 +100,7 @@ def test_squeeze_and_excitation_of_zeros_halves_the_branch():
 def test_squeeze_and_excitation_scales_channels_by_the_means_of_all():
     x = images()
     model = tiny((1,), squeeze_excitation=0.25)
-    variables = initialize(model, x)
+    variables = random_variables(model, x)
     block, params = outputs(model, variables, x)["stage1_block1"], variables["params"]["stage1_block1"]
     branch, shortcut = block["bn3"]["__call__"], block["shortcut_bn"]["__call__"]
     reduce, expand = params["se_reduce"]["kernel"][0, 0], params["se_expand"]["kernel"][0, 0]

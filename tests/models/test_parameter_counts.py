@@ -1,5 +1,7 @@
 """Numbers of parameters against published ones."""
 
+import functools
+
 import pytest
 
 from resnet_jax.training.state import parameter_count
@@ -17,57 +19,80 @@ SQUEEZING = {50: 28_088_024, 101: 49_326_872, 152: 66_821_848}
 # He et al. 2015, table 6, in millions: with shortcuts of option A.
 CIFAR_MILLIONS = {20: 0.27, 32: 0.46, 44: 0.66, 56: 0.85, 110: 1.7}
 
-LARGE = (101, 152, 200)  # traced for seconds each; `test_post_activation` counts them in every run
 
-
-def depths(published):
-    """Returns the depths as test parameters; the large ones are slow."""
-    return [pytest.param(depth, marks=[pytest.mark.slow] if depth in LARGE else []) for depth in published]
+@functools.cache
+def parameters(**options):
+    """Returns the shapes of the parameters by block or layer."""
+    return shapes_of_variables(network(**options))["params"]
 
 
 def count(**options):
-    return parameter_count(shapes_of_variables(network(**options))["params"])
+    return parameter_count(parameters(**options))
 
 
-@pytest.mark.parametrize(("version", "depth"), [*(("v1.5", depth) for depth in PLAIN), ("v1", 34), ("v1", 50)])
-def test_post_activation(version, depth):
-    assert count(depth=depth, version=version) == PLAIN[depth]
+def count_from(shallow, *, depth, **options):
+    """Counts from a shallower network: all blocks of a stage after the first have the same number of parameters."""
+    few, many = (network(depth=number, **options).stage_sizes for number in (shallow, depth))
+    blocks = parameters(depth=shallow, **options)
+    repeated = [parameter_count(blocks[f"stage{stage}_block2"]) for stage in range(1, len(few) + 1)]
+    return parameter_count(blocks) + sum((b - a) * size for a, b, size in zip(few, many, repeated, strict=True))
 
 
-@pytest.mark.parametrize("depth", depths(PLAIN))
-def test_pre_activation(depth):
+def depths(published):
+    """Returns pairs of a depth and the one to count it from, None to count it directly, which is slow if it is deep."""
+    shallow = {depth: 50 if depth > 50 else 18 for depth in published if depth not in (18, 50)}
+    direct = [pytest.param(depth, None, marks=[pytest.mark.slow] if depth in shallow else []) for depth in published]
+    return [*direct, *shallow.items()]
+
+
+def counted(depth, shallow, **options):
+    return count(depth=depth, **options) if shallow is None else count_from(shallow, depth=depth, **options)
+
+
+@pytest.mark.parametrize(("depth", "shallow"), depths(PLAIN))
+def test_post_activation(depth, shallow):
+    assert counted(depth, shallow) == PLAIN[depth]
+
+
+@pytest.mark.parametrize("depth", [18, pytest.param(34, marks=pytest.mark.slow), 50])
+def test_version_1(depth):
+    assert count(depth=depth, version="v1") == PLAIN[depth]
+
+
+@pytest.mark.parametrize(("depth", "shallow"), depths(PLAIN))
+def test_pre_activation(depth, shallow):
     # Version 2 has no norm after the stem and in projections, and one more before the head. The first norm of a stage
     # has the channels of the stage before it; in version 1 the last norm of the block has those of its own stage.
     inputs, outputs = (
         ([64, 256, 512, 1024], [256, 512, 1024, 2048]) if depth >= 50 else ([64, 128, 256], [128, 256, 512])
     )
     channels = -64 - sum(outputs) + outputs[-1] + sum(inputs) - sum(outputs)
-    assert count(depth=depth, version="v2") == PLAIN[depth] + 2 * channels
+    assert counted(depth, shallow, version="v2") == PLAIN[depth] + 2 * channels
     assert PREACTIVATION.get(depth, PLAIN[depth] + 2 * channels) == PLAIN[depth] + 2 * channels
 
 
-@pytest.mark.parametrize("depth", depths(DEEP))
-def test_resnet_d(depth):
-    assert count(depth=depth, **RESNET_D) == DEEP[depth]
+@pytest.mark.parametrize(("depth", "shallow"), depths(DEEP))
+def test_resnet_d(depth, shallow):
+    assert counted(depth, shallow, **RESNET_D) == DEEP[depth]
 
 
 def test_pre_activation_resnet_d():
     assert count(version="v2", **RESNET_D) == 25_568_584  # timm 1.0: resnetv2_50d
 
 
-@pytest.mark.parametrize("depth", depths(SQUEEZING))
-def test_squeeze_and_excitation(depth):
-    assert count(depth=depth, squeeze_excitation=1 / 16) == SQUEEZING[depth]
+@pytest.mark.parametrize(("depth", "shallow"), depths(SQUEEZING))
+def test_squeeze_and_excitation(depth, shallow):
+    assert counted(depth, shallow, squeeze_excitation=1 / 16) == SQUEEZING[depth]
 
 
-@pytest.mark.parametrize("changes", [{"stem": "space_to_depth"}, {"blur_pool": True}, {"stochastic_depth": 0.1}])
-def test_options_without_parameters(changes):
-    assert count(**changes) == PLAIN[50]
+def test_options_without_parameters():
+    assert count(depth=50, stem="space_to_depth", blur_pool=True, stochastic_depth=0.1) == PLAIN[50]
 
 
+@pytest.mark.parametrize("shallow", [20, pytest.param(None, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("depth", CIFAR_MILLIONS)
-def test_32_pixel_family(depth):
-    millions = count(**CIFAR, depth=depth, shortcut="zero_pad") / 1e6
+def test_32_pixel_family(depth, shallow):
+    millions = counted(depth, shallow, **CIFAR, shortcut="zero_pad") / 1e6
     assert millions == pytest.approx(CIFAR_MILLIONS[depth], abs=0.03 if depth == 110 else 0.006)
 
 

@@ -10,6 +10,7 @@ from tests.models.networks import (
     initialize,
     network,
     outputs,
+    random_variables,
     shapes_of_variables,
     tiny,
     training_logits,
@@ -17,14 +18,13 @@ from tests.models.networks import (
 
 
 def test_zero_init_makes_every_block_without_projection_the_identity():
-    model = network(name="resnet_cifar", depth=14, features=4, num_classes=10, zero_init_last_bn=True)
+    model = tiny((2,), name="resnet_cifar", depth=14, zero_init_last_bn=True)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 8, 8, 3)), jnp.float32)
     blocks = outputs(model, initialize(model, x), x)
     np.testing.assert_array_equal(blocks["stage1_block2"]["__call__"], blocks["stage1_block1"]["__call__"])
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-@pytest.mark.parametrize("version", ["v1.5", "v2"])
+@pytest.mark.parametrize(("dtype", "version"), [("bfloat16", "v1.5"), ("float16", "v2")])
 def test_activations_have_the_dtype_and_parameters_statistics_and_logits_are_float32(dtype, version):
     options = {"version": version, "squeeze_excitation": 0.25, "blur_pool": True, "shortcut": "average_pool"}
     model = tiny(dtype=dtype, stochastic_depth=0.2, stem="space_to_depth", **options)
@@ -47,8 +47,8 @@ def test_activations_have_the_dtype_and_parameters_statistics_and_logits_are_flo
 @pytest.mark.parametrize(("dtype", "tolerance"), [("bfloat16", 0.1), ("float16", 0.01)])
 def test_16_bit_logits_are_close_to_float32_logits(dtype, tolerance):
     x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 16, 16, 3)), jnp.float32)
-    exact, short = (tiny((1, 1), depth=18, head_init="torch", dtype=dtype) for dtype in ("float32", dtype))
-    variables = initialize(exact, x)
+    exact, short = (tiny((1, 1), depth=18, dtype=dtype) for dtype in ("float32", dtype))
+    variables = random_variables(exact, x)
     logits, wanted = (training_logits(model, variables, x) for model in (short, exact))
     np.testing.assert_allclose(logits, wanted, atol=tolerance)
     assert jnp.abs(wanted).max() > 5 * tolerance

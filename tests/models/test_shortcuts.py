@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.models.networks import initialize, outputs, shapes_of_outputs, shapes_of_variables, tiny
+from tests.models.networks import outputs, random_variables, shapes_of_outputs, shapes_of_variables, tiny
 
 BOTH = {"shortcut_conv", "shortcut_bn"}
 
@@ -20,7 +20,7 @@ BOTH = {"shortcut_conv", "shortcut_bn"}
     ],
 )
 def test_which_blocks_project(changes, expected):
-    params = shapes_of_variables(tiny((2, 2), **changes))["params"]
+    params = shapes_of_variables(tiny((2, 1), **changes))["params"]
     blocks = {name: {layer for layer in params[name] if layer.startswith("shortcut")} for name in params}
     assert {name: layers for name, layers in blocks.items() if layers} == expected
 
@@ -28,26 +28,38 @@ def test_which_blocks_project(changes, expected):
 def shortcut_of_the_second_stage(shortcut, size):
     """Input and output of a block whose branch is zero, and the kernel of its projection."""
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, size, size, 3)), jnp.float32)
-    model = tiny((1, 1), depth=18, shortcut=shortcut, zero_init_last_bn=True)
-    variables = initialize(model, x)
+    model = tiny((1, 1), depth=18, shortcut=shortcut)
+    variables = random_variables(model, x)
+    variables["params"]["stage2_block1"]["bn2"]["scale"][:] = 0
     made = outputs(model, variables, x)
     kernel = variables["params"]["stage2_block1"].get("shortcut_conv", {}).get("kernel")
     return made["stage1_block1"]["__call__"], made["stage2_block1"]["__call__"], kernel
 
 
-@pytest.mark.parametrize("size", [32, 36])  # the block gets 8 and 9 pixels
-def test_shortcuts_compute_what_their_papers_say(size):
-    norm = 1 / np.sqrt(1 + 1e-5)
+NORM = 1 / np.sqrt(1 + 1e-5)
+SLOW_32, SLOW_36 = (pytest.param(size, marks=pytest.mark.slow) for size in (32, 36))  # the block gets 8 and 9 pixels
+
+
+@pytest.mark.parametrize("size", [32, SLOW_36])
+def test_a_projection_is_a_strided_convolution_and_a_norm(size):
     x, got, kernel = shortcut_of_the_second_stage("projection", size)
-    np.testing.assert_allclose(got, np.maximum(x[:, ::2, ::2] @ kernel[0, 0] * norm, 0), atol=1e-5)
+    np.testing.assert_allclose(got, np.maximum(x[:, ::2, ::2] @ kernel[0, 0] * NORM, 0), atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [SLOW_32, 36])
+def test_zero_padding_adds_channels_of_zeros_to_every_other_pixel(size):
     x, got, _ = shortcut_of_the_second_stage("zero_pad", size)
     np.testing.assert_array_equal(got[..., :4], x[:, ::2, ::2])
     assert got.shape[-1] == 8 and not got[..., 4:].any()
+
+
+@pytest.mark.parametrize("size", [32, 36])
+def test_an_average_pool_leaves_out_pixels_beyond_the_border(size):
     x, got, kernel = shortcut_of_the_second_stage("average_pool", size)
     odd = x.shape[1] % 2
     padded = jnp.pad(x, ((0, 0), (0, odd), (0, odd), (0, 0)), constant_values=jnp.nan)
     squares = padded.reshape(2, padded.shape[1] // 2, 2, padded.shape[2] // 2, 2, 4)
-    np.testing.assert_allclose(got, np.maximum(jnp.nanmean(squares, (2, 4)) @ kernel[0, 0] * norm, 0), atol=1e-5)
+    np.testing.assert_allclose(got, np.maximum(jnp.nanmean(squares, (2, 4)) @ kernel[0, 0] * NORM, 0), atol=1e-5)
 
 
 @pytest.mark.parametrize(("version", "expected"), [("v1", (8, 8, 8)), ("v1.5", (16, 8, 8)), ("v2", (16, 8, 8))])
@@ -60,7 +72,7 @@ def test_where_a_bottleneck_strides(version, expected):
 def test_version_2_projects_the_activated_input_and_keeps_the_input_elsewhere():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 32, 32, 3)), jnp.float32)
     model = tiny((1, 2), depth=18, version="v2")
-    variables = initialize(model, x)
+    variables = random_variables(model, x)
     for block in variables["params"].values():
         if "conv2" in block:  # zero the last convolution of the branch: the block returns its shortcut
             block["conv2"]["kernel"] = jnp.zeros_like(block["conv2"]["kernel"])

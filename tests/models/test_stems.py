@@ -46,7 +46,7 @@ def test_unfolding_a_kernel_that_is_not_7x7_is_an_error(tap):
         unfold_kernel(folded)
 
 
-@pytest.mark.parametrize("padding", ["torch", "tf"])
+@pytest.mark.parametrize("padding", ["torch", pytest.param("tf", marks=pytest.mark.slow)])
 def test_space_to_depth_is_conv7_in_variables_output_and_gradient(padding):
     conv7, folding = (tiny((1,), depth=18, stem=stem, padding=padding) for stem in ("conv7", "space_to_depth"))
     x = images(32, 48)

@@ -1,3 +1,4 @@
+import functools
 import inspect
 import itertools
 
@@ -9,7 +10,7 @@ import pytest
 from resnet_jax.configs import resnet50
 from resnet_jax.errors import UsageError
 from resnet_jax.models.variants import NAMED, create_model
-from tests.models.networks import initialize, network, tiny, training_logits
+from tests.models.networks import network, random_variables, tiny
 
 NAMES = {key: list(values) for key, values in NAMED.items()}
 # Values of which one is sampled for each combination of a version, a stem and a shortcut.
@@ -31,12 +32,15 @@ def test_every_combination_can_be_trained(version):
         changes = {key: values[random.integers(len(values))] for key, values in SAMPLED.items()}
         changes |= {"zero_init_last_bn": False} if version == "v2" else {}
         model = tiny((1, 1), version=version, stem=stem, shortcut=shortcut, **changes)
-        variables = initialize.eval_shape(model, images)
-        assert training_logits.eval_shape(model, variables, images, uniforms).shape == (4, 10)
+        train = functools.partial(model.init_with_output, train=True)
+        logits, _ = jax.eval_shape(train, jax.random.key(0), images, uniforms=uniforms)
+        assert logits.shape == (4, 10)
 
 
-@pytest.mark.parametrize("shortcut", NAMES["shortcut"])
-@pytest.mark.parametrize("version", NAMES["version"])
+PAIRS = list(zip([*NAMES["version"], "v1.5"], NAMES["shortcut"], strict=True))
+
+
+@pytest.mark.parametrize(("version", "shortcut"), PAIRS)
 def test_the_32_pixel_family_in_every_version(version, shortcut):
     model = network(name="resnet_cifar", depth=8, features=4, num_classes=7, version=version, shortcut=shortcut)
     logits, _ = jax.eval_shape(
@@ -88,7 +92,7 @@ def test_version_2_with_zero_scales_would_never_train():
     # Why the combination is an error: the scale and bias before a ReLU of zeros never get a gradient.
     model = tiny((1,), depth=18, version="v2")
     x = jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
-    variables = initialize(model, x)
+    variables = random_variables(model, x)
     variables["params"]["stage1_block1"]["bn2"]["scale"] *= 0
 
     @jax.jit
