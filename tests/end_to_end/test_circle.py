@@ -16,8 +16,6 @@ from resnet_jax.data.decode import open_image
 from resnet_jax.data.sources import open_source
 from tests.end_to_end import processes
 
-CONFIG = "configs/digits.py"
-
 # Loads an export with JAX only, without this package and without Flax.
 ELSEWHERE = """
 import json, sys
@@ -46,24 +44,21 @@ def main(*arguments, data_dir, stdin=""):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, data_dir):
+def run(tmp_path_factory, finished):
     """The work directory of a trained run."""
-    workdir = tmp_path_factory.mktemp("circle") / "run"
-    done = processes.run(CONFIG, workdir, data_dir, processes.SMALL | {"train.total_steps": 120})
-    assert done.returncode == 0, done.stderr
-    return workdir
+    return shutil.copytree(finished[0], tmp_path_factory.mktemp("circle") / "run")
 
 
 @pytest.fixture(scope="module")
 def pictures(run, data_dir):
-    """A folder of digits of the evaluation set as PNG files, the class in the name, and their pixels as evaluated."""
+    """A folder of the digits of the evaluation set as PNG files, with the class in the name."""
     options = {"data_dir": str(data_dir), "train_split": "train", "eval_split": None, "cache_dir": None}
     source = open_source("tfds", training=False, name="digits", **options)
     folder = run.parent / "pictures"
     folder.mkdir()
-    for index in range(20):
+    for index in range(len(source)):
         picture = open_image(source[index].image)
-        name = f"{index:02}-is-{source.class_names[source[index].label]}.png"
+        name = f"{index:03}-is-{source.class_names[source[index].label]}.png"
         cv2.imwrite(str(folder / name), cv2.cvtColor(picture.decode_rows(picture.height), cv2.COLOR_RGB2BGR))
     return folder
 
@@ -104,10 +99,10 @@ def export(run, data_dir):
 def test_evaluation_gives_the_accuracy_of_training(run, certificate):
     result = processes.read_result(run)["eval"]
     assert certificate["eval"] == {key: result[key] for key in ("loss", "top1", "top5", "count")}
-    assert certificate["weights"]["step"] == 120 and result["count"] == 360
+    assert certificate["weights"]["step"] == 60 and result["count"] == 360
 
 
-def test_predictions(pictures, answers):
+def test_predictions_are_those_of_the_evaluation(pictures, answers, certificate):
     paths = sorted(str(path) for path in pictures.iterdir())
     assert [answer["path"] for answer in answers] == [*paths, str(pictures.parent / "broken.png"), "nowhere.png"]
     good, (broken, missing) = answers[:-2], answers[-2:]
@@ -117,7 +112,9 @@ def test_predictions(pictures, answers):
         assert sum(probabilities) == pytest.approx(1, abs=1e-5)
         assert probabilities == sorted(probabilities, reverse=True)
     right = sum(f"-is-{answer['predictions'][0]['name']}." in answer["path"] for answer in good)
-    assert right >= 8  # of 20, where chance is 2: the network was trained for a second
+    assert (
+        right == certificate["right"]["top1"] > 0.2 * len(good)
+    )  # chance is 0.1: the network was trained for a second
 
 
 def test_the_artifact_runs_without_this_package(run, export, answers, pictures, tmp_path):
@@ -132,7 +129,7 @@ def test_the_artifact_runs_without_this_package(run, export, answers, pictures, 
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     outputs = json.loads(done.stdout)
-    for row, answer in enumerate(answers[:20]):
+    for row, answer in enumerate(answers[:-2]):
         for found in answer["predictions"]:
             assert outputs["probabilities"][row][found["class"]] == pytest.approx(found["probability"], abs=1e-4)
         assert outputs["classes"][row] == answer["predictions"][0]["class"]
@@ -162,35 +159,23 @@ def test_certificate_export_and_checkpoint_have_the_same_hash(certificate, expor
     assert {one["right"]["top1"] for one in found} == {certificate["right"]["top1"]}
 
 
-def test_a_reader_that_closes_the_pipe_ends_the_program_quietly(run, pictures, data_dir):
-    command = [sys.executable, "main.py", "--mode=predict", f"--workdir={run}", str(pictures)]
-    shell = f"set -o pipefail; {' '.join(command)} | head -n 1"
-    done = subprocess.run(
-        ["bash", "-c", shell],
-        cwd=processes.ROOT,
-        env=processes.environment(data_dir),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout.count("\n") == 1 and "Traceback" not in done.stderr
-
-
-def test_file_names_that_are_not_utf8_are_accepted(run, pictures, data_dir):
+def test_a_file_name_may_be_other_than_utf8_and_a_reader_may_close_the_pipe(run, pictures, data_dir):
     odd = os.fsencode(pictures.parent) + b"/odd-\xff.png"
     shutil.copyfile(next(iter(sorted(pictures.iterdir()))), odd)
+    command = [sys.executable, "main.py", "--mode=predict", f"--workdir={run}", "--config.predict.batch_size=1", "-"]
     done = subprocess.run(
-        [sys.executable, "main.py", "--mode=predict", f"--workdir={run}", "-"],
+        ["bash", "-c", f"{' '.join(command)} | head -n 1; exit ${{PIPESTATUS[0]}}"],
         cwd=processes.ROOT,
         env=processes.environment(data_dir) | {"PYTHONIOENCODING": "utf-8:strict"},
-        input=odd + b"\n",
+        input=odd + b"\n" + os.fsencode(pictures) + b"\n",
         capture_output=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(odd + b" ")
+    assert done.stdout.startswith(odd + b" ") and done.stdout.count(b"\n") == 1
+    assert done.returncode == 128 + signal.SIGPIPE and b"Traceback" not in done.stderr
 
 
+@pytest.mark.slow  # tests/programs/export/test_export.py refuses it within one process
 def test_an_existing_export_is_not_replaced(run, export, data_dir):
     before = (export / "model.json").read_bytes()
     done = main("--mode=export", f"--workdir={run}", f"--config.export.dir={export}", data_dir=data_dir)

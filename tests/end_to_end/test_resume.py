@@ -21,11 +21,8 @@ def final_arrays(workdir):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, data_dir):
-    workdir = tmp_path_factory.mktemp("undisturbed")
-    done = processes.run(CONFIG, workdir, data_dir, processes.SMALL)
-    assert done.returncode == 0, done.stderr
-    return workdir
+def undisturbed(finished):
+    return finished[0]
 
 
 def assert_ends_like(workdir, undisturbed):
@@ -39,6 +36,7 @@ def assert_ends_like(workdir, undisturbed):
     assert steps == sorted(set(steps), key=lambda line: (line[0], line[1] == "eval"))  # no line twice
 
 
+@pytest.mark.slow  # tests/programs/test_train.py does it within one process
 def test_a_run_continues_with_other_intervals_of_evaluation_checkpoints_and_logs(tmp_path, data_dir, undisturbed):
     first = processes.SMALL | {"train.max_steps": 25}
     assert processes.run(CONFIG, tmp_path, data_dir, first).returncode == 0
@@ -89,36 +87,38 @@ def between_checkpoints(workdir):
 
 def saving(workdir):
     """A checkpoint after the first is partly written."""
-    directory = workdir / "checkpoints"
-    return (directory / "10").is_dir() and any(directory.glob("*.orbax-checkpoint-tmp"))
+    complete = [path for path in (workdir / "checkpoints").glob("*0") if path.name != "0"]
+    return bool(complete) and any((workdir / "checkpoints").glob("*.orbax-checkpoint-tmp"))
 
 
-@pytest.mark.parametrize(
-    "moment", [saving, *(pytest.param(moment, marks=pytest.mark.slow) for moment in (starting, between_checkpoints))]
-)
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+def test_a_run_that_is_stopped_and_then_killed_while_saving_continues(number, tmp_path, data_dir, undisturbed):
+    status, output = end_when(between_checkpoints, tmp_path, data_dir, number)
+    assert status == 75, output
+    stopped = processes.read_result(tmp_path)
+    assert stopped["stop_reason"] == "signal"
+    assert (tmp_path / "checkpoints" / str(stopped["step"])).is_dir()
+    assert f"Stopped after step {stopped['step']}, which is saved" in output
+    status, output = end_when(saving, tmp_path, data_dir, signal.SIGKILL)
+    assert status == -signal.SIGKILL
+    assert f"from step {stopped['step']} of 60" in output
+    assert not (tmp_path / "result.json").exists()
+    assert list((tmp_path / "checkpoints").glob("*.orbax-checkpoint-tmp"))
+    done = processes.run(CONFIG, tmp_path, data_dir, processes.SMALL)
+    assert done.returncode == 0, done.stderr
+    assert "continuing" in done.stdout
+    assert_ends_like(tmp_path, undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", [starting, between_checkpoints])
 def test_a_killed_run_continues_bit_for_bit(moment, tmp_path, data_dir, undisturbed):
     status, _ = end_when(moment, tmp_path, data_dir, signal.SIGKILL)
     assert status == -signal.SIGKILL
     assert not (tmp_path / "result.json").exists()
-    if moment is saving:
-        assert list((tmp_path / "checkpoints").glob("*.orbax-checkpoint-tmp"))
     done = processes.run(CONFIG, tmp_path, data_dir, processes.SMALL)
     assert done.returncode == 0, done.stderr
     assert ("continuing" in done.stdout) == (moment is not starting)
-    assert_ends_like(tmp_path, undisturbed)
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
-def test_a_stopped_run_continues_without_losing_a_step(number, tmp_path, data_dir, undisturbed):
-    status, output = end_when(between_checkpoints, tmp_path, data_dir, number)
-    assert status == 75, output
-    result = processes.read_result(tmp_path)
-    assert result["stop_reason"] == "signal"
-    assert (tmp_path / "checkpoints" / str(result["step"])).is_dir()
-    assert f"Stopped after step {result['step']}, which is saved" in output
-    done = processes.run(CONFIG, tmp_path, data_dir, processes.SMALL)
-    assert done.returncode == 0, done.stderr
-    assert f"from step {result['step']} of 60" in done.stdout
     assert_ends_like(tmp_path, undisturbed)
 
 

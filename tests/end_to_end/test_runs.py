@@ -10,15 +10,8 @@ from tests.end_to_end import processes
 CONFIG = "configs/digits.py"
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, data_dir):
-    workdir = tmp_path_factory.mktemp("finished")
-    return workdir, processes.run(CONFIG, workdir, data_dir, processes.SMALL)
-
-
 def test_the_files_of_a_work_directory(finished):
     workdir, done = finished
-    assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     names = {path.name for path in workdir.iterdir()}
     assert names == {
@@ -69,6 +62,7 @@ def test_what_is_printed(finished):
     assert "TensorBoard" not in output  # no event files were written
 
 
+@pytest.mark.slow  # tests/programs/test_train.py does it within one process
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, data_dir):
     changes = processes.SMALL | {"schedule.base_lr": 1e30, "schedule.warmup_epochs": 1.0, "checkpoint.every_steps": 1}
     done = processes.run(CONFIG, tmp_path, data_dir, changes)
