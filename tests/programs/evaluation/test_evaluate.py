@@ -7,6 +7,7 @@ import shutil
 import jax
 import jax.numpy as jnp
 import pytest
+from matplotlib.figure import Figure
 
 from resnet_jax import experiment
 from resnet_jax.checkpoints.checksums import sha256_of_arrays
@@ -19,6 +20,7 @@ from resnet_jax.programs.evaluation import result_directory
 from resnet_jax.programs.evaluation.evaluate import evaluate
 from resnet_jax.programs.evaluation.wilson import wilson
 from resnet_jax.programs.train.run import train
+from resnet_jax.reporting import run_record
 from resnet_jax.reporting.workdir import Workdir
 from resnet_jax.training.steps import EvalStep
 from resnet_jax.weights import read_weights
@@ -54,13 +56,16 @@ def run_training(workdir, changes=None):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     workdir = Workdir(tmp_path_factory.mktemp("trained"))
-    run_training(workdir)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_record, "_write_report", lambda workdir: None)
+        run_training(workdir)
     return workdir
 
 
 @pytest.fixture
 def trained(run, tmp_path, monkeypatch):
-    """The run, with an empty directory for evaluations."""
+    """The run, with an empty directory for evaluations, whose pictures are empty (test_confusion_picture.py)."""
+    monkeypatch.setattr(result_directory, "plot_confusion", lambda *_, **options: Figure((1, 1)))
     monkeypatch.setattr(run, "evaluations", tmp_path / "evaluations")
     return run
 
