@@ -4,23 +4,14 @@ import numpy as np
 import optax
 import pytest
 
-from resnet_jax import experiment
-from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.errors import UsageError
-from resnet_jax.experiment.compile import compile_train_steps, initial_state
-from resnet_jax.programs.train.run import train
-from resnet_jax.reporting.workdir import Workdir
 from resnet_jax.training.optimizers import leaf_path
 from resnet_jax.training.trainable import apply_updates, only_trained, train_only, trainable_pattern, with_frozen
-from tests.tiny import tiny_config
+from tests.training.tiny_runs import build, first_state, train_step
 
-CHANGES = {"schedule.warmup_epochs": 0.0, "model.zero_init_last_bn": False, "input.flip": False}
 HEAD = {"head/kernel", "head/bias"}
 MASKED = optax.MaskedNode()
-
-
-def build(changes=None):
-    return experiment.build(tiny_config(CHANGES | (changes or {})), devices=jax.devices()[:1])
+NO_FLIP = {"input.flip": False}
 
 
 def bits(tree):
@@ -34,44 +25,37 @@ def changed(tree, other):
     return {name for name in one if not np.array_equal(one[name], other[name])}
 
 
-def after(built, steps, state=None, compiler_options=None):
-    """Returns the state before and after some steps, and the totals of the last step."""
-    state = initial_state(built) if state is None else state
+def after(changes, steps, *, compiler_options=None):
+    """Returns the state before and after some steps, and the totals of each step; statistics have random values."""
+    changes = NO_FLIP | changes
+    built, before, all_totals = build(1, changes), random_statistics(first_state(1, changes)), []
     if compiler_options:
         step = jax.jit(built.computation.train_step, compiler_options=compiler_options)
     else:
-        (step,) = compile_train_steps(built).values()
-    before = jax.device_get(state)
+        step = train_step(1, changes)
+    state = before
     for number in range(steps):
         state, totals = step(state, built.data.train_loader.batch(number).batch)
-    return before, jax.device_get(state), jax.device_get(totals)
+        all_totals.append(jax.device_get(totals))
+    return before, jax.device_get(state), all_totals
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """Returns the work directory of a run on ten classes, whose batch norm statistics have changed."""
-    path = tmp_path_factory.mktemp("weights")
-    built = experiment.build(tiny_config(CHANGES | {"train.total_steps": 4, "eval.every_steps": 4}))
-    assert train(built, Workdir(path), {}, StopRequests()) == 0
-    return str(path)
-
-
-TO_SEVEN_CLASSES = {"data.synthetic.num_classes": 7, "ema.decay": 0.9, "data.batch_size": 36}
-
-
-@pytest.mark.parametrize("num_microbatches", [1, 3])
-def test_the_head_alone_is_trained_and_the_rest_stays_bit_by_bit(weights, num_microbatches):
-    changes = TO_SEVEN_CLASSES | {
-        "model.init_from": weights,
-        "train.trainable": "head",
-        "train.accumulate": num_microbatches,
-    }
-    built = build(changes)
-    start = initial_state(built)
+def random_statistics(state):
+    random = np.random.default_rng(0)
+    statistics = jax.tree.map(lambda leaf: random.uniform(0.5, 2.0, leaf.shape).astype(leaf.dtype), state.batch_stats)
     # A negative zero would become +0 if anything were added to a frozen leaf.
-    start = start.replace(params=start.params | {"stem_bn": {**start.params["stem_bn"], "bias": -jnp.zeros(4)}})
-    start = start.replace(average=jax.tree.map(jnp.copy, start.variables))
-    before, state, _ = after(built, 20, start)
+    params = state.params | {"stem_bn": {**state.params["stem_bn"], "bias": -np.zeros(4, np.float32)}}
+    average = state.average and {"params": params, "batch_stats": statistics}
+    return state.replace(params=params, batch_stats=statistics, average=average)
+
+
+IN_MICROBATCHES = [pytest.param(1, marks=pytest.mark.slow), 3]
+
+
+@pytest.mark.parametrize("num_microbatches", IN_MICROBATCHES)
+def test_the_head_alone_is_trained_and_the_rest_stays_bit_by_bit(num_microbatches):
+    changes = {"train.trainable": "head", "train.accumulate": num_microbatches, "ema.decay": 0.9}
+    before, state, _ = after(changes | {"data.batch_size": 36}, 20)
     assert changed(before.params, state.params) == HEAD
     assert changed(before.batch_stats, state.batch_stats) == set()
     assert changed(before.average, state.average) == {f"params/{name}" for name in HEAD}
@@ -79,15 +63,14 @@ def test_the_head_alone_is_trained_and_the_rest_stays_bit_by_bit(weights, num_mi
 
 @pytest.mark.slow
 @pytest.mark.parametrize("num_microbatches", [1, 3])
-def test_without_a_pattern_everything_changes(weights, num_microbatches):
-    changes = TO_SEVEN_CLASSES | {"model.init_from": weights, "train.accumulate": num_microbatches}
-    before, state, _ = after(build(changes), 20)
+def test_without_a_pattern_everything_changes(num_microbatches):
+    before, state, _ = after({"train.accumulate": num_microbatches, "ema.decay": 0.9, "data.batch_size": 36}, 20)
     for part in ("params", "batch_stats", "average"):
         assert changed(getattr(before, part), getattr(state, part)) == set(bits(getattr(before, part)))
 
 
 def test_statistics_change_only_in_trained_norms():
-    before, state, _ = after(build({"train.trainable": "^head/|^stage3_|stage1_block1/bn2/bias"}), 1)
+    before, state, _ = after({"train.trainable": "^head/|^stage3_|stage1_block1/bn2/bias"}, 1)
     moved = changed(before.batch_stats, state.batch_stats)
     assert moved == {name for name in bits(before.batch_stats) if name.startswith(("stage3_", "stage1_block1/bn2/"))}
     assert "stage3_block1/shortcut_bn/mean" in moved
@@ -100,12 +83,12 @@ PLAIN = {"optimizer.weight_decay": 0.0, "optimizer.nesterov": False}  # so that 
 def test_the_gradient_norm_counts_trained_parameters_only_and_statistics_may_change():
     # As with r1's --fine_tune: batch norm stays in training mode, so that the forward pass does not change.
     # Two programs are compared bit by bit, so they are compiled as a user's run compiles them (see conftest.py).
-    _, whole, of_all = after(build(PLAIN), 1, compiler_options=AS_IN_A_RUN)
+    _, whole, (of_all,) = after(PLAIN, 1, compiler_options=AS_IN_A_RUN)
     (gradient,) = (tree for tree in jax.tree.leaves(whole.opt_state, is_leaf=lambda tree: isinstance(tree, dict)))
     length = float(optax.tree.norm(gradient["head"]))
     assert float(of_all.grad_norm) > 1.001 * length
     changes = {"train.trainable": "head", "train.freeze_statistics": False, "optimizer.clip_norm": 0.01}
-    before, state, totals = after(build(PLAIN | changes), 1, compiler_options=AS_IN_A_RUN)
+    before, state, (totals,) = after(PLAIN | changes, 1, compiler_options=AS_IN_A_RUN)
     assert float(totals.grad_norm) == pytest.approx(length, rel=1e-5)
     assert float(optax.tree.norm(state.opt_state)) == pytest.approx(0.01, rel=1e-5)
     assert changed(before.params, state.params) == HEAD
@@ -113,18 +96,9 @@ def test_the_gradient_norm_counts_trained_parameters_only_and_statistics_may_cha
     assert changed(before.batch_stats, state.batch_stats) == set(bits(before.batch_stats))
 
 
-def test_a_head_on_frozen_norms_is_trained_on_the_features_of_evaluation():
-    built = build({"train.trainable": "head"})
-    state, batch = initial_state(built), built.data.train_loader.batch(0).batch
-    _, totals = jax.jit(built.computation.train_step)(state, batch)
-    assert float(totals.examples.loss) == pytest.approx(
-        float(jax.jit(built.computation.eval_step)(state.variables, batch).loss)
-    )
-
-
 def flops(trainable):
     """Returns the FLOPs of a step before XLA removes unused operations."""
-    built = build({"train.trainable": trainable})
+    built = build(1, {"train.trainable": trainable})
     step = jax.jit(built.computation.train_step).lower(
         jax.eval_shape(built.computation.init), built.data.train_loader.batch(0).batch
     )
@@ -141,21 +115,26 @@ def test_frozen_parts_cost_no_gradient():
 def test_only_trained_parameters_have_a_velocity():
     shapes = [
         leaf.shape
-        for leaf in jax.tree.leaves(jax.eval_shape(build({"train.trainable": "head"}).computation.init).opt_state)
+        for leaf in jax.tree.leaves(jax.eval_shape(build(1, {"train.trainable": "head"}).computation.init).opt_state)
     ]
     assert sorted(shapes) == [(10,), (16, 10)]
 
 
 def test_trained_parameters_need_not_be_decayed():
-    state = jax.eval_shape(build({"train.trainable": "bias$|scale$"}).computation.init)
+    state = jax.eval_shape(build(1, {"train.trainable": "bias$|scale$"}).computation.init)
     assert len(jax.tree.leaves(state.opt_state)) < len(jax.tree.leaves(state.params))
 
 
 @pytest.mark.parametrize("name", ["adamw", *(pytest.param(name, marks=pytest.mark.slow) for name in ("lars", "lamb"))])
-def test_no_optimizer_changes_frozen_parameters(name):
+def test_no_optimizer_changes_frozen_parameters_and_the_features_are_those_of_evaluation(name):
     changes = {"train.trainable": "head", "optimizer.name": name, "optimizer.clip_norm": 0.1}
-    before, state, _ = after(build(changes | {"optimizer.lr_scales": (("^head/bias", 2.0),)}), 2)
+    changes |= {"optimizer.lr_scales": (("^head/bias", 2.0),), "loss.label_smoothing": 0.0}
+    before, state, totals = after(changes, 2)
     assert changed(before.params, state.params) == HEAD
+    computation, batch = build(1, NO_FLIP | changes).computation, build(1, NO_FLIP).data.train_loader.batch(0).batch
+    assert float(totals[0].examples.loss) == pytest.approx(
+        float(jax.jit(computation.eval_step)(before.variables, batch).loss)
+    )
 
 
 @pytest.mark.parametrize(
@@ -163,7 +142,7 @@ def test_no_optimizer_changes_frozen_parameters(name):
 )
 def test_a_pattern_that_selects_nothing_is_an_error(pattern, message):
     with pytest.raises(UsageError, match=rf"config.train.trainable='.*' .*{message}"):
-        build({"train.trainable": pattern})
+        build(1, {"train.trainable": pattern})
 
 
 @pytest.mark.parametrize(("value", "pattern"), [(None, ""), ("head", "^head/"), ("^stage4_", "^stage4_")])
@@ -192,5 +171,5 @@ def test_train_only_accepts_gradients_of_all_parameters():
 
 
 def test_an_empty_pattern_is_an_error():
-    with pytest.raises(UsageError, match="config.train.trainable is empty: leave it out to train all parameters"):
-        build({"train.trainable": ""})
+    with pytest.raises(UsageError, match="config.train.trainable is empty: set it to 'all' or 'head', or to a regular"):
+        build(1, {"train.trainable": ""})
