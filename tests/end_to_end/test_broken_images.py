@@ -72,6 +72,10 @@ def finished(tmp_path_factory, spotted):
     return workdir, processes.run("configs/digits.py", workdir, spotted, CHANGES)
 
 
+# tests/programs/test_train.py has both properties within one process, on a data source of its own.
+pytestmark = pytest.mark.slow
+
+
 def test_a_run_continues_and_lists_unreadable_images(finished):
     workdir, done = finished
     assert done.returncode == 0, done.stderr
@@ -86,7 +90,6 @@ def test_a_run_continues_and_lists_unreadable_images(finished):
     assert (result["eval"]["count"], result["bad_examples"]) == (40, 2)
 
 
-@pytest.mark.slow
 def test_with_a_worker_process_the_list_is_the_same(tmp_path, spotted, finished):
     done = processes.run("configs/digits.py", tmp_path, spotted, CHANGES | {"data.num_workers": 1})
     assert done.returncode == 0, done.stderr
@@ -98,8 +101,8 @@ def test_with_a_worker_process_the_list_is_the_same(tmp_path, spotted, finished)
     ("split", "workers", "at_step"),
     [
         ("train", 0, range(4)),
-        pytest.param("train", 1, range(4), marks=pytest.mark.slow),
-        pytest.param("test", 0, [5], marks=pytest.mark.slow),
+        ("train", 1, range(4)),
+        ("test", 0, [5]),
     ],
 )
 def test_too_many_end_the_run_after_saving(tmp_path, spotted, split, workers, at_step):

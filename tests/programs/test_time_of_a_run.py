@@ -34,17 +34,19 @@ class SlowCheckpoints(training.Checkpoints):
         super().save(*arguments, **options)
 
 
-def run(tmp_path, changes):
-    """Trains six steps, evaluating and saving after three.
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory):
+    """A run of six steps that evaluates and saves after three; each batch and each save waits before it begins.
 
     Returns result.json, the lines of metrics, and the age of the process when it wrote the former.
     """
     settings = {"train.total_steps": 6, "eval.every_steps": 3, "log.every_steps": 2, "data.num_threads": 0}
     built = experiment.build(tiny_config(settings))
-    built = replace_in(built, "data", **{name: change(getattr(built.data, name)) for name, change in changes.items()})
-    workdir = Workdir(tmp_path / "run")
-    with workdir.lock():
-        assert train(built, workdir, {}, StopRequests()) == 0
+    loaders = {name: slowed(getattr(built.data, name)) for name in ("train_loader", "eval_loader")}
+    workdir = Workdir(tmp_path_factory.mktemp("slow") / "run")
+    with pytest.MonkeyPatch.context() as patch, workdir.lock():
+        patch.setattr(training, "Checkpoints", SlowCheckpoints)
+        assert train(replace_in(built, "data", **loaders), workdir, {}, StopRequests()) == 0
         age = process_age() - (time.time() - workdir.result.stat().st_mtime)
     lines = [json.loads(line) for line in workdir.metrics.read_text().splitlines()]
     return json.loads(workdir.result.read_text()), [line for line in lines if line["split"] == "train"], age
@@ -54,13 +56,8 @@ def seconds_of(lines, part):
     return sum(line["seconds"] * line[f"share_{part}"] for line in lines)
 
 
-@pytest.fixture(scope="module")
-def quick(tmp_path_factory):
-    return run(tmp_path_factory.mktemp("quick"), {})
-
-
-def test_the_phases_of_a_run_and_of_each_window_add_up_to_its_wall_time(quick):
-    result, lines, age = quick
+def test_the_phases_of_a_run_and_of_each_window_add_up_to_its_wall_time(slow):
+    result, lines, age = slow
     seconds = result["seconds"]
     assert set(seconds) == {*PHASES, "total"}
     assert sum(seconds[part] for part in PHASES) == pytest.approx(seconds["total"], rel=0.01)
@@ -71,32 +68,31 @@ def test_the_phases_of_a_run_and_of_each_window_add_up_to_its_wall_time(quick):
     assert 0.95 * age - 0.5 < seconds["total"] < age + 0.05  # the result is written after `total` is taken
 
 
-def test_no_program_is_compiled_after_the_first_step(quick):
-    assert quick[0]["programs_compiled_later"] == 0
+def test_no_program_is_compiled_after_the_first_step(slow):
+    assert slow[0]["programs_compiled_later"] == 0
 
 
-def test_the_first_step_is_timed_from_the_beginning(quick):
-    result, _, _ = quick
+def test_the_first_step_is_timed_from_the_beginning(slow):
+    result, _, _ = slow
     assert result["seconds"]["compile"] < result["seconds_to_first_step"] < result["seconds"]["total"]
 
 
 # The phases add up to the wall time, so a sleep counts in one phase only: a lower bound suffices on a busy machine too.
 
 
-def test_a_slow_loader_counts_as_input(tmp_path):
-    result, lines, _ = run(tmp_path, {"train_loader": slowed})
+def test_a_slow_loader_counts_as_input(slow):
+    result, lines, _ = slow
     assert seconds_of(lines, "input") > 4 * SLOW  # six batches, some of them loaded while a step runs
     assert result["seconds"]["input"] > 4 * SLOW
 
 
-def test_a_slow_evaluation_counts_as_eval(tmp_path):
-    result, lines, _ = run(tmp_path, {"eval_loader": slowed})
+def test_a_slow_evaluation_counts_as_eval(slow):
+    result, lines, _ = slow
     assert seconds_of(lines, "eval") > SLOW
     assert result["seconds"]["eval"] > 2 * SLOW
 
 
-def test_a_slow_checkpoint_counts_as_checkpoint(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "Checkpoints", SlowCheckpoints)
-    result, lines, _ = run(tmp_path, {})
+def test_a_slow_checkpoint_counts_as_checkpoint(slow):
+    result, lines, _ = slow
     assert seconds_of(lines, "checkpoint") > 3 * SLOW
     assert result["seconds"]["checkpoint"] > 2 * 3 * SLOW

@@ -5,18 +5,19 @@ import jax
 import numpy as np
 import pytest
 
-from resnet_jax import experiment
-from resnet_jax.checkpoints.manager import Checkpoints
 from resnet_jax.data.class_names import fingerprint
 from resnet_jax.data.feed import device_batches, host_batches
 from resnet_jax.distributed.signals import STOPPED
 from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.errors import UsageError
-from resnet_jax.experiment.compile import compile_train_steps, initial_state
+from resnet_jax.experiment.compile import initial_state
 from resnet_jax.programs.train import loop
 from resnet_jax.programs.train.run import train
 from resnet_jax.reporting.workdir import Workdir
-from tests.tiny import replace_in, tiny_config
+from tests.programs.train_runs import build, compile_once, restore
+from tests.tiny import replace_in
+
+pytestmark = pytest.mark.usefixtures("quick_runs")
 
 
 @pytest.fixture
@@ -26,30 +27,15 @@ def workdir(tmp_path):
         yield made
 
 
-def build(changes):
-    return experiment.build(
-        tiny_config({"train.total_steps": 6, "eval.every_steps": 4, "log.every_steps": 1} | changes)
-    )
-
-
 def lines(workdir, split):
     records = [json.loads(line) for line in workdir.metrics.read_text().splitlines()]
     return {record["step"]: record for record in records if record["split"] == split}
 
 
-def restore(workdir, built):
-    with Checkpoints(workdir.checkpoints, keep_latest=2, keep_best=1) as checkpoints:
-        abstract = jax.tree.map(
-            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), jax.eval_shape(built.computation.init)
-        )
-        with jax.default_device(jax.devices()[0]):
-            return checkpoints.restore_latest(abstract)
-
-
 def test_every_step_is_logged_once_and_the_run_equals_a_plain_loop(workdir):
     built = build({})
     assert train(built, workdir, {"seed": 0}, StopRequests()) == 0
-    state, step_fn, losses = initial_state(built), compile_train_steps(built)[12], {}
+    state, step_fn, losses = initial_state(built), compile_once(built)[12], {}
     batches = host_batches(built.data.train_loader, start=0, stop=6, num_threads=0, num_workers=0)
     for step, batch in enumerate(device_batches((b.batch for b in batches), mesh=built.computation.mesh), start=1):
         state, totals = step_fn(state, batch)
@@ -114,16 +100,18 @@ def test_an_error_before_the_first_step_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_state_that_is_not_finite_is_never_saved(workdir, capsys):
+def test_a_state_that_is_not_finite_is_never_saved(workdir, caplog):
     built = build({"schedule.base_lr": 1e30, "schedule.warmup_epochs": 0.0, "checkpoint.every_steps": 1})
-    assert train(built, workdir, {}, StopRequests()) == 3
-    restored, _ = restore(workdir, built)
+    with caplog.at_level("INFO", logger="resnet_jax"):
+        assert train(built, workdir, {}, StopRequests()) == 3
+    restored, meta = restore(workdir, built)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(restored))
+    assert f"the last good checkpoint is {workdir.checkpoints / str(meta['step'])}" in caplog.text
     assert json.loads(workdir.result.read_text())["stop_reason"] == "non_finite"
 
 
 def test_another_list_of_classes_is_refused_before_anything_is_touched(workdir):
-    built = build({"train.total_steps": 1})
+    built = build({"train.max_steps": 1})
     assert train(built, workdir, {}, StopRequests()) == 0
     classes = json.loads((workdir.path / "classes.json").read_text())
     assert classes == [str(label) for label in range(10)]
@@ -148,7 +136,7 @@ def test_another_list_of_classes_is_refused_before_anything_is_touched(workdir):
 
 
 def test_other_data_are_refused(workdir):
-    built = build({"train.total_steps": 1})
+    built = build({"train.max_steps": 1})
     assert train(built, workdir, {}, StopRequests()) == 0
     identity = built.data.identity | {"train": {"name": "synthetic:2/train", "examples": 100}}
     with pytest.raises(
@@ -157,12 +145,25 @@ def test_other_data_are_refused(workdir):
         train(replace_in(built, "data", identity=identity), workdir, {}, StopRequests())
 
 
-def test_bad_examples_are_listed_and_the_run_continues(workdir):
-    built = build({})
+def spotted(built):
+    """The experiment on sources of which an example cannot be read."""
     train_loader = dataclasses.replace(built.data.train_loader, source=Spotted(built.data.train_loader.source))
     eval_loader = dataclasses.replace(built.data.eval_loader, source=Spotted(built.data.eval_loader.source))
-    built = replace_in(built, "data", train_loader=train_loader, eval_loader=eval_loader)
-    assert train(built, workdir, {}, StopRequests()) == 0
+    return replace_in(built, "data", train_loader=train_loader, eval_loader=eval_loader)
+
+
+def test_too_many_bad_examples_end_the_run_after_saving(workdir):
+    built = spotted(build({"data.max_bad_examples": 0}))
+    with pytest.raises(UsageError, match="^1 images cannot be read, more than config.data.max_bad_examples=0: repair"):
+        train(built, workdir, {}, StopRequests())
+    assert restore(workdir, built)[1]["step"] in (0, 1, 2)
+
+
+def test_bad_examples_are_listed_and_the_run_continues(workdir, caplog):
+    with caplog.at_level("INFO", logger="resnet_jax"):
+        assert train(spotted(build({})), workdir, {}, StopRequests()) == 0
+    assert f"unreadable   2 images: {workdir.bad_examples}" in caplog.text
+    assert "another example replaces it" in caplog.text and "it counts as a wrong prediction" in caplog.text
     lines = [json.loads(line) for line in (workdir.path / "bad_examples.jsonl").read_text().splitlines()]
     assert sorted((line["source"], line["index"]) for line in lines) == [("synthetic/eval", 7), ("synthetic/train", 7)]
     assert json.loads(workdir.result.read_text())["eval"]["count"] == 21
@@ -198,11 +199,10 @@ def test_a_run_ends_when_it_reaches_stop_at(workdir):
 
 
 def test_a_run_with_max_steps_has_the_learning_rates_of_the_full_run(workdir):
-    settings = {"train.total_steps": 6, "train.max_steps": 3}
-    assert train(build(settings), workdir, {}, StopRequests()) == 0
+    assert train(build({"train.max_steps": 3}), workdir, {}, StopRequests()) == 0
     assert (result(workdir)["stop_reason"], result(workdir)["step"]) == ("max_steps", 3)
     assert sorted(lines(workdir, "eval")) == [3]
-    assert train(build(settings | {"train.max_steps": None}), workdir, {}, StopRequests()) == 0
+    assert train(build({}), workdir, {}, StopRequests()) == 0
     schedule = [line["lr"] for _, line in sorted(lines(workdir, "train").items())]
     assert len(schedule) == 6 and schedule[2] > 0
     assert (result(workdir)["stop_reason"], result(workdir)["step"]) == ("completed", 6)
@@ -212,6 +212,17 @@ def test_max_steps_below_the_current_step_ends_the_run_at_once(workdir):
     assert train(build({"train.max_steps": 4}), workdir, {}, StopRequests()) == 0
     assert train(build({"train.max_steps": 2}), workdir, {}, StopRequests()) == 0
     assert (result(workdir)["stop_reason"], result(workdir)["step"]) == ("max_steps", 4)
+
+
+def test_a_run_continues_with_other_intervals_bit_for_bit(workdir, tmp_path):
+    whole, built = Workdir(tmp_path / "whole"), build({})
+    with whole.lock():
+        assert train(built, whole, {}, StopRequests()) == 0
+    assert train(build({"train.max_steps": 3}), workdir, {}, StopRequests()) == 0
+    changes = {"eval.every_steps": 5, "checkpoint.every_steps": 2, "log.every_steps": 2}
+    assert train(build(changes), workdir, {}, StopRequests()) == 0
+    assert sorted(lines(workdir, "eval")) == [3, 5, 6]
+    jax.tree.map(np.testing.assert_array_equal, restore(workdir, built)[0], restore(whole, built)[0])
 
 
 def test_before_training_evaluates_the_initial_state(workdir):
