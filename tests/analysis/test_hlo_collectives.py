@@ -7,9 +7,7 @@ from jax.sharding import PartitionSpec
 
 from resnet_jax.analysis.hlo_collectives import find_collectives
 from resnet_jax.distributed.mesh import make_mesh
-from resnet_jax.experiment import build
-from resnet_jax.experiment.compile import compile_train_step
-from tests.tiny import tiny_config
+from tests.training import tiny_runs
 
 FLOAT = 4  # bytes
 
@@ -50,10 +48,9 @@ def test_a_program_of_one_device_exchanges_nothing():
 
 def test_batch_norm_in_groups_that_fit_a_device_exchanges_nothing_inside_the_network():
     within_a_device, over_all = (
-        find_collectives(compile_train_step(build(tiny_config({"model.bn_group_size": size})), 12).as_text())
-        for size in (6, None)
+        find_collectives(tiny_runs.train_step(8, changes).as_text()) for changes in ({}, {"model.bn_group_size": None})
     )
-    state = jax.eval_shape(build(tiny_config()).computation.init)
+    state = jax.eval_shape(tiny_runs.build(8).computation.init)
     summed = sum(leaf.size for leaf in jax.tree.leaves(state.variables)) + 4  # and loss, top-1, top-5, count
     # The norms that end a branch and its shortcut have the same gradient of their biases, which is summed once.
     twice = sum(block["shortcut_bn"]["bias"].size for block in state.params.values() if "shortcut_bn" in block)

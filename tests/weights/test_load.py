@@ -13,7 +13,7 @@ from resnet_jax.models import create_model
 from resnet_jax.nested import by_path
 from resnet_jax.weights import load_weights
 from resnet_jax.weights.compatibility import model_settings
-from tests.models.networks import evaluation_logits, initialize
+from tests.models.networks import evaluation_logits, random_variables
 from tests.weights.state_dicts import SETTINGS, model_of, settings, state_dict, variables
 
 IMAGES = jnp.ones((2, 32, 32, 3))
@@ -83,7 +83,7 @@ def test_a_new_head_of_other_classes(file):
         load_weights(file, model)
     with pytest.raises(UsageError, match=r"params/head/bias, params/head/kernel are not loaded .*: pass variables="):
         load_weights(file, model, head=False)
-    initial = initialize(model, IMAGES)
+    initial = random_variables(model, IMAGES)
     loaded = by_path(load_weights(file, model, head=False, variables=initial))
     for name, leaf in by_path(variables()).items():
         expected = by_path(initial)[name] if name.startswith("params/head/") else leaf
