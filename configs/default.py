@@ -142,6 +142,8 @@ KEYS = (
     Key("model.init_from", None, "initial weights: a run, or a file from PyTorch or r1 (docs/weights.md)",
         optional=str),
     Key("model.init_head", False, "take the last layer from init_from too; otherwise it is new"),
+    Key("model.init_optimizer", False, "take the optimizer state (momentum) and the average from init_from too, which "
+        "must be a run"),
     Key("model.allow_missing", (), "regular expressions: parameters that may be missing, unused or of another shape in "
         "init_from"),
     Key("model.init_any_input", False, "accept init_from weights trained with other padding or normalisation"),
@@ -197,7 +199,7 @@ KEYS = (
         ABOVE_0, optional=float),
     Key("train.total_steps", None, "length of the run in steps; overrides epochs", AT_LEAST_1, optional=int),
     Key("train.max_steps", None, "step at which to stop; does not change the schedule", AT_LEAST_1, FREE, optional=int),
-    Key("train.trainable", None, "trained parameters: 'head' or a regular expression; None: all", optional=str),
+    Key("train.trainable", None, "trained parameters: 'all', 'head' or a regular expression; None: all", optional=str),
     Key("train.freeze_statistics", True, "batch norms without trained parameters use and keep their running "
         "statistics"),
     Key("train.accumulate", None, "micro-batches per step (gradient accumulation); None: as few as "

@@ -4,6 +4,7 @@ Command:   python main.py --config=configs/finetune.py --config.model.init_from=
            WEIGHTS: resnet50.safetensors or .pth (torchvision, timm), an r1 checkpoint, or a run such as runs/resnet50
 Head only: --config.train.trainable=head                       (all other parameters are frozen, without gradients)
            --config.train.trainable='^head/|^stage4_'          (the head and the last stage)
+           --config.train.trainable=all                        (everything, the default)
            --config.train.freeze_statistics=False              (frozen batch norms update their statistics, as in r1)
 Rates:     --config.optimizer.lr_scales="(('^head/', 10.0),)"  (the new layer learns at ten times the rate)
 Data:      any TFDS image classification, or --config.data.source=folder --config.data.data_dir=DIR (docs/data.md)
@@ -11,7 +12,8 @@ Hardware:  one GPU with 16 GB or a TPU v3 core
 Expected:  depends on the data and the weights; no figure is claimed for the pets
 Status:    not yet reproduced with this code
 
-If the weights were trained with other padding or normalisation, an error lists the keys to set (docs/weights.md).
+If the weights were trained with other padding or normalisation, an error lists the keys to set, with the
+image size (docs/weights.md, which also says where to get weights).
 
 Source: Kornblith et al. 2019 (arXiv 1805.08974) train whole networks with Nesterov momentum, cosine and batches of
 256. They search learning rate and weight decay for each data set; the values here are a starting point.

@@ -8,6 +8,7 @@ from resnet_jax.experiment.build import (
     default_settings,
     resolve,
 )
+from resnet_jax.experiment.going_on import GoingOn, go_on
 from resnet_jax.experiment.inference import Inference, build_inference
 from resnet_jax.experiment.milestones import Milestones
 from resnet_jax.experiment.options import (
@@ -36,6 +37,7 @@ __all__ = [
     "Evaluation",
     "Experiment",
     "ExportOptions",
+    "GoingOn",
     "Inference",
     "Milestones",
     "PlanOptions",
@@ -48,6 +50,7 @@ __all__ = [
     "build_inference",
     "default_settings",
     "export_options",
+    "go_on",
     "plan_options",
     "predict_options",
     "prepare_options",

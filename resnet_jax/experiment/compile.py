@@ -26,12 +26,12 @@ def initial_state(experiment: Experiment) -> TrainState:
       UsageError: the weights of `model.init_from` cannot be loaded.
     """
     computation = experiment.computation
-    given = computation.warm_start(computation.shapes) if computation.warm_start else computation.shapes
+    loaded = computation.warm_start(jax.eval_shape(computation.init)) if computation.warm_start else None
     # On CPUs the random initial weights take 10 s at XLA's default optimization level. Level 1 gives the same values.
     options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
     sharding = replicated(computation.mesh)
     state = jax.jit(computation.init, out_shardings=sharding, compiler_options=options)()
-    return _with_variables(state, given)
+    return state if loaded is None else _with_loaded(state, loaded)
 
 
 def compile_train_steps(experiment: Experiment) -> dict[int, Compiled]:
@@ -81,15 +81,19 @@ def _abstract_batch(loader: Loader, image_size: int, mesh: Mesh) -> Batch[jax.Sh
     return abstract_batch(batch_size=loader.batch_size, image_size=image_size, sharding=over_batch(mesh))
 
 
-def _with_variables(state: TrainState, given: dict[str, Any]) -> TrainState:
-    """Replaces variables of the state by the numpy arrays in `given`; where it has only shapes, the state is kept."""
+def _with_loaded(state: TrainState, loaded: TrainState) -> TrainState:
+    """Replaces arrays of the state by the numpy arrays in `loaded`; where it has only shapes, the state is kept.
+
+    If no average was loaded, the average begins with the new variables.
+    """
 
     def choose(own: jax.Array, other: Any) -> jax.Array:
         return put_on_devices(other, own.sharding) if isinstance(other, np.ndarray) else own
 
-    variables = jax.tree.map(choose, state.variables, given)
-    average = None if state.average is None else jax.tree.map(jnp.copy, variables)
-    return dataclasses.replace(state, **variables, average=average)
+    merged = jax.tree.map(choose, state, loaded)
+    if state.average is None or any(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(loaded.average)):
+        return merged
+    return dataclasses.replace(merged, average=jax.tree.map(jnp.copy, merged.variables))
 
 
 _KEY = "jax_compilation_cache_dir"

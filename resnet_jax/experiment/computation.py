@@ -16,7 +16,7 @@ from resnet_jax.distributed.mesh import make_microbatch_split
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment.batch_division import whole_groups_per_device
 from resnet_jax.experiment.inputs import eval_image_size
-from resnet_jax.experiment.network import network_settings
+from resnet_jax.experiment.network import network_settings, training_settings
 from resnet_jax.experiment.parts import Computation, EvalComputation
 from resnet_jax.models import create_model
 from resnet_jax.models.resnet import ResNet
@@ -36,7 +36,7 @@ from resnet_jax.training.schedules import Schedule
 from resnet_jax.training.sharded_gradients import sum_over_devices
 from resnet_jax.training.state import TrainState, WeightsKind, make_init
 from resnet_jax.training.trainable import train_only, trainable_pattern
-from resnet_jax.weights.warm_start import warm_start_variables
+from resnet_jax.weights.warm_start import warm_start_state
 
 
 def make_computation(
@@ -60,7 +60,7 @@ def make_computation(
         mesh=mesh,
         model=model,
         dtype=config.model.dtype,
-        network=network_settings(config),
+        network=training_settings(config),
         shapes=jax.eval_shape(init).variables,  # raises if a pattern for parameters matches none
         eval_step=steps.EvalStep(model, make_preprocess(config)),
         num_microbatches=num_microbatches,
@@ -105,7 +105,7 @@ def make_model(config: ConfigDict, num_classes: int) -> ResNet:
     Raises:
       UsageError: the options contradict each other, or give the network fewer than `num_classes` outputs.
     """
-    not_options = ("init_from", "init_head", "init_any_input", "allow_missing", "class_names")
+    not_options = ("init_from", "init_head", "init_optimizer", "init_any_input", "allow_missing", "class_names")
     options = {key: value for key, value in config.model.items() if key not in not_options}
     if options["num_classes"] is None:
         options["num_classes"] = num_classes
@@ -130,30 +130,34 @@ def make_optimizer(config: ConfigDict) -> optax.GradientTransformationExtraArgs:
     return train_only(create_optimizer(**config.optimizer), trainable_pattern(config.train.trainable))
 
 
-def _make_warm_start(
-    config: ConfigDict, class_names: Sequence[str]
-) -> Callable[[dict[str, Any]], dict[str, Any]] | None:
-    """Returns the function that replaces initial variables by those of `model.init_from`; None: the key is not set.
+def _make_warm_start(config: ConfigDict, class_names: Sequence[str]) -> Callable[[TrainState], TrainState] | None:
+    """Returns the function that loads `model.init_from` into the state of step 0; None: the key is not set.
 
     Raises:
-      UsageError: `model.init_head` is set without `model.init_from`.
+      UsageError: `init_head` or `init_optimizer` is set without `init_from`, or `init_optimizer` without `init_head`.
     """
-    path, head = config.model.init_from, config.model.init_head
-    if head and path is None:
+    model = config.model
+    without_effect = [key for key in ("init_head", "init_optimizer") if model[key] and model.init_from is None]
+    if without_effect:
         raise UsageError(
-            "config.model.init_head=True has no effect without config.model.init_from: set init_from to a checkpoint "
-            "or a weights file"
+            f"config.model.{without_effect[0]}=True has no effect without config.model.init_from: set init_from to a "
+            "checkpoint or a weights file"
         )
-    if path is None:
+    if model.init_optimizer and not model.init_head:
+        raise UsageError(
+            "config.model.init_optimizer=True needs the last layer of the same run: set config.model.init_head=True"
+        )
+    if model.init_from is None:
         return None
     return functools.partial(
-        warm_start_variables,
-        path,
-        head=head,
+        warm_start_state,
+        model.init_from,
+        optimizer=config.optimizer.name if model.init_optimizer else None,
+        head=model.init_head,
         class_list=fingerprint(class_names),
-        allow_missing=tuple(config.model.allow_missing),
-        settings=network_settings(config),
-        any_input=config.model.init_any_input,
+        allow_missing=tuple(model.allow_missing),
+        settings=training_settings(config),
+        any_input=model.init_any_input,
     )
 
 

@@ -9,10 +9,15 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from resnet_jax.nested import flatten
-from resnet_jax.weights.compatibility import NETWORK_KEYS
+from resnet_jax.weights.compatibility import IMAGE_SIZE_KEY, NETWORK_KEYS
 
 
 def network_settings(config: ConfigDict) -> dict[str, Any]:
     """Returns the config keys `NETWORK_KEYS` with their JSON values: {'model.depth': 50, 'input.mean': [...], ...}."""
     settings = flatten(json.loads(config.to_json()))
     return {key: settings[key] for key in NETWORK_KEYS}
+
+
+def training_settings(config: ConfigDict) -> dict[str, Any]:
+    """Returns `network_settings`, and the size of the training images, which is a recommendation for other runs."""
+    return network_settings(config) | {IMAGE_SIZE_KEY: config.data.image_size}

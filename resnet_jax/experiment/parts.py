@@ -60,7 +60,7 @@ class Computation(EvalComputation):
     num_microbatches: int  # number of pieces of a batch that run one after another
     trainable: str  # regular expression of the parameters that are trained, '' for all
     init: Callable[[], TrainState]  # makes the state of step 0
-    warm_start: Callable[[dict[str, Any]], dict[str, Any]] | None  # loads initial weights; None: they are random
+    warm_start: Callable[[TrainState], TrainState] | None  # loads into the state of step 0; None: nothing is loaded
     train_step: TrainStep
     eval_weights: WeightsKind  # the weights of the state that are evaluated
 

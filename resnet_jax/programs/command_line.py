@@ -120,8 +120,8 @@ def _load(value: str) -> ConfigDict:
         get_config = runpy.run_path(str(path)).get("get_config")
         if get_config is None:
             fail(
-                f"config file {path} has no function get_config: name a recipe, a config file such as a copy of one, or "
-                "the work directory of a run"
+                f"config file {path} has no function get_config: name a recipe, a config file like those in configs/, "
+                "or the work directory of a run"
             )
         return get_config(*argument)
     except (SyntaxError, ValueError, *_MISTAKES) as error:

@@ -9,8 +9,8 @@ from resnet_jax.programs.command import MODES
 from resnet_jax.programs.recipes import recipes
 
 _FLAGS = {
-    "--config=RECIPE": "a recipe, a config file, or a run such as runs/first; RECIPE:ARG passes an argument to a recipe",
-    "--config.KEY=VALUE": "overrides a config key, for example --config.data.batch_size=256; None: unset (optional keys)",
+    "--config=RECIPE": "name of a recipe, path of a config file or of a run; RECIPE:ARG passes an argument to a recipe",
+    "--config.KEY=VALUE": "overrides a config key, for example --config.data.batch_size=256; None unsets optional keys",
     "--workdir=DIR": "the run's directory, default runs/RECIPE; without --config, the config of the run in DIR is used",
     "--mode=MODE": "what to do, default train",
     "--help_keys [PATTERN]": "lists the config keys, or those whose names match a regular expression",

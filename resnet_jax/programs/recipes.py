@@ -48,12 +48,15 @@ def get_recipe(name: str, *argument: str) -> ConfigDict:
     return config
 
 
+def launcher() -> list[str]:
+    """Returns the words that start this program: with main.py in a checkout, else with the console script."""
+    return ["python", "main.py"] if Path("main.py").is_file() and Path("configs").is_dir() else ["resnet-jax"]
+
+
 def command(recipe: str) -> list[str]:
-    """Returns the words of a command that trains a recipe: with main.py in a checkout, else with the console script."""
+    """Returns the words of a command that trains a recipe."""
     path = Path("configs", f"{recipe}.py")
-    if Path("main.py").is_file() and path.is_file():
-        return ["python", "main.py", f"--config={path}"]
-    return ["resnet-jax", f"--config={recipe}"]
+    return [*launcher(), f"--config={path if path.is_file() and launcher()[0] == 'python' else recipe}"]
 
 
 def _first_line(path: Path) -> str:

@@ -111,15 +111,15 @@ def summary(result: dict[str, Any], workdir: Workdir) -> list[str]:
         best = result["best"]
         lines.insert(1, labelled("best", f"top-1 {100 * best['top1']:.2f} % at step {best['step']:,}"))
     if result["bad_examples"]:
-        lines.append(labelled("unreadable", f"{result['bad_examples']:,} images: {_short(workdir.bad_examples)}"))
-    lines.append(labelled("results", f"{_short(workdir.result)}, {workdir.metrics.name}, {workdir.log.name}"))
+        lines.append(labelled("unreadable", f"{result['bad_examples']:,} images: {short_path(workdir.bad_examples)}"))
+    lines.append(labelled("results", f"{short_path(workdir.result)}, {workdir.metrics.name}, {workdir.log.name}"))
     if workdir.report.exists():
-        text = f"{_short(workdir.report)}: loss, accuracy, rate, and where the time went"
+        text = f"{short_path(workdir.report)}: loss, accuracy, rate, and where the time went"
         lines.append(labelled("report", text))
-    lines.append(labelled("checkpoints", _short(workdir.checkpoints)))
+    lines.append(labelled("checkpoints", short_path(workdir.checkpoints)))
     if list(workdir.path.glob("events.out.tfevents.*")):
         program = Path(sys.executable).parent / "tensorboard"
-        lines.append(labelled("TensorBoard", f"{_short(program)} --logdir {_short(workdir.path)}"))
+        lines.append(labelled("TensorBoard", f"{short_path(program)} --logdir {short_path(workdir.path)}"))
     return lines
 
 
@@ -128,6 +128,6 @@ def accuracy(scalars: dict[str, Any]) -> str:
     return ", ".join([*accuracies_in_percent(scalars), f"n = {scalars['count']:,}"])
 
 
-def _short(path: Path) -> str:
+def short_path(path: Path) -> str:
     """Returns a path below the current directory relative to that directory, any other path as it is."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,12 @@ class Workdir:
         return (self.path / name).exists()
 
     def check(
-        self, settings: dict[str, Any], *, may_change: tuple[str, ...], defaults: dict[str, Any] | None = None
+        self,
+        settings: dict[str, Any],
+        *,
+        may_change: tuple[str, ...],
+        defaults: dict[str, Any] | None = None,
+        cure: Callable[[], str] = lambda: "choose another directory with --workdir=DIR",
     ) -> None:
         """Checks that a run with the config `settings` can start or continue in this directory; writes nothing.
 
@@ -85,6 +90,7 @@ class Workdir:
           may_change: dotted keys, or whole sections, that may differ from those of the run in this directory.
           defaults: default of every key, nested as `settings`; used for keys that were added to the project after
             the run was started. None treats such keys as differences.
+          cure: makes the end of the error message: what the user can do.
 
         Raises:
           UsageError: the directory holds checkpoints of a run with another config.
@@ -94,8 +100,7 @@ class Workdir:
             changes = difference(flatten(defaults or {}) | flatten(translated(stored)), settings, ignore=may_change)
             if changes:
                 raise UsageError(
-                    f"work directory {self.path} holds a run of another config ({'; '.join(changes)}): "
-                    "choose another directory with --workdir=DIR, or delete this one"
+                    f"work directory {self.path} holds a run of another config ({'; '.join(changes)}): {cure()}"
                 )
 
     def must_hold_a_run(self) -> None:
@@ -120,7 +125,9 @@ class Workdir:
         self.result.unlink(missing_ok=True)
         write_json(self._config, settings)
         write_json(self._classes, list(class_names))
-        starts = read_json(self._run, cure="delete this file")["starts"] if self._run.exists() else []
+        starts = (
+            read_json(self._run, cure="move this file elsewhere and run again")["starts"] if self._run.exists() else []
+        )
         write_json(self._run, {"starts": [*starts, start]})
 
     def write_result(self, result: dict[str, Any]) -> None:
@@ -132,7 +139,7 @@ class Workdir:
 
         A run that ended at `train.max_steps` or `eval.stop_at` is not finished if that key has changed since.
         """
-        result = read_json(self.result, cure="delete this file and run again") if self.result.exists() else None
+        result = read_json(self.result, cure="move this file elsewhere and run again") if self.result.exists() else None
         if result is None or result["stop_reason"] not in FINISHED:
             return None
         if result["stop_reason"] == "completed":

@@ -18,6 +18,9 @@ NETWORK_KEYS = (
 # Keys whose value may differ from that in training: the weights still work, with lower accuracy.
 _INPUT_KEYS = ("model.padding", "input.mean", "input.std", "input.per_image")
 
+# Size of the training images in pixels. Weights work at other sizes: it is stored with them only as a recommendation.
+IMAGE_SIZE_KEY = "data.image_size"
+
 # Input normalization of torchvision's and most of timm's networks, in pixel values: 0.485 * 255 and so on.
 IMAGENET_INPUT = {
     "input.mean": [123.675, 116.28, 103.53],
@@ -31,15 +34,18 @@ def check_settings(stored: StoredWeights, settings: Mapping[str, Any], *, any_in
 
     Args:
       stored: the weights, with the settings that they were trained with.
-      settings: config key -> value, for all `NETWORK_KEYS`.
+      settings: config key -> value, for all `NETWORK_KEYS`, and perhaps `IMAGE_SIZE_KEY`.
       any_input: accept weights that were trained with another padding or input normalization.
 
     Raises:
-      UsageError: a setting differs; the message lists the flags to set.
+      UsageError: a setting differs; the message lists the flags to set, with the image size if that differs too.
     """
     ignored = _INPUT_KEYS if any_input else ()
-    flags = [_flag(key, stored.settings[key]) for key in differing_settings(stored, settings) if key not in ignored]
-    if flags:
+    differing = [key for key in differing_settings(stored, settings) if key not in ignored]
+    if differing:
+        sizes = [values[IMAGE_SIZE_KEY] for values in (stored.settings, settings) if values.get(IMAGE_SIZE_KEY)]
+        differing += [IMAGE_SIZE_KEY] if len(set(sizes)) > 1 else []
+        flags = [_flag(key, stored.settings[key]) for key in differing]
         raise UsageError(
             f"{stored.path} is {_describe(stored.settings)} ({stored.format}) and the config has another network or "
             f"input: set {' '.join(flags)}"

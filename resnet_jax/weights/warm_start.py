@@ -1,19 +1,102 @@
-"""Warm start: initializes the network of a new run with all or some of the arrays of stored weights."""
+"""Warm start: begins a new run with stored weights, and if asked for with the optimizer state of another run."""
 
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import jax
+import optax
+
 from resnet_jax.errors import UsageError
+from resnet_jax.nested import by_path
 from resnet_jax.text import labelled
+from resnet_jax.training.state import TrainState
 from resnet_jax.weights import check_settings, match_variables, read_weights
 from resnet_jax.weights.compatibility import differing_settings
+from resnet_jax.weights.formats import own
+from resnet_jax.weights.match import some_of
+from resnet_jax.weights.stored import StoredWeights
 
 logger = logging.getLogger(__name__)
 
+_WITHOUT_OPTIMIZER = "set config.model.init_optimizer=False to begin with a new optimizer state"
+
+
+def warm_start_state(path: str, state: TrainState, *, optimizer: str | None, **options: Any) -> TrainState:
+    """Replaces the variables of a training state by stored weights, and if asked for also average and optimizer state.
+
+    Args:
+      path: see `read_weights`.
+      state: the state of step 0, arrays or shapes.
+      optimizer: name of the optimizer of `state`, to go on from the training state of a checkpoint: with its trained
+        weights, optimizer state and, if both have one, moving average. None: with its weights only.
+      options: see `warm_start_variables`.
+
+    Returns:
+      `state`, with numpy arrays where something was loaded; the step and the loss scale are those of `state`.
+
+    Raises:
+      UsageError: raised by `warm_start_variables` or `warm_start_optimizer`.
+    """
+    if optimizer is None:
+        return state.replace(**warm_start_variables(read_weights(path), state.variables, **options))
+    opt_state = warm_start_optimizer(path, state.opt_state, name=optimizer)
+    variables = warm_start_variables(read_weights(path, kind="trained"), state.variables, **options)
+    average = state.average
+    if average is not None and own.has_average(_resolved(path)):
+        average = warm_start_variables(read_weights(path, kind="ema"), average, **options)
+    return state.replace(**variables, opt_state=opt_state, average=average)
+
+
+def warm_start_optimizer(path: str, opt_state: optax.OptState, *, name: str) -> optax.OptState:
+    """Returns the optimizer state of a checkpoint, as numpy arrays in the structure of `opt_state`.
+
+    Clipping, learning rate factors and the kind of weight decay may differ: they have no state.
+
+    Args:
+      path: a work directory of this program, or one of its checkpoints.
+      opt_state: the optimizer state to replace, arrays or shapes.
+      name: name of its optimizer, for example 'sgd'.
+
+    Raises:
+      UsageError: the path is no checkpoint of this program, or is of another optimizer or other trained parameters.
+    """
+    resolved = _resolved(path)
+    if not (resolved.is_dir() and own.holds_checkpoint(resolved)):
+        raise UsageError(
+            f"{path} is not a run or a checkpoint of this program, and has no optimizer state: {_WITHOUT_OPTIMIZER}"
+        )
+    arrays, trained_with = own.read_optimizer_state(resolved)
+    if trained_with not in (None, name):
+        raise UsageError(f"{path} was trained with {trained_with!r}, not {name!r}: {_WITHOUT_OPTIMIZER}")
+    stored = {_without_positions(key): array for key, array in arrays.items()}
+    wanted = {_without_positions(key): leaf for key, leaf in by_path(opt_state).items()}
+    differing = sorted(
+        key
+        for key in stored.keys() | wanted.keys()
+        if key not in stored or key not in wanted or stored[key].shape != wanted[key].shape
+    )
+    if differing:
+        raise UsageError(
+            f"the optimizer state of {path} is of other trained parameters ({some_of(differing)}): {_WITHOUT_OPTIMIZER}"
+        )
+    logger.info(labelled("optimizer", f"state of {len(stored)} arrays from {path}"))
+    leaves = [stored[_without_positions(key)] for key in by_path(opt_state)]
+    return jax.tree.unflatten(jax.tree.structure(opt_state), leaves)
+
+
+def _without_positions(key: str) -> str:
+    """Removes the positions in chains of transformations, which depend on options: '1/trace/a' -> 'trace/a'."""
+    return "/".join(part for part in key.split("/") if not part.isdigit())
+
+
+def _resolved(path: str) -> Path:
+    return Path(path).expanduser().resolve()
+
 
 def warm_start_variables(
-    path: str,
+    stored: StoredWeights,
     variables: dict[str, Any],
     *,
     head: bool,
@@ -25,7 +108,7 @@ def warm_start_variables(
     """Replaces the variables of a network by stored weights, and logs what happened to every array.
 
     Args:
-      path: see `read_weights`.
+      stored: the weights.
       variables: 'params' and 'batch_stats', arrays or shapes.
       head: load the last layer too; False keeps the one in `variables`.
       class_list: fingerprint of the class names of the data (`class_names.fingerprint`).
@@ -37,10 +120,9 @@ def warm_start_variables(
       `variables`, with numpy arrays where weights were loaded.
 
     Raises:
-      UsageError: raised by `read_weights`, `check_settings` or `match_variables`; or `head` is set and the weights were
+      UsageError: raised by `check_settings` or `match_variables`; or `head` is set and the weights were
         trained on other classes.
     """
-    stored = read_weights(path)
     logger.info(labelled("weights", f"{stored.path}: {stored.format}"))
     check_settings(stored, settings, any_input=any_input)
     for key in differing_settings(stored, settings):
@@ -48,8 +130,8 @@ def warm_start_variables(
         logger.info(labelled("other input", f"{key} is {settings[key]}, the weights were trained with {trained}"))
     if head and stored.class_list not in (None, class_list):
         raise UsageError(
-            f"{path} was trained on other classes, or in another order: set config.model.init_head=False to start "
-            "with a new last layer"
+            f"{stored.path} was trained on other classes, or in another order: set config.model.init_head=False to "
+            "start with a new last layer"
         )
     matched = match_variables(stored, variables, head=head, allow_missing=allow_missing)
     for line in matched.report:

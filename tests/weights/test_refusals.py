@@ -34,7 +34,7 @@ def test_metadata_of_another_program(tmp_path, content):
 @pytest.mark.parametrize("mean", [3, [None, 1, 2], "0.5"])
 def test_a_config_of_timm_with_a_damaged_mean(tmp_path, mean):
     (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": {"mean": mean}}))
-    with pytest.raises(UsageError, match="config.json, beside the weights, is damaged: correct its mean and std"):
+    with pytest.raises(UsageError, match="config.json, beside the weights, is damaged: correct its mean, std"):
         read_weights(saved(tmp_path / "w.safetensors"))
 
 

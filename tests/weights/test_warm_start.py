@@ -9,13 +9,14 @@ from flax.traverse_util import unflatten_dict
 
 from resnet_jax import experiment
 from resnet_jax.checkpoints import files
+from resnet_jax.checkpoints.manager import Checkpoints
 from resnet_jax.data.class_names import fingerprint
 from resnet_jax.data.sources import open_source
 from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment import inputs
 from resnet_jax.experiment.compile import initial_state
-from resnet_jax.experiment.network import network_settings
+from resnet_jax.experiment.network import network_settings, training_settings
 from resnet_jax.programs.train.run import train
 from resnet_jax.reporting.workdir import Workdir
 from resnet_jax.training.optimizers import leaf_path
@@ -27,7 +28,7 @@ STEPS = {"train.total_steps": 4, "eval.every_steps": 2, "model.zero_init_last_bn
 
 
 def build(changes=None):
-    return experiment.build(tiny_config(STEPS | (changes or {})))
+    return experiment.build(tiny_config(STEPS | (changes or {})), devices=jax.devices()[:1])
 
 
 def run(path, changes=None):
@@ -42,8 +43,14 @@ def plain(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def averaged(tmp_path_factory):
-    return run(tmp_path_factory.mktemp("averaged"), {"ema.decay": 0.9, "seed": 1})
+def averaged(tmp_path_factory, plain):
+    """Returns the work directory of a run with a moving average, which differs from the trained weights."""
+    path = tmp_path_factory.mktemp("averaged")
+    state = initial_state(build())
+    with Checkpoints(path / "checkpoints") as checkpoints:
+        meta, _ = files.read_meta(plain / "checkpoints" / "4")
+        checkpoints.save(4, state.replace(average=jax.tree.map(lambda leaf: leaf + 1, state.variables)), meta=meta)
+    return path
 
 
 def read_variables(path, *, kind=None):
@@ -55,13 +62,20 @@ def leaves(tree):
 
 
 def test_all_but_the_head_comes_from_the_other_run(plain):
-    fresh = leaves(initial_state(build({"seed": 5})).variables)
-    begun = leaves(initial_state(build({"seed": 5, "model.init_from": str(plain)})).variables)
+    fresh = leaves(initial_state(build()).variables)
+    begun = leaves(initial_state(build({"model.init_from": str(plain)})).variables)
     there = leaves(read_variables(plain))
     for name, leaf in begun.items():
         expected = fresh if name.startswith("params/head/") else there
         np.testing.assert_array_equal(leaf, expected[name])
-    assert not np.array_equal(begun["params/stem_conv/kernel"], fresh["params/stem_conv/kernel"])
+    for name in ("params/stem_conv/kernel", "params/head/kernel"):
+        assert not np.array_equal(there[name], fresh[name])
+
+
+def loaded(changes):
+    """Returns the variables of an experiment; those that the initial weights do not give are shapes."""
+    computation = build(changes).computation
+    return computation.warm_start(jax.eval_shape(computation.init)).variables
 
 
 def begin(changes, path, **others):
@@ -69,12 +83,12 @@ def begin(changes, path, **others):
     config = tiny_config(STEPS | changes)
     options = {"head": False, "class_list": "", "allow_missing": (), "any_input": False} | others
     variables = jax.eval_shape(experiment.build(config).computation.init).variables
-    return warm_start_variables(str(path), variables, settings=network_settings(config), **options)
+    return warm_start_variables(read_weights(str(path)), variables, settings=network_settings(config), **options)
 
 
 def test_a_checkpoint_contains_the_settings_of_its_network(plain):
     stored = read_weights(plain)
-    assert stored.settings == network_settings(tiny_config(STEPS))
+    assert stored.settings == training_settings(tiny_config(STEPS))
     assert (stored.step, stored.kind, len(stored.class_names)) == (4, "trained", 10)
     assert stored.path == str(plain / "checkpoints" / "4")
 
@@ -121,7 +135,7 @@ def test_a_safetensors_file_starts_a_run(tmp_path, plain):
 
 
 def test_init_head_loads_the_last_layer(plain):
-    begun = leaves(initial_state(build({"model.init_from": str(plain), "model.init_head": True})).variables)
+    begun = leaves(loaded({"model.init_from": str(plain), "model.init_head": True}))
     for name, leaf in leaves(read_variables(plain)).items():
         np.testing.assert_array_equal(begun[name], leaf)
 
@@ -142,10 +156,8 @@ def test_the_average_is_loaded_if_there_is_one(averaged):
 
 
 def test_a_run_starts_from_the_average(averaged):
-    begun = initial_state(build({"model.init_from": str(averaged), "model.init_head": True}))
-    for one, other in zip(
-        jax.tree.leaves(begun.variables), jax.tree.leaves(read_variables(averaged, kind="ema")), strict=True
-    ):
+    begun = loaded({"model.init_from": str(averaged), "model.init_head": True})
+    for one, other in zip(jax.tree.leaves(begun), jax.tree.leaves(read_variables(averaged, kind="ema")), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -159,8 +171,8 @@ def test_the_path_may_be_relative(plain, tmp_path, monkeypatch, name):
     shutil.copytree(plain, tmp_path / "plain")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    begun = initial_state(build({"model.init_from": name, "model.init_head": True}))
-    np.testing.assert_array_equal(begun.params["head"]["kernel"], read_variables(plain)["params"]["head"]["kernel"])
+    begun = loaded({"model.init_from": name, "model.init_head": True})
+    np.testing.assert_array_equal(begun["params"]["head"]["kernel"], read_variables(plain)["params"]["head"]["kernel"])
 
 
 def test_a_new_average_starts_from_the_loaded_weights(plain):
@@ -171,9 +183,9 @@ def test_a_new_average_starts_from_the_loaded_weights(plain):
 
 def test_other_classes_get_a_new_head_or_an_error_with_the_cure(plain):
     changes = {"model.init_from": str(plain), "data.synthetic.num_classes": 7}
-    assert initial_state(build(changes)).params["head"]["bias"].shape == (7,)
+    assert loaded(changes)["params"]["head"]["bias"].shape == (7,)
     with pytest.raises(UsageError, match=r"was trained on other classes, .*: set .*init_head=False"):
-        initial_state(build(changes | {"model.init_head": True}))
+        loaded(changes | {"model.init_head": True})
 
 
 def test_more_outputs_than_trained_classes_are_an_error_with_the_cure(plain):
@@ -191,7 +203,7 @@ def test_a_head_of_other_classes_is_refused_even_if_it_fits(plain, monkeypatch):
     monkeypatch.setattr(inputs, "open_source", renamed)
     with pytest.raises(UsageError, match=r"trained on other classes, or in another order: set .*init_head=False"):
         initial_state(build(changes))
-    assert initial_state(build(changes | {"model.init_head": False})).params["head"]["bias"].shape == (10,)
+    assert loaded(changes | {"model.init_head": False})["params"]["head"]["bias"].shape == (10,)
 
 
 def test_another_network_is_named(plain):

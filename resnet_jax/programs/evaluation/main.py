@@ -23,9 +23,13 @@ def main(command: Command) -> int:
         settings = experiment.resolve(command.config)
         if channel.is_main:
             defaults = experiment.default_settings()
-            workdir.check(settings, may_change=experiment.EVALUATION_MAY_CHANGE, defaults=defaults)
+            workdir.check(settings, may_change=experiment.EVALUATION_MAY_CHANGE, defaults=defaults, cure=_cure)
         check_same_run(channel, settings, workdir)
         with channel.first():  # process 0 first: it may index or prepare the data for all
             evaluation = experiment.build_evaluation(command.config, cache_dir=workdir.path)
         keep_programs()
         return evaluate(evaluation, workdir, requests, channel)
+
+
+def _cure() -> str:
+    return "leave out --config to evaluate the run with its own config, or choose another directory with --workdir=DIR"

@@ -15,6 +15,7 @@ from resnet_jax.programs.export.model import Model
 from resnet_jax.programs.export.sample import Outputs, Sample
 from resnet_jax.programs.export.saved_model import check_tensorflow, run_saved_model, write_saved_model
 from resnet_jax.weights import check_named, match_variables, read_weights, write_safetensors
+from resnet_jax.weights.compatibility import IMAGE_SIZE_KEY
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +66,8 @@ def _check_torchvision_names(model: Model) -> None:
 
 def _write_safetensors(path: Path, model: Model) -> None:
     source = {f"source_{key}": json.dumps(value) for key, value in model.source.items()}
-    write_safetensors(path, model.variables, settings=model.network, class_names=model.class_names, metadata=source)
+    settings = model.network | {IMAGE_SIZE_KEY: model.preprocessing.image_size}
+    write_safetensors(path, model.variables, settings=settings, class_names=model.class_names, metadata=source)
 
 
 def _run_safetensors(path: Path, model: Model, sample: Sample) -> dict[str, Outputs]:

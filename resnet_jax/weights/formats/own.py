@@ -1,5 +1,7 @@
-"""Reads the weights of a checkpoint of this program, without the rest of the training state."""
+"""Reads parts of a checkpoint of this program: the weights of the network, or the state of the optimizer."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ from resnet_jax.nested import by_path
 from resnet_jax.training.state import WeightsKind
 from resnet_jax.weights.stored import StoredWeights
 
-_AVERAGE, _VARIABLES = "average", ("params", "batch_stats")
+# Top-level fields of the saved `TrainState`.
+_AVERAGE, _OPTIMIZER_STATE, _VARIABLES = "average", "opt_state", ("params", "batch_stats")
 
 
 def holds_checkpoint(path: Path) -> bool:
@@ -32,8 +35,7 @@ def read(path: Path, kind: WeightsKind | None) -> StoredWeights:
     Raises:
       UsageError: the checkpoint is damaged, or `kind` is 'ema' and the checkpoint has no moving average.
     """
-    steps = _steps(path)
-    checkpoint = path / "checkpoints" / str(max(steps)) if steps else path
+    checkpoint = _checkpoint(path)
     meta, variables, found_kind = _read(checkpoint, kind)
     arrays = {name: np.asarray(leaf) for name, leaf in by_path(variables).items()}
     class_list = meta.get("data", {}).get("class_list")  # absent if user code called `Checkpoints.save` without it
@@ -57,6 +59,46 @@ def read(path: Path, kind: WeightsKind | None) -> StoredWeights:
     )
 
 
+def has_average(path: Path) -> bool:
+    """Returns whether a checkpoint, or the newest one of a work directory, has a moving average.
+
+    Raises:
+      UsageError: the checkpoint is damaged.
+    """
+    checkpoint = _checkpoint(path)
+    with _damage_as_usage_error(checkpoint):
+        return _AVERAGE in files.field_names(checkpoint)
+
+
+def read_optimizer_state(path: Path) -> tuple[dict[str, np.ndarray], str | None]:
+    """Reads the optimizer state of a checkpoint, or of the newest one of a work directory.
+
+    Args:
+      path: see `read`.
+
+    Returns:
+      The arrays by path, for example '1/trace/head/kernel' for the velocity of SGD, and the name of the optimizer in
+      the config of the run; None if the checkpoint is not in the work directory of a run.
+
+    Raises:
+      UsageError: the checkpoint is damaged.
+    """
+    checkpoint = _checkpoint(path)
+    with _damage_as_usage_error(checkpoint):
+        tree = files.read(checkpoint, fields=(_OPTIMIZER_STATE,))[_OPTIMIZER_STATE]
+    config = checkpoint.parent.parent / "config.json"
+    settings = (
+        read_json(config, cure="name a copy of the checkpoint outside of its work directory") if config.exists() else {}
+    )
+    return {name: np.asarray(leaf) for name, leaf in by_path(tree).items()}, settings.get("optimizer", {}).get("name")
+
+
+def _checkpoint(path: Path) -> Path:
+    """Returns the newest checkpoint of a work directory; any other path is a checkpoint itself."""
+    steps = _steps(path)
+    return path / "checkpoints" / str(max(steps)) if steps else path
+
+
 def _steps(path: Path) -> list[int]:
     """Returns the steps of the checkpoints in a work directory."""
     return [int(entry.name) for entry in (path / "checkpoints").glob("*") if entry.name.isdigit()]
@@ -64,14 +106,20 @@ def _steps(path: Path) -> list[int]:
 
 def _read(checkpoint: Path, kind: WeightsKind | None) -> tuple[dict[str, Any], dict[str, Any], WeightsKind]:
     """Returns the JSON of a checkpoint, 'params' and 'batch_stats', and whether these are trained or averaged."""
-    try:
+    with _damage_as_usage_error(checkpoint):
         meta, _ = files.read_meta(checkpoint)
-        has_average = _AVERAGE in files.field_names(checkpoint)
-        if kind == "ema" and not has_average:
+        averaged = _AVERAGE in files.field_names(checkpoint)
+        if kind == "ema" and not averaged:
             raise UsageError(f"checkpoint {checkpoint} has no moving average: set config.eval.weights='trained'")
-        if kind == "trained" or not has_average:
+        if kind == "trained" or not averaged:
             return meta, files.read(checkpoint, fields=_VARIABLES), "trained"
         return meta, files.read(checkpoint, fields=(_AVERAGE,))[_AVERAGE], "ema"
+
+
+@contextlib.contextmanager
+def _damage_as_usage_error(checkpoint: Path) -> Iterator[None]:
+    try:
+        yield
     except DamagedError as error:
         raise UsageError(f"checkpoint {checkpoint} is damaged ({error}): name another checkpoint") from error
 

@@ -13,6 +13,7 @@ from resnet_jax.errors import UsageError
 from resnet_jax.optional_tensorflow import import_tensorflow
 from resnet_jax.training.state import WeightsKind
 from resnet_jax.weights.architecture import infer_settings
+from resnet_jax.weights.compatibility import IMAGE_SIZE_KEY
 from resnet_jax.weights.stored import StoredWeights
 
 _MAGIC = bytes.fromhex("57fb808b247547db")  # last bytes of a version 1 checkpoint, and of a version 2 index
@@ -224,7 +225,9 @@ def _settings(arrays: Mapping[str, np.ndarray], prefix: Path) -> dict[str, Any]:
         "model.blur_pool": False,
         "model.bn_epsilon": 1e-5,
     }
-    return network | ({"input.per_image": True} if network["model.name"] == "resnet_cifar" else _IMAGENET_INPUT)
+    if network["model.name"] == "resnet_cifar":
+        return network | {"input.per_image": True, IMAGE_SIZE_KEY: 32}
+    return network | _IMAGENET_INPUT | {IMAGE_SIZE_KEY: 224}
 
 
 def _why_not_needed(name: str, variables: Mapping[str, Any]) -> str | None:

@@ -16,7 +16,7 @@ from resnet_jax.errors import UsageError
 from resnet_jax.nested import by_path
 from resnet_jax.training.state import WeightsKind
 from resnet_jax.weights.architecture import infer_settings
-from resnet_jax.weights.compatibility import IMAGENET_INPUT
+from resnet_jax.weights.compatibility import IMAGE_SIZE_KEY, IMAGENET_INPUT
 from resnet_jax.weights.known_networks import pytorch_network
 from resnet_jax.weights.naming import Naming, to_our_layout, to_torch_layout
 from resnet_jax.weights.stored import StoredWeights
@@ -28,6 +28,7 @@ _LONGEST_HEADER = 100_000_000  # bytes, the limit that the format sets
 
 _COUNTERS = re.compile(r"(^|\.)(num_batches_tracked|n_averaged)$")
 _PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel or AveragedModel; of torch.compile
+_TORCHVISION_SIZE = 224  # pixels; the evaluation size of all ResNets of torchvision
 # Settings of all networks of torchvision, and of those of timm that can be read.
 _NETWORK = {"model.version": "v1.5", "model.blur_pool": False, "model.bn_epsilon": 1e-5}
 
@@ -97,6 +98,8 @@ def from_state_dict(tensors: Mapping[str, np.ndarray], path: Path, *, found_in: 
         settings |= {"model.padding": "torch"} | _input_settings(path)
     if naming.pooled_shortcut:
         settings["model.shortcut"] = "average_pool"
+    if str(pytorch_network(settings)).startswith("torchvision"):  # timm has these networks too, most for the same size
+        settings.setdefault(IMAGE_SIZE_KEY, _TORCHVISION_SIZE)
     return StoredWeights(
         path=str(path),
         format=describe_format(settings) + found_in + (f", names after {prefix!r}" if prefix else ""),
@@ -124,7 +127,10 @@ def _common_prefix(names: Collection[str]) -> str:
 
 
 def _input_settings(path: Path) -> dict[str, Any]:
-    """Returns the input normalization, in pixel values 0..255: that of timm's `config.json`, or else ImageNet's."""
+    """Returns the input normalization, in pixel values 0..255: that of timm's `config.json`, or else ImageNet's.
+
+    If timm's file is there, also the image size.
+    """
     config_path = path.with_name("config.json")
     try:
         content = json.loads(config_path.read_text(encoding="utf-8"))
@@ -141,11 +147,12 @@ def _input_settings(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is {architecture}, whose blurred pooling is not supported: use a network without it")
     try:
         given = {f"input.{key}": [255.0 * v for v in values[key]] for key in ("mean", "std") if values.get(key)}
-    except TypeError:
+        size = {IMAGE_SIZE_KEY: int(values["input_size"][-1])} if values.get("input_size") else {}  # 3, height, width
+    except (TypeError, ValueError):
         raise UsageError(
-            f"{config_path}, beside the weights, is damaged: correct its mean and std, or move it away"
+            f"{config_path}, beside the weights, is damaged: correct its mean, std and input_size, or move it away"
         ) from None
-    return IMAGENET_INPUT | given
+    return IMAGENET_INPUT | given | size
 
 
 def check_named(settings: Mapping[str, Any]) -> None:

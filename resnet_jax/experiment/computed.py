@@ -1,0 +1,85 @@
+"""Values for the config keys that a recipe leaves at None because they depend on the number of training images."""
+
+import math
+from collections.abc import Callable
+
+from ml_collections import ConfigDict
+
+from resnet_jax.errors import UsageError
+
+EVAL_BATCH_SIZE = 64  # images per evaluation batch if neither eval.batch_size nor data.batch_size is set
+_IMAGES_PER_BATCH = 64  # number of training images for each image of a batch
+_BATCH_SIZES = (16, 256)
+_EPOCHS = (30.0, 200.0)
+_EVALUATIONS = 40
+
+
+def batch_size(num_images: int) -> int:
+    """Returns the power of two nearest to num_images / 64, at least 16 and at most 256.
+
+    So an epoch has 64 steps, give or take half, until the batch reaches 256: enough updates for a small data set, and
+    a well used device for a large one.
+    """
+    smallest, largest = _BATCH_SIZES
+    return min(max(2 ** round(math.log2(max(1.0, num_images / _IMAGES_PER_BATCH))), smallest), largest)
+
+
+def epochs(num_images: int, *, pretrained: bool) -> float:
+    """Returns 200 * sqrt(1000 / num_images), at least 30 and at most 200; a quarter of that for pretrained weights.
+
+    Four times as many images are each seen half as often. The numbers are this project's choice: with the batch sizes
+    above, a run from random weights has 2,500 to 12,500 steps for 200 to 100,000 images.
+    """
+    fewest, most = _EPOCHS
+    whole = min(max(most * math.sqrt(1000 / num_images), fewest), most)
+    return float(round(whole / 4 if pretrained else whole))
+
+
+def base_lr(*, pretrained: bool) -> float:
+    """Returns the peak learning rate of SGD for 256 images, for random or for given weights (docs/own_photos.md)."""
+    return 0.1 if pretrained else 0.4
+
+
+def epochs_between_evaluations(num_epochs: float) -> float:
+    """Returns num_epochs / 40, at least 1: not more than 40 evaluations, each of which also saves a checkpoint."""
+    return max(1.0, num_epochs / _EVALUATIONS)
+
+
+def with_computed(config: ConfigDict, num_images: int) -> tuple[ConfigDict, str]:
+    """Sets those keys that are None and depend on the data.
+
+    Args:
+      config: has the keys of `configs/default.py`; it is not changed.
+      num_images: number of training images.
+
+    Returns:
+      The complete config, and a line for the log that lists the computed values; '' if there are none.
+    """
+    complete, words = config.copy_and_resolve_references(), []
+    rules: dict[str, Callable[[], float]] = {
+        "data.batch_size": lambda: batch_size(num_images),
+        "train.epochs": lambda: epochs(num_images, pretrained=config.model.init_from is not None),
+        "schedule.base_lr": lambda: _base_lr(config),
+        "eval.every_epochs": lambda: epochs_between_evaluations(_num_epochs(complete, num_images)),
+    }
+    for key, rule in rules.items():
+        section, name = key.split(".")
+        if config[section][name] is None:
+            complete[section][name] = rule()
+            words.append(f"{key}={complete[section][name]:g}")
+    return complete, f"{', '.join(words)} for {num_images:,} training images" if words else ""
+
+
+def _base_lr(config: ConfigDict) -> float:
+    if config.optimizer.name != "sgd":
+        raise UsageError(
+            "config.schedule.base_lr=None: a learning rate is computed for 'sgd' only, not for "
+            f"{config.optimizer.name!r}: set --config.schedule.base_lr=RATE"
+        )
+    return base_lr(pretrained=config.model.init_from is not None) * config.schedule.base_batch_size / 256
+
+
+def _num_epochs(config: ConfigDict, num_images: int) -> float:
+    """Returns the length of the run in epochs; `data.batch_size` and `train.epochs` are set."""
+    steps = config.train.total_steps
+    return config.train.epochs if steps is None else steps * config.data.batch_size / num_images

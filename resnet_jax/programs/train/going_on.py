@@ -1,0 +1,76 @@
+"""The command that goes on from a run in a new work directory, for the messages about a run with another config."""
+
+import itertools
+import shlex
+from pathlib import Path
+from typing import Any
+
+from resnet_jax.checkpoints import files
+from resnet_jax.checkpoints.files import DamagedError
+from resnet_jax.configs import run
+from resnet_jax.errors import UsageError
+from resnet_jax.experiment import GoingOn, go_on
+from resnet_jax.files import read_json
+from resnet_jax.programs.command import Command
+from resnet_jax.programs.recipes import launcher
+from resnet_jax.reporting.run_record import short_path
+from resnet_jax.reporting.workdir import FINISHED, Workdir
+from resnet_jax.text import labelled
+
+
+def cure(command: Command, workdir: Workdir) -> str:
+    """Returns what a user can do whose config differs from that of the run in the work directory."""
+    new = _new_directory(workdir.path)
+    ways = [] if _has_finished(workdir) else [f"to continue that run with its own config, run {_continue(workdir)}"]
+    ways.append(f"to train this config from the beginning, set --workdir={shlex.quote(new)}")
+    found = _go_on(command.config, workdir)
+    if found is not None:
+        parts = "weights, statistics and optimizer state" if found.with_optimizer else "weights and statistics"
+        words = " ".join(_command(found, workdir.path, new))
+        ways.append(f"to go on from the {parts} of that run (learning rate: {found.rate}), run {words}")
+    return "; ".join(ways)
+
+
+def ways_on(command: Command, workdir: Workdir, *, stop_reason: str) -> list[str]:
+    """Returns log lines with the commands that train a finished run further."""
+    limit = {"max_steps": "train.max_steps", "stop_at": "eval.stop_at"}.get(stop_reason)
+    if limit:
+        return [labelled("to continue", f"{_continue(workdir)} --config.{limit}=None")]
+    found = _go_on(command.config, workdir)
+    if found is None:
+        return []
+    return [labelled("more epochs", " ".join(_command(found, workdir.path, _new_directory(workdir.path))))]
+
+
+def _has_finished(workdir: Workdir) -> bool:
+    result = read_json(workdir.result, cure="move this file elsewhere") if workdir.result.exists() else {}
+    return result.get("stop_reason") in FINISHED
+
+
+def _go_on(wanted: Any, workdir: Workdir) -> GoingOn | None:
+    """Returns how a run with the config `wanted` goes on from the newest checkpoint; None: it cannot."""
+    step = max((int(path.name) for path in workdir.checkpoints.glob("*") if path.name.isdigit()), default=None)
+    if step is None:
+        return None
+    try:
+        meta, _ = files.read_meta(workdir.checkpoints / str(step))
+        stored, num_images = run.get_config(str(workdir.path)), meta["data"]["train"]["examples"]
+        return go_on(stored, wanted, run=short_path(workdir.path), step=step, num_images=num_images)
+    except (DamagedError, KeyError, TypeError, ValueError, UsageError):  # the message is useful without a command
+        return None
+
+
+def _continue(workdir: Workdir) -> str:
+    return " ".join([*launcher(), shlex.quote(f"--workdir={short_path(workdir.path)}")])
+
+
+def _command(found: GoingOn, old: Path, new: str) -> list[str]:
+    flags = [f"--config={short_path(old)}", f"--workdir={new}"]
+    flags += [f"--config.{key}={value}" for key, value in found.keys.items()]
+    return [*launcher(), *map(shlex.quote, flags)]
+
+
+def _new_directory(path: Path) -> str:
+    """Returns the first of PATH-2, PATH-3, ... that does not exist."""
+    numbered = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
+    return short_path(next(candidate for candidate in numbered if not candidate.exists()))
