@@ -115,7 +115,7 @@ def _training(config: ConfigDict, num_microbatches: int) -> str:
 def _trained(config: ConfigDict, computation: Computation) -> str:
     """Describes which parameters and statistics are trained, and the learning rate factors; '' if all train alike."""
     pattern, parts, params = config.train.trainable, [], computation.shapes["params"]
-    if pattern is not None:
+    if computation.trainable:
         trained = parameter_count(only_trained(params, computation.trainable))
         parts.append(f"{trained:,} of {parameter_count(params):,} parameters ({pattern!r})")
         parts.append(_statistics(config, computation))

@@ -8,6 +8,7 @@ from resnet_jax.experiment.computed import with_computed
 from resnet_jax.experiment.milestones import Milestones, make_milestones, schedule_options
 from resnet_jax.nested import flatten
 from resnet_jax.training.schedules import create_schedule
+from resnet_jax.training.trainable import trainable_pattern
 from resnet_jax.weights.compatibility import NETWORK_KEYS
 
 # With another value of one of these the new run has another network or other data: it does not go on.
@@ -61,7 +62,8 @@ def go_on(stored: ConfigDict, wanted: ConfigDict, *, run: str, step: int, num_im
     end = _end(complete, step, num_images)
     length = _length(complete, end, typed)
     schedule, rate = _schedule(complete, end, typed, length)
-    with_optimizer = "optimizer.name" not in typed and "train.trainable" not in typed
+    same_parameters = trainable_pattern(stored.train.trainable) == trainable_pattern(wanted.train.trainable)
+    with_optimizer = "optimizer.name" not in typed and same_parameters
     keys = {
         "model.init_from": run,
         "model.init_head": True,

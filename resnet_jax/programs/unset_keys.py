@@ -26,7 +26,8 @@ def split_unset(argv: Sequence[str]) -> Unset:
     Raises:
       UsageError: a key is not optional.
     """
-    words, unset = [], {}
+    words: list[str] = []
+    unset: dict[str, bool] = {}
     position = 0
     while position < len(argv):
         word, following = argv[position], argv[position + 1 : position + 2]

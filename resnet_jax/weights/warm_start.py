@@ -1,5 +1,6 @@
 """Warm start: begins a new run with stored weights, and if asked for with the optimizer state of another run."""
 
+import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,13 +41,13 @@ def warm_start_state(path: str, state: TrainState, *, optimizer: str | None, **o
       UsageError: raised by `warm_start_variables` or `warm_start_optimizer`.
     """
     if optimizer is None:
-        return state.replace(**warm_start_variables(read_weights(path), state.variables, **options))
+        return dataclasses.replace(state, **warm_start_variables(read_weights(path), state.variables, **options))
     opt_state = warm_start_optimizer(path, state.opt_state, name=optimizer)
     variables = warm_start_variables(read_weights(path, kind="trained"), state.variables, **options)
     average = state.average
     if average is not None and own.has_average(_resolved(path)):
         average = warm_start_variables(read_weights(path, kind="ema"), average, **options)
-    return state.replace(**variables, opt_state=opt_state, average=average)
+    return dataclasses.replace(state, **variables, opt_state=opt_state, average=average)
 
 
 def warm_start_optimizer(path: str, opt_state: optax.OptState, *, name: str) -> optax.OptState:

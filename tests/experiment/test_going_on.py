@@ -111,6 +111,7 @@ def test_without_its_optimizer_state_if_optimizer_or_trained_parameters_differ()
         found, _, _ = keys(typed=typed)
         assert not found.with_optimizer and "model.init_optimizer" not in found.keys  # its default is False
         assert typed.items() <= found.keys.items()
+    assert keys(typed={"train.trainable": "all"})[0].with_optimizer  # the same as None
     found, _, _ = keys({"model.init_optimizer": True}, {"optimizer.name": "adamw", "schedule.base_lr": 0.003})
     assert found.keys["model.init_optimizer"] is False and found.keys["schedule.base_lr"] == 0.003
 

@@ -145,7 +145,7 @@ def test_a_pattern_that_selects_nothing_is_an_error(pattern, message):
         build(1, {"train.trainable": pattern})
 
 
-@pytest.mark.parametrize(("value", "pattern"), [(None, ""), ("head", "^head/"), ("^stage4_", "^stage4_")])
+@pytest.mark.parametrize(("value", "pattern"), [(None, ""), ("all", ""), ("head", "^head/"), ("^stage4_", "^stage4_")])
 def test_abbreviations(value, pattern):
     assert trainable_pattern(value) == pattern
 
@@ -173,3 +173,8 @@ def test_train_only_accepts_gradients_of_all_parameters():
 def test_an_empty_pattern_is_an_error():
     with pytest.raises(UsageError, match="config.train.trainable is empty: set it to 'all' or 'head', or to a regular"):
         build(1, {"train.trainable": ""})
+
+
+def test_all_is_described_like_none():
+    assert "trained" not in build(1, {"train.trainable": "all"}).reporting.description
+    assert "trained" in build(1, {"train.trainable": "head"}).reporting.description
