@@ -231,6 +231,7 @@ KEYS = (
     Key("checkpoint.keep_best", 1, "further checkpoints to keep: those of the best evaluation top-1", AT_LEAST_0, FREE),
     Key("log.every_steps", None, "steps between lines of metrics; None: at least 20 lines a run and one an epoch, every "
         "100 steps in long runs, and one for the first step", AT_LEAST_1, FREE, optional=int),
+    Key("log.inputs", True, "draw inputs.png, the picture of --mode=show, when a run starts", effect=FREE),
     Key("log.tensorboard", True, "write TensorBoard event files if TensorFlow is installed", effect=FREE),
 
     # --mode=predict and --mode=export (docs/serving.md).
@@ -242,6 +243,9 @@ KEYS = (
     Key("export.formats", ("jax", "safetensors"), "some of 'jax', 'safetensors', 'saved_model' (needs TensorFlow)",
         effect=FREE),
     Key("export.dtype", "float32", "dtype of activations: 'float32', 'bfloat16' or 'float16'", effect=FREE),
+
+    # --mode=show (docs/data.md).
+    Key("show.png", None, "output file of the picture; None: WORKDIR/inputs.png", optional=str, effect=FREE),
 
     # --mode=plan (docs/scaling.md).
     Key("plan.topology", None, "TPUs to compile for, for example 'v5e:4x4'; None: the devices of this machine",

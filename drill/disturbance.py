@@ -22,6 +22,7 @@ RECIPE = {
     "eval.batch_size": 4,
     "checkpoint.every_steps": INTERVAL,
     "log.every_steps": 1,
+    "log.inputs": False,
     "log.tensorboard": False,
 }
 _JOIN_TIMEOUT = 30  # seconds that processes wait for each other at a start

@@ -66,6 +66,7 @@ HEAVY = {
     "clu": {"reporting/profiling.py", "programs/train/run.py", "reporting/run_log.py", "reporting/run_record.py"},
     "matplotlib": {
         "programs/evaluation/confusion_picture.py",
+        "programs/input_page.py",
         "reporting/glyphs.py",
         "reporting/input_grid.py",
         "reporting/report_picture.py",

@@ -26,6 +26,7 @@ def tiny_config(changes: dict[str, Any] | None = None) -> ConfigDict:
         "model.bn_group_size": 6,
         "schedule.warmup_epochs": 1.0,
         "train.epochs": 10.0,
+        "log.inputs": False,
         "log.tensorboard": False,
     }
     config.update_from_flattened_dict(settings | (changes or {}))

@@ -59,6 +59,24 @@ def open_image(image: bytes | np.ndarray) -> LazyImage:
     return LazyImage(pixels.shape[0], pixels.shape[1], lambda _num_rows: pixels)
 
 
+def image_size(image: bytes | np.ndarray) -> tuple[int, int]:
+    """Returns height and width in pixels, from the header of an image file, or of pixels [H, W, 3].
+
+    Raises:
+      ValueError: the file is not in a known format.
+    """
+    if not isinstance(image, bytes):
+        return image.shape[0], image.shape[1]
+    frame = find_frame(image)
+    if frame is not None:
+        return frame.height, frame.width
+    try:
+        with Image.open(io.BytesIO(image)) as opened:  # reads the header only
+            return opened.height, opened.width
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(str(error)) from None
+
+
 def decode(encoded: bytes) -> np.ndarray:
     """Decodes an image file to [H, W, 3] RGB uint8; repeats the channel of grayscale images; ignores EXIF orientation.
 

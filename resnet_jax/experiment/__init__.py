@@ -22,6 +22,7 @@ from resnet_jax.experiment.options import (
     plan_options,
     predict_options,
     prepare_options,
+    show_png,
     weights_options,
 )
 from resnet_jax.experiment.parts import Computation, Data, EvalComputation, EvalData, Evaluation, Experiment, Reading
@@ -55,5 +56,6 @@ __all__ = [
     "predict_options",
     "prepare_options",
     "resolve",
+    "show_png",
     "weights_options",
 ]

@@ -1,5 +1,6 @@
 """Builds an experiment or an evaluation from a config."""
 
+import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from resnet_jax.distributed.mesh import make_mesh
 from resnet_jax.experiment.batch_division import count_microbatches
 from resnet_jax.experiment.computation import check_image_sizes, make_computation, make_eval_computation
 from resnet_jax.experiment.description import describe_evaluation, describe_experiment
+from resnet_jax.experiment.geometry import check_views, describe_views, measure_views
 from resnet_jax.experiment.inputs import (
     data_name,
     eval_image_size,
@@ -27,6 +29,7 @@ from resnet_jax.experiment.inputs import (
 from resnet_jax.experiment.milestones import make_milestones, schedule_options
 from resnet_jax.experiment.options import weights_options
 from resnet_jax.experiment.parts import Evaluation, Experiment, Reporting
+from resnet_jax.experiment.shown_inputs import show_inputs
 from resnet_jax.nested import flatten
 from resnet_jax.training.schedules import create_schedule
 
@@ -45,7 +48,11 @@ def default_settings() -> dict[str, Any]:
 
 
 def build(
-    config: ConfigDict, *, cache_dir: Path | None = None, devices: Sequence[jax.Device] | None = None
+    config: ConfigDict,
+    *,
+    cache_dir: Path | None = None,
+    devices: Sequence[jax.Device] | None = None,
+    refuse_tiny_crops: bool = True,
 ) -> Experiment:
     """Checks a config and its data, and makes the parts of a training run; compiles nothing.
 
@@ -53,9 +60,10 @@ def build(
       config: has the keys of `configs/default.py`.
       cache_dir: directory for index files of the data if the directory of the data is not writable.
       devices: devices to compute on, or to compile for; None: all devices.
+      refuse_tiny_crops: raise an error if training crops show almost nothing of the images; False: only warn.
 
     Raises:
-      UsageError: a value is out of range, a name is unknown, or the data are missing.
+      UsageError: a value is out of range, a name is unknown, or the data are missing or do not fit the crops.
     """
     check_bounds(KEYS, flatten(config.to_dict()))
     mesh = make_mesh(devices)
@@ -64,6 +72,9 @@ def build(
     eval_source = open_from(config, training=False, cache_dir=cache_dir)
     train_source = open_from(config, training=True, cache_dir=cache_dir)
     check_same(train_source.class_names, eval_source.class_names, owner=train_source.name)
+    views = measure_views(config, train_source)
+    if refuse_tiny_crops:
+        check_views(config, views)
     milestones = make_milestones(config, len(train_source))
     schedule = create_schedule(**schedule_options(config, milestones))
     data = make_data(config, train_source, eval_source, milestones, num_devices=mesh.size)
@@ -73,13 +84,16 @@ def build(
         computation=computation,
         milestones=milestones,
         reporting=Reporting(
-            description=describe_experiment(config, data, computation, milestones, schedule),
+            description=describe_experiment(config, data, computation, milestones, schedule, views=views),
+            views=describe_views(views) if views else "",
             profile=_profiled_steps(config),
             keep_latest=config.checkpoint.keep_latest,
             keep_best=config.checkpoint.keep_best,
+            draws_inputs=config.log.inputs,
             tensorboard=config.log.tensorboard,
             data_name=data_name(config),
         ),
+        show_inputs=functools.partial(show_inputs, config, data, num_microbatches=num_microbatches),
     )
 
 

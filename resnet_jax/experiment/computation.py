@@ -25,6 +25,7 @@ from resnet_jax.training.ema import update_average
 from resnet_jax.training.gradients import (
     GradientFn,
     Preprocess,
+    TrainInput,
     accumulate,
     make_gradient_fn,
     make_train_input,
@@ -220,17 +221,30 @@ def _over_batch(config: ConfigDict, gradient_fn: GradientFn, mesh: Mesh, num_mic
     return gradient_fn
 
 
-def _make_gradient_fn(config: ConfigDict, model: ResNet) -> GradientFn:
+def make_train_input_of(config: ConfigDict, *, group_size: int | None) -> TrainInput:
+    """Returns the function that augments, normalizes and mixes a batch on the devices.
+
+    Args:
+      config: has the keys of `configs/default.py`.
+      group_size: images of a batch norm group, among which images are mixed; None: the whole batch.
+
+    Raises:
+      UsageError: there is no second image in a group to mix with.
+    """
     erasing, mixing = dict(config.input.erasing), dict(config.mixing)
     mixes = mixing["mixup_alpha"] > 0 or mixing["cutmix_alpha"] > 0
-    if mixes and config.model.bn_group_size == 1:
+    if mixes and group_size == 1:
         raise UsageError("config.model.bn_group_size=1 leaves no second image to mix with in a group: set 2 or more")
-    train_input = make_train_input(
+    return make_train_input(
         preprocess=make_preprocess(config),
         flip=config.input.flip,
         erasing=Erasing(**erasing) if erasing["probability"] else None,
-        mixing=Mixing(**mixing, group_size=config.model.bn_group_size) if mixes and mixing["probability"] else None,
+        mixing=Mixing(**mixing, group_size=group_size) if mixes and mixing["probability"] else None,
     )
+
+
+def _make_gradient_fn(config: ConfigDict, model: ResNet) -> GradientFn:
+    train_input = make_train_input_of(config, group_size=config.model.bn_group_size)
     loss = create_loss(
         config.loss.name,
         label_smoothing=config.loss.label_smoothing,

@@ -5,7 +5,9 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from resnet_jax.data.sources import Source, share_with_boxes
+from resnet_jax.data.views import Views
 from resnet_jax.experiment.computation import trained_norms
+from resnet_jax.experiment.geometry import view_warnings
 from resnet_jax.experiment.inputs import data_name, eval_image_size, train_image_sizes
 from resnet_jax.experiment.milestones import Milestones
 from resnet_jax.experiment.parts import Computation, Data, EvalComputation
@@ -16,7 +18,13 @@ from resnet_jax.training.trainable import only_trained
 
 
 def describe_experiment(
-    config: ConfigDict, data: Data, computation: Computation, milestones: Milestones, schedule: Schedule
+    config: ConfigDict,
+    data: Data,
+    computation: Computation,
+    milestones: Milestones,
+    schedule: Schedule,
+    *,
+    views: Views | None,
 ) -> dict[str, str]:
     """Returns the lines printed at the start of training, by label."""
     epochs = milestones.total_steps / milestones.steps_per_epoch
@@ -24,12 +32,13 @@ def describe_experiment(
         "devices": _devices(computation.mesh),
         "data": _data(config, data.train_loader.source, data.eval_loader.source),
         "model": _model(config, computation),
-        "inputs": _inputs(config),
+        "inputs": describe_augmentations(config),
         "training": f"{milestones.total_steps:,} steps of {config.data.batch_size:,} images = {epochs:.4g} epochs of "
         f"{milestones.steps_per_epoch:,.5g} steps{_training(config, computation.num_microbatches)}",
         "trained": _trained(config, computation),
         "evaluation": f"every {milestones.eval_every_steps:,.5g} steps and at the end{_evaluation(config)}",
         "rate": _rates(milestones, schedule),
+        "warning": "".join(view_warnings(config, views)),
     }
     return {label: line for label, line in lines.items() if line}
 
@@ -88,7 +97,7 @@ def _batch_norm(config: ConfigDict) -> str:
     return f"in {batch_size // group_size} groups of {group_size}"
 
 
-def _inputs(config: ConfigDict) -> str:
+def describe_augmentations(config: ConfigDict) -> str:
     """Describes the augmentations of training images besides crop and flip; '' if there are none."""
     data, mixing, erasing = config.data, config.mixing, config.input.erasing
     parts = {

@@ -1,4 +1,4 @@
-"""The options of the modes predict, export, plan, benchmark and prepare: sections of a config, typed and checked."""
+"""Options of the modes predict, export, show, plan, benchmark and prepare: sections of a config, checked."""
 
 from typing import Any, NamedTuple, get_args
 
@@ -54,6 +54,12 @@ class BenchmarkOptions(NamedTuple):
     window_steps: int
     warmup_steps: int
     json: str | None  # path of the JSON file of the results; None: none is written
+
+
+def show_png(config: ConfigDict) -> str | None:
+    """Reads from the config the path of the picture of --mode=show; None: it is written to the work directory."""
+    check_bounds(KEYS, flatten(config.to_dict()))
+    return config.show.png
 
 
 def weights_options(config: ConfigDict) -> WeightsOptions:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 from jax.sharding import Mesh
 
 from resnet_jax.data.eval_preprocessing import EvalPreprocessing
@@ -69,11 +70,23 @@ class Reporting(NamedTuple):
     """What a run prints, traces and keeps on disk."""
 
     description: dict[str, str]  # the lines printed at the start, by label
+    views: str  # what the crops of training and evaluation show of an image; '' if no image can be read
     profile: range  # training steps to record in a profiler trace
     keep_latest: int  # number of newest checkpoints to keep
     keep_best: int  # number of further checkpoints to keep, those of highest accuracy
+    draws_inputs: bool  # whether a new run draws its first inputs, see `Experiment.show_inputs`
     tensorboard: bool  # whether to write events for TensorBoard
     data_name: str  # what the data are: the name of a data set or of a directory
+
+
+class ShownInputs(NamedTuple):
+    """Inputs of the network as pixels, with their labels."""
+
+    about: str  # which inputs they are, and what was done to the images
+    images: np.ndarray  # [N, H, W, 3] uint8
+    labels: np.ndarray  # [N] int32, class index, or `batch.UNREADABLE`
+    partners: np.ndarray  # [N] int32, class index of the image that is mixed in
+    shares: np.ndarray  # [N] float32, share of the label; 1 if nothing is mixed in
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +97,7 @@ class Experiment:
     computation: Computation
     milestones: Milestones
     reporting: Reporting
+    show_inputs: Callable[[], tuple[ShownInputs, ShownInputs]]  # returns some inputs of training and of evaluation
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,6 +28,7 @@ MODES = {
         f"{_PROGRAMS}.predict", "print the likeliest classes of image files", "to predict", takes_paths=True
     ),
     "export": Mode(f"{_PROGRAMS}.export.main", "write the model as a JAX artifact or a TF SavedModel", "to export"),
+    "show": Mode(f"{_PROGRAMS}.show", "draw training and evaluation images as the network sees them", "to draw again"),
     "plan": Mode(f"{_PROGRAMS}.plan", "compile only: print memory, FLOPs and the least time of a run", "to plan"),
     "benchmark": Mode(f"{_PROGRAMS}.benchmark", "measure the training speed of this machine", "to benchmark"),
     "prepare": Mode(f"{_PROGRAMS}.prepare.main", "make the ImageNet data set from its archives", "to begin anew"),

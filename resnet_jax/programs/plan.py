@@ -49,7 +49,8 @@ def plan(experiment: Experiment, *, topology: str | None = None, json_path: str 
         check_writable(path, key="config.plan.json")
     lines = {"topology": topology} if topology else {}
     forecast = make_forecast(experiment)
-    _show(lines | experiment.reporting.description | _forecast_lines(forecast))
+    views = {"views": experiment.reporting.views} if experiment.reporting.views else {}
+    _show(lines | experiment.reporting.description | views | _forecast_lines(forecast))
     costs = {}
     for size in experiment.data.train_loader.image_sizes:
         _show({"compiling": f"for images of {size} pixels; a large network takes minutes"})

@@ -1,5 +1,6 @@
 """Draws images as a network sees them: panels of equally large images, each with a caption, in one figure."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,9 +14,10 @@ from resnet_jax.files import replacing
 from resnet_jax.reporting.glyphs import drawable
 
 _DPI = 100
-_GAP, _LINE, _HEADING, _BETWEEN = 8, 15, 30, 12  # pixels: gap, line of a caption, title of a panel, between panels
+_GAP, _LINE, _TITLE_LINE, _HEADING, _BETWEEN = 8, 15, 18, 44, 12  # pixels: gaps, heights of lines and of a heading
 _SMALLEST, _LARGEST = 96, 256  # pixels: images are drawn at a whole multiple or a whole fraction of their size
-_CHARACTER = 7.0  # mean width of a character of a caption, in pixels
+_NARROWEST = 840  # pixels; the text above narrow panels needs room
+_CHARACTER, _TITLE_CHARACTER = 7.0, 8.6  # width of a character of a caption and of a title, in pixels
 _INK, _FAINT = "#1f2328", "#59636e"
 
 
@@ -45,13 +47,13 @@ def draw_panels(panels: Sequence[Panel], *, title: str = "", columns: int = 8) -
     shown = [panel._replace(images=_scaled(panel.images, scale)) for panel in panels]
     columns = min(columns, max(len(panel.images) for panel in panels))
     width = _GAP + columns * (max(panel.images.shape[2] for panel in shown) + _GAP)
-    width = max(width, round(9 * max(len(panel.title) + 12 for panel in panels)), 9 * len(title))
+    width = max(width, _NARROWEST)
+    lines = textwrap.wrap(drawable(title, title, max_length=1000), int(width / _TITLE_CHARACTER))
     heights = [_HEADING + -(-len(panel.images) // columns) * _row_height(panel) + _BETWEEN for panel in shown]
-    top = _HEADING if title else 0
+    top = _TITLE_LINE * len(lines) + _GAP
     height = top + sum(heights)
     figure = Figure((width / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
-    if title:
-        _write(figure, drawable(title, title, max_length=200), _GAP, _GAP, size=11, color=_INK)
+    _write(figure, "\n".join(lines), _GAP, _GAP, size=11, color=_INK)
     for panel, panel_height in zip(shown, heights, strict=True):
         _draw_panel(figure, panel, top, columns=columns, note=_describe_scale(scale))
         top += panel_height
@@ -98,12 +100,11 @@ def _row_height(panel: Panel) -> int:
 
 def _draw_panel(figure: Figure, panel: Panel, top: int, *, columns: int, note: str) -> None:
     """Draws a panel whose upper edge is `top` pixels below that of the figure."""
-    _write(
-        figure, drawable(panel.title, panel.title, max_length=200), _GAP, top + 8, size=10.5, color=_INK, weight="bold"
-    )
+    title = drawable(panel.title, panel.title, max_length=200)
+    _write(figure, title, _GAP, top + 8, size=10.5, color=_INK, weight="bold")
     side, side_height = panel.images.shape[2], panel.images.shape[1]
-    heading = f"{len(panel.images)} images" + (f", {note}" if note else "")
-    _write(figure, heading, _GAP, top + 8, size=8.5, color=_FAINT, from_right=True)
+    about = f"{len(panel.images)} images" + (f", {note}" if note else "")
+    _write(figure, about, _GAP, top + 25, size=8.5, color=_FAINT)
     for number, (image, caption) in enumerate(zip(panel.images, panel.captions, strict=True)):
         row, column = divmod(number, columns)
         left, upper = _GAP + column * (side + _GAP), top + _HEADING + row * _row_height(panel)
@@ -113,9 +114,7 @@ def _draw_panel(figure: Figure, panel: Panel, top: int, *, columns: int, note: s
         _write(figure, "\n".join(lines), left, upper + side_height + 3, size=8.5, color=_FAINT)
 
 
-def _write(figure: Figure, text: str, x: int, top: int, *, from_right: bool = False, **style: Any) -> None:
-    """Writes text at `x` pixels from the left edge, or from the right edge, and `top` pixels from the upper edge."""
+def _write(figure: Figure, text: str, x: int, top: int, **style: Any) -> None:
+    """Writes text `x` pixels from the left edge and `top` pixels from the upper edge."""
     width, height = (round(side * _DPI) for side in (figure.get_figwidth(), figure.get_figheight()))
-    across = 1 - x / width if from_right else x / width
-    align = "right" if from_right else "left"
-    figure.text(across, 1 - top / height, text, va="top", ha=align, linespacing=1.2, parse_math=False, **style)
+    figure.text(x / width, 1 - top / height, text, va="top", linespacing=1.2, parse_math=False, **style)

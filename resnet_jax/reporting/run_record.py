@@ -2,11 +2,10 @@
 
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from clu import platform
 
 from resnet_jax.nested import flatten
@@ -25,7 +24,6 @@ class Board(NamedTuple):
 
     settings: dict[str, Any]  # by dotted key, shown in place of those of the config
     leave_out: tuple[str, ...]  # metrics without a column in the table of runs, such as 'eval/top5'
-    draw_inputs: Callable[[], np.ndarray]  # draws the first training images: [H, W, 3] uint8; runs in a thread
 
 
 def begin_record(
@@ -55,7 +53,6 @@ def begin_record(
     if start_step == 0 and board and writers.shows_images:
         values = flatten(settings) | board.settings
         writers.hyperparameters(workdir.path.name, values, leave_out=board.leave_out)
-        writers.image(0, "train/images", board.draw_inputs)
     return writers
 
 

@@ -29,6 +29,7 @@ class Workdir:
         self.log = self.path / "train.log"
         self.result = self.path / "result.json"
         self.report = self.path / "report.png"
+        self.inputs = self.path / "inputs.png"
         self.evaluations = self.path / "evaluations"  # one directory for each use of --mode=eval
         self._config = self.path / "config.json"
         self.bad_examples = self.path / "bad_examples.jsonl"
@@ -95,7 +96,7 @@ class Workdir:
         Raises:
           UsageError: the directory holds checkpoints of a run with another config.
         """
-        if self._holds_checkpoints():  # without checkpoints there is nothing to continue
+        if self.holds_checkpoints():  # without checkpoints there is nothing to continue
             stored = read_json(self._config, cure="choose another directory with --workdir=DIR")
             changes = difference(flatten(defaults or {}) | flatten(translated(stored)), settings, ignore=may_change)
             if changes:
@@ -110,7 +111,7 @@ class Workdir:
 
     def check_classes(self, class_names: Sequence[str]) -> None:
         """Raises UsageError if `class_names`, those of the data, differ from those of the run in this directory."""
-        if self._classes.exists() and self._holds_checkpoints():
+        if self._classes.exists() and self.holds_checkpoints():
             stored = read_json(self._classes, cure="choose another directory with --workdir=DIR")
             check_same(stored, class_names, owner=f"the run in {self.path}")
 
@@ -149,5 +150,6 @@ class Workdir:
         stored = read_json(self._config, cure="choose another directory with --workdir=DIR")
         return result if stored[section].get(key) == settings[section].get(key) else None
 
-    def _holds_checkpoints(self) -> bool:
+    def holds_checkpoints(self) -> bool:
+        """Whether a run in this directory has saved a checkpoint, from which it can continue."""
         return self._config.exists() and any(step.name.isdigit() for step in self.checkpoints.glob("*"))

@@ -18,6 +18,7 @@ SMALL = {
     "eval.every_steps": 30,
     "checkpoint.every_steps": 10,
     "log.every_steps": 10,
+    "log.inputs": False,
     "log.tensorboard": False,
 }
 

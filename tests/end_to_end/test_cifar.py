@@ -28,6 +28,7 @@ SMALL = {
     "train.total_steps": 40,
     "eval.every_steps": 20,
     "log.every_steps": 10,
+    "log.inputs": False,
     "log.tensorboard": False,
 }
 

@@ -130,6 +130,7 @@ def test_the_main_recipe_trains_on_the_prepared_data_set(files, prepared, source
         "model.bn_group_size": 8,
         "train.total_steps": 2,
         "eval.every_steps": 2,
+        "log.inputs": False,
         "log.tensorboard": False,
     }
     done = processes.run("configs/resnet50.py", tmp_path, prepared, changes)

@@ -42,6 +42,7 @@ def test_a_pattern_is_a_regular_expression_or_the_beginning_of_a_flag():
     listed = help_keys("^log|top_k").splitlines()
     assert [line for line in listed if line.startswith("--")] == [
         "--config.log.every_steps=None",
+        "--config.log.inputs=True",
         "--config.log.tensorboard=True",
         "--config.predict.top_k=5",
     ]

@@ -37,7 +37,8 @@ def main(command: Command) -> int:
                 print(*going_on.ways_on(command, workdir, stop_reason=result["stop_reason"]), sep="\n")
             return 0
         with accounting.measure("start"), channel.first():  # process 0 first: it may index or prepare the data for all
-            built = experiment.build(command.config, cache_dir=workdir.path)
+            has_begun = workdir.holds_checkpoints()
+            built = experiment.build(command.config, cache_dir=workdir.path, refuse_tiny_crops=not has_begun)
         keep_programs()
         return train(built, workdir, settings, requests, channel, accounting)
 

@@ -2,6 +2,8 @@
 
 import contextlib
 import logging
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from clu import parameter_overview
@@ -20,7 +22,6 @@ from resnet_jax.experiment import Experiment
 from resnet_jax.experiment.compile import compile_train_steps, initial_state
 from resnet_jax.programs.evaluation.evaluator import Evaluator
 from resnet_jax.programs.train.loop import Position, TrainLoop
-from resnet_jax.reporting.batch_picture import draw_batch
 from resnet_jax.reporting.compile_events import CompileCounter
 from resnet_jax.reporting.profiling import Profile
 from resnet_jax.reporting.progress import Progress, keep_log
@@ -34,8 +35,6 @@ from resnet_jax.training.metrics import top5_is_meaningful
 from resnet_jax.training.state import TrainState, abstract_state
 
 logger = logging.getLogger(__name__)
-
-_SHOWN = 16  # training images that TensorBoard shows
 
 
 def train(
@@ -117,7 +116,7 @@ class _Run:
         """Opens the metrics writers, compiles the training and evaluation steps, and makes the loop."""
         with self.accounting.measure("start"):
             writers = self.stack.enter_context(self._begin_record(settings)) if self.channel.is_main else None
-        with self.accounting.measure("compile"):
+        with self.accounting.measure("compile"), self._drawing_inputs(writers):
             train_steps = compile_train_steps(self.experiment)
             flops = {size: step_flops(self.experiment, step, size) for size, step in train_steps.items()}
             evaluator = Evaluator(self.experiment.computation, self.experiment.data, self.bad_examples, self.requests)
@@ -192,7 +191,6 @@ class _Run:
         board = Board(
             settings={"data.name": reporting.data_name, "data.batch_size": loader.batch_size},
             leave_out=() if top5 else ("eval/top5",),
-            draw_inputs=lambda: draw_batch(loader.first_batch(_SHOWN), data.class_names),
         )
         return begin_record(
             self.workdir,
@@ -202,6 +200,21 @@ class _Run:
             class_names=data.class_names,
             board=board if reporting.tensorboard else None,
         )
+
+    @contextlib.contextmanager
+    def _drawing_inputs(self, writers: Writers | None) -> Iterator[None]:
+        """Draws `inputs.png` in a thread during the `with` block, at the start of a new run."""
+        if writers is None or self.start.step > 0 or not self.experiment.reporting.draws_inputs:
+            yield
+            return
+        from resnet_jax.programs.input_page import write_page  # noqa: PLC0415  matplotlib takes a second to load
+
+        with ThreadPoolExecutor(1, thread_name_prefix="inputs") as thread:
+            page = thread.submit(write_page, self.experiment, self.workdir.inputs)
+            yield
+            pixels = page.result()
+        if pixels is not None:
+            writers.image(0, "inputs", lambda: pixels)
 
     def _open_log(self, writers: Writers | None) -> RunLog:
         computation, milestones = self.experiment.computation, self.experiment.milestones

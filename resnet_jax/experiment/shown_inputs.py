@@ -1,0 +1,66 @@
+"""The first inputs of a run as pixels, as the network sees them: cropped, augmented, mixed, normalized and back."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from resnet_jax.data.batch import Batch
+from resnet_jax.data.loader import Loader
+from resnet_jax.data.on_device import row_keys
+from resnet_jax.experiment.computation import make_preprocess, make_train_input_of
+from resnet_jax.experiment.description import describe_augmentations
+from resnet_jax.experiment.parts import Data, ShownInputs
+
+# If the network gets each image with mean 0 and deviation 1 (input.per_image), it is shown with these.
+_MEAN, _DEVIATION = 128.0, 64.0
+
+
+_SHOWN = 16  # inputs of training, and of evaluation
+
+
+def show_inputs(config: ConfigDict, data: Data, *, num_microbatches: int) -> tuple[ShownInputs, ShownInputs]:
+    """Returns up to 16 training inputs of step 0 and up to 16 evaluation inputs; compiles the preprocessing only.
+
+    Args:
+      config: has the keys of `configs/default.py`.
+      data: the loaders.
+      num_microbatches: number of pieces of a batch, within which images are mixed.
+    """
+    rows = data.train_loader.batch_size // num_microbatches
+    group_size = min(config.model.bn_group_size or rows, rows)
+    return _train_inputs(config, data.train_loader, group_size), _eval_inputs(config, data.eval_loader)
+
+
+def _train_inputs(config: ConfigDict, loader: Loader, group_size: int) -> ShownInputs:
+    """Returns inputs of step 0, after the augmentations of the host and of the devices.
+
+    Mixing blends each row of a batch with the previous row of its group, and the first row with the last one. So all
+    rows of small groups are returned, and of a large group the rows after the first one.
+    """
+    skipped = int(group_size > _SHOWN)
+    batch = loader.first_batch(_SHOWN + 1 if skipped else _SHOWN // group_size * group_size)
+    step_key = jax.random.fold_in(jax.random.key(config.seed), 0)
+    keys = row_keys(step_key, jnp.arange(len(batch.label), dtype=jnp.int32))
+    train_input = make_train_input_of(config, group_size=group_size)
+    mixed = jax.jit(train_input)(keys, Batch(*map(jnp.asarray, batch)))
+    images = _to_pixels(config, np.asarray(mixed.images))
+    arrays = (images, batch.label, np.asarray(mixed.partner), np.asarray(mixed.share))
+    steps = [f"{config.data.train_crop.name} crop", "flip" * config.input.flip, describe_augmentations(config)]
+    about = f"Training inputs, {loader.image_size_at(0)} px: {', '.join(filter(None, steps))}"
+    return ShownInputs(about, *(array[skipped:] for array in arrays))
+
+
+def _eval_inputs(config: ConfigDict, loader: Loader) -> ShownInputs:
+    """Returns evaluation inputs, evenly spaced in the data set."""
+    batch, crop = loader.spread_batch(_SHOWN), config.data.eval_crop
+    images = _to_pixels(config, np.asarray(jax.jit(make_preprocess(config))(batch.image)))
+    size = loader.image_size_at(0)
+    about = f"Evaluation inputs, {size} px: {crop.name} crop, {crop.fraction:.3g} of the shorter side"
+    return ShownInputs(about, images, batch.label, batch.label, np.ones(len(batch.label), np.float32))
+
+
+def _to_pixels(config: ConfigDict, inputs: np.ndarray) -> np.ndarray:
+    """Inverts the normalization: [N, H, W, 3] float32 -> uint8."""
+    mean, std = (_MEAN, _DEVIATION) if config.input.per_image else (config.input.mean, config.input.std)
+    return np.rint(inputs * np.asarray(std) + np.asarray(mean)).clip(0, 255).astype(np.uint8)
