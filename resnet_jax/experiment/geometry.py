@@ -10,8 +10,8 @@ from resnet_jax.data.views import Views, compare_views
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment.inputs import eval_image_size
 
-# A crop that pads does not resize: it shows a part of an image. Below this share of the area, which images have that are
-# more than three times as large as the crop, a run is refused.
+# A crop that pads does not resize: it shows a part of an image. A run is refused below this share of the area: if the
+# sides of the images are more than about three times as long as those of the crop.
 _SMALLEST_SHARE = 0.1
 # Largest ratio of the apparent sizes of objects in training and evaluation without a warning. The usual recipe for
 # ImageNet has 1.2 to 1.3 (Touvron et al. 2019, arXiv 1906.06423), the bundled recipes have up to 1.43 on square images.

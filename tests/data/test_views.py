@@ -70,7 +70,8 @@ def test_boxes_and_several_sizes():
 
 
 def test_images_are_enlarged_first():
-    views = compare(*[(8, 8)] * 500, *[(80, 80)] * 500, train=PadAndCrop(32, 0), evaluation=Central(32, 1.0), enlarge_to=32)
+    sizes = [(8, 8)] * 500 + [(80, 80)] * 500
+    views = compare(*sizes, train=PadAndCrop(32, 0), evaluation=Central(32, 1.0), enlarge_to=32)
     assert views.train_share == pytest.approx((1 + (32 / 80) ** 2) / 2, rel=0.02)
     assert views.enlargement == pytest.approx((1 + 32 / 80) / 2, rel=0.02)
 
