@@ -229,7 +229,7 @@ KEYS = (
         AT_LEAST_1, FREE, optional=int),
     Key("checkpoint.keep_latest", 2, "newest checkpoints to keep", AT_LEAST_1, FREE),
     Key("checkpoint.keep_best", 1, "further checkpoints to keep: those of the best evaluation top-1", AT_LEAST_0, FREE),
-    Key("log.every_steps", None, "steps between lines of metrics; None: at least 20 lines a run and one an epoch, every "
+    Key("log.every_steps", None, "steps between lines of metrics; None: at least 20 a run and one an epoch, every "
         "100 steps in long runs, and one for the first step", AT_LEAST_1, FREE, optional=int),
     Key("log.inputs", True, "draw inputs.png, the picture of --mode=show, when a run starts", effect=FREE),
     Key("log.tensorboard", True, "write TensorBoard event files if TensorFlow is installed", effect=FREE),

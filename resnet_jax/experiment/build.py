@@ -92,6 +92,7 @@ def build(
             draws_inputs=config.log.inputs,
             tensorboard=config.log.tensorboard,
             data_name=data_name(config),
+            settings=flatten(resolve(config)) | {"data.name": data_name(config)},
         ),
         show_inputs=functools.partial(show_inputs, config, data, num_microbatches=num_microbatches),
     )

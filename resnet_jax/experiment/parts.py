@@ -77,6 +77,7 @@ class Reporting(NamedTuple):
     draws_inputs: bool  # whether a new run draws its first inputs, see `Experiment.show_inputs`
     tensorboard: bool  # whether to write events for TensorBoard
     data_name: str  # what the data are: the name of a data set or of a directory
+    settings: dict[str, Any]  # by dotted key, complete: with `data_name`, and with values computed from the data
 
 
 class ShownInputs(NamedTuple):

@@ -186,12 +186,9 @@ class _Run:
         return state, Position(0)
 
     def _begin_record(self, settings: dict[str, Any]) -> Writers:
-        data, reporting, loader = self.experiment.data, self.experiment.reporting, self.experiment.data.train_loader
+        data, reporting = self.experiment.data, self.experiment.reporting
         top5 = top5_is_meaningful(self.experiment.computation.model.num_classes)
-        board = Board(
-            settings={"data.name": reporting.data_name, "data.batch_size": loader.batch_size},
-            leave_out=() if top5 else ("eval/top5",),
-        )
+        board = Board(settings=reporting.settings, leave_out=() if top5 else ("eval/top5",))
         return begin_record(
             self.workdir,
             settings,
