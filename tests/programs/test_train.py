@@ -7,6 +7,7 @@ import pytest
 
 from resnet_jax.data.class_names import fingerprint
 from resnet_jax.data.feed import device_batches, host_batches
+from resnet_jax.data.order import TrainOrder
 from resnet_jax.distributed.signals import STOPPED
 from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.errors import UsageError
@@ -153,10 +154,13 @@ def spotted(built):
 
 
 def test_too_many_bad_examples_end_the_run_after_saving(workdir):
-    built = spotted(build({"data.max_bad_examples": 0}))
+    built = build({"data.max_bad_examples": 0})
+    # Of the fifth batch and the second epoch; two batches are loaded ahead.
+    source = Spotted(built.data.train_loader.source, int(TrainOrder(100, 48, seed=0).rows(4).indices[0]), good_reads=1)
+    built = replace_in(built, "data", train_loader=dataclasses.replace(built.data.train_loader, source=source))
     with pytest.raises(UsageError, match="^1 images cannot be read, more than config.data.max_bad_examples=0: repair"):
         train(built, workdir, {}, StopRequests())
-    assert restore(workdir, built)[1]["step"] in (0, 1, 2)
+    assert restore(workdir, built)[1]["step"] in range(1, 5)
 
 
 def test_bad_examples_are_listed_and_the_run_continues(workdir, caplog):
@@ -170,16 +174,18 @@ def test_bad_examples_are_listed_and_the_run_continues(workdir, caplog):
 
 
 class Spotted:
-    """A source whose example 7 cannot be read."""
+    """A source of which an example cannot be read more than `good_reads` times."""
 
-    def __init__(self, source):
-        self.source, self.name = source, source.name
+    def __init__(self, source, spot=7, good_reads=0):
+        self.source, self.name, self.spot, self.good_reads = source, source.name, spot, good_reads
 
     def __len__(self):
         return len(self.source)
 
     def __getitem__(self, index):
-        if index == 7:
+        if index == self.spot:
+            self.good_reads -= 1
+        if index == self.spot and self.good_reads < 0:
             raise ValueError("no image")
         return self.source[index]
 
