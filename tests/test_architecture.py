@@ -71,7 +71,7 @@ HEAVY = {
         "reporting/input_grid.py",
         "reporting/report_picture.py",
     },
-    "orbax": {"checkpoints/files.py"},
+    "orbax": {"checkpoints/arrays.py", "checkpoints/files.py"},
     "safetensors": {"weights/formats/safetensors.py"},
     "torch": set(),
     "cv2": {"data/decode.py", "data/resize.py", "data/sources/synthetic_jpeg.py"},
