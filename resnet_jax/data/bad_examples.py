@@ -37,8 +37,8 @@ class BadExamples:
         self._listed = set(self._records)  # (source, index) of each record in the file; only in process 0
         self._checked: set[str] = set()  # names of the sources whose listed examples this start has tried again
         self._met_any = False  # whether this start of the run has met an unreadable example
-        self._disk_error: OSError | None = None  # from writing the file; `_check` raises it in the main thread
-        self._lock = threading.Lock()  # reports of other processes arrive in a thread of the channel
+        self._disk_error: OSError | None = None  # error in writing the file, which `_check` raises
+        self._lock = threading.Lock()  # messages are handled in a thread of the channel
         self._channel.on("bad_example", self._receive)
         self._channel.on("readable_again", self._remove)
 
@@ -66,7 +66,7 @@ class BadExamples:
           UsageError: there are more unreadable examples than `at_most`.
           OSError: the list cannot be written.
         """
-        self._channel.gather("")  # messages arrive in order, so all earlier reports have arrived
+        self._channel.gather("")  # messages arrive in the order sent: all earlier reports have arrived
         self._check()
 
     def _check(self) -> None:
@@ -79,7 +79,10 @@ class BadExamples:
             )
 
     def _remove_repaired(self, loader: Loader) -> None:
-        """In process 0, once per start: retries the listed examples of the loader's source, unlists readable ones."""
+        """Reads the listed examples of the loader's source again and unlists those that are now readable.
+
+        Only in process 0, and once for each source and start of the run.
+        """
         name = loader.source.name
         if name in self._checked or not self._channel.is_main:
             return

@@ -26,14 +26,14 @@ class Box(NamedTuple):
 class View(NamedTuple):
     """How to crop an image: resize `box` to `height` x `width`, then cut a square of it at (`top`, `left`).
 
-    Pixels of the square outside the resized box are black.
+    The side of the square is `size` of the crop. Pixels of the square outside the resized box are black.
     """
 
     box: Box
     height: int  # of the resized box, in pixels
     width: int  # of the resized box, in pixels
-    top: int = 0  # edge of the square in the resized box, in pixels; may be negative
-    left: int = 0  # edge of the square in the resized box, in pixels; may be negative
+    top: int = 0  # upper edge of the square, in pixels below the upper edge of the resized box; may be negative
+    left: int = 0  # left edge of the square, in pixels to the right of that of the resized box; may be negative
 
 
 class Crop(Protocol):
@@ -99,7 +99,7 @@ class RandomResized:
 
 @dataclasses.dataclass(frozen=True)
 class BoxGuided:
-    """A random crop that covers part of an object: `tf.image.sample_distorted_bounding_box`, the training crop of r1.
+    """The training crop of TensorFlow's r1 ResNet, `tf.image.sample_distorted_bounding_box`: covers part of an object.
 
     Samples as TensorFlow's kernel does (`sample_distorted_bounding_box_op.cc`): the aspect ratio is uniform, the height
     uniform among those that give an allowed area, the position uniform. Of up to 100 sampled boxes, the first that
@@ -180,12 +180,12 @@ class PadAndCrop:
 class Central:
     """Cuts a central square, whose side is a fraction of the image's shorter side, then resizes it.
 
-    With 0.875 = 224 / 256 this is the evaluation crop of the TPU, flax and haiku examples at 224 pixels
-    (`_decode_and_center_crop`), and close to "resize to 256, keep the central 224".
+    With the fraction 0.875 = 224 / 256 this is the evaluation crop of the ImageNet examples of Cloud TPU, Flax and
+    Haiku (`_decode_and_center_crop`) at 224 pixels. It is close to resizing to 256 pixels and keeping the central 224.
 
     Attributes:
       size: side of the square output image in pixels.
-      fraction: side of the square / shorter side of the image, above 0; 1 cuts the largest square. timm's `crop_pct`.
+      fraction: side of the square / shorter side of the image, above 0; 1 cuts the largest square. In timm: `crop_pct`.
     """
 
     size: int = 224
@@ -205,11 +205,11 @@ class Central:
 
 @dataclasses.dataclass(frozen=True)
 class ResizeThenCentral:
-    """Resizes the shorter side to size / fraction, then cuts the central square: the evaluation crop of r1 and timm.
+    """Resizes the shorter side to size / fraction, then cuts the central square, as r1 (TensorFlow's ResNet) and timm.
 
     Attributes:
       size: side of the square output image in pixels.
-      fraction: side of the square / resized shorter side, above 0; in r1 224 / 256 = 0.875. timm's `crop_pct`.
+      fraction: side of the square / resized shorter side, above 0; in r1 224 / 256 = 0.875. In timm: `crop_pct`.
     """
 
     size: int = 224
@@ -222,7 +222,7 @@ class ResizeThenCentral:
     def __call__(self, height: int, width: int, boxes: np.ndarray, uniforms: Sequence[float]) -> View:
         """Implements `Crop.__call__` without random numbers: the central square of the resized image."""
         del boxes, uniforms
-        # Computed in float32 and truncated, as r1's `_smallest_size_at_least` does.
+        # Computed in float32 and truncated, as in `_smallest_size_at_least` of TensorFlow's r1 ResNet.
         scale = np.float32(resized_short_side(self.size, self.fraction)) / np.float32(min(height, width))
         new_height, new_width = (max(self.size, int(np.float32(side) * scale)) for side in (height, width))
         whole = Box(0, 0, height, width)
@@ -253,7 +253,7 @@ def create_train_crop(
 
 def resized_short_side(size: int, fraction: float) -> int:
     """Returns the shorter side in pixels to which `ResizeThenCentral` resizes, rounded down as in timm."""
-    return int(size / fraction + 1e-6)  # in floating point, 32 / (32 / 93) is below 93
+    return int(size / fraction + 1e-6)  # 1e-6, because 32 / (32 / 93) is slightly below 93 in floating point
 
 
 def create_eval_crop(name: str = "central", *, size: int = Central.size, fraction: float = Central.fraction) -> Crop:
@@ -268,7 +268,7 @@ def create_eval_crop(name: str = "central", *, size: int = Central.size, fractio
 def _check_fraction(fraction: float) -> None:
     if not 0 < fraction <= 1:
         raise UsageError(
-            f"the fraction {fraction} of an evaluation crop is not above 0 and at most 1: give 224 / 256, not 32"
+            f"the fraction {fraction} of an evaluation crop is not above 0 and at most 1: give a fraction such as 0.875"
         )
 
 
@@ -283,7 +283,7 @@ def _resized(box: Box, size: int) -> View:
 
 
 def _corners(boxes: np.ndarray, height: int, width: int) -> list[tuple[int, int, int, int]]:
-    """Converts relative boxes to (top, left, bottom, right) in pixels, truncated as by TensorFlow; drops empty ones."""
+    """Converts boxes to (top, left, bottom, right) in pixels, truncated as in TensorFlow; no boxes: the whole image."""
     pixels = (np.asarray(boxes, np.float32) * np.array([height, width, height, width], np.float32)).astype(int)
     corners = [tuple(box) for box in pixels.tolist() if (box[2] - box[0]) * (box[3] - box[1]) >= 1]
     return corners if len(boxes) else [(0, 0, height, width)]

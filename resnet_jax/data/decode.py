@@ -17,14 +17,14 @@ from PIL import Image, UnidentifiedImageError
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # decoding errors are raised, not logged
 
-_JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"  # SOI and EOI markers
+_JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"  # first and last bytes of a JPEG file: markers SOI and EOI
 _PNG, _PNG_END = b"\x89PNG", b"IEND\xaeB`\x82"
 _PNG_BIT_DEPTH = 24  # byte offset of the bit depth in a PNG file
 _PRINT_COLOR_SPACES = ("CMYK", "YCCK")  # simplejpeg and Pillow convert these to slightly different RGB
 
-# JPEG segments (ITU-T T.81, table B.1 and B.2.2).
-_BASELINE_FRAMES = (0xC0, 0xC1)  # SOF0, SOF1: sequential Huffman
-_SCAN = 0xDA  # SOS
+# Markers of JPEG segments (ITU-T T.81, table B.1 and section B.2.2).
+_BASELINE_FRAMES = (0xC0, 0xC1)  # SOF0, SOF1: frame headers of sequential images with Huffman coding
+_SCAN = 0xDA  # SOS: start of a scan
 _NOT_FRAMES = (0xC4, 0xC8, 0xCC)  # DHT, JPG and DAC: not frame headers, but numbered among them
 _HEIGHT_OFFSET = 5  # bytes from the marker of a frame header to the image height, which is followed by the width
 _MARGIN = 4  # rows; chroma upsampling reads at most this far below the last requested row
@@ -60,7 +60,7 @@ def open_image(image: bytes | np.ndarray) -> LazyImage:
 
 
 def image_size(image: bytes | np.ndarray) -> tuple[int, int]:
-    """Returns height and width in pixels, from the header of an image file, or of pixels [H, W, 3].
+    """Returns the height and width of an image in pixels, for a file from its header; `image` is as in `open_image`.
 
     Raises:
       ValueError: the file is not in a known format.
@@ -86,7 +86,7 @@ def decode(encoded: bytes) -> np.ndarray:
     try:
         if encoded.startswith(_JPEG) and simplejpeg.decode_jpeg_header(encoded)[2] not in _PRINT_COLOR_SPACES:
             return simplejpeg.decode_jpeg(encoded, colorspace="RGB")
-        # Not 16-bit PNG files, where OpenCV and Pillow differ, nor truncated ones: libpng would warn on stderr.
+        # OpenCV decodes PNG files, but not 16-bit ones, where it differs from Pillow, nor truncated ones: libpng warns.
         if encoded.startswith(_PNG) and encoded[_PNG_BIT_DEPTH] <= 8 and encoded.endswith(_PNG_END):
             image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
             if image is not None:
@@ -145,8 +145,8 @@ def find_frame(encoded: bytes) -> Frame | None:
 def decode_top(encoded: bytes, frame: Frame, num_rows: int) -> np.ndarray:
     """Decodes the top `num_rows` rows of a JPEG file, or a few more: [R, W, 3] RGB uint8.
 
-    Sets the height in a copy of the frame header to num_rows + 4, so that libjpeg decodes no more rows. It warns about
-    the remaining data, hence strict=False. The rows are equal to those of the whole decoded file.
+    Sets the height in a copy of the frame header to num_rows + 4, so that libjpeg decodes no more rows. libjpeg then
+    warns about the remaining data: strict=False ignores this. The rows are equal to those of the whole decoded file.
 
     Raises:
       ValueError: the file cannot be decoded.

@@ -1,4 +1,4 @@
-"""The settings by which evaluation turns an image file into the network input; stored in certificates and exports."""
+"""The settings by which evaluation turns an image file into the network input; stored in results and exports."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ class EvalPreprocessing:
     Attributes:
       image_size: side of the square output image in pixels.
       crop: 'central' or 'resize', see `data.crops.create_eval_crop`.
-      fraction: side of the crop / shorter side of the image.
+      fraction: side of the central square / shorter side of the image, see the crops of `create_eval_crop`.
       resize: name of the resize kernel, a key of `data.resize.RESIZES`.
       enlarge_to: shorter side in pixels to which smaller images are enlarged first; None: they are not enlarged.
     """

@@ -66,8 +66,8 @@ def host_batches(
       num_threads: decoding threads, in each worker process if there are any; 0: decode a batch when it is requested,
         none ahead; None: one per core, at most 16.
       num_workers: worker processes that decode; 0: threads of this process decode.
-      stopping: returns whether the run was asked to stop. The same signal may have ended the worker processes: this
-        process then decodes the remaining batches, up to the step at which all processes of the run stop.
+      stopping: returns whether a signal has asked the run to stop. The signal may have ended the worker processes too:
+        this process then decodes the remaining batches, up to the step at which all processes of the run stop.
     """
     num_threads = decoding_threads(num_threads)
     dataset = grain.MapDataset.range(start, stop).map(loader.batch)
@@ -90,7 +90,7 @@ def host_batches(
 
 
 def device_batches(batches: Iterator[HostBatch], *, mesh: Mesh, ahead: int = 2) -> Iterator[DeviceBatch]:
-    """Copies batches to the devices and yields them there; the copies of the next `ahead` batches have then started.
+    """Yields batches copied to the devices; when a batch is yielded, copying the next `ahead` batches has started.
 
     Args:
       batches: batches on the host, with the rows of this process.
@@ -130,7 +130,7 @@ def _log_unreadable(loaded: Iterator[LoadedBatch], loader: Loader, start: int) -
 
 
 def _exactly(dataset: grain.IterDataset, count: int) -> Iterator[LoadedBatch]:
-    """Yields `count` batches; RuntimeError if there are fewer, since Grain ends its data set when a worker dies."""
+    """Yields `count` batches; raises RuntimeError if Grain yields fewer, as it does when a worker process dies."""
     with _sigint_blocked():
         iterator = iter(dataset)
     try:

@@ -35,7 +35,7 @@ def apply_operation(name: str, image: Image.Image, argument: float, interpolatio
 
 
 def posterize(image: Image.Image, bits: float) -> Image.Image:
-    """Keeps the highest `bits` (0 to 8) bits of each color value; `ImageOps.posterize` of Pillow 13 rejects 0."""
+    """Keeps the highest `bits` (0 to 8) bits of each color value. Pillow 13 has a `posterize`, but it rejects 0."""
     mask = 256 - (1 << (8 - int(bits)))
     return image.point([value & mask for value in range(256)] * 3)
 
@@ -85,7 +85,8 @@ COLOR_OPERATIONS: dict[str, Callable[[Image.Image, float], Image.Image]] = {
     "posterize": posterize,
     "solarize": lambda image, threshold: ImageOps.solarize(image, math.ceil(threshold)),  # inverts values >= threshold
     "solarize_add": solarize_add,
-    # Factor 1 keeps the image. Factor 0 gives, in this order, a grayscale, uniformly gray, black or smoothed image.
+    # Factor 1 keeps the image. Factor 0 gives a grayscale image (saturation), a uniformly gray one (contrast), a black
+    # one (brightness) or a smoothed one (sharpness).
     "saturation": lambda image, factor: ImageEnhance.Color(image).enhance(factor),
     "contrast": lambda image, factor: ImageEnhance.Contrast(image).enhance(factor),
     "brightness": lambda image, factor: ImageEnhance.Brightness(image).enhance(factor),
@@ -96,7 +97,7 @@ GEOMETRIC_OPERATIONS: dict[str, Callable[[Image.Image, float, Interpolation], Im
     "shear_y": shear_y,
     "translate_x": translate_x,
     "translate_y": translate_y,
-    # The argument is a fraction of the width or height instead of a number of pixels.
+    # The argument of these two is a fraction of the width or height instead of a number of pixels.
     "translate_x_relative": lambda image, fraction, how: translate_x(image, fraction * image.width, how),
     "translate_y_relative": lambda image, fraction, how: translate_y(image, fraction * image.height, how),
     "rotate": rotate,

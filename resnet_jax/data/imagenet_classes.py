@@ -23,6 +23,6 @@ def validation_synsets() -> tuple[str, ...]:
 
 
 def _lines(name: str) -> tuple[str, ...]:
-    """Reads the lines of a file in the TFDS package, without the TFDS module of ImageNet, which needs TensorFlow."""
+    """Reads the lines of a file in the TFDS package; does not import its ImageNet module, which needs TensorFlow."""
     file = importlib.resources.files("tensorflow_datasets").joinpath("datasets/imagenet2012", name)
     return tuple(file.read_text(encoding="ascii").split())

@@ -18,7 +18,8 @@ from resnet_jax.data.resize import apply_view, create_resize, enlarge
 from resnet_jax.data.sources import Example, Source
 from resnet_jax.errors import UsageError
 
-# Hashed with the seed: crops, replacements and augmentation are random independently of each other and of the order.
+# Numbers that are hashed with the seed, so that crops, replacements, augmentation and the order of the examples
+# (`order.py`) have independent random numbers.
 _CROP_STREAM, _REPLACEMENT_STREAM, _AUGMENT_STREAM = 2, 3, 4
 _REPLACEMENTS = 10  # examples tried in place of one that cannot be read
 _RETRY_DELAYS = (0.1, 1.0, 5.0)  # seconds of waiting before each retry of a file that exists but cannot be read
@@ -198,7 +199,7 @@ class Loader:
             example, image = self._open(index)
         except (OSError, ValueError):
             return UNREADABLE
-        # Not in a try block: errors of a crop are bugs.
+        # Outside of the try blocks: an error that a crop raises is a bug, not an unreadable image.
         view = crop(image.height, image.width, example.boxes, crop_uniforms)
         try:
             pixels = image.decode_rows(view.box.top + view.box.height)

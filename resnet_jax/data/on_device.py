@@ -63,8 +63,8 @@ def random_flip(keys: jax.Array, images: jax.Array) -> jax.Array:
 class Erasing:
     """Random erasing (Zhong et al. 2017): overwrites a random rectangle in some of the images.
 
-    As in torchvision and timm, the area is uniform, the aspect ratio log-uniform and the position uniform. Sides longer
-    than the image are clipped to it; torchvision and timm sample again instead.
+    As in torchvision and timm, the area is uniform, the aspect ratio log-uniform and the position uniform. A
+    rectangle higher or wider than the image is clipped to it; torchvision and timm sample another one instead.
 
     Attributes:
       probability: probability that a rectangle of an image is erased.
@@ -148,7 +148,7 @@ class Mixing:
         return Mixed(mixed.astype(images.dtype), self._previous(labels), jnp.mean(own, axis=(1, 2)))
 
     def _weights(self, key: jax.Array, height: int, width: int) -> jax.Array:
-        """Samples the weight of one image in each pixel of the result: [H, W] float32."""
+        """Samples the weight that an image has in each pixel of its blend with another one: [H, W] float32."""
         mixed_key, choice_key, mixup_key, cutmix_key = jax.random.split(key, 4)
         cut = self._cut(cutmix_key, height, width) if self.cutmix_alpha else jnp.ones((height, width))
         blended = jnp.broadcast_to(_beta(mixup_key, self.mixup_alpha), cut.shape) if self.mixup_alpha else cut
@@ -187,9 +187,10 @@ def _beta(key: jax.Array, alpha: float) -> jax.Array:
 
 
 def _around(uniform: jax.Array, share: jax.Array, size: int) -> jax.Array:
-    """Returns a [size] bool mask, True in a fraction `share` of the pixels around a random one, clipped at the ends.
+    """Returns a [size] bool mask, True in a fraction `share` of it, centered where `uniform` (0 to 1) says.
 
-    Center and ends of the True range are rounded to whole pixels as in `rand_bbox` of the authors of cutmix.
+    Where the True range extends beyond the mask, it is cut off. Its center and ends are rounded to whole pixels as in
+    `rand_bbox` of the authors of cutmix.
     """
     half = jnp.floor(size * share).astype(jnp.int32) // 2
     center = jnp.floor(uniform * size).astype(jnp.int32)

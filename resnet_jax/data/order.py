@@ -70,7 +70,7 @@ class TrainOrder:
         return offsets if self.repeats == 1 else offsets.reshape(-1, self._stride(), self.num_groups).T.ravel()
 
     def _stride(self) -> int:
-        """Stride within a batch norm group that keeps repeats of an image apart.
+        """Returns the stride with which `_deal` reorders a batch norm group to keep repeats of an image apart.
 
         Every s-th of the rows dealt to a group goes to the same pile, and the rows of a pile become adjacent. A 2 x 3
         example: 6 rows and s = 2 make 2 piles of 3, the columns on the left.

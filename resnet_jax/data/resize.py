@@ -46,7 +46,7 @@ def bicubic_antialias(image: np.ndarray, out: np.ndarray) -> None:
 
 
 def bilinear_tf1(image: np.ndarray, out: np.ndarray) -> None:
-    """Resizes as `resize_images` of TensorFlow 1, which r1 used: output pixel i samples the source at i * scale.
+    """Resizes as `resize_images` of TensorFlow 1 and its r1 ResNet: output pixel i samples the source at i * scale.
 
     Half-pixel centers would sample at (i + 0.5) * scale - 0.5; without them (and `align_corners=False`) the image
     shifts by up to half a source pixel. TensorFlow returns floats; this function rounds them.

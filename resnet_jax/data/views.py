@@ -19,17 +19,17 @@ _IMAGES, _DRAWS = 64, 16  # size of the sample, and training crops drawn of each
 
 
 class Views(NamedTuple):
-    """Means over a sample of images and, in training, over random crops of each."""
+    """What crops show of a sample of images: means over the images and, in training, over random crops of each."""
 
-    height: int  # median of the images, in pixels
-    width: int  # median of the images, in pixels
+    height: int  # median height of the images in pixels
+    width: int  # median width of the images in pixels
     train_share: float  # share of an image's area that a training crop shows
     eval_share: float  # share of an image's area that the evaluation crop shows
     enlargement: float  # apparent size of an object in evaluation / in training; 1: the same
 
 
 class _Sized(NamedTuple):
-    """The geometry of an image."""
+    """The size of an image, enlarged if it is too small, and the boxes around its objects."""
 
     height: int  # pixels
     width: int  # pixels
@@ -70,7 +70,7 @@ def _sample(source: Source, enlarge_to: int | None) -> list[_Sized]:
         try:
             example = source[index]
             height, width = image_size(example.image)
-        except (OSError, ValueError):  # unreadable images are reported during training
+        except (OSError, ValueError):  # an unreadable image is left out here; training reports it
             continue
         factor = max(1.0, (enlarge_to or 0) / min(height, width))
         found.append(_Sized(round(height * factor), round(width * factor), example.boxes))

@@ -8,9 +8,11 @@ from resnet_jax.errors import UsageError
 
 
 def count_microbatches(config: ConfigDict, num_devices: int) -> int:
-    """Returns the number of micro-batches per step: `train.accumulate`, or the least within `train.per_device_limit`.
+    """Returns into how many micro-batches a training step divides its batch.
 
-    This number changes the result of a step only by rounding, since no batch norm group is split.
+    The number is `train.accumulate` if this key is set, else the smallest with which no device has more than
+    `train.per_device_limit` images at once, or 1 without a limit. It changes the result of a step only by rounding,
+    since no batch norm group is split.
 
     Raises:
       UsageError: the batch cannot be divided over devices, batch norm groups and micro-batches.

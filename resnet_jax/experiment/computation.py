@@ -62,7 +62,7 @@ def make_computation(
         model=model,
         dtype=config.model.dtype,
         network=training_settings(config),
-        shapes=jax.eval_shape(init).variables,  # raises if a pattern for parameters matches none
+        shapes=jax.eval_shape(init).variables,  # raises if a pattern, such as train.trainable, matches no parameter
         eval_step=steps.EvalStep(model, make_preprocess(config)),
         num_microbatches=num_microbatches,
         trainable=trainable_pattern(config.train.trainable),
@@ -101,7 +101,7 @@ def check_image_sizes(config: ConfigDict, sizes: Sequence[int]) -> None:
 
 
 def make_model(config: ConfigDict, num_classes: int) -> ResNet:
-    """Makes the network for data of `num_classes`.
+    """Makes the network for data of `num_classes` classes.
 
     Raises:
       UsageError: the options contradict each other, or give the network fewer than `num_classes` outputs.
@@ -132,7 +132,7 @@ def make_optimizer(config: ConfigDict) -> optax.GradientTransformationExtraArgs:
 
 
 def _make_warm_start(config: ConfigDict, class_names: Sequence[str]) -> Callable[[TrainState], TrainState] | None:
-    """Returns the function that loads `model.init_from` into the state of step 0; None: the key is not set.
+    """Returns the function that loads `model.init_from` into the state of step 0; None if this key is None.
 
     Raises:
       UsageError: `init_head` or `init_optimizer` is set without `init_from`, or `init_optimizer` without `init_head`.
@@ -269,7 +269,7 @@ def variable_shapes(model: ResNet, image_size: int) -> dict[str, Any]:
 
 
 def _weights_to_evaluate(config: ConfigDict) -> WeightsKind:
-    """Returns which weights training evaluates. Raises UsageError for an unknown name, or 'ema' without an average."""
+    """Returns which weights training evaluates, 'trained' or 'ema'. Raises UsageError if they do not exist."""
     weights, has_average = config.eval.weights, config.ema.decay > 0
     if weights is None:
         return "ema" if has_average else "trained"

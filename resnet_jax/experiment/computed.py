@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from resnet_jax.errors import UsageError
 
 EVAL_BATCH_SIZE = 64  # images per evaluation batch if neither eval.batch_size nor data.batch_size is set
-_IMAGES_PER_BATCH = 64  # number of training images for each image of a batch
+_IMAGES_PER_BATCH = 64  # intended number of steps per epoch: training images / batch size
 _BATCH_SIZES = (16, 256)
 _EPOCHS = (30.0, 200.0)
 _EVALUATIONS = 40
@@ -17,8 +17,8 @@ _EVALUATIONS = 40
 def batch_size(num_images: int) -> int:
     """Returns the power of two nearest to num_images / 64, at least 16 and at most 256.
 
-    So an epoch has 64 steps, give or take half, until the batch reaches 256: enough updates for a small data set, and
-    a well used device for a large one.
+    For 1,024 to 16,384 images, an epoch thus has 45 to 91 steps: enough updates for a small data set, and batches that
+    use the devices well for a large one.
     """
     smallest, largest = _BATCH_SIZES
     return min(max(2 ** round(math.log2(max(1.0, num_images / _IMAGES_PER_BATCH))), smallest), largest)
@@ -27,8 +27,8 @@ def batch_size(num_images: int) -> int:
 def epochs(num_images: int, *, pretrained: bool) -> float:
     """Returns 200 * sqrt(1000 / num_images), at least 30 and at most 200; a quarter of that for pretrained weights.
 
-    Four times as many images are each seen half as often. The numbers are this project's choice: with the batch sizes
-    above, a run from random weights has 2,500 to 12,500 steps for 200 to 100,000 images.
+    Four times as many images are each seen half as often. The numbers are this project's choice: with the sizes of
+    `batch_size`, a run from random weights has 2,500 to 12,500 steps for 200 to 100,000 images.
     """
     fewest, most = _EPOCHS
     whole = min(max(most * math.sqrt(1000 / num_images), fewest), most)
@@ -36,17 +36,17 @@ def epochs(num_images: int, *, pretrained: bool) -> float:
 
 
 def base_lr(*, pretrained: bool) -> float:
-    """Returns the peak learning rate of SGD for 256 images, for random or for given weights (docs/own_photos.md)."""
+    """Returns SGD's peak learning rate at batch size 256, from random or pretrained weights (docs/own_photos.md)."""
     return 0.1 if pretrained else 0.4
 
 
 def epochs_between_evaluations(num_epochs: float) -> float:
-    """Returns num_epochs / 40, at least 1: not more than 40 evaluations, each of which also saves a checkpoint."""
+    """Returns num_epochs / 40, at least 1: at most 40 evaluations, because each of them also saves a checkpoint."""
     return max(1.0, num_epochs / _EVALUATIONS)
 
 
 def with_computed(config: ConfigDict, num_images: int) -> tuple[ConfigDict, str]:
-    """Sets those keys that are None and depend on the data.
+    """Computes those config keys that are None and depend on the number of training images.
 
     Args:
       config: has the keys of `configs/default.py`; it is not changed.
@@ -80,6 +80,6 @@ def _base_lr(config: ConfigDict) -> float:
 
 
 def _num_epochs(config: ConfigDict, num_images: int) -> float:
-    """Returns the length of the run in epochs; `data.batch_size` and `train.epochs` are set."""
+    """Returns the length of the run in epochs; `data.batch_size` and `train.epochs` must not be None."""
     steps = config.train.total_steps
     return config.train.epochs if steps is None else steps * config.data.batch_size / num_images

@@ -1,4 +1,4 @@
-"""Checks that training and evaluation show the network similar views of the images, and words what they show."""
+"""Checks that training and evaluation show the network similar views of the images, and describes these views."""
 
 import math
 
@@ -10,8 +10,9 @@ from resnet_jax.data.views import Views, compare_views
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment.inputs import eval_image_size
 
-# A crop that pads does not resize: it shows a part of an image. A run is refused below this share of the area: if the
-# sides of the images are more than about three times as long as those of the crop.
+# The crop 'pad' does not resize: of a large image it shows a small part. A run is refused if this
+# part has less than this share of the area: if the sides of the images are more than about three times as long as
+# those of the crop.
 _SMALLEST_SHARE = 0.1
 # Largest ratio of the apparent sizes of objects in training and evaluation without a warning. The usual recipe for
 # ImageNet has 1.2 to 1.3 (Touvron et al. 2019, arXiv 1906.06423), the bundled recipes have up to 1.43 on square images.
@@ -45,7 +46,7 @@ def check_views(config: ConfigDict, views: Views | None) -> None:
 
 
 def view_warnings(config: ConfigDict, views: Views | None) -> list[str]:
-    """Returns the worst problem with the crops, if there is one: what was found, what follows from it, and the cure."""
+    """Returns [] or one sentence on the worst problem with the crops: what was found, its effect, and the cure."""
     if views is None:
         return []
     sentence = _tiny_crops(config, views) or _different_sizes(config, views) or _small_share(config, views)
@@ -90,7 +91,7 @@ def _apparent_sizes(views: Views) -> str:
 
 
 def _matching_key(config: ConfigDict, views: Views) -> str:
-    """Returns the setting that makes objects equally large in training and evaluation."""
+    """Returns the command-line option that makes objects equally large in training and evaluation."""
     data, size = config.data, eval_image_size(config)
     if data.train_crop.name == "pad" and min(views.height, views.width) < data.image_size:
         return f"--config.data.enlarge_to={data.image_size}"

@@ -1,4 +1,4 @@
-"""The config of a new run that goes on where another run has ended: with more epochs, or with other keys."""
+"""The config of a new run that goes on where another run has ended: with more epochs, or with changed config keys."""
 
 from typing import Any, NamedTuple
 
@@ -11,23 +11,23 @@ from resnet_jax.training.schedules import create_schedule
 from resnet_jax.training.trainable import trainable_pattern
 from resnet_jax.weights.compatibility import NETWORK_KEYS
 
-# With another value of one of these the new run has another network or other data: it does not go on.
+# A new run with another value of one of these config keys has another network or other data: it cannot go on.
 _ANOTHER_TASK = (*NETWORK_KEYS, "model.num_classes", "model.init_from", "data.source", "data.name")
 
-# A smooth decay below this fraction of the peak has ended: the run would hardly learn at its last rate. The new run
-# then warms up to a tenth of the peak, a usual rate for fine-tuning, and decays again.
+# If a smooth schedule is below `_ENDED` of its peak, its decay has ended: a run would hardly learn at this rate. The
+# new run then warms up to `_NEW_PEAK` of the earlier peak, a usual rate for fine-tuning, and decays again.
 _ENDED, _NEW_PEAK = 0.01, 0.1
-_WARMUP = 0.1  # length of that warm-up / length of the run; at most one epoch
+_WARMUP = 0.1  # length of this warm-up / length of the new run; the warm-up has at most one epoch
 
 
 class GoingOn(NamedTuple):
     """How a new run goes on from the end of another one."""
 
-    # The config keys of the new run, by dotted name, that differ from those of the other run; and its length, because
-    # users often change that next.
+    # Config values of the new run by dotted key: those that differ from the other run, and the length of the new run,
+    # which users often change next.
     keys: dict[str, Any]
-    with_optimizer: bool  # whether it begins with the optimizer state too
-    rate: str  # what its learning rate is at the beginning, for a message
+    with_optimizer: bool  # whether the new run begins with the optimizer state of the other run, too
+    rate: str  # the learning rate at the beginning of the new run, in words, for a message
 
 
 class _End(NamedTuple):
@@ -35,24 +35,25 @@ class _End(NamedTuple):
 
     step: int
     milestones: Milestones
-    base_lr: float  # the `schedule.base_lr` with which a constant schedule has the last rate; 0: the decay has ended
+    base_lr: float  # `schedule.base_lr` of a constant schedule with the last learning rate; 0: decay has ended
     warming_up: bool
 
 
 def go_on(stored: ConfigDict, wanted: ConfigDict, *, run: str, step: int, num_images: int) -> GoingOn | None:
     """Returns how a run with the keys of `wanted` goes on from the last state of another run; None: it cannot.
 
-    The new run has its own steps, so its learning rate is a new schedule. It begins at the last rate of the other run
-    and decays from there in the same way ('piecewise': stays constant). If the other schedule has ended, it warms up to
-    a tenth of the other peak first. Its seed is another one, so that it does not repeat the order and the crops.
+    The new run counts its steps from 0 and has a new learning rate schedule, which begins at the last learning rate of
+    the other run and decays from there in the same way (after 'piecewise' it stays constant). If the decay of the other
+    run has ended, the new schedule first warms up to a tenth of the other peak. The new run has another seed, so that
+    it does not repeat the order of the examples and the crops.
 
     Args:
       stored: config of the run that has ended.
       wanted: config that was asked for; `train.epochs` or `train.total_steps` count from the beginning of that run if
         they are more than it has done.
-      run: path of its work directory.
-      step: step of its newest checkpoint.
-      num_images: number of its training images.
+      run: path of the work directory of the run that has ended.
+      step: step of the newest checkpoint of that run.
+      num_images: number of training images of that run.
     """
     before, after = flatten(stored.to_dict()), flatten(wanted.to_dict())
     typed = {key: value for key, value in after.items() if value != before[key]}
@@ -91,7 +92,11 @@ def _end(complete: ConfigDict, step: int, num_images: int) -> _End:
 
 
 def _length(complete: ConfigDict, end: _End, typed: dict[str, Any]) -> dict[str, Any]:
-    """Returns the key for the length of the new run: what is left of the wanted length, or else all of it."""
+    """Returns the length of the new run, {'train.epochs': ...} or {'train.total_steps': ...}.
+
+    If a length was asked for that is more than the other run has done, the new run has the difference. Otherwise it has
+    all of the length that was asked for, or else the length of the other run.
+    """
     total_steps = typed.get("train.total_steps", complete.train.total_steps)
     if total_steps is not None:
         longer = "train.total_steps" in typed and total_steps > end.step
@@ -105,11 +110,11 @@ def _length(complete: ConfigDict, end: _End, typed: dict[str, Any]) -> dict[str,
 def _schedule(
     complete: ConfigDict, end: _End, typed: dict[str, Any], length: dict[str, Any]
 ) -> tuple[dict[str, Any], str]:
-    """Returns the keys of the schedule of the new run, and what its learning rate is at the beginning."""
-    if end.warming_up or "optimizer.name" in typed:  # the rates of another optimizer are of another size
+    """Returns the config values of the new run's schedule, and its first learning rate in words."""
+    if end.warming_up or "optimizer.name" in typed:  # another optimizer needs other learning rates
         return {}, "as in the config"
     name = complete.schedule.name
-    if name == "piecewise":  # its boundaries are epochs of the other run
+    if name == "piecewise":  # its boundaries count epochs of the other run
         name = "constant" if end.base_lr else "cosine"
     chosen = typed.get("schedule.base_lr")
     base_lr = float(f"{end.base_lr or _NEW_PEAK * complete.schedule.base_lr:.3g}") if chosen is None else chosen

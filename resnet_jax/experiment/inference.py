@@ -21,7 +21,7 @@ from resnet_jax.training.predict_step import PredictStep, make_predict_step
 
 @dataclasses.dataclass(frozen=True)
 class Inference:
-    """Computes probabilities from image files. Nothing is compiled yet."""
+    """The parts that compute class probabilities from image files; nothing is compiled yet."""
 
     mesh: Mesh
     network: dict[str, Any]  # the config keys that define the function of the network, with values

@@ -11,7 +11,7 @@ class Milestones:
     """The steps at which a run evaluates, saves, logs and ends. Step s is the state after s updates."""
 
     total_steps: int  # last step of the run
-    schedule_steps: int  # last step of the learning rate schedule; larger than `total_steps` under train.max_steps
+    schedule_steps: int  # last step of the learning rate schedule; after `total_steps` if train.max_steps ends the run
     steps_per_epoch: float
     eval_every_steps: float  # evaluation k is at step round(k * eval_every_steps)
     eval_before_training: bool
@@ -28,11 +28,11 @@ class Milestones:
         return step in (nearest, self.total_steps)
 
     def checkpoint_due(self, step: int) -> bool:
-        """Whether to save at `step` even without an evaluation."""
+        """Whether to save a checkpoint at `step` even if there is no evaluation."""
         return step > 0 and self.checkpoint_every_steps is not None and step % self.checkpoint_every_steps == 0
 
     def log_due(self, step: int) -> bool:
-        """Whether to report the metrics of the steps up to `step` since the last report; the last step is due too."""
+        """Whether metrics are due: every `log_every_steps`, at the last step and, with `log_first_step`, at step 1."""
         first = self.log_first_step and step == 1
         return first or step % self.log_every_steps == 0 or step == self.total_steps
 
@@ -73,7 +73,7 @@ def make_milestones(config: ConfigDict, num_examples: int) -> Milestones:
 
 
 def _log_every_steps(total_steps: int, steps_per_epoch: float) -> int:
-    """Returns the steps between reports: so that there are 20 a run and one an epoch, but at most 100."""
+    """Returns the number of steps between reports: an epoch, 1/20 of the run or 100, whichever is the fewest steps."""
     return max(1, min(100, int(steps_per_epoch), total_steps // 20))
 
 

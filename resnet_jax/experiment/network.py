@@ -19,5 +19,5 @@ def network_settings(config: ConfigDict) -> dict[str, Any]:
 
 
 def training_settings(config: ConfigDict) -> dict[str, Any]:
-    """Returns `network_settings`, and the size of the training images, which is a recommendation for other runs."""
+    """Returns `network_settings`, and the training image size, which users of the weights may ignore."""
     return network_settings(config) | {IMAGE_SIZE_KEY: config.data.image_size}

@@ -1,4 +1,4 @@
-"""Options of the modes predict, export, show, plan, benchmark and prepare: sections of a config, checked."""
+"""Reads and checks the sections of a config with the options of single modes: predict, export, plan and others."""
 
 from typing import Any, NamedTuple, get_args
 
@@ -20,7 +20,7 @@ class WeightsOptions(NamedTuple):
     kind: WeightsKind | None  # 'trained' or 'ema'; None: the average (ema) if there is one, else the trained weights
     class_names_file: str | None
     num_classes: int | None  # number of outputs of the network; None: that of the weights
-    any_input: bool  # accept weights trained with another padding or normalisation
+    any_input: bool  # accept weights that were trained with another padding or input normalization
 
 
 class PredictOptions(NamedTuple):
@@ -47,7 +47,7 @@ class PlanOptions(NamedTuple):
 
 
 class BenchmarkOptions(NamedTuple):
-    """What is measured, and in how many windows."""
+    """What a benchmark measures, and in how many windows of steps."""
 
     measurements: tuple[str, ...]  # names from `MEASUREMENTS`
     windows: int

@@ -61,7 +61,7 @@ class Computation(EvalComputation):
     num_microbatches: int  # number of pieces of a batch that run one after another
     trainable: str  # regular expression of the parameters that are trained, '' for all
     init: Callable[[], TrainState]  # makes the state of step 0
-    warm_start: Callable[[TrainState], TrainState] | None  # loads into the state of step 0; None: nothing is loaded
+    warm_start: Callable[[TrainState], TrainState] | None  # loads weights into the state; None: no weights are loaded
     train_step: TrainStep
     eval_weights: WeightsKind  # the weights of the state that are evaluated
 
@@ -74,10 +74,10 @@ class Reporting(NamedTuple):
     profile: range  # training steps to record in a profiler trace
     keep_latest: int  # number of newest checkpoints to keep
     keep_best: int  # number of further checkpoints to keep, those of highest accuracy
-    draws_inputs: bool  # whether a new run draws its first inputs, see `Experiment.show_inputs`
+    draws_inputs: bool  # whether a new run writes a picture of its first inputs, see `Experiment.show_inputs`
     tensorboard: bool  # whether to write events for TensorBoard
-    data_name: str  # what the data are: the name of a data set or of a directory
-    settings: dict[str, Any]  # by dotted key, complete: with `data_name`, and with values computed from the data
+    data_name: str  # name of the data set, or of the directory of own images
+    settings: dict[str, Any]  # config by dotted key, None replaced by computed values and data.name by `data_name`
 
 
 class ShownInputs(NamedTuple):
@@ -87,7 +87,7 @@ class ShownInputs(NamedTuple):
     images: np.ndarray  # [N, H, W, 3] uint8
     labels: np.ndarray  # [N] int32, class index, or `batch.UNREADABLE`
     partners: np.ndarray  # [N] int32, class index of the image that is mixed in
-    shares: np.ndarray  # [N] float32, share of the label; 1 if nothing is mixed in
+    shares: np.ndarray  # [N] float32, share of the image's own label; 1 if nothing is mixed in
 
 
 @dataclasses.dataclass(frozen=True)

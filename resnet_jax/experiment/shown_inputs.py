@@ -1,4 +1,4 @@
-"""The first inputs of a run as pixels, as the network sees them: cropped, augmented, mixed, normalized and back."""
+"""The first inputs of a run, cropped, augmented, mixed and normalized for the network, converted back to pixels."""
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +12,11 @@ from resnet_jax.experiment.computation import make_preprocess, make_train_input_
 from resnet_jax.experiment.description import describe_augmentations
 from resnet_jax.experiment.parts import Data, ShownInputs
 
-# If the network gets each image with mean 0 and deviation 1 (input.per_image), it is shown with these.
+# With input.per_image, the network gets each image with mean 0 and deviation 1; it is shown with these.
 _MEAN, _DEVIATION = 128.0, 64.0
 
 
-_SHOWN = 16  # inputs of training, and of evaluation
+_SHOWN = 16  # largest number of inputs, both of training and of evaluation
 
 
 def show_inputs(config: ConfigDict, data: Data, *, num_microbatches: int) -> tuple[ShownInputs, ShownInputs]:
@@ -35,8 +35,9 @@ def show_inputs(config: ConfigDict, data: Data, *, num_microbatches: int) -> tup
 def _train_inputs(config: ConfigDict, loader: Loader, group_size: int) -> ShownInputs:
     """Returns inputs of step 0, after the augmentations of the host and of the devices.
 
-    Mixing blends each row of a batch with the previous row of its group, and the first row with the last one. So all
-    rows of small groups are returned, and of a large group the rows after the first one.
+    Mixing blends each row of a batch with the previous row of its batch norm group, and the first row of a group with
+    its last. Of a group of up to 16 rows, all are returned. Of a larger group, rows 1 to 16 are returned: row 0 would
+    need the last row, which is not loaded.
     """
     skipped = int(group_size > _SHOWN)
     batch = loader.first_batch(_SHOWN + 1 if skipped else _SHOWN // group_size * group_size)

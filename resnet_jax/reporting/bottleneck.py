@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from resnet_jax.reporting.time_accounting import PHASES, TRAINING
 from resnet_jax.text import duration, labelled_lines
 
-_INPUT_BOUND, _HOST_BOUND = 0.10, 0.20  # shares of the training time above which `advice` returns a text
+_INPUT_BOUND, _HOST_BOUND = 0.10, 0.20  # `advice` reports waits of at least these shares of the training time
 _MIN_WAIT = 1.0  # seconds; shorter waits are noise
 _MIN_SHARE = 0.005  # a phase with a smaller share of the time is left out of a log line
 
@@ -59,7 +59,7 @@ def advice(seconds: Mapping[str, float], *, source: str, num_workers: int, num_t
     return None
 
 
-# What makes an image of a source cheaper to prepare.
+# `data.source` -> the end of a sentence: how to make the preparation of its images cheaper.
 _CHEAPER = {
     "tfds": "store images that are not much larger than data.image_size (ImageNet: --mode=prepare with "
     "prepare.resize_short_side), or choose a cheaper data.resize",

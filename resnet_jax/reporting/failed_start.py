@@ -7,8 +7,8 @@ from pathlib import Path
 
 from resnet_jax.files import write_atomically
 
-# What a start may create. Everything else stays: files of the user, the list of unreadable images, which the error
-# message names, and damaged checkpoints that were moved.
+# Files that a start of a run may create, and that are removed. Everything else stays: files of the user, the list of
+# unreadable images, which the error message names, and damaged checkpoints that were moved aside.
 _FILES = (
     *("config.json", "run.json", "classes.json", "metrics.jsonl", "train.log", "events.out.tfevents.*", "*.part"),
     *("inputs.png", ".*.record_index.npz"),

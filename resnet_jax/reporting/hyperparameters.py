@@ -32,5 +32,5 @@ def write_table_row(writer: Any, name: str, values: Mapping[str, Any], *, leave_
     metrics = [api.Metric(tag, display_name=shown) for tag, shown in _METRICS.items() if tag not in leave_out]
     columns = api.hparams_config_pb(hparams=[api.HParam(key) for key in keys], metrics=metrics)
     for summary in (columns, api.hparams_pb(plain, trial_id=name)):
-        (value,) = summary.value  # its content is in the metadata
+        (value,) = summary.value  # the HPARAMS tab stores everything in the metadata of a single value
         writer.write_summaries(0, {value.tag: np.zeros(0, np.float32)}, {value.tag: value.metadata})

@@ -14,15 +14,17 @@ from resnet_jax.files import replacing
 from resnet_jax.reporting.glyphs import drawable
 
 _DPI = 100
-_GAP, _LINE, _TITLE_LINE, _HEADING, _BETWEEN = 8, 15, 18, 44, 12  # pixels: gaps, heights of lines and of a heading
-_SMALLEST, _LARGEST = 96, 256  # pixels: images are drawn at a whole multiple or a whole fraction of their size
-_NARROWEST = 840  # pixels; the text above narrow panels needs room
+# In pixels: the gap between images, the heights of a line of a caption, of a line of the figure's title and of the
+# heading of a panel, and the gap between panels.
+_GAP, _LINE, _TITLE_LINE, _HEADING, _BETWEEN = 8, 15, 18, 44, 12
+_SMALLEST, _LARGEST = 96, 256  # images are enlarged to at least 96 pixels or shrunk to at most 256, by whole factors
+_NARROWEST = 840  # smallest width of a figure in pixels, so that its titles have room
 _CHARACTER, _TITLE_CHARACTER = 7.0, 8.6  # width of a character of a caption and of a title, in pixels
 _INK, _FAINT = "#1f2328", "#59636e"
 
 
 class Panel(NamedTuple):
-    """Images that belong together."""
+    """Images of one size with a common title."""
 
     title: str
     images: np.ndarray  # [N, H, W, 3] uint8
@@ -74,7 +76,7 @@ def write_png(figure: Figure, path: Path) -> None:
 
 
 def _scale(side: int) -> int:
-    """Returns the factor by which images are enlarged; -n: they are shrunk by n."""
+    """Returns the factor by which images whose longer side is `side` are enlarged; -n: they are shrunk by n."""
     return -(-_SMALLEST // side) if side <= _LARGEST else -side // _LARGEST
 
 

@@ -153,7 +153,7 @@ def keep_log(path: Path) -> Iterator[None]:
 
 
 class _BarHandler(logging.Handler):
-    """Prints log lines above the progress bar, wrapped on a terminal; plain output to it would break the bar."""
+    """Prints log lines above the progress bar, wrapped on a terminal; a plain `print` would break the bar."""
 
     def __init__(self, level: int, stream: TextIO | None):
         super().__init__(level)

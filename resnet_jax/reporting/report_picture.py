@@ -27,7 +27,7 @@ _PHASE_COLORS = {
 }
 _MAX_WINDOWS = 2000  # most windows to plot: about twice the width of the panel in pixels
 _MAX_MARKERS = 40  # a curve of more points is drawn without markers
-_FEW = 2  # points that make no curve: they get larger markers
+_FEW = 2  # curves of so few points get larger markers
 
 
 def write_report(metrics_path: Path, picture_path: Path, *, title: str) -> None:

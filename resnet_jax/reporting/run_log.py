@@ -19,7 +19,7 @@ from resnet_jax.training.loss_scale import LossScale
 from resnet_jax.training.metrics import StepTotals, Totals
 
 _ADVISED_STEPS = 20  # advice on the speed is about at least so many steps: a single one may be slow by chance
-_MAX_SKIPPED = 50  # skipped updates in a row that end the run; halving the loss scale helps sooner
+_MAX_SKIPPED = 50  # so many skipped updates in a row end the run; an adaptive loss scale would be small enough by then
 
 
 class Machine(NamedTuple):
@@ -31,7 +31,7 @@ class Machine(NamedTuple):
 
 
 class Course(NamedTuple):
-    """The steps of a run, and those after which metrics are reported."""
+    """How many steps a run has, and after which of them it reports metrics."""
 
     total_steps: int  # number of updates of the whole run
     steps_per_epoch: float  # number of training images / batch size, may be fractional
@@ -94,7 +94,7 @@ class RunLog:
         self._skipped = 0  # consecutive updates skipped for overflow
         self._window = _Window(dict.fromkeys(accounting.seconds(), 0.0))
         self._windows = 0  # number of windows reported
-        self._judged = _Window(self._window.start)  # steps since the last advice on their speed
+        self._judged = _Window(self._window.start)  # sums since the speed was last judged
         self._judgements = 0
 
     def add(self, step: int, totals: StepTotals, *, flops: StepFlops) -> None:

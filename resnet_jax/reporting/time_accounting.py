@@ -42,8 +42,8 @@ class _Interval(NamedTuple):
 class TimeAccounting:
     """Measures how much wall time each of `PHASES` takes. A context manager: leaving it ends its thread.
 
-    The host's phases are measured with the clock. When each step finishes on the devices is measured by a thread that
-    waits for the results of the step.
+    The host's phases are measured with the clock. A thread that waits for the results of each step records when the
+    devices have finished the step.
     """
 
     def __init__(self, *, age: float = 0.0, clock: Callable[[], float] = time.perf_counter):

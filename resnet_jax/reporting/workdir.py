@@ -57,7 +57,7 @@ class Workdir:
                 raise
 
     def begin(self) -> None:
-        """Declares that there is a result: from now on, what is in the directory stays there even after an error."""
+        """Declares that the run has results to keep: from now on, an error removes nothing from the directory."""
         self._has_begun = True
 
     @contextlib.contextmanager

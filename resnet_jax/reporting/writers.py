@@ -98,7 +98,7 @@ class _TensorBoard:
 
 def _curves(split: str, scalars: Mapping[str, float]) -> dict[str, float]:
     """Returns the scalars that are worth a curve in TensorBoard, by tag."""
-    # The number of evaluation images is constant, and a value that is NaN is not known.
+    # 'count', the number of evaluation images, is constant; NaN stands for a value that is not known.
     return {f"{split}/{name}": v for name, v in scalars.items() if name != "count" and not math.isnan(v)}
 
 

@@ -56,7 +56,7 @@ def _count(path: str) -> int:
 
 def _open(path: str) -> array_record_module.ArrayRecordReader:
     reader = array_record_module.ArrayRecordReader(path, options=_OPTIONS, file_reader_buffer_size=_BUFFER_SIZE)
-    if not reader.ok():  # the constructor raises no error, and the reader would report 0 records
+    if not reader.ok():  # for a damaged file the constructor raises no error, and num_records() is 0
         raise OSError(f"{path} is missing, truncated, or not an ArrayRecord file")
     return reader
 

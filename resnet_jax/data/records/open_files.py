@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 _MAX_DESCRIPTORS = 65_536  # some programs loop over all possible descriptors and are slow with a higher limit
-_MAX_FRACTION = 3 / 4  # of all descriptors, used by data files; the rest is for checkpoints, logs and devices
+_MAX_FRACTION = 3 / 4  # of all descriptors; data files leave the rest to checkpoints, logs and devices
 
 T = TypeVar("T")
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 class OpenFiles(Generic[T]):
     """Opens files at their first use and keeps them open while there are free file descriptors.
 
-    Thread-safe. Pickling keeps only the functions, so that a worker process opens the files itself.
+    Thread-safe. Pickling keeps only the constructor's arguments, so that a worker process opens the files itself.
     """
 
     def __init__(self, open_file: Callable[[str], T], close: Callable[[T], None]):
@@ -44,7 +44,7 @@ class OpenFiles(Generic[T]):
         try:
             yield file if _scarce() else self._kept.setdefault(path, file)
         finally:
-            if self._kept.get(path) is not file:  # descriptors are scarce, or another thread opened the path first
+            if self._kept.get(path) is not file:  # not kept: few descriptors are free, or another thread was faster
                 self._close(file)
 
 
@@ -53,7 +53,7 @@ def raise_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MAX_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        # macOS reports 'unlimited' but rejects a high limit; then the old limit stays.
+        # macOS reports 'unlimited' but rejects a high limit; in this case the old limit stays.
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 

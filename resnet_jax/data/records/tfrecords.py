@@ -110,7 +110,7 @@ def _verify(path: str, descriptor: int, boundaries: np.ndarray) -> None:
 
 
 def _state(path: str) -> tuple[int, int]:
-    with _opened(path) as descriptor:  # opens the file, unlike os.stat, to fail without read permission
+    with _opened(path) as descriptor:  # fails without read permission, unlike os.stat
         status = os.fstat(descriptor)
         return status.st_size, status.st_mtime_ns
 
@@ -136,7 +136,7 @@ def _opened(path: str) -> Iterator[int]:
 
 
 def _cache_name(names: np.ndarray) -> str:
-    """Returns the name of the index file, with a hash of all shard names, so that each slice has its own index."""
+    """Returns the name of the index file, with a hash of all shard names, so that each set of shards has its own."""
     prefix = re.sub(r"-\d+-of-\d+.*", "", str(names[0]))
     return f".{prefix}.{google_crc32c.value(' '.join(names).encode()):08x}.record_index.npz"
 
