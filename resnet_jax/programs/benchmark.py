@@ -45,7 +45,7 @@ def main(command: Command) -> int:
     with contextlib.nullcontext() if options.json else new_directories_removed_on_error(directory):
         path = Path(options.json).expanduser() if options.json else record_path(directory)
         check_writable(path, key="config.benchmark.json")
-        # The first step is measured in child processes, before this process takes the devices, which they need.
+        # `measure_first_step` starts child processes that need the devices, so it runs before this process uses them.
         first_step = measure_first_step(settings) if "first_step" in options.measurements else None
         return benchmark(experiments.build(command.config), options, first_step, settings=settings, path=path)
 
@@ -117,7 +117,11 @@ def _show(lines: Mapping[str, str]) -> None:
 
 
 def first_step_lines(found: Mapping[str, Any]) -> dict[str, str]:
-    """Returns the lines for the time from process start to the first step, with a cold and a warm compile cache."""
+    """Returns log lines, by label: the time from process start to the end of the first step, by phase.
+
+    Args:
+      found: result of `measure_first_step`: one entry for an empty compile cache, one for a filled one.
+    """
     return {
         f"first {name}": f"{run['seconds']:.1f} s until the first step was done: "
         + ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in run["parts"].items() if seconds >= 0.05)
@@ -163,7 +167,11 @@ _LINES = {"step": _step_lines, "loader": _loader_lines, "together": _together_li
 
 
 def _limit_lines(experiment: Experiment, found: Mapping[str, Any]) -> dict[str, str]:
-    """Returns the lines about the bottleneck of the end-to-end measurement; none if it was not run."""
+    """Returns log lines, by label, that say what limits the speed of training; empty if `together` was not measured.
+
+    `together`, the end-to-end measurement, trains with the real input pipeline. It is compared with the training step
+    alone and the loader alone, where those were measured.
+    """
     if "together" not in found:
         return {}
     rate, lines = found["together"]["images_per_second"]["median"], {}

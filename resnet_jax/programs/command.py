@@ -10,7 +10,7 @@ class Mode(NamedTuple):
 
     program: str  # module whose `main(command)` runs it and returns the exit status
     purpose: str  # one line for --help
-    run_again: str  # what running the same command again does, for error messages: 'to continue'
+    run_again: str  # why a user would run the same command again, for error messages: 'to continue', 'to export'
     many_processes: bool = False  # whether several processes can run it together
     takes_paths: bool = False  # whether words that are not flags are allowed; they are paths of images
 
@@ -50,15 +50,17 @@ class Command:
 
     @property
     def run_again(self) -> str:
-        """What running the same command again does: 'to continue'."""
+        """Why a user would run the same command again, for error messages: for --mode=train 'to continue'."""
         return MODES[self.mode].run_again
 
 
 def default_workdir(config_file: str) -> str:
     """Returns the work directory of a command without --workdir: 'runs/resnet50_fast-32' for 'DIR/resnet50_fast.py:32'.
 
-    The config of an existing run, 'DIR/run.py:WORKDIR' or 'DIR/run.py:WORKDIR/config.json', has the work directory of
-    that run.
+    For the config of an existing run, 'DIR/run.py:WORKDIR' or 'DIR/run.py:WORKDIR/config.json', returns WORKDIR.
+
+    Args:
+      config_file: path of the config file and, after a colon, the argument for it, if there is one.
     """
     path, _, argument = config_file.partition(":")
     name = Path(path).stem

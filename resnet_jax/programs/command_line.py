@@ -80,7 +80,10 @@ def _with_config_of_run(argv: list[str]) -> list[str]:
 
 
 def _with_config_files(argv: list[str]) -> list[str]:
-    """Replaces a recipe or a run by the path of a config file: --config=resnet50_fast:32 -> --config=FILE:32."""
+    """Replaces the recipe or run that --config names by the path of its config file.
+
+    For example, --config=resnet50_fast:32 becomes --config=DIR/resnet50_fast.py:32.
+    """
     argv = list(argv)
     for position, value in _values(argv, "config"):
         file, argument = locate(value)
@@ -111,7 +114,7 @@ def _is_override(word: str) -> bool:
 
 
 def _load(value: str) -> ConfigDict:
-    """Returns the config of --config=VALUE; see `locate`. Exits with status 2 for a mistake in it."""
+    """Returns the config of --config=VALUE; see `locate`. Exits with status 2 for a mistake in VALUE or in the file."""
     path, argument = locate(value)
     if not path.is_file():
         names = ", ".join(recipe for recipe, _ in recipes())
@@ -141,7 +144,7 @@ def _check_overrides(argv: list[str], name: str, settings: ConfigDict) -> None:
 
 
 def _one_line(error: Exception) -> str:
-    """Returns the message on one line, without the dump of all fields that ml_collections adds."""
+    """Returns the message of `error` on one line, without the list of all config keys that ml_collections appends."""
     while error.args and isinstance(error.args[0], Exception):
         error = error.args[0]  # ml_collections wraps a KeyError in an AttributeError: use the inner text
     message = str(error.args[0]) if error.args else str(error)

@@ -26,7 +26,10 @@ def keys_pattern(argv: Sequence[str]) -> str | None:
 
 
 def help_keys(pattern: str = "") -> str:
-    """Returns name, default, type, bound, effect and comment of the keys in whose names the pattern is found.
+    """Returns a text that describes each config key whose name matches the regular expression `pattern` somewhere.
+
+    The description of a key is its name, default, type, valid range, whether it may change when a run continues, and
+    its comment.
 
     Raises:
       UsageError: the pattern is not a regular expression, or no name matches it.

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def draw_page(experiment: Experiment) -> Figure:
-    """Draws some inputs of the first training step and of evaluation, in pixels, as the network gets them.
+    """Draws some images of the first training step and of evaluation, cropped and augmented as the network gets them.
 
     Raises:
       UsageError: no training image can be read.
@@ -28,7 +28,7 @@ def draw_page(experiment: Experiment) -> Figure:
 
 
 def write_page(experiment: Experiment, path: Path) -> np.ndarray | None:
-    """Writes the page to a PNG file and returns its pixels [H, W, 3] uint8; logs an error, and returns None then."""
+    """Writes the page to a PNG file and returns its pixels [H, W, 3] uint8. After an error logs it, returns None."""
     try:
         figure = draw_page(experiment)
         write_png(figure, path)
@@ -39,7 +39,7 @@ def write_page(experiment: Experiment, path: Path) -> np.ndarray | None:
 
 
 def captions(shown: ShownInputs, class_names: Sequence[str]) -> list[str]:
-    """Returns the class of each image; of a mixed image both classes, with their shares."""
+    """Returns a caption for each image: its class; for an image made by mixup or CutMix both classes with shares."""
     rows = zip(shown.labels.tolist(), shown.partners.tolist(), shown.shares.tolist(), strict=True)
     return [_mixed(_name(label, class_names), _name(partner, class_names), share) for label, partner, share in rows]
 

@@ -36,7 +36,8 @@ def run() -> None:
 def main(argv: list[str]) -> None:
     """Runs the program of --mode and exits with the status that the program returns."""
     if not any(arg.startswith("--verbosity") for arg in sys.argv):
-        logging.set_verbosity(logging.FATAL)  # Orbax logs each error that it raises: it would be printed twice
+        # Orbax logs each error before it raises it; without this line the user would see the error twice.
+        logging.set_verbosity(logging.FATAL)
         stdlib_logging.getLogger("jax").setLevel(stdlib_logging.WARNING)
     try:
         command = _command(argv[1:])
@@ -44,7 +45,7 @@ def main(argv: list[str]) -> None:
             status = importlib.import_module(MODES[command.mode].program).main(command)
     except UsageError as error:
         command_line.fail(str(error), error.exit_status)
-    except BrokenPipeError:  # the reader of stdout has closed it
+    except BrokenPipeError:  # the program that reads stdout, such as `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
     except KeyboardInterrupt:

@@ -34,7 +34,7 @@ def plan(experiment: Experiment, *, topology: str | None = None, json_path: str 
     """Compiles the training step, and prints its costs and the evaluations and checkpoints of the run.
 
     Args:
-      experiment: built for the devices to compile for.
+      experiment: the training run; its mesh consists of the devices to compile for.
       topology: name of the TPU topology to compile for; None: the devices of this machine.
       json_path: file to which the same figures are written as JSON at the end; None: no file.
 
@@ -95,7 +95,10 @@ def _seconds_bound(loader: Loader, total_steps: int, costs: dict[int, StepCost])
 
 
 def _record(experiment: Experiment, forecast: RunForecast, costs: dict[int, StepCost]) -> dict[str, Any]:
-    """Returns the plan as JSON values; the figures of the last image size also appear at the top level."""
+    """Returns the plan as JSON values.
+
+    Costs are listed for each image size of the run; those of the last one are repeated at the top level.
+    """
     loader, computation, milestones = experiment.data.train_loader, experiment.computation, experiment.milestones
     by_size = {size: cost.as_json() for size, cost in costs.items()}
     last = loader.image_size_at(milestones.schedule_steps - 1)

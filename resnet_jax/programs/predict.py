@@ -69,7 +69,7 @@ def _outputs(network: TrainedNetwork, loader: Loader) -> Iterator[tuple[np.ndarr
     step = compile_predict_step(inference, batch_size)
     variables = put_on_devices(network.weights.variables, replicated(inference.mesh))
     loaded = host_batches(loader, start=0, stop=loader.num_batches, num_threads=None, num_workers=0)
-    labels: list[np.ndarray] = []  # of each batch; `device_batches` reads ahead of the step
+    labels: list[np.ndarray] = []  # of each batch; a list, because `device_batches` takes some batches in advance
 
     def batches() -> Iterator:
         for batch, _ in loaded:
@@ -89,7 +89,8 @@ def _outputs(network: TrainedNetwork, loader: Loader) -> Iterator[tuple[np.ndarr
 def _likeliest(probabilities: np.ndarray, first: int, class_names: Sequence[str], top_k: int) -> list[dict[str, Any]]:
     """Returns the top k classes as JSON values, sorted by falling probability, then by class number.
 
-    `first`, the class of the largest logit, comes first: probabilities can round to equal values.
+    `first`, the class of the largest logit, always comes first, also if its rounded probability equals that of another
+    class.
     """
     order = np.argsort(-probabilities, kind="stable")
     order = np.concatenate([[first], order[order != first]])[:top_k]

@@ -21,7 +21,7 @@ def recipes() -> list[tuple[str, str]]:
 
 
 def locate(value: str) -> tuple[Path, list[str]]:
-    """Returns the config file of --config=VALUE, and the argument for it, if there is one.
+    """Returns the config file of --config=VALUE, and a list with the argument for it, empty if there is none.
 
     VALUE is the name of a recipe such as 'digits', the path of a config file, or an existing run: its work directory
     such as 'runs/first', or the config.json in it. A recipe or a file may be followed by ':ARGUMENT'.

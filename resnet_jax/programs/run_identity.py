@@ -15,7 +15,7 @@ _MAY_DIFFER = ("data.data_dir", "data.num_threads", "data.num_workers")
 
 
 def check_same_run(channel: Channel, settings: dict[str, Any], workdir: Workdir) -> None:
-    """Compares all processes with process 0; every process must call it.
+    """Checks that all processes have the config, versions and work directory of process 0. Every process must call it.
 
     Args:
       channel: connects the processes of the run.
@@ -23,7 +23,7 @@ def check_same_run(channel: Channel, settings: dict[str, Any], workdir: Workdir)
       workdir: work directory of this process; process 0 has created it.
 
     Raises:
-      UsageError: a process differs from process 0; names the process and the differences.
+      UsageError: a process differs from process 0; the message names the process and the differences.
     """
     if channel.num_processes == 1:
         return

@@ -1,4 +1,4 @@
-"""A session: the processes of a command joined, signals turned into stop requests, and the work directory locked."""
+"""Opens a session: connects the processes of a command, turns signals into stop requests, locks the work directory."""
 
 import contextlib
 import logging
@@ -17,7 +17,7 @@ _LOCK_PATIENCE = 150.0  # seconds; a network file system takes one or two minute
 
 
 class Session(NamedTuple):
-    """What connects the processes of a command: messages between them, and stop and save requests."""
+    """What the processes of a command share: a channel for messages, and the stop and save requests."""
 
     channel: Channel
     requests: StopRequests
@@ -30,10 +30,11 @@ def open_session(command: Command, workdir: Workdir, *, must_hold_a_run: bool = 
     Args:
       command: the command line of this process.
       workdir: locked by process 0, and created if it does not exist.
-      must_hold_a_run: whether a run must have been started in `workdir` before.
+      must_hold_a_run: whether it is an error if no run was ever started in `workdir`.
 
     Raises:
-      UsageError: a process did not join in time, another command has locked `workdir`, or the disk is full.
+      UsageError: a process did not join in time, `workdir` does not hold the required run, another command has locked
+        it, or the disk is full.
     """
     show_log()
     requests = StopRequests()
@@ -68,6 +69,7 @@ def _joined_processes(command: Command, requests: StopRequests) -> Iterator[Chan
     if spec.process_id > 0:
         show_log(level=logging.WARNING)
     with Channel(connect_all(spec, timeout=timeout), process_id=spec.process_id) as channel:
-        requests.connect(channel)  # before JAX connects: then JAX aborts this process when another one dies
+        # Stop requests go to all processes before JAX connects them: after that, JAX aborts all when one ends alone.
+        requests.connect(channel)
         cluster.initialize_jax(spec, timeout=timeout)
         yield channel

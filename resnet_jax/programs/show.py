@@ -29,7 +29,11 @@ def main(command: Command) -> int:
 
 
 def show(experiment: Experiment, path: Path) -> int:
-    """Draws the page into a PNG file, and prints what the crops show of the images; returns the exit status, 0."""
+    """Draws the page into a PNG file, and logs what part of an image the training and evaluation crops show.
+
+    Returns:
+      The exit status, 0.
+    """
     lines = experiment.reporting.description
     shown = {label: lines[label] for label in ("data", "inputs", "warning") if label in lines}
     for label, line in (shown | {"views": experiment.reporting.views}).items():

@@ -54,7 +54,8 @@ class Confusion:
     @property
     def correct(self) -> np.ndarray:
         """[num_classes] int64, number of correctly predicted examples of each class."""
-        hits = (self.label == self.predicted) & (self.label != UNREADABLE)  # UNREADABLE equals NO_ANSWER (-1)
+        # An unreadable image has the label UNREADABLE and the prediction NO_ANSWER, both -1: equal, but not correct.
+        hits = (self.label == self.predicted) & (self.label != UNREADABLE)
         return self._sum(self.label, hits, self.num_classes)
 
     @property
@@ -76,7 +77,8 @@ class Confusion:
         for label in [*range(self.num_classes), UNREADABLE]:
             row = np.zeros(self.num_outputs + 1, np.int64)
             own = slice(*(int(np.searchsorted(self.label, label, side)) for side in ("left", "right")))
-            row[self.predicted[own]] = self.count[own]  # index -1, NO_ANSWER, is the last column
+            # NO_ANSWER is -1, and index -1 is the last element of the row.
+            row[self.predicted[own]] = self.count[own]
             yield row
 
     def most_confused(self, number: int) -> list[Pair]:
@@ -86,7 +88,13 @@ class Confusion:
         return [Pair(int(self.label[k]), int(self.predicted[k]), int(self.count[k])) for k in first]
 
     def _sum(self, classes: np.ndarray, selected: np.ndarray, length: int) -> np.ndarray:
-        """Sums the counts of the selected entries by class: [length] int64."""
+        """Returns [length] int64; element k is the sum of `count` over the entries of class k that `selected` marks.
+
+        Args:
+          classes: [P] int64, class of each entry: `label` or `predicted`.
+          selected: [P] bool, the entries to sum.
+          length: number of classes.
+        """
         sums = np.zeros(length, np.int64)
         np.add.at(sums, classes[selected], self.count[selected])
         return sums

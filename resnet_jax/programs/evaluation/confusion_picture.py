@@ -16,7 +16,7 @@ from resnet_jax.programs.evaluation.confusion import Confusion
 from resnet_jax.reporting.glyphs import drawable
 from resnet_jax.training.metrics import NO_ANSWER
 
-# Largest numbers of classes that are plotted with counts in the cells, with class names, and with a row for each class.
+# Largest number of classes for a plot with counts in the cells, for one with class names, for one row per class.
 _MAX_NUMBERED, _MAX_NAMED, _MAX_CELLS = 20, 60, 1000
 _INK, _FAINT = "#1f2328", "#59636e"
 # The palest 30 % of the colormap are left out, so that cells with few predictions differ visibly from empty white ones.
@@ -35,8 +35,9 @@ class Grid(NamedTuple):
 def plot_confusion(confusion: Confusion, class_names: Sequence[str], *, title: str) -> Figure:
     """Plots the matrix: up to 20 classes with counts and names, up to 60 with names, more than 60 with class numbers.
 
-    Above 1,000 classes, adjacent classes share a row and a column. Outputs beyond the classes of the data share the
-    column '(other)'. '(other)', '(none)' and '(unreadable)' are plotted only if they are not empty.
+    Above 1,000 classes, adjacent classes share a row and a column. A row '(unreadable)' counts the images that
+    could not be read, a column '(none)' the images without a prediction, and a column '(other)' the predictions of an
+    output that is no class of the data; each is plotted only if it is not empty.
     """
     grid = make_grid(confusion, class_names)
     numbered, named = len(class_names) <= _MAX_NUMBERED, len(class_names) <= _MAX_NAMED
@@ -62,7 +63,7 @@ def plot_confusion(confusion: Confusion, class_names: Sequence[str], *, title: s
 
 
 def make_grid(confusion: Confusion, class_names: Sequence[str]) -> Grid:
-    """Groups the classes into at most 1,000 rows and columns and adds '(unreadable)', '(other)' and '(none)'."""
+    """Groups the classes into at most 1,000 rows and columns; adds '(unreadable)', '(other)', '(none)' if not empty."""
     group = -(-len(class_names) // _MAX_CELLS)
     label, predicted = confusion.label, confusion.predicted
     names = [drawable(name, f"class {number}") for number, name in enumerate(class_names[::group])]

@@ -48,7 +48,7 @@ def evaluate(evaluation: Evaluation, workdir: Workdir, requests: StopRequests, c
     selected = _select_weights(evaluation, workdir, channel)
     subject = certificate.describe_subject(evaluation, selected)
     directory = workdir.evaluations / certificate.directory_name(subject)
-    # Process 0 empties the directory before any process reads the list of bad examples in it.
+    # Process 0 creates the directory anew before any process opens the list of unreadable examples in it.
     part = _on_process_0(channel, directory, lambda: str(result_directory.begin(directory)))
     list_path = Path(part) / result_directory.BAD_EXAMPLES
     bad_examples = BadExamples(list_path, at_most=evaluation.data.reading.max_bad_examples, channel=channel)
@@ -73,7 +73,7 @@ def evaluate(evaluation: Evaluation, workdir: Workdir, requests: StopRequests, c
 
 
 def _select_weights(evaluation: Evaluation, workdir: Workdir, channel: Channel) -> SelectedWeights:
-    """Reads the weights; every process reads the path that process 0 finds."""
+    """Reads the weights to evaluate. Process 0 finds their path (`latest` may change); all processes read that path."""
     find = functools.partial(selected_path, evaluation.weights.checkpoint, workdir.checkpoints)
     path = agreement.from_first(channel.gather, find, cure="make the checkpoint readable and run again")
     stored, computation = read_weights(path, kind=evaluation.weights.kind), evaluation.computation
@@ -84,7 +84,7 @@ def _select_weights(evaluation: Evaluation, workdir: Workdir, channel: Channel) 
         check_same(selected.class_names, evaluation.data.class_names, owner=selected.path)
     elif stored.class_list not in (None, fingerprint(evaluation.data.class_names)):
         raise UsageError(
-            f"{selected.path} was trained on other classes than the data have, or in another order: "
+            f"{selected.path} was trained on other classes than the data have, or the same in another order: "
             "evaluate these weights on the data that they were trained on"
         )
     return selected

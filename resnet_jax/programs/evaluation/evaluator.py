@@ -67,7 +67,8 @@ class Evaluator:
         batches = self._bad_examples.watch(loaded, self._data.eval_loader, start=0)
         for batch in device_batches(batches, mesh=self._computation.mesh):
             result = self._step(variables, batch)
-            if pending is not None:  # fetched after the next batch is dispatched: the devices stay busy
+            # The previous result is fetched only now, after this batch was dispatched, so that the devices stay busy.
+            if pending is not None:
                 sums = self._add(sums, pending)
             pending = result
             if self._requests.stop_here():
@@ -77,7 +78,7 @@ class Evaluator:
         return self._add(sums, pending)
 
     def _add(self, sums: Totals, result: Any) -> Totals:
-        """Fetches the result of an evaluation step, returns `sums` plus its totals, passes its answers to `take`."""
+        """Fetches the result of an evaluation step, passes its answers to `take`, returns `sums` plus its totals."""
         fetched = jax.device_get(result)
         if self._take is None:
             return metrics.merge(sums, fetched)

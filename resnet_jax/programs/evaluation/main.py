@@ -8,8 +8,8 @@ from resnet_jax.reporting.workdir import Workdir
 def main(command: Command) -> int:
     """Evaluates the weights that config.eval.checkpoint names; returns the exit status.
 
-    JAX and the modules that use it are imported after the session is open: the imports take seconds, and a signal
-    that arrives meanwhile must already be handled as a stop request.
+    JAX and the modules that use it are imported after `open_session` has installed the signal handlers: the imports
+    take seconds, and a signal during that time must already count as a stop request.
     """
     workdir = Workdir(command.workdir)
     which = command.config.eval.checkpoint
@@ -25,7 +25,8 @@ def main(command: Command) -> int:
             defaults = experiment.default_settings()
             workdir.check(settings, may_change=experiment.EVALUATION_MAY_CHANGE, defaults=defaults, cure=_cure)
         check_same_run(channel, settings, workdir)
-        with channel.first():  # process 0 first: it may index or prepare the data for all
+        # Process 0 builds first: it may prepare or index the data, and the other processes use what it has written.
+        with channel.first():
             evaluation = experiment.build_evaluation(command.config, cache_dir=workdir.path)
         keep_programs()
         return evaluate(evaluation, workdir, requests, channel)

@@ -1,7 +1,7 @@
-"""The directory of an evaluation's results: certificate, tables and picture. It appears only when complete.
+"""Writes the result directory of an evaluation, `<name>`: certificate, tables and picture.
 
-The files are written to `<name>.part`, which is then renamed to `<name>`. A previous result of that name is kept as
-`<name>.old` until the rename is done.
+`<name>` appears only when it is complete: the files are written to `<name>.part`, which is then renamed to `<name>`. A
+previous result of that name is kept as `<name>.old` until the rename is done.
 """
 
 import csv
@@ -29,7 +29,8 @@ def begin(directory: Path) -> Path:
     part, old = _beside(directory, ".part"), _beside(directory, ".old")
     if old.exists() and not directory.exists():
         old.rename(directory)
-    for stale in directory.parent.glob("*.part"):  # no running evaluation owns it: the work directory is locked
+    # No running evaluation writes to these: this process has locked the work directory.
+    for stale in directory.parent.glob("*.part"):
         shutil.rmtree(stale)
     part.mkdir(parents=True)
     return part
@@ -73,7 +74,10 @@ def _write_files(directory: Path, certificate: dict[str, Any], confusion: Confus
 
 
 def per_class_rows(confusion: Confusion, names: Sequence[str]) -> Iterable[Sequence[Any]]:
-    """Yields the header and one row for each class of the data; the accuracy of a class without images is empty."""
+    """Yields the rows of `per_class.csv`: a header, then one for each class of the data.
+
+    The accuracy of a class without images and its confidence interval are empty cells.
+    """
     yield "class", "name", "images", "right", "accuracy", "low", "high", "predictions"
     columns = zip(confusion.support.tolist(), confusion.correct.tolist(), strict=True)
     predictions = confusion.predictions.tolist()
@@ -84,7 +88,7 @@ def per_class_rows(confusion: Confusion, names: Sequence[str]) -> Iterable[Seque
 
 
 def matrix_rows(confusion: Confusion, names: Sequence[str]) -> Iterable[Sequence[Any]]:
-    """Yields the header and the rows of the confusion matrix.
+    """Yields the rows of `confusion.csv`: a header, then the rows of the confusion matrix.
 
     The column '(none)' for images without a prediction and the row '(unreadable)' are included only if not empty.
     """

@@ -53,6 +53,7 @@ def _worst(confusion: Confusion, names: Sequence[str]) -> list[str]:
 
 
 def _most_confused(confusion: Confusion, names: Sequence[str]) -> list[str]:
-    pairs, names = confusion.most_confused(_LISTED), [*names, "nothing"]  # index -1, NO_ANSWER, is the last name
+    # The prediction of an image without an answer is NO_ANSWER, -1; index -1 selects the last name, "nothing".
+    pairs, names = confusion.most_confused(_LISTED), [*names, "nothing"]
     width = max((len(f"{pair.times:,}") for pair in pairs), default=0)
     return [f"{pair.times:>{width},} x  {names[pair.label]}  taken for  {names[pair.predicted]}" for pair in pairs]

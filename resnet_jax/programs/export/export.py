@@ -1,4 +1,4 @@
-"""Writes an export directory: the requested formats, each compared with this program, and `model.json`."""
+"""Writes an export directory: `model.json` and the requested formats, after comparing their outputs with JAX's."""
 
 import logging
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ def export(
 
     Raises:
       UsageError: `directory` exists or cannot be written, `formats` is empty or has an unknown name, a format does not
-        support this network, or an export does not compute what this program computes.
+        support this network, or the outputs of an export differ from those of this program.
     """
     check_request(directory, formats)
     model = _make_model(inference, selected, class_names)
@@ -79,7 +79,11 @@ def _make_model(inference: Inference, selected: SelectedWeights, class_names: Se
 
 
 def _write_format(name: str, model: Model, sample: Sample, directory: Path) -> dict[str, Any]:
-    """Writes one format, reads it back, and compares its outputs with this program; returns its entry in model.json."""
+    """Writes one format, reads it back, and compares its outputs with this program's.
+
+    Returns:
+      The entry of the format in `model.json`.
+    """
     path = directory / FORMATS[name].file
     FORMATS[name].write(path, model)
     outputs = FORMATS[name].run(path, model, sample)

@@ -26,7 +26,7 @@ class Format:
       file: name of the file or directory in the export directory.
       check: raises UsageError if the format does not support the network or a package is missing.
       write: writes the network to a path.
-      run: reads the export at the path, runs it on the sample, and returns signature name -> outputs.
+      run: reads the export at a path, runs it on a sample, and returns the outputs of each signature by its name.
     """
 
     file: str

@@ -12,10 +12,11 @@ from resnet_jax.reporting.workdir import Workdir
 def main(command: Command) -> int:
     """Exports the weights that config.eval.checkpoint names; returns the exit status.
 
-    The network runs on one device, as in serving: sharded over several devices, bfloat16 results round differently.
+    Exports are compared with predictions of this program, which are computed on one device, as in serving: sharded over
+    several devices, bfloat16 results would be rounded differently.
     """
     show_log()
-    # SystemExit removes the unfinished files; the default action of SIGTERM would leave them.
+    # On SIGTERM raise SystemExit, so that `own_directory` removes the unfinished files; the default action leaves them.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     import jax  # noqa: PLC0415
 

@@ -31,7 +31,8 @@ def make_metadata(model: Model, *, dtype: str, formats: dict[str, Any]) -> dict[
             "classes": {"shape": ["batch"], "dtype": "int32 (saved_model: int64)"},
         },
         "preprocessing": {
-            "before": dataclasses.asdict(model.preprocessing),  # from an image file to the input
+            # What a user does before calling the export ("before"), and what the exported function does ("inside").
+            "before": dataclasses.asdict(model.preprocessing),
             "inside": {key.removeprefix("input."): value for key, value in model.network.items() if "input." in key},
         },
         "network": model.network,

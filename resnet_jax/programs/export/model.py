@@ -16,7 +16,7 @@ class Model:
     Attributes:
       step: maps 'params' and 'batch_stats', and images [B, S, S, 3] uint8, to 'probabilities' and 'classes'.
       variables: 'params' and 'batch_stats' as numpy arrays.
-      network: config keys that determine the function, from `network_settings`.
+      network: config keys that determine what the network computes, and their values, from `network_settings`.
       preprocessing: how an image file becomes an image [S, S, 3] uint8.
       class_names: names of the outputs.
       source: where the weights come from, as JSON values: path, step, weights (their kind), sha256.

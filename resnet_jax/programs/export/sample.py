@@ -30,7 +30,7 @@ class Sample:
 
 
 def make_sample(inference: Inference, selected: SelectedWeights) -> Sample:
-    """Runs synthetic photographs of several sizes through the data path and the prediction step of this program."""
+    """Makes synthetic photographs of several sizes, preprocesses them and predicts their classes with this program."""
     files: list[bytes] = []
     images: list[np.ndarray] = []
     for height, width in _SIZES:
@@ -55,7 +55,7 @@ def predict_images(inference: Inference, variables: dict[str, Any], images: np.n
 
 
 def compare(outputs: Outputs, sample: Sample, *, what: str) -> dict[str, Any]:
-    """Compares the outputs of an export with this program's.
+    """Compares the predictions of an export with those of this program.
 
     Args:
       outputs: predictions of the export for the sample.

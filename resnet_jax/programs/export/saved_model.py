@@ -1,4 +1,7 @@
-"""A network with its weights as a SavedModel for TensorFlow and TF Serving, with the two signatures of r1."""
+"""Writes a network with its weights as a SavedModel for TensorFlow and TF Serving, and runs it.
+
+One signature takes pixels, one takes JPEG files, as the two kinds of SavedModel that TensorFlow's r1 ResNet exports.
+"""
 
 import importlib.util
 from collections.abc import Callable, Sequence
@@ -20,8 +23,8 @@ _MISSING = (
     "'saved_model' from config.export.formats"
 )
 
-# Batch sizes for which the network is converted; a batch is split into pieces of these sizes, largest first. A symbolic
-# batch size does not work: JAX emits a shape check for it that TensorFlow's older StableHLO cannot read.
+# Batch sizes for which the network is converted; any batch is split into pieces of these sizes, largest first. A single
+# conversion with a symbolic batch size does not work: JAX emits a shape check that TensorFlow's StableHLO cannot read.
 _BATCHES = (32, 8, 1)
 
 
@@ -80,7 +83,7 @@ def run_saved_model(
       UsageError: TensorFlow is not installed.
     """
     tf = _load_tensorflow()
-    loaded = tf.saved_model.load(str(directory))  # stays referenced: TensorFlow frees its variables with it
+    loaded = tf.saved_model.load(str(directory))  # a local, because TensorFlow frees the variables with it
     if images is not None:
         outputs = loaded.signatures["image"](image=tf.constant(images))
     else:
@@ -101,7 +104,7 @@ def _in_batches(predict: Predict, weights: dict[str, Any], size: int) -> Callabl
         outputs = tf.map_fn(
             lambda piece: converted(weights, piece),
             tf.reshape(images, (-1, batch, size, size, 3)),
-            parallel_iterations=1,  # one call at a time: each uses all cores
+            parallel_iterations=1,  # one piece at a time, because each uses all cores
             fn_output_signature={name: tf.TensorSpec(out.shape, out.dtype) for name, out in spec.items()},
         )
         return {name: tf.reshape(out, (-1, *spec[name].shape[1:])) for name, out in outputs.items()}

@@ -1,4 +1,4 @@
-"""Decodes, crops and resizes images for evaluation in TensorFlow; the pixels equal those of `Loader`."""
+"""Decodes, crops and resizes images in TensorFlow, to the same pixels as the evaluation batches of this program."""
 
 import tensorflow as tf
 
@@ -18,12 +18,15 @@ def read_images(encoded: tf.Tensor, *, preprocessing: EvalPreprocessing) -> tf.T
 
 
 def decode(encoded: tf.Tensor) -> tf.Tensor:
-    """Decodes a JPEG file to [H, W, 3] uint8 with the accurate DCT of simplejpeg, not TensorFlow's faster default."""
+    """Decodes a JPEG file to [H, W, 3] uint8.
+
+    The DCT is the accurate one, which simplejpeg uses in `data/decode.py`, not the faster default of TensorFlow.
+    """
     return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
 
 
 def show(image: tf.Tensor, *, preprocessing: EvalPreprocessing) -> tf.Tensor:
-    """Crops and resizes [H, W, 3] uint8 to [S, S, 3] uint8."""
+    """Crops and resizes an image [H, W, 3] uint8 to [S, S, 3] uint8, as this program does for evaluation."""
     if preprocessing.enlarge_to is not None:
         image = enlarge(image, preprocessing.enlarge_to)
     crop = {"central": _central, "resize": _resize_then_central}[preprocessing.crop]

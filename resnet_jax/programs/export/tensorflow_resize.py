@@ -1,9 +1,9 @@
 """The resize kernels of `data/resize.py` in TensorFlow, [H, W, 3] uint8 to uint8, for images of any size.
 
-Each kernel repeats the arithmetic of the library that the host calls, including fixed-point weights, rounding and order
-of summation, and gives the same pixels. Sources: OpenCV `modules/imgproc/src/resize.cpp`, Pillow
-`src/libImaging/Resample.c`. `bicubic` and `bilinear_tf1` differ by one gray level in at most one of 10,000 values, in
-more values for images that are one or two pixels wide or high.
+Each kernel repeats the arithmetic of the library that `data/resize.py` calls, OpenCV or Pillow, including fixed-point
+weights, rounding and order of summation, and gives the same pixels. Two are not exact: at most one of 10,000 values of
+`bicubic` and `bilinear_tf1` differs by one gray level, and more values of images that are one or two pixels wide or
+high. Sources: OpenCV `modules/imgproc/src/resize.cpp`, Pillow `src/libImaging/Resample.c`.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ Resize = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]  # source image,
 
 _LINEAR_BITS = 11  # fractional bits of OpenCV's bilinear weights
 _PILLOW_BITS = 22  # fractional bits of Pillow's weights
-_PILLOW_HEIGHT_FIRST = 13  # first Pillow version that may resize the height before the width, see `_pillow`
+_PILLOW_HEIGHT_FIRST = 13  # first version of Pillow that may resize height before width, see `_pillow`
 _SLIVER = 1e-3  # OpenCV's area mean skips fractions of a source pixel up to this size
 _OPENCV_CUBIC, _PILLOW_CUBIC = -0.75, -0.5  # parameter a of Keys' cubic kernel
 
@@ -29,7 +29,10 @@ class _Taps(NamedTuple):
 
 
 def bilinear(image: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """Resizes as OpenCV's INTER_LINEAR: 11-bit weights, and for rows the bit shifts of `VResizeLinear`."""
+    """Resizes as OpenCV's INTER_LINEAR, with weights of 11 fractional bits.
+
+    Rows are combined with the bit shifts of OpenCV's `VResizeLinear`, which drop low bits.
+    """
     columns = _linear_taps(tf.shape(image)[1], width, stops_at_edges=True)
     rows = _linear_taps(tf.shape(image)[0], height, stops_at_edges=False)
     mixed = tf.bitwise.right_shift(_mix(image, columns, axis=1), 4)
@@ -47,7 +50,7 @@ def bicubic(image: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
 
 
 def area(image: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """Resizes as OpenCV's INTER_AREA: the area mean if neither side grows, else bilinear."""
+    """Resizes as OpenCV's INTER_AREA: by area means if neither side gets longer, else as `bilinear`."""
     shrinks = (tf.shape(image)[0] >= height) & (tf.shape(image)[1] >= width)
     return tf.cond(shrinks, lambda: _mean(image, height, width), lambda: bilinear(image, height, width))
 
@@ -83,7 +86,10 @@ RESIZES: dict[str, Resize] = {
 
 
 def _mix(image: tf.Tensor, taps: _Taps, *, axis: int) -> tf.Tensor:
-    """Sums the weighted taps along axis 0 (rows) or 1 (columns), in the dtype of the weights, tap by tap in order."""
+    """Resizes along axis 0 (rows) or 1 (columns): each result is the sum of its taps times their weights.
+
+    Products and sums have the dtype of the weights; taps are added in order, because the order affects rounding.
+    """
     dtype = taps.weights.dtype
     shape_of_weights = (-1, 1, 1) if axis == 0 else (-1, 1)
 
@@ -109,7 +115,7 @@ def _positions(size: tf.Tensor, out_size: tf.Tensor, dtype: tf.DType) -> tuple[t
 
 
 def _scale(size: tf.Tensor, out_size: tf.Tensor) -> tf.Tensor:
-    """Returns source pixels per output pixel, float64; divides twice, as OpenCV does, for the same rounding."""
+    """Returns `size` / `out_size` in float64, rounded as in OpenCV, which computes 1 / (out_size / size)."""
     return 1.0 / (tf.cast(out_size, tf.float64) / tf.cast(size, tf.float64))
 
 
@@ -140,7 +146,10 @@ def _cubic_far(x: tf.Tensor, a: float) -> tf.Tensor:
 
 
 def _mean(image: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """Returns area means; if both scales are integers, sums whole pixels and divides once, as OpenCV does."""
+    """Resizes by area means.
+
+    If height and width shrink by whole factors, sums whole pixels and divides once, as OpenCV does.
+    """
     sizes = tf.unstack(tf.shape(image)[:2])
     scales = [_scale(size, out_size) for size, out_size in zip(sizes, (height, width), strict=True)]
     whole = tf.reduce_all([tf.equal(scale, tf.round(scale)) for scale in scales])
@@ -153,7 +162,8 @@ def _mean(image: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
     )
     total = _mix(_mix(image, columns, axis=1), rows, axis=0)
     share = 1.0 / tf.cast(tf.round(scales[0]) * tf.round(scales[1]), tf.float32)
-    halves = tf.reduce_all([tf.equal(scale, 2.0) for scale in scales])  # for a scale of 2 OpenCV rounds .5 up
+    # If both sides shrink by 2, OpenCV rounds a mean such as 4.5 up; otherwise to the even number, as `tf.round` does.
+    halves = tf.reduce_all([tf.equal(scale, 2.0) for scale in scales])
     means = tf.where(whole, total * share, total)
     return _to_uint8(tf.where(halves, tf.floor(means + 0.5), means))
 
@@ -178,9 +188,10 @@ def _area_taps(size: tf.Tensor, out_size: tf.Tensor, scale: tf.Tensor) -> _Taps:
 def _pillow(
     image: tf.Tensor, shape: tuple[tf.Tensor, tf.Tensor], kernel: Callable[[tf.Tensor], tf.Tensor], *, radius: float
 ) -> tf.Tensor:
-    """Resizes as Pillow: first the width, then the height; each result is rounded to uint8.
+    """Resizes as the installed version of Pillow: first the width, then the height, each with a result in uint8.
 
-    From Pillow 13 the height comes first if it loses more than twice as many pixels as the width.
+    Pillow 13 and later resize the height first if it shrinks by more than twice as many pixels as the width; so does
+    this function if such a version is installed.
     """
     taps = [_pillow_taps(tf.shape(image)[axis], shape[axis], kernel, radius=radius) for axis in (0, 1)]
 

@@ -20,11 +20,12 @@ from resnet_jax.programs.prepare.in_order import in_order
 TRAIN = "ILSVRC2012_img_train.tar"  # contains 1,000 tars such as n01440764.tar with n01440764_10026.JPEG, ...
 VALIDATION = "ILSVRC2012_img_val.tar"  # contains ILSVRC2012_val_00000001.JPEG, ...
 
-_THREADS = 16  # more than cores: the threads mostly wait for the disk
+_THREADS = 16  # may be more than the machine has cores, because they mostly wait for the disk
 _BLOCK = 512  # bytes of a tar block; one or two blocks of zeros end a tar
-_READ_SIZE = 1024  # bytes per read: a header and the block before it
+_READ_SIZE = 1024  # bytes per read; tarfile reads the byte before a header, then the 512 bytes of the header
 
-# The patterns below limit names to ASCII and 40 bytes; offset and size are in bytes.
+# A member of a tar: its name, its class index, and where its content lies in the archive, in bytes. Names fit into 40
+# bytes of ASCII, because the functions `_synset_of_...` accept no others.
 _ROW = np.dtype([("name", "S40"), ("label", np.int64), ("offset", np.int64), ("size", np.int64)])
 
 OnFound = Callable[[int], None]  # called with the number of images found since the last call
@@ -47,7 +48,7 @@ class Images:
 
     @property
     def labels(self) -> np.ndarray:
-        """Classes: [N] int64."""
+        """Class indices: [N] int64."""
         return self.table["label"]
 
     @property
@@ -95,8 +96,9 @@ def scan_train(path: Path, on_found: OnFound, *, sequential: bool) -> Images:
 
 
 def scan_validation(path: Path, on_found: OnFound, *, sequential: bool) -> Images:
-    """Finds the images of ILSVRC2012_img_val.tar; labels come from the list of TFDS, by the number in the file name.
+    """Finds the images of ILSVRC2012_img_val.tar.
 
+    The label of image number N, a number in its file name, is entry N of `validation_synsets()`, a list from TFDS.
     Arguments and errors are those of `scan_train`.
     """
     with opened(path, sequential=sequential) as descriptor:
@@ -112,7 +114,7 @@ def opened(path: Path, *, sequential: bool) -> Iterator[int]:
 
     Args:
       path: path of the file.
-      sequential: the file is read front to back; otherwise at random, with the read-ahead of the system disabled.
+      sequential: whether the caller reads the file front to back. If not, tells the operating system not to read ahead.
 
     Raises:
       UsageError: the file cannot be opened.
@@ -143,7 +145,16 @@ def _scan_synset(descriptor: int, path: Path, tar: np.void) -> np.ndarray:
 
 
 def _checked(members: Iterator[tuple[str, int, int]], synset_of: Callable[[str], str], where: str | Path) -> np.ndarray:
-    """Returns [N] records `_ROW` of tar members; raises UsageError for duplicate names and names without a class."""
+    """Returns the members of a tar as [N] records of dtype `_ROW`.
+
+    Args:
+      members: name, offset and size of each member.
+      synset_of: returns the class of a member by its name, as a WordNet ID; raises ValueError for an unexpected name.
+      where: description of the tar, for messages.
+
+    Raises:
+      UsageError: a name is unexpected or occurs twice.
+    """
     rows, names = [], set()
     for name, offset, size in members:
         try:
@@ -210,7 +221,8 @@ def _members(descriptor: int, start: int, size: int | None, where: str) -> Itera
                     )
                 yield PurePosixPath(member.name).name, start + member.offset_data, member.size
             file.seek(tar.offset)
-            if file.read(_BLOCK) != bytes(_BLOCK):  # tarfile would take a broken header for the end of the tar
+            # The loop ends at a block of zeros, the end of the tar, but also at a broken header.
+            if file.read(_BLOCK) != bytes(_BLOCK):
                 raise tarfile.ReadError(f"no valid header at byte {tar.offset:,}")
     except tarfile.ReadError as error:
         raise UsageError(f"{where} is truncated or damaged ({error}): download the archive again") from None
@@ -219,7 +231,7 @@ def _members(descriptor: int, start: int, size: int | None, where: str) -> Itera
 
 
 class _Section(io.RawIOBase):
-    """A byte range of an open file as a file object; safe while other threads read the same descriptor."""
+    """A byte range of an open file, as a file object. Several threads may read from the same descriptor at a time."""
 
     def __init__(self, descriptor: int, start: int, size: int):
         self._descriptor, self._start, self._size = descriptor, start, size

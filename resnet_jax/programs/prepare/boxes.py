@@ -28,7 +28,7 @@ class Boxes:
 
     def __init__(self) -> None:
         """Makes an empty collection; `add_archive` adds boxes."""
-        self._packed: dict[str, bytes] = {}  # half a million numpy arrays would take three times the memory
+        self._packed: dict[str, bytes] = {}  # float32 boxes as bytes: numpy arrays would take three times the memory
 
     def __len__(self) -> int:
         return len(self._packed)
@@ -39,7 +39,7 @@ class Boxes:
         return np.frombuffer(packed, np.float32).reshape(-1, 4)
 
     def add_archive(self, path: Path, read: Callable[[int], None]) -> int:
-        """Adds the boxes of an archive of XML files; the folders in it do not matter.
+        """Adds the boxes of an archive of XML files, wherever in the archive they are.
 
         Args:
           path: path of the archive.
@@ -83,7 +83,10 @@ class _Member(tarfile.TarInfo):
 
 
 def _xml_files(path: Path) -> Iterator[tuple[PurePosixPath, str, bytes]]:
-    """Yields name, synset and content of each XML file of the 1,000 classes, and verifies the whole archive."""
+    """Yields the XML files of an archive that annotate images of the 1,000 classes; raises UsageError if it is damaged.
+
+    Each item is the path in the archive, the class of the image as a WordNet ID, and the content of the file.
+    """
     try:
         with gzip.open(path) as unpacked, tarfile.open(fileobj=unpacked, mode="r|", tarinfo=_Member) as tar:
             while (member := tar.next()) is not None:
@@ -104,12 +107,17 @@ def _xml_files(path: Path) -> Iterator[tuple[PurePosixPath, str, bytes]]:
 
 
 def parse(xml: bytes, synset: str) -> np.ndarray:
-    """Parses the annotation of an image of class `synset`.
+    """Returns the bounding boxes in the annotation of an image.
 
-    Follows r1's `process_bounding_boxes.py`, except that it does not round to four digits: coordinates are relative to
-    the size stated in the annotation, which may differ from that of the image. Swapped edges are exchanged, and edges
-    outside the image are moved to its border. Boxes without area and boxes around objects of another class are
-    dropped. An object whose name is not a synset belongs to the class of the image: many dogs are named in words.
+    Coordinates are relative to the image size stated in the annotation, which may differ from that of the file. If the
+    minimum of an edge exceeds its maximum, the two are swapped. Coordinates outside the image are moved to its border,
+    and boxes without area are dropped. So are boxes of objects named by the WordNet ID of another of the 1,000 classes;
+    any other name, such as 'Scottish_deerhound' instead of 'n02092002', is taken to mean the class of the image.
+    TensorFlow's `research/slim/datasets/process_bounding_boxes.py` does the same, but rounds to four digits.
+
+    Args:
+      xml: the annotation.
+      synset: the class of the image as a WordNet ID, such as 'n02092002'.
 
     Returns:
       [N, 4] float32: ymin, xmin, ymax, xmax, relative (0 to 1).
@@ -141,11 +149,15 @@ def _number(element: ElementTree.Element, path: str) -> int:
     text = element.findtext(path)
     if text is None:
         raise ValueError(f"it has no {path}")
-    return int(float(text))  # some numbers have a decimal point
+    return int(float(text))  # some annotations have numbers such as '12.0'
 
 
 def _synset_of(stem: str) -> str | None:
-    """Returns the synset of the image that an XML file annotates; None if it is not one of the 1,000 classes."""
+    """Returns the class of the image that an XML file annotates, as a WordNet ID; None if it is not one of the 1,000.
+
+    Args:
+      stem: file name without extension, such as 'n01440764_10026' or 'ILSVRC2012_val_00000001'.
+    """
     prefix, _, number = stem.rpartition("_")
     if (
         prefix == "ILSVRC2012_val"

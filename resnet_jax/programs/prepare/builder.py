@@ -14,7 +14,7 @@ from tensorflow_datasets.core.writer import ExampleWriter
 from resnet_jax.data import imagenet_classes
 from resnet_jax.programs.prepare.examples import Example
 
-# Disk errors that the user can cure.
+# Errors of the disk that a user can remedy: full, over quota, read-only, failing.
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
@@ -29,9 +29,11 @@ class Split(NamedTuple):
 class Imagenet2012(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """ILSVRC2012 with file names, bounding boxes and, unless they are shrunk, the original image files.
 
-    It has the name of TFDS's own data set (5.1.0: no boxes, 23 images re-encoded) and a later version. TFDS opens the
-    latest version unless one is named. A generator-based builder would write a second copy to disk for sorting, with
-    TensorFlow; a shard-based one does not.
+    TFDS has a data set of the same name, imagenet2012, in version 5.1.0, without boxes and with 23 images re-encoded.
+    This one has a later version, and TFDS opens the latest one unless the user names a version.
+
+    `GeneratorBasedBuilder` of TFDS would write a second copy to disk to sort it, with TensorFlow; `ShardBasedBuilder`
+    does not.
     """
 
     name = "imagenet2012"
@@ -51,7 +53,7 @@ class Imagenet2012(tfds.core.ShardBasedBuilder, skip_registration=True):  # type
           data_dir: directory of prepared data sets.
           variant: name of the TFDS config, such as 'short320_q90'; None: no config.
           splits: split name, such as 'train', -> its examples.
-          metadata: JSON values, written after all examples, so that lists in it may grow meanwhile.
+          metadata: JSON values. They are written after all examples, so iterating over the examples may change them.
         """
         self._splits, self._metadata = splits, metadata
         # Not listed in BUILDER_CONFIGS: the first listed config would become the default, and TFDS would no longer find
@@ -97,7 +99,7 @@ class _Writer(ExampleWriter):
     def write(self, path: os.PathLike, examples: Iterator[tuple[str, bytes]]) -> None:
         try:
             super().write(path, examples)
-        except RuntimeError as error:  # array_record raises it for all errors of the system
+        except RuntimeError as error:  # array_record raises it instead of OSError
             for number in _DISK_ERRORS:
                 if os.strerror(number) in str(error):
                     raise OSError(number, os.strerror(number), os.fspath(path)) from None
@@ -110,7 +112,10 @@ class _Writer(ExampleWriter):
 
 
 def _shards(split: Split) -> list[Callable[[], Iterator[Example]]]:
-    """Divides a split into as many shards as TFDS would; they are written in order and share one iterator."""
+    """Divides a split into as many shards as TFDS would; returns a function for each that returns its examples.
+
+    All take their examples from the same iterator, so TFDS must write the shards in order, which it does.
+    """
     number = ShardConfig.calculate_number_shards(split.num_bytes, split.num_examples)
     ends = get_shard_boundaries(split.num_examples, number)
     lengths = [end - start for start, end in itertools.pairwise([0, *ends])]

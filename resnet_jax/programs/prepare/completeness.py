@@ -1,4 +1,4 @@
-"""The number of images that ILSVRC2012 has in total and per class, to find out what an archive lacks."""
+"""Tells what an archive lacks, from the number of images that ILSVRC2012 has in total and per class."""
 
 import numpy as np
 

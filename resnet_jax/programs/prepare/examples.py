@@ -27,7 +27,7 @@ class ExampleMaker:
       boxes: the bounding boxes of all splits.
       shrink: re-encodes images at a smaller size; None: images are stored as they are.
       num_threads: threads that read and re-encode.
-      not_shrunk: names of the images that could not be decoded and so are stored as they are; grows meanwhile.
+      not_shrunk: names of the images that could not be decoded and are stored as they are; `examples` appends to it.
     """
 
     images: Images

@@ -33,7 +33,7 @@ from resnet_jax.programs.prepare.survey import Contents, archives_in, survey
 logger = logging.getLogger(__name__)
 
 _RECORD_OVERHEAD = 512  # bytes per image for name, label, boxes and ArrayRecord
-_FILE_OVERHEAD = 1 << 20  # bytes per data set, for ArrayRecord shards are padded to a multiple of 64 KiB
+_FILE_OVERHEAD = 1 << 20  # bytes per data set, because ArrayRecord pads each shard to a multiple of 64 KiB
 _SPARE = 1.01  # factor by which the required disk space exceeds the estimated size
 _SAMPLE = 64  # number of images that are shrunk to estimate the size of all shrunk images
 
@@ -140,7 +140,7 @@ def _lock(target: Target) -> contextlib.AbstractContextManager[None]:
 
 
 def _remove_leftovers(target: Target) -> None:
-    """Removes incomplete data sets of killed processes; the lock guarantees that no running process owns them."""
+    """Removes incomplete data sets that killed processes left. The caller holds the lock, so nobody is writing them."""
     for path in target.directory.parent.glob(f"{tfds.core.constants.INCOMPLETE_PREFIX}*_{target.directory.name}"):
         logger.info("removing %s, left by an interrupted run", path)
         shutil.rmtree(path)
@@ -159,11 +159,11 @@ def _check_existing(target: Target, *, allow_partial: bool) -> None:
 
 
 def _made_without(target: Target, source: Path) -> list[str]:
-    """Returns a line that names the archives in `source` that the existing data set was made without; or no line."""
+    """Returns a line with the archives in `source` that were absent when the existing data set was made; [] if none."""
     try:
         present = archives_in(source)
     except UsageError:
-        return []  # the data set exists, so unreadable archives do not matter
+        return []  # unreadable archives are no error here, because the data set exists already
     used = {archive["name"] for archive in _read_metadata(target)["archives"]}
     added = " and ".join(name for name in present if name not in used)
     if not added:
@@ -181,9 +181,8 @@ def _write(
     metadata: dict[str, Any] = contents.as_metadata() | {
         "resize_short_side": None if target.shrink is None else target.shrink.short_side,
         "quality": None if target.shrink is None else target.shrink.quality,
-        "not_resized": {
-            split: maker.not_shrunk for split, maker in makers.items()
-        },  # lists that grow while the data set is written
+        # `ExampleMaker.examples` appends to these lists while the data set is written.
+        "not_resized": {split: maker.not_shrunk for split, maker in makers.items()},
         "shuffled": shuffle,
         "fingerprint": _fingerprint(makers, orders),
     }
@@ -207,7 +206,10 @@ def _counted(examples: Iterator[Example], counter: Counter) -> Iterator[Example]
 
 
 def _order(images: Images, *, shuffle: bool) -> np.ndarray:
-    """Returns the rows of the images in the order of storage; shuffled, a function of the names only."""
+    """Returns the indices of the images in the order in which they are stored.
+
+    If `shuffle`, this is a fixed random order, which depends only on the names of the images, not on the archive.
+    """
     rows = np.arange(len(images))
     return np.argsort(images.names)[permute(rows, len(rows), key=0)] if shuffle else rows
 
@@ -225,7 +227,7 @@ def _fingerprint(makers: Mapping[str, ExampleMaker], orders: Mapping[str, np.nda
 
 
 def _estimated_bytes(maker: ExampleMaker) -> int:
-    """Estimates the size of a split in bytes; if images are shrunk, from a sample."""
+    """Estimates the size of a split in bytes; if its images are to be shrunk, by shrinking a sample of them."""
     images = maker.images
     size = int(images.sizes.sum())
     if maker.shrink is not None:
@@ -262,9 +264,8 @@ def _summary(target: Target) -> list[str]:
             f"{split.num_bytes / 1e9:,.1f} GB in {split.num_shards:,} files"
         )
     lines += [f"not all of ILSVRC2012: {fault}" for fault in metadata["missing"]]
-    lines += [
-        f"note: {warning}" for warning in metadata.get("warnings", [])
-    ]  # absent from data sets that earlier versions of this program made
+    # Data sets that earlier versions of this program made have no "warnings".
+    lines += [f"note: {warning}" for warning in metadata.get("warnings", [])]
     for split, names in metadata["not_resized"].items():
         if names:
             lines.append(f"not resized because they do not decode, {len(names)} of {split}: {', '.join(names)}")

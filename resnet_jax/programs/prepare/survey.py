@@ -19,8 +19,9 @@ from resnet_jax.programs.prepare.counter import Counter
 logger = logging.getLogger(__name__)
 
 _SCANS = {"train": (archives.TRAIN, archives.scan_train), "validation": (archives.VALIDATION, archives.scan_validation)}
-# Archive and expected number of XML files; train: from r1's `process_bounding_boxes.py`, validation: one per image.
-# Another number causes only a warning, because the expected ones are second-hand; gzip's checksum detects damage.
+# For each split the archive of bounding boxes, and how many XML files it should contain: for train the number in
+# TensorFlow's `research/slim/datasets/process_bounding_boxes.py`, for validation one for each image. Another number
+# causes only a warning, because these are not from image-net.org; the checksum of gzip detects damage.
 _BOXES = {"train": (boxes.TRAIN, 544_546), "validation": (boxes.VALIDATION, completeness.NUM_IMAGES["validation"])}
 
 

@@ -6,25 +6,25 @@ from typing import Any
 from resnet_jax.errors import UsageError
 from resnet_jax.programs.r1_flags.table import HOOKS, IMAGENET_SIZES, PROGRAMS, STRATEGIES, Program
 
-Values = Mapping[str, Any]  # long name of a flag -> its value; holds every flag of r1
+Values = Mapping[str, Any]  # long name -> value, for every flag of TensorFlow's r1 ResNet
 
 _DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 _FP16_LOSS_SCALE = 128.0
 # Defaults of `tf.mixed_precision.experimental.DynamicLossScale`.
 _DYNAMIC_LOSS_SCALE, _GROWTH_STEPS = 32768.0, 2000
-_CIFAR_WEIGHT_DECAY = 2e-4  # r1 ignores --weight_decay on CIFAR-10
+_CIFAR_WEIGHT_DECAY = 2e-4  # fixed in TensorFlow's r1 ResNet, which ignores --weight_decay on CIFAR-10
 _FINE_TUNE_LR = 0.1
-# (batch size limit, peak learning rate, warm-up epochs): the first row whose limit exceeds the batch size applies.
-# Source: `poly_rate_fn` in `resnet_run_loop.py`.
+# LARS: (limit, peak learning rate, warm-up epochs). The first row whose limit exceeds the batch size applies.
+# Source: `poly_rate_fn` in `resnet_run_loop.py` of TensorFlow's r1 ResNet.
 _LARS = ((8192, 5.0, 5.0), (16384, 10.0, 5.0), (32768, 25.0, 5.0), (float("inf"), 32.0, 14.0))
 _LARS_EPOCHS = 90.0
-_LARS_END_LR = 1e-4  # the default of `polynomial_decay`
+_LARS_END_LR = 1e-4  # the default `end_learning_rate` of `tf.compat.v1.train.polynomial_decay`
 _PROFILED_STEP = 1000
 _CHECKPOINT_WORDS = ("latest", "best")  # values of eval.checkpoint that are not paths
 
 
 def check(values: Values, program: Program) -> None:
-    """Raises UsageError for values that r1 rejects and for features without an equivalent here."""
+    """Raises UsageError for values that TensorFlow's r1 ResNet rejects, and for features that this program lacks."""
     _check_devices(values)
     _check_size(values["resnet_size"], program)
     _check_precision(values)
@@ -32,13 +32,18 @@ def check(values: Values, program: Program) -> None:
     if unknown:
         raise UsageError(f"--hooks={','.join(sorted(unknown))} is not one of {', '.join(HOOKS)}")
     if values["benchmark_logger_type"] == "BenchmarkFileLogger" and not values["benchmark_log_dir"]:
-        raise UsageError("--benchmark_logger_type=BenchmarkFileLogger needs --benchmark_log_dir in r1: omit both")
+        raise UsageError(
+            "--benchmark_logger_type=BenchmarkFileLogger needs --benchmark_log_dir in r1: give both or neither"
+        )
     if values["image_bytes_as_serving_input"] and program is PROGRAMS["cifar10"]:
         raise UsageError("--image_bytes_as_serving_input is for ImageNet only in r1: omit it")
 
 
 def overrides(values: Values, program: Program) -> dict[str, Any]:
-    """Returns config key -> value for all keys that the flags determine, also where the recipe has the same value."""
+    """Returns config key -> value for all keys that the flags of r1 (TensorFlow's official ResNet) determine.
+
+    The result also has keys for which the recipe has the same value.
+    """
     return {
         **_data(values),
         **_network(values),
@@ -59,7 +64,9 @@ def _check_devices(values: Values) -> None:
     if strategy not in STRATEGIES:
         raise UsageError(f"--distribution_strategy={strategy} is not one of {', '.join(STRATEGIES)}")
     if strategy == "parameter_server":
-        raise UsageError("--distribution_strategy=parameter_server has no equivalent, updates are synchronous: omit it")
+        raise UsageError(
+            "--distribution_strategy=parameter_server has no equivalent, updates here are synchronous: omit it"
+        )
     if strategy in ("off", "one_device") and gpus > 1:
         raise UsageError(f"--distribution_strategy={strategy} uses one GPU in r1, not {gpus}: omit one of the flags")
     if gpus > 1 and batch_size % gpus:
@@ -92,12 +99,15 @@ def _is_positive(text: str) -> bool:
 
 
 def is_evaluation(values: Values) -> bool:
-    """Returns whether r1 only evaluates: --eval_only or --train_epochs=0."""
+    """Returns whether TensorFlow's r1 ResNet would only evaluate: with --eval_only or --train_epochs=0."""
     return values["eval_only"] or not values["train_epochs"]
 
 
 def processes(values: Values) -> list[str]:
-    """Returns the flags of one process of a multi-host run, empty for one host; r1's first host is the coordinator."""
+    """Returns this program's flags for one process of a run on several hosts; [] for a run on one host.
+
+    The coordinator is the first address in --worker_hosts.
+    """
     if num_hosts(values) == 1:
         return []
     first = values["worker_hosts"].split(",")[0]
@@ -128,7 +138,11 @@ def _network(values: Values) -> dict[str, Any]:
 
 
 def _weights(values: Values) -> dict[str, Any]:
-    """Returns the key for the weights to start from, or to evaluate; r1 evaluates those in --model_dir, if given."""
+    """Returns config key -> path of the weights to evaluate or to start training from; {} if no flag names weights.
+
+    As in TensorFlow's r1 ResNet, an evaluation uses the weights in --model_dir, if that flag is given, and otherwise
+    those of --pretrained_model_checkpoint_path.
+    """
     pretrained = values["pretrained_model_checkpoint_path"]
     if not is_evaluation(values):
         return {} if pretrained is None else {"model.init_from": pretrained}
@@ -171,7 +185,8 @@ def _lars(values: Values, program: Program, weight_decay: float) -> dict[str, An
         "schedule.base_lr": peak,
         "schedule.base_batch_size": batch_size,
         "schedule.warmup_epochs": warmup_epochs,
-        "schedule.decay_epochs": _LARS_EPOCHS + batch_size / program.num_images,  # plus one step, as in r1
+        # 90 epochs and one more step, as in TensorFlow's r1 ResNet.
+        "schedule.decay_epochs": _LARS_EPOCHS + batch_size / program.num_images,
         "schedule.power": 2.0,
         "schedule.end": _LARS_END_LR / peak,
     }

@@ -1,4 +1,4 @@
-"""Notes on flags of r1 that are ignored or mean something else here, printed beside the translated command."""
+"""Notes on flags of TensorFlow's r1 ResNet that are ignored or mean something else here; the translator prints them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,13 +8,16 @@ from resnet_jax.programs.r1_flags.table import FLAGS, HOOKS, PROGRAMS, Program
 
 
 def notes(given: Values, values: Values, changed: Mapping[str, Any], program: Program) -> dict[str, str]:
-    """Explains each flag that is ignored or differs from r1, and each default of r1 that changes a key of the recipe.
+    """Explains the differences between flags of r1 (TensorFlow's official ResNet) and their translation.
+
+    There is a note for each given flag that is ignored here or means something else, and for each flag that is not
+    given but whose default in r1 differs from the recipe.
 
     Args:
       given: flags on the command line, by long name.
       values: all flags of r1 by long name, including defaults.
       changed: config keys that differ from the recipe, with their new values.
-      program: the program of r1.
+      program: the program of r1, for ImageNet or CIFAR-10.
 
     Returns:
       Name of a flag -> its note.
@@ -31,7 +34,10 @@ def notes(given: Values, values: Values, changed: Mapping[str, Any], program: Pr
 
 
 def _special_notes(values: Values, program: Program) -> dict[str, str]:
-    """Returns flag name -> note, for notes that depend on flag values; flags may be not given, notes may be empty."""
+    """Returns flag name -> note, for notes that depend on the values of flags.
+
+    The result has notes on flags that are not given, and empty notes; the caller leaves out both.
+    """
     meanings = [f"{name}: {meaning}" for name, meaning in HOOKS.items() if name.lower() in hooks(values)]
     return {
         "hooks": "; ".join(meanings) or "log lines are always written",

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 
 class Flag(NamedTuple):
-    """One flag of r1."""
+    """One flag of r1, TensorFlow's official ResNet."""
 
     name: str
     short: str | None
@@ -20,10 +20,10 @@ class Flag(NamedTuple):
 
 
 class Program(NamedTuple):
-    """One of r1's two programs."""
+    """One of the two programs of r1, TensorFlow's official ResNet: for ImageNet or for CIFAR-10."""
 
     name: str  # file name of r1's program without '.py': 'imagenet_main' or 'cifar10_main'
-    recipe: str  # name of the equivalent config in configs/
+    recipe: str  # name of the config in configs/ that trains the same
     num_images: int  # number of training images in an epoch
     defaults: dict[str, Any]  # flag name -> default of this program, where it differs from `FLAGS`
 
@@ -70,9 +70,9 @@ _TPU = "ignored: r1's ResNet programs do not define it; JAX uses the TPUs that i
 _EXPORT = "exporting is a separate command after training: --mode=export (docs/serving.md)"
 
 FLAGS = (
-    # define_base
+    # Flags that TensorFlow's `official/utils/flags` defines in `define_base`.
     Flag("data_dir", "dd", "text", "/tmp"),
-    Flag("model_dir", "md", "text", None),  # r1 defaults to /tmp; here each recipe has its own directory
+    Flag("model_dir", "md", "text", None),  # in r1 /tmp; here each recipe has its own work directory by default
     Flag("clean", None, "switch", False, "ignored: remove the work directory yourself, or choose another --workdir"),
     Flag("train_epochs", "te", "integer", 1, at_least=0),
     Flag("epochs_between_evals", "ebe", "integer", 1, at_least=1),
@@ -96,7 +96,7 @@ FLAGS = (
         False,
         "ignored: r1's ResNet programs do not define it; steps are always compiled",
     ),
-    # define_performance
+    # Flags that TensorFlow's `official/utils/flags` defines in `define_performance`.
     Flag("inter_op_parallelism_threads", "inter", "integer", 0, _XLA),
     Flag("intra_op_parallelism_threads", "intra", "integer", 0, _XLA),
     Flag(
@@ -137,7 +137,7 @@ FLAGS = (
         at_least=1,
     ),
     Flag("tf_data_experimental_slack", None, "switch", False, "ignored, as in r1"),
-    # define_image
+    # Flags that TensorFlow's `official/utils/flags` defines in `define_image`.
     Flag(
         "data_format",
         "df",
@@ -146,7 +146,7 @@ FLAGS = (
         "ignored: XLA chooses the memory layout",
         choices=("channels_first", "channels_last"),
     ),
-    # define_benchmark
+    # Flags that TensorFlow's `official/utils/flags` defines in `define_benchmark`.
     Flag(
         "benchmark_logger_type",
         None,
@@ -170,15 +170,15 @@ FLAGS = (
     Flag("bigquery_run_table", "brt", "text", "benchmark_run", _UPLOAD),
     Flag("bigquery_run_status_table", "brst", "text", "benchmark_run_status", _UPLOAD),
     Flag("bigquery_metric_table", "bmt", "text", "benchmark_metric", _UPLOAD),
-    # define_distribution
+    # Flags that TensorFlow's `official/utils/flags` defines in `define_distribution`.
     Flag("worker_hosts", None, "text", None),
     Flag("task_index", None, "integer", -1, at_least=-1),
-    # define_device
+    # Flags that TensorFlow's `official/utils/flags` defines in `define_device`.
     Flag("tpu", None, "text", None, _TPU),
     Flag("tpu_zone", None, "text", None, _TPU),
     Flag("tpu_gcp_project", None, "text", None, _TPU),
     Flag("num_tpu_shards", None, "integer", 8, _TPU),
-    # define_resnet_flags
+    # Flags that TensorFlow's r1 ResNet defines in `define_resnet_flags`.
     Flag("resnet_size", "rs", "text", "50"),
     Flag("resnet_version", "rv", "text", "1", choices=("1", "2")),
     Flag("fine_tune", "ft", "switch", False),

@@ -30,10 +30,10 @@ _SWITCH_VALUES = {"true": True, "t": True, "1": True, "false": False, "f": False
 
 
 class Translation(NamedTuple):
-    """The equivalent of a command line of r1."""
+    """The command of this program that replaces a command line of r1, TensorFlow's official ResNet."""
 
     command: list[str]  # the words of a shell command
-    notes: dict[str, str]  # long name of a flag of r1 -> how it differs here
+    notes: dict[str, str]  # long name of a flag of r1 -> what differs here
 
 
 def run() -> None:
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def translate(arguments: Sequence[str]) -> Translation:
-    """Translates the words of a command line of r1 into a command of this program.
+    """Translates the words of a command line of r1 (TensorFlow's official ResNet) into a command of this program.
 
     Raises:
       UsageError: an unknown flag, an invalid value, or flags that r1 does not allow together.
@@ -79,7 +79,9 @@ def translate(arguments: Sequence[str]) -> Translation:
 
 
 def parse(words: Sequence[str]) -> dict[str, Any]:
-    """Parses flags of r1 as absl does; returns values by long name. A repeated flag has its last value.
+    """Parses flags of TensorFlow's r1 ResNet as absl does; returns their values by long name.
+
+    The last value of a repeated flag counts.
 
     Raises:
       UsageError: a flag is unknown, has an invalid value, or lacks its value.
@@ -105,10 +107,14 @@ def parse(words: Sequence[str]) -> dict[str, Any]:
 
 
 def _split_off_program(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    """Splits a command line into the key of r1's program (imagenet if none is named) and its flags."""
+    """Splits a command line of TensorFlow's r1 ResNet into the program and its flags.
+
+    Returns:
+      The key of the program in `PROGRAMS`, 'imagenet' if the command line names no program; the words of the flags.
+    """
     names = {program.name: model for model, program in PROGRAMS.items()}
     for position, word in enumerate(itertools.takewhile(lambda word: not word.startswith("--"), arguments)):
-        # A path to the file, or a module name after 'python -m'.
+        # `word` may be the path of a program, 'DIR/imagenet_main.py', or its module name after 'python -m'.
         name = word.removesuffix(".py").replace("/", ".").split(".")[-1]
         if name in names:
             return names[name], list(arguments[position + 1 :])
@@ -124,7 +130,7 @@ def _find(name: str, word: str) -> Flag:
 
 
 def _read(flag: Flag, text: str) -> Any:
-    """Parses the text of a flag; raises UsageError if the flag does not allow it."""
+    """Returns the value of `flag` that `text` stands for; raises UsageError if the flag does not allow that text."""
     if flag.kind == "switch":
         if text.lower() not in _SWITCH_VALUES:
             raise UsageError(f"--{flag.name}={text} is neither true nor false")

@@ -1,4 +1,7 @@
-"""The command that goes on from a run in a new work directory, for the messages about a run with another config."""
+"""Commands that train on from the state of an existing run, in a new work directory.
+
+The messages about a run that is finished, or whose config differs from that of the command, contain them.
+"""
 
 import itertools
 import shlex
@@ -19,7 +22,7 @@ from resnet_jax.text import labelled
 
 
 def cure(command: Command, workdir: Workdir) -> str:
-    """Returns what a user can do whose config differs from that of the run in the work directory."""
+    """Returns what a user can do if the config of `command` differs from that of the run in `workdir`, as a text."""
     new = _new_directory(workdir.path)
     ways = [] if _has_finished(workdir) else [f"to continue that run with its own config, run {_continue(workdir)}"]
     ways.append(f"to train this config from the beginning, set --workdir={shlex.quote(new)}")
@@ -32,7 +35,13 @@ def cure(command: Command, workdir: Workdir) -> str:
 
 
 def ways_on(command: Command, workdir: Workdir, *, stop_reason: str) -> list[str]:
-    """Returns log lines with the commands that train a finished run further."""
+    """Returns a log line with a command that trains a finished run further; [] if there is no such command.
+
+    Args:
+      command: the command that found the run finished.
+      workdir: the work directory of the run.
+      stop_reason: why the run ended, from its `result.json`.
+    """
     limit = {"max_steps": "train.max_steps", "stop_at": "eval.stop_at"}.get(stop_reason)
     if limit:
         return [labelled("to continue", f"{_continue(workdir)} --config.{limit}=None")]
@@ -48,7 +57,7 @@ def _has_finished(workdir: Workdir) -> bool:
 
 
 def _go_on(wanted: Any, workdir: Workdir) -> GoingOn | None:
-    """Returns how a run with the config `wanted` goes on from the newest checkpoint; None: it cannot."""
+    """Returns how a new run with the config `wanted` can start from the newest checkpoint in `workdir`, or None."""
     step = max((int(path.name) for path in workdir.checkpoints.glob("*") if path.name.isdigit()), default=None)
     if step is None:
         return None
@@ -56,7 +65,8 @@ def _go_on(wanted: Any, workdir: Workdir) -> GoingOn | None:
         meta, _ = files.read_meta(workdir.checkpoints / str(step))
         stored, num_images = run.get_config(str(workdir.path)), meta["data"]["train"]["examples"]
         return go_on(stored, wanted, run=short_path(workdir.path), step=step, num_images=num_images)
-    except (DamagedError, KeyError, TypeError, ValueError, UsageError):  # the message is useful without a command
+    # No error is raised: the caller prints its message without a command that goes on from the run.
+    except (DamagedError, KeyError, TypeError, ValueError, UsageError):
         return None
 
 

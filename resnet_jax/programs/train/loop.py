@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class Position(NamedTuple):
-    """The current step of the loop, with the results of that step."""
+    """How far training has come: the number of updates done, with the results of the last one."""
 
     step: int  # number of updates done
     evaluation: dict[str, Any] | None = None  # scalars of the evaluation at this step; None: not evaluated
@@ -49,14 +49,14 @@ class TrainLoop:
     accounting: TimeAccounting
     compile_counter: CompileCounter
     log: RunLog
-    begun: Callable[[], None]  # called when the run has something to keep
+    begun: Callable[[], None]  # called when there is a result: the work directory is then kept even after an error
     profile: Profile
-    stack: contextlib.ExitStack  # closes the input pipeline before an error is printed
+    stack: contextlib.ExitStack  # `run` enters the input pipeline into it; the caller closes it, also after an error
     alone: bool  # whether this is the only process of the run
     last_evaluation: dict[str, Any] | None  # scalars of the latest evaluation of the run
 
     def run(self, states: list[TrainState], start: Position) -> Position:
-        """Trains from `start`; returns the position at the end, where the state is saved.
+        """Trains from `start` to the last step or a stop request, saves the state there, and returns that position.
 
         All processes take the same branches, because every condition has the same value in all processes.
         The totals of a step are fetched after the next step is dispatched, so the devices do not wait for the host.
@@ -70,7 +70,7 @@ class TrainLoop:
 
         Raises:
           NonFiniteError: the loss or the gradient is not finite.
-          UsageError: the data cannot be read or the disk not written; the state is saved first where possible.
+          UsageError: the data cannot be read or the disk cannot be written; the state is saved first where possible.
         """
         milestones, position, state = self.experiment.milestones, start, states.pop()
         self._first_step = start.step + 1
@@ -110,7 +110,7 @@ class TrainLoop:
         return device_batches(self.accounting.measure_items("input", batches), mesh=mesh)
 
     def _next(self, batches: Iterator[DeviceBatch], position: Position, state: TrainState) -> DeviceBatch:
-        """Returns the next batch; saves the state before an error of the input pipeline."""
+        """Returns the next batch. If the input pipeline raises an error, saves the state and raises the error again."""
         try:
             return next(batches)
         except Exception:
@@ -140,9 +140,10 @@ class TrainLoop:
         return position._replace(evaluation=self.last_evaluation)
 
     def _save_before_error(self, position: Position, state: TrainState) -> None:
-        """Saves the state if the run has one process; with several, all of them would have to save together.
+        """Saves the state after an error, if the run has one process and `run` has taken a step.
 
-        Before the first step of this start there is nothing to save: the state was restored or can be made again.
+        With several processes, all would have to save at the same step, and the others may have no error. Before the
+        first step there is nothing to save: the state was restored from a checkpoint or can be initialized again.
         """
         if self.alone and position.step >= self._first_step:
             self._save(self._settle(position), state)

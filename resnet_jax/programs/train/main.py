@@ -11,8 +11,8 @@ from resnet_jax.reporting.workdir import Workdir
 def main(command: Command) -> int:
     """Trains, or prints the result of a finished run; returns the exit status.
 
-    JAX and the modules that use it are imported after the session is open: the imports take seconds, and a signal
-    that arrives meanwhile must already be handled as a stop request.
+    JAX and the modules that use it are imported after `open_session` has installed the signal handlers: the imports
+    take seconds, and a signal during that time must already count as a stop request.
     """
     workdir = Workdir(command.workdir)
     with open_session(command, workdir) as (channel, requests):
@@ -36,7 +36,8 @@ def main(command: Command) -> int:
                 _show_finished(result, workdir)
                 print(*going_on.ways_on(command, workdir, stop_reason=result["stop_reason"]), sep="\n")
             return 0
-        with accounting.measure("start"), channel.first():  # process 0 first: it may index or prepare the data for all
+        # Process 0 builds first: it may prepare or index the data, and the other processes use what it has written.
+        with accounting.measure("start"), channel.first():
             has_begun = workdir.holds_checkpoints()
             built = experiment.build(command.config, cache_dir=workdir.path, refuse_tiny_crops=not has_begun)
         keep_programs()

@@ -53,13 +53,14 @@ def train(
       settings: the resolved config, written to `config.json`.
       requests: stop and save requests, checked once per step.
       channel: connects the processes of the run; None: the run has one process.
-      accounting: holds the wall time before this call; None: time is counted from the start of this process.
+      accounting: measures wall time, and has counted the time before this call; None: a new one, which counts from the
+        start of this process.
 
     Returns:
       The exit status: 0 finished, 75 stopped by a signal after saving, 3 loss or gradient not finite.
 
     Raises:
-      UsageError: the data cannot be read or the disk not written; the state is saved first where possible.
+      UsageError: the data cannot be read or the disk cannot be written; the state is saved first where possible.
     """
     workdir.check_classes(experiment.data.class_names)
     with contextlib.ExitStack() as stack:
@@ -88,7 +89,10 @@ class _Run:
         accounting: TimeAccounting,
         stack: contextlib.ExitStack,
     ):
-        """Restores or initialises the state; `stack` closes what is opened here."""
+        """Restores the state from the newest checkpoint, or initializes it.
+
+        What this object opens is entered into `stack`, which the caller closes.
+        """
         self.experiment, self.workdir, self.requests, self.channel = experiment, workdir, requests, channel
         self.accounting, self.stack = accounting, stack
         self.compile_counter = stack.enter_context(CompileCounter())
@@ -155,7 +159,8 @@ class _Run:
     def end_non_finite(self, error: NonFiniteError) -> int:
         """Writes the result of a run whose loss or gradient is not finite and logs `error`; returns the exit status."""
         self._finish_writing()
-        self.bad_examples.collect()  # an all-gather: all processes have the same totals, so all call it
+        # All processes must call `collect`. They do: all have the same totals, so all have raised NonFiniteError.
+        self.bad_examples.collect()
         step, directory = self.checkpoints.latest_step, self.checkpoints.directory
         self._write_result(step or 0, "non_finite")
         good = "no checkpoint was saved" if step is None else f"the last good checkpoint is {directory / str(step)}"
@@ -200,7 +205,7 @@ class _Run:
 
     @contextlib.contextmanager
     def _drawing_inputs(self, writers: Writers | None) -> Iterator[None]:
-        """Draws `inputs.png` in a thread during the `with` block, at the start of a new run."""
+        """If the run is new, draws `inputs.png` in a thread while the `with` block runs, then waits for the thread."""
         if writers is None or self.start.step > 0 or not self.experiment.reporting.draws_inputs:
             yield
             return

@@ -296,7 +296,7 @@ def test_translations_have_a_training_step(line):
         ("--loss_scale=auto", "--loss_scale=auto is neither a positive number nor 'dynamic'"),
         ("--fp16_implementation=graph_rewrite", "--fp16_implementation=graph_rewrite requires --dtype=fp16 in r1"),
         ("--hooks=LoggingTensorHook,Captain", "--hooks=captain is not one of LoggingTensorHook, ProfilerHook"),
-        ("--benchmark_logger_type=BenchmarkFileLogger", "needs --benchmark_log_dir in r1: omit both"),
+        ("--benchmark_logger_type=BenchmarkFileLogger", "needs --benchmark_log_dir in r1: give both or neither"),
         ("cifar10_main.py --image_bytes_as_serving_input", "is for ImageNet only in r1: omit it"),
         ("--model=mnist", "--model=mnist is not one of imagenet, cifar10"),
     ],
