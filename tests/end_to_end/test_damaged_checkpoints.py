@@ -5,17 +5,14 @@ import subprocess
 
 import pytest
 
-from tests.checkpoints.test_damaged import empty, flip_bits, largest_file, truncate
+from tests.checkpoints.test_damaged import flip_bits, largest_file
 from tests.end_to_end import processes
 from tests.end_to_end.test_resume import CONFIG, assert_ends_like
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, data_dir):
-    workdir = tmp_path_factory.mktemp("undisturbed") / "run"
-    done = processes.run(CONFIG, workdir, data_dir, processes.SMALL)
-    assert done.returncode == 0, done.stderr
-    return workdir
+def undisturbed(finished):
+    return finished[0]
 
 
 @pytest.fixture
@@ -34,8 +31,8 @@ def break_the_json(path):
     (path / "meta" / "metadata").write_text("{")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("damage", [flip_bits, truncate, lose_the_data, break_the_json, empty])
+@pytest.mark.slow  # tests/checkpoints/test_damaged.py has more kinds of damage
+@pytest.mark.parametrize("damage", [flip_bits, lose_the_data, break_the_json])
 def test_the_run_continues_from_the_checkpoint_before_a_damaged_one(damage, nearly_finished, undisturbed, data_dir):
     directory = nearly_finished / "checkpoints"
     damage(directory / "60")
