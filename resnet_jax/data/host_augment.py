@@ -35,7 +35,7 @@ def apply_operation(name: str, image: Image.Image, argument: float, interpolatio
 
 
 def posterize(image: Image.Image, bits: float) -> Image.Image:
-    """Keeps the highest `bits` (0 to 8) bits of each color value. Pillow 13 has a `posterize`, but it rejects 0."""
+    """Keeps the highest `bits` bits (0 to 8) of each color value; `ImageOps.posterize` of Pillow 13 rejects 0 bits."""
     mask = 256 - (1 << (8 - int(bits)))
     return image.point([value & mask for value in range(256)] * 3)
 
