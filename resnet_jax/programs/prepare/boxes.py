@@ -109,11 +109,13 @@ def _xml_files(path: Path) -> Iterator[tuple[PurePosixPath, str, bytes]]:
 def parse(xml: bytes, synset: str) -> np.ndarray:
     """Returns the bounding boxes in the annotation of an image.
 
-    Coordinates are relative to the image size stated in the annotation, which may differ from that of the file. If the
-    minimum of an edge exceeds its maximum, the two are swapped. Coordinates outside the image are moved to its border,
-    and boxes without area are dropped. So are boxes of objects named by the WordNet ID of another of the 1,000 classes;
-    any other name, such as 'Scottish_deerhound' instead of 'n02092002', is taken to mean the class of the image.
-    TensorFlow's `research/slim/datasets/process_bounding_boxes.py` does the same, but rounds to four digits.
+    Coordinates are relative to the image size stated in the annotation, which may differ from that of the file. If xmin
+    exceeds xmax, or ymin exceeds ymax, the two are swapped. Coordinates outside the image are moved to its border, and
+    boxes without area are dropped. So are boxes of objects named by the WordNet ID of another of the 1,000 classes; any
+    other name, such as 'Scottish_deerhound' instead of 'n02092002', is taken to mean the class of the image.
+
+    TensorFlow's `research/slim/datasets/process_bounding_boxes.py` differs in two ways: it rounds to four digits, and
+    it applies the name of the first object to all boxes of the image.
 
     Args:
       xml: the annotation.
