@@ -16,13 +16,14 @@ from resnet_jax.config_keys import (
     AT_LEAST_0,
     AT_LEAST_1,
     BELOW_1,
+    BETWEEN_0_AND_1,
     FRACTION,
     INCREASING,
     LOSS_SCALE,
     RGB,
     RGB_ABOVE_0,
-    SIZES,
     SHARE,
+    SIZES,
     UINT32,
     UP_TO_10,
     Effect,
@@ -44,9 +45,11 @@ KEYS = (
         "or the bundled 'digits'"),
     Key("data.data_dir", None, "directory of the data; None: TFDS_DATA_DIR if set, else the default of TFDS",
         optional=str, effect=FREE),
-    Key("data.train_split", "train", "folder of training images, or TFDS split or slice such as 'train[:99%]'"),
-    Key("data.eval_split", None, "evaluation split; None: 'validation' ('val' for folders) if it exists, else 'test'",
-        optional=str),
+    Key("data.train_split", "train", "training split or folder, or a slice of it such as 'train[:90%]'"),
+    Key("data.eval_split", None, "evaluation split, folder or slice; None: 'validation' ('val' for folders) if it "
+        "exists, else 'test', else eval_fraction of a folder", optional=str),
+    Key("data.eval_fraction", 0.1, "fraction of each class that is held out for evaluation if a folder has no other "
+        "images to evaluate", BETWEEN_0_AND_1),
     Key("data.batch_size", 1024, "images per step, over all devices and hosts; None: computed from the number of "
         "training images", AT_LEAST_1, optional=int),
     Key("data.image_size", 224, "height and width of training images, in pixels", AT_LEAST_1),
@@ -177,8 +180,8 @@ KEYS = (
 
     # The learning rate: a linear warm-up, then a decay.
     Key("schedule.name", "cosine", "decay: 'cosine', 'piecewise', 'polynomial', 'linear' or 'constant'"),
-    Key("schedule.base_lr", 0.1, "peak learning rate for base_batch_size images; it scales with data.batch_size",
-        AT_LEAST_0),
+    Key("schedule.base_lr", 0.1, "peak learning rate for base_batch_size images; it scales with data.batch_size; None: "
+        "computed (sgd)", AT_LEAST_0, optional=float),
     Key("schedule.base_batch_size", 256, "batch size, in images, to which base_lr belongs", AT_LEAST_1),
     Key("schedule.warmup_epochs", 5.0, "epochs of linear warm-up", AT_LEAST_0),
     Key("schedule.warmup_start", 0.0, "learning rate at step 0 / peak learning rate", FRACTION),
@@ -212,7 +215,8 @@ KEYS = (
     Key("train.profile_steps", 5, "steps in the trace", AT_LEAST_1, FREE),
 
     # Evaluation.
-    Key("eval.every_epochs", 1.0, "epochs between evaluations; the last step is always evaluated", ABOVE_0, FREE),
+    Key("eval.every_epochs", 1.0, "epochs between evaluations; the last step is always evaluated; None: computed for "
+        "at most 40 evaluations", ABOVE_0, FREE, optional=float),
     Key("eval.every_steps", None, "steps between evaluations; overrides every_epochs", AT_LEAST_1, FREE, optional=int),
     Key("eval.batch_size", None, "images per evaluation batch; None: data.batch_size", AT_LEAST_1, FREE, optional=int),
     Key("eval.image_size", None, "height and width of evaluation images in pixels; None: data.image_size",

@@ -27,7 +27,6 @@ from resnet_jax.configs import default
 def get_config() -> ConfigDict:
     config = default.get_config()
     config.data.name = "oxford_iiit_pet"
-    config.data.eval_split = "test"
     config.data.batch_size = 256
     config.data.image_size = 224
     config.data.train_crop.area = (0.25, 1.0)

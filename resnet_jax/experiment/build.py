@@ -15,6 +15,7 @@ from resnet_jax.data.class_names import check_same
 from resnet_jax.distributed.mesh import make_mesh
 from resnet_jax.experiment.batch_division import count_microbatches
 from resnet_jax.experiment.computation import check_image_sizes, make_computation, make_eval_computation
+from resnet_jax.experiment.computed import with_computed
 from resnet_jax.experiment.description import describe_evaluation, describe_experiment
 from resnet_jax.experiment.geometry import check_views, describe_views, measure_views
 from resnet_jax.experiment.inputs import (
@@ -67,7 +68,6 @@ def build(
     """
     check_bounds(KEYS, flatten(config.to_dict()))
     mesh = make_mesh(devices)
-    num_microbatches = count_microbatches(config, mesh.size)
     check_image_sizes(config, [*train_image_sizes(config), eval_image_size(config)])
     eval_source = open_from(config, training=False, cache_dir=cache_dir)
     train_source = open_from(config, training=True, cache_dir=cache_dir)
@@ -75,6 +75,8 @@ def build(
     views = measure_views(config, train_source)
     if refuse_tiny_crops:
         check_views(config, views)
+    config, computed = with_computed(config, len(train_source))
+    num_microbatches = count_microbatches(config, mesh.size)
     milestones = make_milestones(config, len(train_source))
     schedule = create_schedule(**schedule_options(config, milestones))
     data = make_data(config, train_source, eval_source, milestones, num_devices=mesh.size)
@@ -84,7 +86,9 @@ def build(
         computation=computation,
         milestones=milestones,
         reporting=Reporting(
-            description=describe_experiment(config, data, computation, milestones, schedule, views=views),
+            description=describe_experiment(
+                config, data, computation, milestones, schedule, computed=computed, views=views
+            ),
             views=describe_views(views) if views else "",
             profile=_profiled_steps(config),
             keep_latest=config.checkpoint.keep_latest,

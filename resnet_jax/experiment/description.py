@@ -1,12 +1,15 @@
 """Describes a run before it starts, in lines for the log."""
 
+from collections.abc import Sequence
+
 import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from resnet_jax.data.sources import Source, share_with_boxes
+from resnet_jax.data.sources import Counted, Divided, Source, share_with_boxes
 from resnet_jax.data.views import Views
 from resnet_jax.experiment.computation import trained_norms
+from resnet_jax.experiment.data_warnings import data_warnings
 from resnet_jax.experiment.geometry import view_warnings
 from resnet_jax.experiment.inputs import data_name, eval_image_size, train_image_sizes
 from resnet_jax.experiment.milestones import Milestones
@@ -24,13 +27,18 @@ def describe_experiment(
     milestones: Milestones,
     schedule: Schedule,
     *,
+    computed: str,
     views: Views | None,
 ) -> dict[str, str]:
-    """Returns the lines printed at the start of training, by label."""
+    """Returns the lines printed at the start of training, by label; `computed` lists values of `computed.py`."""
     epochs = milestones.total_steps / milestones.steps_per_epoch
+    train_source, eval_source = data.train_loader.source, data.eval_loader.source
     lines = {
         "devices": _devices(computation.mesh),
-        "data": _data(config, data.train_loader.source, data.eval_loader.source),
+        "data": _data(config, train_source, eval_source),
+        "classes": _classes(train_source),
+        "split": _division(train_source),
+        "computed": computed,
         "model": _model(config, computation),
         "inputs": describe_augmentations(config),
         "training": f"{milestones.total_steps:,} steps of {config.data.batch_size:,} images = {epochs:.4g} epochs of "
@@ -38,18 +46,22 @@ def describe_experiment(
         "trained": _trained(config, computation),
         "evaluation": f"every {milestones.eval_every_steps:,.5g} steps and at the end{_evaluation(config)}",
         "rate": _rates(milestones, schedule),
-        "warning": "".join(view_warnings(config, views)),
+        "warning": _indented(
+            [*data_warnings(config.data.batch_size, train_source, eval_source), *view_warnings(config, views)]
+        ),
     }
     return {label: line for label, line in lines.items() if line}
 
 
 def describe_evaluation(config: ConfigDict, source: Source, computation: EvalComputation) -> dict[str, str]:
     """Returns the lines printed at the start of an evaluation, by label."""
-    return {
+    lines = {
         "devices": _devices(computation.mesh),
         "model": _model(config, computation),
         "data": f"{_title(config, source)} {len(source):,} images, {eval_image_size(config)} px",
+        "split": _division(source),
     }
+    return {label: line for label, line in lines.items() if line}
 
 
 def _devices(mesh: Mesh) -> str:
@@ -73,6 +85,23 @@ def _title(config: ConfigDict, source: Source) -> str:
     return f"{data_name(config)}/{source.name.split('/', 1)[1]}"
 
 
+def _classes(source: Source) -> str:
+    """Describes how many images the classes have; '' if the source cannot tell."""
+    if not isinstance(source, Counted):
+        return ""
+    counts, names = source.class_counts, source.class_names
+    largest = int(counts.argmax())
+    share = f"{names[largest]} has {counts[largest] / counts.sum():.0%} of the training images"
+    if len(names) > 6:
+        return f"{counts.min():,} to {counts.max():,} training images each, {share}"
+    return f"{', '.join(f'{name} {count:,}' for name, count in zip(names, counts, strict=True))}; {share}"
+
+
+def _division(source: Source) -> str:
+    """Describes the rule by which images were held out for evaluation; '' if there is none."""
+    return source.division if isinstance(source, Divided) else ""
+
+
 def _boxes(config: ConfigDict, source: Source) -> str:
     """Describes the share of images with bounding boxes; '' if the training crop does not use boxes."""
     if config.data.train_crop.name != "box_guided":
@@ -90,6 +119,8 @@ def _model(config: ConfigDict, computation: EvalComputation) -> str:
 
 def _batch_norm(config: ConfigDict) -> str:
     batch_size, group_size = config.data.batch_size, config.model.bn_group_size
+    if batch_size is None:
+        return "over the whole batch" if group_size is None else f"in groups of {group_size}"
     if group_size is None:
         return f"over the whole batch of {batch_size}"
     if batch_size <= group_size:
@@ -146,6 +177,11 @@ def _evaluation(config: ConfigDict) -> str:
 
 
 def _rates(milestones: Milestones, schedule: Schedule) -> str:
-    """Returns a table of epochs, steps and learning rates; its lines are indented by the width of the log label."""
+    """Returns a table of epochs, steps and learning rates."""
     table = rate_table(schedule, total_steps=milestones.total_steps, steps_per_epoch=milestones.steps_per_epoch)
-    return ("\n" + " " * 13).join(table)
+    return _indented(table)
+
+
+def _indented(lines: Sequence[str]) -> str:
+    """Joins lines; all but the first are indented by the width of the log label."""
+    return ("\n" + " " * 13).join(lines)

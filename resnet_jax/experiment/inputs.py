@@ -15,6 +15,7 @@ from resnet_jax.data.loader import Loader
 from resnet_jax.data.sources import Source, open_source
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment.batch_division import limit_eval_batch
+from resnet_jax.experiment.computed import EVAL_BATCH_SIZE
 from resnet_jax.experiment.milestones import Milestones
 from resnet_jax.experiment.parts import Data, EvalData, Reading
 
@@ -57,7 +58,7 @@ def open_from(config: ConfigDict, *, training: bool, cache_dir: Path | None) -> 
     options = {
         "synthetic": {**synthetic, "image_size": max(train_image_sizes(config))},
         "synthetic_jpeg": {**synthetic, **size},
-        "folder": splits,
+        "folder": {**splits, "eval_fraction": data.eval_fraction},
         "cifar_binary": {"data_dir": data.data_dir},
         "tfds": {**splits, "name": data.name, "cache_dir": cache_dir},
         "tfrecord": {
@@ -137,7 +138,7 @@ def make_eval_loader(config: ConfigDict, source: Source, num_devices: int) -> Lo
     Raises:
       UsageError: an unknown crop or resize kernel.
     """
-    batch_size = limit_eval_batch(config, num_devices, config.eval.batch_size or config.data.batch_size)
+    batch_size = limit_eval_batch(config, num_devices, _eval_batch_size(config))
     batch_size = min(batch_size, len(source))
     return Loader(
         source,
@@ -146,6 +147,11 @@ def make_eval_loader(config: ConfigDict, source: Source, num_devices: int) -> Lo
         crops=create_eval_crop(size=eval_image_size(config), **config.data.eval_crop),
         **_loader_options(config),
     )
+
+
+def _eval_batch_size(config: ConfigDict) -> int:
+    """Returns the images per evaluation batch; --mode=eval has no training images to compute data.batch_size from."""
+    return config.eval.batch_size or config.data.batch_size or EVAL_BATCH_SIZE
 
 
 def _loader_options(config: ConfigDict) -> dict[str, Any]:

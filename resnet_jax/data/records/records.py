@@ -64,6 +64,11 @@ class Records:
         path, number = self.locate(index)
         return f"{path} record {number}"
 
+    @property
+    def ranges(self) -> list[tuple[str, range]]:
+        """The path of each shard that is read, and the numbers of its records."""
+        return [(path, range(skip, skip + take)) for path, skip, take in self._ranges]
+
     def samples(self) -> list[list[int]]:
         """Returns, for each range, the indices of up to four of its records, chosen by `sample`."""
         starts = [end - shard_range.take for shard_range, end in zip(self._ranges, self._ends, strict=True)]

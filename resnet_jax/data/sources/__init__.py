@@ -5,10 +5,19 @@ import importlib
 import inspect
 from typing import Any
 
-from resnet_jax.data.sources.source import Example, Source
+from resnet_jax.data.sources.source import Counted, Divided, Example, Source, count_shared
 from resnet_jax.errors import UsageError
 
-__all__ = ["SOURCES", "Example", "Source", "open_source", "share_with_boxes"]
+__all__ = [
+    "SOURCES",
+    "Counted",
+    "Divided",
+    "Example",
+    "Source",
+    "count_shared",
+    "open_source",
+    "share_with_boxes",
+]
 
 SOURCES = {
     "cifar_binary": "resnet_jax.data.sources.cifar_binary",

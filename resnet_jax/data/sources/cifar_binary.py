@@ -12,6 +12,7 @@ import numpy as np
 from resnet_jax.data.records.open_files import OpenFiles
 from resnet_jax.data.records.records import Records, ShardRange
 from resnet_jax.data.records.tfrecord_format import open_at_random
+from resnet_jax.data.sources.image_folders import image_folders_instead
 from resnet_jax.data.sources.source import Example
 from resnet_jax.errors import UsageError
 
@@ -86,6 +87,9 @@ def open_source(*, training: bool = True, data_dir: str | None = None) -> CifarB
         )
     root = Path(data_dir).expanduser()
     folder = root if (root / TEST_FILES[0]).exists() else root / _FOLDER if (root / _FOLDER).is_dir() else root
+    instead = None if (folder / TEST_FILES[0]).exists() else image_folders_instead(root)
+    if instead is not None:
+        raise UsageError(f"config.data.source=cifar_binary finds no binary files of CIFAR-10: {instead}")
     paths = [str(folder / file) for file in (TRAIN_FILES if training else TEST_FILES)]
     files = FixedLengthFiles(paths)
     records = Records(files, [ShardRange(path, 0, files.count(path)) for path in paths])

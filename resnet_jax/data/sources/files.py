@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from resnet_jax.data.sources.folder import SUFFIXES
+from resnet_jax.data.sources.image_folders import SUFFIXES
 from resnet_jax.data.sources.source import Example
 from resnet_jax.errors import UsageError
 

@@ -1,47 +1,62 @@
 """A folder of image files, <data_dir>/<split>/<class>/<file>, read as torchvision's `ImageFolder` reads it.
 
-Class k is the k-th folder of a split in the order of names. Images may be in subfolders, and links are followed. Unlike
-`ImageFolder`, it skips files and folders whose names start with a dot, such as '.ipynb_checkpoints' and '._x.jpg' of
-macOS.
+Class k is the k-th folder of a split in the order of names. Unlike `ImageFolder`, it skips files and folders whose
+names start with a dot, and it needs no splits: without an evaluation folder, or for <data_dir>/<class>/<file>, some of
+the training images are held out for evaluation (`hash_split.py`). `folder_layout.py` finds the folders of the splits.
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from resnet_jax.data.sources.source import Example
+from resnet_jax.data.sources.folder_layout import Layout, find_layout
+from resnet_jax.data.sources.hash_split import fingerprint, held_out, name_hashes, stratified_order
+from resnet_jax.data.sources.image_folders import list_classes, list_images
+from resnet_jax.data.sources.source import Example, Origin
+from resnet_jax.data.sources.splits import Part, Split
 from resnet_jax.errors import UsageError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff")
+
+class _Listing:
+    """The image files of one split folder, ordered by class, then by folder, then by file name."""
+
+    def __init__(self, folder: Path, class_names: Sequence[str]):
+        by_class = [list_images(folder, name) for name in class_names]
+        self.folder = folder
+        self.names = [name for names in by_class for name in names]  # paths relative to `folder`
+        self.labels = np.repeat(np.arange(len(class_names), dtype=np.int32), [len(names) for names in by_class])
+
+    def rows(self, split: Split, part: Part) -> np.ndarray:
+        """Returns the images of a part of a split, in the order of the listing. A slice has images of every class."""
+        rows = split.rows(part, len(self.names))
+        if part.is_whole:
+            return np.asarray(rows)
+        return np.sort(stratified_order(self.labels, name_hashes(self.names))[rows.start : rows.stop])
 
 
 class FolderSource:
-    """The image files of one split, ordered by class, then by folder, then by file name."""
+    """The image files of one split."""
 
-    def __init__(self, root: Path, class_names: list[str]):
-        """Lists the files of all classes.
+    def __init__(self, name: str, class_names: Sequence[str], parts: Sequence[tuple[_Listing, np.ndarray]]):
+        """Takes the files of the given rows of each listing.
 
         Args:
-          root: folder of the split.
+          name: name of the source, see `Source`.
           class_names: names of the class folders, in the order of their labels.
-
-        Raises:
-          UsageError: a class has no images, or a folder cannot be listed.
+          parts: listings, and the rows of each: [N] int, at least one in all.
         """
-        self.name = f"folder/{root.name}"
-        self.class_names = tuple(class_names)
-        self._root = os.fsencode(root)
-        files: list[bytes] = []
-        labels: list[int] = []
-        for label, class_name in enumerate(class_names):
-            found = _images(root, class_name)
-            files += map(os.fsencode, found)
-            labels += [label] * len(found)
+        self.name, self.class_names = name, tuple(class_names)
+        self.division = ""  # describes in words how training and evaluation images were divided; '' if by the user
+        self.origins = [Origin(os.path.realpath(listing.folder), rows) for listing, rows in parts]
+        self._roots = [os.fsencode(listing.folder) for listing, _ in parts]
+        self._root_ends = np.cumsum([len(rows) for _, rows in parts])
+        files = [os.fsencode(listing.names[row]) for listing, rows in parts for row in rows]
         # All paths in one byte string, and the end of each: a million Python strings take 100 MB per worker process.
         self._files = b"".join(files)
-        self._ends = np.cumsum([len(name) for name in files], dtype=np.int64)
-        self._labels = np.array(labels, np.int32)
+        self._ends = np.cumsum([len(file) for file in files], dtype=np.int64)
+        self._labels = np.concatenate([listing.labels[rows] for listing, rows in parts])
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -50,13 +65,19 @@ class FolderSource:
         with open(self._path(index), "rb", buffering=0) as file:  # noqa: PTH123  pathlib does not take bytes
             return Example(file.read(), int(self._labels[index]))
 
+    @property
+    def class_counts(self) -> np.ndarray:
+        """Implements `Counted`: returns the number of images of each class, [C] int."""
+        return np.bincount(self._labels, minlength=len(self.class_names))
+
     def where(self, index: int) -> str:
         """Implements `Source.where`: returns the path of the image file."""
         return os.fsdecode(self._path(index))
 
     def _path(self, index: int) -> bytes:
         start = self._ends[index - 1] if index else 0
-        return os.path.join(self._root, self._files[start : self._ends[index]])  # noqa: PTH118  bytes
+        root = self._roots[np.searchsorted(self._root_ends, index, side="right")]
+        return os.path.join(root, self._files[start : self._ends[index]])  # noqa: PTH118  bytes
 
 
 def open_source(
@@ -65,75 +86,93 @@ def open_source(
     data_dir: str | None = None,
     train_split: str = "train",
     eval_split: str | None = None,
+    eval_fraction: float = 0.1,
 ) -> FolderSource:
     """Opens the training or the evaluation split of a folder of image files.
 
     Args:
       training: open the training split, otherwise the evaluation split.
-      data_dir: the folder that holds the splits.
-      train_split: name of the training folder.
-      eval_split: name of the evaluation folder; None: the first that exists of 'val', 'validation' and 'test'.
+      data_dir: the folder that holds the splits, or the classes; in the latter case 'train' names all images.
+      train_split: names of training folders or slices of them, see `parse_split`. A slice takes images of every class,
+        in the order of `stratified_order`.
+      eval_split: the same for evaluation; None: the first folder that exists of 'val', 'validation', 'valid' and
+        'test'; if `data_dir` has no other folder than that of the training split, images of that split are held out.
+      eval_fraction: fraction of the images of each class that is held out.
 
     Raises:
-      UsageError: a folder is missing or cannot be listed, a class has no images, or the classes of the splits differ.
+      UsageError: a folder is missing or cannot be listed, a class has no images, the classes of the splits differ, or a
+        slice is empty.
     """
     if data_dir is None:
-        raise UsageError("config.data.source=folder needs --config.data.data_dir=DIR with DIR/train/<class>/<image>")
-    root = Path(data_dir).expanduser()
-    if eval_split is None:
-        names = ("val", "validation", "test")
-        eval_split = next((name for name in names if os.path.isdir(root / name)), names[0])  # noqa: PTH112  never raises
-    split = train_split if training else eval_split
-    train_classes, classes = _classes(root / train_split), _classes(root / split)
-    if classes != train_classes:
-        difference = ", ".join(sorted(set(classes) ^ set(train_classes))[:5])
         raise UsageError(
-            f"{root / train_split} and {root / eval_split} have different classes ({difference}): "
-            "give both a folder for each class"
+            "config.data.source=folder needs --config.data.data_dir=DIR with DIR/train/<class>/<image> or "
+            "DIR/<class>/<image>"
         )
-    return FolderSource(root / split, classes)
+    layout = find_layout(data_dir, train_split, eval_split)
+    classes = list_classes(layout.folder(layout.train.parts[0].name))
+    if layout.holds_out:
+        return _hold_out(layout, classes, training=training, fraction=eval_fraction)
+    split = layout.train if training else layout.evaluation
+    if split is None:
+        raise layout.no_evaluation()
+    layout.check(split)
+    parts = _choose(layout, split, classes)
+    name = f"/{split.text}" if _is_sliced(split) else f"/{Path(split.text).name}"
+    return FolderSource(f"folder{_mark(parts) if _is_sliced(split) else ''}{name}", classes, parts)
 
 
-def _classes(split: Path) -> list[str]:
-    classes = sorted(_list(str(split))[0])
-    if not classes:
-        raise UsageError(f"{split} has no class folders: put the images of each class into {split}/<class name>/")
-    return classes
-
-
-def _images(root: Path, class_name: str) -> list[str]:
-    """Lists the images of a class as paths relative to `root`, in the order of `ImageFolder`."""
-    names, folders = {}, [class_name]
-    for folder in folders:  # the loop appends subfolders to the list that it iterates over
-        inner, names[folder] = _list(f"{root}/{folder}")
-        folders += [f"{folder}/{name}" for name in inner]
-    # Sorts folders by their whole path, so that 'a-b' comes before 'a/b'; a sorted os.walk would list 'a/b' first.
-    found = [f"{folder}/{name}" for folder in sorted(folders) for name in sorted(names[folder])]
-    if not found:
+def _hold_out(layout: Layout, classes: list[str], *, training: bool, fraction: float) -> FolderSource:
+    """Opens the training images that are not held out for evaluation, or those that are."""
+    chosen = _choose(layout, layout.train, classes)
+    labels = np.concatenate([listing.labels[rows] for listing, rows in chosen])
+    hashes = name_hashes(listing.names[row] for listing, rows in chosen for row in rows)
+    is_chosen = held_out(labels, hashes, fraction) ^ training
+    if not is_chosen.any():
         raise UsageError(
-            f"{root / class_name} has no image ({', '.join(SUFFIXES)}): every class needs images in each split"
+            f"config.data.eval_split is unset, and no class in {layout.root} has two images, so that one could be held "
+            "out for evaluation: add images"
         )
-    return found
+    ends = np.cumsum([len(rows) for _, rows in chosen])[:-1]
+    masks = np.split(is_chosen, ends)
+    parts = [(listing, rows[mask]) for (listing, rows), mask in zip(chosen, masks, strict=True)]
+    source = FolderSource(f"folder{_mark(parts)}/{layout.train.text if training else 'held_out'}", classes, parts)
+    source.division = (
+        f"{100 * fraction:g} % of the images of each class are held out for evaluation, chosen by a hash of the name: "
+        "the same on every machine (config.data.eval_fraction)"
+    )
+    return source
 
 
-def _list(folder: str) -> tuple[list[str], list[str]]:
-    """Returns the names of the subfolders and of the images in a folder, unordered."""
-    folders, images = [], []
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                is_image = entry.name.lower().endswith(SUFFIXES)
-                # Resolving a million links to images would take minutes on a network disk: trust their suffixes.
-                if entry.is_dir(follow_symlinks=not is_image):
-                    folders.append(entry.name)
-                elif is_image:
-                    images.append(entry.name)
-    except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(
-            f"there is no folder {folder}: name its parent folder with --config.data.data_dir=DIR"
-        ) from None
-    except OSError as error:
-        raise UsageError(f"{folder} cannot be listed ({error.strerror}): check its permissions and the disk") from None
-    return folders, images
+def _choose(layout: Layout, split: Split, classes: list[str]) -> list[tuple[_Listing, np.ndarray]]:
+    """Lists the folder of each part of a split, and returns it with the rows that belong to the part.
+
+    Raises:
+      UsageError: a folder has other classes than `classes`, those of the training split.
+    """
+    chosen = []
+    for part in split.parts:
+        folder = layout.folder(part.name)
+        difference = sorted(set(list_classes(folder)) ^ set(classes))
+        if difference:
+            train_folder = layout.folder(layout.train.parts[0].name)
+            raise UsageError(
+                f"{train_folder} and {folder} have different classes ({', '.join(difference[:5])}): give both a folder "
+                f"for each class, or name another folder with --config.data.{split.key}=NAME"
+            )
+        listing = _Listing(folder, classes)
+        chosen.append((listing, listing.rows(split, part)))
+    return chosen
+
+
+def _is_sliced(split: Split) -> bool:
+    """Whether the examples of a split depend on more than the names of its folders."""
+    return not all(part.is_whole for part in split.parts)
+
+
+def _mark(parts: Sequence[tuple[_Listing, np.ndarray]]) -> str:
+    """Returns a '+' and the fingerprint of the chosen names: another choice is another data set, even if of equal size.
+
+    The names of whole folders have no mark, since runs of earlier versions recorded none.
+    """
+    hashes = [name_hashes(listing.names[row] for row in rows) for listing, rows in parts]
+    return f"+{fingerprint(np.concatenate(hashes))}"

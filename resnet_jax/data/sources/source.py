@@ -1,6 +1,7 @@
 """The interface of a source of examples: any object with these members can be given to `Loader`."""
 
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -32,3 +33,48 @@ class Source(Protocol):
     def where(self, index: int) -> str:
         """Returns the location of an example for messages, usually the path of its file."""
         ...
+
+
+class Origin(NamedTuple):
+    """Where examples of a source are stored."""
+
+    path: str  # a file that holds many examples, or a folder
+    numbers: Sequence[int] | np.ndarray  # which of its examples
+
+
+@runtime_checkable
+class Located(Protocol):
+    """A source that knows where its examples are stored, so that those it shares with another can be counted."""
+
+    @property
+    def origins(self) -> Sequence[Origin]:
+        """Where all examples are stored; each is listed once or more."""
+        ...
+
+
+@runtime_checkable
+class Counted(Protocol):
+    """A source that knows the number of examples of each class without reading them."""
+
+    @property
+    def class_counts(self) -> np.ndarray:
+        """The number of examples of each class, [C] int."""
+        ...
+
+
+@runtime_checkable
+class Divided(Protocol):
+    """A source whose training and evaluation examples may have been divided by a rule, not by the user."""
+
+    division: str  # the rule, in words; '' if there is none
+
+
+def count_shared(train: Source, evaluation: Source) -> int:
+    """Returns how many evaluation examples are also training examples; 0 if the sources cannot tell."""
+    if not (isinstance(train, Located) and isinstance(evaluation, Located)):
+        return 0
+    shared = 0
+    for path, numbers in evaluation.origins:
+        trained = [np.asarray(other) for name, other in train.origins if name == path]
+        shared += int(np.isin(numbers, np.concatenate(trained)).sum()) if trained else 0
+    return shared

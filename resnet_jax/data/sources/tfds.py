@@ -15,7 +15,8 @@ from google.protobuf.json_format import ParseError
 from resnet_jax.data.records.array_records import open_array_records
 from resnet_jax.data.records.records import RecordFiles, Records, ShardRange, check_samples
 from resnet_jax.data.records.tfrecords import open_tfrecords
-from resnet_jax.data.sources.source import NO_BOXES, Example
+from resnet_jax.data.sources.image_folders import image_folders_instead
+from resnet_jax.data.sources.source import NO_BOXES, Example, Origin
 from resnet_jax.data.sources.tf_example import floats, one_bytes, one_integer, parse
 from resnet_jax.errors import UsageError
 
@@ -52,6 +53,11 @@ class TfdsSource:
         boxes = NO_BOXES if self._keys.boxes is None else floats(features, self._keys.boxes).reshape(-1, 4)
         return Example(one_bytes(features, self._keys.image), label, boxes)
 
+    @property
+    def origins(self) -> list[Origin]:
+        """Implements `Located`: returns the record numbers that are read of each shard."""
+        return [Origin(*shard_range) for shard_range in self._records.ranges]
+
     def where(self, index: int) -> str:
         """Implements `Source.where`: returns the shard of an example and its record number."""
         return self._records.where(index)
@@ -86,14 +92,24 @@ def open_source(
         the split does not exist; or a label in a sample is out of range.
     """
     builder = _find(name, data_root(data_dir))
-    split = train_split if training else eval_split
-    if split is None:
-        split = "validation" if "validation" in builder.info.splits else "test"
+    split = train_split if training else _eval_split(builder, eval_split)
     keys, class_names = _classification(builder)
-    records = _open_records(builder, split, cache_dir)
+    records = _open_records(builder, split, "train_split" if training else "eval_split", cache_dir)
     source = TfdsSource(f"{_full_name(builder)}/{split}", records, keys, class_names)
     check_samples(records, source.check)
     return source
+
+
+def _eval_split(builder: tfds.core.DatasetBuilder, given: str | None) -> str:
+    """Returns the evaluation split: the given one, else 'validation' if the data set has it, else 'test'."""
+    found = given or next((name for name in ("validation", "test") if name in builder.info.splits), None)
+    if found is None:
+        raise UsageError(
+            f"config.data.eval_split is unset, and data set {builder.name!r} has no split validation or test, its "
+            f"splits are {', '.join(builder.info.splits)}: name slices, for example "
+            "--config.data.train_split='train[:90%]' --config.data.eval_split='train[90%:]'"
+        )
+    return found
 
 
 def data_root(data_dir: str | None) -> Path:
@@ -124,6 +140,9 @@ def _find(name: str, directory: Path) -> tfds.core.DatasetBuilder:
             damage = _find_damage(name, directory)
         if damage is not None:
             raise UsageError(f"{damage}: copy it here again, or prepare it again") from None
+        instead = image_folders_instead(directory)
+        if instead is not None:
+            raise UsageError(f"config.data.source=tfds finds no data set {name!r}: {instead}") from None
         if not isinstance(error, tfds.core.DatasetNotFoundError):
             raise UsageError(f"data set {name!r} cannot be opened: {' '.join(str(error).split())[:200]}") from None
         raise UsageError(
@@ -176,6 +195,9 @@ def _prepare(name: str, directory: Path) -> tfds.core.DatasetBuilder:
     marker = builder.data_path / "dataset_info.json"  # TFDS renames a directory to this name when it is complete
     if marker.exists():
         return builder
+    instead = image_folders_instead(directory)
+    if instead is not None:
+        raise UsageError(f"config.data.source=tfds would prepare the bundled data set {name!r} here, but {instead}")
     builder = tfds.builder(name, data_dir=directory, file_format="array_record")
     tfds.disable_progress_bar()
     try:
@@ -195,8 +217,9 @@ def _prepare(name: str, directory: Path) -> tfds.core.DatasetBuilder:
     return tfds.builder(name, data_dir=directory)
 
 
-def _open_records(builder: tfds.core.DatasetBuilder, split: str, cache_dir: Path | None) -> Records:
-    instructions = _file_instructions(builder, split)
+def _open_records(builder: tfds.core.DatasetBuilder, split: str, key: str, cache_dir: Path | None) -> Records:
+    """Opens the shards of a split, which the config key data.`key` names."""
+    instructions = _file_instructions(builder, split, key)
     totals = {shard.filename: shard.examples_in_shard for shard in instructions}
     paths = list(totals)
     missing = [path for path in paths if not Path(path).exists()]
@@ -216,7 +239,7 @@ def _open_records(builder: tfds.core.DatasetBuilder, split: str, cache_dir: Path
     return Records(files, [ShardRange(shard.filename, shard.skip, shard.take) for shard in instructions])
 
 
-def _file_instructions(builder: tfds.core.DatasetBuilder, split: str) -> list[Any]:
+def _file_instructions(builder: tfds.core.DatasetBuilder, split: str, key: str) -> list[Any]:
     """Returns the `FileInstruction`s of TFDS for a split: filename, skip, take, examples_in_shard."""
     if builder.info.file_format not in (tfds.core.FileFormat.ARRAY_RECORD, tfds.core.FileFormat.TFRECORD):
         raise UsageError(
@@ -226,10 +249,15 @@ def _file_instructions(builder: tfds.core.DatasetBuilder, split: str) -> list[An
     try:
         instructions = builder.info.splits[split].file_instructions
     except (KeyError, ValueError, AssertionError):
-        splits = ", ".join(builder.info.splits)
-        raise UsageError(f"data set {builder.name!r} has no split {split!r}, its splits are: {splits}") from None
+        splits = ", ".join(f"{name} ({info.num_examples:,} examples)" for name, info in builder.info.splits.items())
+        raise UsageError(
+            f"config.data.{key}={split!r}: data set {builder.name!r} has no such split or slice, its splits are "
+            f"{splits}: name one of them or a slice such as train[:90%]"
+        ) from None
     if not instructions:
-        raise UsageError(f"split {split!r} of data set {builder.name!r} selects no example: enlarge the slice")
+        raise UsageError(
+            f"config.data.{key}={split!r} selects no example of data set {builder.name!r}: take a larger slice"
+        )
     return instructions
 
 

@@ -1,5 +1,6 @@
 """ImageNet in the format of r1: TFRecord shards of `tf.train.Example`, made by `build_imagenet_data.py`."""
 
+import itertools
 import re
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import numpy as np
 from resnet_jax.data.imagenet_classes import synsets
 from resnet_jax.data.records.records import Records, ShardRange, check_samples
 from resnet_jax.data.records.tfrecords import open_tfrecords
-from resnet_jax.data.sources.source import NO_BOXES, Example
+from resnet_jax.data.sources.image_folders import image_folders_instead
+from resnet_jax.data.sources.source import NO_BOXES, Example, Origin
+from resnet_jax.data.sources.splits import Split, parse_split
 from resnet_jax.data.sources.tf_example import Features, floats, one_bytes, one_integer, parse
 from resnet_jax.errors import UsageError
 
@@ -28,6 +31,11 @@ class TFRecordSource:
     def __getitem__(self, index: int) -> Example:
         features = parse(self._records[index])
         return Example(one_bytes(features, "image/encoded"), self._label(features, index), _boxes(features))
+
+    @property
+    def origins(self) -> list[Origin]:
+        """Implements `Located`: returns the record numbers that are read of each shard."""
+        return [Origin(*shard_range) for shard_range in self._records.ranges]
 
     def where(self, index: int) -> str:
         """Implements `Source.where`: returns the shard of an example and its record number."""
@@ -78,8 +86,8 @@ def open_source(
     Args:
       training: open the training split, otherwise the evaluation split.
       data_dir: the folder that holds the shards <split>-00000-of-01024, <split>-00001-of-01024, ...
-      train_split: name of the training split.
-      eval_split: name of the evaluation split; None: the first that exists of 'validation', 'test' and 'val'.
+      train_split: name of the training split, or a slice in the syntax of TFDS, see `parse_split`.
+      eval_split: the same of the evaluation split; None: the first that exists of 'validation', 'test' and 'val'.
       label_offset: the label that the shards store for class 0; 1 in the shards of r1.
       num_classes: number of classes; None: the 1,000 of ImageNet, preceded by 'background' if `label_offset` is 0.
       cache_dir: directory for the index of record offsets if the folder of the shards is read-only.
@@ -90,47 +98,87 @@ def open_source(
     if data_dir is None:
         raise UsageError("config.data.source=tfrecord needs --config.data.data_dir=DIR with DIR/train-00000-of-01024")
     root = Path(data_dir).expanduser()
-    split = train_split if training else eval_split
-    if split is None:
-        names = ("validation", "test", "val")
-        split = next((name for name in names if any(root.glob(f"{name}-*-of-*"))), names[0])
-    paths = _shards(root, split)
-    files = open_tfrecords(paths, cache_dir=cache_dir)
-    records = Records(files, [ShardRange(path, 0, files.count(path)) for path in paths])
+    split = parse_split("train_split", train_split) if training else _eval_split(root, eval_split)
+    records = _open_records(root, split, cache_dir)
     source = TFRecordSource(
-        f"tfrecord/{split}",
+        f"tfrecord/{split.text}",
         records,
         class_names=_class_names(label_offset, num_classes),
         label_offset=label_offset,
     )
-    if not len(source):
-        raise UsageError(f"the {len(paths)} shards of {split!r} in {root} are empty: copy or prepare them again")
     check_samples(records, source.check)
     return source
 
 
-def _shards(root: Path, split: str) -> list[str]:
-    """Returns the paths of all shards of a split, in order."""
+def _eval_split(root: Path, given: str | None) -> Split:
+    """Returns the evaluation split: the given one, else the first that has shards of 'validation', 'test' and 'val'."""
+    names = ("validation", "test", "val")
+    return parse_split("eval_split", given or next((name for name in names if _shard_names(root, name)), names[0]))
+
+
+def _open_records(root: Path, split: Split, cache_dir: Path | None) -> Records:
+    """Opens the shards of all parts of a split. Slices count records in the order of the shards, as those of TFDS."""
+    shards = [_shards(root, split, part.name) for part in split.parts]
+    files = open_tfrecords(list(dict.fromkeys(itertools.chain(*shards))), cache_dir=cache_dir)
+    ranges = []
+    for part, paths in zip(split.parts, shards, strict=True):
+        counts = [files.count(path) for path in paths]
+        if not any(counts):
+            raise UsageError(
+                f"the {len(paths)} shards of {part.name!r} in {root} are empty: copy or prepare them again"
+            )
+        ranges += _ranges(paths, counts, split.rows(part, sum(counts)))
+    return Records(files, ranges)
+
+
+def _ranges(paths: list[str], counts: list[int], rows: range) -> list[ShardRange]:
+    """Returns the ranges of shards, which hold `counts` records, that the rows of their concatenation lie in."""
+    starts = [end - count for end, count in zip(itertools.accumulate(counts), counts, strict=True)]
+    ranges = []
+    for path, start, count in zip(paths, starts, counts, strict=True):
+        skip, stop = max(rows.start - start, 0), min(rows.stop - start, count)
+        if skip < stop:
+            ranges.append(ShardRange(path, skip, stop - skip))
+    return ranges
+
+
+def _shard_names(root: Path, split: str) -> list[str]:
     pattern = re.compile(rf"{re.escape(split)}-(\d+)-of-(\d+)")
-    found = sorted(path.name for path in root.glob(f"{split}-*-of-*") if pattern.fullmatch(path.name))
+    return sorted(path.name for path in root.glob("*-*-of-*") if pattern.fullmatch(path.name))
+
+
+def _shards(root: Path, split: Split, name: str) -> list[str]:
+    """Returns the paths of all shards of the split `name`, a part of `split`, in order."""
+    found = _shard_names(root, name)
     if not found:
-        raise UsageError(
-            f"{root} has no shards named {split}-00000-of-01024 or similar: set --config.data.data_dir=DIR"
-        )
+        raise _no_shards(root, split, name)
     totals = sorted({name.rsplit("-", 1)[1] for name in found})
     if len(totals) > 1:
-        raise UsageError(
-            f"{root} holds {split!r} in {' and in '.join(totals)} shards: remove all but one of these sets"
-        )
+        raise UsageError(f"{root} holds {name!r} in {' and in '.join(totals)} shards: remove all but one of these sets")
     digits = len(found[0].split("-")[-3])
-    expected = [f"{split}-{number:0{digits}}-of-{totals[0]}" for number in range(int(totals[0]))]
+    expected = [f"{name}-{number:0{digits}}-of-{totals[0]}" for number in range(int(totals[0]))]
     missing = sorted(set(expected) - set(found))
     if missing:
         raise UsageError(
-            f"{root} lacks {len(missing)} of the {len(expected)} shards of {split!r}, for example {missing[0]}: "
+            f"{root} lacks {len(missing)} of the {len(expected)} shards of {name!r}, for example {missing[0]}: "
             "copy the missing files"
         )
-    return [str(root / name) for name in expected]
+    return [str(root / shard) for shard in expected]
+
+
+def _no_shards(root: Path, split: Split, name: str) -> UsageError:
+    """Returns the error of a split without shards; it names what is there instead."""
+    instead = image_folders_instead(root)
+    if instead is not None:
+        return UsageError(f"config.data.source=tfrecord finds no shards: {instead}")
+    shards = (re.fullmatch(r"(.+)-\d+-of-\d+", path.name) for path in root.glob("*-*-of-*"))
+    found = sorted({match[1] for match in shards if match})
+    if found:
+        return UsageError(
+            f"{split}: {root} has no shards named {name}-00000-of-01024 or similar, only of {', '.join(found)}: name "
+            f"one of these with --config.data.{split.key}=NAME"
+        )
+    return UsageError(f"{root} has no shards named {name}-00000-of-01024 or similar: set --config.data.data_dir=DIR")
 
 
 def _class_names(label_offset: int, num_classes: int | None) -> tuple[str, ...]:

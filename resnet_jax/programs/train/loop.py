@@ -56,7 +56,7 @@ class TrainLoop:
     last_evaluation: dict[str, Any] | None  # scalars of the latest evaluation of the run
 
     def run(self, states: list[TrainState], start: Position) -> Position:
-        """Trains from `start` until a stop request, the last step or `eval.stop_at`, saves the state, and returns where.
+        """Trains from `start` to a stop request, the last step or `eval.stop_at`, saves the state, and returns where.
 
         All processes take the same branches, because every condition has the same value in all processes.
         The totals of a step are fetched after the next step is dispatched, so the devices do not wait for the host.
@@ -110,7 +110,7 @@ class TrainLoop:
         return device_batches(self.accounting.measure_items("input", batches), mesh=mesh)
 
     def _next(self, batches: Iterator[DeviceBatch], position: Position, state: TrainState) -> DeviceBatch:
-        """Returns the next batch. If the input pipeline raises an error, calls `_save_before_error` and raises it again."""
+        """Returns the next batch. Calls `_save_before_error` before it passes on an error of the input pipeline."""
         try:
             return next(batches)
         except Exception:

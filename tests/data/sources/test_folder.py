@@ -24,7 +24,8 @@ def test_classes_of_a_folder_are_numbered_by_sorted_name(folder):
         ({"data_dir": None}, "source=folder needs --config.data.data_dir=DIR with DIR/train/<class>/<image>"),
         (
             {"train_split": "training"},
-            "there is no folder .*/training: name its parent folder with --config.data.data_dir",
+            "^config.data.train_split='training': .* has no folder 'training', its folders are empty, odd, train, val: "
+            "name one with --config.data.train_split=NAME$",
         ),
         ({"eval_split": "train/lily"}, "train/lily has no class folders"),
         ({"eval_split": "odd"}, "train and .*/odd have different classes .Rose, daisy, lily.: give"),
@@ -43,7 +44,8 @@ def open_files(root, *paths):
     for path in paths:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(path)
-    return open_source("folder", training=True, **FOLDER, data_dir=str(root))
+    # With an evaluation split, so that no images are held out.
+    return open_source("folder", training=True, train_split="train", eval_split="train", data_dir=str(root))
 
 
 def test_files_have_the_order_of_pytorch(tmp_path):

@@ -38,9 +38,12 @@ def test_slices_of_splits(data_dir):
         ({"name": "digits/large"}, "data set 'digits/large' cannot be opened: "),
         ({"name": "digits:9.9.9"}, "data set 'digits:9.9.9' cannot be opened: "),
         ({"name": "a name"}, "data set 'a name' cannot be opened: "),
-        ({"train_split": "train[:0%]"}, r"split 'train\[:0%\]' of data set 'digits' selects no example"),
+        ({"train_split": "train[:0%]"}, r"train_split='train\[:0%\]' selects no example of data set 'digits'"),
         ({"data_dir": "gs://bucket"}, "config.data.data_dir=gs://bucket is not a local path"),
-        ({"train_split": "trian"}, "data set 'digits' has no split 'trian', its splits are: train, test"),
+        (
+            {"train_split": "trian"},
+            "^config.data.train_split='trian': data set 'digits' has no such split or slice, its splits are train ",
+        ),
         ({"data_dir": "/proc/none"}, "cannot be prepared in /proc/none .*: name a writable directory"),
     ],
 )
@@ -68,6 +71,17 @@ def test_tfrecord_and_array_record_give_the_same_examples(digits, data_dir, tmp_
     assert len(source) == len(twin) and source.class_names == twin.class_names
     for index in range(len(twin)):
         assert source[index][:2] == twin[index][:2]
+
+
+def test_a_data_set_without_an_evaluation_split_needs_slices(digits, tmp_path):
+    as_tfrecord(digits, tmp_path, {"train": (1437,)})
+    message = (
+        "^config.data.eval_split is unset, and data set 'digits' has no split validation or test, .* are train: name"
+    )
+    with pytest.raises(UsageError, match=message):
+        open_source("tfds", training=False, **DIGITS, data_dir=str(tmp_path))
+    source = open_source("tfds", training=False, **DIGITS | {"eval_split": "train[90%:]", "data_dir": str(tmp_path)})
+    assert len(source) == 144
 
 
 def test_examples_equal_those_of_tfds(data_dir):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from resnet_jax.data.sources import open_source
+from resnet_jax.data.sources.source import count_shared
 from resnet_jax.errors import UsageError
 from tests.data.record_files import write_tfrecord
 from tests.data.sources.conftest import TFRECORD, r1_example
@@ -39,6 +40,22 @@ def test_the_evaluation_split_is_the_first_that_exists(tmp_path):
         write(tmp_path, r1_example(0, 1), split=split)
         assert open_part(tmp_path, training=False).name == f"tfrecord/{split}"
     assert open_part(tmp_path, training=False, eval_split="val").name == "tfrecord/val"
+
+
+@pytest.mark.parametrize("text", ["train[5:15]", "train[-4:]", "train[:50%]", "train[10:11]", "train[17:]+train[:3]"])
+def test_slices_count_records_in_the_order_of_the_shards(shards, text):
+    whole, source = open_part(shards), open_part(shards, train_split=text)
+    parts = (part.removeprefix("train")[1:-1].replace("50%", "10").split(":") for part in text.split("+"))
+    indices = [index for start, stop in parts for index in range(21)[slice(int(start or 0), int(stop or 21))]]
+    assert source.name == f"tfrecord/{text}" and len(source) == len(indices) > 0
+    assert [source.where(index) for index in range(len(source))] == [whole.where(index) for index in indices]
+    assert count_shared(source, whole) == len(source) and count_shared(source, open_part(shards, training=False)) == 0
+
+
+def test_an_unset_evaluation_split_without_shards_is_reported(tmp_path):
+    message = "^config.data.eval_split='validation': .* only of train: name one of these with --config.data.eval_split="
+    with pytest.raises(UsageError, match=message):
+        open_part(write(tmp_path, r1_example(0, 1)), training=False)
 
 
 def test_boxes(tmp_path):
@@ -100,7 +117,10 @@ def test_a_wrong_label_outside_the_sample_is_not_a_bad_example(tmp_path):
     ("change", "message"),
     [
         ({"data_dir": None}, "source=tfrecord needs --config.data.data_dir=DIR with DIR/train-00000-of-01024"),
-        ({"train_split": "training"}, "has no shards named training-00000-of-01024 or similar: set --config.data.data"),
+        (
+            {"train_split": "training"},
+            "^config.data.train_split='training': .* has no shards named training-00000-of-.*only of bare, cut, ",
+        ),
         ({"train_split": "holes"}, "lacks 2 of the 4 shards of 'holes', for example holes-00001-of-00004: copy the"),
         ({"train_split": "twice"}, "holds 'twice' in 00001 and in 00002 shards: remove all but one of these sets"),
         ({"train_split": "empty"}, "the 1 shards of 'empty' in .* are empty"),
