@@ -26,7 +26,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from resnet_jax.configs import resnet50_fast
 from resnet_jax.experiment.inputs import open_from
 from resnet_jax.experiment.milestones import make_milestones, schedule_options
-from resnet_jax.programs.recipes import recipes
+from resnet_jax.programs.recipes import get_recipe, recipes
 from resnet_jax.training.schedules import create_schedule
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -62,8 +62,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def config_names() -> list[str]:
-    """Returns the names of all recipes: the compared ones first, then those for ImageNet, then the others."""
-    names = [name for name, _ in recipes()]
+    """Returns the names of the recipes: the compared ones first, then those for ImageNet, then the others.
+
+    A recipe whose schedule depends on the number of images is left out.
+    """
+    names = [name for name, _ in recipes() if get_recipe(name).train.epochs is not None]
     return sorted(names, key=lambda name: (name not in _COMPARED, not name.startswith("resnet50"), name))
 
 

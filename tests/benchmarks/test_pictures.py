@@ -86,7 +86,7 @@ def test_every_config_has_a_panel(tmp_path, monkeypatch):
         schedules_picture, "plot_curves", lambda curves: figures.append(plot_curves(curves)) or figures[-1]
     )
     names = schedules_picture.config_names()
-    assert set(names) == {name for name, _ in recipes()}
+    assert set(names) == {name for name, _ in recipes()} - {"photos"}  # its schedule depends on the data
     schedules_picture.main(["--out", str(tmp_path / "new" / "s.png")])
     titles = {axes.get_title(loc="left") for axes in figures[0].axes}
     assert titles == {*names, "resnet50 and resnet50_r1"}

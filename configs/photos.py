@@ -1,0 +1,46 @@
+"""Own photographs in class folders: a ResNet from random or given weights, with settings for the number of images.
+
+Command:   python main.py --config=configs/photos.py --config.data.data_dir=DIR
+           DIR holds train/CLASS/IMAGE and val/CLASS/IMAGE, or just CLASS/IMAGE (docs/own_photos.md)
+Sizes:     photos.py:small    ResNet-18 at 128 pixels: two CPU cores, or a first try
+           photos.py:medium   ResNet-50 at 224 pixels, the default: one GPU with 8 GB
+           photos.py:large    ResNet-101 at 288 pixels: one GPU with 24 GB
+Weights:   --config.model.init_from=WEIGHTS   torchvision's or timm's resnet50, or a run (docs/weights.md)
+Data:      a few hundred to a hundred thousand images; batch size, epochs and evaluations are computed from their number
+           by the rules in resnet_jax/experiment/computed.py, printed at the start, and replaced by flags
+Hardware:  as listed above
+Expected:  depends on the photographs; docs/own_photos.md has figures for a public set of 2,624 images
+Status:    reproduced on that set at 32 pixels
+
+A photograph usually shows its object large and whole: training crops keep at least half of the area (8 % for ImageNet,
+Szegedy et al. 2015), and evaluation sees the whole shorter side. Residual branches do not start at zero, as in
+torchvision: short runs learn faster. Mirrored images are used too; where a mirror image is of another class, as for
+letters, set --config.input.flip=False.
+"""
+
+from ml_collections import ConfigDict
+
+from resnet_jax.configs import default
+
+# Depth, image size in pixels, dtype. CPUs compute bfloat16 far more slowly than float32.
+SIZES = {"small": (18, 128, "float32"), "medium": (50, 224, "bfloat16"), "large": (101, 288, "bfloat16")}
+
+
+def get_config(size: str = "medium") -> ConfigDict:
+    if size not in SIZES:
+        raise ValueError(f"photos.py:{size}: the sizes are {', '.join(SIZES)}")
+    config = default.get_config()
+    config.data.source = "folder"
+    config.data.batch_size = None
+    config.data.train_crop.area = (0.5, 1.0)
+    config.data.eval_crop.fraction = 1.0
+    config.data.resize = "bicubic_antialias"
+    config.model.depth, config.data.image_size, config.model.dtype = SIZES[size]
+    config.model.zero_init_last_bn = False
+    config.loss.label_smoothing = 0.1
+    config.optimizer.weight_decay = 5e-4
+    config.schedule.base_lr = None
+    config.schedule.warmup_epochs = 1.0
+    config.train.epochs = None
+    config.eval.every_epochs = None
+    return config
