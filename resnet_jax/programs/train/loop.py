@@ -56,7 +56,7 @@ class TrainLoop:
     last_evaluation: dict[str, Any] | None  # scalars of the latest evaluation of the run
 
     def run(self, states: list[TrainState], start: Position) -> Position:
-        """Trains from `start` to a stop request, the last step or `eval.stop_at`; saves the state; returns its position.
+        """Trains from `start` to the last step, `eval.stop_at` or a stop request; saves there, returns the position.
 
         All processes take the same branches, because every condition has the same value in all processes.
         The totals of a step are fetched after the next step is dispatched, so the devices do not wait for the host.
