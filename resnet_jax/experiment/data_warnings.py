@@ -1,4 +1,4 @@
-"""Finds what is probably wrong with the data of a run, in words, before it starts; none of it stops the run."""
+"""Warns of probable mistakes in the data of a run before the run starts; a warning does not stop the run."""
 
 from collections.abc import Sequence
 
@@ -62,7 +62,7 @@ def _unevaluated_classes(source: Source) -> str:
 
 
 def _classes(source: Source, *, at_most: int) -> str:
-    """Names the classes that have at most so many images; '' if there are none or if the source cannot tell."""
+    """Names the classes with at most `at_most` images; '' if there are none, or if the source has no class counts."""
     counts = source.class_counts if isinstance(source, Counted) else np.zeros(0, int)
     names = [source.class_names[label] for label in np.flatnonzero(counts <= at_most)]
     classes = f"{len(names):,} class{'es' * (len(names) > 1)}"

@@ -30,7 +30,7 @@ def describe_experiment(
     computed: str,
     views: Views | None,
 ) -> dict[str, str]:
-    """Returns the lines printed at the start of training, by label; `computed` lists values of `computed.py`."""
+    """Returns the lines printed at the start of training, by label; `computed` is the line of `with_computed`."""
     epochs = milestones.total_steps / milestones.steps_per_epoch
     train_source, eval_source = data.train_loader.source, data.eval_loader.source
     lines = {
@@ -86,7 +86,7 @@ def _title(config: ConfigDict, source: Source) -> str:
 
 
 def _classes(source: Source) -> str:
-    """Describes how many images the classes have; '' if the source cannot tell."""
+    """Describes how many images the classes have; '' if the source has no class counts."""
     if not isinstance(source, Counted):
         return ""
     counts, names = source.class_counts, source.class_names

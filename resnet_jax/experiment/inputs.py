@@ -72,7 +72,7 @@ def open_from(config: ConfigDict, *, training: bool, cache_dir: Path | None) -> 
 
 
 def data_name(config: ConfigDict) -> str:
-    """Returns what the data are: the TFDS name, the name of the directory of own files, or the name of the source."""
+    """Returns a name of the data: the TFDS name, the name of the directory of own files, or the kind of source."""
     data = config.data
     if data.source == "tfds":
         return data.name
@@ -82,12 +82,12 @@ def data_name(config: ConfigDict) -> str:
 
 
 def train_image_sizes(config: ConfigDict) -> list[int]:
-    """Returns the height and width of training images in pixels, one number for each stage of progressive resizing."""
+    """Returns the side of the square training images in pixels, one number for each stage of progressive resizing."""
     return [*config.data.progressive.sizes, config.data.image_size]
 
 
 def eval_image_size(config: ConfigDict) -> int:
-    """Returns the height and width of evaluation images in pixels."""
+    """Returns the side of the square evaluation images in pixels."""
     return config.eval.image_size or config.data.image_size
 
 
@@ -150,7 +150,7 @@ def make_eval_loader(config: ConfigDict, source: Source, num_devices: int) -> Lo
 
 
 def _eval_batch_size(config: ConfigDict) -> int:
-    """Returns the images per evaluation batch; --mode=eval has no training images to compute data.batch_size from."""
+    """Returns the size of evaluation batches; in --mode=eval, data.batch_size may be None, which needs a default."""
     return config.eval.batch_size or config.data.batch_size or EVAL_BATCH_SIZE
 
 

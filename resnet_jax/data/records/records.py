@@ -66,7 +66,7 @@ class Records:
 
     @property
     def ranges(self) -> list[tuple[str, range]]:
-        """The path of each shard that is read, and the numbers of its records."""
+        """For each range, the path of its shard and the numbers of its records in the shard."""
         return [(path, range(skip, skip + take)) for path, skip, take in self._ranges]
 
     def samples(self) -> list[list[int]]:
@@ -79,7 +79,7 @@ class Records:
 
 
 def sample(path: str, count: int) -> list[int]:
-    """Returns the sorted numbers of the first, the last and two random ones of `count` records, seeded by file name."""
+    """Returns the sorted numbers of the first, the last and two random records of `count`; `path` seeds the choice."""
     if not count:
         return []
     rng = random.Random(Path(path).name)

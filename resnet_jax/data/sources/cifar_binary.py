@@ -1,4 +1,4 @@
-"""The binary version of CIFAR-10, as r1 reads it: six files of 10,000 records of fixed length.
+"""The binary version of CIFAR-10, as TensorFlow's r1 ResNet reads it: six files of 10,000 records of fixed length.
 
 A record has 1 + 3 x 32 x 32 bytes: the label, then the red plane row by row, the green plane, the blue plane.
 """
@@ -27,7 +27,7 @@ _URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 
 
 class FixedLengthFiles:
-    """Implements `RecordFiles` for records of `RECORD_BYTES` bytes; no mmap, where disk errors kill the process."""
+    """Implements `RecordFiles` for records of `RECORD_BYTES` bytes; uses no mmap, so that disk errors raise OSError."""
 
     def __init__(self, paths: Sequence[str]):
         """Counts the records of each file and checks their labels.

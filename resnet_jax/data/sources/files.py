@@ -62,7 +62,7 @@ def list_images(arguments: Sequence[str], stdin: Iterable[str]) -> list[str]:
 
 
 def _in_folder(folder: str) -> list[str]:
-    """Lists the images in a folder, recursively; without any, lists the folder itself, which is reported later."""
+    """Lists the images in a folder, recursively; without images, returns the folder, which fails to load."""
     found, seen = [], set()
     for directory, folders, names in os.walk(folder, followlinks=True):
         status = os.stat(directory)  # noqa: PTH116

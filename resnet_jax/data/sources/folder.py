@@ -1,8 +1,8 @@
 """A folder of image files, <data_dir>/<split>/<class>/<file>, read as torchvision's `ImageFolder` reads it.
 
-Class k is the k-th folder of a split in the order of names. Unlike `ImageFolder`, it skips files and folders whose
-names start with a dot, and it needs no splits: without an evaluation folder, or for <data_dir>/<class>/<file>, some of
-the training images are held out for evaluation (`hash_split.py`). `folder_layout.py` finds the folders of the splits.
+Class k is the k-th folder of a split in the order of names. Unlike `ImageFolder`, this source skips names that start
+with a dot, and it needs no splits: without an evaluation folder, or for <data_dir>/<class>/<file>, some of the training
+images are held out for evaluation (`hash_split.py`). `folder_layout.py` finds the folders of the splits.
 """
 
 import os
@@ -53,7 +53,7 @@ class FolderSource:
         self._roots = [os.fsencode(listing.folder) for listing, _ in parts]
         self._root_ends = np.cumsum([len(rows) for _, rows in parts])
         files = [os.fsencode(listing.names[row]) for listing, rows in parts for row in rows]
-        # All paths in one byte string, and the end of each: a million Python strings take 100 MB per worker process.
+        # All paths in one byte string, and the end of each, because a million strings take 100 MB per worker process.
         self._files = b"".join(files)
         self._ends = np.cumsum([len(file) for file in files], dtype=np.int64)
         self._labels = np.concatenate([listing.labels[rows] for listing, rows in parts])
@@ -122,7 +122,7 @@ def open_source(
 
 
 def _hold_out(layout: Layout, classes: list[str], *, training: bool, fraction: float) -> FolderSource:
-    """Opens the training images that are not held out for evaluation, or those that are."""
+    """Divides the training images; opens those that remain for training or, if not `training`, those held out."""
     chosen = _choose(layout, layout.train, classes)
     labels = np.concatenate([listing.labels[rows] for listing, rows in chosen])
     hashes = name_hashes(listing.names[row] for listing, rows in chosen for row in rows)
@@ -165,14 +165,14 @@ def _choose(layout: Layout, split: Split, classes: list[str]) -> list[tuple[_Lis
 
 
 def _is_sliced(split: Split) -> bool:
-    """Whether the examples of a split depend on more than the names of its folders."""
+    """Whether a part of a split is a slice, not a whole folder."""
     return not all(part.is_whole for part in split.parts)
 
 
 def _mark(parts: Sequence[tuple[_Listing, np.ndarray]]) -> str:
     """Returns a '+' and the fingerprint of the chosen names: another choice is another data set, even if of equal size.
 
-    The names of whole folders have no mark, since runs of earlier versions recorded none.
+    The name of a source of whole folders has no mark, since earlier versions of this project recorded none.
     """
     hashes = [name_hashes(listing.names[row] for row in rows) for listing, rows in parts]
     return f"+{fingerprint(np.concatenate(hashes))}"

@@ -8,7 +8,7 @@ from resnet_jax.data.sources.image_folders import holds_only_folders, list_folde
 from resnet_jax.data.sources.splits import Split, parse_split
 from resnet_jax.errors import UsageError
 
-EVAL_NAMES = ("val", "validation", "valid", "test")  # folders that are evaluated on if eval_split is None, first first
+EVAL_NAMES = ("val", "validation", "valid", "test")  # if eval_split is None: the first of these that exists
 _TRAIN_NAME = "train"  # name of the only split of DIR/<class>/<image>
 # Folders with these names are splits, not classes, if they hold folders. A class may be called 'train', too.
 _SPLIT_NAMES = {_TRAIN_NAME, *EVAL_NAMES, "training", "testing", "eval", "evaluation"}
@@ -21,7 +21,7 @@ class Layout(NamedTuple):
     folders: list[str]  # names of the folders in `root`
     has_splits: bool  # False: the folders in `root` are classes, and `root` is the split 'train'
     train: Split
-    evaluation: Split | None  # None: there is none
+    evaluation: Split | None  # None: no evaluation folder was named or found
     holds_out: bool  # whether part of the images of `train` is held out for evaluation
 
     def folder(self, name: str) -> Path:
@@ -29,7 +29,7 @@ class Layout(NamedTuple):
         return self.root / name if self.has_splits else self.root
 
     def check(self, split: Split) -> None:
-        """Raises UsageError if a part of a split has no folder; names the key that is wrong and what was found."""
+        """Raises UsageError if a part of a split has no folder; the error names the config key and the folders."""
         for part in split.parts:
             if self.has_splits and not os.path.isdir(self.root / part.name):  # noqa: PTH112  never raises
                 raise UsageError(
@@ -87,7 +87,7 @@ def _are_classes(root: Path, folders: list[str]) -> bool:
     """Whether the folders in `root` are classes, not splits.
 
     Raises:
-      UsageError: the only folder in `root` is neither, but the folder that holds the data set.
+      UsageError: `root` holds a single folder, in which the splits or classes are.
     """
     named_like_splits = [name for name in folders if name.lower() in _SPLIT_NAMES]
     if len(named_like_splits) == len(folders) or any(list_folders(root / name) for name in named_like_splits):
@@ -101,5 +101,5 @@ def _are_classes(root: Path, folders: list[str]) -> bool:
 
 
 def _some(names: list[str]) -> str:
-    """Lists the first names."""
+    """Joins the first five names, and says how many more there are."""
     return ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")

@@ -1,8 +1,8 @@
 """Divides labeled files by hashes of their names, class by class: the same division on every machine.
 
 Every class is divided alike (the split is stratified): the k images of a class whose names have the smallest hashes are
-held out, and k is the fraction of the class, rounded. An image that is added to a class changes k, or takes the place
-of another image in it, so that at most one other image changes sides, and none of another class.
+held out, and k is the fraction of the class, rounded. An image that is added to a class may take the place of a
+held-out image, or add one to k: at most one other image changes sides, and none of another class.
 """
 
 import hashlib
@@ -30,9 +30,9 @@ def name_hashes(names: Iterable[str]) -> np.ndarray:
 
 
 def stratified_order(labels: np.ndarray, hashes: np.ndarray) -> np.ndarray:
-    """Returns an order of all images in which every class is spread evenly, so that any slice has all proportions.
+    """Returns an order of all images in which every class is spread evenly, so that any slice has similar class shares.
 
-    Image r of the n images of a class, in the order of their hashes, is at (r + 1/2) / n of the way.
+    Of the n images of a class, the one whose hash has rank r (from 0) is at the fraction (r + 1/2) / n of the order.
 
     Args:
       labels: [N] int, class of each image.
@@ -69,7 +69,7 @@ def fingerprint(hashes: np.ndarray) -> str:
 
 
 def _ranks(labels: np.ndarray, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the rank of each image in its class, in the order of hashes and from 0, and the size of its class."""
+    """Returns, for each image, the rank of its hash in its class, from 0, and the number of images of its class."""
     sizes = np.bincount(labels)
     by_class = np.lexsort((hashes, labels))
     ranks = np.empty(len(labels), np.int64)

@@ -64,14 +64,14 @@ def image_folders_instead(directory: Path) -> str | None:
         found = [name for name in list_folders(directory)[:_SAMPLE] if _holds_images(directory / name)]
         if not found or other_source_instead(directory):
             return None
-    except UsageError:  # the caller reports what it needs
+    except UsageError:  # `directory` cannot be listed: the caller's own error message remains
         return None
     names = ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")
     return f"config.data.data_dir={directory} holds folders of images ({names}): add --config.data.source=folder"
 
 
 def other_source_instead(directory: Path) -> str:
-    """Returns the end of an error message if `directory` holds data of another source than `folder`, else ''."""
+    """Returns the end of an error message if `directory` holds data of a source other than 'folder', else ''."""
     candidates = {
         "tfds": _find_tfds(directory),
         "tfrecord": directory.glob("*-0*-of-*"),

@@ -39,16 +39,16 @@ class Origin(NamedTuple):
     """Where examples of a source are stored."""
 
     path: str  # a file that holds many examples, or a folder
-    numbers: Sequence[int] | np.ndarray  # which of its examples
+    numbers: Sequence[int] | np.ndarray  # numbers of the examples in this file or folder
 
 
 @runtime_checkable
 class Located(Protocol):
-    """A source that knows where its examples are stored, so that those it shares with another can be counted."""
+    """A source that knows where its examples are stored, so that examples shared with another source can be counted."""
 
     @property
     def origins(self) -> Sequence[Origin]:
-        """Where all examples are stored; each is listed once or more."""
+        """Where all examples are stored; an example may be listed several times."""
         ...
 
 
@@ -70,7 +70,7 @@ class Divided(Protocol):
 
 
 def count_shared(train: Source, evaluation: Source) -> int:
-    """Returns how many evaluation examples are also training examples; 0 if the sources cannot tell."""
+    """Returns how many evaluation examples are also training examples; 0 if one of the sources is not `Located`."""
     if not (isinstance(train, Located) and isinstance(evaluation, Located)):
         return 0
     shared = 0

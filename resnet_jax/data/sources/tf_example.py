@@ -1,4 +1,4 @@
-"""Reads the features of a `tf.train.Example`, the record type of TFDS and r1, without TensorFlow."""
+"""Reads the features of a `tf.train.Example`, the records of TFDS and TensorFlow's r1 ResNet, without TensorFlow."""
 
 from collections.abc import Mapping
 from typing import Any

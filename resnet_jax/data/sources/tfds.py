@@ -55,7 +55,7 @@ class TfdsSource:
 
     @property
     def origins(self) -> list[Origin]:
-        """Implements `Located`: returns the record numbers that are read of each shard."""
+        """Implements `Located`: returns, for each shard, the numbers of the records that are read."""
         return [Origin(*shard_range) for shard_range in self._records.ranges]
 
     def where(self, index: int) -> str:
@@ -192,7 +192,7 @@ def _full_name(builder: tfds.core.DatasetBuilder) -> str:
 
 def _prepare(name: str, directory: Path) -> tfds.core.DatasetBuilder:
     builder = tfds.builder(name, data_dir=directory)
-    marker = builder.data_path / "dataset_info.json"  # TFDS renames a directory to this name when it is complete
+    marker = builder.data_path / "dataset_info.json"  # TFDS moves a complete directory to `data_path`
     if marker.exists():
         return builder
     instead = image_folders_instead(directory)
@@ -218,7 +218,7 @@ def _prepare(name: str, directory: Path) -> tfds.core.DatasetBuilder:
 
 
 def _open_records(builder: tfds.core.DatasetBuilder, split: str, key: str, cache_dir: Path | None) -> Records:
-    """Opens the shards of a split, which the config key data.`key` names."""
+    """Opens the shards of a split; `key`, 'train_split' or 'eval_split', is the config key that names the split."""
     instructions = _file_instructions(builder, split, key)
     totals = {shard.filename: shard.examples_in_shard for shard in instructions}
     paths = list(totals)

@@ -1,4 +1,4 @@
-"""ImageNet in the format of r1: TFRecord shards of `tf.train.Example`, made by `build_imagenet_data.py`."""
+"""ImageNet in TFRecord shards of `tf.train.Example`, as TensorFlow's r1 ResNet reads it (`build_imagenet_data.py`)."""
 
 import itertools
 import re
@@ -34,7 +34,7 @@ class TFRecordSource:
 
     @property
     def origins(self) -> list[Origin]:
-        """Implements `Located`: returns the record numbers that are read of each shard."""
+        """Implements `Located`: returns, for each shard, the numbers of the records that are read."""
         return [Origin(*shard_range) for shard_range in self._records.ranges]
 
     def where(self, index: int) -> str:
@@ -42,7 +42,7 @@ class TFRecordSource:
         return self._records.where(index)
 
     def check(self, index: int) -> None:
-        """Raises UsageError if an example has no image or label, or if its label contradicts its synset."""
+        """Raises UsageError if an example has no image or label, or if its label contradicts its WordNet ID."""
         try:
             features = parse(self._records[index])
             one_bytes(features, "image/encoded")
@@ -55,8 +55,8 @@ class TFRecordSource:
         synset = stored[0].decode(errors="replace") if stored else None
         if synset is not None and _are_synsets(self.class_names) and synset != self.class_names[label]:
             raise UsageError(
-                f"{self.where(index)} has synset {synset}, but its label {label + self._label_offset} stands for "
-                f"{self.class_names[label]}: set --config.data.label_offset (1 for r1's shards), "
+                f"{self.where(index)} has WordNet ID {synset}, but its label {label + self._label_offset} stands for "
+                f"{self.class_names[label]}: set --config.data.label_offset (1 for shards of r1), "
                 "or --config.model.num_classes if these are not the 1,000 classes of ImageNet"
             )
 
@@ -66,7 +66,7 @@ class TFRecordSource:
             last = self._label_offset + len(self.class_names) - 1
             raise UsageError(
                 f"{self.where(index)} has label {stored}, outside {self._label_offset}..{last}: "
-                "set --config.data.label_offset (1 for r1's shards) or --config.model.num_classes"
+                "set --config.data.label_offset (1 for shards of r1) or --config.model.num_classes"
             )
         return stored - self._label_offset
 
@@ -81,7 +81,7 @@ def open_source(
     num_classes: int | None = None,
     cache_dir: Path | None = None,
 ) -> TFRecordSource:
-    """Opens the training or the evaluation split of TFRecord shards in the format of r1.
+    """Opens the training or the evaluation split of TFRecord shards in the format of TensorFlow's r1 ResNet.
 
     Args:
       training: open the training split, otherwise the evaluation split.
@@ -117,7 +117,7 @@ def _eval_split(root: Path, given: str | None) -> Split:
 
 
 def _open_records(root: Path, split: Split, cache_dir: Path | None) -> Records:
-    """Opens the shards of all parts of a split. Slices count records in the order of the shards, as those of TFDS."""
+    """Opens the shards of all parts of a split. Slices count records in the order of the shards, as in TFDS."""
     shards = [_shards(root, split, part.name) for part in split.parts]
     files = open_tfrecords(list(dict.fromkeys(itertools.chain(*shards))), cache_dir=cache_dir)
     ranges = []
@@ -132,7 +132,7 @@ def _open_records(root: Path, split: Split, cache_dir: Path | None) -> Records:
 
 
 def _ranges(paths: list[str], counts: list[int], rows: range) -> list[ShardRange]:
-    """Returns the ranges of shards, which hold `counts` records, that the rows of their concatenation lie in."""
+    """Returns the ranges of the shards that hold `rows` of all records in order; `counts`: records of each shard."""
     starts = [end - count for end, count in zip(itertools.accumulate(counts), counts, strict=True)]
     ranges = []
     for path, start, count in zip(paths, starts, counts, strict=True):
@@ -182,7 +182,7 @@ def _no_shards(root: Path, split: Split, name: str) -> UsageError:
 
 
 def _class_names(label_offset: int, num_classes: int | None) -> tuple[str, ...]:
-    """Returns ImageNet's synsets for 1,000 classes, 'background' and the synsets for 1,001, else '0', '1', ..."""
+    """Returns the names of 1,000 classes: WordNet IDs; of 1,001: 'background' and WordNet IDs; else: '0', '1', ..."""
     if num_classes is None:
         num_classes = 1001 if label_offset == 0 else 1000
     if num_classes not in (1000, 1001):

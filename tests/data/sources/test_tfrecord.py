@@ -88,11 +88,11 @@ def test_the_classes_of_imagenet(tmp_path):
     [
         (
             {"label_offset": 1, "num_classes": 1001},
-            "record 0 has synset n01440764, but its label 1 stands for background: set",
+            "record 0 has WordNet ID n01440764, but its label 1 stands for background: set",
         ),
         (
             {"label_offset": 0, "num_classes": 1000},
-            "record 0 has synset n01440764, but its label 1 stands for n01443537: set",
+            "record 0 has WordNet ID n01440764, but its label 1 stands for n01443537: set",
         ),
         ({"label_offset": 2}, r"-00000-of-00003 record 0 has label 1, outside 2..6: set --config.data.label_offset"),
         ({"label_offset": 0}, r"-00002-of-00003 record 0 has label 5, outside 0..4: set --config.data.label_offset"),
