@@ -22,8 +22,12 @@ from ml_collections import ConfigDict
 
 from resnet_jax.configs import default
 
-# Depth, image size in pixels, dtype. CPUs compute bfloat16 far more slowly than float32.
-SIZES = {"small": (18, 128, "float32"), "medium": (50, 224, "bfloat16"), "large": (101, 288, "bfloat16")}
+# Family, depth, features, image size in pixels, dtype. On CPUs bfloat16 and last stages of few pixels are slow.
+SIZES = {
+    "small": ("resnet_cifar", 20, 16, 64, "float32"),
+    "medium": ("resnet", 50, 64, 224, "bfloat16"),
+    "large": ("resnet", 101, 64, 288, "bfloat16"),
+}
 
 
 def get_config(size: str = "medium") -> ConfigDict:
@@ -35,7 +39,9 @@ def get_config(size: str = "medium") -> ConfigDict:
     config.data.train_crop.area = (0.5, 1.0)
     config.data.eval_crop.fraction = 1.0
     config.data.resize = "bicubic_antialias"
-    config.model.depth, config.data.image_size, config.model.dtype = SIZES[size]
+    config.model.name, config.model.depth, config.model.features, config.data.image_size, config.model.dtype = SIZES[
+        size
+    ]
     config.model.zero_init_last_bn = False
     config.loss.label_smoothing = 0.1
     config.optimizer.weight_decay = 5e-4

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from clu import platform
 
-from resnet_jax.nested import flatten
 from resnet_jax.reporting import metrics_file, provenance
 from resnet_jax.reporting.bottleneck import advice, time_table
 from resnet_jax.reporting.progress import accuracies_in_percent
@@ -22,7 +21,7 @@ logger = logging.getLogger(__name__)
 class Board(NamedTuple):
     """What TensorBoard shows of a run besides its curves."""
 
-    settings: dict[str, Any]  # by dotted key, shown in place of those of the config
+    settings: dict[str, Any]  # config by dotted key; values computed from the data replace None of `config.json`
     leave_out: tuple[str, ...]  # metrics without a column in the table of runs, such as 'eval/top5'
 
 
@@ -51,8 +50,7 @@ def begin_record(
     platform.work_unit().create_artifact(platform.ArtifactType.DIRECTORY, str(workdir.path), "workdir")
     writers = Writers(workdir.metrics, tensorboard_dir=workdir.path if board else None)
     if start_step == 0 and board and writers.shows_images:
-        values = flatten(settings) | board.settings
-        writers.hyperparameters(workdir.path.name, values, leave_out=board.leave_out)
+        writers.hyperparameters(workdir.path.name, board.settings, leave_out=board.leave_out)
     return writers
 
 
