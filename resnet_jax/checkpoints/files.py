@@ -19,7 +19,7 @@ from resnet_jax.files import fsync, write_atomically
 
 _UNFINISHED, _REMOVED = ".orbax-checkpoint-tmp", ".removed"  # suffixes while a checkpoint is written, is deleted
 _STATE, _META = "state", "meta/metadata"  # in a checkpoint: directory of the arrays, JSON file
-_LAST_WRITES = 1.0  # seconds after a failed write in which Orbax's other writes may end and log their errors
+_LAST_WRITES = 1.0  # seconds to wait after a failed write, for Orbax's other writes to end and log
 
 
 class DamagedError(Exception):

@@ -40,20 +40,20 @@ class _End(NamedTuple):
 
 
 def go_on(stored: ConfigDict, wanted: ConfigDict, *, run: str, step: int, num_images: int) -> GoingOn | None:
-    """Returns how a run with the keys of `wanted` goes on from the last state of another run; None: it cannot.
+    """Returns how a new run with the config `wanted` continues from the last state of a previous run; None: it cannot.
 
-    The new run counts its steps from 0 and has a new learning rate schedule, which begins at the last learning rate of
-    the other run and decays from there in the same way (after 'piecewise' it stays constant). If the decay of the other
-    run has ended, the new schedule first warms up to a tenth of the other peak. The new run has another seed, so that
-    it does not repeat the order of the examples and the crops.
+    The new run counts its steps from 0. Its learning rate starts at the last value of the previous run and decays with
+    the same kind of schedule; where that was 'piecewise', it stays constant. If the previous decay had ended, the new
+    schedule first warms up to a tenth of the peak learning rate of the previous run. The new run has another seed, so
+    that it does not repeat the order of the examples and the crops.
 
     Args:
-      stored: config of the run that has ended.
-      wanted: config that was asked for; `train.epochs` or `train.total_steps` count from the beginning of that run if
-        they are more than it has done.
-      run: path of the work directory of the run that has ended.
-      step: step of the newest checkpoint of that run.
-      num_images: number of training images of that run.
+      stored: config of the previous run.
+      wanted: config that was asked for. If `train.epochs` or `train.total_steps` exceeds what the previous run did,
+        it is the total of both runs; otherwise it is the length of the new run.
+      run: path of the work directory of the previous run.
+      step: step of its newest checkpoint.
+      num_images: number of its training images.
     """
     before, after = flatten(stored.to_dict()), flatten(wanted.to_dict())
     typed = {key: value for key, value in after.items() if value != before[key]}

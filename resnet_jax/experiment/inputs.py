@@ -26,7 +26,7 @@ def make_data(
     """Makes the loaders of a training run.
 
     Raises:
-      UsageError: an unknown crop, resize kernel or augmentation, or image sizes and epochs that do not match.
+      UsageError: unknown crop, resize kernel or augmentation, or not as many progressive.until_epochs as sizes.
     """
     return Data(
         eval_loader=make_eval_loader(config, eval_source, num_devices),
@@ -107,7 +107,7 @@ def make_train_loader(config: ConfigDict, source: Source, milestones: Milestones
     """Makes the loader of training batches.
 
     Raises:
-      UsageError: an unknown crop, resize kernel or augmentation, or image sizes and epochs that do not match.
+      UsageError: unknown crop, resize kernel or augmentation, or not as many progressive.until_epochs as sizes.
     """
     data, group_size = config.data, config.model.bn_group_size
     groups = max(1, data.batch_size // group_size) if group_size else 1

@@ -222,7 +222,7 @@ def _zero_pad(
 # [B, ceil(H / stride), ceil(W / stride), features]. `norm` is None in version 2, where shortcuts have no norm.
 SHORTCUTS: dict[str, Callable[..., jax.Array]] = {
     "projection": _projection,
-    # As TensorFlow's r1 ResNet: also in the first block of a stage, if that block keeps the shape.
+    # As in TensorFlow's r1 ResNet: the first block of each stage has a projection, even if it keeps the shape.
     "stage_projection": _projection,
     "average_pool": _average_pool,
     "zero_pad": _zero_pad,

@@ -36,9 +36,9 @@ from resnet_jax.models.layers import PointwiseConv, pointwise_convolution
 class FusedConvNorm(nn.Module):
     """Computes `norm(conv(x))` without storing the result of the convolution.
 
-    The fused form is used if the whole batch is normalized by its own statistics, as one group. With running
-    statistics, or with several groups (each would need its own scaled kernel), `conv` and `norm` are applied one after
-    the other.
+    The fused form multiplies the factors of the norm into the kernel of the convolution (see the docstring of this
+    file). It is used if the whole batch is normalized by its own statistics, as one group. Otherwise `conv` and `norm`
+    are applied one after the other: with running statistics, and with several groups, whose statistics differ.
 
     The shortcut and the ReLU at the end of a block are not part of this module: squeeze-and-excitation and stochastic
     depth scale the normalized branch before the shortcut is added, and a projection shortcut is a convolution and a

@@ -111,8 +111,8 @@ def parse(xml: bytes, synset: str) -> np.ndarray:
 
     Coordinates are relative to the image size stated in the annotation, which may differ from that of the file. If xmin
     exceeds xmax, or ymin exceeds ymax, the two are swapped. Coordinates outside the image are moved to its border, and
-    boxes without area are dropped. So are boxes of objects named by the WordNet ID of another of the 1,000 classes; any
-    other name, such as 'Scottish_deerhound' instead of 'n02092002', is taken to mean the class of the image.
+    boxes without area are dropped. A box is also dropped if the name of its object is the WordNet ID of another class
+    of ImageNet. Any other name, such as 'Scottish_deerhound' instead of 'n02092002', counts as the class of the image.
 
     TensorFlow's `research/slim/datasets/process_bounding_boxes.py` differs in two ways: it rounds to four digits, and
     it applies the name of the first object to all boxes of the image.

@@ -45,7 +45,7 @@ PROGRAMS = {
 }
 IMAGENET_SIZES = ("18", "34", "50", "101", "152", "200")
 
-# Name in r1's --hooks (case does not matter) -> what this program does instead.
+# Name of a hook in --hooks of TensorFlow's r1 ResNet, in any case -> what this program does instead.
 HOOKS = {
     "LoggingTensorHook": "a log line every log.every_steps (100) with loss, top-1 and learning rate",
     "ProfilerHook": "one trace for TensorBoard, at train.profile_at; r1 takes one every 1,000 steps",
