@@ -3,14 +3,14 @@
 Command:   python main.py --config=configs/photos.py --config.data.data_dir=DIR
            DIR holds train/CLASS/IMAGE and val/CLASS/IMAGE, or just CLASS/IMAGE (docs/own_photos.md)
 Sizes:     photos.py:small    ResNet-18 at 128 pixels: two CPU cores, or a first try
-           photos.py:medium   ResNet-50 at 224 pixels, the default: one GPU with 8 GB
-           photos.py:large    ResNet-101 at 288 pixels: one GPU with 24 GB
+           photos.py:medium   ResNet-50 at 224 pixels, the default: one GPU
+           photos.py:large    ResNet-101 at 288 pixels: one large GPU, or several
 Weights:   --config.model.init_from=WEIGHTS   torchvision's or timm's resnet50, or a run (docs/weights.md)
 Data:      a few hundred to a hundred thousand images; batch size, epochs and evaluations are computed from their number
            by the rules in resnet_jax/experiment/computed.py, printed at the start, and replaced by flags
 Hardware:  as listed above
-Expected:  depends on the photographs; docs/own_photos.md has figures for a public set of 2,624 images
-Status:    reproduced on that set at 32 pixels
+Expected:  depends on the photographs; no figure is claimed
+Status:    not yet measured on a public data set
 
 A photograph usually shows its object large and whole: training crops keep at least half of the area (8 % for ImageNet,
 Szegedy et al. 2015), and evaluation sees the whole shorter side. Residual branches do not start at zero, as in
