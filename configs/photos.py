@@ -2,7 +2,7 @@
 
 Command:   python main.py --config=configs/photos.py --config.data.data_dir=DIR
            DIR holds train/CLASS/IMAGE and val/CLASS/IMAGE, or just CLASS/IMAGE (docs/own_photos.md)
-Sizes:     photos.py:small    ResNet-18 at 128 pixels: two CPU cores, or a first try
+Sizes:     photos.py:small    ResNet-20 of the CIFAR family at 64 pixels: two CPU cores, or a first try
            photos.py:medium   ResNet-50 at 224 pixels, the default: one GPU
            photos.py:large    ResNet-101 at 288 pixels: one large GPU, or several
 Weights:   --config.model.init_from=WEIGHTS   torchvision's or timm's resnet50, or a run (docs/weights.md)
