@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import signal
 import time
 
@@ -30,7 +31,13 @@ EVERYTHING_ON = processes.SMALL | {
     "log.every_steps": 1,
 }
 TEN_STEPS = EVERYTHING_ON | {"train.total_steps": 10, "eval.every_steps": 10}
-MOVING = EVERYTHING_ON | {"train.total_steps": 24, "eval.every_steps": 24, "checkpoint.every_steps": 100}
+# With seed 0 a rounding error decides at step 22 whether a gradient passes a ReLU.
+MOVING = EVERYTHING_ON | {
+    "seed": 1,
+    "train.total_steps": 24,
+    "eval.every_steps": 24,
+    "checkpoint.every_steps": 100,
+}
 
 
 def start(workdir, data_dir, changes, *, topology):
@@ -148,13 +155,15 @@ def test_a_run_moves_from_four_devices_to_two_to_eight(tmp_path, data_dir, undis
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("changes", [{}, {"train.per_device_limit": 12}], ids=["whole", "in_parts"])
-def test_a_run_moves_from_two_processes_to_one(tmp_path, data_dir, undisturbed, changes):
-    workdir = tmp_path / "run"
-    stop_at(7, workdir, data_dir, MOVING, topology=(2, 2))
-    finish(workdir, data_dir, MOVING | changes, topology=(1, 1))
-    assert ("parts" in (workdir / "train.log").read_text()) == bool(changes)
-    assert gap(workdir, undisturbed, 24) <= 1e-5
-    read = examples_read(workdir, 24)
-    assert in_one_row(read) == in_one_row(examples_read(undisturbed, 24))
-    assert_each_epoch_has_every_example_once(read)
+def test_a_run_moves_from_two_processes_to_one_with_whole_batches_or_in_parts(tmp_path, data_dir, undisturbed):
+    stop_at(7, tmp_path / "whole", data_dir, MOVING, topology=(2, 2))
+    for name in ("whole", "whole.reads-0"):
+        shutil.copytree(tmp_path / name, tmp_path / name.replace("whole", "in_parts"))
+    for name, changes in {"whole": {}, "in_parts": {"train.per_device_limit": 12}}.items():
+        workdir = tmp_path / name
+        finish(workdir, data_dir, MOVING | changes, topology=(1, 1))
+        assert ("parts" in (workdir / "train.log").read_text()) == (name == "in_parts")
+        assert gap(workdir, undisturbed, 24) <= 1e-5
+        read = examples_read(workdir, 24)
+        assert in_one_row(read) == in_one_row(examples_read(undisturbed, 24))
+        assert_each_epoch_has_every_example_once(read)

@@ -1,11 +1,13 @@
 """The networks of TensorFlow's official r1 ResNet as graphs; a program of its own, because TensorFlow loads slowly.
 
-python -m tests.models.tensorflow_r1 variables FILE      writes the layers of all sizes and versions (golden/)
-python -m tests.models.tensorflow_r1 forward DIRECTORY   reads NAME.npz of every network in DIRECTORY/cases.json (the
-    variables by name, and `images`), writes NAME.out.npz: `evaluation` and `training`, the logits, and the moving
-    statistics by name after a step of training
-python -m tests.models.tensorflow_r1 save DIRECTORY      reads the same, writes each network as r1's Estimator does,
-    with momentum and the step: NAME-v1/ and NAME-v2/ in the two formats of `Saver`, NAME-saved/ as a SavedModel
+python -m tests.models.tensorflow_r1 TASK ... DIRECTORY
+
+variables   writes the layers of all sizes and versions: variables_r1.json, which is in golden/
+forward     reads NAME.npz of every network in DIRECTORY/cases.json (the variables by name, and `images`), writes
+            NAME.out.npz: `evaluation` and `training`, the logits, and the moving statistics by name after a step of
+            training
+save        reads the same, writes each network as r1's Estimator does, with momentum and the step: NAME-v1/ and
+            NAME-v2/ in the two formats of `Saver`, NAME-saved/ as a SavedModel
 
 Follows official/r1/resnet/{resnet_model,imagenet_main,cifar10_main}.py, without `tf.layers`, which needs Keras 2.
 """
@@ -137,6 +139,13 @@ def write_variables(path):
     path.write_text(json.dumps(found, indent=1) + "\n")
 
 
+def load(session, variables, values):
+    """Sets variables to `values` by name, in one call: each call optimizes the whole graph."""
+    named = {variable.op.name: variable for variable in variables}
+    assigned = [(named[name].initializer, value) for name, value in values.items()]
+    session.run([operation for operation, _ in assigned], {op.inputs[1]: value for op, value in assigned})
+
+
 def forward(values, *, training, **model):
     """Logits of `values["images"]`, and all variables by name after the update of the moving statistics."""
     with tf.Graph().as_default(), v1.Session() as session:
@@ -144,8 +153,7 @@ def forward(values, *, training, **model):
         logits = network(layers, tf.constant(values["images"]), **model)
         made = {variable.op.name: variable for variable in v1.global_variables()}
         assert made.keys() == values.keys() - {"images"}
-        for name, variable in made.items():
-            variable.load(values[name], session)
+        load(session, made.values(), {name: values[name] for name in made})
         logits = session.run(logits)
         session.run(layers.updates)
         return logits, session.run(made)
@@ -160,10 +168,8 @@ def save(values, directory, **model):
         v1.train.MomentumOptimizer(0.1, 0.9).minimize(tf.reduce_sum(logits), v1.train.create_global_step())
         v1.get_variable("loss_scale", initializer=128.0, trainable=False)
         session.run(v1.global_variables_initializer())
-        made = {variable.op.name: variable for variable in v1.global_variables()}
         assert {variable.op.name for variable in trained} < values.keys()
-        for name in values.keys() - {"images"}:
-            made[name].load(values[name], session)
+        load(session, v1.global_variables(), {name: values[name] for name in values.keys() - {"images"}})
         for version in (v1.train.SaverDef.V1, v1.train.SaverDef.V2):
             folder = Path(f"{directory}-v{version}")
             folder.mkdir()
@@ -174,7 +180,7 @@ def save(values, directory, **model):
 def main(task, path):
     """Runs one of the three tasks of the module docstring."""
     if task == "variables":
-        write_variables(path)
+        write_variables(path / "variables_r1.json")
         return
     for name, model in json.loads((path / "cases.json").read_text()).items():
         values = dict(np.load(path / f"{name}.npz"))
@@ -188,4 +194,5 @@ def main(task, path):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    for task in sys.argv[1:-1]:
+        main(task, Path(sys.argv[-1]))
