@@ -274,21 +274,18 @@ def test_outputs_beyond_the_classes_of_the_data_are_named_by_number(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_write_the_certificate_of_one(tmp_path):
-    changes, flags = processes.SMALL | {"train.total_steps": 10}, ["--mode=eval"]
-    done = processes.run("configs/digits.py", tmp_path / "run", tmp_path, changes)
-    assert done.returncode == 0, done.stderr
-    certificates, tables = [], []
-    for count in (1, 2):
-        with processes.start_several(
-            "configs/digits.py", tmp_path / "run", tmp_path, changes, count=count, devices=2, flags=flags
-        ) as several:
-            assert several.wait(120) == [0] * count, several.output(0)
-        (directory,) = (tmp_path / "run" / "evaluations").iterdir()
-        certificates.append(json.loads((directory / "certificate.json").read_text()))
-        tables.append((directory / "confusion.csv").read_text())
-    one, two = certificates
-    assert tables[0] == tables[1] and one["right"] == two["right"] and one["data"] == two["data"]
+def test_two_processes_write_the_certificate_of_one(trained, tmp_path):
+    one, elsewhere = certified(build(), trained), Workdir(tmp_path / "elsewhere")
+    changes = {"eval.checkpoint": trained.checkpoints / "6", "ema.decay": 0.9}
+    with processes.start_several(
+        f"configs/run.py:{trained.path}", elsewhere.path, tmp_path, changes, count=2, flags=["--mode=eval"]
+    ) as several:
+        assert several.wait(120) == [0, 0], several.output(0)
+    tables = [path.read_text() for workdir in (trained, elsewhere) for path in workdir.evaluations.glob("*/*.csv")]
+    assert len(tables) == 4 and len(set(tables)) == 2
+    (path,) = elsewhere.evaluations.glob("*/certificate.json")
+    two = json.loads(path.read_text())
+    assert one["right"] == two["right"] and one["data"] == two["data"]
     assert (one["provenance"]["processes"], two["provenance"]["processes"]) == (1, 2)
 
 
