@@ -126,6 +126,8 @@ def test_the_main_recipe_trains_on_the_prepared_data_set(files, prepared, source
     changes = {
         "data.train_split": f"train[{first}:{first + 16}]",
         "data.train_crop.name": "box_guided",
+        "data.image_size": 64,
+        "model.depth": 18,
         "data.batch_size": 8,
         "model.bn_group_size": 8,
         "train.total_steps": 2,

@@ -8,6 +8,7 @@ from resnet_jax import experiment
 from resnet_jax.data.feed import device_batches
 from resnet_jax.experiment.compile import compile_train_step, initial_state
 from resnet_jax.models.fused_conv_norm import FusedConvNorm
+from resnet_jax.models.variants import IMAGENET_STAGES
 from tests.tiny import tiny_config
 
 STEPS = 20
@@ -40,6 +41,7 @@ def losses(dtype):
 
 @pytest.mark.slow
 def test_the_fused_form_has_the_loss_curve_of_the_plain_form(monkeypatch):
+    monkeypatch.setitem(IMAGENET_STAGES, 50, ("bottleneck", (1, 2, 1, 1)))
     fused, fused_rounded = losses("float32"), losses("bfloat16")
     with monkeypatch.context() as patch:
         patch.setattr(FusedConvNorm, "_fused", plain_form)
