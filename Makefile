@@ -46,7 +46,7 @@ test-fast: $(STAMP)
 	@$(BIN)/python -m pytest -q -n 2 $(FAST:%=tests/%) $(FAST_FILES:%=tests/test_%.py)
 
 test-slow: $(BASE)-parity
-	@LIBTPU=$(LIBTPU) $(BIN)/python -m pytest -q -n 2 -m "slow or not slow"
+	@LIBTPU=$(LIBTPU) $(BIN)/python -m pytest -q -n 2 --dist=loadfile -m "slow or not slow"
 
 # Each in .venv-3.11 and so on; the interpreters are found on the PATH or where pyenv keeps them.
 test-all-pythons:

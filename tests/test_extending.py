@@ -22,8 +22,11 @@ SHORT = [
     "--config.train.max_steps=2",
     "--config.data.image_size=32",
     "--config.data.batch_size=16",
+    "--config.model.features=4",
     "--config.eval.every_epochs=99",
     "--config.log.every_steps=1",
+    "--config.log.inputs=False",
+    "--config.log.tensorboard=False",
 ]
 
 

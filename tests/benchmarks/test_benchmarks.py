@@ -1,6 +1,7 @@
 """The input benchmarks: their statistics, their generated photos, and a small run of our pipeline."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -249,14 +250,23 @@ def test_accuracies_are_compared_seed_by_seed():
 @pytest.mark.slow
 def test_a_small_run_of_the_digits_evaluates_the_average_and_the_trained_weights(tmp_path):
     command = [sys.executable, ROOT / "benchmarks" / "digits_accuracy.py", "--variants", "plain", "ema", "--seeds", "1"]
-    command += ["--set", "train.total_steps=4", "data.batch_size=16", "--json", tmp_path / "all.json"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    small = {
+        "train.total_steps": "4",
+        "data.batch_size": "16",
+        "data.image_size": "12",
+        "model.features": "4",
+        "log.inputs": "False",
+        "log.tensorboard": "False",
+    }
+    command += ["--set", *(f"{key}={value}" for key, value in small.items()), "--json", tmp_path / "all.json"]
+    env = os.environ | {"JAX_NUM_CPU_DEVICES": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     record = json.loads((tmp_path / "all.json").read_text())
     assert list(record["runs"]) == ["plain", "ema 0.99", "ema 0.99, trained weights"]
     ((plain,), _, (trained,)) = record["runs"].values()
     assert plain["top1"] == trained["top1"]
-    assert record["versions"]["jax"] and record["overrides"] == {"train.total_steps": "4", "data.batch_size": "16"}
+    assert record["versions"]["jax"] and record["overrides"] == small
 
 
 def test_a_failed_run_is_one_line(capsys):

@@ -26,11 +26,11 @@ def run_plan(config, changes, env, timeout=300):
     return subprocess.run(arguments, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout, check=False)
 
 
-def plan_for(topology, batch_size, path):
+def plan_for(topology, batch_size, path, **more):
     """Plans configs/resnet50.py for TPUs, in an environment without variables of JAX; returns the JSON."""
     env = with_libtpu({name: value for name, value in os.environ.items() if not name.startswith(("JAX", "TPU", "XLA"))})
     changes = {"data.source": "synthetic", "data.batch_size": batch_size, "plan.topology": topology, "plan.json": path}
-    done = run_plan("configs/resnet50.py", changes, env, timeout=1800)
+    done = run_plan("configs/resnet50.py", changes | more, env, timeout=1800)
     assert (done.returncode, done.stderr) == (0, "")
     return json.loads(path.read_text())
 
@@ -92,6 +92,6 @@ def test_the_cost_per_chip_is_the_same_on_four_and_sixty_four_chips(on_four_chip
 @needs_libtpu
 @pytest.mark.slow
 def test_a_plan_reports_a_batch_that_exceeds_the_memory(tmp_path):
-    plan = plan_for("v5e:2x2", 4 * 1024, tmp_path / "plan.json")
+    plan = plan_for("v5e:2x2", 4 * 4096, tmp_path / "plan.json", **{"model.depth": 18})
     assert plan["per_device"]["fits"] is False and plan["images_per_second_bound"] is None
     assert "HBM" in plan["problem"]

@@ -16,12 +16,20 @@ from tests.paths import ROOT
 
 pytestmark = pytest.mark.slow
 
-SHORT = ["--config.train.total_steps=40", "--config.eval.every_steps=20", "--config.log.tensorboard=False"]
+TINY = [
+    "--config.data.image_size=12",
+    "--config.data.batch_size=48",
+    "--config.model.features=4",
+    "--config.log.inputs=False",
+    "--config.log.tensorboard=False",
+]
+SHORT = ["--config.train.total_steps=40", "--config.eval.every_steps=20", *TINY]
 
 
 def call(*words, cwd, **variables):
     """Runs a command to its end without PYTHONPATH; returns the completed process with its output as text."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | variables
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= {"JAX_NUM_CPU_DEVICES": "1"} | variables
     return subprocess.run(
         [str(word) for word in words], cwd=cwd, env=environment, capture_output=True, text=True, check=False
     )
@@ -156,7 +164,7 @@ def test_a_recipe_takes_its_argument_and_a_path_still_works(environment, tmp_pat
         "from resnet_jax.configs import digits\n\n\ndef get_config():\n"
         "    config = digits.get_config()\n    config.train.total_steps = 2\n    return config\n"
     )
-    done = call(program, "--config=mine.py", *SHORT[1:], cwd=tmp_path, JAX_PLATFORMS="cpu")
+    done = call(program, "--config=mine.py", *TINY, cwd=tmp_path, JAX_PLATFORMS="cpu")
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "runs" / "mine" / "result.json").read_text())["step"] == 2
     done = call(program, "--config=configs/digits.py", cwd=tmp_path)
@@ -164,7 +172,7 @@ def test_a_recipe_takes_its_argument_and_a_path_still_works(environment, tmp_pat
 
 
 def test_a_mode_that_starts_the_program_again_finds_it(environment, tmp_path):
-    words = ("--config=digits", "--mode=benchmark", "--config.benchmark.parts=('first_step',)")
+    words = ("--config=digits", "--mode=benchmark", "--config.benchmark.parts=('first_step',)", *TINY)
     done = call(environment / "resnet-jax", *words, cwd=tmp_path, JAX_PLATFORMS="cpu")
     assert done.returncode == 0, done.stderr
     assert "first step" in done.stdout
