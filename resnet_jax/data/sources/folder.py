@@ -95,8 +95,8 @@ def open_source(
       data_dir: the folder that holds the splits, or the classes; in the latter case 'train' names all images.
       train_split: names of training folders or slices of them, see `parse_split`. A slice takes images of every class,
         in the order of `stratified_order`.
-      eval_split: the same for evaluation; None: the first folder that exists of 'val', 'validation', 'valid' and
-        'test'; if `data_dir` has no other folder than that of the training split, images of that split are held out.
+      eval_split: the same for evaluation; None: the first folder that exists of 'val', 'validation', 'test' and
+        'valid'; if `data_dir` has no other folder than that of the training split, images of that split are held out.
       eval_fraction: fraction of the images of each class that is held out.
 
     Raises:

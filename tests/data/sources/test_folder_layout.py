@@ -69,7 +69,7 @@ def test_the_only_split_is_divided_alike_whether_it_or_its_folder_is_named(tmp_p
     [
         (("val", "test"), "val"),
         (("validation", "test"), "validation"),
-        (("valid", "test"), "valid"),
+        (("valid", "test"), "test"),
         (("test", "more"), "test"),
     ],
 )
