@@ -51,7 +51,7 @@ def reference(tmp_path_factory):
 @pytest.mark.parametrize("kind", KINDS)
 def test_evaluation_pixels(reference, kind):
     name, resize = kind.split()
-    crop = {"central": Central, "resize": ResizeThenCentral}[name](224, 32)
+    crop = {"central": Central, "resize": ResizeThenCentral}[name](224, 224 / 256)
     with np.load(reference / "images.npz") as expected:
         for number in range(len(SIZES)):
             image, out = decode((reference / f"{number}.jpg").read_bytes()), np.zeros((224, 224, 3), np.uint8)
