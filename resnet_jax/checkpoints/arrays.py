@@ -11,10 +11,10 @@ import orbax.checkpoint as ocp
 
 
 class _OneByOne(ocp.type_handlers.TypeHandler):
-    """Reads each array in a call of its own, and waits for all calls before it raises the first error.
+    """Reads and writes each array in a call of its own, and waits for all calls before it raises the first error.
 
-    Orbax itself closes its event loop as soon as one array cannot be read. Reads of TensorStore that end after that
-    print tracebacks ("RuntimeError: Event loop is closed") to the terminal.
+    Orbax itself closes its event loop as soon as one array cannot be read or written. Operations of TensorStore that
+    end after that print tracebacks ("RuntimeError: Event loop is closed") to the terminal.
 
     A mixin class: `_Arrays` and `_Scalars` combine it with Orbax's handlers of numpy arrays and of scalars.
     """
@@ -28,6 +28,15 @@ class _OneByOne(ocp.type_handlers.TypeHandler):
         read = super().metadata
         return await _all_results([read([info]) for info in infos])
 
+    async def _background_serialize(
+        self, values: Sequence[np.ndarray], infos: Sequence[Any], args: Sequence[Any] | None = None
+    ) -> None:
+        # The public `serialize` starts a thread in which this method writes; one call of it per array would start a
+        # thread per array.
+        args = args or [ocp.SaveArgs()] * len(infos)
+        write = super()._background_serialize
+        await _all([write([value], [info], [arg]) for value, info, arg in zip(values, infos, args, strict=True)])
+
 
 class _Arrays(_OneByOne, ocp.type_handlers.NumpyHandler):
     pass
@@ -39,16 +48,21 @@ class _Scalars(_OneByOne, ocp.type_handlers.ScalarHandler):
 
 async def _all_results(reads: Sequence[Any]) -> list[Any]:
     """Returns the only element of each list that the coroutines `reads` return, after all of them have ended."""
-    results: list[Any] = await asyncio.gather(*reads, return_exceptions=True)
+    return [array for [array] in await _all(reads)]
+
+
+async def _all(operations: Sequence[Any]) -> list[Any]:
+    """Returns the results of coroutines; if some fail, raises the first error after all of them have ended."""
+    results: list[Any] = await asyncio.gather(*operations, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):
             raise result
-    return [array for [array] in results]
+    return results
 
 
 def write(directory: Path, state: Any) -> None:
     """Writes a pytree of numpy arrays to `directory`, which must exist and be empty."""
-    handler = ocp.PyTreeCheckpointHandler()
+    handler = ocp.PyTreeCheckpointHandler(type_handler_registry=_registry())
     handler.save(directory, args=ocp.args.PyTreeSave(state))
     handler.finalize(directory)
     handler.close()
@@ -67,16 +81,19 @@ def read(directory: Path, fields: tuple[str, ...] | None = None) -> dict[str, An
     Raises:
       Exception: an array cannot be read. TensorStore raises errors of type Exception itself, or of ValueError.
     """
-    registry = ocp.type_handlers.create_type_handler_registry(
-        (np.ndarray, _Arrays()),
-        *((scalar, _Scalars()) for scalar in (int, float, np.number)),
-        (jax.Array, ocp.type_handlers.ArrayHandler()),  # unused by `write`; Orbax warns if this handler is missing
-    )
     # Not ocp.Checkpointer: it has a barrier across all processes, which a process that cannot read never reaches.
-    handler = ocp.PyTreeCheckpointHandler(type_handler_registry=registry)
+    handler = ocp.PyTreeCheckpointHandler(type_handler_registry=_registry())
     saved = handler.metadata(directory).tree
     selected = saved if fields is None else {field: saved[field] for field in fields}
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), selected)
     return handler.restore(
         directory, args=ocp.args.PyTreeRestore(selected, restore_args=as_numpy, partial_restore=True)
+    )
+
+
+def _registry() -> Any:
+    return ocp.type_handlers.create_type_handler_registry(
+        (np.ndarray, _Arrays()),
+        *((scalar, _Scalars()) for scalar in (int, float, np.number)),
+        (jax.Array, ocp.type_handlers.ArrayHandler()),  # Orbax warns where it is missing; `write` stores none
     )

@@ -8,7 +8,6 @@ import errno
 import json
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from resnet_jax.files import fsync, write_atomically
 
 _UNFINISHED, _REMOVED = ".orbax-checkpoint-tmp", ".removed"  # suffixes while a checkpoint is written, is deleted
 _STATE, _META = "state", "meta/metadata"  # in a checkpoint: directory of the arrays, JSON file
-_LAST_WRITES = 1.0  # seconds to wait after a failed write, for Orbax's other writes to end and log
 
 
 class DamagedError(Exception):
@@ -48,7 +46,6 @@ def write(path: Path, state: Any, meta: dict[str, Any], *, top1: float | None) -
         part.rename(path)
         fsync(path.parent)
     except BaseException:
-        time.sleep(_LAST_WRITES)
         shutil.rmtree(part, ignore_errors=True)  # frees the disk space of the incomplete checkpoint
         raise
 
