@@ -32,7 +32,7 @@ SIZES = {
 
 def get_config(size: str = "medium") -> ConfigDict:
     if size not in SIZES:
-        raise ValueError(f"photos.py:{size}: the sizes are {', '.join(SIZES)}")
+        raise ValueError(f"{size!r} is not one of the sizes {', '.join(SIZES)}")
     config = default.get_config()
     config.data.source = "folder"
     config.data.batch_size = None

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from resnet_jax.errors import UsageError
 from resnet_jax.programs.help_keys import help_keys, keys_pattern
-from resnet_jax.programs.recipes import RUN, locate, recipes
+from resnet_jax.programs.recipes import FOLDER, RUN, locate, recipes
 from resnet_jax.programs.unset_keys import split_unset
 
 # What ml_collections raises for an unknown key or a value of the wrong type.
@@ -128,7 +128,12 @@ def _load(value: str) -> ConfigDict:
             )
         return get_config(*argument)
     except (SyntaxError, ValueError, *_MISTAKES) as error:
-        fail(_one_line(error) if path == RUN else f"config file {path}: {_one_line(error)}")
+        fail(_one_line(error) if path == RUN else f"config file {_as_typed(path)}: {_one_line(error)}")
+
+
+def _as_typed(path: Path) -> str:
+    """Returns the name of a recipe for its file in the package, which `locate` found; any other path as it is."""
+    return path.stem if path.parent == FOLDER else str(path)
 
 
 def _check_overrides(argv: list[str], name: str, settings: ConfigDict) -> None:

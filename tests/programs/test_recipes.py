@@ -72,3 +72,12 @@ def test_a_file_of_ones_own_may_import_the_defaults_either_way(tmp_path):
         file = tmp_path / f"{package}.py"
         file.write_text(f"from {package} import digits\nget_config = digits.get_config\n")
         assert command_line._load(str(file)) == digits.get_config()
+
+
+def test_a_mistake_in_the_argument_names_the_recipe_as_typed(capsys):
+    for typed, shown in (("photos:17", "photos"), (f"{recipes.FOLDER / 'photos.py'}:17", "photos")):
+        with pytest.raises(SystemExit):
+            command_line._load(typed)
+        assert capsys.readouterr().err == (
+            f"error: config file {shown}: '17' is not one of the sizes small, medium, large\n"
+        )
