@@ -1,5 +1,5 @@
 # make demo              train on the bundled digits
-# make test              run the tests: about ten minutes on two slow cores
+# make test              run the tests: 15 minutes of CPU time on a slow machine, over two processes
 # make test-fast         run the tests of the rooms that compile no network
 # make test-slow         run all tests; installs PyTorch (200 MB to 3 GB) and libtpu (640 MB) for some of them
 # make test-all-pythons  run make test with Python 3.11, 3.12 and 3.13, each in an environment of its own
