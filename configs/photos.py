@@ -6,7 +6,7 @@ Sizes:     photos.py:small    ResNet-20 of the CIFAR family at 64 pixels: two CP
            photos.py:medium   ResNet-50 at 224 pixels, the default: one GPU
            photos.py:large    ResNet-101 at 288 pixels: one large GPU, or several
 Weights:   --config.model.init_from=WEIGHTS   torchvision's or timm's resnet50, or a run (docs/weights.md)
-Data:      a few hundred to a hundred thousand images; batch size, epochs and evaluations are computed from their number
+Data:      a few hundred to a hundred thousand images; batch size, epochs, learning rate and evaluations are computed
            by the rules in resnet_jax/experiment/computed.py, printed at the start, and replaced by flags
 Hardware:  as listed above
 Expected:  depends on the photographs; no figure is claimed
@@ -14,15 +14,15 @@ Status:    not yet measured on a public data set
 
 A photograph usually shows its object large and whole: training crops keep at least half of the area (8 % for ImageNet,
 Szegedy et al. 2015), and evaluation sees the whole shorter side. Residual branches do not start at zero, as in
-torchvision: short runs learn faster. Mirrored images are used too; where a mirror image is of another class, as for
-letters, set --config.input.flip=False.
+torchvision. Mirrored images are used too; where a mirror image is of another class, as for letters, set
+--config.input.flip=False.
 """
 
 from ml_collections import ConfigDict
 
 from resnet_jax.configs import default
 
-# Family, depth, features, image size in pixels, dtype. On CPUs bfloat16 and last stages of few pixels are slow.
+# Family, depth, features, image size in pixels, dtype. XLA's CPU code is slow for last stages of few pixels.
 SIZES = {
     "small": ("resnet_cifar", 20, 16, 64, "float32"),
     "medium": ("resnet", 50, 64, 224, "bfloat16"),

@@ -125,7 +125,7 @@ def _try_lock(file: IO[str] | int) -> bool:
     except BlockingIOError:
         return False
     except OSError:
-        pass  # the file system does not support locks: go on without a lock
+        pass  # the file system does not support locks: continue without a lock
     return True
 
 

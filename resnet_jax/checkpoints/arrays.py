@@ -19,23 +19,25 @@ class _OneByOne(ocp.type_handlers.TypeHandler):
     A mixin class: `_Arrays` and `_Scalars` combine it with Orbax's handlers of numpy arrays and of scalars.
     """
 
-    async def deserialize(self, infos: Sequence[Any], args: Sequence[Any] | None = None) -> list[np.ndarray]:
-        args = args or [ocp.RestoreArgs()] * len(infos)
+    async def deserialize(self, infos: Sequence[Any], options: Sequence[Any] | None = None) -> list[np.ndarray]:
+        options = options or [ocp.RestoreArgs()] * len(infos)
         read = super().deserialize
-        return await _all_results([read([info], [arg]) for info, arg in zip(infos, args, strict=True)])
+        return await _all_results([read([info], [option]) for info, option in zip(infos, options, strict=True)])
 
     async def metadata(self, infos: Sequence[Any]) -> list[Any]:
         read = super().metadata
         return await _all_results([read([info]) for info in infos])
 
     async def _background_serialize(
-        self, values: Sequence[np.ndarray], infos: Sequence[Any], args: Sequence[Any] | None = None
+        self, values: Sequence[np.ndarray], infos: Sequence[Any], options: Sequence[Any] | None = None
     ) -> None:
         # The public `serialize` starts a thread in which this method writes; one call of it per array would start a
         # thread per array.
-        args = args or [ocp.SaveArgs()] * len(infos)
+        options = options or [ocp.SaveArgs()] * len(infos)
         write = super()._background_serialize
-        await _all([write([value], [info], [arg]) for value, info, arg in zip(values, infos, args, strict=True)])
+        await _all(
+            [write([value], [info], [option]) for value, info, option in zip(values, infos, options, strict=True)]
+        )
 
 
 class _Arrays(_OneByOne, ocp.type_handlers.NumpyHandler):
@@ -62,7 +64,7 @@ async def _all(operations: Sequence[Any]) -> list[Any]:
 
 def write(directory: Path, state: Any) -> None:
     """Writes a pytree of numpy arrays to `directory`, which must exist and be empty."""
-    handler = ocp.PyTreeCheckpointHandler(type_handler_registry=_registry())
+    handler = _handler()
     handler.save(directory, args=ocp.args.PyTreeSave(state))
     handler.finalize(directory)
     handler.close()
@@ -81,8 +83,7 @@ def read(directory: Path, fields: tuple[str, ...] | None = None) -> dict[str, An
     Raises:
       Exception: an array cannot be read. TensorStore raises errors of type Exception itself, or of ValueError.
     """
-    # Not ocp.Checkpointer: it has a barrier across all processes, which a process that cannot read never reaches.
-    handler = ocp.PyTreeCheckpointHandler(type_handler_registry=_registry())
+    handler = _handler()
     saved = handler.metadata(directory).tree
     selected = saved if fields is None else {field: saved[field] for field in fields}
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), selected)
@@ -91,9 +92,12 @@ def read(directory: Path, fields: tuple[str, ...] | None = None) -> dict[str, An
     )
 
 
-def _registry() -> Any:
-    return ocp.type_handlers.create_type_handler_registry(
+def _handler() -> ocp.PyTreeCheckpointHandler:
+    # Not ocp.Checkpointer: it has a barrier across all processes, which a process that cannot read never reaches.
+    handlers = ocp.type_handlers.create_type_handler_registry(
         (np.ndarray, _Arrays()),
         *((scalar, _Scalars()) for scalar in (int, float, np.number)),
         (jax.Array, ocp.type_handlers.ArrayHandler()),  # Orbax warns where it is missing; `write` stores none
     )
+    options: dict[str, Any] = {"type_handler_registry": handlers}
+    return ocp.PyTreeCheckpointHandler(**options)

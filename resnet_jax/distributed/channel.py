@@ -171,7 +171,7 @@ class Channel:
     def _guard(self, target: Callable[..., None], *args: Any) -> None:
         """Runs `target` in this thread; if it raises an exception, ends all processes.
 
-        The run must not go on without the thread: this process would no longer notice stop requests, nor failures of
+        The run must not continue without the thread: this process would no longer notice stop requests, nor failures of
         other processes.
         """
         try:

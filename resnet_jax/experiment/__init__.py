@@ -8,7 +8,7 @@ from resnet_jax.experiment.build import (
     default_settings,
     resolve,
 )
-from resnet_jax.experiment.going_on import GoingOn, go_on
+from resnet_jax.experiment.further_training import FurtherTraining, make_further_training
 from resnet_jax.experiment.inference import Inference, build_inference
 from resnet_jax.experiment.milestones import Milestones
 from resnet_jax.experiment.options import (
@@ -38,7 +38,7 @@ __all__ = [
     "Evaluation",
     "Experiment",
     "ExportOptions",
-    "GoingOn",
+    "FurtherTraining",
     "Inference",
     "Milestones",
     "PlanOptions",
@@ -51,7 +51,7 @@ __all__ = [
     "build_inference",
     "default_settings",
     "export_options",
-    "go_on",
+    "make_further_training",
     "plan_options",
     "predict_options",
     "prepare_options",

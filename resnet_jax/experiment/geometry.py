@@ -40,8 +40,7 @@ def describe_views(views: Views) -> str:
 
 def check_views(config: ConfigDict, views: Views | None) -> None:
     """Raises UsageError if training crops show so little of the images that nothing can be learned from it."""
-    problem = _tiny_crops(config, views) if views else ""
-    if problem:
+    if views is not None and (problem := _tiny_crops(config, views)):
         raise UsageError(problem)
 
 
@@ -53,9 +52,9 @@ def view_warnings(config: ConfigDict, views: Views | None) -> list[str]:
     return [sentence] if sentence else []
 
 
-def _tiny_crops(config: ConfigDict, views: Views | None) -> str:
+def _tiny_crops(config: ConfigDict, views: Views) -> str:
     size = config.data.image_size
-    if views is None or config.data.train_crop.name != "pad" or views.train_share >= _SMALLEST_SHARE:
+    if config.data.train_crop.name != "pad" or views.train_share >= _SMALLEST_SHARE:
         return ""
     return (
         f"config.data.train_crop.name='pad' cuts {size} x {size} pixels out of images of about {_sides(views)}, "

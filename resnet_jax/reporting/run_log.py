@@ -18,8 +18,8 @@ from resnet_jax.training import metrics
 from resnet_jax.training.loss_scale import LossScale
 from resnet_jax.training.metrics import StepTotals, Totals
 
-_ADVISED_STEPS = 20  # advice on the speed is about at least so many steps: a single one may be slow by chance
-_MAX_SKIPPED = 50  # so many skipped updates in a row end the run; an adaptive loss scale would be small enough by then
+_ADVISED_STEPS = 20  # smallest number of steps on which advice about speed is based: one step may be slow by chance
+_MAX_SKIPPED = 50  # consecutive skipped updates that end the run; a dynamic loss scale is small enough by then
 
 
 class Machine(NamedTuple):

@@ -1,4 +1,4 @@
-"""Warm start: begins a new run with stored weights, and if asked for with the optimizer state of another run."""
+"""Warm start: begins a new run with stored weights and, on request, with the optimizer state of another run."""
 
 import dataclasses
 import logging
@@ -25,13 +25,13 @@ _WITHOUT_OPTIMIZER = "set config.model.init_optimizer=False to begin with a new 
 
 
 def warm_start_state(path: str, state: TrainState, *, optimizer: str | None, **options: Any) -> TrainState:
-    """Replaces the variables of a training state by stored weights, and if asked for also average and optimizer state.
+    """Replaces the variables of a training state by stored weights; on request also average and optimizer state.
 
     Args:
       path: see `read_weights`.
       state: the state of step 0, arrays or shapes.
-      optimizer: name of the optimizer of `state`, to go on from the training state of a checkpoint: with its trained
-        weights, optimizer state and, if both have one, moving average. None: with its weights only.
+      optimizer: name of the optimizer of `state`, to load the training state of a checkpoint: its trained weights,
+        optimizer state and, if both have one, moving average. None: only its weights are loaded.
       options: see `warm_start_variables`.
 
     Returns:

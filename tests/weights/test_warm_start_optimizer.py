@@ -1,4 +1,4 @@
-"""A run that goes on from the training state of another: weights, statistics, average and optimizer state."""
+"""A run that starts from the training state of another: weights, statistics, average and optimizer state."""
 
 import jax
 import numpy as np
@@ -38,7 +38,7 @@ def checkpoint(workdir, changes, *, optimizer=None):
     return state
 
 
-def going_on(workdir, **changes):
+def further_training(workdir, **changes):
     keys = {"model.init_from": str(workdir), "model.init_head": True, "model.init_optimizer": True}
     return keys | {name.replace("__", "."): value for name, value in changes.items()}
 
@@ -54,7 +54,7 @@ def assert_same(one, other):
 @pytest.mark.parametrize("changes", [NESTEROV | {"ema.decay": 0.9}, ADAMW], ids=["nesterov and average", "adamw"])
 def test_the_new_run_begins_with_all_of_the_training_state_but_the_step(tmp_path, changes):
     last = checkpoint(tmp_path, changes, optimizer=changes["optimizer.name"])
-    state = initial_state(build(changes | going_on(tmp_path)))
+    state = initial_state(build(changes | further_training(tmp_path)))
     assert (int(last.step), int(state.step)) != (0, 7) and int(state.step) == 0
     for field in ("params", "batch_stats", "opt_state", "average"):
         assert_same(getattr(state, field), getattr(last, field))
@@ -63,7 +63,7 @@ def test_the_new_run_begins_with_all_of_the_training_state_but_the_step(tmp_path
 def test_without_init_optimizer_the_weights_are_the_average_and_the_velocity_is_zero(tmp_path):
     changes = NESTEROV | {"ema.decay": 0.9}
     last = checkpoint(tmp_path, changes, optimizer="sgd")
-    state = initial_state(build(changes | going_on(tmp_path) | {"model.init_optimizer": False}))
+    state = initial_state(build(changes | further_training(tmp_path) | {"model.init_optimizer": False}))
     assert_same(state.variables, last.average)
     assert_same(state.average, last.average)
     assert all(not leaf.any() for leaf in jax.tree.leaves(jax.device_get(state.opt_state)))
@@ -72,7 +72,9 @@ def test_without_init_optimizer_the_weights_are_the_average_and_the_velocity_is_
 @pytest.mark.parametrize(("before", "after"), [(0.0, 0.9), (0.9, 0.0)])
 def test_a_new_average_begins_with_the_trained_weights_and_an_old_one_may_be_left(tmp_path, before, after):
     last = checkpoint(tmp_path, {"ema.decay": before})
-    loaded = build({"ema.decay": after} | going_on(tmp_path)).computation.warm_start(shapes({"ema.decay": after}))
+    loaded = build({"ema.decay": after} | further_training(tmp_path)).computation.warm_start(
+        shapes({"ema.decay": after})
+    )
     assert_same(loaded.variables, last.variables)
     assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(loaded.average))
 

@@ -19,7 +19,7 @@ def main(command: Command) -> int:
         from resnet_jax import experiment  # noqa: PLC0415
         from resnet_jax.experiment.compile import keep_programs  # noqa: PLC0415
         from resnet_jax.programs.run_identity import check_same_run  # noqa: PLC0415
-        from resnet_jax.programs.train import going_on  # noqa: PLC0415
+        from resnet_jax.programs.train import further_training  # noqa: PLC0415
         from resnet_jax.programs.train.run import train  # noqa: PLC0415
         from resnet_jax.reporting.time_accounting import TimeAccounting, process_age  # noqa: PLC0415
 
@@ -27,14 +27,14 @@ def main(command: Command) -> int:
         settings = experiment.resolve(command.config)
         if channel.is_main:
             defaults = experiment.default_settings()
-            cure = functools.partial(going_on.cure, command, workdir)
+            cure = functools.partial(further_training.cure, command, workdir)
             workdir.check(settings, may_change=experiment.MAY_CHANGE, defaults=defaults, cure=cure)
         result = workdir.finished(settings) if channel.is_main else None
         check_same_run(channel, settings, workdir)
         if channel.gather("finished" if result else "")[0]:
             if result:
                 _show_finished(result, workdir)
-                print(*going_on.ways_on(command, workdir, stop_reason=result["stop_reason"]), sep="\n")
+                print(*further_training.further_commands(command, workdir, stop_reason=result["stop_reason"]), sep="\n")
             return 0
         # Process 0 builds first: it may prepare or index the data, and the other processes use what it has written.
         with accounting.measure("start"), channel.first():

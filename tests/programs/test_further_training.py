@@ -1,4 +1,4 @@
-"""The messages about a work directory of another config, and the command in them that goes on from its run."""
+"""The messages about a work directory of another config, and the command in them that trains its run further."""
 
 import ast
 import json
@@ -18,7 +18,7 @@ from resnet_jax.errors import UsageError
 from resnet_jax.experiment.compile import initial_state
 from resnet_jax.nested import by_path
 from resnet_jax.programs.command import Command
-from resnet_jax.programs.train import going_on
+from resnet_jax.programs.train import further_training
 from resnet_jax.reporting.workdir import Workdir
 from tests.paths import ROOT
 from tests.tiny import tiny_config
@@ -54,7 +54,7 @@ def message(workdir, changes):
             experiment.resolve(command.config),
             may_change=experiment.MAY_CHANGE,
             defaults=experiment.default_settings(),
-            cure=lambda: going_on.cure(command, workdir),
+            cure=lambda: further_training.cure(command, workdir),
         )
     assert not re.search("delete|remove", str(error.value)) and "\n" not in str(error.value)
     return str(error.value)
@@ -76,7 +76,7 @@ def test_the_command_of_the_message_begins_where_the_run_has_ended(ended):
     text = message(workdir, {"train.epochs": 15.0})
     assert text.startswith(
         f"work directory {workdir.path} holds a run of another config (train.epochs: 10.0 there, 15.0 here): to train "
-        "this config from the beginning, set --workdir=runs/first-2; to go on from the weights, statistics and "
+        "this config from the beginning, set --workdir=runs/first-2; to train further from the weights, statistics and "
         "optimizer state of that run (learning rate: a tenth of"
     )
     words = shlex.split(text.split(", run ")[-1])
@@ -118,13 +118,13 @@ def test_without_a_readable_checkpoint_or_with_another_network_no_command_is_off
 def test_a_finished_run_shows_the_command_for_more(ended):
     workdir, _ = ended
     command = Command(mode="train", config=run.get_config("runs/first"), workdir="runs/first")
-    (line,) = going_on.ways_on(command, workdir, stop_reason="completed")
+    (line,) = further_training.further_commands(command, workdir, stop_reason="completed")
     assert line.startswith(
         "more epochs  resnet-jax --config=runs/first --workdir=runs/first-2 --config.model.init_from="
     )
     assert line.endswith(" --config.train.epochs=10.0")
     for reason, key in (("max_steps", "train.max_steps"), ("stop_at", "eval.stop_at")):
-        lines = going_on.ways_on(command, workdir, stop_reason=reason)
+        lines = further_training.further_commands(command, workdir, stop_reason=reason)
         assert lines == [f"to continue  resnet-jax --workdir=runs/first --config.{key}=None"]
 
 

@@ -12,7 +12,7 @@ from resnet_jax.checkpoints import files
 from resnet_jax.checkpoints.files import DamagedError
 from resnet_jax.configs import run
 from resnet_jax.errors import UsageError
-from resnet_jax.experiment import GoingOn, go_on
+from resnet_jax.experiment import FurtherTraining, make_further_training
 from resnet_jax.files import read_json
 from resnet_jax.programs.command import Command
 from resnet_jax.programs.recipes import launcher
@@ -26,15 +26,15 @@ def cure(command: Command, workdir: Workdir) -> str:
     new = _new_directory(workdir.path)
     ways = [] if _has_finished(workdir) else [f"to continue that run with its own config, run {_continue(workdir)}"]
     ways.append(f"to train this config from the beginning, set --workdir={shlex.quote(new)}")
-    found = _go_on(command.config, workdir)
+    found = _further_training(command.config, workdir)
     if found is not None:
         parts = "weights, statistics and optimizer state" if found.with_optimizer else "weights and statistics"
         words = " ".join(_command(found, workdir.path, new))
-        ways.append(f"to go on from the {parts} of that run (learning rate: {found.rate}), run {words}")
+        ways.append(f"to train further from the {parts} of that run (learning rate: {found.rate}), run {words}")
     return "; ".join(ways)
 
 
-def ways_on(command: Command, workdir: Workdir, *, stop_reason: str) -> list[str]:
+def further_commands(command: Command, workdir: Workdir, *, stop_reason: str) -> list[str]:
     """Returns a log line with a command that trains a finished run further; [] if there is no such command.
 
     Args:
@@ -45,7 +45,7 @@ def ways_on(command: Command, workdir: Workdir, *, stop_reason: str) -> list[str
     limit = {"max_steps": "train.max_steps", "stop_at": "eval.stop_at"}.get(stop_reason)
     if limit:
         return [labelled("to continue", f"{_continue(workdir)} --config.{limit}=None")]
-    found = _go_on(command.config, workdir)
+    found = _further_training(command.config, workdir)
     if found is None:
         return []
     return [labelled("more epochs", " ".join(_command(found, workdir.path, _new_directory(workdir.path))))]
@@ -56,7 +56,7 @@ def _has_finished(workdir: Workdir) -> bool:
     return result.get("stop_reason") in FINISHED
 
 
-def _go_on(wanted: Any, workdir: Workdir) -> GoingOn | None:
+def _further_training(wanted: Any, workdir: Workdir) -> FurtherTraining | None:
     """Returns how a new run with the config `wanted` can start from the newest checkpoint in `workdir`, or None."""
     step = max((int(path.name) for path in workdir.checkpoints.glob("*") if path.name.isdigit()), default=None)
     if step is None:
@@ -64,8 +64,8 @@ def _go_on(wanted: Any, workdir: Workdir) -> GoingOn | None:
     try:
         meta, _ = files.read_meta(workdir.checkpoints / str(step))
         stored, num_images = run.get_config(str(workdir.path)), meta["data"]["train"]["examples"]
-        return go_on(stored, wanted, run=short_path(workdir.path), step=step, num_images=num_images)
-    # No error is raised: the caller prints its message without a command that goes on from the run.
+        return make_further_training(stored, wanted, run=short_path(workdir.path), step=step, num_images=num_images)
+    # No error is raised: the caller then prints its message without this command.
     except (DamagedError, KeyError, TypeError, ValueError, UsageError):
         return None
 
@@ -74,7 +74,7 @@ def _continue(workdir: Workdir) -> str:
     return " ".join([*launcher(), shlex.quote(f"--workdir={short_path(workdir.path)}")])
 
 
-def _command(found: GoingOn, old: Path, new: str) -> list[str]:
+def _command(found: FurtherTraining, old: Path, new: str) -> list[str]:
     flags = [f"--config={short_path(old)}", f"--workdir={new}"]
     flags += [f"--config.{key}={value}" for key, value in found.keys.items()]
     return [*launcher(), *map(shlex.quote, flags)]

@@ -1,9 +1,9 @@
-"""A new run that goes on from the end of another: its length, learning rate and other keys."""
+"""A new run that starts from the end of a previous run: its length, learning rate and other keys."""
 
 import numpy as np
 import pytest
 
-from resnet_jax.experiment import go_on
+from resnet_jax.experiment import make_further_training
 from resnet_jax.experiment.computed import with_computed
 from resnet_jax.experiment.milestones import make_milestones, schedule_options
 from resnet_jax.training.schedules import create_schedule
@@ -14,9 +14,11 @@ PIECES = {"schedule.name": "piecewise", "schedule.boundaries": (3.0, 6.0), "sche
 
 
 def keys(stored=None, typed=None, *, step=STEPS):
-    """Returns how a run goes on, and the learning rates of both runs as functions of their steps."""
+    """Returns the further training, and the learning rates of both runs as functions of their steps."""
     old = tiny_config(stored)
-    found = go_on(old, tiny_config((stored or {}) | (typed or {})), run="runs/a", step=step, num_images=NUM_IMAGES)
+    found = make_further_training(
+        old, tiny_config((stored or {}) | (typed or {})), run="runs/a", step=step, num_images=NUM_IMAGES
+    )
     new = tiny_config((stored or {}) | found.keys)
     return found, rates(old), rates(new)
 
@@ -118,4 +120,7 @@ def test_without_its_optimizer_state_if_optimizer_or_trained_parameters_differ()
 
 @pytest.mark.parametrize("typed", [{"model.depth": 14}, {"input.per_image": True}, {"data.name": "cifar10"}])
 def test_another_network_or_data_set_does_not_go_on(typed):
-    assert go_on(tiny_config(), tiny_config(typed), run="runs/a", step=STEPS, num_images=NUM_IMAGES) is None
+    assert (
+        make_further_training(tiny_config(), tiny_config(typed), run="runs/a", step=STEPS, num_images=NUM_IMAGES)
+        is None
+    )

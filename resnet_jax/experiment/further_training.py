@@ -1,4 +1,4 @@
-"""The config of a new run that goes on where another run has ended: with more epochs, or with changed config keys."""
+"""The config of a new run that starts from the end of a previous run: with more epochs, or with changed config keys."""
 
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from resnet_jax.training.schedules import create_schedule
 from resnet_jax.training.trainable import trainable_pattern
 from resnet_jax.weights.compatibility import NETWORK_KEYS
 
-# A new run with another value of one of these config keys has another network or other data: it cannot go on.
+# A new run in which one of these config keys differs cannot use the previous state: its network or data differ.
 _ANOTHER_TASK = (*NETWORK_KEYS, "model.num_classes", "model.init_from", "data.source", "data.name")
 
 # If a smooth schedule is below `_ENDED` of its peak, its decay has ended: a run would hardly learn at this rate. The
@@ -20,8 +20,8 @@ _ENDED, _NEW_PEAK = 0.01, 0.1
 _WARMUP = 0.1  # length of this warm-up / length of the new run; the warm-up has at most one epoch
 
 
-class GoingOn(NamedTuple):
-    """How a new run goes on from the end of another one."""
+class FurtherTraining(NamedTuple):
+    """How a new run starts from the last state of a previous run."""
 
     # Config values of the new run by dotted key: those that differ from the other run, and the length of the new run,
     # which users often change next.
@@ -39,7 +39,9 @@ class _End(NamedTuple):
     warming_up: bool
 
 
-def go_on(stored: ConfigDict, wanted: ConfigDict, *, run: str, step: int, num_images: int) -> GoingOn | None:
+def make_further_training(
+    stored: ConfigDict, wanted: ConfigDict, *, run: str, step: int, num_images: int
+) -> FurtherTraining | None:
     """Returns how a new run with the config `wanted` continues from the last state of a previous run; None: it cannot.
 
     The new run counts its steps from 0. Its learning rate starts at the last value of the previous run and decays with
@@ -79,7 +81,7 @@ def go_on(stored: ConfigDict, wanted: ConfigDict, *, run: str, step: int, num_im
         **typed,
     }
     changed = {key: value for key, value in keys.items() if value != before[key]}
-    return GoingOn(changed | length, with_optimizer, rate)
+    return FurtherTraining(changed | length, with_optimizer, rate)
 
 
 def _end(complete: ConfigDict, step: int, num_images: int) -> _End:
