@@ -1,4 +1,4 @@
-"""Files: locks between processes, atomic writes, JSON."""
+"""Files: locks between processes, atomic writes, JSON, deletion."""
 
 import contextlib
 import errno
@@ -6,6 +6,7 @@ import fcntl
 import json
 import logging
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from resnet_jax.errors import UsageError
+from resnet_jax.nested import has_shape
 from resnet_jax.text import labelled
 
 logger = logging.getLogger(__name__)
@@ -98,7 +100,7 @@ def _own(path: Path, *, what: str, cure: str) -> Iterator[None]:
             raise UsageError(f"another process is at work in {what}: wait for it, or {cure}")
         try:
             for left in path.iterdir():
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
+                delete(left)
             yield
         except BaseException:
             shutil.rmtree(path, ignore_errors=True)
@@ -191,21 +193,52 @@ def write_json(path: Path, content: Any) -> None:
     write_atomically(path, json.dumps(content, indent=2) + "\n")
 
 
-def read_json(path: Path, *, cure: str) -> Any:
+def read_json(path: Path, *, cure: str, shape: Any = None) -> Any:
     """Reads a JSON file.
 
     Args:
       path: the file.
       cure: what the user can do about a missing or damaged file, for the error message.
+      shape: what the content must look like (see `nested.has_shape`); None: anything.
 
     Raises:
-      UsageError: the file cannot be read or is not JSON.
+      UsageError: the file cannot be read, is not JSON, or has another shape.
     """
     try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        if path.exists() and not path.is_file():  # a named pipe would never end
+            raise ValueError("it is a directory" if path.is_dir() else "it is not a regular file")
+        content = json.loads(path.read_bytes())
+        if shape is not None and not has_shape(content, shape):
+            raise ValueError("its content is not what this program writes there")
+    except (OSError, ValueError, RecursionError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or error
         raise UsageError(f"{path} cannot be read ({reason}): {cure}") from None
+    return content
+
+
+def delete(path: Path) -> None:
+    """Deletes a file, a directory with its content, or a link but not what it points to; nothing if `path` is absent.
+
+    Raises:
+      OSError: it cannot be deleted.
+    """
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def numbered(directory: Path) -> list[int]:
+    """Returns the numbers that are names of entries of a directory, ascending: [10, 20]; [] if there is no directory.
+
+    Only names that `str` gives a number count: '10', but not '010', '²' or '10.part'.
+    """
+    return sorted(int(path.name) for path in directory.glob("*") if is_number(path.name))
+
+
+def is_number(name: str) -> bool:
+    """Whether `name` is what `str` gives for an integer of at least 0."""
+    return bool(re.fullmatch("0|[1-9][0-9]*", name))
 
 
 def fsync(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Nested dictionaries and pytrees: flattening, comparing, leaves by path."""
+"""Nested dictionaries and pytrees: flattening, comparing, leaves by path, shape of JSON values."""
 
 from typing import Any
 
@@ -34,3 +34,21 @@ def by_path(tree: Any) -> dict[str, Any]:
 
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def has_shape(value: Any, shape: Any) -> bool:
+    """Returns whether a value that was read from JSON has the given shape.
+
+    Args:
+      value: dicts, lists, texts, numbers, bools and None.
+      shape: a type, which the value must have exactly, so that True is no int; a tuple of shapes, of which one must
+        fit; a list of one shape: a list of such values; a dict from names to shapes: a dict in which each of these
+        names has such a value, and other names have any value. A name may be absent if its shape is a tuple with None.
+    """
+    if isinstance(shape, tuple):
+        return any(has_shape(value, one) for one in shape)
+    if isinstance(shape, dict):
+        return isinstance(value, dict) and all(has_shape(value.get(name), part) for name, part in shape.items())
+    if isinstance(shape, list):
+        return isinstance(value, list) and all(has_shape(element, shape[0]) for element in value)
+    return value is None if shape is None else type(value) is shape

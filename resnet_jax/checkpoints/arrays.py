@@ -1,6 +1,8 @@
 """Writes and reads a pytree of numpy arrays in Orbax's format."""
 
 import asyncio
+import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,22 +13,34 @@ import orbax.checkpoint as ocp
 
 
 class _OneByOne(ocp.type_handlers.TypeHandler):
-    """Reads and writes each array in a call of its own, and waits for all calls before it raises the first error.
+    """Reads and writes each array in a call of its own, and waits for all calls, also if some of them fail.
 
     Orbax itself closes its event loop as soon as one array cannot be read or written. Operations of TensorStore that
-    end after that print tracebacks ("RuntimeError: Event loop is closed") to the terminal.
+    end after that print tracebacks ("RuntimeError: Event loop is closed") to the terminal. Orbax also calls the
+    handlers of arrays and of scalars at the same time, so reading raises nothing here: it collects the errors.
 
     A mixin class: `_Arrays` and `_Scalars` combine it with Orbax's handlers of numpy arrays and of scalars.
     """
 
-    async def deserialize(self, infos: Sequence[Any], options: Sequence[Any] | None = None) -> list[np.ndarray]:
+    def __init__(self, errors: list[BaseException]):
+        """Takes the list to which errors of reading are appended."""
+        super().__init__()
+        self._errors = errors
+
+    async def deserialize(self, infos: Sequence[Any], options: Sequence[Any] | None = None) -> list[Any]:
         options = options or [ocp.RestoreArgs()] * len(infos)
         read = super().deserialize
-        return await _all_results([read([info], [option]) for info, option in zip(infos, options, strict=True)])
+        return await self._collect([read([info], [option]) for info, option in zip(infos, options, strict=True)])
 
     async def metadata(self, infos: Sequence[Any]) -> list[Any]:
         read = super().metadata
-        return await _all_results([read([info]) for info in infos])
+        return await self._collect([read([info]) for info in infos])
+
+    async def _collect(self, reads: Sequence[Any]) -> list[Any]:
+        """Returns the only element of each list that the coroutines return; None for a coroutine that fails."""
+        results: list[Any] = await asyncio.gather(*reads, return_exceptions=True)
+        self._errors += [result for result in results if isinstance(result, BaseException)]
+        return [None if isinstance(result, BaseException) else result[0] for result in results]
 
     async def _background_serialize(
         self, values: Sequence[np.ndarray], infos: Sequence[Any], options: Sequence[Any] | None = None
@@ -48,23 +62,20 @@ class _Scalars(_OneByOne, ocp.type_handlers.ScalarHandler):
     pass
 
 
-async def _all_results(reads: Sequence[Any]) -> list[Any]:
-    """Returns the only element of each list that the coroutines `reads` return, after all of them have ended."""
-    return [array for [array] in await _all(reads)]
+async def _all(operations: Sequence[Any]) -> None:
+    """Waits for coroutines; if some fail, raises the first error after all of them have ended."""
+    _raise_first([result for result in await asyncio.gather(*operations, return_exceptions=True) if result is not None])
 
 
-async def _all(operations: Sequence[Any]) -> list[Any]:
-    """Returns the results of coroutines; if some fail, raises the first error after all of them have ended."""
-    results: list[Any] = await asyncio.gather(*operations, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return results
+def _raise_first(errors: Sequence[Any]) -> None:
+    """Raises the first error of a list, if there is one."""
+    for error in errors:
+        raise error
 
 
 def write(directory: Path, state: Any) -> None:
     """Writes a pytree of numpy arrays to `directory`, which must exist and be empty."""
-    handler = _handler()
+    handler = _handler([])
     handler.save(directory, args=ocp.args.PyTreeSave(state))
     handler.finalize(directory)
     handler.close()
@@ -83,20 +94,34 @@ def read(directory: Path, fields: tuple[str, ...] | None = None) -> dict[str, An
     Raises:
       Exception: an array cannot be read. TensorStore raises errors of type Exception itself, or of ValueError.
     """
-    handler = _handler()
+    errors: list[BaseException] = []
+    handler = _handler(errors)
     saved = handler.metadata(directory).tree
+    _raise_first(errors)
     selected = saved if fields is None else {field: saved[field] for field in fields}
+    _check_size(selected)
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), selected)
-    return handler.restore(
+    arrays = handler.restore(
         directory, args=ocp.args.PyTreeRestore(selected, restore_args=as_numpy, partial_restore=True)
     )
+    _raise_first(errors)
+    return arrays
 
 
-def _handler() -> ocp.PyTreeCheckpointHandler:
+def _check_size(arrays: Any) -> None:
+    """Raises ValueError if arrays, given by shape and dtype, are larger than the memory: their shapes are damaged."""
+    size = sum(math.prod(array.shape) * np.dtype(array.dtype).itemsize for array in jax.tree.leaves(arrays))
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if size > memory:
+        raise ValueError(f"its arrays would take {size / 1e9:,.0f} GB, more than the memory of this machine")
+
+
+def _handler(errors: list[BaseException]) -> ocp.PyTreeCheckpointHandler:
+    """Makes the object that writes and reads; errors of reading are appended to `errors`."""
     # Not ocp.Checkpointer: it has a barrier across all processes, which a process that cannot read never reaches.
     handlers = ocp.type_handlers.create_type_handler_registry(
-        (np.ndarray, _Arrays()),
-        *((scalar, _Scalars()) for scalar in (int, float, np.number)),
+        (np.ndarray, _Arrays(errors)),
+        *((scalar, _Scalars(errors)) for scalar in (int, float, np.number)),
         (jax.Array, ocp.type_handlers.ArrayHandler()),  # Orbax warns where it is missing; `write` stores none
     )
     options: dict[str, Any] = {"type_handler_registry": handlers}

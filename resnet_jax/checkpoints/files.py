@@ -14,10 +14,16 @@ from typing import Any
 
 from resnet_jax.checkpoints import arrays, checksums
 from resnet_jax.errors import UsageError
-from resnet_jax.files import fsync, write_atomically
+from resnet_jax.files import delete, fsync, is_number, write_atomically
+from resnet_jax.nested import has_shape
 
-_UNFINISHED, _REMOVED = ".orbax-checkpoint-tmp", ".removed"  # suffixes while a checkpoint is written, is deleted
-_STATE, _META = "state", "meta/metadata"  # in a checkpoint: directory of the arrays, JSON file
+UNFINISHED = ".orbax-checkpoint-tmp"  # suffix of the name while a checkpoint is written
+META = "meta/metadata"  # the JSON file in a checkpoint
+_STATE = "state"  # the directory of the arrays in a checkpoint
+_OWN_KEYS = {"top1": (int, float, None), "checksums": dict, "own_step": (int, None)}  # with their types; see `write`
+_TREE = f"{_STATE}/_METADATA"  # Orbax's file with the names of the arrays
+_ERRORS_OF_TREE = (AttributeError, KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError)  # of reading `_TREE`
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # errors about missing files, and not about the disk
 
 
 class DamagedError(Exception):
@@ -33,15 +39,14 @@ def write(path: Path, state: Any, meta: dict[str, Any], *, top1: float | None) -
       meta: JSON values to store with the arrays.
       top1: evaluation accuracy in 0..1; None: not evaluated.
     """
-    part = path.with_name(path.name + _UNFINISHED)
-    shutil.rmtree(part, ignore_errors=True)
+    part = path.with_name(path.name + UNFINISHED)
+    delete(part)
     part.mkdir()  # not parents=True: if the disk is unmounted, it would create the parents on another disk
     try:
         (part / _STATE).mkdir()
         arrays.write(part / _STATE, state)
-        (part / _META).parent.mkdir()
-        content = {**meta, "top1": top1, "checksums": checksums.of_arrays(state)}
-        (part / _META).write_text(_with_own_checksum(content))
+        (part / META).parent.mkdir()
+        (part / META).write_text(_json(path, meta, top1, checksums.of_arrays(state)))
         _flush(part)
         part.rename(path)
         fsync(path.parent)
@@ -58,8 +63,7 @@ def replace_meta(path: Path, meta: dict[str, Any], *, top1: float | None) -> Non
       meta: the new JSON values.
       top1: evaluation accuracy in 0..1; None: not evaluated.
     """
-    text = _with_own_checksum({**meta, "top1": top1, "checksums": _read_json(path)["checksums"]})
-    write_atomically(path / _META, text, sync=True)
+    write_atomically(path / META, _json(path, meta, top1, _read_json(path)["checksums"]), sync=True)
 
 
 def read_meta(path: Path) -> tuple[dict[str, Any], float | None]:
@@ -71,8 +75,8 @@ def read_meta(path: Path) -> tuple[dict[str, Any], float | None]:
     """
     with _damage_as_error(path):
         content = _read_json(path)
-        del content["checksums"]
-        return content, content.pop("top1")
+        top1 = content["top1"]
+        return {key: value for key, value in content.items() if key not in _OWN_KEYS}, top1
 
 
 def read(path: Path, *, fields: tuple[str, ...] | None = None) -> dict[str, Any]:
@@ -91,8 +95,7 @@ def read(path: Path, *, fields: tuple[str, ...] | None = None) -> dict[str, Any]
     """
     with _damage_as_error(path):
         expected = _read_json(path)["checksums"]
-        if not (path / _STATE).exists():
-            raise DamagedError(f"{_STATE} is missing")
+        _check_kinds(path)
         tree = arrays.read(path / _STATE, fields)
         checksums.verify(
             checksums.of_arrays(tree),
@@ -107,39 +110,6 @@ def field_names(path: Path) -> set[str]:
         return {name.split("/")[0] for name in _read_json(path)["checksums"]}
 
 
-def remove(path: Path) -> None:
-    """Deletes a checkpoint: renames it, then deletes its files.
-
-    If the process is killed meanwhile, the checkpoint is either untouched or renamed. `clear_leftovers` deletes the
-    files of a renamed one.
-    """
-    part = path.with_name(path.name + _REMOVED)
-    path.rename(part)
-    shutil.rmtree(part)
-
-
-def clear_leftovers(directory: Path) -> None:
-    """Deletes incomplete checkpoints and temporary files, which killed processes left in a checkpoint directory."""
-    for part in (*directory.glob(f"*{_UNFINISHED}*"), *directory.glob(f"*{_REMOVED}")):
-        shutil.rmtree(part)
-    for part in directory.glob(f"*/{_META}.part"):
-        part.unlink()
-
-
-def set_aside(path: Path, directory: Path) -> Path:
-    """Moves a damaged checkpoint, such as '60', into `directory`; returns its new path.
-
-    If `directory` already has the name '60', the new name is '60-2', '60-3' and so on.
-    """
-    directory.mkdir(exist_ok=True)
-    target, number = directory / path.name, 1
-    while os.path.lexists(target):
-        number += 1
-        target = directory / f"{path.name}-{number}"
-    path.rename(target)
-    return target
-
-
 def cause(error: BaseException) -> str:
     """Returns the first line of an error message, and of a longer line the last 160 characters.
 
@@ -149,27 +119,39 @@ def cause(error: BaseException) -> str:
     return line if len(line) <= 160 else "..." + line[-160:]
 
 
-def _with_own_checksum(content: dict[str, Any]) -> str:
+def _json(path: Path, meta: dict[str, Any], top1: float | None, of_arrays: dict[str, int]) -> str:
+    """Returns the content of the JSON file of the checkpoint `path`, with its step and its own checksum."""
+    own_step = int(path.name) if is_number(path.name) else None
+    content = {**meta, "top1": top1, "checksums": of_arrays, "own_step": own_step}
     return json.dumps({**content, "own_checksum": checksums.of_json(content)})
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """Reads the JSON file of a checkpoint and verifies its checksum.
+    """Reads the JSON file of a checkpoint, and verifies its checksum and that the checkpoint has the name of its step.
 
     Raises:
-      DamagedError: the file is missing, is not a JSON object, or does not match its checksum.
+      DamagedError: the file is missing, is not such a JSON object, does not match its checksum, or the checkpoint has
+        the name of another step.
       OSError: the file cannot be read from the disk.
     """
-    if not (path / _META).exists():
-        raise DamagedError(f"{_META} is missing" if any(path.iterdir()) else "it is empty")
+    if os.path.lexists(path) and not path.is_dir():
+        raise DamagedError("it is not a directory")
+    if not (path / META).is_file():
+        raise DamagedError(f"{META} is missing" if any(path.iterdir()) else "it is empty")
     try:
-        content = json.loads((path / _META).read_text())
-    except ValueError as error:
-        raise DamagedError(f"{_META} is not JSON ({error})") from error
+        content = json.loads((path / META).read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"{META} is not JSON ({error})") from error
     if not isinstance(content, dict):
-        raise DamagedError(f"{_META} is not a JSON object")
+        raise DamagedError(f"{META} is not a JSON object")
     if content.pop("own_checksum", None) != checksums.of_json(content):
-        raise DamagedError(f"{_META} does not match its checksum")
+        raise DamagedError(f"{META} does not match its checksum")
+    if not has_shape(content, _OWN_KEYS):
+        raise DamagedError(f"{META} lacks the values that belong to a checkpoint")
+    # Checkpoints of earlier versions have no `own_step`; those of training runs have `step`.
+    inside = content.get("own_step", content.get("step"))
+    if isinstance(inside, int) and is_number(path.name) and path.name != str(inside):
+        raise DamagedError(f"it was saved as step {inside} and renamed: its name must be {inside}")
     return content
 
 
@@ -177,12 +159,13 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _damage_as_error(path: Path) -> Iterator[None]:
     """Turns an error in the block into a UsageError or a DamagedError.
 
-    It is a UsageError if a file of the checkpoint `path` cannot be read from the disk, else a DamagedError.
+    It is a UsageError if a file of the checkpoint `path` cannot be read from the disk or if there is too little memory,
+    else a DamagedError.
     """
     try:
         yield
-    except MemoryError:
-        raise
+    except MemoryError as error:
+        raise UsageError(f"checkpoint {path} does not fit into the memory: use a machine with more memory") from error
     except Exception as error:  # TensorStore raises errors of type Exception itself
         try:
             _read_all(path)
@@ -191,21 +174,36 @@ def _damage_as_error(path: Path) -> Iterator[None]:
                 f"checkpoint {path} cannot be read ({problem.strerror}: {problem.filename or path}): repair the disk "
                 "or the permissions and run again; nothing was changed"
             ) from error
-        raise error if isinstance(error, DamagedError) else DamagedError(cause(error)) from error
+        if isinstance(error, DamagedError):
+            raise
+        of_tree = isinstance(error, _ERRORS_OF_TREE)
+        raise DamagedError(f"{_TREE} is damaged: {cause(error)}" if of_tree else cause(error)) from error
+
+
+def _check_kinds(path: Path) -> None:
+    """Raises DamagedError unless the arrays of a checkpoint are files and directories: a named pipe would never end."""
+    if not (path / _STATE).is_dir():
+        raise DamagedError(f"{_STATE} is missing")
+    for directory, _, names in os.walk(path / _STATE):
+        for name in names:
+            file = Path(directory) / name
+            if not file.is_file():
+                raise DamagedError(f"{file.relative_to(path)} is not a regular file")
 
 
 def _read_all(path: Path) -> None:
     """Reads every byte of a checkpoint. Raises OSError if a file or directory cannot be read."""
 
     def stop(error: OSError) -> None:
-        if error.errno != errno.ENOTDIR:
+        if error.errno not in _GONE or not os.path.lexists(path):
             raise error
 
     for directory, _, names in os.walk(path, onerror=stop):
-        for name in names:
-            with (Path(directory) / name).open("rb") as file:
-                while file.read(1 << 20):
-                    pass
+        for file in (Path(directory) / name for name in names):
+            if file.is_file():  # not a link to nothing, and not a named pipe
+                with file.open("rb") as opened:
+                    while opened.read(1 << 20):
+                        pass
 
 
 def _flush(root: Path) -> None:

@@ -11,16 +11,15 @@ from types import TracebackType
 from typing import Any
 
 import jax
-import numpy as np
 
-from resnet_jax.checkpoints import files
+from resnet_jax.checkpoints import files, on_disk
 from resnet_jax.checkpoints.files import DamagedError, cause
-from resnet_jax.checkpoints.host_copy import copy_to_devices, copy_to_host
+from resnet_jax.checkpoints.host_copy import copy_to_host
+from resnet_jax.checkpoints.restoring import check_data, restore_together
 from resnet_jax.checkpoints.retention import Retention
 from resnet_jax.distributed import agreement
 from resnet_jax.distributed.agreement import Gather
 from resnet_jax.errors import UsageError
-from resnet_jax.nested import by_path, difference
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +153,7 @@ class Checkpoints:
         damaged: dict[int, str] = {}
         for step in reversed(self._existing.steps):
             try:
-                restored = self._restore(abstract_state, step)
+                restored = restore_together(self.directory / str(step), abstract_state, gather=self._gather)
             except DamagedError as error:
                 damaged[step] = str(error)
                 continue
@@ -184,44 +183,26 @@ class Checkpoints:
         """
         self._wait_together()
         try:
-            return self._restore(abstract_state, step)
+            return restore_together(self.directory / str(step), abstract_state, gather=self._gather)
         except DamagedError as error:
             raise UsageError(
                 f"checkpoint {self.directory / str(step)} is damaged ({error}): name another checkpoint"
             ) from error
 
     def check_data(self, meta: dict[str, Any], data: dict[str, Any]) -> None:
-        """Raises UsageError if a checkpoint was trained on data other than `data`.
+        """Checks that a checkpoint was trained on the data `data`.
 
         Args:
-          meta: the JSON values of the checkpoint. "step" is required.
+          meta: the JSON values of the checkpoint.
           data: description of the data of this run, which must equal `meta["data"]`. A missing "data" only warns.
+
+        Raises:
+          UsageError: the data differ, or `meta` has no "step": no training run has saved that checkpoint.
         """
-        if "data" not in meta:
-            logger.warning("checkpoint %s does not record the data it was trained on", meta["step"])
-        changes = difference(meta.get("data", data), data)
-        if changes:
-            raise UsageError(
-                f"checkpoint {self.directory / str(meta['step'])} was trained on other data ({'; '.join(changes)}): "
-                "give the config.data of that run, or start a new run in another --workdir"
-            )
+        check_data(self.directory, meta, data)
 
     def _open(self) -> dict[str, Any]:
-        """Creates the directory, deletes incomplete checkpoints, and lists the complete ones with their accuracy."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        files.clear_leftovers(self.directory)
-        top1: dict[int, float | None] = {}
-        unreadable = []
-        for path in self.directory.iterdir():
-            if not path.name.isdigit():
-                continue
-            step = int(path.name)
-            try:
-                _, top1[step] = files.read_meta(path)
-            except (DamagedError, UsageError):  # `restore` raises the error again
-                top1[step] = None
-                unreadable.append(step)
-        return {"top1": top1, "unreadable": unreadable}
+        return on_disk.open_directory(self.directory)._asdict()
 
     def _write(self, path: Path, state: Any, meta: dict[str, Any], top1: float | None, old: list[int]) -> None:
         """Writes a checkpoint in the writer thread. Deletes the steps `old` when the new checkpoint is complete."""
@@ -230,23 +211,7 @@ class Checkpoints:
 
     def _remove(self, steps: list[int]) -> None:
         for step in steps:
-            try:
-                files.remove(self.directory / str(step))
-            except OSError as error:  # only a warning, since the new checkpoint was saved
-                logger.warning("checkpoint %s could not be removed (%s)", self.directory / str(step), error.strerror)
-
-    def _restore(self, abstract_state: Any, step: int) -> tuple[Any, dict[str, Any]]:
-        """Reads a checkpoint on every process. If one process has an error, all processes raise it."""
-        path, problem = self.directory / str(step), None
-        try:
-            meta, _ = files.read_meta(path)
-            arrays = files.read(path)
-            _check_model(path, arrays, abstract_state)
-        except (DamagedError, UsageError) as error:
-            problem = error
-        # UsageError takes precedence: a checkpoint must not be moved as damaged if one process cannot read the disk.
-        agreement.raise_alike(self._gather, problem, kinds=(UsageError, DamagedError))
-        return copy_to_devices(arrays, abstract_state), meta
+            on_disk.remove(self.directory / str(step))
 
     def _wait_together(self) -> None:
         """Makes all processes wait until the last checkpoint saved by process 0 is on disk."""
@@ -270,7 +235,7 @@ class Checkpoints:
 
     def _move_aside(self, steps: list[int]) -> list[str]:
         into = self.directory.parent / "damaged_checkpoints"
-        return [str(files.set_aside(self.directory / str(step), into)) for step in steps]
+        return [str(on_disk.set_aside(self.directory / str(step), into)) for step in steps]
 
     @contextlib.contextmanager
     def _write_errors(self) -> Iterator[None]:
@@ -282,18 +247,3 @@ class Checkpoints:
                 f"a checkpoint could not be written to {self.directory} ({cause(error)}): "
                 "make room or repair the disk, and run again; the earlier checkpoints are complete"
             ) from error
-
-
-def _check_model(path: Path, arrays: dict[str, Any], abstract_state: Any) -> None:
-    """Raises UsageError if names, shapes or dtypes of the saved arrays differ from those of `abstract_state`."""
-    saved, expected = (
-        {name: f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}" for name, leaf in by_path(tree).items()}
-        for tree in (arrays, abstract_state)
-    )
-    changes = difference(saved, expected)
-    if changes:
-        more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
-        raise UsageError(
-            f"checkpoint {path} is of another model ({'; '.join(changes[:3])}{more}): "
-            "continue with the config it was trained with, or start a new run in another --workdir"
-        )

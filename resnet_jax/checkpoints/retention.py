@@ -15,7 +15,8 @@ class Retention:
 
         Args:
           top1: step -> evaluation accuracy in 0..1; None: not evaluated, never the best.
-          unreadable: steps whose JSON file, and so their accuracy, could not be read. They are never deleted.
+          unreadable: steps whose JSON file, and so their accuracy, could not be read. They are never deleted, and do
+            not count as the newest.
           keep_latest: number of the newest checkpoints to keep.
           keep_best: number of checkpoints with the highest accuracy to keep, however old they are.
         """
@@ -39,8 +40,9 @@ class Retention:
     def add(self, step: int, top1: float | None) -> list[int]:
         """Adds a step, or sets its accuracy. Returns the steps to delete from disk, which leave the list."""
         self._top1[step] = top1
-        kept = {*self.steps[-self._keep_latest :], *(step for step, _ in self._best_first()[: self._keep_best])}
-        to_delete = [step for step in self.steps if step not in kept | self._unreadable]
+        readable = [step for step in self.steps if step not in self._unreadable]
+        kept = {step, *readable[-self._keep_latest :], *(step for step, _ in self._best_first()[: self._keep_best])}
+        to_delete = [step for step in readable if step not in kept]
         for removed in to_delete:
             del self._top1[removed]
         return to_delete

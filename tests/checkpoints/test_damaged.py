@@ -3,8 +3,11 @@
 import errno
 import functools
 import json
+import os
+import re
 import shutil
 from pathlib import Path
+from random import Random
 
 import jax
 import numpy as np
@@ -156,6 +159,51 @@ def test_reading_a_checkpoint_with_many_damaged_arrays_prints_nothing(tmp_path, 
         with pytest.raises(files.DamagedError):
             files.read(path)
     assert capfd.readouterr() == ("", "")
+
+
+def random_damage(random, path):
+    """Damages one file of a checkpoint: bits, length, bytes, or a value of its JSON."""
+    file = random.choice(sorted(file for file in path.rglob("*") if file.is_file()))
+    data = file.read_bytes()
+    at, end = sorted(random.randrange(len(data)) for _ in range(2))
+    values = list(re.finditer(rb'"[^"]*"|[0-9]+|true|false|null', data))
+    value = random.choice(values) if values else None
+    other = random.choice([b"-1", b"99999999999", b"null", b'"x"', b"[]", b"{}", b"1e400", b"[" * 3000])
+    damaged = random.choice(
+        [
+            data[:at],
+            data[:at] + bytes([data[at] ^ 1 << random.randrange(8)]) + data[at + 1 :],
+            data[:at] + random.randbytes(end - at) + data[end:],
+            data[:at] + data[end:],
+            data[: value.start()] + other + data[value.end() :] if value else b"",
+        ]
+    )
+    file.write_bytes(damaged)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_damage_is_found_and_prints_nothing(seed, tmp_path, capfd):
+    # A damage may also lie between the stored arrays; then the checkpoint is read as it was saved.
+    random, noise, reasons = Random(seed), np.random.default_rng(0), []
+    saved = {"params": {"w": noise.normal(size=(30, 30))}, "opt_state": [{"v": noise.normal(size=300)}], "step": 3}
+    files.write(tmp_path / "3", {**saved, "step": np.int32(3)}, {"step": 3}, top1=0.5)
+    for number in range(12):
+        path = shutil.copytree(tmp_path / "3", tmp_path / str(number) / "3")
+        random_damage(random, path)
+        try:
+            assert files.read_meta(path) == ({"step": 3}, 0.5)
+            jax.tree.map(np.testing.assert_array_equal, files.read(path), saved)
+        except files.DamagedError as error:
+            reasons.append(str(error))
+    assert reasons and not any("\n" in reason for reason in reasons)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_arrays_larger_than_the_memory_are_damage(tmp_path, monkeypatch):
+    files.write(tmp_path / "3", {"w": np.ones((1000, 1000))}, {}, top1=None)
+    monkeypatch.setattr(os, "sysconf", lambda name: 2000)
+    with pytest.raises(files.DamagedError, match="its arrays would take 0 GB, more than the memory of this machine"):
+        files.read(tmp_path / "3")
 
 
 def test_moving_a_damaged_checkpoint_overwrites_nothing(written, open_checkpoints):

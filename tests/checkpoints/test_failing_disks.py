@@ -8,7 +8,7 @@ import shutil
 import jax
 import pytest
 
-from resnet_jax.checkpoints import files
+from resnet_jax.checkpoints import on_disk
 from resnet_jax.checkpoints.manager import Checkpoints
 from resnet_jax.errors import UsageError
 from tests.checkpoints.states import abstract, fill, state, steps_on_disk
@@ -81,7 +81,7 @@ def test_a_checkpoint_that_cannot_be_removed_does_not_end_the_run(open_checkpoin
     with open_checkpoints(keep_latest=1, keep_best=0) as checkpoints:
         fill(checkpoints, {1: None})
         checkpoints.wait()
-        monkeypatch.setattr(files, "remove", refuse)
+        monkeypatch.setattr(on_disk, "delete", refuse)
         fill(checkpoints, {2: None})
     assert steps_on_disk(checkpoints) == [1, 2]
     assert "checkpoints/1 could not be removed (Permission denied)" in caplog.text

@@ -1,5 +1,6 @@
 """Entry point of --mode=eval."""
 
+from resnet_jax.files import is_number
 from resnet_jax.programs.command import Command
 from resnet_jax.programs.session import open_session
 from resnet_jax.reporting.workdir import Workdir
@@ -13,7 +14,7 @@ def main(command: Command) -> int:
     """
     workdir = Workdir(command.workdir)
     which = command.config.eval.checkpoint
-    of_the_run = which in ("latest", "best") or which.isdigit()
+    of_the_run = which in ("latest", "best") or is_number(which)
     with open_session(command, workdir, must_hold_a_run=of_the_run) as (channel, requests):
         from resnet_jax import experiment  # noqa: PLC0415
         from resnet_jax.experiment.compile import keep_programs  # noqa: PLC0415

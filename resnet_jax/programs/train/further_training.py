@@ -13,7 +13,7 @@ from resnet_jax.checkpoints.files import DamagedError
 from resnet_jax.configs import run
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment import FurtherTraining, make_further_training
-from resnet_jax.files import read_json
+from resnet_jax.files import numbered, read_json
 from resnet_jax.programs.command import Command
 from resnet_jax.programs.recipes import launcher
 from resnet_jax.reporting.run_record import short_path
@@ -58,7 +58,7 @@ def _has_finished(workdir: Workdir) -> bool:
 
 def _further_training(wanted: Any, workdir: Workdir) -> FurtherTraining | None:
     """Returns how a new run with the config `wanted` can start from the newest checkpoint in `workdir`, or None."""
-    step = max((int(path.name) for path in workdir.checkpoints.glob("*") if path.name.isdigit()), default=None)
+    step = max(numbered(workdir.checkpoints), default=None)
     if step is None:
         return None
     try:

@@ -11,7 +11,7 @@ from resnet_jax.checkpoints import files
 from resnet_jax.checkpoints.files import DamagedError
 from resnet_jax.data.class_names import fingerprint
 from resnet_jax.errors import UsageError
-from resnet_jax.files import read_json
+from resnet_jax.files import numbered, read_json
 from resnet_jax.nested import by_path
 from resnet_jax.training.state import WeightsKind
 from resnet_jax.weights.stored import StoredWeights
@@ -101,7 +101,7 @@ def _checkpoint(path: Path) -> Path:
 
 def _steps(path: Path) -> list[int]:
     """Returns the steps of the checkpoints in a work directory."""
-    return [int(entry.name) for entry in (path / "checkpoints").glob("*") if entry.name.isdigit()]
+    return numbered(path / "checkpoints")
 
 
 def _read(checkpoint: Path, kind: WeightsKind | None) -> tuple[dict[str, Any], dict[str, Any], WeightsKind]:

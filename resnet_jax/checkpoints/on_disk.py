@@ -1,0 +1,102 @@
+"""Checkpoints on disk: lists, deletes and moves those of a directory, and clears what killed processes left there.
+
+A checkpoint is an entry whose name is its step, such as '60'. Entries with other names are ignored: they are files of
+the user, except for the temporary names that this program gives.
+"""
+
+import errno
+import logging
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from resnet_jax.checkpoints import files
+from resnet_jax.checkpoints.files import META, UNFINISHED, DamagedError
+from resnet_jax.errors import UsageError
+from resnet_jax.files import delete, numbered
+
+logger = logging.getLogger(__name__)
+
+_REMOVED = ".removed"  # suffix of a checkpoint that is being deleted
+# What a killed process can leave. Earlier versions, which used Orbax's own names, added '-' and a number.
+_LEFTOVER = re.compile(rf"[0-9]+({re.escape(UNFINISHED)}(-[0-9]+)?|{re.escape(_REMOVED)})")
+
+
+class Listing(NamedTuple):
+    """The checkpoints in a directory."""
+
+    top1: dict[int, float | None]  # step -> evaluation accuracy in 0..1; None: not evaluated, or not readable
+    unreadable: list[int]  # steps whose JSON file cannot be read
+
+
+def open_directory(directory: Path) -> Listing:
+    """Creates the directory if it does not exist, deletes incomplete checkpoints, and lists the complete ones.
+
+    Raises:
+      OSError: the directory cannot be created or read.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    _clear_leftovers(directory)
+    listing = Listing({}, [])
+    for step in numbered(directory):
+        try:
+            _, listing.top1[step] = files.read_meta(directory / str(step))
+        except (DamagedError, UsageError):  # `files.read` raises the error again if this checkpoint is to be restored
+            listing.top1[step] = None
+            listing.unreadable.append(step)
+    return listing
+
+
+def remove(path: Path) -> None:
+    """Deletes a checkpoint: renames it, then deletes its files. Only a warning is logged if that fails.
+
+    If the process is killed meanwhile, the checkpoint is either untouched or renamed. The next `open_directory` deletes
+    the files of a renamed one.
+    """
+    part = path.with_name(path.name + _REMOVED)
+    try:
+        delete(part)
+        path.rename(part)
+        delete(part)
+    except OSError as error:
+        logger.warning("checkpoint %s could not be removed (%s)", path, error.strerror)
+
+
+def set_aside(path: Path, directory: Path) -> Path:
+    """Moves a damaged checkpoint, such as '60', into `directory`; returns its new path.
+
+    If `directory` already has the name '60', the new name is '60-2', '60-3' and so on. If `directory` is on another
+    disk, because the directory of the checkpoints is a link, the checkpoint is renamed to '60.damaged' instead.
+    """
+    directory.mkdir(exist_ok=True)
+    target = _free_name(directory / path.name)
+    try:
+        path.rename(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        target = _free_name(path.with_name(path.name + ".damaged"))
+        path.rename(target)
+    return target
+
+
+def _free_name(path: Path) -> Path:
+    """Returns the first of PATH, PATH-2, PATH-3, ... that does not exist."""
+    target, number = path, 1
+    while os.path.lexists(target):
+        number += 1
+        target = path.with_name(f"{path.name}-{number}")
+    return target
+
+
+def _clear_leftovers(directory: Path) -> None:
+    """Deletes incomplete checkpoints and temporary files, which killed processes left. Logs what cannot be deleted."""
+    parts = [path for path in directory.iterdir() if _LEFTOVER.fullmatch(path.name)]
+    own = (path for path in (directory / str(step) for step in numbered(directory)) if not path.is_symlink())
+    parts += [path / f"{META}.part" for path in own]
+    for part in filter(os.path.lexists, parts):
+        try:
+            delete(part)
+        except OSError as error:
+            logger.warning("%s, left by an earlier start, could not be removed (%s)", part, error.strerror)
