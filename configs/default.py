@@ -15,15 +15,25 @@ from resnet_jax.config_keys import (
     ASPECT,
     AT_LEAST_0,
     AT_LEAST_1,
+    BATCH,
     BELOW_1,
     BETWEEN_0_AND_1,
+    CHANNELS,
+    CLASSES,
+    DEPTH,
     FRACTION,
     INCREASING,
     LOSS_SCALE,
+    PADDING,
+    PROCESSES,
+    REPETITIONS,
+    REPETITIONS_OR_NONE,
     RGB,
     RGB_ABOVE_0,
     SHARE,
+    SIDE,
     SIZES,
+    THREADS,
     UINT32,
     UP_TO_10,
     Effect,
@@ -44,29 +54,29 @@ KEYS = (
     Key("data.name", "imagenet2012", "TFDS image classification data set, for example 'cifar10', 'imagenette/320px-v2' "
         "or the bundled 'digits'"),
     Key("data.data_dir", None, "directory of the data; None: TFDS_DATA_DIR if set, else the default of TFDS",
-        optional=str, effect=FREE),
+        optional=str, effect=FREE, is_path=True),
     Key("data.train_split", "train", "training split or folder, or a slice of it such as 'train[:90%]'"),
     Key("data.eval_split", None, "evaluation split, folder or slice; None: 'validation' ('val' for folders) if it "
         "exists, else 'test', else eval_fraction of a folder", optional=str),
     Key("data.eval_fraction", 0.1, "fraction of each class that is held out for evaluation if a folder has no other "
         "images to evaluate", BETWEEN_0_AND_1),
     Key("data.batch_size", 1024, "images per step, over all devices and hosts; None: computed from the number of "
-        "training images", AT_LEAST_1, optional=int),
-    Key("data.image_size", 224, "height and width of training images, in pixels", AT_LEAST_1),
+        "training images", BATCH, optional=int),
+    Key("data.image_size", 224, "height and width of training images, in pixels", SIDE),
     Key("data.progressive.sizes", (), "image sizes before image_size, in pixels, for example (128, 160)", SIZES),
     Key("data.progressive.until_epochs", (), "epoch at which each of progressive.sizes ends, for example (6.0, 12.0)",
         INCREASING),
-    Key("data.repeats", 1, "crops of each image, nearly always in one batch (repeated augmentation)", AT_LEAST_1),
+    Key("data.repeats", 1, "crops of each image, nearly always in one batch (repeated augmentation)", REPETITIONS),
     Key("data.train_crop.name", "random_resized", "'random_resized', 'box_guided' (around labelled objects, as in r1) "
         "or 'pad' (pad, then cut, as for CIFAR)"),
     Key("data.train_crop.area", (0.08, 1.0), "range of crop area / image area (random_resized, box_guided)", AREA),
     Key("data.train_crop.aspect", (3 / 4, 4 / 3), "range of crop width / height (random_resized, box_guided)", ASPECT),
     Key("data.train_crop.min_object_covered", 0.1, "smallest covered fraction of an object's box (box_guided)",
         FRACTION),
-    Key("data.train_crop.padding", 4, "black pixels added to each side (pad)", AT_LEAST_0),
+    Key("data.train_crop.padding", 4, "black pixels added to each side (pad)", PADDING),
     Key("data.augment.name", "none", "policy applied to each training crop: 'none', 'trivial_augment' (wide) or "
         "'rand_augment'"),
-    Key("data.augment.num_ops", 2, "operations per image (rand_augment)", AT_LEAST_1),
+    Key("data.augment.num_ops", 2, "operations per image (rand_augment)", REPETITIONS),
     Key("data.augment.magnitude", 9.0, "mean strength of an operation, 10 is the strongest (rand_augment)", UP_TO_10),
     Key("data.augment.magnitude_std", 0.0, "standard deviation of the strength (rand_augment)", AT_LEAST_0),
     Key("data.augment.probability", 1.0, "probability that an operation is applied (rand_augment)", FRACTION),
@@ -78,18 +88,20 @@ KEYS = (
     Key("data.resize", "area", "kernel: 'area', 'bilinear', 'bicubic', 'bilinear_antialias', 'bicubic_antialias' or "
         "'bilinear_tf1'"),
     Key("data.enlarge_to", None, "shorter side in pixels to which smaller images are enlarged before the crop",
-        AT_LEAST_1, optional=int),
+        SIDE, optional=int),
     Key("data.num_threads", None, "decoding threads (of each worker); None: one per core, at most 16",
-        AT_LEAST_0, FREE, optional=int),
-    Key("data.num_workers", 0, "decoding processes; 0: threads of the main process decode", AT_LEAST_0, FREE),
+        THREADS, FREE, optional=int),
+    Key("data.num_workers", 0, "decoding processes; 0: threads of the main process decode", PROCESSES, FREE),
+    Key("data.max_image_pixels", 178_956_970, "pixels (height x width) above which an image counts as unreadable; the "
+        "default is Pillow's limit", AT_LEAST_1, FREE),
     Key("data.max_bad_examples", 50, "unreadable images after which the run stops", AT_LEAST_0, FREE),
     Key("data.label_offset", 1, "label of class 0 in the records (tfrecord); r1's shards: 1, or 0 for the 1,001 "
         "classes of r1", AT_LEAST_0),
     Key("data.synthetic.num_train", 1_281_167, "training images (synthetic, synthetic_jpeg)", AT_LEAST_1),
     Key("data.synthetic.num_eval", 250, "evaluation images (synthetic, synthetic_jpeg)", AT_LEAST_1),
-    Key("data.synthetic.num_classes", 1000, "classes (synthetic, synthetic_jpeg)", AT_LEAST_1),
-    Key("data.synthetic.image_height", 375, "height of the stored images, in pixels (synthetic_jpeg)", AT_LEAST_1),
-    Key("data.synthetic.image_width", 500, "width of the stored images, in pixels (synthetic_jpeg)", AT_LEAST_1),
+    Key("data.synthetic.num_classes", 1000, "classes (synthetic, synthetic_jpeg)", CLASSES),
+    Key("data.synthetic.image_height", 375, "height of the stored images, in pixels (synthetic_jpeg)", SIDE),
+    Key("data.synthetic.image_width", 500, "width of the stored images, in pixels (synthetic_jpeg)", SIDE),
 
     # From the pixels of a batch to the input of the network, on device.
     Key("input.mean", (123.675, 116.28, 103.53), "mean of R, G, B in 0..255, subtracted from pixels", RGB, WEIGHTS),
@@ -117,10 +129,10 @@ KEYS = (
         effect=WEIGHTS),
     Key("model.version", "v1.5", "'v1.5', 'v1' (stride on the first 1x1 convolution) or 'v2' (norm before convolution)",
         effect=WEIGHTS),
-    Key("model.depth", 50, "number of layers with weights", effect=WEIGHTS),
-    Key("model.features", 64, "channels of the first stage: 64, or 16 for 'resnet_cifar'", AT_LEAST_1, WEIGHTS),
+    Key("model.depth", 50, "number of layers with weights", DEPTH, WEIGHTS),
+    Key("model.features", 64, "channels of the first stage: 64, or 16 for 'resnet_cifar'", CHANNELS, WEIGHTS),
     Key("model.num_classes", None, "outputs; None: the number of classes of the data",
-        AT_LEAST_1, WEIGHTS, optional=int),
+        CLASSES, WEIGHTS, optional=int),
     Key("model.dtype", "bfloat16", "dtype of activations: 'bfloat16', 'float16' or 'float32'; parameters and "
         "statistics are float32", effect=WEIGHTS),
     Key("model.padding", "torch", "padding of the max-pool: 'torch' (symmetric) or 'tf' (as in r1)", effect=WEIGHTS),
@@ -143,7 +155,7 @@ KEYS = (
     Key("model.head_init", "normal", "initial weights of the last layer: 'normal' (deviation 0.01), 'glorot_uniform' "
         "(as in r1), 'torch' or 'zeros'"),
     Key("model.init_from", None, "initial weights: a run, or a file from PyTorch or r1 (docs/weights.md)",
-        optional=str),
+        optional=str, is_path=True),
     Key("model.init_head", False, "take the last layer from init_from too; otherwise it is new"),
     Key("model.init_optimizer", False, "take the optimizer state (momentum) and the average from init_from too, which "
         "must be a run"),
@@ -151,7 +163,9 @@ KEYS = (
         "init_from"),
     Key("model.init_any_input", False, "accept init_from weights trained with other padding or normalisation"),
     Key("model.class_names", None, "file of class names for --mode=predict and export: one per line, or a JSON list",
-        optional=str, effect=FREE),
+        optional=str, effect=FREE, is_path=True),
+    Key("model.class_outputs", None, "which output of weights without class names a class has: 'order' (class k has "
+        "output k) or 'number' (its name); None: by WordNet ID", optional=str, effect=FREE),
 
     # The training loss.
     Key("loss.name", "cross_entropy", "'cross_entropy' or 'binary_cross_entropy' (one yes-or-no decision per class)"),
@@ -182,7 +196,7 @@ KEYS = (
     Key("schedule.name", "cosine", "decay: 'cosine', 'piecewise', 'polynomial', 'linear' or 'constant'"),
     Key("schedule.base_lr", 0.1, "peak learning rate for base_batch_size images; it scales with data.batch_size; None: "
         "computed (sgd)", AT_LEAST_0, optional=float),
-    Key("schedule.base_batch_size", 256, "batch size, in images, to which base_lr belongs", AT_LEAST_1),
+    Key("schedule.base_batch_size", 256, "batch size, in images, to which base_lr belongs", BATCH),
     Key("schedule.warmup_epochs", 5.0, "epochs of linear warm-up", AT_LEAST_0),
     Key("schedule.warmup_start", 0.0, "learning rate at step 0 / peak learning rate", FRACTION),
     Key("schedule.decay_epochs", None, "epoch at which the learning rate decay ends; None: at the last step",
@@ -206,7 +220,7 @@ KEYS = (
     Key("train.freeze_statistics", True, "batch norms without trained parameters use and keep their running "
         "statistics"),
     Key("train.accumulate", None, "micro-batches per step (gradient accumulation); None: as few as "
-        "per_device_limit allows", AT_LEAST_1, FREE, optional=int),
+        "per_device_limit allows", REPETITIONS, FREE, optional=int),
     Key("train.per_device_limit", None, "largest micro-batch per device, in images; None: no limit",
         AT_LEAST_1, FREE, optional=int),
     Key("train.reduce_dtype", "float32", "dtype in which devices sum gradients: 'float32' or 'bfloat16' "
@@ -218,15 +232,15 @@ KEYS = (
     Key("eval.every_epochs", 1.0, "epochs between evaluations; the last step is always evaluated; None: computed for "
         "at most 40 evaluations", ABOVE_0, FREE, optional=float),
     Key("eval.every_steps", None, "steps between evaluations; overrides every_epochs", AT_LEAST_1, FREE, optional=int),
-    Key("eval.batch_size", None, "images per evaluation batch; None: data.batch_size", AT_LEAST_1, FREE, optional=int),
+    Key("eval.batch_size", None, "images per evaluation batch; None: data.batch_size", BATCH, FREE, optional=int),
     Key("eval.image_size", None, "height and width of evaluation images in pixels; None: data.image_size",
-        AT_LEAST_1, optional=int),
+        SIDE, optional=int),
     Key("eval.weights", None, "'trained' or 'ema' (the average); None: the average if there is one", optional=str),
     Key("eval.before_training", False, "evaluate at step 0 too", effect=FREE),
     Key("eval.stop_at", None, "top-1 accuracy at which the run ends, for example 0.759",
         FRACTION, FREE, optional=float),
     Key("eval.checkpoint", "latest", "weights for --mode=eval, predict and export: 'latest', 'best', a step, or a path "
-        "as for model.init_from", effect=FREE),
+        "as for model.init_from", effect=FREE, is_path=True),
 
     # Checkpoints and logs.
     Key("checkpoint.every_steps", None, "steps between checkpoints; there is one after each evaluation as well",
@@ -239,34 +253,35 @@ KEYS = (
     Key("log.tensorboard", True, "write TensorBoard event files if TensorFlow is installed", effect=FREE),
 
     # --mode=predict and --mode=export (docs/serving.md).
-    Key("predict.top_k", 5, "classes listed per image", AT_LEAST_1, FREE),
+    Key("predict.top_k", 5, "classes listed per image", REPETITIONS, FREE),
     Key("predict.format", "table", "'table' or 'json' (one line per image)", effect=FREE),
-    Key("predict.batch_size", 32, "images computed at once", AT_LEAST_1, FREE),
+    Key("predict.batch_size", 32, "images computed at once", BATCH, FREE),
     Key("export.dir", None, "output directory, which must not exist; None: WORKDIR/exports/STEP",
-        optional=str, effect=FREE),
+        optional=str, effect=FREE, is_path=True),
     Key("export.formats", ("jax", "safetensors"), "some of 'jax', 'safetensors', 'saved_model' (needs TensorFlow)",
         effect=FREE),
     Key("export.dtype", "float32", "dtype of activations: 'float32', 'bfloat16' or 'float16'", effect=FREE),
 
     # --mode=show (docs/data.md).
-    Key("show.png", None, "output file of the picture; None: WORKDIR/inputs.png", optional=str, effect=FREE),
+    Key("show.png", None, "output file of the picture; None: WORKDIR/inputs.png",
+        optional=str, effect=FREE, is_path=True),
 
     # --mode=plan (docs/scaling.md).
     Key("plan.topology", None, "TPUs to compile for, for example 'v5e:4x4'; None: the devices of this machine",
         optional=str, effect=FREE),
-    Key("plan.json", None, "output file of the plan in JSON", optional=str, effect=FREE),
+    Key("plan.json", None, "output file of the plan in JSON", optional=str, effect=FREE, is_path=True),
 
     # --mode=benchmark (docs/performance.md).
     Key("benchmark.parts", ("first_step", "step", "loader", "together"), "measurements to make", effect=FREE),
     Key("benchmark.windows", 5, "timed windows per measurement; results are their median, smallest and largest",
-        AT_LEAST_1, FREE),
-    Key("benchmark.window_steps", 20, "steps, or batches, per window", AT_LEAST_1, FREE),
-    Key("benchmark.warmup_steps", 5, "steps before the first window", AT_LEAST_0, FREE),
-    Key("benchmark.json", None, "output file of the record in JSON", optional=str, effect=FREE),
+        REPETITIONS, FREE),
+    Key("benchmark.window_steps", 20, "steps, or batches, per window", REPETITIONS, FREE),
+    Key("benchmark.warmup_steps", 5, "steps before the first window", REPETITIONS_OR_NONE, FREE),
+    Key("benchmark.json", None, "output file of the record in JSON", optional=str, effect=FREE, is_path=True),
 
     # --mode=prepare: ImageNet from its archives (docs/data.md).
     Key("prepare.archives", None, "directory of ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar",
-        optional=str, effect=FREE),
+        optional=str, effect=FREE, is_path=True),
     Key("prepare.allow_partial", False, "accept archives with only part of ILSVRC2012", effect=FREE),
     Key("prepare.resize_short_side", None, "shorter side in pixels to which larger images are shrunk and re-encoded; "
         "None: store all as they are", optional=int, effect=FREE),

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import FieldReference
 
 from resnet_jax.errors import UsageError
+from resnet_jax.local_paths import local_path
 
 
 class Effect(enum.Enum):
@@ -34,6 +35,16 @@ class Bound:
     accepts: Callable[[Any], bool]  # whether a finite number, or a sequence of them, is valid
 
 
+# Limits of numbers without a bound of their own; what exceeds them can only be a mistake. Steps are int32 on devices.
+LARGEST_INT, LARGEST_FLOAT = 2**31 - 1, 1e9
+_LONGEST_SHOWN = 60  # characters of a value in a message
+
+
+def between(low: int, high: int) -> Bound:
+    """Returns the bound of the numbers from `low` to `high`, both valid."""
+    return Bound(f"at least {low:,}, at most {high:,}", lambda value: low <= value <= high)
+
+
 AT_LEAST_0 = Bound("at least 0", lambda value: value >= 0)
 AT_LEAST_1 = Bound("at least 1", lambda value: value >= 1)
 ABOVE_0 = Bound("above 0", lambda value: value > 0)
@@ -43,14 +54,22 @@ SHARE = Bound("above 0, at most 1", lambda value: 0 < value <= 1)
 BETWEEN_0_AND_1 = Bound("above 0, below 1", lambda value: 0 < value < 1)
 BELOW_1 = Bound("at least 0, below 1", lambda value: 0 <= value < 1)
 LOSS_SCALE = Bound("above 0, at most 2^24", lambda value: 0 < value <= 2**24)
-UP_TO_10 = Bound("at least 0, at most 10", lambda value: 0 <= value <= 10)
+UP_TO_10 = between(0, 10)
 AREA = Bound("two numbers, 0 < low <= high <= 1", lambda pair: len(pair) == 2 and 0 < pair[0] <= pair[1] <= 1)
 ASPECT = Bound("two numbers, 0 < low <= high", lambda pair: len(pair) == 2 and 0 < pair[0] <= pair[1])
 RGB = Bound("three numbers", lambda values: len(values) == 3)
 RGB_ABOVE_0 = Bound("three numbers above 0", lambda values: len(values) == 3 and min(values) > 0)
+SIDE = between(1, 16_384)  # pixels
 SIZES = Bound(
-    "whole numbers of at least 1 pixel", lambda values: all(isinstance(size, int) and size >= 1 for size in values)
+    f"whole numbers of pixels, each {SIDE.words}",
+    lambda values: all(isinstance(size, int) and SIDE.accepts(size) for size in values),
 )
+BATCH = between(1, 2**20)  # images
+CLASSES = between(1, 10_000_000)
+THREADS, PROCESSES = between(0, 4096), between(0, 1024)
+REPETITIONS, REPETITIONS_OR_NONE = between(1, 1_000_000), between(0, 1_000_000)
+PADDING = between(0, 16_384)  # pixels
+CHANNELS, DEPTH = between(1, 16_384), between(1, 2000)
 INCREASING = Bound(
     "increasing numbers above 0",
     lambda values: all(0 <= low < high for low, high in zip((0, *values), values, strict=False)),
@@ -70,6 +89,7 @@ class Key:
       effect: what the key affects, and so who may change it.
       optional: type of a key that may be None, for example int; its default may be a value of this type too. None: the
         key always has a value, of the type of its default.
+      is_path: the value is the path of a file or a directory, or a word such as 'latest' that stands for one.
     """
 
     name: str
@@ -78,6 +98,7 @@ class Key:
     bound: Bound | None = None
     effect: Effect = Effect.TRAINING
     optional: type | None = None
+    is_path: bool = False
 
     @property
     def type_name(self) -> str:
@@ -99,17 +120,60 @@ def build_config(keys: Iterable[Key]) -> ConfigDict:
     return root.lock()
 
 
+def check_keys(keys: Iterable[Key], values: Mapping[str, Any], *, file: str) -> None:
+    """Raises UsageError if `values`, by dotted key, of the config file `file` lack a key or have an unknown one."""
+    names = {key.name for key in keys}
+    missing, unknown = sorted(names - values.keys()), sorted(values.keys() - names)
+    if missing or unknown:
+        problem = f"has no key {missing[0]!r}" if missing else f"has the key {unknown[0]!r}, which does not exist"
+        raise UsageError(
+            f"config file {file} {problem}: let get_config change and return default.get_config(), as the recipes do"
+        )
+
+
+def check_paths(keys: Iterable[Key], values: Mapping[str, Any]) -> None:
+    """Raises UsageError if one of `values`, which are given by dotted key, should be a local path and is none."""
+    for key in keys:
+        if key.is_path and values[key.name] is not None:
+            local_path(values[key.name], name=f"config.{key.name}")
+
+
 def check_bounds(keys: Iterable[Key], values: Mapping[str, Any]) -> None:
     """Raises UsageError if one of `values`, which are given by dotted key, is outside the bound of its key.
 
-    None is outside the bound of a key that is not optional.
+    None is outside the bound of a key that is not optional. A key without an upper bound has that of its type.
     """
     for key in keys:
         value = values[key.name]
         if value is None:
             check_may_be_none(key)
-        if key.bound and value is not None and not (_is_finite(value) and key.bound.accepts(value)):
-            raise UsageError(f"config.{key.name}={value!r} is out of range: it must be {key.bound.words}")
+        if key.bound and value is not None and not _is_valid(key.bound, value):
+            raise UsageError(f"config.{key.name}={_shown(value)} is out of range: it must be {key.bound.words}")
+        if key.bound is not UINT32 and (largest := _exceeded_limit(value)):
+            raise UsageError(f"config.{key.name}={_shown(value)} is out of range: it must be at most {largest:,.0f}")
+
+
+def _is_valid(bound: Bound, value: Any) -> bool:
+    try:
+        return _is_finite(value) and bound.accepts(value)
+    except TypeError:  # a number where a sequence is expected, or the reverse
+        return False
+
+
+def _exceeded_limit(value: Any) -> float | None:
+    """Returns the largest valid number if `value`, or a number inside of it, is larger in size; otherwise None."""
+    if isinstance(value, tuple | list):
+        return next(filter(None, map(_exceeded_limit, value)), None)
+    limit = {int: LARGEST_INT, float: LARGEST_FLOAT}.get(type(value))
+    return limit if limit is not None and not abs(value) <= limit else None
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python's limit of 4,300 digits
+        return "(a number of thousands of digits)"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 def check_may_be_none(key: Key) -> None:
@@ -147,4 +211,6 @@ def _section(key: Key) -> str:
 def _is_finite(value: Any) -> bool:
     """Whether `value` is a finite number, or a list or tuple of finite numbers."""
     values = value if isinstance(value, tuple | list) else [value]
-    return all(isinstance(number, int | float) and math.isfinite(number) for number in values)
+    # Every int is finite; `math.isfinite` raises OverflowError for an int that is too large for a float.
+    floats = [number for number in values if not isinstance(number, int)]
+    return all(isinstance(number, float) and math.isfinite(number) for number in floats)

@@ -2,13 +2,22 @@
 
 import contextlib
 import errno
+import os
 from collections.abc import Iterator
 
-_DISK_FULL = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EROFS: "read-only disk",
+# Error number of a disk -> what is wrong, and the cure.
+_DISK = {
+    errno.ENOSPC: ("the disk is full", "make room"),
+    errno.EDQUOT: ("the disk quota is used up", "make room"),
+    errno.EROFS: ("the disk is read-only", "make it writable, or choose another place"),
+    errno.EFBIG: ("a file is larger than this process may write", "raise the limit (ulimit -f)"),
+    errno.EIO: ("the disk reports an error (input/output error)", "check the disk"),
 }
+_SHARED_MEMORY = "/dev/shm"  # where worker processes pass batches
+# Error numbers of a path that this process may not use or that is no valid path.
+_PATH = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ESTALE)
+# Parts of the messages of JAX's RuntimeErrors about a platform that this machine does not have.
+_NO_PLATFORM = ("Unable to initialize backend", "Unknown backend", "No visible", "unknown platform")
 
 
 class UsageError(Exception):
@@ -35,19 +44,67 @@ class NonFiniteError(Exception):
 
 @contextlib.contextmanager
 def disk_full_as_usage_error(purpose: str) -> Iterator[None]:
-    """Turns the OSError of a full or read-only disk into a UsageError.
+    """Turns an error of a disk, such as a full or read-only one, into a UsageError.
+
+    Libraries that write files, such as TensorFlow, report errors of the operating system by exceptions of their own.
+    These are recognized by their cause or by the text of the message.
 
     Args:
       purpose: what running the command again achieves, for the message: "to continue" or "to begin anew".
     """
     try:
         yield
-    except OSError as error:
-        if error.errno not in _DISK_FULL:
+    except Exception as error:
+        number, filename = _disk_error(error)
+        if number is None or isinstance(error, UsageError | NonFiniteError):
             raise
-        file = f" ({error.filename})" if error.filename else ""
+        file = f" ({filename})" if filename else ""
+        problem, cure = _DISK[number]
+        if str(filename).startswith(_SHARED_MEMORY):
+            problem = f"shared memory ({_SHARED_MEMORY}), through which worker processes pass batches, is full"
+            cure = "give the container more (docker run --shm-size=8g), or set --config.data.num_workers=0,"
+        raise UsageError(f"{problem}{file}: {cure} and run the same command again {purpose}") from error
+
+
+def _disk_error(error: BaseException | None) -> tuple[int | None, str | bytes | None]:
+    """Returns the number in `_DISK` of an error or of one that caused it, and the file, if it is known."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        seen.append(error)
+        if isinstance(error, OSError) and error.errno in _DISK:
+            return error.errno, error.filename
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    text = str(seen[0]) if seen else ""
+    return next((number for number in _DISK if os.strerror(number) in text), None), None
+
+
+@contextlib.contextmanager
+def unusable_path_as_usage_error() -> Iterator[None]:
+    """Turns the OSError of a path without permission, or of one that is too long, into a UsageError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _PATH or not error.filename:
+            raise
         raise UsageError(
-            f"{_DISK_FULL[error.errno]}{file}: make room and run the same command again {purpose}"
+            f"{os.fsdecode(error.filename)} cannot be used ({error.strerror}): change its permissions, or give "
+            "another path"
+        ) from error
+
+
+@contextlib.contextmanager
+def missing_platform_as_usage_error() -> Iterator[None]:
+    """Turns JAX's RuntimeError about a platform that this machine does not have into a UsageError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(words in str(error) for words in _NO_PLATFORM):
+            raise
+        wanted = os.environ.get("JAX_PLATFORMS", "")
+        reason = " ".join(str(error).split())[:300]
+        raise UsageError(
+            f"JAX cannot use the devices that JAX_PLATFORMS={wanted} asks for ({reason}): unset JAX_PLATFORMS, set "
+            "JAX_PLATFORMS=cpu, or install JAX for these devices"
         ) from error
 
 

@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 _LABEL_WIDTH = 12  # columns of the label that starts each log line
 
@@ -43,6 +43,12 @@ def _wrapped_line(line: str, width: int) -> str:
         break_on_hyphens=False,
     )
     return wrapper.fill(line)
+
+
+def some_of(names: Sequence[str], *, shown: int = 3) -> str:
+    """Returns the first names and the number of further ones as text, such as 'a, b, c and 2 more'."""
+    more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
 
 
 def printable(text: str) -> str:

@@ -28,7 +28,17 @@ VALUES = {
     "ASPECT": ([(0.1, 7), (1, 1)], [(0, 1), (2, 1), (1,)]),
     "RGB": ([(0, -1, 2.0)], [(1, 2), (1, 2, 3, 4)]),
     "RGB_ABOVE_0": ([(1, 2, 3.0)], [(1, 0, 1), (1, 2), (-1, 1, 1)]),
-    "SIZES": ([(), (1, 128)], [(0,), (8.5,)]),
+    "SIZES": ([(), (1, 128)], [(0,), (8.5,), (16_385,)]),
+    "SIDE": ([1, 16_384], [0, 16_385, 10**30]),
+    "BATCH": ([1, 2**20], [0, 2**20 + 1, 10**30]),
+    "CLASSES": ([1, 10**7], [0, 10**7 + 1]),
+    "THREADS": ([0, 4096], [-1, 4097]),
+    "PROCESSES": ([0, 1024], [-1, 1025]),
+    "REPETITIONS": ([1, 10**6], [0, 10**6 + 1]),
+    "REPETITIONS_OR_NONE": ([0, 10**6], [-1, 10**6 + 1]),
+    "PADDING": ([0, 16_384], [-1, 16_385]),
+    "CHANNELS": ([1, 16_384], [0, 16_385]),
+    "DEPTH": ([1, 2000], [0, 2001, 6 * 10**30 + 2]),
     "INCREASING": ([(), (1.0, 2)], [(0.0,), (2, 1), (1, 1), (-1, 1)]),
     "ALL_AT_LEAST_0": ([(), (0, 1.5)], [(1, -0.1)]),
 }
@@ -102,6 +112,34 @@ def test_a_bound_accepts_valid_numbers_and_rejects_others(name):
         message = f"config.a.b={value!r} is out of range: it must be {BOUNDS[name].words}"
         with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
             config_keys.check_bounds(key, {"a.b": value})
+
+
+MISTAKES = [10**30, 1e30, -1e30, -(10**30), 10**400, 10**5000, (0.5, 1e30), (("^head/", 1e30),)]
+
+
+@pytest.mark.parametrize("value", MISTAKES, ids=[f"mistake{number}" for number in range(len(MISTAKES))])
+def test_a_number_that_can_only_be_a_mistake_is_one_line_for_every_key(value):
+    for bound in (None, config_keys.ABOVE_0, config_keys.RGB):
+        with pytest.raises(UsageError, match=r"^config.a.b=.{1,90} is out of range: it must be [^\n]*$"):
+            config_keys.check_bounds([Key("a.b", 1, "a key", bound)], {"a.b": value})
+
+
+@pytest.mark.parametrize("value", ["x", "", True, (), (2, 3.0), 2**31 - 1, 1e9, -1e9])
+def test_other_values_of_a_key_without_bound_are_valid(value):
+    config_keys.check_bounds([Key("a.b", 1, "a key")], {"a.b": value})
+
+
+def test_an_address_is_no_path_for_any_key_that_names_one():
+    paths = {key.name for key in default.KEYS if key.is_path}
+    assert paths >= {"data.data_dir", "model.init_from", "export.dir", "eval.checkpoint", "prepare.archives"}
+    for key in default.KEYS:  # every optional text whose comment speaks of a file or a directory is declared as a path
+        if key.optional is str and re.search(r"\b(file|directory|run)\b", key.comment):
+            assert key.is_path or key.name in ("data.train_split", "data.eval_split"), key.name
+    values = {key.name: key.default for key in default.KEYS}
+    config_keys.check_paths(default.KEYS, values)
+    for name in paths:
+        with pytest.raises(UsageError, match=rf"^config.{name}=gs://bucket/x is not a local path: mount the bucket"):
+            config_keys.check_paths(default.KEYS, values | {name: "gs://bucket/x"})
 
 
 def test_none_is_within_every_bound_and_the_defaults_are_within_theirs():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -108,9 +109,11 @@ def keep_programs() -> None:
     """
     if getattr(jax.config, _KEY) is not None or jax.default_backend() == "cpu":
         return
-    directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "resnet_jax", "xla")
     try:
+        directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "resnet_jax", "xla")
         directory.mkdir(parents=True, exist_ok=True)
-    except OSError:  # the home directory is not writable: no cache
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except (OSError, RuntimeError):  # the home directory is not writable, or, RuntimeError, not known: no cache
         return
     jax.config.update(_KEY, str(directory))

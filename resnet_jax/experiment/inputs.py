@@ -18,6 +18,7 @@ from resnet_jax.experiment.batch_division import limit_eval_batch
 from resnet_jax.experiment.computed import EVAL_BATCH_SIZE
 from resnet_jax.experiment.milestones import Milestones
 from resnet_jax.experiment.parts import Data, EvalData, Reading
+from resnet_jax.local_paths import local_path
 
 
 def make_data(
@@ -77,7 +78,7 @@ def data_name(config: ConfigDict) -> str:
     if data.source == "tfds":
         return data.name
     if data.source in ("folder", "tfrecord") and data.data_dir is not None:
-        return Path(data.data_dir).expanduser().resolve().name or data.source
+        return local_path(data.data_dir, name="config.data.data_dir").resolve().name or data.source
     return data.source
 
 
@@ -158,6 +159,7 @@ def _loader_options(config: ConfigDict) -> dict[str, Any]:
     return {
         "resize": config.data.resize,
         "enlarge_to": config.data.enlarge_to,
+        "max_image_pixels": config.data.max_image_pixels,
         "seed": config.seed,
         "process_index": jax.process_index(),
         "process_count": jax.process_count(),

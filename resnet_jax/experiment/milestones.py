@@ -5,6 +5,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from resnet_jax.config_keys import LARGEST_INT
+from resnet_jax.errors import UsageError
+
 
 @dataclasses.dataclass(frozen=True)
 class Milestones:
@@ -59,6 +62,14 @@ def make_milestones(config: ConfigDict, num_examples: int) -> Milestones:
     steps_per_epoch = num_examples / config.data.batch_size
     schedule_steps = config.train.total_steps or max(1, round(config.train.epochs * steps_per_epoch))
     total_steps = min(schedule_steps, config.train.max_steps or schedule_steps)
+    _check_steps(
+        {
+            "train.epochs": schedule_steps,
+            "schedule.warmup_epochs": config.schedule.warmup_epochs * steps_per_epoch,
+            "schedule.decay_epochs": (config.schedule.decay_epochs or 0) * steps_per_epoch,
+            "schedule.boundaries": max(config.schedule.boundaries, default=0) * steps_per_epoch,
+        }
+    )
     return Milestones(
         total_steps=total_steps,
         schedule_steps=schedule_steps,
@@ -70,6 +81,13 @@ def make_milestones(config: ConfigDict, num_examples: int) -> Milestones:
         log_every_steps=config.log.every_steps or _log_every_steps(total_steps, steps_per_epoch),
         log_first_step=config.log.every_steps is None,
     )
+
+
+def _check_steps(steps: dict[str, float]) -> None:
+    """Raises UsageError if a number of steps, given by the config key that it is computed from, exceeds int32."""
+    for key, number in steps.items():
+        if number > LARGEST_INT:
+            raise UsageError(f"config.{key} amounts to {number:.3g} steps: set it so that these are below 2^31")
 
 
 def _log_every_steps(total_steps: int, steps_per_epoch: float) -> int:

@@ -19,6 +19,7 @@ from resnet_jax.data.feed import cores, decoders
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment import BenchmarkOptions, Experiment
 from resnet_jax.files import check_writable, new_directories_removed_on_error, write_json
+from resnet_jax.local_paths import local_path
 from resnet_jax.programs.command import Command
 from resnet_jax.reporting import provenance
 from resnet_jax.reporting.bottleneck import advice, shares_line
@@ -43,7 +44,7 @@ def main(command: Command) -> int:
     workdir = Workdir(command.workdir)
     directory = workdir.path / "benchmarks"
     with contextlib.nullcontext() if options.json else new_directories_removed_on_error(directory):
-        path = Path(options.json).expanduser() if options.json else record_path(directory)
+        path = local_path(options.json, name="config.benchmark.json") if options.json else record_path(directory)
         check_writable(path, key="config.benchmark.json")
         # `measure_first_step` starts child processes that need the devices, so it runs before this process uses them.
         first_step = measure_first_step(settings) if "first_step" in options.measurements else None

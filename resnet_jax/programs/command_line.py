@@ -1,23 +1,30 @@
 """Parses the command line; a mistake ends the process with one line and status 2 instead of a traceback."""
 
 import io
+import os
 import re
 import runpy
 import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import flags
 from ml_collections import ConfigDict
 
-from resnet_jax.errors import UsageError
+from resnet_jax.config_keys import check_bounds, check_keys, check_paths
+from resnet_jax.configs.default import KEYS
+from resnet_jax.errors import UsageError, unusable_path_as_usage_error
+from resnet_jax.local_paths import check_local, local_path
+from resnet_jax.nested import flatten
 from resnet_jax.programs.help_keys import help_keys, keys_pattern
 from resnet_jax.programs.recipes import FOLDER, RUN, locate, recipes
 from resnet_jax.programs.unset_keys import split_unset
 
-# What ml_collections raises for an unknown key or a value of the wrong type.
-_MISTAKES = (AttributeError, KeyError, TypeError)
+# What ml_collections raises for an unknown key or a value of the wrong type, and its parsers for a value that is too
+# long or too deeply nested.
+_MISTAKES = (AttributeError, KeyError, TypeError, ValueError, SyntaxError, ArithmeticError, RecursionError, MemoryError)
 
 NO_CONFIG = "--config is missing: name a recipe, for example --config=resnet50, or an existing run with --workdir=DIR"
 
@@ -27,6 +34,14 @@ def parse(argv: list[str]) -> list[str]:
 
     Exits with status 2 for a mistake in the flags or in the file of --config, and with 0 after `--help_keys`.
     """
+    try:
+        with unusable_path_as_usage_error():
+            return _parse(argv)
+    except UsageError as error:
+        fail(str(error))
+
+
+def _parse(argv: list[str]) -> list[str]:
     _print_keys_if_asked(argv)
     argv = _with_config_of_run(argv)
     given = [value for _, value in _values(argv, "config")]
@@ -40,9 +55,29 @@ def parse(argv: list[str]) -> list[str]:
         words = flags.FLAGS(_with_config_files(argv))
         if unset:
             flags.FLAGS.config.update_from_flattened_dict(dict.fromkeys(unset))
+        if given:
+            _check_values(flatten(flags.FLAGS.config.to_dict()))
     except (flags.Error, UsageError, *_MISTAKES) as error:
         fail(_one_line(error))
     return words
+
+
+def open_missing_streams() -> None:
+    """Connects stdin, stdout and stderr to /dev/null where the process was started without them.
+
+    Otherwise Python's `sys.stdout` is None, and the next file that is opened gets the number of the missing stream, so
+    that messages of libraries would be written into it.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, number)
+            if null != number:
+                os.close(null)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8", errors="backslashreplace"))  # noqa: PTH123, SIM115
 
 
 def allow_any_file_names() -> None:
@@ -74,9 +109,13 @@ def _print_keys_if_asked(argv: list[str]) -> None:
 def _with_config_of_run(argv: list[str]) -> list[str]:
     """Adds --config for the run in --workdir, if that directory holds a run and --config is not given."""
     workdirs = [value for _, value in _values(argv, "workdir")]
-    if _values(argv, "config") or not workdirs or not Path(workdirs[-1], "config.json").expanduser().exists():
+    if _values(argv, "config") or not workdirs or not _holds_config(workdirs[-1]):
         return argv
     return [argv[0], f"--config={RUN}:{workdirs[-1]}", *argv[1:]]
+
+
+def _holds_config(workdir: str) -> bool:
+    return (local_path(workdir, name="--workdir") / "config.json").exists()
 
 
 def _with_config_files(argv: list[str]) -> list[str]:
@@ -115,20 +154,54 @@ def _is_override(word: str) -> bool:
 
 def _load(value: str) -> ConfigDict:
     """Returns the config of --config=VALUE; see `locate`. Exits with status 2 for a mistake in VALUE or in the file."""
+    check_local(value, name="--config")
     path, argument = locate(value)
     if not path.is_file():
         names = ", ".join(recipe for recipe, _ in recipes())
         fail(f"config file {path} does not exist: give the path of a file or of a run, or one of the recipes {names}")
     try:
         get_config = runpy.run_path(str(path)).get("get_config")
-        if get_config is None:
-            fail(
-                f"config file {path} has no function get_config: name a recipe, a config file like those in configs/, "
-                "or the work directory of a run"
-            )
-        return get_config(*argument)
-    except (SyntaxError, ValueError, *_MISTAKES) as error:
-        fail(_one_line(error) if path == RUN else f"config file {_as_typed(path)}: {_one_line(error)}")
+        config = get_config(*argument) if callable(get_config) else None
+    except (Exception, SystemExit) as error:  # a config file is code and can raise anything
+        fail(_one_line(error) if path == RUN else f"config file {_as_typed(path)}{_line(error, path)}: {_cause(error)}")
+    if not callable(get_config):
+        fail(
+            f"config file {path} has no function get_config: name a recipe, a config file like those in configs/, "
+            "or the work directory of a run"
+        )
+    if not isinstance(config, ConfigDict):
+        fail(
+            f"config file {path}: get_config returns a {type(config).__name__} instead of a ConfigDict: let it change "
+            "and return default.get_config(), as the recipes do"
+        )
+    try:
+        check_keys(KEYS, flatten(config.to_dict()), file=_as_typed(path))
+    except UsageError as error:
+        fail(str(error))
+    return config
+
+
+def _line(error: BaseException, path: Path) -> str:
+    """Returns ', line N', the line of the config file `path` in which an error was raised; '' for a recipe."""
+    if path.resolve().parent == FOLDER.resolve():  # its errors are about the argument of the recipe
+        return ""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        lines.append(error.lineno)
+    return f", line {lines[-1]}" if lines and lines[-1] else ""
+
+
+def _cause(error: BaseException) -> str:
+    """Returns the message of an error on one line, after the name of its type if the message alone may be unclear."""
+    clear = isinstance(error, AttributeError | TypeError | ValueError | UsageError) and error.args
+    text = _one_line(error)
+    return text if clear and text else f"{type(error).__name__}{': ' * bool(text)}{text}"
+
+
+def _check_values(values: Mapping[str, Any]) -> None:
+    """Raises UsageError if one of `values`, by dotted key, is out of range, or is a path that is not local."""
+    check_bounds(KEYS, values)
+    check_paths(KEYS, values)
 
 
 def _as_typed(path: Path) -> str:
@@ -148,7 +221,7 @@ def _check_overrides(argv: list[str], name: str, settings: ConfigDict) -> None:
             section = section[part]
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     """Returns the message of `error` on one line, without the list of all config keys that ml_collections appends."""
     while error.args and isinstance(error.args[0], Exception):
         error = error.args[0]  # ml_collections wraps a KeyError in an AttributeError: use the inner text

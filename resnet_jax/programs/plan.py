@@ -1,7 +1,6 @@
 """Predicts the steps, the memory and the least time of a training run by compiling its step; trains nothing."""
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,6 +12,7 @@ from resnet_jax.analysis.tpu_topology import topology_devices
 from resnet_jax.data.loader import Loader
 from resnet_jax.experiment import Experiment
 from resnet_jax.files import check_writable, write_json
+from resnet_jax.local_paths import local_path
 from resnet_jax.programs.command import Command
 from resnet_jax.reporting import provenance
 from resnet_jax.reporting.progress import show_log
@@ -44,7 +44,7 @@ def plan(experiment: Experiment, *, topology: str | None = None, json_path: str 
     Raises:
       UsageError: `json_path` cannot be written.
     """
-    path = None if json_path is None else Path(json_path).expanduser()
+    path = None if json_path is None else local_path(json_path, name="config.plan.json")
     if path:
         check_writable(path, key="config.plan.json")
     lines = {"topology": topology} if topology else {}

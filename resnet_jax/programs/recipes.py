@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from resnet_jax import configs
 from resnet_jax.errors import UsageError
+from resnet_jax.local_paths import local_path
 
 FOLDER = Path(configs.__file__).parent
 RUN = FOLDER / "run.py"  # the config of an existing run
@@ -30,7 +31,7 @@ def locate(value: str) -> tuple[Path, list[str]]:
     recipe = FOLDER / f"{name}.py"
     if name.isidentifier() and recipe.is_file():
         return recipe, argument
-    if value and (value.endswith(".json") or Path(value).expanduser().is_dir()):
+    if value and (value.endswith(".json") or local_path(value, name="--config").is_dir()):
         return RUN, [value]
     return Path(name), argument
 

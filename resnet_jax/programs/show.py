@@ -6,6 +6,7 @@ from pathlib import Path
 from resnet_jax import experiment as experiments
 from resnet_jax.experiment import Experiment
 from resnet_jax.files import check_writable
+from resnet_jax.local_paths import local_path
 from resnet_jax.programs.command import Command
 from resnet_jax.programs.input_page import draw_page
 from resnet_jax.reporting.input_grid import write_png
@@ -20,7 +21,7 @@ def main(command: Command) -> int:
     """Runs --mode=show; returns the exit status."""
     show_log()
     given, workdir = experiments.show_png(command.config), Workdir(command.workdir)
-    path = Path(given).expanduser() if given else workdir.inputs
+    path = local_path(given, name="config.show.png") if given else workdir.inputs
     built = experiments.build(command.config, refuse_tiny_crops=False)
     if not given:
         workdir.path.mkdir(parents=True, exist_ok=True)

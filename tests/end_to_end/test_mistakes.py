@@ -47,7 +47,7 @@ def test_mistakes_in_a_config_file(tmp_path, data_dir, setting):
         f"from configs import default\ndef get_config():\n    c = default.get_config()\n    c.{setting}\n    return c\n"
     )
     line = mistake(file, tmp_path / "run", data_dir)
-    assert f"config file {file}: " in line
+    assert f"config file {file}, line 4: " in line
     assert len(line) < 300
 
 

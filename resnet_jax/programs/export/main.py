@@ -4,6 +4,7 @@ import signal
 import sys
 from pathlib import Path
 
+from resnet_jax.local_paths import local_path
 from resnet_jax.programs.command import Command
 from resnet_jax.reporting.progress import show_log
 from resnet_jax.reporting.workdir import Workdir
@@ -25,7 +26,8 @@ def main(command: Command) -> int:
     from resnet_jax.programs.trained_network import load_network  # noqa: PLC0415
 
     options = experiment.export_options(command.config)
-    directory = Path(options.dir).expanduser() if options.dir else _default_directory(command)
+    given = options.dir and local_path(options.dir, name="config.export.dir", only_utf8=True)
+    directory = given or _default_directory(command)
     check_request(directory, options.formats)
     network = load_network(command, dtype=options.dtype, devices=jax.devices()[:1])
     return export(*network, directory, options.formats)
@@ -36,6 +38,6 @@ def _default_directory(command: Command) -> Path:
     from resnet_jax.weights.select import selected_path  # noqa: PLC0415
 
     workdir, weights = Workdir(command.workdir), command.config.eval
-    found = Path(selected_path(weights.checkpoint, workdir.checkpoints)).expanduser().resolve()
+    found = local_path(selected_path(weights.checkpoint, workdir.checkpoints), name="config.eval.checkpoint").resolve()
     name = found.name.removesuffix(".safetensors").removesuffix(".pth")
     return workdir.path / "exports" / "-".join(filter(None, [name, weights.weights]))

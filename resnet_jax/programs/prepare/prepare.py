@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from resnet_jax.data.decode import MAX_PIXELS
 from resnet_jax.data.hashing import permute
 from resnet_jax.data.sources.tfds import data_root
 from resnet_jax.distributed.signals import STOPPED, Signals
 from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.errors import UsageError
 from resnet_jax.files import locked
+from resnet_jax.local_paths import local_path
 from resnet_jax.programs import recipes
 from resnet_jax.programs.prepare.archives import Images
 from resnet_jax.programs.prepare.builder import Imagenet2012, Split
@@ -61,7 +63,7 @@ class Target:
         return self.root / self.name / str(Imagenet2012.VERSION)
 
 
-def prepare(
+def prepare(  # noqa: PLR0913  one argument for each config key
     *,
     archives: str | None,
     data_dir: str | None,
@@ -70,6 +72,7 @@ def prepare(
     quality: int,
     shuffle: bool,
     num_threads: int | None,
+    max_image_pixels: int = MAX_PIXELS,
 ) -> int:
     """Makes the data set, unless it exists.
 
@@ -82,6 +85,7 @@ def prepare(
       shuffle: store the images in a fixed random order of their names; otherwise read the archives front to back and
         keep their order.
       num_threads: threads that read and re-encode; None: two per core, at least 8.
+      max_image_pixels: number of pixels above which an image is not re-encoded, but stored as it is.
 
     Returns:
       The exit status: 0, or 75 after a signal.
@@ -89,7 +93,7 @@ def prepare(
     Raises:
       UsageError: an archive is missing, damaged, incomplete or cannot be read, or the disk is too small.
     """
-    target, source = _target(data_dir, resize_short_side, quality), _source(archives)
+    target, source = _target(data_dir, resize_short_side, quality, max_image_pixels), _source(archives)
     threads = max(8, 2 * (os.cpu_count() or 1)) if num_threads is None else num_threads
     if threads < 1:
         raise UsageError(f"config.prepare.num_threads={threads} must be at least 1")
@@ -115,12 +119,13 @@ def prepare(
     return 0
 
 
-def _target(data_dir: str | None, resize_short_side: int | None, quality: int) -> Target:
+def _target(data_dir: str | None, resize_short_side: int | None, quality: int, max_pixels: int) -> Target:
     if resize_short_side is not None and resize_short_side < 1:
         raise UsageError(f"config.prepare.resize_short_side={resize_short_side} must be at least 1 pixel")
     if not 1 <= quality <= 100:
         raise UsageError(f"config.prepare.quality={quality} must be in 1..100")
-    return Target(data_root(data_dir), None if resize_short_side is None else Shrink(resize_short_side, quality))
+    shrink = None if resize_short_side is None else Shrink(resize_short_side, quality, max_pixels)
+    return Target(data_root(data_dir), shrink)
 
 
 def _source(archives: str | None) -> Path:
@@ -129,7 +134,7 @@ def _source(archives: str | None) -> Path:
             "config.prepare.archives is not set: name the directory of the archives of ILSVRC2012 with "
             "--config.prepare.archives=DIR (docs/data.md lists them)"
         )
-    return Path(archives).expanduser()
+    return local_path(archives, name="config.prepare.archives")
 
 
 def _lock(target: Target) -> contextlib.AbstractContextManager[None]:

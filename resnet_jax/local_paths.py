@@ -1,0 +1,67 @@
+"""Paths that a user gives: with `~` for a home directory, and on this machine's file systems."""
+
+import os
+import re
+from pathlib import Path
+
+from resnet_jax.errors import UsageError
+
+# 'gs://bucket/run'; `pathlib` shortens it to 'gs:/bucket/run'.
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+_DOWNLOADS = ("http", "https", "ftp")
+
+
+def local_path(text: str | os.PathLike, *, name: str, only_utf8: bool = False) -> Path:
+    """Returns the path with a leading `~` or `~user` replaced by the home directory.
+
+    Args:
+      text: the path, which need not exist.
+      name: the flag, config key or kind of file that the user gave it for, for example '--workdir', for messages.
+      only_utf8: refuse a path with bytes that are not UTF-8, which Orbax, TensorFlow and safetensors cannot open.
+
+    Raises:
+      UsageError: it is an address such as gs://bucket/run, the home directory is not known, or it cannot be a path, or
+        has bytes that are not UTF-8.
+    """
+    text = os.fspath(text)
+    check_local(text, name=name)
+    try:
+        path = Path(text).expanduser()
+        resolved = path.resolve()
+    except RuntimeError as error:
+        if not text.startswith("~"):  # pathlib's RuntimeError for symbolic links that form a loop
+            raise UsageError(f"{name}={text} cannot be read ({error}): give another path") from None
+        raise UsageError(
+            f"{name}={text} begins with the home directory of a user, which is not known: give an absolute path, "
+            "or set the environment variable HOME"
+        ) from None
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        raise UsageError(f"{name}={text!r} is not a path ({error}): give another path") from None
+    if only_utf8:
+        _check_utf8(resolved, name=name)
+    return path
+
+
+def _check_utf8(path: Path, *, name: str) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(path).decode(errors="backslashreplace")
+        raise UsageError(
+            f"{name}={shown} has bytes that are not UTF-8, and checkpoints cannot be stored or read there: rename the "
+            "directory, or give another one"
+        ) from None
+
+
+def check_local(text: str, *, name: str) -> None:
+    """Raises UsageError if the text is an address such as gs://bucket/run, or contains '://'."""
+    match = _ADDRESS.match(text)
+    if not match and "://" not in text:
+        return
+    scheme = match[1].lower() if match else ""
+    cure = "mount the bucket, or copy the files to a disk, and give that path"
+    if scheme == "file":
+        cure = "leave out 'file://'"
+    elif scheme in _DOWNLOADS:
+        cure = "download the files, or mount the place where they are, and give that path"
+    raise UsageError(f"{name}={text} is not a local path: {cure}")
