@@ -10,7 +10,6 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from resnet_jax.data.class_names import fingerprint
 from resnet_jax.data.on_device import Erasing, Mixing, normalize, standardize_per_image
 from resnet_jax.distributed.mesh import make_microbatch_split
 from resnet_jax.errors import UsageError
@@ -37,6 +36,7 @@ from resnet_jax.training.schedules import Schedule
 from resnet_jax.training.sharded_gradients import sum_over_devices
 from resnet_jax.training.state import TrainState, WeightsKind, make_init
 from resnet_jax.training.trainable import train_only, trainable_pattern
+from resnet_jax.weights.class_outputs import Classes
 from resnet_jax.weights.warm_start import warm_start_state
 
 
@@ -100,14 +100,20 @@ def check_image_sizes(config: ConfigDict, sizes: Sequence[int]) -> None:
         )
 
 
+# Keys of the section `model` that are about stored weights, not about the network.
+_OPTIONS_OF_WEIGHTS = (
+    *("init_from", "init_head", "init_optimizer", "init_any_input", "allow_missing"),
+    *("class_names", "class_outputs"),
+)
+
+
 def make_model(config: ConfigDict, num_classes: int) -> ResNet:
     """Makes the network for data of `num_classes` classes.
 
     Raises:
       UsageError: the options contradict each other, or give the network fewer than `num_classes` outputs.
     """
-    not_options = ("init_from", "init_head", "init_optimizer", "init_any_input", "allow_missing", "class_names")
-    options = {key: value for key, value in config.model.items() if key not in not_options}
+    options = {key: value for key, value in config.model.items() if key not in _OPTIONS_OF_WEIGHTS}
     if options["num_classes"] is None:
         options["num_classes"] = num_classes
     elif options["num_classes"] < num_classes:
@@ -155,7 +161,7 @@ def _make_warm_start(config: ConfigDict, class_names: Sequence[str]) -> Callable
         model.init_from,
         optimizer=config.optimizer.name if model.init_optimizer else None,
         head=model.init_head,
-        class_list=fingerprint(class_names),
+        classes=Classes(class_names, model.class_outputs),
         allow_missing=tuple(model.allow_missing),
         settings=training_settings(config),
         any_input=model.init_any_input,

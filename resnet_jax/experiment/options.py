@@ -21,6 +21,7 @@ class WeightsOptions(NamedTuple):
     class_names_file: str | None
     num_classes: int | None  # number of outputs of the network; None: that of the weights
     any_input: bool  # accept weights that were trained with another padding or input normalization
+    class_outputs: str | None  # which output stands for which class of the data (weights/class_outputs.py)
 
 
 class PredictOptions(NamedTuple):
@@ -69,7 +70,14 @@ def weights_options(config: ConfigDict) -> WeightsOptions:
     if kind not in (None, *get_args(WeightsKind)):
         raise UsageError(f"config.eval.weights={kind!r} is not one of {', '.join(get_args(WeightsKind))}")
     model = config.model
-    return WeightsOptions(config.eval.checkpoint, kind, model.class_names, model.num_classes, model.init_any_input)
+    return WeightsOptions(
+        checkpoint=config.eval.checkpoint,
+        kind=kind,
+        class_names_file=model.class_names,
+        num_classes=model.num_classes,
+        any_input=model.init_any_input,
+        class_outputs=model.class_outputs,
+    )
 
 
 def predict_options(config: ConfigDict) -> PredictOptions:
@@ -92,7 +100,8 @@ def plan_options(config: ConfigDict) -> PlanOptions:
 
 def prepare_options(config: ConfigDict) -> dict[str, Any]:
     """Returns the keyword arguments of the function `prepare`, which checks them."""
-    return {"data_dir": config.data.data_dir, **config.prepare}
+    data = config.data
+    return {"data_dir": data.data_dir, "max_image_pixels": data.max_image_pixels, **config.prepare}
 
 
 def benchmark_options(config: ConfigDict) -> BenchmarkOptions:

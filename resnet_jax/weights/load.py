@@ -9,19 +9,22 @@ import jax
 import jax.numpy as jnp
 
 from resnet_jax.errors import UsageError
+from resnet_jax.local_paths import local_path
 from resnet_jax.models.resnet import ResNet
 from resnet_jax.nested import by_path
+from resnet_jax.text import some_of
 from resnet_jax.training.state import WeightsKind
 from resnet_jax.weights.compatibility import check_model
 from resnet_jax.weights.formats import own, r1, safetensors, torch_pickle
-from resnet_jax.weights.match import match_variables, some_of
+from resnet_jax.weights.match import match_variables
 from resnet_jax.weights.stored import StoredWeights
 
 logger = logging.getLogger(__name__)
 
 _Reader = Callable[[Path, WeightsKind | None], StoredWeights]
 
-_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"  # first bytes of files of torch.save since PyTorch 1.6, and before
+_ZIP, _PICKLE = b"PK", b"\x80"  # first bytes of files of torch.save since PyTorch 1.6, and before
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf")  # gzip, bzip2, xz, zstd, 7z
 _FORMATS = (
     "a work directory, a checkpoint, a .safetensors or .pth file of PyTorch, or a checkpoint or SavedModel of "
     "TensorFlow's r1 ResNet (docs/weights.md)"
@@ -89,10 +92,7 @@ def read_weights(path: str | Path, *, kind: WeightsKind | None = None) -> Stored
     Raises:
       UsageError: the path does not exist, is damaged, is of no known format or network, or lacks the requested kind.
     """
-    try:
-        resolved = Path(path).expanduser().resolve()
-    except (OSError, RuntimeError) as error:  # RuntimeError: symbolic links form a loop
-        raise UsageError(f"{path} cannot be read ({error}): give the path of other weights") from None
+    resolved = local_path(path, name="path of weights", only_utf8=True).resolve()
     prefix = r1.find_prefix(resolved)
     if prefix:
         reader: _Reader = r1.read
@@ -122,6 +122,8 @@ def _reader_of_file(path: Path) -> _Reader:
     # Safetensors before pickle: a .safetensors file starts with a length, whose first byte may be that of a pickle.
     if safetensors.is_safetensors(start):
         return safetensors.read
+    if start.startswith(_ZIP):
+        torch_pickle.check_zip(path)
     if start.startswith((_ZIP, _PICKLE)):
         return torch_pickle.read
     raise UsageError(f"{path} is {_describe(start)}: give the path of {_FORMATS}")
@@ -135,4 +137,6 @@ def _describe(start: bytes) -> str:
         return "a web page, not weights (download the file itself)"
     if start.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer, not weights (run git lfs pull)"
+    if start.startswith(_COMPRESSED) or start[257:262] == b"ustar":
+        return "an archive or a compressed file, not weights (unpack it)"
     return "not a weights file of a known format"

@@ -10,11 +10,11 @@ import numpy as np
 
 from resnet_jax.errors import UsageError
 from resnet_jax.nested import by_path
-from resnet_jax.text import labelled
+from resnet_jax.text import labelled, some_of
 from resnet_jax.weights.stored import HEAD, StoredWeights
 
 _BIAS, _KERNEL = HEAD + "bias", HEAD + "kernel"
-_NUM_SHOWN = 3  # names listed in one line of a report or error
+_PROJECTION = re.compile(r"(?:^|\.)fc\.\d+\.")  # a last layer of several layers, as in MoCo v2 (Chen et al. 2020)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,14 +53,18 @@ def match_variables(
     """
     given, report = by_path(variables), _NameReport(stored, _compile(allow_missing))
     arrays = dict(stored.arrays) if head else {n: a for n, a in stored.arrays.items() if not n.startswith(HEAD)}
+    unknown = list(stored.unknown)
     if head:
         arrays |= _without_background(stored, given, report)
     else:
-        report.add("skipped", (n for n in stored.arrays if n.startswith(HEAD)), "the last layer is a new one")
+        projection = {name for name in stored.unknown if _PROJECTION.search(name)}
+        head_names = (*(name for name in stored.arrays if name.startswith(HEAD)), *projection)
+        report.add("skipped", head_names, "the last layer is a new one")
+        unknown = [name for name in unknown if name not in projection]
     _check_num_classes(stored, arrays, given, report)
     needed = {name for name in given if head or not name.startswith(HEAD)}
     report.require("missing", needed - arrays.keys(), "not in the file")
-    report.require("left over", (*(arrays.keys() - needed), *stored.unknown), "not in the network")
+    report.require("left over", (*(arrays.keys() - needed), *unknown), "not in the network")
     for name in sorted(needed & arrays.keys()):
         if arrays[name].shape != given[name].shape:
             shapes = f"{arrays[name].shape} in the file, {given[name].shape} in the network"
@@ -167,9 +171,3 @@ def _check_num_classes(
         "config.model.init_head=False to start with a new last layer, or "
         f"config.model.num_classes={len(stored.arrays[_BIAS])}"
     )
-
-
-def some_of(names: Sequence[str]) -> str:
-    """Returns the first names and the number of further ones as text, such as 'a, b, c and 2 more'."""
-    more = f" and {len(names) - _NUM_SHOWN:,} more" if len(names) > _NUM_SHOWN else ""
-    return ", ".join(names[:_NUM_SHOWN]) + more

@@ -14,9 +14,12 @@ from resnet_jax.checkpoints.files import DamagedError
 from resnet_jax.checkpoints.retention import Retention
 from resnet_jax.data.class_names import check_same, fingerprint
 from resnet_jax.errors import UsageError
+from resnet_jax.files import is_number, numbered
+from resnet_jax.local_paths import local_path
 from resnet_jax.text import labelled
 from resnet_jax.training.state import WeightsKind
 from resnet_jax.weights import StoredWeights, check_settings, match_variables, read_weights
+from resnet_jax.weights.class_outputs import Classes, in_order_of
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +37,7 @@ class SelectedWeights:
       kind: 'trained', or 'ema': the moving average of the trained weights; None: unknown.
       sha256: hash of `variables` (`checksums.sha256_of_arrays`), 64 hexadecimal digits.
       class_names: name of the class of each output, in order; None: unknown.
+      outputs: numbers in the file of the outputs of `variables`, if `with_outputs_in_order_of` has moved them.
     """
 
     variables: dict[str, Any]
@@ -42,6 +46,7 @@ class SelectedWeights:
     kind: WeightsKind | None
     sha256: str
     class_names: tuple[str, ...] | None
+    outputs: tuple[int, ...] | None = None
 
 
 def selected_path(checkpoint: str, checkpoints: Path) -> str:
@@ -54,9 +59,9 @@ def selected_path(checkpoint: str, checkpoints: Path) -> str:
     Raises:
       UsageError: the run has no such checkpoint.
     """
-    if checkpoint and checkpoint not in ("latest", "best") and not checkpoint.isdigit():
+    if checkpoint and checkpoint not in ("latest", "best") and not is_number(checkpoint):
         return checkpoint
-    steps = sorted(int(path.name) for path in checkpoints.glob("*") if path.name.isdigit())
+    steps = numbered(checkpoints)
     found = {"latest": lambda: max(steps, default=None), "best": lambda: _best(checkpoints, steps)}
     step = found[checkpoint]() if checkpoint in found else int(checkpoint or -1)
     if step in steps:
@@ -100,6 +105,16 @@ def select_weights(
         sha256=sha256_of_arrays(matched.variables),
         class_names=stored.class_names,
     )
+
+
+def with_outputs_in_order_of(selected: SelectedWeights, classes: Classes) -> SelectedWeights:
+    """Moves the outputs of weights without class names, so that output k stands for class k of the data.
+
+    Raises:
+      UsageError: raised by `class_outputs`.
+    """
+    variables, outputs = in_order_of(classes, selected.variables, path=selected.path)
+    return dataclasses.replace(selected, variables=variables, outputs=outputs)
 
 
 def outputs_and_names(
@@ -148,7 +163,7 @@ def read_class_names(path: str) -> tuple[str, ...]:
       UsageError: the file cannot be read, has no names or has an empty name.
     """
     try:
-        text = Path(path).expanduser().read_text(encoding="utf-8-sig")
+        text = local_path(path, name="config.model.class_names").read_text(encoding="utf-8-sig")
         names = json.loads(text) if text.lstrip().startswith("[") else text.splitlines()
     except (OSError, ValueError) as error:
         raise UsageError(f"config.model.class_names={path} cannot be read ({error}): name another file") from None

@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 
+from resnet_jax.data.class_names import fingerprint
 from resnet_jax.errors import UsageError
+from resnet_jax.local_paths import local_path
 from resnet_jax.nested import by_path
-from resnet_jax.text import labelled
+from resnet_jax.text import labelled, some_of
 from resnet_jax.training.state import TrainState
 from resnet_jax.weights import check_settings, match_variables, read_weights
+from resnet_jax.weights.class_outputs import Classes, in_order_of
 from resnet_jax.weights.compatibility import differing_settings
 from resnet_jax.weights.formats import own
-from resnet_jax.weights.match import some_of
 from resnet_jax.weights.stored import StoredWeights
 
 logger = logging.getLogger(__name__)
@@ -93,7 +96,7 @@ def _without_positions(key: str) -> str:
 
 
 def _resolved(path: str) -> Path:
-    return Path(path).expanduser().resolve()
+    return local_path(path, name="config.model.init_from").resolve()
 
 
 def warm_start_variables(
@@ -101,7 +104,7 @@ def warm_start_variables(
     variables: dict[str, Any],
     *,
     head: bool,
-    class_list: str,
+    classes: Classes,
     allow_missing: Sequence[str],
     settings: Mapping[str, Any],
     any_input: bool,
@@ -112,7 +115,7 @@ def warm_start_variables(
       stored: the weights.
       variables: 'params' and 'batch_stats', arrays or shapes.
       head: load the last layer too; False keeps the one in `variables`.
-      class_list: fingerprint of the class names of the data (`class_names.fingerprint`).
+      classes: the classes of the data.
       allow_missing: see `match_variables`.
       settings: settings of the network, config key -> value for all `NETWORK_KEYS`.
       any_input: accept weights that were trained with another padding or input normalization.
@@ -121,7 +124,7 @@ def warm_start_variables(
       `variables`, with numpy arrays where weights were loaded.
 
     Raises:
-      UsageError: raised by `check_settings` or `match_variables`; or `head` is set and the weights were
+      UsageError: raised by `check_settings`, `match_variables` or `in_order_of`; or `head` is set and the weights were
         trained on other classes.
     """
     logger.info(labelled("weights", f"{stored.path}: {stored.format}"))
@@ -129,7 +132,7 @@ def warm_start_variables(
     for key in differing_settings(stored, settings):
         trained = stored.settings[key]
         logger.info(labelled("other input", f"{key} is {settings[key]}, the weights were trained with {trained}"))
-    if head and stored.class_list not in (None, class_list):
+    if head and stored.class_list not in (None, fingerprint(classes.names)):
         raise UsageError(
             f"{stored.path} was trained on other classes, or in another order: set config.model.init_head=False to "
             "start with a new last layer"
@@ -140,4 +143,6 @@ def warm_start_variables(
     for pattern in matched.unused_patterns:
         logger.warning(labelled("unused", f"config.model.allow_missing: {pattern!r} matches nothing that differs"))
     logger.debug("weights, name by name\n%s", "\n".join(matched.table))
+    if head and stored.class_list is None and isinstance(matched.variables["params"]["head"]["bias"], np.ndarray):
+        return in_order_of(classes, matched.variables, path=stored.path)[0]
     return matched.variables

@@ -10,7 +10,6 @@ from flax.traverse_util import unflatten_dict
 from resnet_jax import experiment
 from resnet_jax.checkpoints import files
 from resnet_jax.checkpoints.manager import Checkpoints
-from resnet_jax.data.class_names import fingerprint
 from resnet_jax.data.sources import open_source
 from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.errors import UsageError
@@ -21,6 +20,7 @@ from resnet_jax.programs.train.run import train
 from resnet_jax.reporting.workdir import Workdir
 from resnet_jax.training.optimizers import leaf_path
 from resnet_jax.weights import read_weights, write_safetensors
+from resnet_jax.weights.class_outputs import Classes
 from resnet_jax.weights.warm_start import warm_start_variables
 from tests.tiny import tiny_config
 
@@ -81,7 +81,7 @@ def loaded(changes):
 def begin(changes, path, **others):
     """Calls `warm_start_variables` for the network of the tiny config with changes."""
     config = tiny_config(STEPS | changes)
-    options = {"head": False, "class_list": "", "allow_missing": (), "any_input": False} | others
+    options = {"head": False, "classes": Classes(()), "allow_missing": (), "any_input": False} | others
     variables = jax.eval_shape(experiment.build(config).computation.init).variables
     return warm_start_variables(read_weights(str(path)), variables, settings=network_settings(config), **options)
 
@@ -127,11 +127,11 @@ def test_a_safetensors_file_starts_a_run(tmp_path, plain):
     file = tmp_path / "weights.safetensors"
     there, options = read_variables(plain), {"class_names": "abcdefghij", "metadata": {}}
     write_safetensors(file, there, settings=network_settings(config), **options)
-    begun = leaves(begin({}, file, head=True, class_list=fingerprint("abcdefghij")))
+    begun = leaves(begin({}, file, head=True, classes=Classes("abcdefghij")))
     for name, leaf in leaves(there).items():
         np.testing.assert_array_equal(begun[name], leaf)
     with pytest.raises(UsageError, match="was trained on other classes, or in another order"):
-        begin({}, file, head=True, class_list=fingerprint("jihgfedcba"))
+        begin({}, file, head=True, classes=Classes("jihgfedcba"))
 
 
 def test_init_head_loads_the_last_layer(plain):

@@ -44,6 +44,7 @@ def describe_subject(evaluation: Evaluation, selected: SelectedWeights) -> dict[
             "number": len(class_names),
             "outputs": num_outputs(selected),
             "fingerprint": fingerprint(class_names),
+            **({} if selected.outputs is None else {"output_of_class": selected.outputs[: len(class_names)]}),
         },
         "preprocessing": dataclasses.asdict(evaluation.preprocessing),  # normalization is part of "network"
     }
@@ -89,14 +90,16 @@ def num_outputs(selected: SelectedWeights) -> int:
     return selected.variables["params"]["head"]["bias"].shape[-1]
 
 
-def output_names(class_names: Sequence[str], outputs: int) -> list[str]:
+def output_names(class_names: Sequence[str], outputs: int, *, numbers: Sequence[int] | None = None) -> list[str]:
     """Returns a name for each output: the class names of the data, then 'class 1000' and so on.
+
+    The numbers in these names are `numbers`, those of the outputs in the file of the weights; None: their positions.
 
     Each name is one line of valid UTF-8: line breaks become spaces, and bytes that are not UTF-8, as a folder name may
     contain, become backslash escapes.
     """
     plain = [" ".join(name.encode("utf-8", "backslashreplace").decode().split()) for name in class_names]
-    return [*plain, *(f"class {number}" for number in range(len(class_names), outputs))]
+    return [*plain, *(f"class {number}" for number in (numbers or range(outputs))[len(class_names) :])]
 
 
 def count_answers(answers: Sequence[Answers], totals: Totals, *, num_classes: int, num_outputs: int) -> Confusion:

@@ -22,7 +22,8 @@ from resnet_jax.reporting.workdir import Workdir
 from resnet_jax.text import labelled
 from resnet_jax.training.metrics import Answers
 from resnet_jax.weights import read_weights
-from resnet_jax.weights.select import SelectedWeights, select_weights, selected_path
+from resnet_jax.weights.class_outputs import Classes
+from resnet_jax.weights.select import SelectedWeights, select_weights, selected_path, with_outputs_in_order_of
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,9 @@ def evaluate(evaluation: Evaluation, workdir: Workdir, requests: StopRequests, c
         _on_process_0(channel, directory, lambda: result_directory.discard(directory))
         return STOPPED
     bad_examples.collect()
-    names = certificate.output_names(evaluation.data.class_names, certificate.num_outputs(selected))
+    names = certificate.output_names(
+        evaluation.data.class_names, certificate.num_outputs(selected), numbers=selected.outputs
+    )
     confusion = certificate.count_answers(
         answers, totals, num_classes=len(evaluation.data.class_names), num_outputs=len(names)
     )
@@ -87,6 +90,9 @@ def _select_weights(evaluation: Evaluation, workdir: Workdir, channel: Channel) 
             f"{selected.path} was trained on other classes than the data have, or the same in another order: "
             "evaluate these weights on the data that they were trained on"
         )
+    elif stored.class_list is None:
+        classes = Classes(evaluation.data.class_names, evaluation.weights.class_outputs)
+        return with_outputs_in_order_of(selected, classes)
     return selected
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from safetensors.numpy import save
 from resnet_jax.data.class_names import fingerprint
 from resnet_jax.errors import UsageError
 from resnet_jax.nested import by_path
+from resnet_jax.text import some_of
 from resnet_jax.training.state import WeightsKind
 from resnet_jax.weights.architecture import infer_settings
 from resnet_jax.weights.compatibility import IMAGE_SIZE_KEY, IMAGENET_INPUT
@@ -27,7 +28,8 @@ SOURCE_STEP, SOURCE_WEIGHTS = "source_step", "source_weights"
 _LONGEST_HEADER = 100_000_000  # bytes, the limit that the format sets
 
 _COUNTERS = re.compile(r"(^|\.)(num_batches_tracked|n_averaged)$")
-_PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel or AveragedModel; of torch.compile
+# The first module of the network in a name; what stands before it is a prefix such as 'module.' or 'backbone.'.
+_FIRST_MODULE = re.compile(r"(?:^|(?<=\.))(?:conv1|bn1|fc|layer\d+)\.")
 _TORCHVISION_SIZE = 224  # pixels; the evaluation size of all ResNets of torchvision
 # Settings of all networks of torchvision, and of those of timm that can be read.
 _NETWORK = {"model.version": "v1.5", "model.blur_pool": False, "model.bn_epsilon": 1e-5}
@@ -87,11 +89,19 @@ def from_state_dict(tensors: Mapping[str, np.ndarray], path: Path, *, found_in: 
     Raises:
       UsageError: the network is not supported, or `config.json` is damaged.
     """
-    prefix = _common_prefix(tensors)
-    naming = Naming.of_torch([name.removeprefix(prefix) for name in tensors])
+    prefix = _prefix(tensors, path)
+    inside = {name: name.removeprefix(prefix) for name in tensors if name.startswith(prefix)}
+    naming = Naming.of_torch(inside.values())
     skipped = {name: "a counter" for name in tensors if _COUNTERS.search(name)}
-    names = {name: naming.to_ours(name.removeprefix(prefix)) for name in tensors if name not in skipped}
+    others = tensors.keys() - inside.keys() - skipped.keys()
+    skipped |= dict.fromkeys(sorted(others), f"its name does not begin with {prefix!r}")
+    names = {name: naming.to_ours(inside[name]) for name in tensors if name not in skipped}
     known = {name: own for name, own in names.items() if own is not None}
+    if not known:
+        raise UsageError(
+            f"{path} holds no array with a name of a ResNet of torchvision, such as 'layer1.0.conv1.weight', but "
+            f"{some_of(sorted(map(repr, tensors))) or 'none at all'}: save only the state_dict of such a network"
+        )
     arrays = {own: to_our_layout(tensors[name].astype(np.float32, copy=False)) for name, own in known.items()}
     settings = _NETWORK | infer_settings(arrays, path=str(path))
     if settings["model.name"] == "resnet":
@@ -116,14 +126,28 @@ def describe_format(settings: Mapping[str, Any]) -> str:
     return f"PyTorch ({pytorch_network(settings) or 'no network of torchvision or timm'})"
 
 
-def _common_prefix(names: Collection[str]) -> str:
-    """Returns the prefix of all names, such as 'module.', that modules wrapped around the network add; '' if none."""
-    prefix, weights = "", [name for name in names if not _COUNTERS.search(name)]
-    while longer := next((prefix + p for p in _PREFIXES if all(n.startswith(prefix + p) for n in weights)), None):
-        if not weights:
-            break
-        prefix = longer
-    return prefix
+def _prefix(names: Iterable[str], path: Path) -> str:
+    """Returns the prefix of the names of the network, such as 'module.' or 'backbone.', which wrappers add.
+
+    Names without it belong to other parts of a larger program. Of the two encoders of MoCo, the one for the queries is
+    the network (He et al. 2020, github.com/facebookresearch/moco).
+
+    Raises:
+      UsageError: a ResNet stands behind several prefixes.
+    """
+    found: dict[str, set[str]] = {}
+    for name in names:
+        match = None if _COUNTERS.search(name) else _FIRST_MODULE.search(name)
+        if match:
+            found.setdefault(name[: match.start()], set()).add(match[0])
+    networks = {prefix for prefix, modules in found.items() if {"conv1.", "layer1."} <= modules}
+    networks -= {prefix.removesuffix("q.") + "k." for prefix in networks if prefix.endswith("encoder_q.")}
+    if len(networks) > 1:
+        raise UsageError(
+            f"{path} holds several networks, whose names begin with {some_of(sorted(map(repr, networks)))}: save the "
+            "arrays of one of them alone"
+        )
+    return next(iter(networks), "")
 
 
 def _input_settings(path: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from resnet_jax.checkpoints.files import cause
 from resnet_jax.errors import UsageError
+from resnet_jax.text import printable, some_of
 from resnet_jax.training.state import WeightsKind
 from resnet_jax.weights.formats.safetensors import from_state_dict
 from resnet_jax.weights.stored import StoredWeights
@@ -77,6 +78,26 @@ def _load(path: Path) -> Any:
                 "save only the state_dict, or convert it to .safetensors"
             ) from None
         raise UsageError(f"{path} is damaged ({cause(error)}): copy or download it again") from error
+
+
+def check_zip(path: Path) -> None:
+    """Raises UsageError if a zip file was not written by PyTorch, whose zip files contain `<name>/data.pkl`.
+
+    A damaged file, whose list of files cannot be read, is left to `read`.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return
+    if any(name.rpartition("/")[2] == "data.pkl" for name in names):
+        return
+    inside = f"it contains {some_of(names)}" if names else "it is empty"
+    kind = "a file of numpy.savez" if names and all(name.endswith(".npy") for name in names) else "a zip archive"
+    raise UsageError(
+        f"{path} is {kind} that PyTorch has not written ({printable(inside)}): unpack it and give the path of the "
+        "weights in it, or save the state_dict with torch.save or as .safetensors"
+    )
 
 
 def _verify_checksums(path: Path) -> None:
