@@ -4,12 +4,12 @@ import contextlib
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from resnet_jax.data.class_names import check_same
 from resnet_jax.errors import UsageError
 from resnet_jax.files import locked, new_directories_removed_on_error, read_json, write_json
+from resnet_jax.local_paths import local_path
 from resnet_jax.nested import difference, flatten
 from resnet_jax.old_settings import translated
 from resnet_jax.reporting.failed_start import undone_if_start_fails
@@ -21,9 +21,7 @@ class Workdir:
     """The paths and JSON files of one run. Only process 0 writes."""
 
     def __init__(self, path: str | os.PathLike):
-        if "://" in str(path):
-            raise UsageError(f"work directory {path} is not a local path: mount the bucket and pass its mount point")
-        self.path = Path(path).expanduser().resolve()
+        self.path = local_path(path, name="--workdir", only_utf8=True).resolve()
         self.checkpoints = self.path / "checkpoints"
         self.metrics = self.path / "metrics.jsonl"
         self.log = self.path / "train.log"

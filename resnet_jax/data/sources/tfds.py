@@ -19,6 +19,7 @@ from resnet_jax.data.sources.image_folders import image_folders_instead
 from resnet_jax.data.sources.source import NO_BOXES, Example, Origin
 from resnet_jax.data.sources.tf_example import floats, one_bytes, one_integer, parse
 from resnet_jax.errors import UsageError
+from resnet_jax.local_paths import local_path
 
 # Data sets that come with this package: name -> module of the builder. They are prepared on first use.
 _BUNDLED = {"digits": "resnet_jax.data.datasets.digits"}
@@ -116,13 +117,12 @@ def data_root(data_dir: str | None) -> Path:
     """Returns the directory of prepared data sets: `data_dir`, else `TFDS_DATA_DIR`, else the default of TFDS.
 
     Raises:
-      UsageError: `data_dir` is not a local path.
+      UsageError: that directory is not a local path, or is below an unknown home directory.
     """
-    if "://" in (data_dir or ""):
-        raise UsageError(
-            f"config.data.data_dir={data_dir} is not a local path: mount the bucket and name the mount point"
-        )
-    return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR).expanduser().resolve()
+    if data_dir:
+        return local_path(data_dir, name="config.data.data_dir").resolve()
+    given = os.environ.get("TFDS_DATA_DIR")
+    return local_path(given or tfds.core.constants.DATA_DIR, name="TFDS_DATA_DIR").resolve()
 
 
 def _find(name: str, directory: Path) -> tfds.core.DatasetBuilder:
