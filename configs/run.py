@@ -26,11 +26,14 @@ def get_config(run: str = "") -> ConfigDict:
         raise ValueError(f"{path} does not exist: give the work directory of a run, or the config.json in it") from None
     except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
         why = str(error.args[-1] if error.args else error).split("\n", 1)[0].split(". Other fields present", 1)[0]
-        raise ValueError(f"{path} is not the config of a run ({why}): give the work directory of a run") from None
+        cure = "give the work directory of a run, restore the file from a copy, or move it away and name a recipe"
+        raise ValueError(f"{path} is not the config of a run ({why}): {cure} with --config") from None
     return config
 
 
 def _read(path: Path) -> dict[str, Any]:
+    if path.exists() and not path.is_file():
+        raise ValueError("it is not a file")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

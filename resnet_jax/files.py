@@ -228,6 +228,20 @@ def delete(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def free_name(path: Path) -> Path:
+    """Returns the first of PATH, PATH-2, PATH-3, ... that does not exist."""
+    target, number = path, 1
+    while os.path.lexists(target):
+        number += 1
+        target = path.with_name(f"{path.name}-{number}")
+    return target
+
+
+def set_aside_as_damaged(path: Path) -> Path:
+    """Renames 'FILE' to 'FILE.damaged', or to 'FILE.damaged-2' and so on if there is one; returns the new path."""
+    return path.rename(free_name(path.with_name(f"{path.name}.damaged")))
+
+
 def numbered(directory: Path) -> list[int]:
     """Returns the numbers that are names of entries of a directory, ascending: [10, 20]; [] if there is no directory.
 

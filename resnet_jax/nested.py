@@ -41,9 +41,10 @@ def has_shape(value: Any, shape: Any) -> bool:
 
     Args:
       value: dicts, lists, texts, numbers, bools and None.
-      shape: a type, which the value must have exactly, so that True is no int; a tuple of shapes, of which one must
-        fit; a list of one shape: a list of such values; a dict from names to shapes: a dict in which each of these
-        names has such a value, and other names have any value. A name may be absent if its shape is a tuple with None.
+      shape: a type, which the value must have exactly, so that True is no int; a function that returns whether it
+        accepts the value; a tuple of shapes, of which one must fit; a list of one shape: a list of such values; a dict
+        from names to shapes: a dict in which each of these names has such a value, and other names have any value. A
+        name may be absent if its shape accepts None.
     """
     if isinstance(shape, tuple):
         return any(has_shape(value, one) for one in shape)
@@ -51,4 +52,6 @@ def has_shape(value: Any, shape: Any) -> bool:
         return isinstance(value, dict) and all(has_shape(value.get(name), part) for name, part in shape.items())
     if isinstance(shape, list):
         return isinstance(value, list) and all(has_shape(element, shape[0]) for element in value)
-    return value is None if shape is None else type(value) is shape
+    if shape is None or isinstance(shape, type):
+        return value is None if shape is None else type(value) is shape
+    return bool(shape(value))

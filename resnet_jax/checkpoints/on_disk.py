@@ -14,7 +14,7 @@ from typing import NamedTuple
 from resnet_jax.checkpoints import files
 from resnet_jax.checkpoints.files import META, UNFINISHED, DamagedError
 from resnet_jax.errors import UsageError
-from resnet_jax.files import delete, numbered
+from resnet_jax.files import delete, free_name, numbered, set_aside_as_damaged
 
 logger = logging.getLogger(__name__)
 
@@ -70,23 +70,13 @@ def set_aside(path: Path, directory: Path) -> Path:
     disk, because the directory of the checkpoints is a link, the checkpoint is renamed to '60.damaged' instead.
     """
     directory.mkdir(exist_ok=True)
-    target = _free_name(directory / path.name)
+    target = free_name(directory / path.name)
     try:
         path.rename(target)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        target = _free_name(path.with_name(path.name + ".damaged"))
-        path.rename(target)
-    return target
-
-
-def _free_name(path: Path) -> Path:
-    """Returns the first of PATH, PATH-2, PATH-3, ... that does not exist."""
-    target, number = path, 1
-    while os.path.lexists(target):
-        number += 1
-        target = path.with_name(f"{path.name}-{number}")
+        return set_aside_as_damaged(path)
     return target
 
 

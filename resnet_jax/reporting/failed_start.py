@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from resnet_jax.files import write_atomically
+from resnet_jax.files import delete, write_atomically
 
 # Files that a start of a run may create, and that are removed. Everything else stays: files of the user, the list of
 # unreadable images, which the error message names, and damaged checkpoints that were moved aside.
@@ -13,6 +13,7 @@ _FILES = (
     *("config.json", "run.json", "classes.json", "metrics.jsonl", "train.log", "events.out.tfevents.*", "*.part"),
     *("inputs.png", ".*.record_index.npz"),
 )
+_JSON_FILES = ("config.json", "run.json", "classes.json", "result.json")  # files that a start may replace
 _DIRECTORIES = ("checkpoints", "evaluations")
 
 
@@ -25,7 +26,7 @@ def undone_if_start_fails(directory: Path, has_begun: Callable[[], bool]) -> Ite
       has_begun: whether the run, or the evaluation, has results that must be kept.
     """
     before = set(directory.iterdir())
-    contents = {path: path.read_bytes() for path in directory.glob("*.json")}
+    contents = {path: path.read_bytes() for path in (directory / name for name in _JSON_FILES) if path.is_file()}
     try:
         yield
     except BaseException:
@@ -38,7 +39,7 @@ def undone_if_start_fails(directory: Path, has_begun: Callable[[], bool]) -> Ite
 def _undo(directory: Path, before: set[Path], contents: dict[Path, bytes]) -> None:
     for path in (path for pattern in _FILES for path in directory.glob(pattern)):
         if path not in before:
-            path.unlink()
+            delete(path)
     for path in (directory / name for name in _DIRECTORIES):
         if path not in before:
             shutil.rmtree(path, ignore_errors=True)

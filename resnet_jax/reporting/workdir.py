@@ -1,20 +1,57 @@
 """The work directory of a run: its paths, its JSON files, and the check that a continued run has the same config."""
 
 import contextlib
+import logging
+import math
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from resnet_jax.data.class_names import check_same
 from resnet_jax.errors import UsageError
-from resnet_jax.files import locked, new_directories_removed_on_error, read_json, write_json
+from resnet_jax.files import (
+    locked,
+    new_directories_removed_on_error,
+    numbered,
+    read_json,
+    set_aside_as_damaged,
+    write_json,
+)
 from resnet_jax.local_paths import local_path
-from resnet_jax.nested import difference, flatten
+from resnet_jax.nested import difference, flatten, has_shape
 from resnet_jax.old_settings import translated
 from resnet_jax.reporting.failed_start import undone_if_start_fails
 
+logger = logging.getLogger(__name__)
+
 FINISHED = ("completed", "stop_at", "max_steps")  # the values of `stop_reason` of a finished run
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _are_seconds(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_number, value.values()))
+
+
+# Values of `result.json` that are read again, with their defaults and shapes (see `nested.has_shape`). An evaluation of
+# no examples has a top-1 that is not a number.
+_RESULT_DEFAULTS = {"eval": None, "best": None, "bad_examples": 0, "images_per_second": None, "seconds": {}}
+_RESULT_SHAPE = {
+    "step": int,
+    "total_steps": int,
+    "stop_reason": str,
+    "eval": ({"count": int, "top1": (int, float), "top5": (int, float, None)}, None),
+    "best": ({"step": int, "top1": _is_number}, None),
+    "bad_examples": int,
+    "images_per_second": (_is_number, None),
+    "seconds": _are_seconds,
+}
+_STARTS_SHAPE = {"starts": [dict]}
+_FROM_CONFIG = "restore it from a copy; or move it away and run again with the same --config and keys as before"
 
 
 class Workdir:
@@ -35,13 +72,29 @@ class Workdir:
         self._classes = self.path / "classes.json"
         self._has_begun = False
 
+    def check_kinds(self) -> None:
+        """Raises UsageError if there is a directory in the place of a file of the run, or a file for a directory."""
+        files = (self._config, self._run, self._classes, self.metrics, self.log, self.result, self.report, self.inputs)
+        for path in (*files, self.bad_examples, self.path / ".lock"):
+            if os.path.lexists(path) and not path.is_file() and not _is_link_to_new_file(path):
+                kind = "directory" if path.is_dir() else "link to nothing" if path.is_symlink() else "special file"
+                raise UsageError(f"{path} is a {kind}, and a file is needed there: move it away and run again")
+        for path in (self.checkpoints, self.evaluations, self.path / "damaged_checkpoints"):
+            if os.path.lexists(path) and not path.is_dir():
+                kind = "link to nothing" if path.is_symlink() and not path.exists() else "file"
+                raise UsageError(f"{path} is a {kind}, and a directory is needed there: move it away and run again")
+
     @contextlib.contextmanager
     def lock(self, *, patience: float = 0.0) -> Iterator[None]:
         """Creates the directory and locks it against other processes in the `with` block. See also `files.locked`.
 
         If the block raises before `begin` was called, the directory is left as it was: what a failed start has created
         is removed, files of the user stay.
+
+        Raises:
+          UsageError: another process has locked the directory, it cannot be written, or a file of a run is a directory.
         """
+        self.check_kinds()
         lock = self.path / ".lock"
         is_new, what = not lock.exists(), f"work directory {self.path}"
         cure = "choose another directory with --workdir=DIR"
@@ -92,15 +145,24 @@ class Workdir:
           cure: makes the end of the error message: what the user can do.
 
         Raises:
-          UsageError: the directory holds checkpoints of a run with another config.
+          UsageError: the directory holds checkpoints of a run with another config, or that config cannot be read.
         """
+        if not self._config.exists() and numbered(self.checkpoints):
+            logger.warning("%s is missing, so only data and network are compared with those of the run", self._config)
         if self.holds_checkpoints():  # without checkpoints there is nothing to continue
-            stored = read_json(self._config, cure="choose another directory with --workdir=DIR")
-            changes = difference(flatten(defaults or {}) | flatten(translated(stored)), settings, ignore=may_change)
+            changes = difference(flatten(defaults or {}) | self._stored_config(), settings, ignore=may_change)
             if changes:
                 raise UsageError(
                     f"work directory {self.path} holds a run of another config ({'; '.join(changes)}): {cure()}"
                 )
+
+    def _stored_config(self) -> dict[str, Any]:
+        """Returns the values of `config.json` by dotted key. Raises UsageError if it cannot be read."""
+        stored = read_json(self._config, cure=_FROM_CONFIG, shape=dict)
+        try:
+            return flatten(translated(stored))
+        except (AttributeError, KeyError, TypeError, ZeroDivisionError, RecursionError):
+            raise UsageError(f"{self._config} is not the config of a run: {_FROM_CONFIG}") from None
 
     def must_hold_a_run(self) -> None:
         """Raises UsageError if no run was started in this directory."""
@@ -110,8 +172,10 @@ class Workdir:
     def check_classes(self, class_names: Sequence[str]) -> None:
         """Raises UsageError if `class_names`, those of the data, differ from those of the run in this directory."""
         if self._classes.exists() and self.holds_checkpoints():
-            stored = read_json(self._classes, cure="choose another directory with --workdir=DIR")
-            check_same(stored, class_names, owner=f"the run in {self.path}")
+            consequence = "the class names of the data are written again"
+            stored = self._read_or_set_aside(self._classes, [str], consequence)
+            if stored is not None:  # each checkpoint has a hash of the class names, which is checked as well
+                check_same(stored, class_names, owner=f"the run in {self.path}")
 
     def record_start(self, settings: dict[str, Any], start: dict[str, Any], *, class_names: Sequence[str]) -> None:
         """Writes `config.json` and `classes.json`, appends `start` to `run.json`, and removes an earlier `result.json`.
@@ -124,10 +188,8 @@ class Workdir:
         self.result.unlink(missing_ok=True)
         write_json(self._config, settings)
         write_json(self._classes, list(class_names))
-        starts = (
-            read_json(self._run, cure="move this file elsewhere and run again")["starts"] if self._run.exists() else []
-        )
-        write_json(self._run, {"starts": [*starts, start]})
+        earlier = self._read_or_set_aside(self._run, _STARTS_SHAPE, "the list of starts begins anew")
+        write_json(self._run, {"starts": [*(earlier["starts"] if earlier else []), start]})
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Writes `result.json`."""
@@ -138,16 +200,45 @@ class Workdir:
 
         A run that ended at `train.max_steps` or `eval.stop_at` is not finished if that key has changed since.
         """
-        result = read_json(self.result, cure="move this file elsewhere and run again") if self.result.exists() else None
+        result = self.stored_result()
+        if result is None and self.result.exists():
+            self._set_aside(self.result, "the run continues from its newest checkpoint and writes the result again")
         if result is None or result["stop_reason"] not in FINISHED:
             return None
         if result["stop_reason"] == "completed":
             return result
         limits = {"max_steps": ("train", "max_steps"), "stop_at": ("eval", "stop_at")}
         section, key = limits[result["stop_reason"]]
-        stored = read_json(self._config, cure="choose another directory with --workdir=DIR")
-        return result if stored[section].get(key) == settings[section].get(key) else None
+        stored = self._stored_config().get(f"{section}.{key}")
+        return result if stored == settings[section].get(key) else None
+
+    def stored_result(self) -> dict[str, Any] | None:
+        """Returns the content of `result.json`; None if there is none or it is damaged."""
+        try:
+            stored = read_json(self.result, cure="", shape=dict)
+        except UsageError:
+            return None
+        result = _RESULT_DEFAULTS | {"total_steps": stored.get("step")} | stored
+        return result if has_shape(result, _RESULT_SHAPE) else None
 
     def holds_checkpoints(self) -> bool:
         """Whether a run in this directory has saved a checkpoint, from which it can continue."""
-        return self._config.exists() and any(step.name.isdigit() for step in self.checkpoints.glob("*"))
+        return self._config.exists() and bool(numbered(self.checkpoints))
+
+    def _read_or_set_aside(self, path: Path, shape: Any, consequence: str) -> Any:
+        """Returns the content of a JSON file; None if there is none, or if it is damaged and has been set aside."""
+        if not path.exists():
+            return None
+        try:
+            return read_json(path, cure="", shape=shape)
+        except UsageError:
+            self._set_aside(path, consequence)
+            return None
+
+    def _set_aside(self, path: Path, consequence: str) -> None:
+        logger.warning("%s is damaged: it is now %s, and %s", path, set_aside_as_damaged(path), consequence)
+
+
+def _is_link_to_new_file(path: Path) -> bool:
+    """Whether a path is a link to a file that does not exist, in a directory that does: the file can be created."""
+    return path.is_symlink() and not path.exists() and Path(os.path.realpath(path)).parent.is_dir()

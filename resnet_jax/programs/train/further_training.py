@@ -13,7 +13,7 @@ from resnet_jax.checkpoints.files import DamagedError
 from resnet_jax.configs import run
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment import FurtherTraining, make_further_training
-from resnet_jax.files import numbered, read_json
+from resnet_jax.files import numbered
 from resnet_jax.programs.command import Command
 from resnet_jax.programs.recipes import launcher
 from resnet_jax.reporting.run_record import short_path
@@ -52,8 +52,8 @@ def further_commands(command: Command, workdir: Workdir, *, stop_reason: str) ->
 
 
 def _has_finished(workdir: Workdir) -> bool:
-    result = read_json(workdir.result, cure="move this file elsewhere") if workdir.result.exists() else {}
-    return result.get("stop_reason") in FINISHED
+    result = workdir.stored_result()
+    return result is not None and result["stop_reason"] in FINISHED
 
 
 def _further_training(wanted: Any, workdir: Workdir) -> FurtherTraining | None:

@@ -17,6 +17,7 @@ from resnet_jax.training.state import WeightsKind
 from resnet_jax.weights.stored import StoredWeights
 
 # Top-level fields of the saved `TrainState`.
+_CURE = "restore it from a copy, or name a copy of the checkpoint outside of its work directory"
 _AVERAGE, _OPTIMIZER_STATE, _VARIABLES = "average", "opt_state", ("params", "batch_stats")
 
 
@@ -87,10 +88,10 @@ def read_optimizer_state(path: Path) -> tuple[dict[str, np.ndarray], str | None]
     with _damage_as_usage_error(checkpoint):
         tree = files.read(checkpoint, fields=(_OPTIMIZER_STATE,))[_OPTIMIZER_STATE]
     config = checkpoint.parent.parent / "config.json"
-    settings = (
-        read_json(config, cure="name a copy of the checkpoint outside of its work directory") if config.exists() else {}
+    settings = read_json(config, cure=_CURE, shape={"optimizer": ({"name": str}, None)}) if config.exists() else {}
+    return {name: np.asarray(leaf) for name, leaf in by_path(tree).items()}, (settings.get("optimizer") or {}).get(
+        "name"
     )
-    return {name: np.asarray(leaf) for name, leaf in by_path(tree).items()}, settings.get("optimizer", {}).get("name")
 
 
 def _checkpoint(path: Path) -> Path:
@@ -126,6 +127,5 @@ def _damage_as_usage_error(checkpoint: Path) -> Iterator[None]:
 
 def _read_class_names(workdir: Path) -> list[str] | None:
     path = workdir / "classes.json"
-    return (
-        read_json(path, cure="name a copy of the checkpoint outside of its work directory") if path.exists() else None
-    )
+    names: list[str] | None = read_json(path, cure=_CURE, shape=[str]) if path.exists() else None
+    return names
