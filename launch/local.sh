@@ -4,8 +4,8 @@
 #   launch/local.sh PROCESSES --config=configs/digits.py --workdir=DIR [--config.KEY=VALUE ...]
 #
 # Each process uses one GPU if there are at least as many GPUs as processes, else JAX_NUM_CPU_DEVICES (default 1)
-# virtual CPU devices. Output lines of process I start with [I]. On Ctrl-C, or SIGTERM to this script, all processes
-# save and stop. The exit status is that of main.py.
+# virtual CPU devices. Output lines of process I start with [I]. On Ctrl-C, or SIGTERM or SIGHUP to this script or to its
+# process group, all processes save and stop; on SIGUSR1 they save and continue. The exit status is that of main.py.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -20,6 +20,19 @@ shift
 gpus=$( (nvidia-smi -L 2>/dev/null || true) | wc -l)
 port=$("$PYTHON" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 
+# The processes prove to each other that they know this secret: other users of this machine do not.
+if [[ -z ${RESNET_JAX_SECRET:-}${RESNET_JAX_SECRET_FILE:-} ]]; then
+	RESNET_JAX_SECRET=$(od -An -tx1 -N32 /dev/urandom | tr -d ' \n')
+	export RESNET_JAX_SECRET
+fi
+
+# Prepends [INDEX] to each line. It ends with the process whose output it reads, and never before: without a reader the
+# process could not print its last lines.
+label() {
+	trap '' TERM HUP INT USR1 USR2 XCPU
+	exec sed -u "s/^/[$1] /"
+}
+
 start() {
 	local index=$1
 	shift
@@ -29,17 +42,25 @@ start() {
 		export JAX_PLATFORMS=cpu JAX_NUM_CPU_DEVICES=${JAX_NUM_CPU_DEVICES:-1}
 	fi
 	exec "$PYTHON" main.py --coordinator="127.0.0.1:$port" --num_processes="$count" --process_id="$index" "$@" \
-		> >(sed -u "s/^/[$index] /") 2>&1
+		> >(label "$index") 2>&1
 }
 
-pids=()
+pids=() signalled='' asked=''
+pass_on() {
+	signalled=$1
+	[[ $1 == USR1 ]] || asked=$1
+	kill -s "$1" ${pids[@]+"${pids[@]}"} 2>/dev/null || true
+}
+for name in TERM HUP USR1 USR2; do
+	# shellcheck disable=SC2064  # the name of now
+	trap "pass_on $name" "$name"
+done
+trap 'signalled=INT' INT # the terminal sends Ctrl-C to all processes
 for ((index = 0; index < count; index++)); do
 	start "$index" "$@" &
 	pids+=($!)
 done
-signalled=false
-trap 'signalled=true; kill -TERM "${pids[@]}" 2>/dev/null || true' TERM
-trap 'signalled=true' INT # the terminal sends Ctrl-C to all processes
+if [[ $asked ]]; then pass_on "$asked"; fi # a signal came before all had started
 
 # Ranks exit statuses: a mistake or a crash is the cause of status 75 of the other processes; a signal ranks lowest.
 rank() {
@@ -53,9 +74,9 @@ rank() {
 worst=0
 for pid in "${pids[@]}"; do
 	while true; do
-		signalled=false status=0
+		signalled='' status=0
 		wait "$pid" || status=$?
-		$signalled || break # `wait` returns early when this script gets a signal: wait again
+		[[ $signalled ]] || break # `wait` returns early when this script gets a signal: wait again
 	done
 	if (($(rank "$status") > $(rank "$worst"))); then worst=$status; fi
 done

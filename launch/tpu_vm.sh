@@ -25,7 +25,7 @@
 #                            (docs/scaling.md)
 #   --setup=COMMAND          command to run on each host before each installation
 #   --poll=SECONDS           time between checks of a VM that is not ready yet (30)
-#   --config* --workdir --mode --join_timeout, and everything after --: passed to main.py
+#   --config* --workdir --mode --join_timeout --stall_timeout, and everything after --: passed to main.py
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 MOUNT=/mnt/shared
@@ -58,7 +58,7 @@ parse() {
 		--poll=*) poll=${1#*=} ;;
 		--config=*) config=${1#*=} run_flags+=("$1") ;;
 		--workdir=*) workdir=${1#*=} run_flags+=("$1") ;;
-		--config.* | --mode=* | --join_timeout=*) run_flags+=("$1") ;;
+		--config.* | --mode=* | --join_timeout=* | --stall_timeout=*) run_flags+=("$1") ;;
 		--)
 			run_flags+=("${@:2}")
 			return
@@ -167,12 +167,14 @@ remote() { tpus tpu-vm ssh "$name" --worker=all --command="$1"; }
 
 # Prepares every host for starting main.py. Steps that are already done are skipped.
 prepare() {
-	local commit bundle
+	local commit bundle secret
 	commit=$(git -C "$ROOT" rev-parse HEAD)
 	bundle=$scratch/resnet_jax.bundle
 	[[ -e $bundle ]] || git -C "$ROOT" bundle create --quiet "$bundle" HEAD || return
+	secret=$scratch/resnet_jax.secret # by which the processes prove to each other that they are of the same run
+	[[ -e $secret ]] || (umask 077 && od -An -tx1 -N32 /dev/urandom | tr -d ' \n' >"$secret")
 	say "preparing the hosts of $name for commit ${commit:0:12}"
-	tpus tpu-vm scp "$bundle" "$ROOT/launch/worker.sh" "$name:" --worker=all >&2 || return
+	tpus tpu-vm scp "$bundle" "$secret" "$ROOT/launch/worker.sh" "$name:" --worker=all >&2 || return
 	if [[ $setup ]]; then remote "$setup" || return; fi
 	if [[ $nfs ]]; then on_hosts mount nfs "$nfs" || return; fi
 	if [[ $bucket ]]; then on_hosts mount bucket "$bucket" || return; fi

@@ -4,7 +4,8 @@
 #
 #   worker.sh install SOURCE COMMIT   clone SOURCE at COMMIT and install it; no effect if that is done
 #   worker.sh mount nfs HOST:/SHARE | bucket NAME   mount the shared directory at /mnt/shared
-#   worker.sh start COMMAND...        run COMMAND in the background; no effect if one is running
+#   worker.sh start COMMAND...        run COMMAND in the background; no effect if one is running. If there is a file
+#                                     ~/resnet_jax.secret, it is the secret of the run
 #   worker.sh watch                   show the output of the command until it ends
 #   worker.sh status                  print 'exit STATUS', 'running', 'stopped' or 'none'
 #   worker.sh stop                    make the command save and stop (SIGTERM), and wait for its end
@@ -13,6 +14,7 @@ set -euo pipefail
 
 STATE=${RESNET_JAX_STATE:-$HOME/resnet_jax}
 MOUNT=/mnt/shared
+SECRET=$HOME/resnet_jax.secret
 
 fail() {
 	echo "error: $(hostname): $1" >&2
@@ -106,6 +108,7 @@ supervise() {
 	(
 		echo "$BASHPID" >"$STATE/pid"
 		cd "$STATE/code"
+		if [[ -e $SECRET ]]; then export RESNET_JAX_SECRET_FILE=$SECRET; fi
 		exec "$@"
 	) || status=$?
 	echo "--- $(date -u +%FT%TZ) exit $status"

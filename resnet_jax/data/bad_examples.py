@@ -1,18 +1,23 @@
 """Records unreadable examples in the file `bad_examples.jsonl`, and ends the run if there are too many of them."""
 
+import errno
 import json
 import logging
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from resnet_jax.data.batch import HostBatch
 from resnet_jax.data.loader import LoadedBatch, Loader
-from resnet_jax.distributed.channel import Channel, Message
+from resnet_jax.distributed.channel import Channel
+from resnet_jax.distributed.lines import is_number, is_text
+from resnet_jax.distributed.messages import Message
 from resnet_jax.errors import UsageError
 from resnet_jax.files import write_atomically
+from resnet_jax.text import labelled, printable
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +43,10 @@ class BadExamples:
         self._checked: set[str] = set()  # names of the sources whose listed examples this start has tried again
         self._met_any = False  # whether this start of the run has met an unreadable example
         self._disk_error: OSError | None = None  # error in writing the file, which `_check` raises
+        self._num_messages = 0  # messages of decoders in this process that were not shown
         self._lock = threading.Lock()  # messages are handled in a thread of the channel
-        self._channel.on("bad_example", self._receive)
-        self._channel.on("readable_again", self._remove)
+        self._channel.on("bad_example", self._receive, record=_is_record, treatment=is_text)
+        self._channel.on("readable_again", self._remove, source=is_text, indices=_are_indices)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -53,7 +59,8 @@ class BadExamples:
           OSError: the list cannot be written.
         """
         self._remove_repaired(loader)
-        for step, (batch, unreadable) in enumerate(loaded, start):
+        for step, (batch, unreadable, num_messages) in enumerate(loaded, start):
+            self._num_messages += num_messages
             if unreadable.any():
                 self._report(loader, loader.rows(step).indices[unreadable])
             self._check()
@@ -62,11 +69,17 @@ class BadExamples:
     def collect(self) -> None:
         """Waits for the reports of all processes, so that the list is complete. All processes must call this method.
 
+        Process 0 also logs how many messages of decoders were not shown since the last call, if there were any.
+
         Raises:
           UsageError: there are more unreadable examples than `at_most`.
           OSError: the list cannot be written.
         """
-        self._channel.gather("")  # messages arrive in the order sent: all earlier reports have arrived
+        # Messages arrive in the order sent: all earlier reports have arrived.
+        num_messages = sum(map(int, self._channel.gather(str(self._num_messages))))
+        self._num_messages = 0
+        if num_messages and self._channel.is_main:
+            logger.info("%s", decoder_messages_line(num_messages))
         self._check()
 
     def _check(self) -> None:
@@ -130,7 +143,8 @@ class BadExamples:
             self._met_any = True
             if self._channel.is_main and key not in self._listed:  # not yet reported by another process
                 self._listed.add(key)
-                logger.warning("%s cannot be read (%s): %s", record["where"], record["error"], message["treatment"])
+                where, error = printable(record["where"]), printable(record["error"])
+                logger.warning("%s cannot be read (%s): %s", where, error, message["treatment"])
                 try:
                     self._append(record)
                 except OSError as error:
@@ -143,16 +157,50 @@ class BadExamples:
             file.write(_line(record).encode())
 
 
+def decoder_messages_line(count: int) -> str:
+    """Returns the log line about `count` messages of decoders that were not shown."""
+    return labelled("decoders", f"{count:,} messages of libtiff or Pillow about image files were not shown")
+
+
+def _is_record(value: Any) -> bool:
+    """Whether `value`, of a message, is a record of the list."""
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"source", "index", "where", "error"}
+        and is_number(value["index"])
+        and all(is_text(value[name]) for name in ("source", "where", "error"))
+    )
+
+
+def _are_indices(value: Any) -> bool:
+    return isinstance(value, list) and all(map(is_number, value))
+
+
 def _line(record: dict) -> str:
     return json.dumps(record) + "\n"
 
 
 def _read_records(path: Path) -> list[dict]:
-    """Reads the records of a JSON lines file; skips incomplete lines, which a killed process may leave."""
-    records = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return records
+    """Reads the records of a JSON lines file; skips incomplete or damaged lines, such as a killed process may leave.
+
+    Raises:
+      UsageError: the file cannot be read.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise IsADirectoryError(errno.EISDIR, "it is not a file")
+        lines = path.read_bytes().splitlines() if path.exists() else []
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read ({error.strerror}): move it away and run again; unreadable images are then listed "
+            "anew"
+        ) from None
+    return [record for line in lines if _is_record(record := _parsed(line))]
+
+
+def _parsed(line: bytes) -> Any:
+    """Returns the JSON value of a line; None if it is not JSON."""
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None

@@ -16,7 +16,9 @@ from jax.sharding import Mesh
 
 from resnet_jax.data.batch import Batch, DeviceBatch, HostBatch
 from resnet_jax.data.loader import LoadedBatch, Loader
+from resnet_jax.data.workers import NOT_FOR_WORKERS, WorkerLostError, begin_worker, lost_worker
 from resnet_jax.distributed.mesh import over_batch
+from resnet_jax.text import printable
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +58,7 @@ def host_batches(
     num_threads: int | None = None,
     num_workers: int = 0,
     stopping: Callable[[], bool] = lambda: False,
+    worker_lost: Callable[[str], None] | None = None,
 ) -> Generator[LoadedBatch, None, None]:
     """Yields the batches of steps start, ..., stop - 1; the numbers of threads and workers do not change the batches.
 
@@ -68,6 +71,11 @@ def host_batches(
       num_workers: worker processes that decode; 0: threads of this process decode.
       stopping: returns whether a signal has asked the run to stop. The signal may have ended the worker processes too:
         this process then decodes the remaining batches, up to the step at which all processes of the run stop.
+      worker_lost: called with a line for the user if a worker process has ended, for example because memory ran out;
+        this process then decodes the remaining batches. None: raise the error.
+
+    Raises:
+      WorkerLostError: a worker process has ended, and `worker_lost` is None.
     """
     num_threads = decoding_threads(num_threads)
     dataset = grain.MapDataset.range(start, stop).map(loader.batch)
@@ -76,16 +84,19 @@ def host_batches(
     if num_workers:
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()  # Grain's workers read absl flags, which fails before they are parsed
-        _start_resource_tracker()  # before SIGINT is blocked, because starting the tracker unblocks SIGINT
-        batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=2))
+        _start_resource_tracker()
+        options = grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=2)
+        batches = batches.mp_prefetch(options, worker_init_fn=begin_worker)
     next_step = start
     try:
-        for loaded in _exactly(batches, stop - start):
+        for loaded in _exactly(batches, stop - start, num_workers=num_workers):
             yield loaded
             next_step += 1
-    except Exception:
+    except Exception as error:
         if not stopping():
-            raise
+            if worker_lost is None or not isinstance(error, WorkerLostError):
+                raise
+            worker_lost(str(error))
     yield from map(loader.batch, range(next_step, stop))
 
 
@@ -123,25 +134,26 @@ def cores() -> int:
 
 def _log_unreadable(loaded: Iterator[LoadedBatch], loader: Loader, start: int) -> Iterator[HostBatch]:
     """Yields the batches, and logs a warning for each example that could not be read."""
-    for step, (batch, unreadable) in enumerate(loaded, start):
+    for step, (batch, unreadable, _) in enumerate(loaded, start):
         for index in loader.rows(step).indices[unreadable].tolist():
-            logger.warning("%s cannot be read (%s)", loader.source.where(index), loader.read_error(index))
+            where, error = loader.source.where(index), loader.read_error(index)
+            logger.warning("%s cannot be read (%s)", printable(where), printable(str(error)))
         yield batch
 
 
-def _exactly(dataset: grain.IterDataset, count: int) -> Iterator[LoadedBatch]:
-    """Yields `count` batches; raises RuntimeError if Grain yields fewer, as it does when a worker process dies."""
-    with _sigint_blocked():
+def _exactly(dataset: grain.IterDataset, count: int, *, num_workers: int) -> Iterator[LoadedBatch]:
+    """Yields `count` batches. Raises WorkerLostError if a worker process has ended."""
+    with _blocked(NOT_FOR_WORKERS):
         iterator = iter(dataset)
     try:
-        for received in range(count):
+        for _ in range(count):
             try:
-                with _sigint_blocked():
+                with _blocked(NOT_FOR_WORKERS):
                     batch = next(iterator)
-            except StopIteration:
-                raise RuntimeError(
-                    f"the input pipeline ended after {received} of {count} batches: a worker process has probably died"
-                ) from None
+            except (RuntimeError, StopIteration) as error:
+                if not num_workers or (isinstance(error, RuntimeError) and "Worker process" not in str(error)):
+                    raise
+                raise lost_worker(error, num_workers=num_workers) from None
             yield batch
     finally:
         iterator.close()
@@ -155,18 +167,19 @@ def _start_resource_tracker() -> None:
     """
     silence = "ignore:resource_tracker:UserWarning"
     sys.warnoptions.append(silence)  # the tracker inherits the warning options of this process
-    resource_tracker.ensure_running()
+    with _blocked(NOT_FOR_WORKERS):
+        resource_tracker.ensure_running()  # it unblocks SIGINT, which the tracker ignores
     sys.warnoptions.remove(silence)
 
 
 @contextlib.contextmanager
-def _sigint_blocked() -> Iterator[None]:
-    """Blocks SIGINT in this thread; worker processes started in the context inherit the block and ignore Ctrl-C.
+def _blocked(signals: frozenset[signal.Signals]) -> Iterator[None]:
+    """Blocks signals in this thread; processes that are started in the context inherit the block, and ignore them.
 
-    On Ctrl-C, a terminal sends SIGINT to this process and all workers, but only this process, in a thread that does not
-    block SIGINT, is to handle it.
+    A terminal sends SIGINT, and a scheduler its signals, to this process and all workers. Only this process, in a
+    thread that does not block them, is to handle them.
     """
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield
     finally:

@@ -1,11 +1,9 @@
 """Messages between the processes of a run. Process 0 relays them, so that all processes get them in the same order."""
 
 import contextlib
-import json
 import logging
 import os
 import queue
-import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -13,24 +11,28 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from resnet_jax.distributed.lines import encode
+from resnet_jax.distributed.link import Link, Links
+from resnet_jax.distributed.messages import Fields, ForeignMessageError, Message, check_fields, read_message
 from resnet_jax.distributed.rendezvous import Connections
 from resnet_jax.distributed.signals import STOPPED
 from resnet_jax.errors import UsageError
+from resnet_jax.text import printable
 
 logger = logging.getLogger(__name__)
 
-Message = dict[str, Any]  # JSON values; 'kind' selects the handler, 'from' is the process id of the sender
-
+STALL_TIMEOUT = 60.0  # seconds without a sign of life after which a process counts as stopped; that of JAX is 100
 _WAIT_TO_LEAVE = 30.0  # seconds that a thread waits at most until another thread ends this process
 _WAIT_FOR_CAUSE = 5.0  # seconds that a failing process waits to learn whether another process failed first
 _PATIENCE = 60.0  # seconds between log lines about the process that `gather` waits for
+_WAIT_FOR_RELAY = 5.0  # seconds that process 0 waits at its end until it has relayed its last message
+_MOST_EARLY = 10_000  # messages that are kept until their handler is registered
 
 
 class Channel:
     """Connects the processes of a run. A context manager: an exception inside it ends all processes.
 
-    If a process dies inside the context (killed, crashed, host lost), all other processes are ended too: their next
-    collective operation would wait forever for the dead process.
+    If a process dies inside the context (killed, crashed, host lost), or stands still for `stall_timeout` seconds, all
+    other processes are ended too: their next collective operation would wait forever for it.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Channel:
         connections: Connections | None = None,
         *,
         process_id: int = 0,
+        stall_timeout: float = STALL_TIMEOUT,
         end_process: Callable[[int, str], None] | None = None,
     ):
         """Starts the threads that read and relay messages.
@@ -45,13 +48,15 @@ class Channel:
         Args:
           connections: the sockets to the other processes; None: the run has one process.
           process_id: number of this process, 0 to n - 1.
+          stall_timeout: seconds without a sign of life after which another process counts as stopped.
           end_process: function (exit status, last line to print) that ends this process while other threads still run;
             None: `_end_process`. Tests pass a stub.
         """
         self.process_id = process_id
         self._hosts = connections.hosts if connections else ("",)
-        self._sockets = dict(connections.sockets) if connections else {}
-        self._handlers: dict[str, Callable[[Message], None]] = {}
+        self._links = Links(connections.sockets if connections else {}, stall_timeout=stall_timeout)
+        self._stall_timeout = stall_timeout
+        self._handlers: dict[str, tuple[Callable[[Message], None], Fields]] = {}
         self._early: list[Message] = []  # messages that arrived before their handler was registered
         self._handling = threading.RLock()
         self._texts: dict[int, dict[int, str]] = {}  # number of the `gather` call -> process id -> text
@@ -59,15 +64,18 @@ class Channel:
         self._changed = threading.Condition()
         self._done: set[int] = set()  # ids of the processes that have left the context
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()  # on process 0: messages to relay
-        self._sending = threading.Lock()
+        self._reported = False  # whether a message that this program does not send was reported
         self._threads: list[threading.Thread] = []
         self._leaving = threading.Lock()
         self._before_leaving: Callable[[], None] = lambda: None
         self._end_process = end_process or _end_process
-        for number, connection in self._sockets.items():
-            self._start(self._read, number, connection)
-        if self._sockets and self.is_main:
-            self._start(self._relay)
+        for number, link in self._links.items():
+            self._start(self._read, number, link)
+            self._start(link.write_lines)
+        if self._links:
+            self._start(self._watch)
+            if self.is_main:
+                self._start(self._relay)
 
     @property
     def is_main(self) -> bool:
@@ -83,25 +91,33 @@ class Channel:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if not self._sockets:
+        if not self._links:
             return
         if error is not None:
             self._fail(error)
         self.send("done")
+        with self._changed:  # process 0 has relayed its own message when it is delivered to itself
+            self._changed.wait_for(lambda: not self.is_main or self.process_id in self._done, _WAIT_FOR_RELAY)
+        self._links.flush()
 
     def name(self, number: int) -> str:
         """Returns the description of process `number` for messages: 'process 3 (its host name)'."""
         return f"process {number} ({self._hosts[number]})"
 
-    def on(self, kind: str, handler: Callable[[Message], None]) -> None:
+    def on(self, kind: str, handler: Callable[[Message], None], **fields: Callable[[Any], bool]) -> None:
         """Registers the handler of messages of one kind, including messages that this process sends itself.
 
         Messages that arrived before are passed to the handler now. Handlers run one at a time; those of later messages
         run in a thread of the channel.
+
+        Args:
+          kind: the kind of the messages.
+          handler: called with each message whose fields are valid; the others are ignored.
+          fields: for each field of the messages, a function that returns whether a value is valid.
         """
         with self._handling:
             early, self._early = self._early, []
-            self._handlers[kind] = handler
+            self._handlers[kind] = handler, fields
             for message in early:
                 self._handle(message)
 
@@ -112,12 +128,12 @@ class Channel:
     def send(self, kind: str, **content: Any) -> None:
         """Sends a message to all processes, this one included. Never raises: `_read` detects a lost connection."""
         message = {**content, "kind": kind, "from": self.process_id}
-        if not self._sockets:
+        if not self._links:
             self._deliver(message)
         elif self.is_main:
             self._inbox.put(message)
         else:
-            self._write(0, encode(message))
+            self._links.write(encode(message))  # to process 0, which relays it
 
     def gather(self, text: str) -> list[str]:
         """All-gather: returns the texts of all processes, ordered by process id. Blocks until all processes call it."""
@@ -145,9 +161,8 @@ class Channel:
         """Ends all processes with exit status `status` and the last line `text`, without saving a checkpoint."""
         message = {"kind": "leave", "from": self.process_id, "status": status, "text": text}
         if threading.current_thread() in self._threads:  # waiting here would stop the relaying of messages
-            for number in self._sockets:
-                self._write(number, encode(message))
-        elif self._sockets:
+            self._links.write(encode(message))
+        elif self._links:
             self.send("leave", status=status, text=text)
             threading.Event().wait(_WAIT_TO_LEAVE)  # process 0 relays the message back, which ends this process
         self._leave(status, text)
@@ -180,15 +195,32 @@ class Channel:
             sys.excepthook(type(error), error, error.__traceback__)
             self.end_all(1, f"{type(error).__name__}: {error}")
 
-    def _read(self, number: int, connection: socket.socket) -> None:
+    def _read(self, number: int, link: Link) -> None:
         """Reads the messages of process `number`. At the end of the connection it creates a message of kind 'gone'."""
-        try:
-            with connection.makefile("rb") as lines:
-                for line in lines:
-                    self._receive(json.loads(line))
-        except (OSError, ValueError):
-            pass
-        self._receive({"kind": "gone", "from": number})
+        for line in link.read_lines():
+            try:
+                sender = number if self.is_main else None  # process 0 relays the messages of all
+                message = read_message(line, num_processes=self.num_processes, sender=sender)
+            except ForeignMessageError as error:
+                self._report(number, error)
+            else:
+                self._receive(message)
+        self._receive({"kind": "gone", "from": number, "stalled": False})
+
+    def _watch(self) -> None:
+        """Creates a message of kind 'gone' for each process that gives no sign of life for the stall timeout."""
+        for number in self._links.watch(threading.Event()):
+            self._receive({"kind": "gone", "from": number, "stalled": True})
+
+    def _report(self, number: int, error: ForeignMessageError) -> None:
+        if not self._reported:
+            self._reported = True
+            logger.warning(
+                "a message from %s is ignored (%s), others like it are not reported: start all processes with the same "
+                "version of this program",
+                self.name(number),
+                printable(str(error)),
+            )
 
     def _receive(self, message: Message) -> None:
         if self.is_main:
@@ -200,17 +232,8 @@ class Channel:
         """On process 0: sends each message to all processes, so that all get the messages in the same order."""
         while True:
             message = self._inbox.get()
-            line = encode(message)
-            for number in self._sockets:
-                self._write(number, line)
+            self._links.write(encode(message))
             self._deliver(message)
-
-    def _write(self, number: int, line: bytes) -> None:
-        try:
-            with self._sending:
-                self._sockets[number].sendall(line)
-        except OSError:
-            pass  # `_read` detects that the process is gone
 
     def _deliver(self, message: Message) -> None:
         kind, number = message["kind"], message["from"]
@@ -219,29 +242,40 @@ class Channel:
                 self._texts.setdefault(message["round"], {})[number] = message["text"]
                 self._changed.notify_all()
         elif kind == "done":
-            self._done.add(number)
+            with self._changed:
+                self._done.add(number)
+                self._changed.notify_all()
         elif kind == "gone":
             if number not in self._done and 0 not in self._done:
+                why = f", it stood still for {self._stall_timeout:g} s (--stall_timeout)" if message["stalled"] else ""
                 again = "start all processes again to continue from the last checkpoint"
-                self._leave(STOPPED, f"{self.name(number)} is gone: {again}")
+                self._leave(STOPPED, f"{self.name(number)} is gone{why}: {again}")
         elif kind == "leave":
             own = number == self.process_id
-            self._leave(message["status"], message["text"] if own else f"{self.name(number)}: {message['text']}")
+            text = message["text"] if own else f"{self.name(number)}: {printable(message['text'])}"
+            self._leave(message["status"], text)
         else:
             with self._handling:
                 self._handle(message)
 
     def _handle(self, message: Message) -> None:
-        handler = self._handlers.get(message["kind"])
-        if handler:
-            handler(message)
+        if message["kind"] not in self._handlers:
+            if len(self._early) < _MOST_EARLY:
+                self._early.append(message)
+            return
+        handler, fields = self._handlers[message["kind"]]
+        try:
+            check_fields(message, fields)
+        except ForeignMessageError as error:
+            self._report(message["from"], error)
         else:
-            self._early.append(message)
+            handler(message)
 
     def _leave(self, status: int, text: str) -> None:
         if self._leaving.acquire(blocking=False):  # never released: only the first thread ends the process
             try:
                 self._before_leaving()
+                self._links.flush()
             finally:
                 self._end_process(status, text)
         else:

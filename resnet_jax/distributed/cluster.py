@@ -1,6 +1,9 @@
 """Detects the id of this process and the number of processes of the run, and initializes `jax.distributed`."""
 
 import ctypes
+import logging
+import math
+import os
 import signal
 import time
 import warnings
@@ -9,8 +12,14 @@ import jax
 
 from resnet_jax.distributed.rendezvous import ProcessSpec
 from resnet_jax.errors import UsageError
+from resnet_jax.text import labelled
+
+_JAX_HEARTBEAT = 100  # seconds without a heartbeat after which JAX aborts all processes; its own default
+logger = logging.getLogger(__name__)
 
 _ABORT_DELAY = 5.0  # seconds by which an abort of JAX is delayed
+# Variables with the number of processes -> the name of the program that sets them.
+_ENVIRONMENTS = {"SLURM_NTASKS": "Slurm", "OMPI_COMM_WORLD_SIZE": "Open MPI"}
 _CURE = "give --coordinator=HOST:PORT, --num_processes and --process_id, or --num_processes=1 to run alone"
 
 
@@ -36,7 +45,10 @@ def detect_process(
     """
     local_devices = None
     if num_processes != 1 and None in (coordinator, num_processes, process_id):
+        given = num_processes
         coordinator, num_processes, process_id, local_devices = _detect(coordinator, num_processes, process_id, timeout)
+        if given is None and num_processes is not None and num_processes > 1:
+            _say_for_whom(num_processes, process_id, timeout)
     if num_processes == 1 or (coordinator is None and num_processes is None and process_id is None):
         return None
     if coordinator is None or num_processes is None or process_id is None:
@@ -45,10 +57,13 @@ def detect_process(
         raise UsageError(f"--process_id={process_id} is not one of 0 to {num_processes - 1}: {_CURE}")
     if ":" not in coordinator:
         raise UsageError(f"--coordinator={coordinator} has no port, as in HOST:1234")
+    port = coordinator.rpartition(":")[2]
+    if not (port.isdecimal() and 0 < int(port[:6]) < 1 << 16):
+        raise UsageError(f"--coordinator={coordinator}: {port or 'nothing'} is not a port from 1 to 65535")
     return ProcessSpec(coordinator, num_processes, process_id, local_devices)
 
 
-def initialize_jax(spec: ProcessSpec, *, timeout: float) -> None:
+def initialize_jax(spec: ProcessSpec, *, timeout: float, stall_timeout: float, address: str | None) -> None:
     """Calls `jax.distributed.initialize`, after which all devices of all processes can form one mesh.
 
     Call it after `connect_all`, so that the channel notices a process that dies while JAX connects.
@@ -56,6 +71,9 @@ def initialize_jax(spec: ProcessSpec, *, timeout: float) -> None:
     Args:
       spec: describes this process.
       timeout: seconds to wait for the other processes.
+      stall_timeout: seconds after which the channel takes a silent process for stopped. JAX waits longer: it would
+        abort all processes.
+      address: 'host:port' at which JAX listens on process 0; None: at all addresses of the machine.
 
     Raises:
       UsageError: JAX cannot connect the processes, or their numbers of devices differ.
@@ -70,6 +88,8 @@ def initialize_jax(spec: ProcessSpec, *, timeout: float) -> None:
             local_device_ids=spec.local_devices,
             cluster_detection_method="deactivate",
             initialization_timeout=int(timeout) + 1,
+            heartbeat_timeout_seconds=max(_JAX_HEARTBEAT, 2 * math.ceil(stall_timeout)),
+            coordinator_bind_address=None if "JAX_COORDINATOR_BIND_ADDRESS" in os.environ else address,
         )
     except (RuntimeError, ValueError) as error:
         raise UsageError(
@@ -95,6 +115,19 @@ def _check_devices() -> None:
             f"process {jax.process_index()} has {count} of the {jax.device_count()} devices of {processes} processes: "
             "give each process the same number of devices"
         )
+
+
+def _say_for_whom(num_processes: int, process_id: int | None, timeout: float) -> None:
+    """Logs that this process waits for others, which may not exist if the variables are left over from another job."""
+    found = [f"{names} ({key}={os.environ[key]})" for key, names in _ENVIRONMENTS.items() if key in os.environ]
+    source = found[0] if found else "the environment of the cluster"
+    logger.info(
+        labelled(
+            "processes",
+            f"this is process {process_id} of {num_processes} according to {source}: it waits at most {timeout:.0f} s "
+            "for the others; to run alone, set --num_processes=1",
+        )
+    )
 
 
 def _detect(coordinator: str | None, num_processes: int | None, process_id: int | None, timeout: float) -> tuple:

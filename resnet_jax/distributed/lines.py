@@ -1,17 +1,13 @@
-"""Messages as lines of JSON, read from sockets with a deadline and a length limit that a slow sender cannot extend."""
+"""Messages as lines of JSON. What another program sends is limited in length, depth and time."""
 
-import functools
 import json
-import selectors
 import socket
 import time
+from collections.abc import Iterator
 from typing import Any
 
-_HELLO_SECONDS = 5.0  # seconds from accepting a connection until its first line must be complete
-_LONGEST_HELLO = 4096  # bytes of the first line: a process sends two numbers and the name of its host
-_LONGEST_LINE = 1 << 22  # bytes of any line: process 0 sends the host names of all processes
-
-Hello = tuple[socket.socket, dict[str, Any]]  # a connection and the first message received on it
+LONGEST_LINE = 1 << 26  # bytes of any line, its newline included
+_MOST_NUMBER = 1 << 53  # JSON numbers are exact up to here
 
 
 def encode(message: dict[str, Any]) -> bytes:
@@ -23,19 +19,30 @@ def decode(line: bytes) -> dict[str, Any]:
     """Returns the message that `encode` wrote as `line`. Raises ValueError if the line is not a JSON object."""
     try:
         message = json.loads(line)
-    except RecursionError:
+    except (RecursionError, MemoryError):
         raise ValueError("JSON is nested too deeply") from None
     if not isinstance(message, dict):
         raise ValueError("not a JSON object")
     return message
 
 
-def read_line(connection: socket.socket, *, deadline: float) -> dict[str, Any]:
+def is_number(value: Any, most: int = _MOST_NUMBER) -> bool:
+    """Whether `value` is an integer from 0 to `most`; True and False are not."""
+    return type(value) is int and 0 <= value <= most
+
+
+def is_text(value: Any) -> bool:
+    """Whether `value` is a string."""
+    return isinstance(value, str)
+
+
+def read_line(connection: socket.socket, *, deadline: float, longest: int) -> dict[str, Any]:
     """Reads one message from a socket, up to its newline and not a byte further.
 
     Args:
       connection: the socket. The call changes its timeout.
       deadline: time of `time.monotonic` at which the whole line must have arrived.
+      longest: the most bytes that the line may have.
 
     Raises:
       OSError: the connection ended, or the deadline has passed.
@@ -51,84 +58,24 @@ def read_line(connection: socket.socket, *, deadline: float) -> dict[str, Any]:
         if not byte:
             raise ConnectionError("the connection was closed")
         line += byte
-        if len(line) > _LONGEST_LINE:
+        if len(line) > longest:
             raise ValueError("the line is too long")
     return decode(bytes(line))
 
 
-class Newcomers:
-    """Accepts connections and reads the first line of each, all concurrently: a slow client delays no other.
+def read_lines(connection: socket.socket) -> Iterator[bytes]:
+    """Yields the lines of a socket with their newlines, until the connection ends.
 
-    A connection is closed unless its first data are one JSON object on one line of at most `_LONGEST_HELLO` bytes,
-    complete within `_HELLO_SECONDS`: it may be that of a port scanner. On exit, the context manager closes the
-    connections whose line is not complete.
+    Of a line longer than `LONGEST_LINE` the beginning is yielded, without a newline, and the rest is skipped. An
+    incomplete last line is left out.
+
+    Raises:
+      OSError: the connection was lost.
     """
-
-    def __init__(self, server: socket.socket):
-        """Takes the listening socket `server` and makes it non-blocking."""
-        server.setblocking(False)
-        self._server = server
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(server, selectors.EVENT_READ, self._accept)
-        self._lines: dict[socket.socket, bytearray] = {}  # connection -> bytes received so far
-        self._deadlines: dict[socket.socket, float] = {}  # connection -> time by which its line must be complete
-
-    def __enter__(self) -> "Newcomers":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for connection in list(self._lines):
-            self._drop(connection)
-        self._selector.close()
-
-    def receive(self, *, deadline: float) -> list[Hello]:
-        """Waits until data arrive, and returns the connections whose first line is now complete, with the messages.
-
-        The list is empty if only a part of a line arrived, or nothing until the deadline: call it in a loop.
-
-        Args:
-          deadline: time of `time.monotonic` at which to return at the latest.
-        """
-        until = min([deadline, *self._deadlines.values()])
-        ready = self._selector.select(max(0.0, until - time.monotonic()))
-        results = [key.data() for key, _ in ready]  # calls `_accept` or `_read`
-        for connection in [late for late, limit in self._deadlines.items() if limit <= time.monotonic()]:
-            self._drop(connection)
-        return [result for result in results if result is not None]
-
-    def _accept(self) -> None:
-        try:
-            connection, _ = self._server.accept()
-        except (BlockingIOError, ConnectionAbortedError):  # the client has closed the connection again
-            return
-        connection.setblocking(False)
-        self._selector.register(connection, selectors.EVENT_READ, functools.partial(self._read, connection))
-        self._lines[connection] = bytearray()
-        self._deadlines[connection] = time.monotonic() + _HELLO_SECONDS
-
-    def _read(self, connection: socket.socket) -> Hello | None:
-        """Reads received bytes. Returns the message if its line is complete; closes the connection if it is invalid."""
-        line = self._lines[connection]
-        try:
-            received = connection.recv(_LONGEST_HELLO)
-            line += received
-            if not received or len(line) > _LONGEST_HELLO or b"\n" in line[:-1]:
-                raise ValueError("not one line")
-            if not line.endswith(b"\n"):
-                return None
-            message = decode(bytes(line))
-        except BlockingIOError:
-            return None
-        except (OSError, ValueError):
-            self._drop(connection)
-            return None
-        self._forget(connection)
-        return connection, message
-
-    def _forget(self, connection: socket.socket) -> None:
-        self._selector.unregister(connection)
-        del self._lines[connection], self._deadlines[connection]
-
-    def _drop(self, connection: socket.socket) -> None:
-        self._forget(connection)
-        connection.close()
+    with connection.makefile("rb") as file:
+        skipping = False
+        while line := file.readline(LONGEST_LINE):
+            complete = line.endswith(b"\n")
+            if not skipping and (complete or len(line) == LONGEST_LINE):
+                yield line
+            skipping = not complete

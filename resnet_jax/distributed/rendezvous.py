@@ -1,17 +1,26 @@
 """Connects the processes of a run: all connect to process 0, which waits for them and reports missing ones by id."""
 
 import contextlib
+import logging
 import platform
 import socket
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from resnet_jax.distributed.lines import Newcomers, encode, read_line
+from resnet_jax.distributed import handshake
+from resnet_jax.distributed.lines import LONGEST_LINE, encode, read_line
+from resnet_jax.distributed.listening import listen
+from resnet_jax.distributed.newcomers import Newcomer, Newcomers
 from resnet_jax.errors import ProcessLostError, UsageError
+from resnet_jax.text import printable
+
+logger = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 0.2  # seconds between two attempts to connect to process 0
 _CONNECT_SECONDS = 5.0  # seconds that one attempt may take
+_ANSWER_SECONDS = 5.0  # seconds that the answer of process 0 may take after its own time limit
+_LONGEST_GREETING = 4096  # bytes of a line of a process that has not proven that it knows the secret
 _KEEPALIVE = (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4), ("TCP_USER_TIMEOUT", 30_000))
 
 
@@ -20,6 +29,7 @@ class Connections(NamedTuple):
 
     hosts: tuple[str, ...]  # host name of each process, by process id
     sockets: dict[int, socket.socket]  # by id of the peer: on process 0 all others, on others only process 0
+    address: str | None = None  # on process 0: 'host:port' at which it listened; None: all addresses of its machine
 
 
 class ProcessSpec(NamedTuple):
@@ -31,14 +41,17 @@ class ProcessSpec(NamedTuple):
     local_devices: Sequence[int] | None = None  # indices of the devices of the process; None: all of its host
 
 
-def connect_all(spec: ProcessSpec, *, timeout: float) -> Connections:
-    """Blocks until all processes of the run have connected to process 0.
+def connect_all(spec: ProcessSpec, *, timeout: float, secret: bytes = b"") -> Connections:
+    """Blocks until all processes of the run have connected to process 0 and proven that they know the secret.
 
-    Process 0 then closes its listening port, on which JAX listens next. The connections stay open.
+    Process 0 then closes its listening port, on which JAX listens next. The connections stay open. Connections that
+    send anything else are closed; the first is reported.
 
     Args:
       spec: describes this process.
-      timeout: seconds to wait.
+      timeout: seconds to wait. Process 0 waits no longer, whatever other programs send to it, and the others wait for
+        as long as process 0 does.
+      secret: the secret of the run; b"": none.
 
     Raises:
       ProcessLostError: some processes did not connect within `timeout`.
@@ -46,20 +59,21 @@ def connect_all(spec: ProcessSpec, *, timeout: float) -> Connections:
     """
     deadline = time.monotonic() + timeout
     if spec.process_id == 0:
-        return _accept_all(spec, deadline, timeout)
-    return _join(spec, deadline, timeout)
+        return _accept_all(spec, deadline, timeout, secret)
+    return _join(spec, deadline, timeout, secret)
 
 
-def _accept_all(spec: ProcessSpec, deadline: float, timeout: float) -> Connections:
+def _accept_all(spec: ProcessSpec, deadline: float, timeout: float, secret: bytes) -> Connections:
     """On process 0: accepts connections of all other processes, then sends them the host names or an error."""
-    joined = _Joined(spec)
+    joined = _Joined(spec, deadline, secret)
     try:
-        with _listen(spec.coordinator) as server, Newcomers(server) as newcomers:
+        listener = listen(spec.coordinator)
+        with listener.server, Newcomers(listener.server, dropped=joined.report) as newcomers:
             while not joined.is_complete():
                 if time.monotonic() >= deadline:
                     raise ProcessLostError(joined.missing(timeout))
-                for connection, hello in newcomers.receive(deadline=deadline):
-                    joined.add(connection, hello)
+                for newcomer in newcomers.receive(deadline=deadline):
+                    joined.add(newcomer)
                 if joined.is_complete():
                     joined.remove_ended()
         hosts = tuple(joined.hosts[number] for number in range(spec.num_processes))
@@ -68,14 +82,15 @@ def _accept_all(spec: ProcessSpec, deadline: float, timeout: float) -> Connectio
         joined.send({"error": str(error), "status": error.exit_status})
         joined.close()
         raise
-    return Connections(hosts, joined.sockets)
+    return Connections(hosts, joined.sockets, listener.address)
 
 
 class _Joined:
     """The processes that have connected to process 0 so far."""
 
-    def __init__(self, spec: ProcessSpec):
-        self._spec = spec
+    def __init__(self, spec: ProcessSpec, deadline: float, secret: bytes):
+        self._spec, self._deadline, self._secret = spec, deadline, secret
+        self._reported = False  # whether a connection that is not of this run was reported
         self.sockets: dict[int, socket.socket] = {}  # by process id, without process 0
         self.hosts = {0: platform.node()}  # host name by process id
 
@@ -83,33 +98,52 @@ class _Joined:
         """Whether all processes of the run have connected."""
         return len(self.hosts) == self._spec.num_processes
 
-    def add(self, connection: socket.socket, hello: dict[str, Any]) -> None:
-        """Adds the process that sent `hello`. If a foreign program sent `hello`, closes the connection instead.
+    def report(self, connection: socket.socket, reason: str) -> None:
+        """Logs a warning about a connection that is closed because of what it sent; the first time only."""
+        if not self._reported:
+            self._reported = True
+            try:
+                source = connection.getpeername()[0]
+            except OSError:
+                source = "an unknown address"
+            logger.warning(
+                "a connection from %s is ignored (%s); others like it are not reported: process 0 still waits for the "
+                "other processes",
+                source,
+                reason,
+            )
+
+    def add(self, newcomer: Newcomer) -> None:
+        """Adds the process that has connected. If it does not prove that it knows the secret, closes the connection.
 
         Raises:
           UsageError: the process has the id of another process, or another --num_processes than process 0.
         """
+        connection, challenge, secret = newcomer.connection, newcomer.challenge, self._secret
         try:
-            number, count, host = int(hello["process_id"]), int(hello["num_processes"]), str(hello["host"])
-        except (ValueError, KeyError, TypeError, OverflowError):
+            member = handshake.read_hello(newcomer.message, challenge=challenge, secret=secret)
+        except ValueError as error:
+            self.report(connection, str(error))
+            _send([connection], {"refused": True})
             connection.close()
             return
+        seconds = max(0.0, self._deadline - time.monotonic())
+        _send([connection], handshake.welcome_message(seconds, challenge=challenge, member=member, secret=secret))
         self.remove_ended()
-        if problem := self._contradiction(number, count, host):
+        if problem := self._contradiction(member.process_id, member.num_processes, member.host):
             problem += ": give them the right --num_processes and --process_id"
             _send([connection], {"error": problem, "status": UsageError.exit_status})
             connection.close()
             raise UsageError(problem)
-        if not 0 <= number < count:  # sent by a foreign program: this one checks --process_id
-            connection.close()
-            return
         _keep_open(connection)
-        self.sockets[number], self.hosts[number] = connection, host
+        self.sockets[member.process_id], self.hosts[member.process_id] = connection, member.host
 
     def _contradiction(self, number: int, count: int, host: str) -> str | None:
         wanted = self._spec.num_processes
         if count != wanted:
             return f"process {number} ({host}) was started with --num_processes={count}, process 0 with {wanted}"
+        if number >= wanted:
+            return f"process {number} ({host}) is not one of the {wanted} processes"
         if number in self.hosts:
             return f"two processes have --process_id={number} ({self.hosts[number]}, {host})"
         return None
@@ -147,51 +181,96 @@ class _Joined:
         )
 
 
-def _listen(coordinator: str) -> socket.socket:
-    port = coordinator.rpartition(":")[2]
-    dual = socket.has_dualstack_ipv6()
-    try:
-        family = socket.AF_INET6 if dual else socket.AF_INET
-        return socket.create_server(("", int(port)), family=family, dualstack_ipv6=dual, backlog=1024)
-    except (OSError, ValueError, OverflowError) as error:
-        raise UsageError(
-            f"process 0 cannot listen on port {port} ({getattr(error, 'strerror', None) or error}): if another run "
-            "uses the port, choose another one in --coordinator=HOST:PORT"
-        ) from None
-
-
-def _join(spec: ProcessSpec, deadline: float, timeout: float) -> Connections:
+def _join(spec: ProcessSpec, deadline: float, timeout: float, secret: bytes) -> Connections:
     """On a process other than 0: connects to process 0 and waits for its answer."""
-    connection = _connect(spec, deadline, timeout)
+    connection, seconds = _find_process_0(spec, deadline, timeout, secret)
     try:
-        hello = {"process_id": spec.process_id, "num_processes": spec.num_processes, "host": platform.node()}
-        connection.sendall(encode(hello))
-        # Process 0 waits until `timeout` after its own start, which may be later than that of this process.
-        answer = read_line(connection, deadline=max(deadline, time.monotonic()) + timeout)
-    except (OSError, ValueError):
+        until = time.monotonic() + seconds + _ANSWER_SECONDS
+        answer = read_line(connection, deadline=until, longest=LONGEST_LINE)
+        if "error" in answer:
+            lost = answer["status"] == ProcessLostError.exit_status
+            raise (ProcessLostError if lost else UsageError)(printable(str(answer["error"])))
+        hosts = tuple(printable(str(host)) for host in answer["hosts"])
+        if len(hosts) != spec.num_processes:
+            raise ValueError("not one host name for each process")
+    except UsageError:
         connection.close()
-        raise ProcessLostError(f"process 0 at {spec.coordinator} is gone: start all processes again") from None
-    if "error" in answer:
+        raise
+    except (OSError, ValueError, KeyError, TypeError):
         connection.close()
-        raise (ProcessLostError if answer["status"] == ProcessLostError.exit_status else UsageError)(answer["error"])
+        raise _gone(spec) from None
     _keep_open(connection)
-    return Connections(tuple(answer["hosts"]), {0: connection})
+    return Connections(hosts, {0: connection})
 
 
-def _connect(spec: ProcessSpec, deadline: float, timeout: float) -> socket.socket:
-    """Tries to connect to process 0 until the deadline. Raises ProcessLostError if that fails."""
+def _find_process_0(spec: ProcessSpec, deadline: float, timeout: float, secret: bytes) -> tuple[socket.socket, float]:
+    """Tries to connect to process 0 until the deadline.
+
+    Returns:
+      The connection, and the seconds for which process 0 still waits for other processes.
+
+    Raises:
+      ProcessLostError: nothing at the address proves that it is process 0, or process 0 ended.
+    """
     host, _, port = spec.coordinator.rpartition(":")
-    cause = ""
-    while time.monotonic() < deadline:
+    cause, told = "", False
+    while (seconds := deadline - time.monotonic()) > 0:
         try:
-            return socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS)
+            address = (host.strip("[]"), int(port))
+            connection = socket.create_connection(address, timeout=min(_CONNECT_SECONDS, seconds))
         except (OSError, ValueError, OverflowError) as error:
             cause = getattr(error, "strerror", None) or str(error)
             time.sleep(_RETRY_SECONDS)
+            continue
+        try:
+            return connection, _introduce(connection, spec, deadline, secret)
+        except ValueError as error:
+            connection.close()
+            cause = str(error)
+            if not told:
+                logger.warning("process 0 at %s is not accepted (%s): trying again", spec.coordinator, cause)
+            told = True
+            time.sleep(_RETRY_SECONDS)
+        except BaseException:
+            connection.close()
+            raise
     raise ProcessLostError(
         f"process 0 of {spec.num_processes} cannot be reached at {spec.coordinator} ({cause}) within {timeout:g} s: "
         "start it there, or pass another --coordinator=HOST:PORT or a longer --join_timeout"
     )
+
+
+def _introduce(connection: socket.socket, spec: ProcessSpec, deadline: float, secret: bytes) -> float:
+    """Proves to process 0 that this process is of its run, and the reverse.
+
+    Returns:
+      The seconds for which process 0 still waits for other processes.
+
+    Raises:
+      ValueError: the connection is not to process 0 of this run.
+      ProcessLostError: process 0 ended.
+    """
+    own = handshake.new_challenge()
+    try:
+        until = min(deadline, time.monotonic() + _CONNECT_SECONDS)
+        challenge = handshake.read_challenge(read_line(connection, deadline=until, longest=_LONGEST_GREETING))
+        hello = handshake.hello_message(
+            spec.process_id, spec.num_processes, challenge=challenge, own_challenge=own, secret=secret
+        )
+        connection.sendall(encode(hello))
+    except (OSError, ValueError):
+        raise ValueError("another program answers there") from None
+    try:
+        answer = read_line(connection, deadline=deadline, longest=_LONGEST_GREETING)
+    except OSError:
+        raise _gone(spec) from None
+    return handshake.read_welcome(
+        answer, challenge=challenge, own_challenge=own, process_id=spec.process_id, secret=secret
+    )
+
+
+def _gone(spec: ProcessSpec) -> ProcessLostError:
+    return ProcessLostError(f"process 0 at {spec.coordinator} is gone: start all processes again")
 
 
 def _send(connections: Iterable[socket.socket], message: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Turns signals into requests: SIGTERM and SIGINT to stop, SIGUSR1 to save. A second stop signal ends the process."""
+"""Turns signals into requests to stop or to save. A second SIGTERM or SIGINT ends the process."""
 
 import os
 import queue
@@ -12,15 +12,28 @@ from typing import Literal
 RequestKind = Literal["stop", "save"]
 
 STOPPED = 75  # exit status EX_TEMPFAIL of sysexits.h: the run is not finished, run the command again to continue
-_ONE_REQUEST = 1.0  # seconds in which stop signals count as one: a launcher may repeat a signal to its processes
-_REQUESTS: dict[int, RequestKind] = {signal.SIGTERM: "stop", signal.SIGINT: "stop", signal.SIGUSR1: "save"}
+_ONE_REQUEST = 1.0  # seconds in which SIGTERM and SIGINT count as one: a launcher may repeat a signal to its processes
+_REQUESTS: dict[int, RequestKind] = {
+    signal.SIGTERM: "stop",
+    signal.SIGINT: "stop",
+    signal.SIGHUP: "stop",  # the terminal or the connection to it has ended
+    signal.SIGXCPU: "stop",  # the limit of CPU time is reached: sent every second from then on
+    signal.SIGUSR2: "stop",  # a warning of Grid Engine and LSF before they end a job
+    signal.SIGUSR1: "save",
+}
+# Two of these signals end the process at once, without saving. The others may be sent repeatedly, or before SIGTERM, by
+# a scheduler that still wants the run to save.
+_IMPATIENT = {signal.SIGTERM, signal.SIGINT}
+# These keep their action if they are ignored at the start, as SIGHUP is under nohup. SIGINT does not: shells ignore it
+# in commands that they start in the background.
+_MAY_BE_IGNORED = {signal.SIGHUP, signal.SIGXCPU, signal.SIGUSR1, signal.SIGUSR2}
 
 
 class Signals:
-    """A context manager in which SIGTERM, SIGINT and SIGUSR1 call a function instead of ending the process.
+    """A context manager in which the signals of `_REQUESTS` call a function instead of ending the process.
 
-    A second stop signal, more than `_ONE_REQUEST` seconds after the first, ends the process at once, without saving,
-    with status 128 + signal number.
+    A second SIGTERM or SIGINT, more than `_ONE_REQUEST` seconds after the first, ends the process at once, without
+    saving, with status 128 + signal number.
 
     A thread reads the signal numbers from a pipe, to which Python's C signal handler writes them
     (`signal.set_wakeup_fd`). So the process responds to signals while the main thread is inside a compilation or a
@@ -30,13 +43,14 @@ class Signals:
     def __init__(self, on_request: Callable[[RequestKind, str], None]):
         """Takes the function to call, in a thread, with request and signal name, for example ('stop', 'SIGTERM')."""
         self._on_request = on_request
-        self._first_stop: float | None = None  # monotonic time of the first stop signal
+        self._first_stop: float | None = None  # monotonic time of the first SIGTERM or SIGINT
 
     def __enter__(self) -> "Signals":
         self._read_end, self._write_end = os.pipe()
         os.set_blocking(self._write_end, False)
         self._old_fd = signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
-        self._old_handlers = {number: signal.signal(number, _no_action) for number in _REQUESTS}
+        ignored = {number for number in _MAY_BE_IGNORED if signal.getsignal(number) is signal.SIG_IGN}
+        self._old_handlers = {number: signal.signal(number, _no_action) for number in _REQUESTS.keys() - ignored}
         self._requests: queue.SimpleQueue[tuple[RequestKind, str] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._watch, name="signals", daemon=True)
         self._thread.start()
@@ -58,7 +72,7 @@ class Signals:
             if number not in _REQUESTS:
                 continue
             request, name = _REQUESTS[number], signal.Signals(number).name
-            if request == "stop":
+            if number in _IMPATIENT:
                 if self._first_stop is not None:
                     if time.monotonic() - self._first_stop < _ONE_REQUEST:
                         continue

@@ -3,7 +3,9 @@
 import logging
 import threading
 
-from resnet_jax.distributed.channel import Channel, Message
+from resnet_jax.distributed.channel import Channel
+from resnet_jax.distributed.lines import is_number
+from resnet_jax.distributed.messages import Message
 from resnet_jax.distributed.signals import STOPPED, RequestKind
 
 logger = logging.getLogger(__name__)
@@ -37,8 +39,8 @@ class StopRequests:
     def connect(self, channel: Channel) -> None:
         """Sends and receives requests through `channel` from now on. Before the call, this process decides alone."""
         self._channel = channel
-        channel.on("request", self._open_request)
-        channel.on("point", self._take_point)
+        channel.on("request", self._open_request, request=lambda value: value in ("stop", "save"))
+        channel.on("point", self._take_point, point=is_number)
 
     def begin(self, *, saves: bool = True) -> None:
         """Declares that the steps begin: from now on a request takes effect at a call of `stop_here`.
@@ -53,13 +55,27 @@ class StopRequests:
         if request == "save" and not self._saves:
             logger.info("%s ignored: an evaluation has no training state to save", signal_name)
             return
-        reply = {"stop": "stopping; a second signal ends the process without saving", "save": "saving"}[request]
+        reply = {"stop": "stopping; a second SIGTERM or SIGINT ends the process without saving", "save": "saving"}[
+            request
+        ]
         logger.info("%s: %s", signal_name, reply)
         if request == "stop":
             self._stop_asked = True
             if not self._begun:
                 self._end_all()
         self._channel.send("request", request=request)
+
+    def stop_because(self, problem: str) -> None:
+        """Makes all processes save and stop because of a problem of this one, which a new start may not have.
+
+        Args:
+          problem: what is wrong and what the user can do, in one line.
+        """
+        logger.warning("%s; all processes save and stop", problem)
+        self._stop_asked = True
+        if not self._begun:
+            self._end_all()
+        self._channel.send("request", request="stop")
 
     def stop_asked(self) -> bool:
         """Whether a request to stop has reached this process; other processes may not have received it yet."""

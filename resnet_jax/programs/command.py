@@ -47,6 +47,8 @@ class Command:
     num_processes: int | None = None
     process_id: int | None = None
     join_timeout: float = 300.0  # seconds to wait for the other processes
+    stall_timeout: float = 60.0  # seconds without a sign of life after which another process counts as stopped
+    trust_network: bool = False  # whether process 0 may listen without a secret where other machines can reach it
 
     @property
     def run_again(self) -> str:

@@ -21,6 +21,8 @@ _PROCESS_FLAGS = {
     "--num_processes=N": "number of processes; 1: run alone",
     "--process_id=I": "number of this process, from 0",
     "--join_timeout=SECONDS": "how long to wait for the other processes, default 300",
+    "--stall_timeout=SECONDS": "how long another process may stand still before the run ends, default 60",
+    "--trust_network": "several processes may connect without the environment variable RESNET_JAX_SECRET",
 }
 _EXIT_STATUSES = {
     "0": "done",

@@ -55,6 +55,7 @@ def _joined_processes(command: Command, requests: StopRequests) -> Iterator[Chan
     """Connects the processes of the command; inside the block each stop or save request is passed on to all of them."""
     from resnet_jax.distributed import cluster  # noqa: PLC0415  it loads JAX
     from resnet_jax.distributed.rendezvous import connect_all  # noqa: PLC0415
+    from resnet_jax.distributed.secret import find_secret  # noqa: PLC0415
 
     timeout = command.join_timeout
     spec = cluster.detect_process(
@@ -68,8 +69,10 @@ def _joined_processes(command: Command, requests: StopRequests) -> Iterator[Chan
         return
     if spec.process_id > 0:
         show_log(level=logging.WARNING)
-    with Channel(connect_all(spec, timeout=timeout), process_id=spec.process_id) as channel:
+    secret = find_secret(spec.coordinator, trust_network=command.trust_network)
+    connections, stall_timeout = connect_all(spec, timeout=timeout, secret=secret), command.stall_timeout
+    with Channel(connections, process_id=spec.process_id, stall_timeout=stall_timeout) as channel:
         # Stop requests go to all processes before JAX connects them: after that, JAX aborts all when one ends alone.
         requests.connect(channel)
-        cluster.initialize_jax(spec, timeout=timeout)
+        cluster.initialize_jax(spec, timeout=timeout, stall_timeout=stall_timeout, address=connections.address)
         yield channel

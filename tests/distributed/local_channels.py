@@ -61,13 +61,13 @@ class Ends:
 
 
 @contextlib.contextmanager
-def channels(count, ends=None):
+def channels(count, ends=None, *, stall_timeout=60.0):
     """The connected channels of `count` processes."""
     ends = ends or Ends()
 
     def connect(spec):
         connections, number = connect_all(spec, timeout=20), spec.process_id
-        return Channel(connections, process_id=number, end_process=ends.of(number))
+        return Channel(connections, process_id=number, stall_timeout=stall_timeout, end_process=ends.of(number))
 
     made = together(connect, process_specs(count))
     try:
@@ -81,7 +81,8 @@ def channels(count, ends=None):
 
 def disconnect(channel):
     """Closes the connections of a channel, as the end of a process does."""
-    for connection in channel._sockets.values():
+    for _, link in channel._links.items():
+        connection = link.connection
         with contextlib.suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)
         connection.close()

@@ -3,6 +3,7 @@ import threading
 import pytest
 
 from resnet_jax.distributed.channel import Channel
+from resnet_jax.distributed.lines import is_number
 from resnet_jax.errors import UsageError
 from tests.distributed.local_channels import Ends, channels, disconnect, together
 
@@ -43,9 +44,9 @@ def test_messages_come_in_the_same_order_to_all():
             return take
 
         for number, channel in enumerate(made[:3]):
-            channel.on("shout", listen(number))
+            channel.on("shout", listen(number), count=is_number)
         together(lambda channel: [channel.send("shout", count=count) for count in range(50)], made)
-        made[3].on("shout", listen(3))  # registered late: earlier messages were kept
+        made[3].on("shout", listen(3), count=is_number)  # registered late: earlier messages were kept
         assert all(event.wait(SECONDS) for event in complete)
     assert heard[1:] == heard[:1] * 3
     for number in range(4):

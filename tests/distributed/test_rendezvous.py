@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from resnet_jax.distributed.lines import encode
+from resnet_jax.distributed.handshake import hello_message, new_challenge
+from resnet_jax.distributed.lines import decode, encode, read_line
 from resnet_jax.distributed.rendezvous import ProcessSpec, connect_all
 from resnet_jax.errors import ProcessLostError, UsageError
 from tests.distributed.local_channels import free_port, process_specs, result_or_error, together
@@ -49,7 +50,8 @@ def test_a_process_that_ended_while_it_waited_may_come_again():
     with ThreadPoolExecutor() as pool:
         first = pool.submit(connect_all, specs[0], timeout=20)
         with _reach(int(specs[0].coordinator.split(":")[1])) as ended:
-            ended.sendall(encode({"process_id": 1, "num_processes": 3, "host": "gone"}))
+            ended.sendall(encode(hello(ended, 1, 3)))
+            read_line(ended, deadline=time.monotonic() + 20, longest=4096)  # it is accepted
         others = together(lambda spec: connect_all(spec, timeout=20), specs[1:])
     assert first.result().hosts == (platform.node(),) * 3
     close([first.result(), *others])
@@ -84,6 +86,14 @@ def test_a_port_in_use_is_an_error():
             connect_all(ProcessSpec(f"localhost:{port}", 2, 0), timeout=1)
 
 
+def hello(connection, number, count, **changes):
+    """Reads the challenge of process 0; returns the message of process `number`, with changed fields."""
+    challenge = read_line(connection, deadline=time.monotonic() + 20, longest=4096)["challenge"]
+    message = hello_message(number, count, challenge=challenge, own_challenge=new_challenge(), secret=b"")
+    return message | changes
+
+
+PROOF = "0" * 64
 STRANGERS = [
     b"",
     b"GET / HTTP/1.1\r\n",
@@ -95,21 +105,93 @@ STRANGERS = [
     encode({"process_id": -1, "num_processes": 2, "host": "x"}),
     b"[" * 4000 + b"\n",  # nested more deeply than the parser goes
     b"\xff" * 4000,
+    encode({"process_id": 1, "num_processes": 2, "host": "x"}),
+    encode({"process_id": 1, "num_processes": 2, "host": "x", "challenge": PROOF, "proof": PROOF}),
+    encode({"process_id": 1, "num_processes": 5, "host": "x", "challenge": PROOF, "proof": PROOF}),
+    encode({"process_id": 1, "num_processes": 2, "host": "x", "challenge": PROOF, "proof": 7}),
+    encode({"process_id": True, "num_processes": 2, "host": "x", "challenge": PROOF, "proof": "\ud800"}),
     encode({"process_id": 1, "num_processes": 2, "host": "x"}) + b"more",
+]
+# Changes of the message of process 1 of 2, which its proof does not cover.
+LIES = [
+    {"process_id": 0},
+    {"process_id": 1.0},
+    {"num_processes": 3},
+    {"host": "another"},
+    {"host": "x" * 300},
+    {"host": ["x"]},
+    {"challenge": PROOF},
+    {"challenge": "short"},
+    {"proof": None},
 ]
 
 
-def test_connections_of_other_programs_are_closed():
+def test_connections_of_other_programs_are_closed(caplog):
     specs = process_specs(2)
     port = int(specs[0].coordinator.split(":")[1])
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor() as pool, caplog.at_level("WARNING", logger="resnet_jax"):
         first = pool.submit(connect_all, specs[0], timeout=20)
         for content in STRANGERS:
             with _reach(port) as stranger:
                 stranger.sendall(content)
+        for changes in LIES:
+            with _reach(port) as stranger:
+                stranger.sendall(encode(hello(stranger, 1, 2, **changes)))
         second = connect_all(specs[1], timeout=20)
     assert second.hosts == first.result().hosts
+    (line,) = caplog.messages  # the first only
+    assert line.startswith("a connection from 127.0.0.1 is ignored (")
     close([second, first.result()])
+
+
+def test_a_recorded_message_is_no_proof():
+    specs = process_specs(2)
+    port = int(specs[0].coordinator.split(":")[1])
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(connect_all, specs[0], timeout=20)
+        with _reach(port) as one, _reach(port) as other:
+            recorded = encode(hello(one, 1, 2))
+            other.sendall(recorded)
+            answer = other.makefile("rb").read()
+            assert b"refused" in answer.splitlines()[1]
+        second = connect_all(specs[1], timeout=20)
+    close([second, first.result()])
+
+
+def test_processes_with_another_secret_are_refused_and_say_so(caplog):
+    specs = process_specs(2)
+    with ThreadPoolExecutor() as pool, caplog.at_level("WARNING", logger="resnet_jax"):
+        right = pool.submit(connect_all, specs[0], timeout=20, secret=b"right")
+        with pytest.raises(ProcessLostError, match=r"process 0 of 2 cannot .* \(its RESNET_JAX_SECRET differs, or "):
+            connect_all(specs[1], timeout=1.0, secret=b"wrong")
+        close([connect_all(specs[1], timeout=20, secret=b"right"), right.result()])
+    assert len(caplog.messages) == 2  # one of each process, although process 1 tried several times
+    assert any("it does not have the secret of this run, RESNET_JAX_SECRET" in line for line in caplog.messages)
+
+
+def test_process_0_listens_only_at_its_address():
+    specs = process_specs(2)
+    port = int(specs[0].coordinator.split(":")[1])
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(connect_all, specs[0], timeout=20)
+        _reach(port).close()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.2", port), timeout=5)
+        second = connect_all(specs[1], timeout=20)
+    assert first.result().address == f"127.0.0.1:{port}"
+    close([first.result(), second])
+
+
+def test_more_connections_than_wait_at_a_time_keep_no_process_out(monkeypatch):
+    monkeypatch.setattr("resnet_jax.distributed.newcomers._MOST_WAITING", 4)
+    specs = process_specs(2)
+    port = int(specs[0].coordinator.split(":")[1])
+    with ThreadPoolExecutor() as pool, contextlib.ExitStack() as stack:
+        first = pool.submit(connect_all, specs[0], timeout=20)
+        for _ in range(20):
+            stack.enter_context(_reach(port))
+        second = connect_all(specs[1], timeout=20)
+    close([first.result(), second])
 
 
 def drip(connection, stop):
@@ -152,7 +234,7 @@ def in_background(client, port):
 @pytest.mark.parametrize("client", [drip, idle, flood])
 def test_a_client_that_sends_no_line_delays_no_process(client, monkeypatch):
     # The clients would be dropped after an hour, so the processes can only connect in time if none waits for them.
-    monkeypatch.setattr("resnet_jax.distributed.lines._HELLO_SECONDS", 3600.0)
+    monkeypatch.setattr("resnet_jax.distributed.newcomers._HELLO_SECONDS", 3600.0)
     specs = process_specs(3)
     port = int(specs[0].coordinator.split(":")[1])
     with ThreadPoolExecutor() as pool:
@@ -177,13 +259,15 @@ def test_a_client_that_sends_no_line_does_not_move_the_deadline(client):
 
 @pytest.mark.parametrize("sent", [b"", b"x"], ids=["nothing", "a part of the line"])
 def test_a_client_that_sends_no_line_in_time_is_dropped(sent, monkeypatch):
-    monkeypatch.setattr("resnet_jax.distributed.lines._HELLO_SECONDS", 0.2)
+    monkeypatch.setattr("resnet_jax.distributed.newcomers._HELLO_SECONDS", 0.2)
     specs = process_specs(2)
     with ThreadPoolExecutor() as pool:
         first = pool.submit(connect_all, specs[0], timeout=20)
         with _reach(int(specs[0].coordinator.split(":")[1])) as client:
             client.sendall(sent)
-            assert client.recv(1) == b""  # process 0 has closed the connection, and still waits for process 1
+            assert decode(client.makefile("rb").read())[
+                "challenge"
+            ]  # and then the end: process 0 closed the connection
         second = connect_all(specs[1], timeout=20)
     close([first.result(), second])
 
@@ -201,7 +285,9 @@ def test_a_coordinator_that_drips_does_not_move_the_deadline():
     with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor() as pool:
         pool.submit(answer, server)
         try:
-            with pytest.raises(ProcessLostError, match="process 0 at .* is gone"):
+            with pytest.raises(
+                ProcessLostError, match=r"process 0 of 2 cannot be reached .* \(another program answers"
+            ):
                 connect_all(ProcessSpec(f"127.0.0.1:{server.getsockname()[1]}", 2, 1), timeout=0.3)
         finally:
             stop.set()

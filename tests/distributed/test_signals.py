@@ -8,16 +8,38 @@ import pytest
 
 from resnet_jax.distributed.signals import Signals
 
+STOPS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGXCPU, signal.SIGUSR2]
 
-@pytest.mark.parametrize(
-    ("number", "request_"), [(signal.SIGTERM, "stop"), (signal.SIGINT, "stop"), (signal.SIGUSR1, "save")]
-)
+
+@pytest.mark.parametrize(("number", "request_"), [*((number, "stop") for number in STOPS), (signal.SIGUSR1, "save")])
 def test_a_signal_is_a_request_and_the_old_handlers_come_back(number, request_):
     before, requests = signal.getsignal(number), queue.SimpleQueue()
     with Signals(lambda *request: requests.put(request)):
         os.kill(os.getpid(), number)
         assert requests.get(timeout=10) == (request_, signal.Signals(number).name)
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGXCPU, signal.SIGUSR1, signal.SIGUSR2])
+def test_a_signal_that_is_ignored_at_the_start_stays_ignored(number):
+    requests, before = queue.SimpleQueue(), signal.signal(number, signal.SIG_IGN)  # as `nohup` does with SIGHUP
+    try:
+        with Signals(lambda *request: requests.put(request)):
+            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert requests.get(timeout=10) == ("stop", "SIGTERM")
+            assert requests.empty()
+    finally:
+        signal.signal(number, before)
+
+
+def test_repeated_warnings_of_a_scheduler_do_not_end_the_process(monkeypatch):
+    monkeypatch.setattr("resnet_jax.distributed.signals._ONE_REQUEST", 0.0)
+    requests = queue.SimpleQueue()
+    with Signals(lambda *request: requests.put(request)):
+        for number in (signal.SIGHUP, signal.SIGXCPU, signal.SIGXCPU, signal.SIGUSR2, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+            assert requests.get(timeout=10) == ("stop", signal.Signals(number).name)
 
 
 def test_every_save_signal_is_a_request():

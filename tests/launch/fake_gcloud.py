@@ -85,7 +85,7 @@ def main(compute, tpus, kind, verb, *rest):
             import shutil
 
             for host in HOSTS.iterdir():
-                for file in rest[:2]:
+                for file in rest[: rest.index("it:")]:
                     shutil.copy(file, host)
         case "tpu-vm", "ssh":
             sys.exit(ssh(next(arg for arg in rest if arg.startswith("--command=")).removeprefix("--command=")))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,16 @@ flags = dict(flag.split("=", 1) for flag in sys.argv[1:])
 process = int(flags.get("--process_id", Path(os.environ["HOME"]).name if "--process_id" not in flags else 0))
 starts = home / f"starts-{process}"
 number = starts.read_text().count("\\n") if starts.exists() else 0
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
+secret_file = os.environ.get("RESNET_JAX_SECRET_FILE")
+secret = Path(secret_file).read_text() if secret_file else os.environ.get("RESNET_JAX_SECRET", "none")
+(home / f"secret-{process}").write_text(secret)
+
+def stop(*_):
+    print("the last line", flush=True)
+    sys.exit(75)
+
+signal.signal(signal.SIGTERM, stop)
+signal.signal(signal.SIGHUP, stop)
 signal.signal(signal.SIGUSR1, lambda *_: (home / "saved").touch())
 with starts.open("a") as file:
     file.write(json.dumps(sys.argv) + "\\n")
@@ -58,6 +68,11 @@ def make_repository(path):
         subprocess.run([*git, *command], check=True)
 
 
+def is_one_secret(found):
+    """Whether `found`, a set, is one text of 32 random bytes in hexadecimal digits, the same for all processes."""
+    return len(found) == 1 and bool(re.fullmatch(r"[0-9a-f]{64}\n?", *found))
+
+
 class Cloud:
     """A copy of that repository, and stubs of the programs that the scripts call."""
 
@@ -71,6 +86,8 @@ class Cloud:
         own = {
             name: value for name, value in os.environ.items() if name != "PYTHON"
         }  # `make PYTHON=...` may have set it
+        for name in ("RESNET_JAX_SECRET", "RESNET_JAX_SECRET_FILE"):
+            own.pop(name, None)
         self.environment = {**own, "PATH": f"{self.bin}:{os.environ['PATH']}", "CLOUD": str(path)}
 
     def stub(self, name, text):
@@ -80,7 +97,14 @@ class Cloud:
     def start(self, script, *args, **environment):
         command = [str(self.repository / "launch" / script), *args]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(command, cwd=self.repository, env=self.environment | environment, **pipes)
+        # In a process group of its own, to which the tests send signals.
+        return subprocess.Popen(
+            command, cwd=self.repository, env=self.environment | environment, start_new_session=True, **pipes
+        )
+
+    def secrets(self):
+        """Returns the secrets that the processes found, without duplicates."""
+        return {file.read_text() for file in self.path.glob("secret-*")}
 
     def run(self, script, *args, ends=(), **environment):
         """Runs a script to its end; returns its exit status and its output."""

@@ -13,15 +13,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.launch.fakes import FLAGS, LAUNCH, ROOT, until
+from tests.launch.fakes import FLAGS, LAUNCH, ROOT, is_one_secret, until
 
 SCRIPTS = [LAUNCH / name for name in ("tpu_vm.sh", "worker.sh", "local.sh", "slurm.sbatch")]
 
 
 def slurm(cloud, ends, *, start=0):
-    cloud.stub(
-        "srun", 'echo srun "$@" >> "$CLOUD/calls"; sed -n "$(wc -l < "$CLOUD/calls")p" "$CLOUD/ends" | exit $(cat)'
-    )
+    record = 'echo srun "$@" >> "$CLOUD/calls"; echo "$RESNET_JAX_SECRET" > "$CLOUD/secret-all"'
+    cloud.stub("srun", record + '; sed -n "$(wc -l < "$CLOUD/calls")p" "$CLOUD/ends" | exit $(cat)')
     cloud.stub("scontrol", 'echo scontrol "$@" >> "$CLOUD/requeued"; exit "${SCONTROL:-0}"')
     (cloud.path / "ends").write_text("\n".join(map(str, ends)) + "\n")
     names = {"SLURM_JOB_ID": "17", "SLURM_JOB_NAME": "it", "SLURM_CPUS_PER_TASK": "12"}
@@ -33,6 +32,7 @@ def test_a_slurm_job_requeues_itself_after_75_or_a_kill(cloud, end):
     ((status, output),) = slurm(cloud, [end])
     command = f"srun --kill-on-bad-exit=0 --wait=120 .venv/bin/python main.py {shlex.join(FLAGS)}\n"
     assert (cloud.path / "calls").read_text() == command
+    assert is_one_secret(cloud.secrets())
     requeued = (cloud.path / "requeued").exists() and (cloud.path / "requeued").read_text()
     assert requeued == ("scontrol requeue 17\n" if end in (75, 137) else False)
     assert status == (0 if end in (0, 75, 137) else end), output
@@ -74,15 +74,27 @@ def test_local_processes_get_their_flags_and_the_worst_status_is_returned(cloud,
     assert re.fullmatch(r"--coordinator=127.0.0.1:\d+", address)
     assert first[1:] == [address, "--num_processes=2", "--process_id=0", *FLAGS]
     assert second[1:] == [address, "--num_processes=2", "--process_id=1", *FLAGS]
+    assert is_one_secret(cloud.secrets())
 
 
-def test_a_signal_to_local_sh_reaches_all_processes(cloud):
+@pytest.mark.parametrize("to_group", [False, True], ids=["the script", "its process group"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_local_sh_reaches_all_processes(cloud, number, to_group):
     (cloud.path / "script.json").write_text('[["wait", "wait"]]')
     process = cloud.start("local.sh", "2", *FLAGS, PYTHON=str(cloud.bin / "python3.12"))
-    until(lambda: cloud.starts(0) and cloud.starts(1))
-    process.send_signal(signal.SIGTERM)
-    assert "[1] start 0 of process 1" in process.communicate(timeout=60)[0]
+    until(lambda: (cloud.path / "waits-0").exists() and (cloud.path / "waits-1").exists())
+    (os.killpg if to_group else os.kill)(process.pid, number)
+    output = process.communicate(timeout=60)[0]
+    # Without the programs that label the lines, the processes could not print their last ones.
+    assert all(f"[{index}] start 0 of process {index}" in output for index in (0, 1))
+    assert all(f"[{index}] the last line" in output for index in (0, 1))
     assert process.returncode == 75
+
+
+def test_a_given_secret_is_kept(cloud):
+    python, given = str(cloud.bin / "python3.12"), "0123456789abcdef"
+    assert cloud.run("local.sh", "2", *FLAGS, ends=[[0, 0]], PYTHON=python, RESNET_JAX_SECRET=given)[0] == 0
+    assert cloud.secrets() == {given}
 
 
 def manifest():

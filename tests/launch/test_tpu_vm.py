@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.launch.fakes import FLAGS, until
+from tests.launch.fakes import FLAGS, is_one_secret, until
 
 VM = ["--name=it", "--zone=here", "--poll=0.05"]
 RUN = ["run", *VM, "--type=v5litepod-16", "--nfs=server:/share", *FLAGS]
@@ -26,6 +26,7 @@ def test_a_tpu_vm_is_created_and_its_run_restarted_until_finished(cloud):
     }
     for process in (0, 1):
         assert cloud.starts(process) == [["main.py", *FLAGS]] * 2
+    assert is_one_secret(cloud.secrets())
     assert (cloud.path / "installed").read_text().split() == ["tpu", "tpu"]  # once on each host
     assert not cloud.calls("delete")
     status, output = cloud.run("tpu_vm.sh", "delete", *VM)

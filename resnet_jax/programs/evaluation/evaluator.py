@@ -56,6 +56,7 @@ class Evaluator:
             num_threads=reading.num_threads,
             num_workers=reading.num_workers,
             stopping=self._requests.stop_asked,
+            worker_lost=self._requests.stop_because,
         )
         with contextlib.closing(loaded):  # also stops the decoding threads and processes
             return self._sum(variables, loaded, save)

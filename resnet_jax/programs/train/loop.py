@@ -103,6 +103,7 @@ class TrainLoop:
             num_threads=data.reading.num_threads,
             num_workers=data.reading.num_workers,
             stopping=self.requests.stop_asked,
+            worker_lost=self.requests.stop_because,
         )
         self.stack.enter_context(contextlib.closing(loaded))
         batches = self.bad_examples.watch(loaded, data.train_loader, start=start)
