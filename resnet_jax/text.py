@@ -59,6 +59,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else repr(c)[1:-1] for c in text)
 
 
+def printable_lines(text: str) -> str:
+    """Escapes characters as `printable` does, but keeps the line breaks of a text of several lines."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def duration(seconds: float) -> str:
     """Formats seconds as '[h:]m:ss': 3725 -> '1:02:05'."""
     minutes, rest = divmod(round(seconds), 60)

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterable, Sequence
 
 from resnet_jax.errors import UsageError
 
@@ -10,6 +11,21 @@ from resnet_jax.errors import UsageError
 def fingerprint(class_names: Sequence[str]) -> str:
     """Returns 16 hexadecimal digits of the SHA-256 of the ordered class names; another order gives other digits."""
     return hashlib.sha256(json.dumps(list(class_names)).encode()).hexdigest()[:16]
+
+
+def alike(class_names: Iterable[str]) -> list[tuple[str, str]]:
+    """Returns pairs of names that differ only in blanks, invisible characters or the form of Unicode characters.
+
+    macOS may store the letter é as two characters (form NFD), and other systems store it as one (NFC).
+    """
+    first: dict[str, str] = {}
+    return [(first[look], name) for name in class_names if (first.setdefault(look := _look(name), name)) != name]
+
+
+def _look(name: str) -> str:
+    """Returns what is left of a name without blanks and invisible characters, in Unicode form NFKC."""
+    visible = (c for c in unicodedata.normalize("NFKC", name) if not c.isspace())
+    return "".join(c for c in visible if unicodedata.category(c) not in ("Cc", "Cf"))
 
 
 def check_same(expected: Sequence[str], actual: Sequence[str], *, owner: str, what: str = "the data") -> None:

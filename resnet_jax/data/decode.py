@@ -1,33 +1,27 @@
 """Decodes image files on the host; of a baseline JPEG file, only the rows down to the last row of the crop.
 
-`open_image` reads the header of a baseline JPEG file and decodes its rows when they are needed. JPEG is decoded by
-libjpeg-turbo (simplejpeg), 8-bit PNG by OpenCV, everything else by Pillow. All give the pixels of Pillow, bit for bit.
+`open_image` reads the header of a baseline JPEG file and decodes its rows when they are needed. `jpeg.py` and `png.py`
+decode most files, `other_formats.py` everything else with Pillow. All give the pixels of Pillow, bit for bit; only gray
+images of more than 8 bits, which Pillow turns white, keep their upper 8 bits. Every error of a decoder is a ValueError.
 """
 
 import dataclasses
 import functools
-import io
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, TypeVar
 
-import cv2
 import numpy as np
-import simplejpeg
-from PIL import Image, UnidentifiedImageError
 
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # decoding errors are raised, not logged
+from resnet_jax.data.jpeg import START as JPEG
+from resnet_jax.data.jpeg import Frame, check_scans, decode_jpeg, decode_top, find_frame, jpeg_size
+from resnet_jax.data.other_formats import decode_other, stated_size
+from resnet_jax.data.png import START as PNG
+from resnet_jax.data.png import decode_png, png_size
 
-_JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"  # first and last bytes of a JPEG file: markers SOI and EOI
-_PNG, _PNG_END = b"\x89PNG", b"IEND\xaeB`\x82"
-_PNG_BIT_DEPTH = 24  # byte offset of the bit depth in a PNG file
-_PRINT_COLOR_SPACES = ("CMYK", "YCCK")  # simplejpeg and Pillow convert these to slightly different RGB
+# Pillow refuses images of more than 2 * Image.MAX_IMAGE_PIXELS, which take 0.5 GB with 3 bytes a pixel (PIL/Image.py).
+MAX_PIXELS = 178_956_970
 
-# Markers of JPEG segments (ITU-T T.81, table B.1 and section B.2.2).
-_BASELINE_FRAMES = (0xC0, 0xC1)  # SOF0, SOF1: frame headers of sequential images with Huffman coding
-_SCAN = 0xDA  # SOS: start of a scan
-_NOT_FRAMES = (0xC4, 0xC8, 0xCC)  # DHT, JPG and DAC: not frame headers, but numbered among them
-_HEIGHT_OFFSET = 5  # bytes from the marker of a frame header to the image height, which is followed by the width
-_MARGIN = 4  # rows; chroma upsampling reads at most this far below the last requested row
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,16 +40,18 @@ class LazyImage:
     decode_rows: Callable[[int], np.ndarray]
 
 
-def open_image(image: bytes | np.ndarray) -> LazyImage:
+def open_image(image: bytes | np.ndarray, max_pixels: int = MAX_PIXELS) -> LazyImage:
     """Opens an image for decoding on demand; `image` is the content of an image file, or pixels [H, W, 3] uint8.
 
     Raises:
-      ValueError: the file cannot be decoded.
+      ValueError: the file cannot be decoded, or states more than `max_pixels` pixels.
     """
     frame = find_frame(image) if isinstance(image, bytes) else None
     if isinstance(image, bytes) and frame is not None:
-        return LazyImage(frame.height, frame.width, functools.partial(_decode_top_or_all, image, frame))
-    pixels = decode(image) if isinstance(image, bytes) else image
+        check_size(frame.height, frame.width, max_pixels)
+        decode_rows = functools.partial(_decode_top_or_all, image, frame, max_pixels)
+        return LazyImage(frame.height, frame.width, decode_rows)
+    pixels = decode(image, max_pixels) if isinstance(image, bytes) else image
     return LazyImage(pixels.shape[0], pixels.shape[1], lambda _num_rows: pixels)
 
 
@@ -67,103 +63,73 @@ def image_size(image: bytes | np.ndarray) -> tuple[int, int]:
     """
     if not isinstance(image, bytes):
         return image.shape[0], image.shape[1]
-    frame = find_frame(image)
-    if frame is not None:
-        return frame.height, frame.width
     try:
-        with Image.open(io.BytesIO(image)) as opened:  # reads the header only
-            return opened.height, opened.width
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(str(error)) from None
+        return png_size(image) if image.startswith(PNG) else _jpeg_or_other_size(image)
+    except Exception as error:
+        raise _unreadable(error) from None
 
 
-def decode(encoded: bytes) -> np.ndarray:
+def decode(encoded: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decodes an image file to [H, W, 3] RGB uint8; repeats the channel of grayscale images; ignores EXIF orientation.
 
     Raises:
-      ValueError: the file is not in a known format, damaged or truncated.
+      ValueError: the file is not in a known format, damaged or truncated, or states more than `max_pixels` pixels.
     """
     try:
-        if encoded.startswith(_JPEG) and simplejpeg.decode_jpeg_header(encoded)[2] not in _PRINT_COLOR_SPACES:
-            return simplejpeg.decode_jpeg(encoded, colorspace="RGB")
-        # OpenCV decodes PNG files, but not 16-bit ones, where it differs from Pillow, nor truncated ones: libpng warns.
-        if encoded.startswith(_PNG) and encoded[_PNG_BIT_DEPTH] <= 8 and encoded.endswith(_PNG_END):
-            image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
-            if image is not None:
-                return image
-    except (ValueError, IndexError, cv2.error):
-        pass  # try Pillow, which reads some files that simplejpeg and OpenCV reject
-    return _decode_with_pillow(encoded)
+        return _decode_fast(encoded, max_pixels)
+    except Exception as error:  # decoders raise errors of many types, MemoryError among them
+        raise _unreadable(error) from None
 
 
-def _decode_with_pillow(encoded: bytes) -> np.ndarray:
+def check_size(height: int, width: int, max_pixels: int) -> None:
+    """Raises ValueError if an image has more than `max_pixels` pixels."""
+    if height * width > max_pixels:
+        raise ValueError(
+            f"it has {height:,} x {width:,} pixels, more than config.data.max_image_pixels={max_pixels}: make it "
+            "smaller or raise this limit"
+        )
+
+
+def _decode_fast(encoded: bytes, max_pixels: int) -> np.ndarray:
+    """Decodes JPEG and PNG files; leaves to Pillow those that are of a rare kind, or that are rejected."""
+    decoders: dict[bytes, tuple[Any, Any]] = {JPEG: (jpeg_size, decode_jpeg), PNG: (png_size, decode_png)}
+    start = next((start for start in decoders if encoded.startswith(start)), None)
+    if start is not None:
+        read_size, decode_file = decoders[start]
+        size = _or_none(read_size, encoded)
+        if size is not None:
+            check_size(*size, max_pixels)
+        if start == JPEG:
+            check_scans(encoded)
+        pixels = None if size is None else _or_none(decode_file, encoded)
+        if pixels is not None:
+            return pixels
+    return decode_other(encoded, functools.partial(check_size, max_pixels=max_pixels))
+
+
+def _or_none(function: Callable[[bytes], T], encoded: bytes) -> T | None:
+    """Returns what `function` returns for a file, or None if it raises an error."""
     try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            return np.asarray(image.convert("RGB"))
-    except UnidentifiedImageError:
-        raise ValueError("not an image file, or the beginning of the file is missing") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: broken PNG chunks
-        raise ValueError(str(error)) from None
-
-
-class Frame(NamedTuple):
-    """The frame header of a JPEG file (ITU-T T.81, B.2.2)."""
-
-    offset: int  # bytes from the start of the file to the height, a big-endian uint16
-    height: int  # pixels
-    width: int  # pixels
-
-
-def find_frame(encoded: bytes) -> Frame | None:
-    """Finds the frame header of a JPEG file if its upper rows can be decoded without the rest of the file.
-
-    This holds for most JPEG files: complete, sequential, 8 bits per value, one or three color components, one scan.
-    Progressive files spread every row over the whole file; CMYK files need Pillow.
-
-    Returns:
-      The frame header; None if the whole file must be decoded.
-    """
-    if not (encoded.startswith(_JPEG) and encoded.endswith(_JPEG_END)):
+        return function(encoded)
+    except Exception:  # Pillow reads some files that other decoders reject
         return None
-    frame, offset, components = None, 2, 0
-    while offset + 9 < len(encoded) and encoded[offset] == 0xFF:
-        marker, length = encoded[offset + 1], _uint16(encoded, offset + 2)
-        if marker == _SCAN:
-            return frame if components == encoded[offset + 4] else None
-        if marker in _BASELINE_FRAMES:
-            precision, components = encoded[offset + 4], encoded[offset + 9]
-            height_offset = offset + _HEIGHT_OFFSET
-            frame = Frame(height_offset, _uint16(encoded, height_offset), _uint16(encoded, height_offset + 2))
-            if precision != 8 or components not in (1, 3) or not (frame.height and frame.width):
-                return None
-        elif 0xC2 <= marker <= 0xCF and marker not in _NOT_FRAMES:
-            return None
-        offset += 2 + length
-    return None
 
 
-def decode_top(encoded: bytes, frame: Frame, num_rows: int) -> np.ndarray:
-    """Decodes the top `num_rows` rows of a JPEG file, or a few more: [R, W, 3] RGB uint8.
-
-    Sets the height in a copy of the frame header to num_rows + 4, so that libjpeg decodes no more rows. libjpeg then
-    warns about the remaining data: strict=False ignores this. The rows are equal to those of the whole decoded file.
-
-    Raises:
-      ValueError: the file cannot be decoded.
-    """
-    if num_rows + _MARGIN >= frame.height:
-        return simplejpeg.decode_jpeg(encoded, colorspace="RGB", strict=False)
-    patched = bytearray(encoded)
-    patched[frame.offset : frame.offset + 2] = (num_rows + _MARGIN).to_bytes(2, "big")
-    return simplejpeg.decode_jpeg(patched, colorspace="RGB", strict=False)
+def _jpeg_or_other_size(encoded: bytes) -> tuple[int, int]:
+    frame = find_frame(encoded)
+    return stated_size(encoded) if frame is None else (frame.height, frame.width)
 
 
-def _decode_top_or_all(encoded: bytes, frame: Frame, num_rows: int) -> np.ndarray:
+def _decode_top_or_all(encoded: bytes, frame: Frame, max_pixels: int, num_rows: int) -> np.ndarray:
     try:
         return decode_top(encoded, frame, num_rows)
-    except ValueError:
-        return decode(encoded)  # Pillow may be able to decode the file
+    except Exception:
+        return decode(encoded, max_pixels)  # Pillow may be able to decode the file
 
 
-def _uint16(encoded: bytes, offset: int) -> int:
-    return int.from_bytes(encoded[offset : offset + 2], "big")
+def _unreadable(error: Exception) -> ValueError:
+    """Returns the error to raise for an error of a decoder; its message is one line."""
+    message = " ".join(str(error).split())
+    if message and isinstance(error, ValueError | OSError | SyntaxError):  # SyntaxError: broken PNG chunks
+        return ValueError(message)
+    return ValueError(f"{type(error).__name__}: {message}" if message else type(error).__name__)

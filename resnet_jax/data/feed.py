@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 
 from resnet_jax.data.batch import Batch, DeviceBatch, HostBatch
 from resnet_jax.data.loader import LoadedBatch, Loader
+from resnet_jax.data.shared_memory import READY_BATCHES
 from resnet_jax.data.workers import NOT_FOR_WORKERS, WorkerLostError, begin_worker, lost_worker
 from resnet_jax.distributed.mesh import over_batch
 from resnet_jax.text import printable
@@ -85,7 +86,7 @@ def host_batches(
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()  # Grain's workers read absl flags, which fails before they are parsed
         _start_resource_tracker()
-        options = grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=2)
+        options = grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=READY_BATCHES)
         batches = batches.mp_prefetch(options, worker_init_fn=begin_worker)
     next_step = start
     try:

@@ -9,14 +9,16 @@ import numpy as np
 
 from resnet_jax.data.batch import UNREADABLE, Batch, HostBatch
 from resnet_jax.data.crop_stages import CropStages
-from resnet_jax.data.crops import Central, Crop, RandomResized
-from resnet_jax.data.decode import LazyImage, open_image
+from resnet_jax.data.crops import Central, Crop, RandomResized, View
+from resnet_jax.data.decode import MAX_PIXELS, LazyImage, check_size, open_image
+from resnet_jax.data.decoder_messages import count_messages
 from resnet_jax.data.hashing import combine, uniforms
 from resnet_jax.data.host_augment import Policy
 from resnet_jax.data.order import BatchRows, EvalOrder, Order, TrainOrder
 from resnet_jax.data.resize import apply_view, create_resize, enlarge
 from resnet_jax.data.sources import Example, Source
 from resnet_jax.errors import UsageError
+from resnet_jax.text import printable
 
 # Numbers that are hashed with the seed, so that crops, replacements, augmentation and the order of the examples
 # (`order.py`) have independent random numbers.
@@ -26,10 +28,11 @@ _RETRY_DELAYS = (0.1, 1.0, 5.0)  # seconds of waiting before each retry of a fil
 
 
 class LoadedBatch(NamedTuple):
-    """A batch, and which of its rows could not be read."""
+    """A batch, which of its rows could not be read, and how many messages decoders had about its images."""
 
     batch: HostBatch
     unreadable: np.ndarray  # [B] bool, True if the example of the row cannot be read
+    num_messages: int = 0  # of libtiff and Pillow, which are not shown, see `decoder_messages.py`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Loader:
       augment: policy applied after the crop, see `host_augment.create_policy`; None: no augmentation.
       resize: name of the resize kernel, a key of `resize.RESIZES`.
       enlarge_to: shorter side in pixels to which smaller images are enlarged before the crop; None: do not enlarge.
+      max_image_pixels: number of pixels, height times width, above which a stored image counts as unreadable.
       repeats: how often in succession each training example is used (repeated augmentation), see `TrainOrder`.
       num_groups: number of batch norm groups, over which the repeats of an example are spread, see `TrainOrder`.
       seed: seed of the order, the crops, the augmentation and the replacements.
@@ -67,6 +71,7 @@ class Loader:
     augment: Policy | None = None
     resize: str = "bicubic"
     enlarge_to: int | None = None
+    max_image_pixels: int = MAX_PIXELS
     repeats: int = 1
     num_groups: int = 1
     seed: int = 0
@@ -143,14 +148,18 @@ class Loader:
     def read_error(self, index: int) -> str | None:
         """Tries to read and decode an example; returns the error message, or None if there was no error."""
         try:
-            _, image = self._open(index)
+            example, image = self._open(index)
+            crop = self.crop_stages.at(0)
+            self._decode(image, crop(image.height, image.width, example.boxes, [0.0] * crop.num_uniforms))
             image.decode_rows(image.height)
         except (OSError, ValueError) as error:
             return str(error)
+        except MemoryError:
+            return "there is not enough memory to read it"
         return None
 
     def _load(self, rows: BatchRows, crop: Crop) -> LoadedBatch:
-        size, side = len(rows.indices), crop.size
+        size, side, messages = len(rows.indices), crop.size, count_messages()
         images, labels = np.empty((size, side, side, 3), np.uint8), np.zeros(size, np.int32)
         images[~rows.mask] = 0
         unreadable = np.zeros(size, bool)
@@ -162,7 +171,7 @@ class Loader:
             labels[row], unreadable[row] = self._fill_row(rows, row, crop, crop_uniforms[row].tolist(), images[row])
             if self.augment and labels[row] != UNREADABLE:
                 images[row] = self.augment(images[row], augment_uniforms[row].tolist())
-        return LoadedBatch(Batch(images, labels, rows.mask), unreadable)
+        return LoadedBatch(Batch(images, labels, rows.mask), unreadable, count_messages() - messages)
 
     def _sample_uniforms(self, stream: int, rows: BatchRows, count: int) -> np.ndarray:
         """Returns random numbers in [0, 1) for each row: [B, count] float64, independent for each stream."""
@@ -180,8 +189,8 @@ class Loader:
             index = int(rows.indices[row])
             reason = self.read_error(index) or "a later attempt to read it succeeded"
             raise UsageError(
-                f"{self.source.where(index)} cannot be read ({reason}), nor can {_REPLACEMENTS} others of "
-                f"{self.source.name}: check that the disk or network mount is available"
+                f"{printable(self.source.where(index))} cannot be read ({printable(reason)}), nor can {_REPLACEMENTS} "
+                f"others of {printable(self.source.name)}: check that the disk or network mount is available"
             )
         out[...] = 0
         return UNREADABLE, True
@@ -197,23 +206,28 @@ class Loader:
         """Decodes, crops and resizes one example into `out`; returns its label, or UNREADABLE if it cannot be read."""
         try:
             example, image = self._open(index)
-        except (OSError, ValueError):
+        except (OSError, ValueError, MemoryError):
             return UNREADABLE
         # Outside of the try blocks: an error that a crop raises is a bug, not an unreadable image.
         view = crop(image.height, image.width, example.boxes, crop_uniforms)
         try:
-            pixels = image.decode_rows(view.box.top + view.box.height)
-        except ValueError:
+            pixels = self._decode(image, view)
+        except (ValueError, MemoryError):
             return UNREADABLE
         apply_view(pixels, view, create_resize(self.resize), out)
         return example.label
 
+    def _decode(self, image: LazyImage, view: View) -> np.ndarray:
+        """Decodes the rows of a view. Raises ValueError if it cannot, or if the view resizes to too many pixels."""
+        check_size(view.height, view.width, self.max_image_pixels)
+        return image.decode_rows(view.box.top + view.box.height)
+
     def _open(self, index: int) -> tuple[Example, LazyImage]:
         """Reads an example and opens its image. Raises OSError or ValueError if it cannot be read."""
         example = _read_with_retries(self.source, index)
-        image = open_image(example.image)
+        image = open_image(example.image, self.max_image_pixels)
         if self.enlarge_to is not None:
-            image = open_image(enlarge(image.decode_rows(image.height), self.enlarge_to))
+            image = open_image(enlarge(image.decode_rows(image.height), self.enlarge_to, self.max_image_pixels))
         return example, image
 
 

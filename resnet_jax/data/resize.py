@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from resnet_jax.data.crops import View
+from resnet_jax.data.decode import MAX_PIXELS, check_size
 from resnet_jax.errors import UsageError
 
 cv2.setNumThreads(0)  # the loader decodes batches in parallel; threads inside a resize would slow it down
@@ -96,13 +97,19 @@ def apply_view(image: np.ndarray, view: View, resize: Resize, out: np.ndarray) -
         _cut(resized, view.top, view.left, out)
 
 
-def enlarge(image: np.ndarray, short_side: int) -> np.ndarray:
-    """Enlarges [H, W, 3] uint8 bilinearly to a shorter side of `short_side` pixels; larger images are unchanged."""
+def enlarge(image: np.ndarray, short_side: int, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Enlarges [H, W, 3] uint8 bilinearly to a shorter side of `short_side` pixels; larger images are unchanged.
+
+    Raises:
+      ValueError: the enlarged image would have more than `max_pixels` pixels.
+    """
     height, width = image.shape[:2]
     factor = short_side / min(height, width)
     if factor <= 1:
         return image
-    return cv2.resize(image, (round(width * factor), round(height * factor)), interpolation=cv2.INTER_LINEAR)
+    size = round(height * factor), round(width * factor)
+    check_size(*size, max_pixels)
+    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def _cut(image: np.ndarray, top: int, left: int, out: np.ndarray) -> None:

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from resnet_jax.data.class_names import alike
 from resnet_jax.data.sources import Counted, Source, count_shared
+from resnet_jax.text import printable, some_of
 
 
 def data_warnings(batch_size: int, train_source: Source, eval_source: Source) -> list[str]:
@@ -19,6 +21,7 @@ def data_warnings(batch_size: int, train_source: Source, eval_source: Source) ->
         _shared(train_source, eval_source),
         _large_batch(batch_size, len(train_source)),
         _single_class(train_source.class_names),
+        _alike(train_source.class_names),
         _rare_classes(train_source),
         _unevaluated_classes(eval_source),
     )
@@ -48,7 +51,18 @@ def _large_batch(batch_size: int, num_examples: int) -> str:
 def _single_class(class_names: Sequence[str]) -> str:
     if len(class_names) > 1:
         return ""
-    return f"all images are of one class, {class_names[0]}, so there is nothing to learn: add images of other classes"
+    name = printable(class_names[0])
+    return f"all images are of one class, {name}, so there is nothing to learn: add images of other classes"
+
+
+def _alike(class_names: Sequence[str]) -> str:
+    pairs = [f"{first!a} and {second!a}" for first, second in alike(class_names)]
+    if not pairs:
+        return ""
+    return (
+        "the training set has classes whose names differ only in blanks or in the form of Unicode characters "
+        f"({some_of(pairs)}): make one class of each such pair"
+    )
 
 
 def _rare_classes(source: Source) -> str:
@@ -64,6 +78,6 @@ def _unevaluated_classes(source: Source) -> str:
 def _classes(source: Source, *, at_most: int) -> str:
     """Names the classes with at most `at_most` images; '' if there are none, or if the source has no class counts."""
     counts = source.class_counts if isinstance(source, Counted) else np.zeros(0, int)
-    names = [source.class_names[label] for label in np.flatnonzero(counts <= at_most)]
+    names = [printable(source.class_names[label]) for label in np.flatnonzero(counts <= at_most)]
     classes = f"{len(names):,} class{'es' * (len(names) > 1)}"
     return f"{classes} ({', '.join(names[:3])}{', ...' * (len(names) > 3)})" if names else ""

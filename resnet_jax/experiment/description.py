@@ -6,7 +6,7 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from resnet_jax.data.sources import Counted, Divided, Source, share_with_boxes
+from resnet_jax.data.sources import Counted, Divided, Selective, Source, share_with_boxes
 from resnet_jax.data.views import Views
 from resnet_jax.experiment.computation import trained_norms
 from resnet_jax.experiment.data_warnings import data_warnings
@@ -15,6 +15,7 @@ from resnet_jax.experiment.inputs import data_name, eval_image_size, train_image
 from resnet_jax.experiment.milestones import Milestones
 from resnet_jax.experiment.parts import Computation, Data, EvalComputation
 from resnet_jax.models.batch_norm import is_trained
+from resnet_jax.text import printable
 from resnet_jax.training.schedules import Schedule, rate_table
 from resnet_jax.training.state import parameter_count
 from resnet_jax.training.trainable import only_trained
@@ -38,6 +39,7 @@ def describe_experiment(
         "data": _data(config, train_source, eval_source),
         "classes": _classes(train_source),
         "split": _division(train_source),
+        "left out": _left_out(train_source, eval_source),
         "computed": computed,
         "model": _model(config, computation),
         "inputs": describe_augmentations(config),
@@ -60,6 +62,7 @@ def describe_evaluation(config: ConfigDict, source: Source, computation: EvalCom
         "model": _model(config, computation),
         "data": f"{_title(config, source)} {len(source):,} images, {eval_image_size(config)} px",
         "split": _division(source),
+        "left out": _left_out(source),
     }
     return {label: line for label, line in lines.items() if line}
 
@@ -82,7 +85,7 @@ def _title(config: ConfigDict, source: Source) -> str:
     """Returns the name of a split; for own files it begins with the name of their directory."""
     if config.data.source not in ("folder", "tfrecord"):
         return source.name
-    return f"{data_name(config)}/{source.name.split('/', 1)[1]}"
+    return printable(f"{data_name(config)}/{source.name.split('/', 1)[1]}")
 
 
 def _classes(source: Source) -> str:
@@ -91,15 +94,21 @@ def _classes(source: Source) -> str:
         return ""
     counts, names = source.class_counts, source.class_names
     largest = int(counts.argmax())
-    share = f"{names[largest]} has {counts[largest] / counts.sum():.0%} of the training images"
+    share = f"{printable(names[largest])} has {counts[largest] / counts.sum():.0%} of the training images"
     if len(names) > 6:
         return f"{counts.min():,} to {counts.max():,} training images each, {share}"
-    return f"{', '.join(f'{name} {count:,}' for name, count in zip(names, counts, strict=True))}; {share}"
+    return f"{', '.join(f'{printable(name)} {count:,}' for name, count in zip(names, counts, strict=True))}; {share}"
 
 
 def _division(source: Source) -> str:
     """Describes the rule by which images were held out for evaluation; '' if there is none."""
     return source.division if isinstance(source, Divided) else ""
+
+
+def _left_out(*sources: Source) -> str:
+    """Describes the files that are not read; '' if there are none."""
+    found = dict.fromkeys(source.left_out for source in sources if isinstance(source, Selective))
+    return "; ".join(filter(None, found))
 
 
 def _boxes(config: ConfigDict, source: Source) -> str:

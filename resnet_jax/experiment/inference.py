@@ -30,6 +30,7 @@ class Inference:
     predict_step: PredictStep
     shapes: dict[str, Any]  # shapes and dtypes of 'params' and 'batch_stats'
     crop: Crop
+    max_image_pixels: int  # number of pixels above which an image file counts as unreadable
 
     def make_loader(self, source: Source, max_batch_size: int) -> Loader:
         """Makes the loader of a source. `max_batch_size` is rounded up to a multiple of the number of devices."""
@@ -41,6 +42,7 @@ class Inference:
             crops=self.crop,
             resize=self.preprocessing.resize,
             enlarge_to=self.preprocessing.enlarge_to,
+            max_image_pixels=self.max_image_pixels,
         )
 
 
@@ -71,4 +73,5 @@ def build_inference(
         predict_step=make_predict_step(model=model, preprocess=make_preprocess(config)),
         shapes=variable_shapes(model, preprocessing.image_size),
         crop=create_eval_crop(preprocessing.crop, size=preprocessing.image_size, fraction=preprocessing.fraction),
+        max_image_pixels=config.data.max_image_pixels,
     )

@@ -12,6 +12,7 @@ from resnet_jax.data.crops import create_eval_crop, create_train_crop
 from resnet_jax.data.eval_preprocessing import EvalPreprocessing
 from resnet_jax.data.host_augment import create_policy
 from resnet_jax.data.loader import Loader
+from resnet_jax.data.shared_memory import check_shared_memory
 from resnet_jax.data.sources import Source, open_source
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment.batch_division import limit_eval_batch
@@ -27,8 +28,11 @@ def make_data(
     """Makes the loaders of a training run.
 
     Raises:
-      UsageError: unknown crop, resize kernel or augmentation, or not as many progressive.until_epochs as sizes.
+      UsageError: unknown crop, resize kernel or augmentation, not as many progressive.until_epochs as sizes, or too
+        little shared memory for the batches of worker processes.
     """
+    rows = config.data.batch_size // jax.process_count()
+    check_shared_memory(3 * rows * max(train_image_sizes(config)) ** 2, config.data.num_workers)
     return Data(
         eval_loader=make_eval_loader(config, eval_source, num_devices),
         class_names=train_source.class_names,

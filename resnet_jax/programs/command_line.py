@@ -4,6 +4,7 @@ import io
 import os
 import re
 import runpy
+import signal
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,7 @@ from resnet_jax.nested import flatten
 from resnet_jax.programs.help_keys import help_keys, keys_pattern
 from resnet_jax.programs.recipes import FOLDER, RUN, locate, recipes
 from resnet_jax.programs.unset_keys import split_unset
+from resnet_jax.text import printable_lines
 
 # What ml_collections raises for an unknown key or a value of the wrong type, and its parsers for a value that is too
 # long or too deeply nested.
@@ -88,9 +90,26 @@ def allow_any_file_names() -> None:
             stream.reconfigure(errors="surrogateescape" if is_utf8 or stream is sys.stdin else "backslashreplace")
 
 
+def print_and_exit(text: str) -> NoReturn:
+    """Prints a text to stdout and exits with status 0; if stdout cannot be written, with that of an error."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        close_stdout()
+        if isinstance(error, BrokenPipeError):
+            sys.exit(128 + signal.SIGPIPE)
+        fail(f"stdout cannot be written ({error.strerror}): send it elsewhere")
+    sys.exit(0)
+
+
+def close_stdout() -> None:
+    """Connects stdout to /dev/null, so that Python does not report at exit that it cannot be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def fail(message: str, status: int = UsageError.exit_status) -> NoReturn:
     """Prints `error: MESSAGE` to stderr and exits with `status`."""
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {printable_lines(message)}", file=sys.stderr)
     sys.exit(status)
 
 
@@ -100,10 +119,10 @@ def _print_keys_if_asked(argv: list[str]) -> None:
     if pattern is None:
         return
     try:
-        print(help_keys(pattern))
+        text = help_keys(pattern)
     except UsageError as error:
         fail(str(error))
-    sys.exit(0)
+    print_and_exit(text)
 
 
 def _with_config_of_run(argv: list[str]) -> list[str]:

@@ -72,7 +72,7 @@ def _outputs(network: TrainedNetwork, loader: Loader) -> Iterator[tuple[np.ndarr
     labels: list[np.ndarray] = []  # of each batch; a list, because `device_batches` takes some batches in advance
 
     def batches() -> Iterator:
-        for batch, _ in loaded:
+        for batch, _, _ in loaded:
             labels.append(batch.label)
             yield batch
 
@@ -110,7 +110,7 @@ class _TableLine:
     def __call__(self, answer: dict[str, Any]) -> str:
         path = printable(answer["path"]).ljust(self._width)
         if "error" in answer:
-            return f"{path}  cannot be read: {answer['error']}"
+            return f"{path}  cannot be read: {printable(answer['error'])}"
         return "  ".join([path, *map(self._cell, answer["predictions"])]).rstrip()
 
     def _cell(self, found: dict[str, Any]) -> str:

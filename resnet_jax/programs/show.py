@@ -36,7 +36,7 @@ def show(experiment: Experiment, path: Path) -> int:
       The exit status, 0.
     """
     lines = experiment.reporting.description
-    shown = {label: lines[label] for label in ("data", "inputs", "warning") if label in lines}
+    shown = {label: lines[label] for label in ("data", "left out", "inputs", "warning") if label in lines}
     for label, line in (shown | {"views": experiment.reporting.views}).items():
         logger.info(labelled(label, line))
     write_png(draw_page(experiment), path)

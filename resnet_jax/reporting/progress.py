@@ -13,7 +13,7 @@ from typing import TextIO
 from tqdm import tqdm
 
 from resnet_jax.reporting.bottleneck import shares_line
-from resnet_jax.text import duration, labelled, wrapped
+from resnet_jax.text import duration, labelled, printable_lines, wrapped
 
 logger = logging.getLogger(__name__)
 
@@ -141,8 +141,8 @@ def show_log(*, level: int = logging.INFO, stream: TextIO | None = None) -> None
 @contextlib.contextmanager
 def keep_log(path: Path) -> Iterator[None]:
     """Appends what this package logs inside the `with` block, at DEBUG and above, to a file."""
-    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
+    handler = _LogFile(path, encoding="utf-8", errors="backslashreplace")
+    handler.setFormatter(_Printable("%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
     package = logging.getLogger("resnet_jax")
     package.addHandler(handler)
     try:
@@ -152,11 +152,43 @@ def keep_log(path: Path) -> Iterator[None]:
         handler.close()
 
 
+class _Printable(logging.Formatter):
+    """Formats a record and escapes control characters, which names of files and classes may contain."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable_lines(super().format(record))
+
+
+class _LogFile(logging.FileHandler):
+    """Appends log lines to a file. Lines that cannot be written are left out, after one warning on the terminal."""
+
+    _has_failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802, a method of `logging`
+        """Warns about the error that is being handled; `logging` would print a traceback for each line."""
+        if self._has_failed:
+            return
+        self._has_failed = True
+        error = sys.exception()
+        reason = getattr(error, "strerror", None) or error
+        message = f"{self.baseFilename} cannot be written ({reason}): lines are missing in it; make room on the disk"
+        logger.warning(labelled("log", message))
+
+    def close(self) -> None:
+        """Closes the file, also if the last lines cannot be written."""
+        try:
+            super().close()
+        except OSError as error:
+            if not self._has_failed:
+                logger.warning(labelled("log", f"{self.baseFilename} lacks its last lines ({error.strerror})"))
+
+
 class _BarHandler(logging.Handler):
     """Prints log lines above the progress bar, wrapped on a terminal; a plain `print` would break the bar."""
 
     def __init__(self, level: int, stream: TextIO | None):
         super().__init__(level)
+        self.setFormatter(_Printable())
         self._stream = stream
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -34,12 +34,6 @@ def test_decodes_as_pillow_does(kind, mode, options):
     np.testing.assert_array_equal(image, as_pillow_reads(encoded))
 
 
-def test_sixteen_bits_are_read_as_pillow_does():
-    file = io.BytesIO()
-    Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30) * 100).save(file, "PNG")
-    np.testing.assert_array_equal(decode(file.getvalue()), as_pillow_reads(file.getvalue()))
-
-
 def test_a_broken_png_is_rejected_without_output(capfd):
     encoded = encode(smooth(40, 50), "PNG")
     for data in (encoded[:60], encoded[: len(encoded) // 2], encoded[:20]):

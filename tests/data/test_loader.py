@@ -108,7 +108,7 @@ def test_images_keep_their_labels():
 def test_training_replaces_an_unreadable_example():
     whole, loader = train_loader(batch_size=10), train_loader(batch_size=10, source=Smooth(broken=(3, 5)))
     for step in range(3):
-        expected, (batch, unreadable) = whole.batch(step).batch, loader.batch(step)
+        expected, (batch, unreadable, _) = whole.batch(step).batch, loader.batch(step)
         assert sorted(expected.label[unreadable]) == [3, 5]  # in the rows of the unreadable examples
         assert not {3, 5} & set(batch.label.tolist())
         np.testing.assert_array_equal(batch.image[~unreadable], expected.image[~unreadable])

@@ -1,11 +1,13 @@
 """Random access to the records of ArrayRecord files (shards)."""
 
+import os
 from collections.abc import Sequence
 
 from array_record.python import array_record_module
 
 from resnet_jax.data.records.open_files import OpenFiles
 from resnet_jax.data.records.scan import scan
+from resnet_jax.data.regular_files import open_regular
 from resnet_jax.errors import UsageError
 
 # The array_record library recommends these options for random access: no read-ahead, no threads of the library.
@@ -55,6 +57,7 @@ def _count(path: str) -> int:
 
 
 def _open(path: str) -> array_record_module.ArrayRecordReader:
+    os.close(open_regular(path))  # the library would wait at a FIFO
     reader = array_record_module.ArrayRecordReader(path, options=_OPTIONS, file_reader_buffer_size=_BUFFER_SIZE)
     if not reader.ok():  # for a damaged file the constructor raises no error, and num_records() is 0
         raise OSError(f"{path} is missing, truncated, or not an ArrayRecord file")

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import google_crc32c
 import numpy as np
 
+from resnet_jax.data.regular_files import MAX_BYTES, open_regular
 from resnet_jax.errors import UsageError
 
 _HEADER, _FOOTER = struct.Struct("<QI"), struct.Struct("<I")
@@ -29,7 +30,7 @@ def opened(path: str) -> Iterator[int]:
 
 def open_at_random(path: str) -> int:
     """Opens a file without read-ahead by the operating system, for random access; returns its descriptor."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = open_regular(path)
     if hasattr(os, "posix_fadvise"):  # Linux
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
     return descriptor
@@ -65,8 +66,10 @@ def read_record(descriptor: int, start: int, stop: int) -> bytes:
     """Returns the data of the record that occupies bytes start..stop-1 of a file.
 
     Raises:
-      ValueError: the record is damaged, or the file has changed.
+      ValueError: the record is damaged or larger than any image, or the file has changed.
     """
+    if stop - start > MAX_BYTES:
+        raise ValueError(f"it has {stop - start:,} bytes, more than an image of the allowed size")
     record = os.pread(descriptor, stop - start, start)
     data = record[_HEADER.size : -_FOOTER.size]
     if len(record) < stop - start or _HEADER.unpack_from(record)[0] != len(data):

@@ -5,7 +5,7 @@ import importlib
 import inspect
 from typing import Any
 
-from resnet_jax.data.sources.source import Counted, Divided, Example, Source, count_shared
+from resnet_jax.data.sources.source import Counted, Divided, Example, Selective, Source, count_shared
 from resnet_jax.errors import UsageError
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Counted",
     "Divided",
     "Example",
+    "Selective",
     "Source",
     "count_shared",
     "open_source",

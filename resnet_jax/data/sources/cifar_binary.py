@@ -12,6 +12,7 @@ import numpy as np
 from resnet_jax.data.records.open_files import OpenFiles
 from resnet_jax.data.records.records import Records, ShardRange
 from resnet_jax.data.records.tfrecord_format import open_at_random
+from resnet_jax.data.regular_files import read_regular
 from resnet_jax.data.sources.image_folders import image_folders_instead
 from resnet_jax.data.sources.source import Example
 from resnet_jax.errors import UsageError
@@ -100,11 +101,12 @@ def open_source(*, training: bool = True, data_dir: str | None = None) -> CifarB
 def _count(path: str) -> int:
     """Returns the number of records in a file, after checking the length of the file and the labels."""
     try:
-        content = np.frombuffer(Path(path).read_bytes(), np.uint8)
+        content = np.frombuffer(read_regular(path), np.uint8)
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist: set --config.data.data_dir=DIR and unpack {_URL} there") from None
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}): check its permissions and the disk") from None
+    except (OSError, ValueError) as error:
+        cause = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{path} cannot be read ({cause}): check its permissions and the disk") from None
     count, rest = divmod(len(content), RECORD_BYTES)
     if rest or not count:
         raise UsageError(
@@ -125,10 +127,10 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     """Reads the class names from `batches.meta.txt` in the folder of the data; without this file, uses `CLASSES`."""
     file = folder / _NAMES_FILE
     try:
-        names = file.read_text().split()
+        names = read_regular(file).decode().split()
     except FileNotFoundError:
         return CLASSES
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UsageError(f"{file} cannot be read ({error}): delete this file, or unpack {_URL} again") from None
     if len(names) != len(CLASSES):
         raise UsageError(

@@ -1,12 +1,17 @@
 """A source of image files without labels, given by their paths, for predictions."""
 
+import collections
+import logging
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
-from resnet_jax.data.sources.image_folders import SUFFIXES
+from resnet_jax.data.regular_files import read_regular
+from resnet_jax.data.sources.image_folders import SUFFIXES, describe_left_out, kind_left_out
 from resnet_jax.data.sources.source import Example
 from resnet_jax.errors import UsageError
+from resnet_jax.text import labelled, printable
+
+logger = logging.getLogger(__name__)
 
 STDIN = "-"
 
@@ -24,11 +29,11 @@ class FilesSource:
 
     def __getitem__(self, index: int) -> Example:
         try:
-            return Example(Path(self._paths[index]).read_bytes(), 0)
+            if os.path.isdir(self._paths[index]):  # noqa: PTH112  never raises
+                raise ValueError("a folder without images, or one that cannot be listed")
+            return Example(read_regular(self._paths[index]), 0)
         except FileNotFoundError:
             raise FileNotFoundError("there is no such file") from None
-        except IsADirectoryError:
-            raise ValueError("a folder without images, or one that cannot be listed") from None
         except PermissionError as error:
             raise ValueError(str(error.strerror)) from None  # not as an OSError, because the loader retries those
 
@@ -63,17 +68,25 @@ def list_images(arguments: Sequence[str], stdin: Iterable[str]) -> list[str]:
 
 def _in_folder(folder: str) -> list[str]:
     """Lists the images in a folder, recursively; without images, returns the folder, which fails to load."""
-    found, seen = [], set()
-    for directory, folders, names in os.walk(folder, followlinks=True):
+    found: list[str] = []
+    seen: set[tuple[int, int]] = set()
+    left_out: collections.Counter[str] = collections.Counter()
+    for directory, folders, names in os.walk(folder, onerror=_warn, followlinks=True):
         status = os.stat(directory)  # noqa: PTH116
         if (status.st_dev, status.st_ino) in seen:  # a cycle of links
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [
-            os.path.join(directory, name)  # noqa: PTH118
-            for name in sorted(names)
-            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
-        ]
+        for name in sorted(names):
+            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
+                found.append(os.path.join(directory, name))  # noqa: PTH118
+            else:
+                left_out.update(kind_left_out(name))
+    if left_out:
+        logger.info(labelled("left out", describe_left_out(left_out, folder)))
     return found or [folder]
+
+
+def _warn(error: OSError) -> None:
+    logger.warning("%s cannot be listed (%s)", printable(str(error.filename)), error.strerror)

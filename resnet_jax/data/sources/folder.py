@@ -11,22 +11,34 @@ from pathlib import Path
 
 import numpy as np
 
+from resnet_jax.data.class_names import alike
+from resnet_jax.data.regular_files import read_regular
 from resnet_jax.data.sources.folder_layout import Layout, find_layout
 from resnet_jax.data.sources.hash_split import fingerprint, held_out, name_hashes, stratified_order
-from resnet_jax.data.sources.image_folders import list_classes, list_images
+from resnet_jax.data.sources.image_folders import (
+    count_outside_classes,
+    describe_left_out,
+    folders_above,
+    list_classes,
+    list_images,
+)
 from resnet_jax.data.sources.source import Example, Origin
 from resnet_jax.data.sources.splits import Part, Split
 from resnet_jax.errors import UsageError
+from resnet_jax.text import printable
 
 
 class _Listing:
     """The image files of one split folder, ordered by class, then by folder, then by file name."""
 
     def __init__(self, folder: Path, class_names: Sequence[str]):
-        by_class = [list_images(folder, name) for name in class_names]
+        above = folders_above(folder)
+        by_class = [list_images(folder, name, above) for name in class_names]
         self.folder = folder
-        self.names = [name for names in by_class for name in names]  # paths relative to `folder`
-        self.labels = np.repeat(np.arange(len(class_names), dtype=np.int32), [len(names) for names in by_class])
+        self.names = [name for files in by_class for name in files.images]  # paths relative to `folder`
+        sizes = [len(files.images) for files in by_class]
+        self.labels = np.repeat(np.arange(len(class_names), dtype=np.int32), sizes)
+        self.left_out = sum((files.left_out for files in by_class), count_outside_classes(folder))
 
     def rows(self, split: Split, part: Part) -> np.ndarray:
         """Returns the images of a part of a split, in the order of the listing. A slice has images of every class."""
@@ -48,6 +60,8 @@ class FolderSource:
           parts: listings, and the rows of each: [N] int, at least one in all.
         """
         self.name, self.class_names = name, tuple(class_names)
+        left_out = {listing.folder: listing.left_out for listing, _ in parts if listing.left_out}
+        self.left_out = "; ".join(describe_left_out(files, folder.name) for folder, files in left_out.items())
         self.division = ""  # describes in words how training and evaluation images were divided; '' if by the user
         self.origins = [Origin(os.path.realpath(listing.folder), rows) for listing, rows in parts]
         self._roots = [os.fsencode(listing.folder) for listing, _ in parts]
@@ -62,8 +76,7 @@ class FolderSource:
         return len(self._labels)
 
     def __getitem__(self, index: int) -> Example:
-        with open(self._path(index), "rb", buffering=0) as file:  # noqa: PTH123  pathlib does not take bytes
-            return Example(file.read(), int(self._labels[index]))
+        return Example(read_regular(self._path(index)), int(self._labels[index]))
 
     @property
     def class_counts(self) -> np.ndarray:
@@ -154,14 +167,28 @@ def _choose(layout: Layout, split: Split, classes: list[str]) -> list[tuple[_Lis
         folder = layout.folder(part.name)
         difference = sorted(set(list_classes(folder)) ^ set(classes))
         if difference:
-            train_folder = layout.folder(layout.train.parts[0].name)
-            raise UsageError(
-                f"{train_folder} and {folder} have different classes ({', '.join(difference[:5])}): give both a folder "
-                f"for each class, or name another folder with --config.data.{split.key}=NAME"
-            )
+            raise _different_classes(layout, split, folder, difference)
         listing = _Listing(folder, classes)
         chosen.append((listing, listing.rows(split, part)))
     return chosen
+
+
+def _different_classes(layout: Layout, split: Split, folder: Path, difference: list[str]) -> UsageError:
+    """Returns the error that a folder has other classes than the training split: `difference` are in one of both."""
+    train_folder = layout.folder(layout.train.parts[0].name)
+    both = f"{printable(str(train_folder))} and {printable(str(folder))}"
+    twins = next(iter(alike(difference)), None)
+    if twins is not None:
+        first, second = twins if (train_folder / twins[0]).is_dir() else twins[::-1]
+        return UsageError(
+            f"{both} name a class differently, {first!a} and {second!a}: these differ only in blanks or in "
+            "the form of Unicode characters; rename one of the two folders"
+        )
+    names = ", ".join(map(printable, difference[:5]))
+    return UsageError(
+        f"{both} have different classes ({names}): give both a folder for each class, or name another folder with "
+        f"--config.data.{split.key}=NAME"
+    )
 
 
 def _is_sliced(split: Split) -> bool:

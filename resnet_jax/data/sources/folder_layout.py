@@ -8,6 +8,7 @@ from resnet_jax.data.sources.image_folders import holds_only_folders, list_folde
 from resnet_jax.data.sources.splits import Split, parse_split
 from resnet_jax.errors import UsageError
 from resnet_jax.local_paths import local_path
+from resnet_jax.text import printable
 
 EVAL_NAMES = ("val", "validation", "test", "valid")  # if eval_split is None: the first of these that exists
 _TRAIN_NAME = "train"  # name of the only split of DIR/<class>/<image>
@@ -103,4 +104,4 @@ def _are_classes(root: Path, folders: list[str]) -> bool:
 
 def _some(names: list[str]) -> str:
     """Joins the first five names, and says how many more there are."""
-    return ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
+    return ", ".join(map(printable, names[:5])) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")

@@ -1,24 +1,37 @@
 """Lists folders of image files, and tells folders of splits, of classes and of other kinds of data sets apart.
 
 Files and folders whose names start with a dot are skipped, such as '.ipynb_checkpoints' and '._x.jpg' of macOS. Images
-may be in subfolders, and links are followed.
+may be in subfolders, and links are followed, but each folder is listed once for a class.
 """
 
+import collections
+import contextlib
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
+from typing import NamedTuple
 
 from resnet_jax.errors import UsageError
+from resnet_jax.text import printable
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff")
+# The endings of the formats that `data/other_formats.py` reads, as Pillow knows them, in lower case.
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".avifs", ".bmp", ".gif", ".tif", ".tiff"),
+    *(".pbm", ".pgm", ".pnm", ".ppm", ".pfm", ".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c"),
+)
 
+Inode = tuple[int, int]  # device and number, which identify a folder whatever its path
+LeftOut = collections.Counter[str]  # kind of file -> number of files that are not read
+
+_KINDS = 6  # kinds of files that are named, of those left out
+_LONGEST_ENDING = 10  # characters: what follows the last dot of a longer name is not an ending
 _SAMPLE = 10  # folders that `image_folders_instead` looks into: a data directory may hold thousands
 
 
 def list_folders(folder: Path) -> list[str]:
     """Returns the names of the subfolders of a folder, sorted. Raises UsageError if it cannot be listed."""
-    return sorted(_list(str(folder))[0])
+    return sorted(_list(str(folder)).folders)
 
 
 def list_classes(split: Path) -> list[str]:
@@ -29,30 +42,83 @@ def list_classes(split: Path) -> list[str]:
     return classes
 
 
-def list_images(root: Path, class_name: str) -> list[str]:
-    """Returns the images of a class as paths relative to `root`, in the order of torchvision's `ImageFolder`.
+class ClassFiles(NamedTuple):
+    """The files of a class."""
+
+    images: list[str]  # paths relative to the folder of the split
+    left_out: LeftOut
+
+
+def list_images(root: Path, class_name: str, above: Set[Inode] | None = None) -> ClassFiles:
+    """Lists the images of a class, in the order of torchvision's `ImageFolder`.
+
+    A folder that links reach twice is listed once. A link to a folder above the class is not followed.
+
+    Args:
+      root: the folder of the split.
+      class_name: name of the class folder.
+      above: `folders_above` of `root`; None: computed here.
 
     Raises:
-      UsageError: there are none, or a folder cannot be listed.
+      UsageError: there are no images, or a folder cannot be listed.
     """
-    names, folders = {}, [class_name]
+    seen = set(folders_above(root) if above is None else above)
+    names, folders, left_out = {}, [class_name], LeftOut()
     for folder in folders:  # the loop appends subfolders to the list that it iterates over
-        inner, names[folder] = _list(f"{root}/{folder}")
-        folders += [f"{folder}/{name}" for name in inner]
+        inode = _inode(f"{root}/{folder}")
+        if inode in seen:
+            left_out["links to folders already listed"] += 1
+            continue
+        seen.add(inode)
+        listed = _list(f"{root}/{folder}")
+        names[folder] = listed.images
+        left_out += listed.left_out
+        folders += [f"{folder}/{name}" for name in sorted(listed.folders)]
     # Sorts folders by their whole path, so that 'a-b' comes before 'a/b'; a sorted os.walk would list 'a/b' first.
-    found = [f"{folder}/{name}" for folder in sorted(folders) for name in sorted(names[folder])]
+    found = [f"{folder}/{name}" for folder in sorted(names) for name in sorted(names[folder])]
     if not found:
+        others = f" (it has {describe_left_out(left_out, class_name)})" if left_out else ""
         raise UsageError(
-            f"{root / class_name} has no image ({', '.join(SUFFIXES)}): every class needs images in each split; "
-            f"move a folder that is not a class elsewhere{other_source_instead(root)}"
+            f"{root / class_name} has no image ({', '.join(SUFFIXES)}){others}: every class needs images in each "
+            f"split; move a folder that is not a class elsewhere{other_source_instead(root)}"
         )
-    return found
+    return ClassFiles(found, left_out)
+
+
+def folders_above(folder: Path) -> set[Inode]:
+    """Returns the inodes of a folder and of all folders above it."""
+    resolved = Path(os.path.realpath(folder))
+    return {_inode(str(path)) for path in (resolved, *resolved.parents)}
+
+
+def count_outside_classes(split: Path) -> LeftOut:
+    """Counts the images that lie in the folder of a split, but in no class folder."""
+    number = len(_list(str(split)).images)
+    return LeftOut({"images outside of class folders": number} if number else {})
+
+
+def kind_left_out(name: str) -> list[str]:
+    """Returns the kind of a file that is not read, by its name: its ending; [] if it is hidden and not an image."""
+    if name.startswith("."):
+        return ["images whose names start with a dot"] if name.lower().endswith(SUFFIXES) else []
+    stem, dot, ending = name.rpartition(".")
+    return [f".{ending.lower()}" if stem and dot and len(ending) <= _LONGEST_ENDING else "without an ending"]
+
+
+def describe_left_out(left_out: LeftOut, place: str) -> str:
+    """Describes files that are not read: '7 files in train: 5 .txt, 2 without an ending'."""
+    ordered = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
+    kinds = [f"{count:,} {printable(kind)}" for kind, count in ordered[:_KINDS]]
+    if len(ordered) > _KINDS:
+        kinds.append(f"{sum(count for _, count in ordered[_KINDS:]):,} others")
+    total = left_out.total()
+    return f"{total:,} file{'s' * (total > 1)} in {printable(place)}: {', '.join(kinds)}"
 
 
 def holds_only_folders(folder: Path) -> bool:
     """Whether a folder has subfolders but no image of its own. Raises UsageError if it cannot be listed."""
-    folders, images = _list(str(folder))
-    return bool(folders) and not images
+    listed = _list(str(folder))
+    return bool(listed.folders) and not listed.images
 
 
 def image_folders_instead(directory: Path) -> str | None:
@@ -93,26 +159,49 @@ def _find_tfds(directory: Path) -> Iterator[Path]:
 
 def _holds_images(folder: Path) -> bool:
     """Whether a folder, or one of its first subfolders, holds an image."""
-    folders, images = _list(str(folder))
-    return bool(images) or any(_list(str(folder / name))[1] for name in sorted(folders)[:_SAMPLE])
+    listed = _list(str(folder))
+    return bool(listed.images) or any(_list(str(folder / name)).images for name in sorted(listed.folders)[:_SAMPLE])
 
 
-def _list(folder: str) -> tuple[list[str], list[str]]:
-    """Returns the names of the subfolders and of the images in a folder, unordered."""
-    folders, images = [], []
+class _Listed(NamedTuple):
+    """The content of a folder, unordered."""
+
+    folders: list[str]  # names of the subfolders
+    images: list[str]  # names of the images
+    left_out: LeftOut
+
+
+def _list(folder: str) -> _Listed:
+    """Lists a folder. Raises UsageError if this fails."""
+    listed = _Listed([], [], LeftOut())
+    with _listing_as_usage_error(folder), os.scandir(folder) as entries:
+        for entry in entries:
+            is_image = entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith(".")
+            # Resolving a million links to images would take minutes on a network disk: trust their suffixes.
+            if entry.is_dir(follow_symlinks=not is_image):
+                if not entry.name.startswith("."):
+                    listed.folders.append(entry.name)
+            elif is_image and (entry.is_file(follow_symlinks=False) or entry.is_symlink()):
+                listed.images.append(entry.name)
+            else:
+                listed.left_out.update(["FIFOs, sockets or devices"] if is_image else kind_left_out(entry.name))
+    return listed
+
+
+def _inode(folder: str) -> Inode:
+    """Identifies a folder. Raises UsageError if it cannot be read."""
+    with _listing_as_usage_error(folder):
+        status = os.stat(folder)  # noqa: PTH116
+        return status.st_dev, status.st_ino
+
+
+@contextlib.contextmanager
+def _listing_as_usage_error(folder: str) -> Iterator[None]:
+    """Turns the OSError of a folder that cannot be listed into a UsageError."""
+    shown = printable(folder)
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                is_image = entry.name.lower().endswith(SUFFIXES)
-                # Resolving a million links to images would take minutes on a network disk: trust their suffixes.
-                if entry.is_dir(follow_symlinks=not is_image):
-                    folders.append(entry.name)
-                elif is_image:
-                    images.append(entry.name)
+        yield
     except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(f"there is no folder {folder}: set --config.data.data_dir=DIR to an existing folder") from None
+        raise UsageError(f"there is no folder {shown}: set --config.data.data_dir=DIR to an existing folder") from None
     except OSError as error:
-        raise UsageError(f"{folder} cannot be listed ({error.strerror}): check its permissions and the disk") from None
-    return folders, images
+        raise UsageError(f"{shown} cannot be listed ({error.strerror}): check its permissions and the disk") from None

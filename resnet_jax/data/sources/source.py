@@ -69,6 +69,13 @@ class Divided(Protocol):
     division: str  # the rule, in words; '' if there is none
 
 
+@runtime_checkable
+class Selective(Protocol):
+    """A source that may leave out files in its folders."""
+
+    left_out: str  # how many files of which kinds are not read, in words; '' if there are none
+
+
 def count_shared(train: Source, evaluation: Source) -> int:
     """Returns how many evaluation examples are also training examples; 0 if one of the sources is not `Located`."""
     if not (isinstance(train, Located) and isinstance(evaluation, Located)):

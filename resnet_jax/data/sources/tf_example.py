@@ -33,8 +33,11 @@ def one_integer(features: Features, key: str) -> int:
 
 
 def floats(features: Features, key: str) -> np.ndarray:
-    """Returns the values of a float feature: [N] float32, empty if the feature is absent."""
-    return np.array(features[key].float_list.value if key in features else (), np.float32)
+    """Returns the values of a float feature: [N] float32, empty if absent. Raises ValueError if one is not finite."""
+    values = np.array(features[key].float_list.value if key in features else (), np.float32)
+    if not np.isfinite(values).all():
+        raise ValueError(f"feature {key!r} has a value that is not a finite number")
+    return values
 
 
 def _one(values: Any, key: str, kind: str) -> Any:

@@ -121,8 +121,9 @@ def data_root(data_dir: str | None) -> Path:
     """
     if data_dir:
         return local_path(data_dir, name="config.data.data_dir").resolve()
-    given = os.environ.get("TFDS_DATA_DIR")
-    return local_path(given or tfds.core.constants.DATA_DIR, name="TFDS_DATA_DIR").resolve()
+    if given := os.environ.get("TFDS_DATA_DIR"):
+        return local_path(given, name="TFDS_DATA_DIR").resolve()
+    return local_path(tfds.core.constants.DATA_DIR, name="the default of config.data.data_dir").resolve()
 
 
 def _find(name: str, directory: Path) -> tfds.core.DatasetBuilder:

@@ -16,7 +16,7 @@ from resnet_jax.experiment import Evaluation
 from resnet_jax.programs.evaluation.confusion import Confusion, count_pairs
 from resnet_jax.programs.evaluation.wilson import CONFIDENCE, wilson
 from resnet_jax.reporting import provenance
-from resnet_jax.text import json_numbers
+from resnet_jax.text import json_numbers, printable
 from resnet_jax.training import metrics
 from resnet_jax.training.metrics import Answers, Totals
 from resnet_jax.weights.select import SelectedWeights
@@ -95,10 +95,11 @@ def output_names(class_names: Sequence[str], outputs: int, *, numbers: Sequence[
 
     The numbers in these names are `numbers`, those of the outputs in the file of the weights; None: their positions.
 
-    Each name is one line of valid UTF-8: line breaks become spaces, and bytes that are not UTF-8, as a folder name may
-    contain, become backslash escapes.
+    Each name is one line of valid UTF-8: line breaks become spaces, and control characters and bytes that are not
+    UTF-8, as a folder name may contain, become backslash escapes.
     """
-    plain = [" ".join(name.encode("utf-8", "backslashreplace").decode().split()) for name in class_names]
+    lines = (" ".join(name.encode("utf-8", "backslashreplace").decode().split()) for name in class_names)
+    plain = list(map(printable, lines))
     return [*plain, *(f"class {number}" for number in (numbers or range(outputs))[len(class_names) :])]
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import simplejpeg
 
-from resnet_jax.data.decode import decode
+from resnet_jax.data.decode import MAX_PIXELS, decode
 from resnet_jax.data.resize import area
 
 
@@ -15,6 +15,7 @@ class Shrink:
 
     short_side: int  # pixels
     quality: int  # JPEG quality, 1 to 100
+    max_pixels: int = MAX_PIXELS  # number of pixels above which an image is not decoded
 
     @property
     def name(self) -> str:
@@ -27,9 +28,9 @@ class Shrink:
         Most images of ILSVRC2012 also have 4:2:0 chroma.
 
         Raises:
-          ValueError: the image cannot be decoded.
+          ValueError: the image cannot be decoded, or has more than `max_pixels` pixels.
         """
-        image = decode(encoded)
+        image = decode(encoded, self.max_pixels)
         height, width = image.shape[:2]
         factor = self.short_side / min(height, width)
         if factor >= 1:

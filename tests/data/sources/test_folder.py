@@ -83,11 +83,19 @@ def test_links_are_followed(tmp_path):
     ]
 
 
-def test_a_folder_within_itself_is_named(tmp_path):
-    open_files(tmp_path, "train/a/1.jpg")
-    (tmp_path / "train" / "a" / "loop").symlink_to(tmp_path / "train" / "a")
-    with pytest.raises(UsageError, match=r"train/a(/loop)+ cannot be listed \(Too many levels of symbolic links\): "):
-        open_files(tmp_path)
+@pytest.mark.parametrize("target", [".", "..", "../..", "../b", "deep"])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_each_folder_is_listed_once_for_a_class(tmp_path, target, count):
+    source = open_files(tmp_path, "train/a/1.jpg", "train/a/deep/2.jpg", "train/b/3.jpg")
+    for number in range(count):
+        (tmp_path / "train" / "a" / f"link{number}").symlink_to(target)
+    linked = open_files(tmp_path)
+    counts = {"../b": [3, 1]}.get(target, [2, 1])
+    assert linked.class_counts.tolist() == counts and source.class_counts.tolist() == [2, 1]
+    again = count - (target == "../b")
+    assert linked.left_out == (
+        f"{again} file{'s' * (again > 1)} in train: {again} links to folders already listed" if again else ""
+    )
 
 
 @pytest.mark.parametrize("folder", ["train", "train/b", "train/b/c"])

@@ -5,7 +5,8 @@ import pytest
 import simplejpeg
 from PIL import Image
 
-from resnet_jax.data.decode import Frame, decode_top, find_frame, open_image
+from resnet_jax.data.decode import open_image
+from resnet_jax.data.jpeg import Frame, decode_top, find_frame
 from tests.data.encoded import encode, photo
 
 SUBSAMPLINGS = ("444", "422", "420", "440", "411")

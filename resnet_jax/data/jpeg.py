@@ -1,0 +1,98 @@
+"""Decodes JPEG files with libjpeg-turbo (simplejpeg); of a baseline file, only the rows down to a given one."""
+
+from typing import NamedTuple
+
+import numpy as np
+import simplejpeg
+
+START, _END = b"\xff\xd8", b"\xff\xd9"  # first and last bytes of a JPEG file: markers SOI and EOI
+_PRINT_COLOR_SPACES = ("CMYK", "YCCK")  # simplejpeg and Pillow convert these to slightly different RGB
+
+# Markers of JPEG segments (ITU-T T.81, table B.1 and section B.2.2).
+_BASELINE_FRAMES = (0xC0, 0xC1)  # SOF0, SOF1: frame headers of sequential images with Huffman coding
+_SCAN = 0xDA  # SOS: start of a scan
+_NOT_FRAMES = (0xC4, 0xC8, 0xCC)  # DHT, JPG and DAC: not frame headers, but numbered among them
+_WITHOUT_LENGTH = (0x01, *range(0xD0, 0xDA), 0xFF)  # TEM, RST0 to RST7, SOI, EOI, and 0xFF, which is a fill byte
+_HEIGHT_OFFSET = 5  # bytes from the marker of a frame header to the image height, which is followed by the width
+_MARGIN = 4  # rows; chroma upsampling reads at most this far below the last requested row
+_MAX_SCANS = 1000  # encoders write up to about 30; each scan of ten bytes costs a pass over the whole image
+
+
+class Frame(NamedTuple):
+    """The frame header of a JPEG file (ITU-T T.81, B.2.2)."""
+
+    offset: int  # bytes from the start of the file to the height, a big-endian uint16
+    height: int  # pixels
+    width: int  # pixels
+
+
+def find_frame(encoded: bytes) -> Frame | None:
+    """Finds the frame header of a JPEG file if its upper rows can be decoded without the rest of the file.
+
+    This holds for most JPEG files: complete, sequential, 8 bits per value, one or three color components, one scan.
+    Progressive files spread every row over the whole file; CMYK files need Pillow.
+
+    Returns:
+      The frame header; None if the whole file must be decoded.
+    """
+    if not (encoded.startswith(START) and encoded.endswith(_END)):
+        return None
+    frame, offset, components = None, 2, 0
+    while offset + 9 < len(encoded) and encoded[offset] == 0xFF:
+        marker, length = encoded[offset + 1], _uint16(encoded, offset + 2)
+        if marker == _SCAN:
+            return frame if components == encoded[offset + 4] else None
+        if marker in _BASELINE_FRAMES and frame is None:
+            precision, components = encoded[offset + 4], encoded[offset + 9]
+            height_offset = offset + _HEIGHT_OFFSET
+            frame = Frame(height_offset, _uint16(encoded, height_offset), _uint16(encoded, height_offset + 2))
+            if precision != 8 or components not in (1, 3) or not (frame.height and frame.width):
+                return None
+        elif (0xC0 <= marker <= 0xCF and marker not in _NOT_FRAMES) or marker in _WITHOUT_LENGTH:
+            return None  # another kind of frame, a second frame, or bytes that libjpeg reads differently
+        offset += 2 + length
+    return None
+
+
+def decode_top(encoded: bytes, frame: Frame, num_rows: int) -> np.ndarray:
+    """Decodes the top `num_rows` rows of a JPEG file, or a few more: [R, W, 3] RGB uint8.
+
+    Sets the height in a copy of the frame header to num_rows + 4, so that libjpeg decodes no more rows. libjpeg then
+    warns about the remaining data: strict=False ignores this. The rows are equal to those of the whole decoded file.
+
+    Raises:
+      ValueError: the file cannot be decoded.
+    """
+    if num_rows + _MARGIN >= frame.height:
+        return simplejpeg.decode_jpeg(encoded, colorspace="RGB", strict=False)
+    patched = bytearray(encoded)
+    patched[frame.offset : frame.offset + 2] = (num_rows + _MARGIN).to_bytes(2, "big")
+    return simplejpeg.decode_jpeg(patched, colorspace="RGB", strict=False)
+
+
+def jpeg_size(encoded: bytes) -> tuple[int, int]:
+    """Returns the height and width in pixels that a JPEG file states. Raises ValueError if it has no valid header."""
+    height, width, *_ = simplejpeg.decode_jpeg_header(encoded)
+    return height, width
+
+
+def decode_jpeg(encoded: bytes) -> np.ndarray | None:
+    """Decodes a JPEG file: [H, W, 3] RGB uint8; None if its colors are meant for print, which Pillow must convert.
+
+    Raises:
+      ValueError: the file cannot be decoded.
+    """
+    if simplejpeg.decode_jpeg_header(encoded)[2] in _PRINT_COLOR_SPACES:
+        return None
+    return simplejpeg.decode_jpeg(encoded, colorspace="RGB")
+
+
+def check_scans(encoded: bytes) -> None:
+    """Raises ValueError if a JPEG file has so many scans that decoding it could take hours."""
+    scans = encoded.count(bytes([0xFF, _SCAN]))  # in compressed data, a 0xFF is followed by 0 or RST
+    if scans > _MAX_SCANS:
+        raise ValueError(f"it is a JPEG file of {scans:,} scans, more than {_MAX_SCANS:,}")
+
+
+def _uint16(encoded: bytes, offset: int) -> int:
+    return int.from_bytes(encoded[offset : offset + 2], "big")

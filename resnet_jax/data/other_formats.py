@@ -1,0 +1,93 @@
+"""Decodes image files of a fixed list of formats with Pillow.
+
+Pillow reads more formats, some by starting another program (EPS by Ghostscript): these are refused.
+"""
+
+import io
+import struct
+from collections.abc import Callable
+
+import numpy as np
+
+# The modules of all `FORMATS`: importing them makes Pillow know these formats.
+from PIL import (
+    AvifImagePlugin,  # noqa: F401
+    BmpImagePlugin,  # noqa: F401
+    GifImagePlugin,  # noqa: F401
+    Image,
+    Jpeg2KImagePlugin,  # noqa: F401
+    JpegImagePlugin,  # noqa: F401
+    PngImagePlugin,  # noqa: F401
+    PpmImagePlugin,  # noqa: F401
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,  # noqa: F401
+)
+
+from resnet_jax.data import decoder_messages  # noqa: F401  importing it silences Pillow
+
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")
+
+Image.MAX_IMAGE_PIXELS = None  # the callers check sizes against their own limit, before pixels are decoded
+
+CheckSize = Callable[[int, int], None]  # takes height and width in pixels; raises ValueError if they are too large
+
+
+def stated_size(encoded: bytes) -> tuple[int, int]:
+    """Returns the height and width in pixels that an image file states; decodes no pixels.
+
+    Raises:
+      ValueError: the file is not in one of `FORMATS`, or its header is damaged.
+    """
+    if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":  # Pillow allocates pixels when it opens a WebP file
+        return _webp_size(encoded)
+    with _open(encoded) as image:
+        return image.height, image.width
+
+
+def decode_other(encoded: bytes, check_size: CheckSize) -> np.ndarray:
+    """Decodes an image file: [H, W, 3] RGB uint8. Of gray values with 9 to 16 bits, it keeps the upper 8 bits.
+
+    Raises:
+      ValueError: the file is not in one of `FORMATS`, damaged, too large, or has pixels of an unknown range.
+    """
+    check_size(*stated_size(encoded))
+    with _open(encoded) as image:
+        if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+            return _upper_bits(image)
+        if image.mode in ("I", "F"):
+            kind = "32-bit integers" if image.mode == "I" else "floating-point numbers"
+            raise ValueError(f"its pixels are {kind}, whose range is unknown: store them as 8-bit or 16-bit numbers")
+        return np.asarray(image.convert("RGB"))
+
+
+def _open(encoded: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(encoded), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise ValueError("not an image file, or the beginning of the file is missing") from None
+
+
+def _upper_bits(image: Image.Image) -> np.ndarray:
+    """Returns the upper 8 bits of gray values that have 9 to 16 bits: [H, W, 3] uint8."""
+    bits, inverted = 16, False
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        bits = image.tag_v2[TiffImagePlugin.BITSPERSAMPLE][0]
+        inverted = image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0  # 0 is white; Pillow ignores it
+    values = np.asarray(image).astype(np.int32) >> (bits - 8)
+    gray = np.clip(255 - values if inverted else values, 0, 255).astype(np.uint8)
+    return np.repeat(gray[:, :, None], 3, axis=2)
+
+
+def _webp_size(encoded: bytes) -> tuple[int, int]:
+    """Reads height and width from the first chunk of a WebP file (RFC 9649, sections 2.5 to 2.7)."""
+    kind, data = encoded[12:16], encoded[20:30]
+    if len(data) == 10 and kind == b"VP8X":
+        return 1 + int.from_bytes(data[7:10], "little"), 1 + int.from_bytes(data[4:7], "little")
+    if len(data) == 10 and kind == b"VP8L":
+        bits = int.from_bytes(data[1:5], "little")
+        return 1 + (bits >> 14 & 0x3FFF), 1 + (bits & 0x3FFF)
+    if len(data) == 10 and kind == b"VP8 ":
+        width, height = struct.unpack("<HH", data[6:])
+        return height & 0x3FFF, width & 0x3FFF
+    raise ValueError("the header of the WebP file is damaged")

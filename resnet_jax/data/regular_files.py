@@ -1,0 +1,51 @@
+"""Opens data files, which must be regular files: a FIFO would wait for a writer, and a device may never end."""
+
+import errno
+import os
+import stat
+
+# Bytes of an image file or record: a file of `decode.MAX_PIXELS` pixels of 6 bytes, not compressed, has as many.
+MAX_BYTES = 2**30
+
+_NEVER = (errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENOTDIR, errno.ENXIO)  # errors that no retry can cure
+
+
+def open_regular(path: str | bytes | os.PathLike) -> int:
+    """Opens a regular file for reading and returns its descriptor.
+
+    Raises:
+      OSError: the file cannot be opened, or is not a regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # O_NONBLOCK: does not wait at a FIFO
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return descriptor
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    raise OSError(errno.EINVAL, "it is a FIFO or a device, not a file", path)
+
+
+def read_regular(path: str | bytes | os.PathLike) -> bytes:
+    """Returns the content of a regular file.
+
+    Raises:
+      OSError: the file cannot be read now.
+      ValueError: it is not a regular file, or has more than `MAX_BYTES` bytes.
+    """
+    try:
+        descriptor = open_regular(path)
+    except OSError as error:
+        if error.errno in _NEVER:
+            raise ValueError(str(error.strerror)) from None
+        raise
+    try:
+        size = os.fstat(descriptor).st_size
+        if size > MAX_BYTES:
+            raise ValueError(f"it has {size:,} bytes, more than an image of the allowed size: check what it is")
+        content = os.read(descriptor, size)
+        while len(content) < size and (rest := os.read(descriptor, size - len(content))):  # network disks return less
+            content += rest
+        return content
+    finally:
+        os.close(descriptor)
