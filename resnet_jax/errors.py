@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import traceback
 from collections.abc import Iterator
 
 # Error number of a disk -> what is wrong, and the cure.
@@ -16,8 +17,7 @@ _DISK = {
 _SHARED_MEMORY = "/dev/shm"  # where worker processes pass batches
 # Error numbers of a path that this process may not use or that is no valid path.
 _PATH = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ESTALE)
-# Parts of the messages of JAX's RuntimeErrors about a platform that this machine does not have.
-_NO_PLATFORM = ("Unable to initialize backend", "Unknown backend", "No visible", "unknown platform")
+_START_OF_PLATFORMS = "jax/_src/xla_bridge.py"  # the file of JAX that starts the platforms, such as cpu and cuda
 
 
 class UsageError(Exception):
@@ -66,16 +66,27 @@ def disk_full_as_usage_error(purpose: str) -> Iterator[None]:
         raise UsageError(f"{problem}{file}: {cure} and run the same command again {purpose}") from error
 
 
-def _disk_error(error: BaseException | None) -> tuple[int | None, str | bytes | None]:
+def _disk_error(error: BaseException) -> tuple[int | None, str | bytes | None]:
     """Returns the number in `_DISK` of an error or of one that caused it, and the file, if it is known."""
+    for found in _with_causes(error):
+        if isinstance(found, OSError) and found.errno in _DISK:
+            return found.errno, found.filename
+    return next((number for number in _DISK if os.strerror(number) in str(error)), None), None
+
+
+def _with_causes(error: BaseException) -> Iterator[BaseException]:
+    """Yields an error, the errors of a group, and those that were being handled when it was raised."""
     seen: list[BaseException] = []
-    while error is not None and error not in seen:
-        seen.append(error)
-        if isinstance(error, OSError) and error.errno in _DISK:
-            return error.errno, error.filename
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    text = str(seen[0]) if seen else ""
-    return next((number for number in _DISK if os.strerror(number) in text), None), None
+    waiting = [error]
+    while waiting:
+        found = waiting.pop()
+        if found in seen:
+            continue
+        seen.append(found)
+        yield found
+        context = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
+        waiting += [context] if context is not None else []
+        waiting += found.exceptions if isinstance(found, BaseExceptionGroup) else []
 
 
 @contextlib.contextmanager
@@ -94,17 +105,21 @@ def unusable_path_as_usage_error() -> Iterator[None]:
 
 @contextlib.contextmanager
 def missing_platform_as_usage_error() -> Iterator[None]:
-    """Turns JAX's RuntimeError about a platform that this machine does not have into a UsageError."""
+    """Turns the error with which JAX fails to start a platform, such as cuda, into a UsageError.
+
+    For most platforms that a machine does not have it is a RuntimeError, for cuda an AssertionError without a message.
+    """
     try:
         yield
-    except RuntimeError as error:
-        if not any(words in str(error) for words in _NO_PLATFORM):
+    except (RuntimeError, AssertionError) as error:
+        files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+        if not any(file.endswith(_START_OF_PLATFORMS) for file in files):
             raise
-        wanted = os.environ.get("JAX_PLATFORMS", "")
-        reason = " ".join(str(error).split())[:300]
+        wanted = os.environ.get("JAX_PLATFORMS")
+        subject = f"the devices of JAX_PLATFORMS={wanted}" if wanted else "the devices of this machine"
+        reason = (" ".join(str(error).split()) or "they are missing or not supported by the installed JAX")[:300]
         raise UsageError(
-            f"JAX cannot use the devices that JAX_PLATFORMS={wanted} asks for ({reason}): unset JAX_PLATFORMS, set "
-            "JAX_PLATFORMS=cpu, or install JAX for these devices"
+            f"JAX cannot start {subject} ({reason}): set JAX_PLATFORMS=cpu, or install JAX and drivers for the devices"
         ) from error
 
 

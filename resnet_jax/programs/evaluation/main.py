@@ -1,5 +1,9 @@
 """Entry point of --mode=eval."""
 
+import os
+import shlex
+
+from resnet_jax.errors import UsageError
 from resnet_jax.files import is_number
 from resnet_jax.programs.command import Command
 from resnet_jax.programs.session import open_session
@@ -15,6 +19,7 @@ def main(command: Command) -> int:
     workdir = Workdir(command.workdir)
     which = command.config.eval.checkpoint
     of_the_run = which in ("latest", "best") or is_number(which)
+    _check_writable(workdir, which)
     with open_session(command, workdir, must_hold_a_run=of_the_run) as (channel, requests):
         from resnet_jax import experiment  # noqa: PLC0415
         from resnet_jax.experiment.compile import keep_programs  # noqa: PLC0415
@@ -31,6 +36,23 @@ def main(command: Command) -> int:
             evaluation = experiment.build_evaluation(command.config, cache_dir=workdir.path)
         keep_programs()
         return evaluate(evaluation, workdir, requests, channel)
+
+
+def _check_writable(workdir: Workdir, which: str) -> None:
+    """Raises UsageError if the result of the evaluation cannot be written to the work directory of the run.
+
+    The message has the flags that write it to another directory.
+    """
+    if not workdir.path.is_dir() or os.access(workdir.path, os.W_OK):
+        return
+    from resnet_jax.weights.select import selected_path  # noqa: PLC0415
+
+    path = selected_path(which, workdir.checkpoints)
+    flags = shlex.join([f"--config={workdir.path}", f"--config.eval.checkpoint={path}"])
+    raise UsageError(
+        f"work directory {workdir.path} cannot be written: to evaluate its weights and write the result elsewhere, run "
+        f"--mode=eval {flags} --workdir=DIR"
+    )
 
 
 def _cure() -> str:

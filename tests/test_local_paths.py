@@ -1,0 +1,64 @@
+import os
+
+import pytest
+
+from resnet_jax.errors import UsageError
+from resnet_jax.local_paths import check_local, local_path
+
+
+@pytest.mark.parametrize(
+    ("address", "cure"),
+    [
+        ("gs://bucket/run", "mount the bucket"),
+        ("gs:/bucket/run", "mount the bucket"),
+        ("s3://b", "mount the bucket"),
+        ("abfs+x://b/c", "mount the bucket"),
+        ("runs/gs://bucket", "mount the bucket"),
+        ("://", "mount the bucket"),
+        ("https://host/w.pth", "download the files"),
+        ("FTP://host/w.pth", "download the files"),
+        ("file:///tmp/x", "leave out 'file://'"),
+    ],
+)
+def test_an_address_is_refused_with_the_cure(address, cure):
+    for check in (check_local, local_path):
+        with pytest.raises(UsageError) as found:
+            check(address, name="--workdir")
+        assert str(found.value).startswith(f"--workdir={address} is not a local path: {cure}")
+
+
+@pytest.mark.parametrize(
+    "path", ["", ".", "runs/a:b", "a b", "/x/resnet50_fast.py:32", "C:/x", "~", "x~y", "latest", "ü", "12"]
+)
+def test_any_other_text_is_a_path(path):
+    assert local_path(path, name="--workdir") == local_path(local_path(path, name="x"), name="--workdir")
+
+
+def test_home_directories(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert str(local_path("~/runs", name="--workdir")) == "/home/me/runs"
+    with pytest.raises(UsageError, match=r"^--workdir=~nobody9/runs begins with the home directory of a user, which"):
+        local_path("~nobody9/runs", name="--workdir")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", lambda number: (_ for _ in ()).throw(KeyError(number)))
+    with pytest.raises(UsageError, match="give an absolute path, or set the environment variable HOME"):
+        local_path("~/runs", name="--workdir")
+
+
+def test_what_cannot_be_a_path(tmp_path):
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    for text in (str(tmp_path / "a"), "x\0y"):
+        with pytest.raises(UsageError, match=r"^--workdir=.* give another path$"):
+            local_path(text, name="--workdir")
+
+
+def test_a_path_that_is_not_utf8_is_refused_only_where_libraries_cannot_open_it(tmp_path):
+    path = os.fsencode(tmp_path) + b"/caf\xe9"
+    os.mkdir(path)  # noqa: PTH102
+    text = os.fsdecode(path)
+    assert local_path(text, name="config.data.data_dir").is_dir()
+    (tmp_path / "link").symlink_to(text)
+    for given in (text, str(tmp_path / "link" / "run")):
+        with pytest.raises(UsageError, match=r"^--workdir=.*caf\\xe9.* has bytes that are not UTF-8"):
+            local_path(given, name="--workdir", only_utf8=True)
