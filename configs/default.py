@@ -87,6 +87,10 @@ KEYS = (
         "square", SHARE),
     Key("data.resize", "area", "kernel: 'area', 'bilinear', 'bicubic', 'bilinear_antialias', 'bicubic_antialias' or "
         "'bilinear_tf1'"),
+    Key("data.flip_before_resize", False, "with input.flip: mirror training images on the host, before the resize, as r1 "
+        "does; False: after it, on the devices"),
+    Key("data.fast_dct", False, "decode JPEG files with the fast DCT, as TensorFlow does by default; pixels differ by "
+        "about one gray level"),
     Key("data.enlarge_to", None, "shorter side in pixels to which smaller images are enlarged before the crop",
         SIDE, optional=int),
     Key("data.num_threads", None, "decoding threads (of each worker); None: one per core, at most 16",
@@ -159,6 +163,8 @@ KEYS = (
     Key("model.init_head", False, "take the last layer from init_from too; otherwise it is new"),
     Key("model.init_optimizer", False, "take the optimizer state (momentum) and the average from init_from too, which "
         "must be a run"),
+    Key("model.init_statistics", True, "take the running statistics of batch norms from init_from too; False: they start "
+        "at 0 and 1, as in r1"),
     Key("model.allow_missing", (), "regular expressions: parameters that may be missing, unused or of another shape in "
         "init_from"),
     Key("model.init_any_input", False, "accept init_from weights trained with other padding or normalisation"),
@@ -197,6 +203,8 @@ KEYS = (
     Key("schedule.base_lr", 0.1, "peak learning rate for base_batch_size images; it scales with data.batch_size; None: "
         "computed (sgd)", AT_LEAST_0, optional=float),
     Key("schedule.base_batch_size", 256, "batch size, in images, to which base_lr belongs", BATCH),
+    Key("schedule.images_per_epoch", None, "images that count as an epoch in warmup_epochs, decay_epochs and "
+        "boundaries, for example 1281167; None: the number of training images", AT_LEAST_1, optional=int),
     Key("schedule.warmup_epochs", 5.0, "epochs of linear warm-up", AT_LEAST_0),
     Key("schedule.warmup_start", 0.0, "learning rate at step 0 / peak learning rate", FRACTION),
     Key("schedule.decay_epochs", None, "epoch at which the learning rate decay ends; None: at the last step",
@@ -260,6 +268,10 @@ KEYS = (
         optional=str, effect=FREE, is_path=True),
     Key("export.formats", ("jax", "safetensors"), "some of 'jax', 'safetensors', 'saved_model' (needs TensorFlow)",
         effect=FREE),
+    Key("export.signatures", "own", "signatures of the SavedModel: 'own', or those of r1: 'r1_tensor' or "
+        "'r1_image_bytes'", effect=FREE),
+    Key("export.batch_size", None, "fixed number of images for 'r1_tensor'; None: any number", BATCH, FREE,
+        optional=int),
     Key("export.dtype", "float32", "dtype of activations: 'float32', 'bfloat16' or 'float16'", effect=FREE),
 
     # --mode=show (docs/data.md).

@@ -102,7 +102,7 @@ def check_image_sizes(config: ConfigDict, sizes: Sequence[int]) -> None:
 
 # Keys of the section `model` that are about stored weights, not about the network.
 _OPTIONS_OF_WEIGHTS = (
-    *("init_from", "init_head", "init_optimizer", "init_any_input", "allow_missing"),
+    *("init_from", "init_head", "init_optimizer", "init_statistics", "init_any_input", "allow_missing"),
     *("class_names", "class_outputs"),
 )
 
@@ -141,7 +141,8 @@ def _make_warm_start(config: ConfigDict, class_names: Sequence[str]) -> Callable
     """Returns the function that loads `model.init_from` into the state of step 0; None if this key is None.
 
     Raises:
-      UsageError: `init_head` or `init_optimizer` is set without `init_from`, or `init_optimizer` without `init_head`.
+      UsageError: `init_head` or `init_optimizer` is set without `init_from`, or `init_optimizer` without `init_head`,
+        or frozen batch norms would keep statistics that are not loaded.
     """
     model = config.model
     without_effect = [key for key in ("init_head", "init_optimizer") if model[key] and model.init_from is None]
@@ -156,6 +157,11 @@ def _make_warm_start(config: ConfigDict, class_names: Sequence[str]) -> Callable
         )
     if model.init_from is None:
         return None
+    if not model.init_statistics and trained_norms(config):
+        raise UsageError(
+            "config.model.init_statistics=False with frozen batch norms, which would keep a mean of 0 and a variance of "
+            "1: set config.train.freeze_statistics=False"
+        )
     return functools.partial(
         warm_start_state,
         model.init_from,
@@ -165,6 +171,7 @@ def _make_warm_start(config: ConfigDict, class_names: Sequence[str]) -> Callable
         allow_missing=tuple(model.allow_missing),
         settings=training_settings(config),
         any_input=model.init_any_input,
+        statistics=model.init_statistics,
     )
 
 

@@ -126,6 +126,7 @@ def _schedule(
         "schedule.base_lr": base_lr,
         "schedule.warmup_epochs": _warmup_epochs(end, length) if rises else 0.0,
         "schedule.decay_epochs": None,
+        "schedule.images_per_epoch": None,
     }
     if chosen is not None:
         return keys, "as given, after a warm-up" if rises else "as given"

@@ -61,13 +61,14 @@ def make_milestones(config: ConfigDict, num_examples: int) -> Milestones:
     """Converts the epochs of a config into steps, for a training set of `num_examples`."""
     steps_per_epoch = num_examples / config.data.batch_size
     schedule_steps = config.train.total_steps or max(1, round(config.train.epochs * steps_per_epoch))
+    schedule_epoch = _schedule_epoch(config, steps_per_epoch)
     total_steps = min(schedule_steps, config.train.max_steps or schedule_steps)
     _check_steps(
         {
             "train.epochs": schedule_steps,
-            "schedule.warmup_epochs": config.schedule.warmup_epochs * steps_per_epoch,
-            "schedule.decay_epochs": (config.schedule.decay_epochs or 0) * steps_per_epoch,
-            "schedule.boundaries": max(config.schedule.boundaries, default=0) * steps_per_epoch,
+            "schedule.warmup_epochs": config.schedule.warmup_epochs * schedule_epoch,
+            "schedule.decay_epochs": (config.schedule.decay_epochs or 0) * schedule_epoch,
+            "schedule.boundaries": max(config.schedule.boundaries, default=0) * schedule_epoch,
         }
     )
     return Milestones(
@@ -95,9 +96,15 @@ def _log_every_steps(total_steps: int, steps_per_epoch: float) -> int:
     return max(1, min(100, int(steps_per_epoch), total_steps // 20))
 
 
+def _schedule_epoch(config: ConfigDict, steps_per_epoch: float) -> float:
+    """Returns the number of steps that the learning rate schedule counts as an epoch."""
+    images = config.schedule.images_per_epoch
+    return steps_per_epoch if images is None else images / config.data.batch_size
+
+
 def schedule_options(config: ConfigDict, milestones: Milestones) -> dict[str, Any]:
     """Returns the arguments of `create_schedule`. Fractions of a step are dropped, as in TensorFlow's r1 ResNet."""
-    schedule, steps_per_epoch = config.schedule, milestones.steps_per_epoch
+    schedule, steps_per_epoch = config.schedule, _schedule_epoch(config, milestones.steps_per_epoch)
     decay_epochs = schedule.decay_epochs
     return {
         "name": schedule.name,

@@ -108,6 +108,7 @@ def warm_start_variables(
     allow_missing: Sequence[str],
     settings: Mapping[str, Any],
     any_input: bool,
+    statistics: bool = True,
 ) -> dict[str, Any]:
     """Replaces the variables of a network by stored weights, and logs what happened to every array.
 
@@ -119,6 +120,7 @@ def warm_start_variables(
       allow_missing: see `match_variables`.
       settings: settings of the network, config key -> value for all `NETWORK_KEYS`.
       any_input: accept weights that were trained with another padding or input normalization.
+      statistics: load the running statistics of batch norms too; False keeps those in `variables`.
 
     Returns:
       `variables`, with numpy arrays where weights were loaded.
@@ -143,6 +145,10 @@ def warm_start_variables(
     for pattern in matched.unused_patterns:
         logger.warning(labelled("unused", f"config.model.allow_missing: {pattern!r} matches nothing that differs"))
     logger.debug("weights, name by name\n%s", "\n".join(matched.table))
-    if head and stored.class_list is None and isinstance(matched.variables["params"]["head"]["bias"], np.ndarray):
-        return in_order_of(classes, matched.variables, path=stored.path)[0]
-    return matched.variables
+    loaded = matched.variables
+    if not statistics:
+        logger.info(labelled("statistics", "of batch norms are not loaded: means start at 0, variances at 1"))
+        loaded = loaded | {"batch_stats": variables["batch_stats"]}
+    if head and stored.class_list is None and isinstance(loaded["params"]["head"]["bias"], np.ndarray):
+        return in_order_of(classes, loaded, path=stored.path)[0]
+    return loaded

@@ -20,14 +20,27 @@ _LARS = ((8192, 5.0, 5.0), (16384, 10.0, 5.0), (32768, 25.0, 5.0), (float("inf")
 _LARS_EPOCHS = 90.0
 _LARS_END_LR = 1e-4  # the default `end_learning_rate` of `tf.compat.v1.train.polynomial_decay`
 _PROFILED_STEP = 1000
+# Strategy -> algorithms that TensorFlow's r1 ResNet accepts with it; source: `distribution_utils.py`.
+_ALL_REDUCE = {
+    "mirrored": ("nccl", "hierarchical_copy"),
+    "multi_worker_mirrored": ("ring", "nccl"),
+    "collective": ("ring", "nccl"),
+}
 _CHECKPOINT_WORDS = ("latest", "best")  # values of eval.checkpoint that are not paths
 
 
-def check(values: Values, program: Program) -> None:
-    """Raises UsageError for values that TensorFlow's r1 ResNet rejects, and for features that this program lacks."""
+def check(values: Values, given: Values, program: Program) -> None:
+    """Raises UsageError for values that TensorFlow's r1 ResNet rejects, and for features that this program lacks.
+
+    Args:
+      values: long name -> value, for every flag.
+      given: the same for the flags on the command line.
+      program: the program of r1, for ImageNet or CIFAR-10.
+    """
     _check_devices(values)
+    _check_all_reduce(values)
     _check_size(values["resnet_size"], program)
-    _check_precision(values)
+    _check_precision(values, given, program)
     unknown = hooks(values) - {name.lower() for name in HOOKS}
     if unknown:
         raise UsageError(f"--hooks={','.join(sorted(unknown))} is not one of {', '.join(HOOKS)}")
@@ -46,12 +59,30 @@ def overrides(values: Values, program: Program) -> dict[str, Any]:
     """
     return {
         **_data(values),
+        **_schedule_epoch(values, program),
         **_network(values),
         **_weights(values),
         **_precision(values),
         **_recipe(values, program),
         **_loop(values),
     }
+
+
+def export_keys(values: Values) -> dict[str, Any]:
+    """Returns config key -> value for the SavedModel that r1 (TensorFlow's official ResNet) exports."""
+    keys = {
+        "export.dir": f"{values['export_dir'].rstrip('/')}/export",
+        "export.formats": '("saved_model",)',
+        "export.dtype": _DTYPES[_graph_dtype(values)],
+    }
+    if values["image_bytes_as_serving_input"]:
+        return keys | {"export.signatures": "r1_image_bytes"}
+    return keys | {"export.signatures": "r1_tensor", "export.batch_size": values["batch_size"]}
+
+
+def _graph_dtype(values: Values) -> str:
+    """Returns the dtype of the graph that r1 builds and exports; graph_rewrite changes the graph while it trains."""
+    return "fp32" if values["fp16_implementation"] == "graph_rewrite" else values["dtype"]
 
 
 def hooks(values: Values) -> set[str]:
@@ -76,6 +107,16 @@ def _check_devices(values: Values) -> None:
         raise UsageError(f"--worker_hosts names {num_hosts(values)} hosts: add --task_index, which r1 requires")
 
 
+def _check_all_reduce(values: Values) -> None:
+    strategy, algorithm = values["distribution_strategy"].lower(), values["all_reduce_alg"]
+    allowed = _ALL_REDUCE.get("multi_worker_mirrored" if num_hosts(values) > 1 else strategy)
+    if algorithm and allowed and algorithm not in allowed:
+        raise UsageError(
+            f"--all_reduce_alg={algorithm} is not one of {', '.join(allowed)}, which r1 accepts with "
+            f"--distribution_strategy={strategy}: omit it, because XLA makes this choice here"
+        )
+
+
 def _check_size(size: str, program: Program) -> None:
     if program is PROGRAMS["imagenet"] and size not in IMAGENET_SIZES:
         raise UsageError(f"--resnet_size={size} is not one of {', '.join(IMAGENET_SIZES)}")
@@ -83,8 +124,12 @@ def _check_size(size: str, program: Program) -> None:
         raise UsageError(f"--resnet_size={size} is not 6n+2 (8, 14, 20, 32, 44, 56, 110, ...)")
 
 
-def _check_precision(values: Values) -> None:
-    scale = values["loss_scale"]
+def _check_precision(values: Values, given: Values, program: Program) -> None:
+    scale, cifar = values["loss_scale"], program is PROGRAMS["cifar10"]
+    if cifar and "fp16_implementation" in given:
+        raise UsageError("--fp16_implementation is not a flag of r1's cifar10_main: omit it")
+    if cifar and scale == "dynamic":
+        raise UsageError("--loss_scale=dynamic is for ImageNet only in r1: give a positive number, such as 128")
     if scale is not None and scale != "dynamic" and not _is_positive(scale):
         raise UsageError(f"--loss_scale={scale} is neither a positive number nor 'dynamic'")
     if values["fp16_implementation"] == "graph_rewrite" and values["dtype"] != "fp16":
@@ -129,6 +174,11 @@ def _data(values: Values) -> dict[str, Any]:
     return keys
 
 
+def _schedule_epoch(values: Values, program: Program) -> dict[str, Any]:
+    """Returns the key by which epochs of the schedule are r1's, also on other data; synthetic data have as many."""
+    return {} if values["use_synthetic_data"] else {"schedule.images_per_epoch": program.num_images}
+
+
 def _network(values: Values) -> dict[str, Any]:
     version = {"1": "v1.5", "2": "v2"}[values["resnet_version"]]
     keys: dict[str, Any] = {"model.version": version, "model.depth": int(values["resnet_size"])}
@@ -145,7 +195,7 @@ def _weights(values: Values) -> dict[str, Any]:
     """
     pretrained = values["pretrained_model_checkpoint_path"]
     if not is_evaluation(values):
-        return {} if pretrained is None else {"model.init_from": pretrained}
+        return {} if pretrained is None else {"model.init_from": pretrained, "model.init_statistics": False}
     path = pretrained if values["model_dir"] is None else values["model_dir"]
     if path is None:
         return {}

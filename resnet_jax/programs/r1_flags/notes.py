@@ -42,6 +42,7 @@ def _special_notes(values: Values, program: Program) -> dict[str, str]:
     return {
         "hooks": "; ".join(meanings) or "log lines are always written",
         "resnet_version": "r1's version 1 is 'v1.5' here" if values["resnet_version"] == "1" else "",
+        "image_bytes_as_serving_input": "" if values["export_dir"] else "ignored without --export_dir, as in r1",
         **_evaluation_notes(values),
         **_device_notes(values),
         **_precision_notes(values),
@@ -51,7 +52,10 @@ def _special_notes(values: Values, program: Program) -> dict[str, str]:
 
 def _evaluation_notes(values: Values) -> dict[str, str]:
     if not is_evaluation(values):
-        return {}
+        return {
+            "pretrained_model_checkpoint_path": "the moving averages of batch norms start at 0 and 1, as in r1; remove "
+            "model.init_statistics to load them too"
+        }
     if values["model_dir"] is not None:
         note = "evaluates the newest checkpoint in --model_dir, of r1 or this program; results: MODEL_DIR/evaluations/"
         return {

@@ -24,7 +24,7 @@ class Program(NamedTuple):
 
     name: str  # file name of r1's program without '.py': 'imagenet_main' or 'cifar10_main'
     recipe: str  # name of the config in configs/ that trains the same
-    num_images: int  # number of training images in an epoch
+    num_images: int  # number of training images in an epoch of the learning rate schedule, whatever the data hold
     defaults: dict[str, Any]  # flag name -> default of this program, where it differs from `FLAGS`
 
 
@@ -67,7 +67,7 @@ _XLA = "ignored: XLA makes this choice itself"
 _FILES = "ignored: metrics.jsonl, run.json and result.json are always written to the work directory"
 _UPLOAD = "ignored: nothing is uploaded; BigQuery can load metrics.jsonl (NEWLINE_DELIMITED_JSON)"
 _TPU = "ignored: r1's ResNet programs do not define it; JAX uses the TPUs that it finds"
-_EXPORT = "exporting is a separate command after training: --mode=export (docs/serving.md)"
+_EXPORT = "the second command exports after training, to EXPORT_DIR/export/saved_model (docs/serving.md)"
 
 FLAGS = (
     # Flags that TensorFlow's `official/utils/flags` defines in `define_base`.
@@ -153,7 +153,7 @@ FLAGS = (
         "text",
         "BaseBenchmarkLogger",
         _FILES,
-        choices=("BaseBenchmarkLogger", "BenchmarkFileLogger"),
+        choices=("BaseBenchmarkLogger", "BenchmarkFileLogger", "BenchmarkBigQueryLogger"),
     ),
     Flag("benchmark_log_dir", "bld", "text", None, _FILES),
     Flag("benchmark_test_id", "bti", "text", None, "ignored: a run is identified by its --workdir"),
@@ -184,7 +184,7 @@ FLAGS = (
     Flag("fine_tune", "ft", "switch", False),
     Flag("pretrained_model_checkpoint_path", "pmcp", "text", None),
     Flag("eval_only", None, "switch", False),
-    Flag("image_bytes_as_serving_input", None, "switch", False, _EXPORT),
+    Flag("image_bytes_as_serving_input", None, "switch", False),
     Flag(
         "use_train_and_evaluate",
         None,

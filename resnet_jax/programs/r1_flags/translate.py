@@ -3,13 +3,12 @@
 python -m resnet_jax.programs.r1_flags imagenet_main.py --data_dir=DIR --batch_size=256 --num_gpus=8
 
 Takes a complete r1 command line, or only its flags with --model=imagenet (the default) or --model=cifar10. Prints the
-equivalent command; then, as shell comments, a line for each flag that is ignored or means something else here.
+equivalent command, for --export_dir followed by a second command, which exports; then, as shell comments, a line for
+each flag that is ignored or means something else here.
 docs/migrating_from_tf_r1.md lists all flags.
 """
 
-import difflib
 import importlib
-import itertools
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,21 +18,20 @@ from resnet_jax.errors import UsageError
 from resnet_jax.nested import flatten
 from resnet_jax.programs import recipes
 from resnet_jax.programs.command_line import fail
-from resnet_jax.programs.r1_flags.meaning import check, is_evaluation, overrides, processes
+from resnet_jax.programs.r1_flags.meaning import check, export_keys, is_evaluation, overrides, processes
 from resnet_jax.programs.r1_flags.notes import notes
-from resnet_jax.programs.r1_flags.table import FLAGS, PROGRAMS, Flag
+from resnet_jax.programs.r1_flags.table import FLAGS, PROGRAMS
+from resnet_jax.programs.r1_flags.words import MODEL, NO_FLAG, parse, split_off_program
 
-_DOC = "docs/migrating_from_tf_r1.md"
-_MODEL = Flag("model", None, "text", "imagenet", choices=tuple(PROGRAMS))  # added by this translator
-_BY_NAME = {name: flag for flag in (*FLAGS, _MODEL) for name in (flag.name, flag.short) if name is not None}
-_SWITCH_VALUES = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}  # as absl reads them
+_HELP = {"--help", "--helpshort", "--helpfull", "-h", "-help", "-?", "--?"}
 
 
 class Translation(NamedTuple):
-    """The command of this program that replaces a command line of r1, TensorFlow's official ResNet."""
+    """The commands of this program that replace a command line of r1, TensorFlow's official ResNet."""
 
-    command: list[str]  # the words of a shell command
-    notes: dict[str, str]  # long name of a flag of r1 -> what differs here
+    command: list[str]  # the words of a shell command, which trains or evaluates
+    notes: dict[str, str]  # long name of a flag of r1, or another word of its command line -> what differs here
+    export: list[str]  # the words of a second command, which exports; []: r1 would not export
 
 
 def run() -> None:
@@ -43,112 +41,43 @@ def run() -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """Prints the translation of a command line; for an invalid one prints one line and exits with status 2."""
-    if {"--help", "-h"} & set(arguments):
+    if _HELP & set(arguments):
         print(__doc__)
         return
     try:
-        command, notes_by_flag = translate(arguments)
+        command, notes_by_flag, export = translate(arguments)
     except UsageError as error:
         fail(str(error))
-    print(_wrapped(command))
+    print(" && \\\n".join(_wrapped(words) for words in (command, export) if words))
     for name, note in notes_by_flag.items():
-        print(f"# --{name}: {note}")
+        print(f"# {name if name.startswith(NO_FLAG) else '--' + name}: {note}")
 
 
 def translate(arguments: Sequence[str]) -> Translation:
-    """Translates the words of a command line of r1 (TensorFlow's official ResNet) into a command of this program.
+    """Translates the words of a command line of r1 (TensorFlow's official ResNet) into commands of this program.
 
     Raises:
       UsageError: an unknown flag, an invalid value, or flags that r1 does not allow together.
     """
-    model, words = _split_off_program(arguments)
-    given = {_MODEL.name: model} | parse(words)
-    program = PROGRAMS[given.pop(_MODEL.name)]
+    model, words = split_off_program(arguments)
+    parsed = parse(words, after_program=model is not None)
+    given = {MODEL.name: model or MODEL.default} | parsed.given
+    program = PROGRAMS[given.pop(MODEL.name)]
     values = {flag.name: flag.default for flag in FLAGS} | program.defaults | given
-    check(values, program)
+    check(values, given, program)
     recipe = _recipe(program.recipe)
     changed = {key: value for key, value in overrides(values, program).items() if recipe[key] != value}
-    command = recipes.command(program.recipe)
-    if is_evaluation(values):
-        command.append("--mode=eval")
-    if values["model_dir"] is not None:
-        command.append(f"--workdir={values['model_dir']}")
-    command += processes(values)
-    command += [f"--config.{key}={value}" for key, value in changed.items()]
-    return Translation(command, notes(given, values, changed, program))
-
-
-def parse(words: Sequence[str]) -> dict[str, Any]:
-    """Parses flags of TensorFlow's r1 ResNet as absl does; returns their values by long name.
-
-    The last value of a repeated flag counts.
-
-    Raises:
-      UsageError: a flag is unknown, has an invalid value, or lacks its value.
-    """
-    given: dict[str, Any] = {}
-    words = list(words)
-    while words:
-        word = words.pop(0)
-        if not word.startswith("-") or not word.strip("-"):
-            raise UsageError(f"{word!r} is not a flag: write --name=value, also for switches")
-        name, equals, value = word.lstrip("-").partition("=")
-        negated = not equals and name not in _BY_NAME and name.startswith("no")
-        flag = _find(name.removeprefix("no") if negated else name, word)
-        if flag.kind == "switch":
-            given[flag.name] = _read(flag, value) if equals else not negated
-        elif negated:
-            raise UsageError(f"{word} is not a flag of r1: --{flag.name} is not a switch")
-        elif equals or words:
-            given[flag.name] = _read(flag, value if equals else words.pop(0))
-        else:
-            raise UsageError(f"--{flag.name} needs a value: write --{flag.name}=VALUE")
-    return given
-
-
-def _split_off_program(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    """Splits a command line of TensorFlow's r1 ResNet into the program and its flags.
-
-    Returns:
-      The key of the program in `PROGRAMS`, 'imagenet' if the command line names no program; the words of the flags.
-    """
-    names = {program.name: model for model, program in PROGRAMS.items()}
-    for position, word in enumerate(itertools.takewhile(lambda word: not word.startswith("--"), arguments)):
-        # `word` may be the path of a program, 'DIR/imagenet_main.py', or its module name after 'python -m'.
-        name = word.removesuffix(".py").replace("/", ".").split(".")[-1]
-        if name in names:
-            return names[name], list(arguments[position + 1 :])
-    return _MODEL.default, list(arguments)
-
-
-def _find(name: str, word: str) -> Flag:
-    if name in _BY_NAME:
-        return _BY_NAME[name]
-    similar = ", ".join(f"--{other}" for other in difflib.get_close_matches(name, _BY_NAME, n=3))
-    cure = f"did you mean {similar}? {_DOC} lists all flags" if similar else f"{_DOC} lists all flags"
-    raise UsageError(f"{word.partition('=')[0]} is not a flag of r1's ResNet: {cure}")
-
-
-def _read(flag: Flag, text: str) -> Any:
-    """Returns the value of `flag` that `text` stands for; raises UsageError if the flag does not allow that text."""
-    if flag.kind == "switch":
-        if text.lower() not in _SWITCH_VALUES:
-            raise UsageError(f"--{flag.name}={text} is neither true nor false")
-        return _SWITCH_VALUES[text.lower()]
-    if flag.kind == "list":
-        return [part.strip() for part in text.split(",") if part.strip()]
-    if flag.choices and text not in flag.choices:
-        raise UsageError(f"--{flag.name}={text} is not one of {', '.join(flag.choices)}")
-    if flag.kind == "text":
-        return text
-    try:
-        number = (int if flag.kind == "integer" else float)(text)
-    except ValueError:
-        article = "an" if flag.kind == "integer" else "a"
-        raise UsageError(f"--{flag.name}={text} is not {article} {flag.kind}") from None
-    if flag.at_least is not None and number < flag.at_least:
-        raise UsageError(f"--{flag.name}={text} is out of range: it must be at least {flag.at_least}")
-    return number
+    start = recipes.command(program.recipe)
+    workdir = [] if values["model_dir"] is None else [f"--workdir={values['model_dir']}"]
+    mode = ["--mode=eval"] if is_evaluation(values) else []
+    more = [f"--config.{key}={value}" for key, value in changed.items()]
+    command = [*start, *mode, *workdir, *processes(values), *parsed.passed_on, *more]
+    export = []
+    if values["export_dir"] is not None:
+        keys = {key: value for key, value in export_keys(values).items() if recipe[key] != value}
+        more += [f"--config.{key}={value}" for key, value in keys.items()]
+        export = [*start, "--mode=export", *workdir, *more]
+    return Translation(command, notes(given, values, changed, program) | parsed.notes, export)
 
 
 def _recipe(name: str) -> Mapping[str, Any]:

@@ -18,7 +18,8 @@ from resnet_jax.configs import default
 from resnet_jax.errors import UsageError
 from resnet_jax.nested import flatten
 from resnet_jax.programs.r1_flags.table import FLAGS, HOOKS
-from resnet_jax.programs.r1_flags.translate import main, parse, translate
+from resnet_jax.programs.r1_flags.translate import main, translate
+from resnet_jax.programs.r1_flags.words import parse
 from tests import paths
 
 PAGE = paths.ROOT / "docs" / "migrating_from_tf_r1.md"
@@ -64,6 +65,11 @@ def keys(*words):
     return dict(pairs), [word for word in command[2:] if not word.startswith("--config.")]
 
 
+def given(*words):
+    """Returns the flags on a command line and their values."""
+    return parse(words).given
+
+
 def test_the_table_has_all_flags_of_r1():
     assert len(ROWS) == 51
     assert {(flag.name, flag.short) for flag in FLAGS} == {row[:2] for row in ROWS}
@@ -73,13 +79,13 @@ def test_the_table_has_all_flags_of_r1():
 def test_every_flag_is_accepted_by_both_names(name, short, value):
     for written in filter(None, (name, short)):
         if value is None:
-            ways, off = [[f"--{written}"], [f"-{written}"], [f"--{written}=true"]], parse([f"--no{written}"])
-            assert off == parse([f"--{written}=0"]) == {name: False}
+            ways, off = [[f"--{written}"], [f"-{written}"], [f"--{written}=true"]], given(f"--no{written}")
+            assert off == given(f"--{written}=0") == {name: False}
         else:
             ways = [[f"--{written}={value}"], [f"-{written}={value}"], [f"--{written}", value], [f"-{written}", value]]
         for words in ways:
-            assert parse(words) == parse([f"--{name}={value or True}"])
-            assert list(parse(words)) == [name]
+            assert given(*words) == given(f"--{name}={value or True}")
+            assert list(given(*words)) == [name]
 
 
 def test_all_flags_together():
@@ -88,7 +94,7 @@ def test_all_flags_together():
 
 
 def test_a_repeated_flag_has_its_last_value():
-    assert parse(["-bs", "1", "--batch_size=2", "--clean", "--noclean"]) == {"batch_size": 2, "clean": False}
+    assert given("-bs", "1", "--batch_size=2", "--clean", "--noclean") == {"batch_size": 2, "clean": False}
 
 
 @pytest.mark.parametrize(
@@ -96,12 +102,12 @@ def test_a_repeated_flag_has_its_last_value():
     [
         (
             "--resnet_size=50 --batch_size=256 --train_epochs=90 --data_dir=/data --num_gpus=8",
-            "python main.py --config=configs/resnet50_r1.py --config.data.data_dir=/data",
+            "python main.py --config=configs/resnet50_r1.py --config.data.data_dir=/data --config.schedule.images_per_epoch=1281167",
         ),
         (
             "python imagenet_main.py -dd /data -md /runs/v2 -rv 2 -rs 101 -bs 1024 -ng 8 -ebe 4 -dt fp16 -st 0.76",
             "python main.py --config=configs/resnet50_r1.py --workdir=/runs/v2 --config.data.data_dir=/data "
-            "--config.data.batch_size=1024 --config.model.version=v2 --config.model.depth=101 "
+            "--config.data.batch_size=1024 --config.schedule.images_per_epoch=1281167 --config.model.version=v2 --config.model.depth=101 "
             "--config.model.bn_group_size=128 --config.model.dtype=float16 --config.loss.scale=128.0 "
             "--config.eval.every_epochs=4.0 --config.eval.stop_at=0.76",
         ),
@@ -114,7 +120,7 @@ def test_a_repeated_flag_has_its_last_value():
         (
             "imagenet_main.py --data_dir=/data --batch_size=32768 --num_gpus=-1 --enable_lars --label_smoothing=0.1",
             "python main.py --config=configs/resnet50_r1.py --config.data.data_dir=/data "
-            "--config.data.batch_size=32768 --config.loss.label_smoothing=0.1 --config.optimizer.name=lars "
+            "--config.data.batch_size=32768 --config.schedule.images_per_epoch=1281167 --config.loss.label_smoothing=0.1 --config.optimizer.name=lars "
             "--config.optimizer.weight_decay=0.0002 '--config.optimizer.decay_pattern=kernel$' "
             "--config.schedule.name=polynomial --config.schedule.base_lr=32.0 "
             "--config.schedule.base_batch_size=32768 --config.schedule.warmup_epochs=14.0 "
@@ -122,41 +128,41 @@ def test_a_repeated_flag_has_its_last_value():
         ),
         (
             "./imagenet_main.py --data_dir=/data -ng 8 -bs 256 -ft -pmcp /old -te 10 -ls dynamic -dt bf16",
-            "python main.py --config=configs/resnet50_r1.py --config.data.data_dir=/data "
-            "--config.model.init_from=/old --config.model.dtype=bfloat16 --config.loss.scale=32768.0 "
+            "python main.py --config=configs/resnet50_r1.py --config.data.data_dir=/data --config.schedule.images_per_epoch=1281167 "
+            "--config.model.init_from=/old --config.model.init_statistics=False --config.model.dtype=bfloat16 --config.loss.scale=32768.0 "
             "--config.loss.scale_growth_steps=2000 --config.train.trainable=head "
             "--config.train.freeze_statistics=False --config.schedule.base_lr=0.1 "
             "--config.schedule.warmup_epochs=0.0 --config.train.epochs=10.0",
         ),
         (
             "--model=cifar10 --data_dir='my data'",
-            "python main.py --config=configs/cifar10_r1.py '--config.data.data_dir=my data'",
+            "python main.py --config=configs/cifar10_r1.py '--config.data.data_dir=my data' --config.schedule.images_per_epoch=50000",
         ),
         (
             "cifar10_main.py --eval_only --model_dir=/runs/a --resnet_size=110 --weight_decay=1",
             "python main.py --config=configs/cifar10_r1.py --mode=eval --workdir=/runs/a "
-            "--config.data.data_dir=/tmp/cifar10_data/cifar-10-batches-bin --config.model.depth=110 "
+            "--config.data.data_dir=/tmp/cifar10_data/cifar-10-batches-bin --config.schedule.images_per_epoch=50000 --config.model.depth=110 "
             "--config.eval.checkpoint=/runs/a",
         ),
         (
             "imagenet_main.py --train_epochs=0 -dd /data -bs 256 -ng 8",
-            "python main.py --config=configs/resnet50_r1.py --mode=eval --config.data.data_dir=/data",
+            "python main.py --config=configs/resnet50_r1.py --mode=eval --config.data.data_dir=/data --config.schedule.images_per_epoch=1281167",
         ),
         (
             "cifar10_main.py --eval_only -pmcp /r1/model.ckpt-7 -dd /c",
-            "python main.py --config=configs/cifar10_r1.py --mode=eval --config.data.data_dir=/c "
+            "python main.py --config=configs/cifar10_r1.py --mode=eval --config.data.data_dir=/c --config.schedule.images_per_epoch=50000 "
             "--config.eval.checkpoint=/r1/model.ckpt-7",
         ),
         (
             "cifar10_main.py --train_epochs=0 -md 7 -pmcp /r1/model.ckpt-7 -dd /c",
-            "python main.py --config=configs/cifar10_r1.py --mode=eval --workdir=7 --config.data.data_dir=/c "
+            "python main.py --config=configs/cifar10_r1.py --mode=eval --workdir=7 --config.data.data_dir=/c --config.schedule.images_per_epoch=50000 "
             "--config.eval.checkpoint=./7",
         ),
         (
             "cifar10_main.py --label_smoothing=0.1 -dd /c -bs 64 --worker_hosts=a:1,b:1 --task_index=0 "
             "--datasets_num_private_threads 4",
             "python main.py --config=configs/cifar10_r1.py --coordinator=a:1 --num_processes=2 --process_id=0 "
-            "--config.data.data_dir=/c --config.data.num_threads=4 "
+            "--config.data.data_dir=/c --config.data.num_threads=4 --config.schedule.images_per_epoch=50000 "
             "--config.model.bn_group_size=64",
         ),
     ],
@@ -180,8 +186,9 @@ def test_fine_tuning_sets_the_learning_rate_only_on_imagenet():
 
 def test_defaults_of_r1_that_differ_from_the_recipe_become_overrides():
     # By default `imagenet_main.py` uses batches of 32 and one GPU, whose batch norm statistics cover the whole batch.
-    assert keys()[0] == {"data.data_dir": "/tmp", "data.batch_size": "32"}
-    assert keys("-bs", "256")[0] == {"data.data_dir": "/tmp", "model.bn_group_size": "256"}
+    epoch = {"schedule.images_per_epoch": "1281167"}
+    assert keys()[0] == {"data.data_dir": "/tmp", "data.batch_size": "32"} | epoch
+    assert keys("-bs", "256")[0] == {"data.data_dir": "/tmp", "model.bn_group_size": "256"} | epoch
     found = translate([]).notes
     assert found == {
         "data_dir": "not given: r1's default is /tmp",
@@ -272,7 +279,7 @@ def test_translations_have_a_training_step(line):
         ("--bacth_size=3", "--bacth_size is not a flag of r1's ResNet: did you mean --batch_size"),
         ("--frobnicate", "--frobnicate is not a flag of r1's ResNet: docs/migrating_from_tf_r1.md lists all flags"),
         ("--nobatch_size", "--nobatch_size is not a flag of r1: --batch_size is not a switch"),
-        ("--clean false", "'false' is not a flag: write --name=value, also for switches"),
+        ("clean=true", "'clean=true' is not a flag: write --name=value, also for switches"),
         ("--clean=maybe", "--clean=maybe is neither true nor false"),
         ("imagenet_main.py --batch_size", "--batch_size needs a value: write --batch_size=VALUE"),
         ("--batch_size=many", "--batch_size=many is not an integer"),
@@ -313,6 +320,7 @@ def test_every_flag_that_is_ignored_or_differs_has_a_note(capsys):
     noted = dict(re.fullmatch(r"# --(\w+): (.+)", line).groups() for line in lines if line.startswith("#"))
     same = {"data_dir", "model_dir", "train_epochs", "epochs_between_evals", "stop_threshold", "batch_size"}
     same |= {"dtype", "loss_scale", "resnet_size", "resnet_version", "fine_tune", "weight_decay", "task_index"}
+    same |= {"image_bytes_as_serving_input"}  # without --export_dir it would have a note
     assert set(noted) == {row[0] for row in ROWS} - same | {"stop_threshold"}  # with --use_train_and_evaluate
     assert subprocess.run(["sh", "-n"], input="\n".join(lines), text=True, check=False).returncode == 0
 
