@@ -29,7 +29,7 @@ def find_secret(coordinator: str, *, trust_network: bool) -> bytes:
         raise UsageError(
             f"the processes have no secret, and other machines can reach process 0 at {coordinator}: set {_VARIABLE} "
             f"to the same random text for all processes ({_MAKE_ONE}), or {_FILE_VARIABLE} to a file that contains it; "
-            "or pass --trust_network if only trusted machines are on the network"
+            "or pass --trust_network if only trusted machines are on the network; --num_processes=1 runs alone"
         )
     return secret.encode()
 

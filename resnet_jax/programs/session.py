@@ -2,10 +2,13 @@
 
 import contextlib
 import logging
+import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from resnet_jax.distributed.channel import Channel
+from resnet_jax.distributed.rendezvous import ProcessSpec, connect_all
+from resnet_jax.distributed.secret import find_secret
 from resnet_jax.distributed.signals import Signals
 from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.errors import disk_full_as_usage_error
@@ -13,6 +16,9 @@ from resnet_jax.programs.command import Command
 from resnet_jax.reporting.progress import show_log
 from resnet_jax.reporting.workdir import Workdir
 
+logger = logging.getLogger(__name__)
+
+_SILENT_WAIT = 3.0  # seconds of waiting for other processes before a line says so
 _LOCK_PATIENCE = 150.0  # seconds; a network file system takes one or two minutes to drop the lock of a lost machine
 
 
@@ -54,8 +60,6 @@ def open_session(command: Command, workdir: Workdir, *, must_hold_a_run: bool = 
 def _joined_processes(command: Command, requests: StopRequests) -> Iterator[Channel]:
     """Connects the processes of the command; inside the block each stop or save request is passed on to all of them."""
     from resnet_jax.distributed import cluster  # noqa: PLC0415  it loads JAX
-    from resnet_jax.distributed.rendezvous import connect_all  # noqa: PLC0415
-    from resnet_jax.distributed.secret import find_secret  # noqa: PLC0415
 
     timeout = command.join_timeout
     spec = cluster.detect_process(
@@ -70,9 +74,32 @@ def _joined_processes(command: Command, requests: StopRequests) -> Iterator[Chan
     if spec.process_id > 0:
         show_log(level=logging.WARNING)
     secret = find_secret(spec.coordinator, trust_network=command.trust_network)
-    connections, stall_timeout = connect_all(spec, timeout=timeout, secret=secret), command.stall_timeout
+    with _announced_wait(spec, timeout) if command.process_id is None else contextlib.nullcontext():
+        connections = connect_all(spec, timeout=timeout, secret=secret)
+    stall_timeout = command.stall_timeout
     with Channel(connections, process_id=spec.process_id, stall_timeout=stall_timeout) as channel:
         # Stop requests go to all processes before JAX connects them: after that, JAX aborts all when one ends alone.
         requests.connect(channel)
         cluster.initialize_jax(spec, timeout=timeout, stall_timeout=stall_timeout, address=connections.address)
         yield channel
+
+
+@contextlib.contextmanager
+def _announced_wait(spec: ProcessSpec, timeout: float) -> Iterator[None]:
+    """Logs what this process waits for if the block takes longer than `_SILENT_WAIT`.
+
+    The variables of a cluster may be in the environment although the user means to run alone, for example in a shell of
+    a Slurm job.
+    """
+    others = "the other processes" if spec.process_id == 0 else "process 0"
+    line = (
+        f"by the environment of this cluster, this is process {spec.process_id} of {spec.num_processes}: waiting for "
+        f"{others} at {spec.coordinator}, up to {timeout:g} s (--num_processes=1 runs alone)"
+    )
+    timer = threading.Timer(_SILENT_WAIT, logger.warning, [line])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

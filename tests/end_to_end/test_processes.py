@@ -129,6 +129,32 @@ def test_a_process_that_is_killed_ends_the_others_with_one_line(tmp_path, data_d
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_process_that_is_stopped_ends_the_others_with_one_line(tmp_path, data_dir, victim):
+    workdir = tmp_path / "run"
+    watch, other = Watch(workdir, eval_every=EVAL_EVERY), 1 - victim
+    flags = ["--stall_timeout=5"]
+    with processes.start_several(CONFIG, workdir, data_dir, LONG, count=2, flags=flags) as run:
+        wait_until(lambda: watch.step > 15, run)
+        run.send(signal.SIGSTOP, [victim])
+        time.sleep(2)  # less than the limit: both continue
+        run.send(signal.SIGCONT, [victim])
+        before = watch.step
+        wait_until(lambda: watch.step > before + 10, run)
+        run.send(signal.SIGSTOP, [victim])
+        deadline = time.monotonic() + 40
+        while run.statuses()[other] is None:
+            assert time.monotonic() < deadline, outputs(run)
+            time.sleep(0.05)
+        run.send(signal.SIGCONT, [victim])  # it finds that the other has ended
+        assert run.wait(60) == [75, 75], outputs(run)
+        assert no_traceback(run)
+        (line,) = [line for line in said(run, other) if "start all processes again" in line]
+        assert line.startswith(f"process {victim} (") and "it stood still for 5 s" in line
+    finish_from(workdir, data_dir, watch.saved)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("real", [0, 1])
 def test_a_process_that_dies_before_jax_knows_of_it(tmp_path, data_dir, real):
     """The test acts as the second process: it connects, and disconnects before JAX has connected."""
