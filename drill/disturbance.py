@@ -1,16 +1,24 @@
 """The two runs of a drill: the undisturbed one, and the one that is killed and restarted."""
 
+import contextlib
 import dataclasses
 import json
+import os
+import shutil
+import signal
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from drill import leftovers, ways
 from drill.kills import Kill, Outcome
 from drill.launch import Processes, StillRunningError, cpu_environment
+from drill.moments import INTERVAL, Moment, Pace
+from drill.rules import problems
 from drill.watching import Watch
+from drill.ways import damage_newest
 
-INTERVAL = 10  # steps between checkpoints
 EVAL_EVERY = 40  # steps between evaluations
 
 # Changes to configs/digits.py, so that on two cores a step takes about 40 ms and an evaluation about 0.5 s.
@@ -26,6 +34,8 @@ RECIPE = {
     "log.tensorboard": False,
 }
 _JOIN_TIMEOUT = 30  # seconds that processes wait for each other at a start
+_STALL_TIMEOUT = 45  # seconds after which a process counts as stopped; more than `ways.PAUSE`
+PAUSE_STEPS = 10  # more steps than a run makes between the end of a pause and its SIGTERM
 _POLL = 0.002  # seconds between observations of a run
 _RUN_TIMEOUT = 1800.0  # seconds, more than any run of the drill takes
 
@@ -55,17 +65,9 @@ class Setting:
         return self.directory / "disturbed"
 
 
-@dataclasses.dataclass
-class Pace:
-    """Durations of the phases of a start, in seconds."""
-
-    start: float = float("inf")  # until the first line of the log, the shortest so far
-    compilation: float = 0.0  # compilation of the undisturbed run
-    evaluation: float = 0.0  # one evaluation of the undisturbed run
-
-
 def run_undisturbed(setting: Setting) -> Pace:
-    """Makes the undisturbed run. Raises DrillError if it fails."""
+    """Makes the undisturbed run, from its beginning. Raises DrillError if it fails."""
+    shutil.rmtree(setting.undisturbed, ignore_errors=True)  # of a drill that was interrupted
     pace, begin = Pace(), time.monotonic()
     watch = Watch(setting.undisturbed, eval_every=EVAL_EVERY)
     with _start(setting, setting.undisturbed, "undisturbed") as processes:
@@ -82,15 +84,22 @@ def run_with_kills(setting: Setting, kills: Sequence[Kill], pace: Pace) -> Itera
     """Makes the killed run. Yields each outcome once a later start has logged the step from which it continues.
 
     Raises:
-      DrillError: processes do not end after a kill, or the run is finished before its last kill.
+      DrillError: two kills in succession cannot be made, or the run fails after its last kill.
     """
     pending: list[Outcome] = []
+    damaged: set[int] = set()
     for kill in kills:
-        watch = Watch(setting.disturbed, eval_every=EVAL_EVERY)
+        watch = Watch(setting.disturbed, eval_every=EVAL_EVERY, damaged=damaged)
         outcome = _kill_once(setting, kill, watch, pace)
         if watch.continued_from is not None:
             yield from _resumed_at(pending, watch.continued_from)
             pending = []
+            damaged.clear()  # the start has moved them aside
+        if outcome.failure and pending and pending[-1].failure:
+            raise DrillError(f"kill {kill.number}: {outcome.failure}")
+        if kill.way == "damage" and not outcome.failure:
+            outcome.saved = damage_newest(setting.disturbed / "checkpoints", kill.moment)
+            damaged |= _newer_checkpoints(setting, outcome.saved)
         pending.append(outcome)
     watch = Watch(setting.disturbed, eval_every=EVAL_EVERY)
     with _start(setting, setting.disturbed, "last") as processes:
@@ -98,76 +107,40 @@ def run_with_kills(setting: Setting, kills: Sequence[Kill], pace: Pace) -> Itera
     yield from _resumed_at(pending, watch.continued_from or 0)
 
 
+def _newer_checkpoints(setting: Setting, saved: int | None) -> set[int]:
+    """Returns the steps of the checkpoints that are newer than `saved`, the newest undamaged one."""
+    names = (path.name for path in (setting.disturbed / "checkpoints").glob("*"))
+    return {int(name) for name in names if name.isdigit() and int(name) > (saved or 0)}
+
+
 def steps_for(kills: Sequence[Kill]) -> int:
     """A number of steps that suffices for all kills, a multiple of the steps between evaluations."""
     room = {"train": 2 * INTERVAL + 1, "save": 2 * INTERVAL + 1, "evaluation": EVAL_EVERY + 1}
-    needed = sum(room.get(kill.phase, 0) for kill in kills)
-    return (needed // EVAL_EVERY + 2) * EVAL_EVERY
+    needed = sum(room.get(kill.phase, 0) + (PAUSE_STEPS if kill.way == "paused" else 0) for kill in kills)
+    return (needed // EVAL_EVERY + 5) * EVAL_EVERY  # some more, if the drill is interrupted
 
 
 def _kill_once(setting: Setting, kill: Kill, watch: Watch, pace: Pace) -> Outcome:
+    name, mark = f"kill-{kill.number:03}", uuid.uuid4().hex
+    begin = time.monotonic()
     # Without the compilation cache, a start that is to be killed while it compiles does compile.
-    name, cached = f"kill-{kill.number:02}", kill.phase != "compile"
-    with _start(setting, setting.disturbed, name, cached=cached) as processes:
-        _freeze_at(_Moment(kill, watch, pace), kill, watch, processes)
-        outcome = Outcome(kill, watch.phase, watch.saved, watch.saving, watch.step)
-        begin = time.monotonic()
-        processes.send(kill.signal, kill.victims)
-        processes.thaw()
+    with _start(setting, setting.disturbed, name, kill=kill, mark=mark) as processes:
         try:
-            outcome.statuses = processes.wait(setting.deadline)
-        except StillRunningError as error:
-            raise DrillError(f"kill {kill.number}: {error}{_last_output(processes)}") from None
-        outcome.seconds = time.monotonic() - begin
-        outcome.outputs = [processes.output(index) for index in range(setting.processes)]
+            _freeze_at(Moment(kill, watch, pace), kill, watch, processes)
+            outcome = Outcome(kill, watch.phase, watch.saved, watch.saving, watch.step)
+            begin = time.monotonic()
+            ways.make(kill, processes, watch, deadline=setting.deadline)
+        except DrillError as error:
+            outcome = Outcome(kill, watch.phase, watch.saved, watch.saving, watch.step, failure=str(error))
+        except (StillRunningError, ways.NoVictimError) as error:
+            outcome.failure = f"{error}{_last_output(processes)}"
+        outcome.seconds, outcome.statuses = time.monotonic() - begin, processes.statuses()
+        outcome.outputs = [processes.output(index) for index in range(len(outcome.statuses))]
+    outcome.leftovers = leftovers.wait_until_gone(mark, seconds=setting.deadline)
+    for number in leftovers.marked(mark):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(number, signal.SIGKILL)
     return outcome
-
-
-class _Moment:
-    """Decides when to send the signal of a kill."""
-
-    def __init__(self, kill: Kill, watch: Watch, pace: Pace):
-        """Construct it right before the start."""
-        self._kill, self._watch, self._pace = kill, watch, pace
-        self._launched, self._began = time.monotonic(), False
-        self._entered: float | None = None  # monotonic time at which the phase of the kill was first seen
-
-    def __call__(self) -> bool:
-        """Whether the moment has come."""
-        if not self._began and self._watch.began:
-            self._began = True
-            self._pace.start = min(self._pace.start, time.monotonic() - self._launched)
-        return getattr(self, "_in_" + self._kill.phase)()
-
-    def _in_start(self) -> bool:
-        return self._past(self._launched, 0.9 * self._pace.start)
-
-    def _in_compile(self) -> bool:
-        # The time varies on a busy machine: kill at the end of the compilation if it was shorter than expected.
-        begin = self._enter() if self._watch.began else None
-        return begin is not None and (self._watch.compiled or self._past(begin, 0.5 * self._pace.compilation))
-
-    def _in_train(self) -> bool:
-        return self._watch.phase == "train" and self._steps() > int(self._kill.moment * 2 * INTERVAL)
-
-    def _in_save(self) -> bool:
-        # One of the first two saves.
-        begin, saving = self._watch.continued_from or 0, self._watch.saving
-        return saving is not None and self._watch.compiled and saving - begin > int(self._kill.moment * 2) * INTERVAL
-
-    def _in_evaluation(self) -> bool:
-        return self._watch.phase == "evaluation" and self._past(self._enter(), 0.9 * self._pace.evaluation)
-
-    def _steps(self) -> int:
-        """Number of steps that this start has made."""
-        return self._watch.step - (self._watch.continued_from or 0)
-
-    def _enter(self) -> float:
-        self._entered = self._entered or time.monotonic()
-        return self._entered
-
-    def _past(self, begin: float, seconds: float) -> bool:
-        return time.monotonic() - begin >= self._kill.moment * seconds
 
 
 def _freeze_at(moment: Callable[[], bool], kill: Kill, watch: Watch, processes: Processes) -> None:
@@ -202,22 +175,30 @@ def _last_output(processes: Processes) -> str:
 
 
 def _resumed_at(outcomes: Sequence[Outcome], resumed: int) -> list[Outcome]:
-    return [dataclasses.replace(outcome, resumed=resumed) for outcome in outcomes]
+    complete = [dataclasses.replace(outcome, resumed=resumed) for outcome in outcomes]
+    return [dataclasses.replace(outcome, problems=problems(outcome, interval=INTERVAL)) for outcome in complete]
 
 
-def _start(setting: Setting, workdir: Path, name: str, *, cached: bool = True) -> Processes:
-    settings = RECIPE | {"train.total_steps": setting.steps}
+def _start(setting: Setting, workdir: Path, name: str, *, kill: Kill | None = None, mark: str = "") -> Processes:
+    settings = RECIPE | {"train.total_steps": setting.steps, "data.num_workers": kill.workers if kill else 0}
     arguments = ["--config=configs/digits.py", f"--workdir={workdir}"]
     arguments += [f"--config.{key}={value}" for key, value in settings.items()]
     if setting.processes > 1:
-        arguments.append(f"--join_timeout={_JOIN_TIMEOUT}")
+        arguments += [f"--join_timeout={_JOIN_TIMEOUT}", f"--stall_timeout={_STALL_TIMEOUT}"]
     environment = cpu_environment(
         devices=setting.devices,
         TFDS_DATA_DIR=setting.directory / "data",
         JAX_COMPILATION_CACHE_DIR=setting.directory / "cache",
-        JAX_ENABLE_COMPILATION_CACHE=str(cached).lower(),
+        JAX_ENABLE_COMPILATION_CACHE=str(kill is None or kill.phase != "compile").lower(),
         JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
         JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES="-1",
+        **{leftovers.MARK: mark},
     )
     outputs = setting.directory / "outputs" / name
-    return Processes(arguments, count=setting.processes, outputs=outputs, environment=environment)
+    return Processes(
+        arguments,
+        count=setting.processes,
+        outputs=outputs,
+        environment=environment,
+        as_group=kill is not None and kill.way == "group",
+    )

@@ -1,5 +1,6 @@
 """Starts the processes of a run on this machine, sends them signals and waits for them to end."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -29,8 +30,11 @@ class Processes:
         environment: Mapping[str, str],
         program: Sequence[str] = ("main.py",),
         own_arguments: Sequence[Sequence[str]] = (),
+        as_group: bool = False,
     ):
         """Starts the processes. If there are several, they connect at a free port of this machine.
+
+        Each has a process group of its own, which its worker processes belong to.
 
         Args:
           arguments: command-line arguments of the program.
@@ -39,33 +43,39 @@ class Processes:
           environment: all environment variables.
           program: arguments of Python that start the program.
           own_arguments: additional arguments of each process; empty: none.
+          as_group: let launch/local.sh start the processes, in one group. It then is the only process of this object.
         """
         outputs.mkdir(parents=True, exist_ok=True)
         self._outputs = outputs
         self._all = []
+        if as_group and count > 1:
+            self._all.append(self._start(["launch/local.sh", str(count), *arguments], 0, environment))
+            return
         coordinator = f"localhost:{free_port()}"
         for index in range(count):
             own = list(own_arguments[index]) if own_arguments else []
             if count > 1 and not any(argument.startswith("--coordinator") for argument in own):
                 own += [f"--coordinator={coordinator}", f"--num_processes={count}", f"--process_id={index}"]
-            self._all.append(self._start([*program, *arguments, *own], index, environment))
+            self._all.append(self._start([sys.executable, *program, *arguments, *own], index, environment))
 
     def __enter__(self) -> "Processes":
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for process in self._all:
-            process.kill()
+            _send_to_group(process, signal.SIGKILL)
             process.wait()
 
     def statuses(self) -> list[int | None]:
         """The exit status of each process; -N: ended by signal N; None: still running."""
         return [process.poll() for process in self._all]
 
-    def wait(self, seconds: float) -> list[int]:
-        """Waits until all have ended and returns their exit statuses. Raises StillRunningError."""
+    def wait(self, seconds: float, but: Iterable[int] = ()) -> list[int]:
+        """Waits until all, except for `but`, have ended; returns the exit statuses of all. Raises StillRunningError."""
         deadline = time.monotonic() + seconds
         for index, process in enumerate(self._all):
+            if index in but:
+                continue
             try:
                 process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
@@ -77,13 +87,24 @@ class Processes:
         for index in range(len(self._all)) if to is None else to:
             self._all[index].send_signal(number)  # no effect on a process that has ended
 
-    def freeze(self) -> None:
-        """Stops all processes (SIGSTOP)."""
-        self.send(signal.SIGSTOP)
+    def send_to_groups(self, number: int) -> None:
+        """Sends a signal to all processes and their worker processes."""
+        for process in self._all:
+            _send_to_group(process, number)
 
-    def thaw(self) -> None:
-        """Continues all processes (SIGCONT)."""
-        self.send(signal.SIGCONT)
+    def freeze(self) -> None:
+        """Stops all processes and their worker processes (SIGSTOP)."""
+        self.send_to_groups(signal.SIGSTOP)
+
+    def thaw(self, but: Iterable[int] = ()) -> None:
+        """Continues all processes and their worker processes (SIGCONT), except for the processes `but`."""
+        for index, process in enumerate(self._all):
+            if index not in but:
+                _send_to_group(process, signal.SIGCONT)
+
+    def ids(self) -> list[int]:
+        """The process ids of the operating system."""
+        return [process.pid for process in self._all]
 
     def output(self, index: int) -> str:
         """The output of a process: stdout, then stderr."""
@@ -101,13 +122,20 @@ class Processes:
         out, err = self._outputs / f"{index}.out", self._outputs / f"{index}.err"
         with out.open("w") as stdout, err.open("w") as stderr:
             return subprocess.Popen(
-                [sys.executable, *command],
+                command,
                 cwd=ROOT,
-                env=dict(environment) | {"PYTHONUNBUFFERED": "1"},
+                env=dict(environment) | {"PYTHONUNBUFFERED": "1", "PYTHON": sys.executable},
                 stdout=stdout,
                 stderr=stderr,
                 start_new_session=True,  # Ctrl-C must reach only the program that starts them
             )
+
+
+def _send_to_group(process: subprocess.Popen, number: int) -> None:
+    """Sends a signal to the group of a process that has not been waited for: its id cannot be that of another group."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
 
 
 def cpu_environment(*, devices: int, **variables: str | Path) -> dict[str, str]:

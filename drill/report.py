@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.table import markdown
-from drill.disturbance import INTERVAL, Setting
-from drill.kills import Kill, Outcome, problems
+from drill.disturbance import Setting
+from drill.kills import Kill, Outcome
+from drill.moments import INTERVAL
 
 _HEADER = (
-    "kill",
+    "number",
     "phase",
-    "signal",
+    "kill",
     "to",
     "exit statuses",
     "ended after",
@@ -27,9 +28,8 @@ _HEADER = (
 
 def line(outcome: Outcome) -> str:
     """One kill as a line of text, with its problems below."""
-    found = problems(outcome, interval=INTERVAL)
     cells = (f"{name} {cell}" for name, cell in zip(_HEADER, _cells(outcome), strict=True))
-    return ", ".join(cells) + "".join(f"\n    WRONG: {problem}" for problem in found)
+    return ", ".join(cells) + "".join(f"\n    WRONG: {problem}" for problem in outcome.problems)
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
@@ -38,15 +38,14 @@ def table(outcomes: Sequence[Outcome]) -> str:
 
 
 def summary(outcomes: Sequence[Outcome]) -> list[str]:
-    """Steps lost and time until the processes had ended, by signal."""
+    """Steps lost and time until the processes had ended, by kind of kill."""
     lines = []
-    for name in ("SIGTERM", "SIGKILL"):
-        of_signal = [outcome for outcome in outcomes if outcome.kill.signal.name == name]
-        if of_signal:
-            lines.append(
-                f"{name}: {len(of_signal)} times, at most {max(outcome.lost for outcome in of_signal)} steps lost, all "
-                f"processes ended after at most {max(outcome.seconds for outcome in of_signal):.1f} s"
-            )
+    for name in dict.fromkeys(outcome.kill.name for outcome in outcomes):
+        of_kind = [outcome for outcome in outcomes if outcome.kill.name == name]
+        lines.append(
+            f"{name}: {len(of_kind)} times, at most {max(outcome.lost for outcome in of_kind)} steps lost, all "
+            f"processes ended after at most {max(outcome.seconds for outcome in of_kind):.1f} s"
+        )
     return lines
 
 
@@ -64,7 +63,7 @@ def record(setting: Setting, seed: int, outcomes: Sequence[Outcome], found: Sequ
         "devices_per_process": setting.devices,
         "total_steps": setting.steps,
         "checkpoint_interval": INTERVAL,
-        "kills": [_plain(outcome) for outcome in outcomes],
+        "kills": [outcome.to_json() for outcome in outcomes],
         "problems": list(found),
     }
 
@@ -75,9 +74,9 @@ def _cells(outcome: Outcome) -> tuple[str, ...]:
     return (
         str(kill.number),
         outcome.phase + missed,
-        kill.signal.name,
-        _victims(kill, len(outcome.statuses)),
-        ", ".join(map(str, outcome.statuses)),
+        kill.name + (" (with workers)" if kill.workers and kill.way != "worker" else ""),
+        _victims(kill),
+        ", ".join("-" if status is None else str(status) for status in outcome.statuses),
         f"{outcome.seconds:.1f} s",
         "-" if outcome.saved is None else str(outcome.saved),
         str(outcome.step),
@@ -86,30 +85,8 @@ def _cells(outcome: Outcome) -> tuple[str, ...]:
     )
 
 
-def _victims(kill: Kill, processes: int) -> str:
-    if processes == 1:
-        return "the process"
-    return "all" if len(kill.victims) == processes else f"process {kill.victims[0]}"
-
-
-def _plain(outcome: Outcome) -> dict[str, Any]:
-    kill = outcome.kill
-    return {
-        "number": kill.number,
-        "phase_wanted": kill.phase,
-        "phase": outcome.phase,
-        "signal": kill.signal.name,
-        "victims": list(kill.victims),
-        "moment": kill.moment,
-        "statuses": outcome.statuses,
-        "seconds_until_gone": round(outcome.seconds, 3),
-        "saved": outcome.saved,
-        "saving": outcome.saving,
-        "step": outcome.step,
-        "resumed": outcome.resumed,
-        "lost": outcome.lost,
-        "problems": problems(outcome, interval=INTERVAL),
-    }
+def _victims(kill: Kill) -> str:
+    return "all" if len(kill.victims) > 1 or kill.way == "group" else f"process {kill.victims[0]}"
 
 
 def _processor() -> str:

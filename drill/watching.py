@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 PHASES = ("start", "compile", "train", "save", "evaluation")
@@ -10,10 +11,10 @@ PHASES = ("start", "compile", "train", "save", "evaluation")
 class Watch:
     """Observes one start of a run. Construct it before the start."""
 
-    def __init__(self, workdir: Path, *, eval_every: int):
-        """Takes the work directory, and the number of steps between evaluations."""
+    def __init__(self, workdir: Path, *, eval_every: int, damaged: Collection[int] = ()):
+        """Takes the work directory, the number of steps between evaluations, and the steps of damaged checkpoints."""
         self._log, self._checkpoints = workdir / "train.log", workdir / "checkpoints"
-        self._eval_every = eval_every
+        self._eval_every, self._damaged = eval_every, damaged
         self._offset = self._log.stat().st_size if self._log.exists() else 0
         self._seen = b""
 
@@ -42,8 +43,9 @@ class Watch:
 
     @property
     def saved(self) -> int | None:
-        """The step of the newest complete checkpoint."""
-        return max((int(path.name) for path in self._checkpoints.glob("*") if path.name.isdigit()), default=None)
+        """The step of the newest complete checkpoint that is not damaged."""
+        steps = {int(path.name) for path in self._checkpoints.glob("*") if path.name.isdigit()}
+        return max(steps.difference(self._damaged), default=None)
 
     @property
     def saving(self) -> int | None:

@@ -1,6 +1,7 @@
 """Tests of the drill: what it requires after a kill, and a short drill."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -10,18 +11,22 @@ import numpy as np
 import pytest
 
 from drill import __main__ as drill_program
-from drill import comparison, disturbance, kills, report
+from drill import comparison, disturbance, kills, leftovers, report, rules, ways
 from drill.kills import Kill, Outcome
+from drill.launch import cpu_environment
+from drill.ledger import Ledger
+from drill.moments import Pace
 from drill.watching import PHASES, Watch
 from tests.end_to_end import processes
 
-KILL, TERM = signal.SIGKILL, signal.SIGTERM
+SEED = 295  # of the short drill
+KILL, TERM, STOP, HUP = signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP, signal.SIGHUP
 
 
-def outcome(number=TERM, victims=(0,), phase="train", *, statuses=(75, 75), outputs=("", ""), **met):
+def outcome(number=TERM, victims=(0,), phase="train", way="signal", *, statuses=(75, 75), outputs=("", ""), **met):
     """Observations of a start that was killed at step 47, and of the next start."""
     met = {"saved": 40, "saving": None, "step": 47, "resumed": 47, "seconds": 1.0} | met
-    kill = Kill(1, phase, number, victims, moment=0.5)
+    kill = Kill(1, phase, number, victims, moment=0.5, way=way)
     return Outcome(kill, phase, statuses=list(statuses), outputs=list(outputs), **met)
 
 
@@ -39,32 +44,121 @@ def outcome(number=TERM, victims=(0,), phase="train", *, statuses=(75, 75), outp
         ({"number": KILL, "statuses": (-9, 75)}, {"number": KILL, "statuses": (-9, 2)}),
         ({"number": KILL, "statuses": (-9, -9), "victims": (0, 1)}, {"number": KILL, "statuses": (-9, -9)}),
         ({"outputs": ("", "Stopped")}, {"outputs": ("", "Traceback (most recent call last)")}),
+        ({"number": HUP}, {"number": HUP, "statuses": (-1, 75)}),
+        (
+            {"number": HUP, "phase": "start", "statuses": (-1, 75)},
+            {"number": HUP, "phase": "start", "statuses": (1, 75)},
+        ),
+        ({"number": HUP}, {"number": HUP, "resumed": 46}),
+        ({"way": "group", "statuses": (75,)}, {"way": "group", "statuses": (143,)}),
+        ({"way": "group", "phase": "start", "statuses": (143,)}, {"way": "group", "phase": "start", "statuses": (1,)}),
+        ({"way": "stopped", "number": STOP, "statuses": (-9, 75)}, {"way": "stopped", "number": STOP}),
+        (
+            {"way": "stopped", "number": STOP, "statuses": (-9, 75), "resumed": 40},
+            {"way": "stopped", "number": STOP, "statuses": (-9, None)},
+        ),
+        ({"way": "paused", "number": STOP}, {"way": "paused", "number": STOP, "resumed": 46}),
+        ({"way": "worker", "number": KILL}, {"way": "worker", "number": KILL, "resumed": 40}),
+        ({"way": "full disk", "statuses": (2, 75), "resumed": 40}, {"way": "full disk", "statuses": (75, 75)}),
+        ({"way": "full disk", "statuses": (2, 2)}, {"way": "full disk", "statuses": (2, 0)}),
+        (
+            {"way": "damage", "number": KILL, "statuses": (-9, 75), "resumed": 30, "saved": 30},
+            {"way": "damage", "number": KILL, "statuses": (-9, 75), "resumed": 29, "saved": 30},
+        ),
+        ({"leftovers": []}, {"leftovers": ["python main.py"]}),
+        ({"failure": ""}, {"failure": "the run has no worker process"}),
     ],
 )
 def test_a_kill_may_cost_the_steps_since_the_last_checkpoint(good, bad):
-    assert kills.problems(outcome(**good), interval=10) == []
-    assert len(kills.problems(outcome(**bad), interval=10)) == 1
+    assert rules.problems(outcome(**good), interval=10) == []
+    assert len(rules.problems(outcome(**bad), interval=10)) == 1
 
 
 def test_an_unfinished_checkpoint_does_not_count():
     one = {"number": KILL, "statuses": (-9, 75), "step": 52, "saving": 50}
-    assert kills.problems(outcome(**one, resumed=40), interval=10) == []
-    assert kills.problems(outcome(**one, resumed=39), interval=10) == ["13 steps lost, 12 allowed"]
+    assert rules.problems(outcome(**one, resumed=40), interval=10) == []
+    assert rules.problems(outcome(**one, resumed=39), interval=10) == ["13 steps lost, 12 allowed"]
 
 
 def test_the_times_of_kills_depend_on_the_seed():
-    drawn = kills.sample_kills(30, processes=2, seed=7)
-    assert drawn == kills.sample_kills(30, processes=2, seed=7) != kills.sample_kills(30, processes=2, seed=8)
-    assert [kill.number for kill in drawn] == list(range(1, 31))
-    kinds = {(kill.phase, kill.signal, kill.victims) for kill in drawn}
-    assert len(kinds) == 30  # 30 kills of two processes: each kind once
-    assert {phase for phase, _, _ in kinds} == set(PHASES) and {victims for _, _, victims in kinds} == {
-        (0,),
-        (1,),
-        (0, 1),
-    }
-    assert len({(kill.phase, kill.signal) for kill in kills.sample_kills(10, processes=1, seed=7)}) == 10
+    every = kills.kinds(2)
+    drawn = kills.sample_kills(len(every), processes=2, seed=7)
+    assert drawn == kills.sample_kills(len(every), processes=2, seed=7)
+    assert drawn != kills.sample_kills(len(every), processes=2, seed=8)
+    assert [kill.number for kill in drawn] == list(range(1, len(every) + 1))
+    assert {(kill.way, kill.phase, kill.signal, kill.victims) for kill in drawn} == set(every)  # each kind once
+    assert 0 < sum(kill.workers for kill in drawn) < len(drawn)
+    assert all(kill.workers for kill in drawn if kill.way == "worker")
     assert disturbance.steps_for(drawn) % disturbance.EVAL_EVERY == 0
+
+
+def test_every_way_phase_signal_and_process_is_killed():
+    every = kills.kinds(2)
+    assert {kind.way for kind in every} == set(kills.WAYS)
+    of_signals = [kind for kind in every if kind.way == "signal"]
+    assert {(kind.phase, kind.signal) for kind in of_signals} == {(p, s) for p in PHASES for s in (TERM, KILL, HUP)}
+    assert {kind.victims for kind in of_signals} == {(0,), (1,), (0, 1)}
+    assert {kind.victims for kind in kills.kinds(1)} == {(0,)}
+    assert {kind.way for kind in kills.kinds(1)} == set(kills.WAYS) - {"stopped"}
+    assert all(hasattr(ways._Way, way.replace(" ", "_")) for way in kills.WAYS)
+
+
+def test_a_drill_that_was_interrupted_continues(tmp_path):
+    plan = {"kills": 3, "seed": 0}
+    ledger = Ledger(tmp_path / "drill", plan)
+    assert ledger.pace is None and ledger.outcomes() == []
+    ledger.set_pace(Pace(1.0, 2.0, 3.0))
+    done = [outcome(victims=(0, 1), way="group", problems=["x"]), outcome(number=KILL, statuses=(-9, None))]
+    for one in done:
+        ledger.add(one)
+    with (tmp_path / "drill" / "outcomes.jsonl").open("a") as file:
+        file.write('{"kill": {"num')  # the drill was killed here
+    again = Ledger(tmp_path / "drill", plan)
+    assert again.pace == Pace(1.0, 2.0, 3.0)
+    for one in done:
+        one.outputs = []
+    assert again.outcomes() == done
+    again.add(done[0])
+    assert again.outcomes() == [*done, done[0]]
+    with pytest.raises(ValueError, match="holds a drill with other options"):
+        Ledger(tmp_path / "drill", plan | {"seed": 1})
+
+
+def test_the_newest_checkpoint_is_damaged_if_there_is_an_older_one(tmp_path):
+    def checkpoint(step):
+        path = tmp_path / str(step)
+        (path / "meta").mkdir(parents=True)
+        (path / "meta" / "metadata").write_text("{}")
+        (path / "state").write_bytes(bytes(1000))
+        return path
+
+    def content(path):
+        return {file.name: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+    assert ways.damage_newest(tmp_path, 0.0) is None
+    first = checkpoint(10)
+    assert ways.damage_newest(tmp_path, 0.0) == 10
+    whole = content(first)
+    for number, moment in enumerate((0.0, 0.25, 0.5, 0.75)):
+        newest = checkpoint(20 + number)
+        assert ways.damage_newest(tmp_path, moment) == (10 if number == 0 else 19 + number)
+        assert not newest.exists() or content(newest) != whole
+    assert content(first) == whole
+
+
+def test_processes_of_a_start_and_their_children_are_found():
+    program = "import subprocess, sys, time; subprocess.Popen(['sleep', '60']); print(flush=True); time.sleep(60)"
+    environment = {**cpu_environment(devices=1), leftovers.MARK: "some mark"}
+    parent = subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE)
+    parent.stdout.readline()
+    assert len(leftovers.marked("some mark")) == 2 and leftovers.marked("another") == {}
+    parent.kill()
+    parent.wait()
+    assert leftovers.wait_until_gone("some mark", seconds=0) == ["sleep 60"]
+    for number in leftovers.marked("some mark"):
+        os.kill(number, KILL)
+    assert leftovers.wait_until_gone("some mark", seconds=60) == []
+    parent.stdout.close()
 
 
 def test_phases_are_recognised_by_what_is_written(tmp_path):
@@ -128,6 +222,7 @@ def test_the_table_counts_kills_by_phase():
     text = report.table([outcome(), outcome(number=KILL, statuses=(-9, 75), resumed=40)])
     assert len({len(line) for line in text.splitlines()}) == 1
     assert re.search(r"\| SIGKILL \| process 0 \| -9, 75 +\|", text)
+    assert re.search("SIGSTOP for 30 s", report.table([outcome(way="paused", number=STOP)]))
     assert "at most 7 steps lost" in "\n".join(report.summary([outcome(number=KILL, resumed=40)]))
 
 
@@ -139,16 +234,15 @@ def drill(directory, *flags):
 
 @pytest.mark.slow  # test_resume.py kills a run of one process in every phase
 def test_a_short_drill(tmp_path):
-    # With this seed each phase is killed once, by both signals, in process 0, in process 1, and in both.
-    planned = kills.sample_kills(5, processes=2, seed=30)
-    assert {kill.phase for kill in planned} == set(PHASES) and {kill.signal for kill in planned} == {KILL, TERM}
-    assert {kill.victims for kill in planned} == {(0,), (1,), (0, 1)}
-    done, record = drill(tmp_path / "drill", "--kills=5", "--processes=2", "--seed=30")
+    # With this seed signals of each kind, damage, a full disk and the loss of a worker are drawn.
+    chosen = ["signal", "group", "full disk", "damage", "worker"]
+    planned = kills.sample_kills(6, processes=2, seed=SEED, ways=chosen)
+    assert {kill.way for kill in planned} == set(chosen)
+    options = ["--kills=6", "--processes=2", f"--seed={SEED}", f"--ways={','.join(chosen)}"]
+    done, record = drill(tmp_path / "drill", *options)
     assert done.returncode == 0, done.stdout + done.stderr
     assert record["problems"] == []
-    assert [kill["number"] for kill in record["kills"]] == list(range(1, 6))
-    assert all(kill["lost"] == 0 for kill in record["kills"] if kill["signal"] == "SIGTERM")
-    assert len({kill["phase"] for kill in record["kills"]}) >= 3
+    assert [kill["kill"]["number"] for kill in record["kills"]] == list(range(1, 7))
     assert "every bit of the state" in done.stdout
 
 
