@@ -56,7 +56,7 @@ def decode_other(encoded: bytes, check_size: CheckSize) -> np.ndarray:
         if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
             return _upper_bits(image)
         if image.mode in ("I", "F"):
-            kind = "32-bit integers" if image.mode == "I" else "floating-point numbers"
+            kind = "integers of 32 bits or with a sign" if image.mode == "I" else "floating-point numbers"
             raise ValueError(f"its pixels are {kind}, whose range is unknown: store them as 8-bit or 16-bit numbers")
         return np.asarray(image.convert("RGB"))
 

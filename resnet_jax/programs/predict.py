@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from resnet_jax import experiment
+from resnet_jax.data.bad_examples import decoder_messages_line
 from resnet_jax.data.batch import UNREADABLE
 from resnet_jax.data.feed import device_batches, host_batches
 from resnet_jax.data.loader import Loader
@@ -69,10 +70,13 @@ def _outputs(network: TrainedNetwork, loader: Loader) -> Iterator[tuple[np.ndarr
     step = compile_predict_step(inference, batch_size)
     variables = put_on_devices(network.weights.variables, replicated(inference.mesh))
     loaded = host_batches(loader, start=0, stop=loader.num_batches, num_threads=None, num_workers=0)
+    num_messages = 0
     labels: list[np.ndarray] = []  # of each batch; a list, because `device_batches` takes some batches in advance
 
     def batches() -> Iterator:
-        for batch, _, _ in loaded:
+        nonlocal num_messages
+        for batch, _, messages in loaded:
+            num_messages += messages
             labels.append(batch.label)
             yield batch
 
@@ -84,6 +88,8 @@ def _outputs(network: TrainedNetwork, loader: Loader) -> Iterator[tuple[np.ndarr
                 yield outputs["probabilities"][row], int(outputs["classes"][row])
             else:
                 yield loader.read_error(index) or "the first attempt to read the file failed, a second one succeeded"
+    if num_messages:
+        logger.info("%s", decoder_messages_line(num_messages))
 
 
 def _likeliest(probabilities: np.ndarray, first: int, class_names: Sequence[str], top_k: int) -> list[dict[str, Any]]:

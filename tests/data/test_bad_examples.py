@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from resnet_jax.data.bad_examples import BadExamples
+from resnet_jax.data.sources import Example
 from resnet_jax.errors import UsageError
+from tests.data.encoded import encode, smooth
+from tests.data.test_decoder_messages import damaged_tiff
 from tests.data.test_loader import Smooth, eval_loader, train_loader
 from tests.distributed.local_channels import channels, result_or_error, together
 
@@ -127,3 +130,39 @@ def test_a_list_that_cannot_be_written_is_an_error_of_the_main_thread(tmp_path):
     bad = BadExamples(tmp_path / "missing" / "bad.jsonl", at_most=9)
     with pytest.raises(FileNotFoundError):
         watched(bad, train_loader(batch_size=10, source=Smooth(broken=(3,))))
+
+
+class Noisy:
+    """TIFF files of which every second one is damaged, so that libtiff has something to say."""
+
+    name, class_names = "noisy", ("a",)
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, index):
+        return Example(damaged_tiff() if index % 2 else encode(smooth(9, 9), "PNG"), 0)
+
+    def where(self, index):
+        return f"noisy-{index}\x1b[2J\n.tif"
+
+
+def test_messages_of_decoders_are_counted_once_for_all_processes(tmp_path, caplog):
+    caplog.set_level("INFO", logger="resnet_jax")
+    with channels(2) as both:
+        lists = two_processes(tmp_path / "bad.jsonl", both)
+        for process, bad in enumerate(lists):
+            loader = eval_loader(Noisy(), process_index=process, process_count=2)
+            watched(bad, loader, stop=2)
+        together(BadExamples.collect, lists)
+        together(BadExamples.collect, lists)
+    lines = [line for line in caplog.messages if line.startswith("decoders")]
+    assert len(lines) == 1 and int(lines[0].split()[1]) >= 3
+    assert "messages of libtiff or Pillow about image files were not shown" in lines[0]
+
+
+def test_names_of_unreadable_files_are_escaped_in_the_log(tmp_path, caplog):
+    watched(BadExamples(tmp_path / "bad.jsonl", at_most=9), eval_loader(Noisy()), stop=2)
+    warnings = [line for line in caplog.messages if "cannot be read" in line]
+    assert len(warnings) == 3 and all(line.isprintable() for line in warnings)
+    assert records(tmp_path / "bad.jsonl")[0]["where"] == "noisy-1\x1b[2J\n.tif"

@@ -69,7 +69,9 @@ def test_the_maximum_of_a_pgm_file_is_white(maximum):
     assert image[0, :, 0].tolist() in ([0, 127, 255], [0, 128, 255])
 
 
-@pytest.mark.parametrize(("dtype", "kind"), [(np.int32, "32-bit integers"), (np.float32, "floating-point numbers")])
+@pytest.mark.parametrize(
+    ("dtype", "kind"), [(np.int32, "integers of 32 bits or with a sign"), (np.float32, "floating-point numbers")]
+)
 def test_pixels_of_unknown_range_are_refused_by_name(dtype, kind):
     with pytest.raises(ValueError, match=f"its pixels are {kind}, whose range is unknown: store them as 8-bit"):
         decode(saved(np.zeros((4, 4), dtype), "TIFF"))

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow_datasets as tfds
 from google.protobuf.json_format import ParseError
 
@@ -268,9 +269,19 @@ def _classification(builder: tfds.core.DatasetBuilder) -> tuple[_Keys, tuple[str
     if keys is not None and len(keys) == 2 and all(isinstance(key, str) for key in keys):
         image, label = (builder.info.features[key] for key in keys)
         if isinstance(image, tfds.features.Image) and isinstance(label, tfds.features.ClassLabel):
+            _check_pixels(builder.name, image)
             boxes = next((key for key, feature in builder.info.features.items() if _are_boxes(feature)), None)
             return _Keys(keys[0], keys[1], boxes), tuple(label.names)
     raise UsageError(f"data set {builder.name!r} is not an image classification: its supervised_keys are {keys}")
+
+
+def _check_pixels(name: str, image: tfds.features.Image) -> None:
+    """Raises UsageError if TFDS stores floating-point pixels, whose 4 bytes are the colors and alpha of a PNG file."""
+    if np.dtype(image.np_dtype).kind == "f":
+        raise UsageError(
+            f"data set {name!r} has images of floating-point numbers, whose range is unknown: prepare it with pixels "
+            "of dtype uint8 or uint16"
+        )
 
 
 def _are_boxes(feature: tfds.features.FeatureConnector) -> bool:
