@@ -244,5 +244,8 @@ def _one_line(error: BaseException) -> str:
     """Returns the message of `error` on one line, without the list of all config keys that ml_collections appends."""
     while error.args and isinstance(error.args[0], Exception):
         error = error.args[0]  # ml_collections wraps a KeyError in an AttributeError: use the inner text
-    message = str(error.args[0]) if error.args else str(error)
+    try:
+        message = error.args[0] if len(error.args) == 1 and isinstance(error.args[0], str) else str(error)
+    except Exception:  # the type of the error is from a config file
+        message = ""
     return " ".join(re.sub(r'Other fields present: ".*"(?=\n|$)', "", message, flags=re.DOTALL).split())

@@ -149,7 +149,7 @@ def test_lr_scales_can_be_set_on_the_command_line_and_survive_json(monkeypatch):
             {"data.progressive.sizes": (8,), "data.progressive.until_epochs": (50.0,)},
             r"until_epochs=\(50.0,\): the run has 10.08 epochs and would end before it trains at 12 pixels",
         ),
-        ({"data.progressive.sizes": (8.5,)}, r"progressive.sizes=\(8.5,\) .* whole numbers of at least 1 pixel"),
+        ({"data.progressive.sizes": (8.5,)}, r"progressive.sizes=\(8.5,\) .* whole numbers of pixels, each at least 1"),
         ({"model.init_head": True}, r"init_head=True has no effect without config.model.init_from: set"),
         ({"model.bn_group_size": 1, "mixing.mixup_alpha": 0.2}, r"bn_group_size=1 leaves no second image"),
         ({"train.accumulate": 100}, r"accumulate=100 is more than the 48 images of a batch"),
