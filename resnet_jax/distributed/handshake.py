@@ -70,8 +70,9 @@ def hello_message(process_id: int, num_processes: int, *, challenge: str, own_ch
 
 def read_hello(message: dict[str, Any], *, challenge: str, secret: bytes) -> Member:
     """Returns what the second message says. Raises ValueError if the message or its proof is not valid."""
-    number, count, host = message.get("process_id"), message.get("num_processes"), message.get("host")
-    own_challenge, proof = _challenge(message), message.get("proof")
+    values: list[Any] = [message.get(name) for name in ("process_id", "num_processes", "host", "proof")]
+    number, count, host, proof = values
+    own_challenge = _challenge(message)
     if not (is_number(number, _MOST_PROCESSES) and is_number(count, _MOST_PROCESSES)):
         raise ValueError("it sent no process id and number of processes")
     if not (isinstance(host, str) and len(host) <= _LONGEST_HOST):
@@ -93,7 +94,7 @@ def read_welcome(
     message: dict[str, Any], *, challenge: str, own_challenge: str, process_id: int, secret: bytes
 ) -> float:
     """Returns the seconds in the third message. Raises ValueError if the message or its proof is not valid."""
-    seconds = message.get("seconds")
+    seconds: Any = message.get("seconds")
     if type(seconds) not in (int, float) or not 0 <= seconds <= _MOST_SECONDS:
         raise ValueError("its RESNET_JAX_SECRET differs, or another program answers there")
     if not _is_proof(message.get("proof"), secret, "welcome", challenge, own_challenge, process_id, seconds):

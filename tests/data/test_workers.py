@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from resnet_jax.data import feed
 from resnet_jax.data.feed import host_batches
 from resnet_jax.data.workers import NOT_FOR_WORKERS, WorkerLostError, lost_worker
 from tests.data.test_loader import arrays, train_loader
@@ -32,6 +33,35 @@ def test_the_error_says_how_a_worker_ended(error, parts):
     lost = lost_worker(error, num_workers=3)
     assert lost.exit_status == 75 and "\n" not in str(lost)
     assert all(part in str(lost) for part in parts), lost
+
+
+def losing_workers(monkeypatch, *, after):
+    """Makes the input pipeline lose a worker process after some batches."""
+
+    def lose(dataset, count, *, num_workers):
+        for number, batch in enumerate(dataset):
+            if number == after:
+                raise lost_worker(RuntimeError("exit code -9"), num_workers=2)
+            yield batch
+
+    monkeypatch.setattr(feed, "_exactly", lose)
+
+
+@pytest.mark.parametrize("stopping", [False, True])
+def test_after_the_loss_of_a_worker_the_batches_continue(stopping, monkeypatch):
+    losing_workers(monkeypatch, after=3)
+    loader, lines = train_loader(), []
+    batches = host_batches(loader, start=4, stop=12, num_threads=1, stopping=lambda: stopping, worker_lost=lines.append)
+    for step, batch in zip(range(4, 12), batches, strict=True):
+        for array, expected in zip(arrays(batch), arrays(loader.batch(step)), strict=True):
+            np.testing.assert_array_equal(array, expected)
+    assert len(lines) == (0 if stopping else 1)  # the signal that stops the run may have ended the worker, too
+
+
+def test_without_a_handler_the_loss_of_a_worker_is_an_error_of_one_line(monkeypatch):
+    losing_workers(monkeypatch, after=3)
+    with pytest.raises(WorkerLostError, match="killed by SIGKILL"):
+        list(host_batches(train_loader(), start=4, stop=12, num_threads=1))
 
 
 def children_of(pid):
@@ -79,6 +109,7 @@ def test_without_a_handler_a_killed_worker_is_an_error():
 
 PARENT = """
 import sys, time
+from resnet_jax.data import feed
 from resnet_jax.data.feed import host_batches
 from tests.data.test_loader import train_loader
 

@@ -90,6 +90,23 @@ def test_a_stop_is_permanent_and_a_save_is_reported_once():
     assert requests.stop_here() and requests.stop_here()
 
 
+def test_a_problem_of_one_process_stops_all_at_the_same_step(caplog):
+    with channels(3) as made:
+        requests = [StopRequests() for _ in made]
+        for channel, request in zip(made, requests, strict=True):
+            request.connect(channel)
+            request.begin()
+
+        def look(process, step):
+            if (process, step) == (2, 5):
+                requests[2].stop_because("a worker is lost: use fewer")
+
+        devices = Devices(3)
+        ends = together(lambda n: train(n, requests[n], devices, steps=20_000, look=look), range(3))
+    assert len({stopped for stopped, _ in ends}) == 1 and 5 <= ends[0][0] < 20_000
+    assert caplog.messages == ["a worker is lost: use fewer; all processes save and stop"]
+
+
 def test_a_program_that_saves_nothing_ignores_requests_to_save(caplog):
     requests = StopRequests()
     with caplog.at_level("INFO", logger="resnet_jax"):
