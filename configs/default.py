@@ -87,10 +87,8 @@ KEYS = (
         "square", SHARE),
     Key("data.resize", "area", "kernel: 'area', 'bilinear', 'bicubic', 'bilinear_antialias', 'bicubic_antialias' or "
         "'bilinear_tf1'"),
-    Key("data.flip_before_resize", False, "with input.flip: mirror training images on the host, before the resize, as r1 "
-        "does; False: after it, on the devices"),
-    Key("data.fast_dct", False, "decode JPEG files with the fast DCT, as TensorFlow does by default; pixels differ by "
-        "about one gray level"),
+    Key("data.flip_before_resize", False, "let input.flip mirror images before the resize, on the host, as in r1"),
+    Key("data.fast_dct", False, "decode JPEG files with the fast DCT, TensorFlow's default; off by about a gray level"),
     Key("data.enlarge_to", None, "shorter side in pixels to which smaller images are enlarged before the crop",
         SIDE, optional=int),
     Key("data.num_threads", None, "decoding threads (of each worker); None: one per core, at most 16",
@@ -121,10 +119,8 @@ KEYS = (
     Key("input.erasing.noise", False, "fill rectangles with normal noise instead of the mean"),
 
     # Mixing pairs of training images and their labels, on device.
-    Key("mixing.mixup_alpha", 0.0, "parameter of mixup's Beta distribution (Zhang et al. 2018); 0: no mixup",
-        AT_LEAST_0),
-    Key("mixing.cutmix_alpha", 0.0, "parameter of cutmix's Beta distribution (Yun et al. 2019); 0: no cutmix",
-        AT_LEAST_0),
+    Key("mixing.mixup_alpha", 0.0, "parameter of mixup's Beta distribution (Zhang et al. 2018); 0: none", AT_LEAST_0),
+    Key("mixing.cutmix_alpha", 0.0, "parameter of cutmix's Beta distribution (Yun et al. 2019); 0: none", AT_LEAST_0),
     Key("mixing.cutmix_share", 0.5, "fraction of mixed images that get cutmix if both are on", FRACTION),
     Key("mixing.probability", 1.0, "probability that an image is mixed", FRACTION),
 
@@ -135,8 +131,7 @@ KEYS = (
         effect=WEIGHTS),
     Key("model.depth", 50, "number of layers with weights", DEPTH, WEIGHTS),
     Key("model.features", 64, "channels of the first stage: 64, or 16 for 'resnet_cifar'", CHANNELS, WEIGHTS),
-    Key("model.num_classes", None, "outputs; None: the number of classes of the data",
-        CLASSES, WEIGHTS, optional=int),
+    Key("model.num_classes", None, "outputs; None: the number of classes of the data", CLASSES, WEIGHTS, optional=int),
     Key("model.dtype", "bfloat16", "dtype of activations: 'bfloat16', 'float16' or 'float32'; parameters and "
         "statistics are float32", effect=WEIGHTS),
     Key("model.padding", "torch", "padding of the max-pool: 'torch' (symmetric) or 'tf' (as in r1)", effect=WEIGHTS),
@@ -163,8 +158,7 @@ KEYS = (
     Key("model.init_head", False, "take the last layer from init_from too; otherwise it is new"),
     Key("model.init_optimizer", False, "take the optimizer state (momentum) and the average from init_from too, which "
         "must be a run"),
-    Key("model.init_statistics", True, "take the running statistics of batch norms from init_from too; False: they start "
-        "at 0 and 1, as in r1"),
+    Key("model.init_statistics", True, "take running statistics from init_from too; False: 0 and 1, as in r1"),
     Key("model.allow_missing", (), "regular expressions: parameters that may be missing, unused or of another shape in "
         "init_from"),
     Key("model.init_any_input", False, "accept init_from weights trained with other padding or normalisation"),
@@ -189,8 +183,7 @@ KEYS = (
     Key("optimizer.beta1", 0.9, "decay of the mean of gradients (lamb, adamw)", BELOW_1),
     Key("optimizer.beta2", 0.999, "decay of the mean of squared gradients (lamb, adamw)", BELOW_1),
     Key("optimizer.epsilon", 1e-6, "constant added to the root of the beta2 mean (lamb, adamw)", ABOVE_0),
-    Key("optimizer.trust", 0.001, "trust coefficient: norm of a step / norm of the weights, at lr 1 (lars)",
-        AT_LEAST_0),
+    Key("optimizer.trust", 0.001, "trust coefficient: step / weight norm at lr 1 (lars)", AT_LEAST_0),
     Key("optimizer.weight_decay", 1e-4, "L2 coefficient: weight_decay * weight is added to the gradient", AT_LEAST_0),
     Key("optimizer.decoupled", False, "subtract lr * weight_decay * weight instead (sgd; always so for lamb, adamw)"),
     Key("optimizer.decay_pattern", "kernel$", "regular expression of parameters with weight decay and trust scaling"),
@@ -245,8 +238,7 @@ KEYS = (
         SIDE, optional=int),
     Key("eval.weights", None, "'trained' or 'ema' (the average); None: the average if there is one", optional=str),
     Key("eval.before_training", False, "evaluate at step 0 too", effect=FREE),
-    Key("eval.stop_at", None, "top-1 accuracy at which the run ends, for example 0.759",
-        FRACTION, FREE, optional=float),
+    Key("eval.stop_at", None, "top-1 accuracy at which the run ends, such as 0.759", FRACTION, FREE, optional=float),
     Key("eval.checkpoint", "latest", "weights for --mode=eval, predict and export: 'latest', 'best', a step, or a path "
         "as for model.init_from", effect=FREE, is_path=True),
 
@@ -268,15 +260,12 @@ KEYS = (
         optional=str, effect=FREE, is_path=True),
     Key("export.formats", ("jax", "safetensors"), "some of 'jax', 'safetensors', 'saved_model' (needs TensorFlow)",
         effect=FREE),
-    Key("export.signatures", "own", "signatures of the SavedModel: 'own', or those of r1: 'r1_tensor' or "
-        "'r1_image_bytes'", effect=FREE),
-    Key("export.batch_size", None, "fixed number of images for 'r1_tensor'; None: any number", BATCH, FREE,
-        optional=int),
+    Key("export.signatures", "own", "of the SavedModel: 'own', or of r1: 'r1_tensor', 'r1_image_bytes'", effect=FREE),
+    Key("export.batch_size", None, "images in a call of 'r1_tensor'; None: any number", BATCH, FREE, optional=int),
     Key("export.dtype", "float32", "dtype of activations: 'float32', 'bfloat16' or 'float16'", effect=FREE),
 
     # --mode=show (docs/data.md).
-    Key("show.png", None, "output file of the picture; None: WORKDIR/inputs.png",
-        optional=str, effect=FREE, is_path=True),
+    Key("show.png", None, "file of the picture; None: WORKDIR/inputs.png", optional=str, effect=FREE, is_path=True),
 
     # --mode=plan (docs/scaling.md).
     Key("plan.topology", None, "TPUs to compile for, for example 'v5e:4x4'; None: the devices of this machine",

@@ -159,8 +159,8 @@ def _make_warm_start(config: ConfigDict, class_names: Sequence[str]) -> Callable
         return None
     if not model.init_statistics and trained_norms(config):
         raise UsageError(
-            "config.model.init_statistics=False with frozen batch norms, which would keep a mean of 0 and a variance of "
-            "1: set config.train.freeze_statistics=False"
+            "config.model.init_statistics=False with frozen batch norms, which would keep a mean of 0 and a variance "
+            "of 1: set config.train.freeze_statistics=False"
         )
     return functools.partial(
         warm_start_state,

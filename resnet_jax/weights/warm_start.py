@@ -15,7 +15,7 @@ from resnet_jax.errors import UsageError
 from resnet_jax.local_paths import local_path
 from resnet_jax.nested import by_path
 from resnet_jax.text import labelled, some_of
-from resnet_jax.training.state import TrainState
+from resnet_jax.training.state import TrainState, WeightsKind
 from resnet_jax.weights import check_settings, match_variables, read_weights
 from resnet_jax.weights.class_outputs import Classes, in_order_of
 from resnet_jax.weights.compatibility import differing_settings
@@ -27,7 +27,9 @@ logger = logging.getLogger(__name__)
 _WITHOUT_OPTIMIZER = "set config.model.init_optimizer=False to begin with a new optimizer state"
 
 
-def warm_start_state(path: str, state: TrainState, *, optimizer: str | None, **options: Any) -> TrainState:
+def warm_start_state(
+    path: str, state: TrainState, *, optimizer: str | None, statistics: bool = True, **options: Any
+) -> TrainState:
     """Replaces the variables of a training state by stored weights; on request also average and optimizer state.
 
     Args:
@@ -35,6 +37,7 @@ def warm_start_state(path: str, state: TrainState, *, optimizer: str | None, **o
       state: the state of step 0, arrays or shapes.
       optimizer: name of the optimizer of `state`, to load the training state of a checkpoint: its trained weights,
         optimizer state and, if both have one, moving average. None: only its weights are loaded.
+      statistics: load the running statistics of batch norms too; False keeps those of `state`.
       options: see `warm_start_variables`.
 
     Returns:
@@ -43,13 +46,20 @@ def warm_start_state(path: str, state: TrainState, *, optimizer: str | None, **o
     Raises:
       UsageError: raised by `warm_start_variables` or `warm_start_optimizer`.
     """
+    if not statistics:
+        logger.info(labelled("statistics", "of batch norms are not loaded: means start at 0, variances at 1"))
+
+    def load(kind: WeightsKind | None, variables: dict[str, Any]) -> dict[str, Any]:
+        loaded = warm_start_variables(read_weights(path, kind=kind), variables, **options)
+        return loaded if statistics else loaded | {"batch_stats": variables["batch_stats"]}
+
     if optimizer is None:
-        return dataclasses.replace(state, **warm_start_variables(read_weights(path), state.variables, **options))
+        return dataclasses.replace(state, **load(None, state.variables))
     opt_state = warm_start_optimizer(path, state.opt_state, name=optimizer)
-    variables = warm_start_variables(read_weights(path, kind="trained"), state.variables, **options)
+    variables = load("trained", state.variables)
     average = state.average
     if average is not None and own.has_average(_resolved(path)):
-        average = warm_start_variables(read_weights(path, kind="ema"), average, **options)
+        average = load("ema", average)
     return dataclasses.replace(state, **variables, opt_state=opt_state, average=average)
 
 
@@ -108,7 +118,6 @@ def warm_start_variables(
     allow_missing: Sequence[str],
     settings: Mapping[str, Any],
     any_input: bool,
-    statistics: bool = True,
 ) -> dict[str, Any]:
     """Replaces the variables of a network by stored weights, and logs what happened to every array.
 
@@ -120,7 +129,6 @@ def warm_start_variables(
       allow_missing: see `match_variables`.
       settings: settings of the network, config key -> value for all `NETWORK_KEYS`.
       any_input: accept weights that were trained with another padding or input normalization.
-      statistics: load the running statistics of batch norms too; False keeps those in `variables`.
 
     Returns:
       `variables`, with numpy arrays where weights were loaded.
@@ -146,9 +154,6 @@ def warm_start_variables(
         logger.warning(labelled("unused", f"config.model.allow_missing: {pattern!r} matches nothing that differs"))
     logger.debug("weights, name by name\n%s", "\n".join(matched.table))
     loaded = matched.variables
-    if not statistics:
-        logger.info(labelled("statistics", "of batch norms are not loaded: means start at 0, variances at 1"))
-        loaded = loaded | {"batch_stats": variables["batch_stats"]}
     if head and stored.class_list is None and isinstance(loaded["params"]["head"]["bias"], np.ndarray):
         return in_order_of(classes, loaded, path=stored.path)[0]
     return loaded

@@ -2,7 +2,6 @@
 
 import difflib
 import itertools
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +21,7 @@ _BY_NAME = {
 }
 _EARLIER = {earlier.flag.name: earlier for earlier in EARLIER}
 _SWITCH_VALUES = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}  # as absl reads them
-_BASES = {"0x": 16, "0X": 16, "0o": 8, "0O": 8}  # beginnings of an integer in another base, as absl reads them
+_BASES = {"0x": 16, "0o": 8}  # beginnings of an integer in another base, as absl reads them
 NO_FLAG = "the word "  # beginning of the name of a note on a word that is not a flag
 _FLAG_FILE, _UNDEFOK = "flagfile", "undefok"  # flags that absl evaluates before all others
 
@@ -67,8 +66,12 @@ def parse(words: Sequence[str], *, after_program: bool = True) -> Parsed:
     undefined_ok = _take_undefok(rest)
     while rest:
         word = rest.pop(0)
-        if not word.startswith("-") or not word.strip("-"):
-            _stop_at(word, rest, parsed, after_program=after_program)
+        if not word.startswith("-") or word == "-":
+            _add_stray(word, parsed, after_program=after_program)
+            continue
+        if word == "--":
+            for stray in rest:
+                _add_stray(stray, parsed, after_program=after_program)
             break
         name, equals, value = word.lstrip("-").partition("=")
         negated = not equals and name not in _BY_NAME and name.startswith("no")
@@ -88,16 +91,13 @@ def parse(words: Sequence[str], *, after_program: bool = True) -> Parsed:
     return parsed
 
 
-def _stop_at(word: str, rest: Sequence[str], parsed: Parsed, *, after_program: bool) -> None:
-    """Adds a note on the first word that is not a flag: absl, and so r1, ignores it and all words after it."""
+def _add_stray(word: str, parsed: Parsed, *, after_program: bool) -> None:
+    """Adds a note on a word that is not a flag: absl, and so r1, ignores it."""
     if not after_program and not parsed.given:
         raise UsageError(f"{word!r} is not a flag: write --name=value, also for switches")
-    if word == "--" and not rest:
-        return
-    ignored = f" ({shlex.join(rest)})" if rest else ""
-    parsed.notes[f"{NO_FLAG}{word!r}"] = printable(
-        f"r1 ignores it and all words after it{ignored}, and so does this translation: write --name=value"
-    )
+    switches = [name for name, value in parsed.given.items() if value is True]
+    example = f", for example --{switches[-1]}={word}" if switches and word.lower() in _SWITCH_VALUES else ""
+    parsed.notes[printable(f"{NO_FLAG}{word!r}")] = f"ignored, as in r1: write --name=value{example}"
 
 
 def _add(parsed: Parsed, flag: Flag, value: Any) -> None:
@@ -126,10 +126,10 @@ def _with_flag_files(words: Sequence[str], within: tuple[str, ...]) -> Iterator[
     while rest:
         word = rest.pop(0)
         name, equals, value = word.lstrip("-").partition("=")
-        if not word.startswith("-") or not word.strip("-"):
+        if word == "--":
             yield from (word, *rest)
             return
-        if name != _FLAG_FILE:
+        if name != _FLAG_FILE or not word.startswith("-"):
             yield word
             if not equals and rest and name in _BY_NAME and _BY_NAME[name].kind != "switch":
                 yield rest.pop(0)
@@ -157,7 +157,7 @@ def _take_undefok(words: list[str]) -> set[str]:
     names: set[str] = set()
     for word in [word for word in words if word.lstrip("-").partition("=")[0] == _UNDEFOK and word.startswith("-")]:
         position = words.index(word)
-        name, equals, value = words.pop(position).partition("=")
+        _, equals, value = words.pop(position).partition("=")
         if not equals and position < len(words):
             value = words.pop(position)
         names |= {name.strip() for name in value.split(",")}
@@ -182,7 +182,7 @@ def _read(flag: Flag, text: str) -> Any:
             raise UsageError(f"--{flag.name}={text} is neither true nor false")
         return _SWITCH_VALUES[text.lower()]
     if flag.kind == "list":
-        return [part.strip() for part in text.split(",") if part.strip()]
+        return [part.strip() for part in text.split(",")] if text else []
     if flag.choices and text not in flag.choices:
         raise UsageError(f"--{flag.name}={text} is not one of {', '.join(flag.choices)}")
     if flag.kind == "text":

@@ -102,12 +102,14 @@ def test_a_repeated_flag_has_its_last_value():
     [
         (
             "--resnet_size=50 --batch_size=256 --train_epochs=90 --data_dir=/data --num_gpus=8",
-            "python main.py --config=configs/resnet50_r1.py --config.data.data_dir=/data --config.schedule.images_per_epoch=1281167",
+            "python main.py --config=configs/resnet50_r1.py --config.data.data_dir=/data "
+            "--config.schedule.images_per_epoch=1281167",
         ),
         (
             "python imagenet_main.py -dd /data -md /runs/v2 -rv 2 -rs 101 -bs 1024 -ng 8 -ebe 4 -dt fp16 -st 0.76",
             "python main.py --config=configs/resnet50_r1.py --workdir=/runs/v2 --config.data.data_dir=/data "
-            "--config.data.batch_size=1024 --config.schedule.images_per_epoch=1281167 --config.model.version=v2 --config.model.depth=101 "
+            "--config.data.batch_size=1024 "
+            "--config.schedule.images_per_epoch=1281167 --config.model.version=v2 --config.model.depth=101 "
             "--config.model.bn_group_size=128 --config.model.dtype=float16 --config.loss.scale=128.0 "
             "--config.eval.every_epochs=4.0 --config.eval.stop_at=0.76",
         ),
@@ -120,7 +122,8 @@ def test_a_repeated_flag_has_its_last_value():
         (
             "imagenet_main.py --data_dir=/data --batch_size=32768 --num_gpus=-1 --enable_lars --label_smoothing=0.1",
             "python main.py --config=configs/resnet50_r1.py --config.data.data_dir=/data "
-            "--config.data.batch_size=32768 --config.schedule.images_per_epoch=1281167 --config.loss.label_smoothing=0.1 --config.optimizer.name=lars "
+            "--config.data.batch_size=32768 "
+            "--config.schedule.images_per_epoch=1281167 --config.loss.label_smoothing=0.1 --config.optimizer.name=lars "
             "--config.optimizer.weight_decay=0.0002 '--config.optimizer.decay_pattern=kernel$' "
             "--config.schedule.name=polynomial --config.schedule.base_lr=32.0 "
             "--config.schedule.base_batch_size=32768 --config.schedule.warmup_epochs=14.0 "
@@ -128,34 +131,41 @@ def test_a_repeated_flag_has_its_last_value():
         ),
         (
             "./imagenet_main.py --data_dir=/data -ng 8 -bs 256 -ft -pmcp /old -te 10 -ls dynamic -dt bf16",
-            "python main.py --config=configs/resnet50_r1.py --config.data.data_dir=/data --config.schedule.images_per_epoch=1281167 "
-            "--config.model.init_from=/old --config.model.init_statistics=False --config.model.dtype=bfloat16 --config.loss.scale=32768.0 "
+            "python main.py --config=configs/resnet50_r1.py --config.data.data_dir=/data "
+            "--config.schedule.images_per_epoch=1281167 "
+            "--config.model.init_from=/old --config.model.init_statistics=False "
+            "--config.model.dtype=bfloat16 --config.loss.scale=32768.0 "
             "--config.loss.scale_growth_steps=2000 --config.train.trainable=head "
             "--config.train.freeze_statistics=False --config.schedule.base_lr=0.1 "
             "--config.schedule.warmup_epochs=0.0 --config.train.epochs=10.0",
         ),
         (
             "--model=cifar10 --data_dir='my data'",
-            "python main.py --config=configs/cifar10_r1.py '--config.data.data_dir=my data' --config.schedule.images_per_epoch=50000",
+            "python main.py --config=configs/cifar10_r1.py '--config.data.data_dir=my data' "
+            "--config.schedule.images_per_epoch=50000",
         ),
         (
             "cifar10_main.py --eval_only --model_dir=/runs/a --resnet_size=110 --weight_decay=1",
             "python main.py --config=configs/cifar10_r1.py --mode=eval --workdir=/runs/a "
-            "--config.data.data_dir=/tmp/cifar10_data/cifar-10-batches-bin --config.schedule.images_per_epoch=50000 --config.model.depth=110 "
+            "--config.data.data_dir=/tmp/cifar10_data/cifar-10-batches-bin "
+            "--config.schedule.images_per_epoch=50000 --config.model.depth=110 "
             "--config.eval.checkpoint=/runs/a",
         ),
         (
             "imagenet_main.py --train_epochs=0 -dd /data -bs 256 -ng 8",
-            "python main.py --config=configs/resnet50_r1.py --mode=eval --config.data.data_dir=/data --config.schedule.images_per_epoch=1281167",
+            "python main.py --config=configs/resnet50_r1.py --mode=eval --config.data.data_dir=/data "
+            "--config.schedule.images_per_epoch=1281167",
         ),
         (
             "cifar10_main.py --eval_only -pmcp /r1/model.ckpt-7 -dd /c",
-            "python main.py --config=configs/cifar10_r1.py --mode=eval --config.data.data_dir=/c --config.schedule.images_per_epoch=50000 "
+            "python main.py --config=configs/cifar10_r1.py --mode=eval --config.data.data_dir=/c "
+            "--config.schedule.images_per_epoch=50000 "
             "--config.eval.checkpoint=/r1/model.ckpt-7",
         ),
         (
             "cifar10_main.py --train_epochs=0 -md 7 -pmcp /r1/model.ckpt-7 -dd /c",
-            "python main.py --config=configs/cifar10_r1.py --mode=eval --workdir=7 --config.data.data_dir=/c --config.schedule.images_per_epoch=50000 "
+            "python main.py --config=configs/cifar10_r1.py --mode=eval --workdir=7 --config.data.data_dir=/c "
+            "--config.schedule.images_per_epoch=50000 "
             "--config.eval.checkpoint=./7",
         ),
         (
