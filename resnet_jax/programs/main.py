@@ -2,14 +2,20 @@
 
 import importlib
 import logging as stdlib_logging
-import os
+import math
 import signal
 import sys
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from resnet_jax.errors import UsageError, disk_full_as_usage_error
+from resnet_jax.errors import (
+    UsageError,
+    disk_full_as_usage_error,
+    missing_platform_as_usage_error,
+    unusable_path_as_usage_error,
+)
+from resnet_jax.local_paths import check_local
 from resnet_jax.programs import command_line, help_page
 from resnet_jax.programs.command import MODES, Command, default_workdir
 
@@ -22,14 +28,22 @@ _MODE = flags.DEFINE_enum("mode", "train", list(MODES), "What to do.")
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, the same in all processes.")
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes; 1: run alone.", lower_bound=1)
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.", lower_bound=0)
-_JOIN_TIMEOUT = flags.DEFINE_float("join_timeout", 300.0, "Seconds to wait for other processes.", lower_bound=0.1)
+_JOIN_TIMEOUT = flags.DEFINE_float(
+    "join_timeout", 300.0, "Seconds to wait for other processes.", lower_bound=0.1, upper_bound=1e6
+)
+_STALL_TIMEOUT = flags.DEFINE_float(
+    "stall_timeout", 60.0, "Seconds without a sign of life until a process counts as stopped.", 1.0, 1e6
+)
+_TRUST_NETWORK = flags.DEFINE_bool(
+    "trust_network", False, "Whether several processes may connect without RESNET_JAX_SECRET: only trusted machines."
+)
 
 
 def run() -> None:
     """Parses the command line of this process, runs it, and exits."""
+    command_line.open_missing_streams()
     if help_page.is_asked_for(sys.argv[1:]):
-        print(help_page.help_page())
-        sys.exit(0)
+        command_line.print_and_exit(help_page.help_page())
     app.run(main, flags_parser=command_line.parse)
 
 
@@ -39,14 +53,19 @@ def main(argv: list[str]) -> None:
         # Orbax logs each error before it raises it; without this line the user would see the error twice.
         logging.set_verbosity(logging.FATAL)
         stdlib_logging.getLogger("jax").setLevel(stdlib_logging.WARNING)
+    stdlib_logging.raiseExceptions = False  # otherwise each line that cannot be logged prints a traceback
     try:
         command = _command(argv[1:])
-        with disk_full_as_usage_error(command.run_again):
+        with (
+            unusable_path_as_usage_error(),
+            missing_platform_as_usage_error(),
+            disk_full_as_usage_error(command.run_again),
+        ):
             status = importlib.import_module(MODES[command.mode].program).main(command)
     except UsageError as error:
         command_line.fail(str(error), error.exit_status)
     except BrokenPipeError:  # the program that reads stdout, such as `head`, has ended
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        command_line.close_stdout()
         sys.exit(128 + signal.SIGPIPE)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
@@ -60,6 +79,12 @@ def _command(words: list[str]) -> Command:
         raise UsageError(f"{words[0]!r} is not a flag: flags begin with --, as in --config.data.batch_size=256")
     if _CONFIG.value is None:
         raise UsageError(command_line.NO_CONFIG)
+    for word in words:
+        check_local(word, name="image")
+    check_local(_WORKDIR.value or "", name="--workdir")
+    for timeout in (_JOIN_TIMEOUT, _STALL_TIMEOUT):
+        if math.isnan(timeout.value):
+            raise UsageError(f"--{timeout.name}=nan is not a number of seconds: give one, such as 300")
     several = _COORDINATOR.value or _PROCESS_ID.value is not None or (_NUM_PROCESSES.value or 1) > 1
     if several and not MODES[mode].many_processes:
         raise UsageError(f"--mode={mode} runs in one process: omit --coordinator, --num_processes and --process_id")
@@ -72,4 +97,6 @@ def _command(words: list[str]) -> Command:
         num_processes=_NUM_PROCESSES.value,
         process_id=_PROCESS_ID.value,
         join_timeout=_JOIN_TIMEOUT.value,
+        stall_timeout=_STALL_TIMEOUT.value,
+        trust_network=_TRUST_NETWORK.value,
     )
