@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from resnet_jax.files import delete
 from resnet_jax.programs.evaluation.certificate import accuracy_with_interval
 from resnet_jax.programs.evaluation.confusion import Confusion
 from resnet_jax.programs.evaluation.confusion_picture import plot_confusion
@@ -31,15 +32,14 @@ def begin(directory: Path) -> Path:
         old.rename(directory)
     # No running evaluation writes to these: this process has locked the work directory.
     for stale in directory.parent.glob("*.part"):
-        shutil.rmtree(stale)
+        delete(stale)
     part.mkdir(parents=True)
     return part
 
 
 def discard(directory: Path) -> None:
     """Removes `<name>.part`, the unfinished results for `directory`, if it exists."""
-    if _beside(directory, ".part").exists():
-        shutil.rmtree(_beside(directory, ".part"))
+    delete(_beside(directory, ".part"))
 
 
 def finish(directory: Path, certificate: dict[str, Any], confusion: Confusion, names: Sequence[str]) -> None:
@@ -54,7 +54,7 @@ def finish(directory: Path, certificate: dict[str, Any], confusion: Confusion, n
     part, old = _beside(directory, ".part"), _beside(directory, ".old")
     try:
         _write_files(part, certificate, confusion, names)
-        shutil.rmtree(old, ignore_errors=True)
+        delete(old)
         if directory.exists():
             directory.rename(old)
         part.rename(directory)

@@ -61,3 +61,15 @@ def test_an_error_while_writing_keeps_the_old_result(tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         written(directory)
     assert [path.name for path in tmp_path.iterdir()] == ["one"] and (directory / "confusion.png").exists()
+
+
+def test_leftovers_of_any_kind_stop_no_evaluation(tmp_path):
+    (tmp_path / "precious").mkdir()
+    for name in ("one.part", "one.old"):
+        (tmp_path / name).touch()
+        (tmp_path / f"link to {name}").symlink_to(tmp_path / "precious")
+    (tmp_path / "linked.part").symlink_to(tmp_path / "precious")
+    written(tmp_path / "one")
+    written(tmp_path / "one")
+    assert (tmp_path / "one" / "certificate.json").exists() and (tmp_path / "precious").exists()
+    assert not any((tmp_path / name).exists() for name in ("one.part", "one.old", "linked.part"))
