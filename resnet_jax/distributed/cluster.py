@@ -10,6 +10,7 @@ import warnings
 
 import jax
 
+from resnet_jax.distributed.handshake import MOST_PROCESSES
 from resnet_jax.distributed.rendezvous import ProcessSpec
 from resnet_jax.errors import UsageError
 from resnet_jax.text import labelled
@@ -53,6 +54,8 @@ def detect_process(
         return None
     if coordinator is None or num_processes is None or process_id is None:
         raise UsageError(f"the processes of this run are not known: {_CURE}")
+    if num_processes > MOST_PROCESSES:
+        raise UsageError(f"--num_processes={num_processes} is more than {MOST_PROCESSES:,}")
     if not 0 <= process_id < num_processes:
         raise UsageError(f"--process_id={process_id} is not one of 0 to {num_processes - 1}: {_CURE}")
     if ":" not in coordinator:

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 from resnet_jax.distributed.lines import is_number
 from resnet_jax.text import printable
 
+MOST_PROCESSES = 1 << 20
 _LONGEST_HOST = 255  # characters of a host name (RFC 1035)
-_MOST_PROCESSES = 1 << 20
 _MOST_SECONDS = 1e9
 
 
@@ -73,7 +73,7 @@ def read_hello(message: dict[str, Any], *, challenge: str, secret: bytes) -> Mem
     values: list[Any] = [message.get(name) for name in ("process_id", "num_processes", "host", "proof")]
     number, count, host, proof = values
     own_challenge = _challenge(message)
-    if not (is_number(number, _MOST_PROCESSES) and is_number(count, _MOST_PROCESSES)):
+    if not (is_number(number, MOST_PROCESSES) and is_number(count, MOST_PROCESSES)):
         raise ValueError("it sent no process id and number of processes")
     if not (isinstance(host, str) and len(host) <= _LONGEST_HOST):
         raise ValueError("it sent no host name")

@@ -210,7 +210,7 @@ def _find_process_0(spec: ProcessSpec, deadline: float, timeout: float, secret: 
       The connection, and the seconds for which process 0 still waits for other processes.
 
     Raises:
-      ProcessLostError: nothing at the address proves that it is process 0, or process 0 ended.
+      ProcessLostError: nothing at the address proves that it is process 0.
     """
     host, _, port = spec.coordinator.rpartition(":")
     cause, told = "", False
@@ -231,9 +231,6 @@ def _find_process_0(spec: ProcessSpec, deadline: float, timeout: float, secret: 
                 logger.warning("process 0 at %s is not accepted (%s): trying again", spec.coordinator, cause)
             told = True
             time.sleep(_RETRY_SECONDS)
-        except BaseException:
-            connection.close()
-            raise
     raise ProcessLostError(
         f"process 0 of {spec.num_processes} cannot be reached at {spec.coordinator} ({cause}) within {timeout:g} s: "
         "start it there, or pass another --coordinator=HOST:PORT or a longer --join_timeout"
@@ -247,8 +244,8 @@ def _introduce(connection: socket.socket, spec: ProcessSpec, deadline: float, se
       The seconds for which process 0 still waits for other processes.
 
     Raises:
-      ValueError: the connection is not to process 0 of this run.
-      ProcessLostError: process 0 ended.
+      ValueError: the connection is not to process 0 of this run, or process 0 closed it without an answer, as it does
+        when too many programs connect.
     """
     own = handshake.new_challenge()
     try:
@@ -258,12 +255,9 @@ def _introduce(connection: socket.socket, spec: ProcessSpec, deadline: float, se
             spec.process_id, spec.num_processes, challenge=challenge, own_challenge=own, secret=secret
         )
         connection.sendall(encode(hello))
+        answer = read_line(connection, deadline=deadline, longest=_LONGEST_GREETING)
     except (OSError, ValueError):
         raise ValueError("another program answers there") from None
-    try:
-        answer = read_line(connection, deadline=deadline, longest=_LONGEST_GREETING)
-    except OSError:
-        raise _gone(spec) from None
     return handshake.read_welcome(
         answer, challenge=challenge, own_challenge=own, process_id=spec.process_id, secret=secret
     )

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import threading
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from resnet_jax.distributed.rendezvous import ProcessSpec, connect_all
 from resnet_jax.distributed.secret import find_secret
 from resnet_jax.distributed.signals import Signals
 from resnet_jax.distributed.stop_requests import StopRequests
-from resnet_jax.errors import disk_full_as_usage_error
+from resnet_jax.errors import UsageError, disk_full_as_usage_error
 from resnet_jax.programs.command import Command
 from resnet_jax.reporting.progress import show_log
 from resnet_jax.reporting.workdir import Workdir
@@ -61,7 +62,10 @@ def _joined_processes(command: Command, requests: StopRequests) -> Iterator[Chan
     """Connects the processes of the command; inside the block each stop or save request is passed on to all of them."""
     from resnet_jax.distributed import cluster  # noqa: PLC0415  it loads JAX
 
-    timeout = command.join_timeout
+    timeout, stall_timeout = command.join_timeout, command.stall_timeout
+    for name, seconds in (("join_timeout", timeout), ("stall_timeout", stall_timeout)):
+        if not math.isfinite(seconds):
+            raise UsageError(f"--{name}={seconds} is not a number of seconds")
     spec = cluster.detect_process(
         coordinator=command.coordinator,
         num_processes=command.num_processes,
@@ -76,7 +80,6 @@ def _joined_processes(command: Command, requests: StopRequests) -> Iterator[Chan
     secret = find_secret(spec.coordinator, trust_network=command.trust_network)
     with _announced_wait(spec, timeout) if command.process_id is None else contextlib.nullcontext():
         connections = connect_all(spec, timeout=timeout, secret=secret)
-    stall_timeout = command.stall_timeout
     with Channel(connections, process_id=spec.process_id, stall_timeout=stall_timeout) as channel:
         # Stop requests go to all processes before JAX connects them: after that, JAX aborts all when one ends alone.
         requests.connect(channel)

@@ -71,6 +71,14 @@ def test_one_process_of_a_cluster_has_all_devices_of_its_machine(monkeypatch):
         ({"num_processes": 2, "process_id": 0}, "the processes of this run are not known"),
         ({"coordinator": "a:1", "num_processes": 2, "process_id": 2}, "--process_id=2 is not one of 0 to 1"),
         ({"coordinator": "a", "num_processes": 2, "process_id": 1}, "--coordinator=a has no port, as in HOST:1234"),
+        (
+            {"coordinator": "a:1", "num_processes": 10**12, "process_id": 1},
+            "--num_processes=1000000000000 is more than",
+        ),
+        *(
+            ({"coordinator": f"a:{port}", "num_processes": 2, "process_id": 1}, "is not a port from 1 to 65535")
+            for port in ("", "0", "65536", "-1", "http", "9" * 5000)
+        ),
     ],
 )
 def test_incomplete_or_contradictory_flags_are_errors(given, message):

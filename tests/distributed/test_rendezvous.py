@@ -188,8 +188,8 @@ def test_more_connections_than_wait_at_a_time_keep_no_process_out(monkeypatch):
     port = int(specs[0].coordinator.split(":")[1])
     with ThreadPoolExecutor() as pool, contextlib.ExitStack() as stack:
         first = pool.submit(connect_all, specs[0], timeout=20)
-        for _ in range(20):
-            stack.enter_context(_reach(port))
+        oldest, *_ = [stack.enter_context(_reach(port)) for _ in range(20)]
+        assert decode(oldest.makefile("rb").read())["challenge"]  # and then the end: a later one took its place
         second = connect_all(specs[1], timeout=20)
     close([first.result(), second])
 
@@ -300,3 +300,26 @@ def _reach(port):
         with contextlib.suppress(ConnectionRefusedError):
             return socket.create_connection(("127.0.0.1", port), timeout=5)
     raise AssertionError("process 0 does not listen")
+
+
+def test_a_process_whose_connection_was_closed_without_an_answer_tries_again():
+    """Process 0 closes connections when too many programs connect."""
+    specs = process_specs(2)
+    port = int(specs[0].coordinator.split(":")[1])
+    with ThreadPoolExecutor() as pool:
+        with socket.create_server(("127.0.0.1", port)) as server:
+            second = pool.submit(connect_all, specs[1], timeout=20)
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(encode({"challenge": PROOF}))
+                assert read_line(connection, deadline=time.monotonic() + 20, longest=4096)["process_id"] == 1
+        first = connect_all(specs[0], timeout=20)
+        close([first, second.result()])
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_the_address_may_be_one_of_ip_version_6():
+    specs = [spec._replace(coordinator=spec.coordinator.replace("127.0.0.1", "[::1]")) for spec in process_specs(2)]
+    first, second = connected = together(lambda spec: connect_all(spec, timeout=20), specs)
+    assert first.address == specs[0].coordinator and first.hosts == second.hosts
+    close(connected)

@@ -4,7 +4,9 @@ from typing import ClassVar
 import pytest
 
 from resnet_jax.distributed.rendezvous import ProcessSpec
+from resnet_jax.errors import UsageError
 from resnet_jax.programs import session
+from resnet_jax.programs.command import Command
 
 SPEC = ProcessSpec("gpu003:61447", 2, 1)
 
@@ -46,3 +48,14 @@ def test_a_short_wait_is_not_announced(timers):
     with pytest.raises(ZeroDivisionError), session._announced_wait(SPEC, 300.0):
         _ = 1 / 0
     assert [timer.canceled for timer in timers.made] == [True]
+
+
+@pytest.mark.parametrize("name", ["join_timeout", "stall_timeout"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_time_limit_must_be_a_number(name, value):
+    command = Command("train", None, "nowhere", **{name: float(value)})
+    with (
+        pytest.raises(UsageError, match=f"^--{name}={value} is not a number of seconds$"),
+        session._joined_processes(command, None),
+    ):
+        pass
