@@ -86,5 +86,16 @@ class Signals:
             self._on_request(*request)
 
 
+def ignore_stop_signals() -> None:
+    """Ignores further stop signals, in a process that has saved and is about to end.
+
+    A launcher may pass on a signal that the whole process group has already received. Arriving late, it would change
+    the exit status.
+    """
+    for number, request in _REQUESTS.items():
+        if request == "stop":
+            signal.signal(number, signal.SIG_IGN)
+
+
 def _no_action(number: int, frame: object) -> None:
     """Signal handler that does nothing: it replaces the default action. `Signals` reads the signal from a pipe."""

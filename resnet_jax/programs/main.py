@@ -9,6 +9,7 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from resnet_jax.distributed.signals import STOPPED, ignore_stop_signals
 from resnet_jax.errors import (
     UsageError,
     disk_full_as_usage_error,
@@ -69,6 +70,8 @@ def main(argv: list[str]) -> None:
         sys.exit(128 + signal.SIGPIPE)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
+    if status == STOPPED:
+        ignore_stop_signals()
     sys.exit(status)
 
 

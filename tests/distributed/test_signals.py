@@ -76,3 +76,16 @@ def test_signals_in_quick_succession_are_one_request(monkeypatch):
             os.kill(os.getpid(), number)
         assert requests.get(timeout=10) == ("stop", "SIGTERM")
         assert requests.get(timeout=10) == ("save", "SIGUSR1")
+
+
+def test_a_process_that_has_saved_ignores_further_stop_signals():
+    program = (
+        "import os, signal, sys; from resnet_jax.distributed import signals\n"
+        "with signals.Signals(lambda *request: None):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "signals.ignore_stop_signals()\n"
+        "for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGXCPU, signal.SIGUSR2):\n"
+        "    os.kill(os.getpid(), number)\n"
+        "sys.exit(75)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 75
