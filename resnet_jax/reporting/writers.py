@@ -64,12 +64,16 @@ class Writers:
 
 
 class _TensorBoard:
-    """Runs CLU's summary writer in a thread: TensorFlow loads during compilation, and training steps do not wait."""
+    """Runs CLU's summary writer in a thread: TensorFlow loads during compilation, and training steps do not wait.
+
+    After a call has failed the writer is not used again: TensorFlow prints several lines for each further failure.
+    """
 
     def __init__(self, directory: Path):
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tensorboard")
         self._writer = self._thread.submit(_open_summary_writer, directory)
         self._writes: list[Future] = []
+        self._has_failed = False
 
     def write(self, method: str, *values: Any) -> None:
         """Schedules the call of a method of CLU's summary writer. If an earlier call failed, raises its error."""
@@ -78,14 +82,25 @@ class _TensorBoard:
     def call(self, function: Callable[[Any], None]) -> None:
         """Schedules a call of `function` with CLU's summary writer. If an earlier call failed, raises its error."""
         self._check(wait=False)
-        self._writes.append(self._thread.submit(lambda: function(self._writer.result())))
+        self._writes.append(self._thread.submit(self._run, function))
+
+    def _run(self, function: Callable[[Any], None]) -> None:
+        """Calls `function` with CLU's summary writer; does nothing if an earlier call has failed. For the thread."""
+        if self._has_failed:
+            return
+        try:
+            function(self._writer.result())
+        except BaseException:
+            self._has_failed = True
+            raise
 
     def close(self) -> None:
         """Waits for all scheduled calls and closes the event files. If a call failed, raises its error."""
         try:
             self.write("flush")
             self._check(wait=True)
-            self._writer.result().close()
+            self.write("close")
+            self._check(wait=True)
         finally:
             self._thread.shutdown()
 

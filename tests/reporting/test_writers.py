@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 
+from resnet_jax.errors import UsageError, disk_full_as_usage_error
 from resnet_jax.reporting import writers
 from resnet_jax.reporting.writers import Writers
 
@@ -97,3 +98,34 @@ def test_an_error_in_the_thread_is_raised_at_the_end(tmp_path, monkeypatch):
     monkeypatch.setattr(writers, "_open_summary_writer", lambda directory: Broken())
     with pytest.raises(OSError, match="no space"), Writers(tmp_path / "m.jsonl", tensorboard_dir=tmp_path) as out:
         out.scalars(1, "train", {"loss": 0.5})
+
+
+def test_after_an_error_the_writer_is_not_called_again(tmp_path, monkeypatch):
+    """TensorFlow prints several lines each time it fails to write."""
+    calls = []
+
+    class WriterError(Exception):
+        """Like tensorflow.errors.ResourceExhaustedError, it is no OSError."""
+
+    class Full:
+        def write_scalars(self, step, scalars):
+            calls.append(step)
+            raise WriterError("events.v2; No space left on device\nCould not flush events file.")
+
+        def flush(self):
+            calls.append("flush")
+
+        def close(self):
+            calls.append("close")
+
+    monkeypatch.setattr(writers, "_tensorboard_installed", lambda: True)
+    monkeypatch.setattr(writers, "_open_summary_writer", lambda directory: Full())
+    message = r"^the disk is full: make room and run the same command again to continue$"
+    with (
+        pytest.raises(UsageError, match=message),
+        disk_full_as_usage_error("to continue"),
+        Writers(tmp_path / "m.jsonl", tensorboard_dir=tmp_path) as out,
+    ):
+        for step in range(20):
+            out.scalars(step, "train", {"loss": 0.5})
+    assert calls == [0]
