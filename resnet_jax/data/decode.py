@@ -2,26 +2,22 @@
 
 `open_image` reads the header of a baseline JPEG file and decodes its rows when they are needed. `jpeg.py` and `png.py`
 decode most files, `other_formats.py` everything else with Pillow. All give the pixels of Pillow, bit for bit; only gray
-images of more than 8 bits, which Pillow turns white, keep their upper 8 bits. Every error of a decoder is a ValueError.
+images of more than 8 bits, which Pillow turns white, keep their upper 8 bits. With `fast_dct`, JPEG files have the
+pixels of TensorFlow instead, except for those that Pillow decodes. Every error of a decoder is a ValueError.
 """
 
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
 
 import numpy as np
 
+from resnet_jax.data.image_limits import MAX_PIXELS, TooLargeError, check_size
 from resnet_jax.data.jpeg import START as JPEG
-from resnet_jax.data.jpeg import Frame, check_scans, decode_jpeg, decode_top, find_frame, jpeg_size
+from resnet_jax.data.jpeg import Frame, decode_jpeg, decode_top, find_frame
 from resnet_jax.data.other_formats import decode_other, stated_size
 from resnet_jax.data.png import START as PNG
 from resnet_jax.data.png import decode_png, png_size
-
-# Pillow refuses images of more than 2 * Image.MAX_IMAGE_PIXELS, which take 0.5 GB with 3 bytes a pixel (PIL/Image.py).
-MAX_PIXELS = 178_956_970
-
-T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +36,13 @@ class LazyImage:
     decode_rows: Callable[[int], np.ndarray]
 
 
-def open_image(image: bytes | np.ndarray, max_pixels: int = MAX_PIXELS) -> LazyImage:
-    """Opens an image for decoding on demand; `image` is the content of an image file, or pixels [H, W, 3] uint8.
+def open_image(image: bytes | np.ndarray, max_pixels: int = MAX_PIXELS, *, fast_dct: bool = False) -> LazyImage:
+    """Opens an image for decoding on demand.
+
+    Args:
+      image: the content of an image file, or pixels [H, W, 3] uint8.
+      max_pixels: largest number of pixels.
+      fast_dct: see `jpeg.decode_jpeg`.
 
     Raises:
       ValueError: the file cannot be decoded, or states more than `max_pixels` pixels.
@@ -49,9 +50,9 @@ def open_image(image: bytes | np.ndarray, max_pixels: int = MAX_PIXELS) -> LazyI
     frame = find_frame(image) if isinstance(image, bytes) else None
     if isinstance(image, bytes) and frame is not None:
         check_size(frame.height, frame.width, max_pixels)
-        decode_rows = functools.partial(_decode_top_or_all, image, frame, max_pixels)
+        decode_rows = functools.partial(_decode_top_or_all, image, frame, max_pixels, fast_dct=fast_dct)
         return LazyImage(frame.height, frame.width, decode_rows)
-    pixels = decode(image, max_pixels) if isinstance(image, bytes) else image
+    pixels = decode(image, max_pixels, fast_dct=fast_dct) if isinstance(image, bytes) else image
     return LazyImage(pixels.shape[0], pixels.shape[1], lambda _num_rows: pixels)
 
 
@@ -69,50 +70,36 @@ def image_size(image: bytes | np.ndarray) -> tuple[int, int]:
         raise _unreadable(error) from None
 
 
-def decode(encoded: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def decode(encoded: bytes, max_pixels: int = MAX_PIXELS, *, fast_dct: bool = False) -> np.ndarray:
     """Decodes an image file to [H, W, 3] RGB uint8; repeats the channel of grayscale images; ignores EXIF orientation.
+
+    Args:
+      encoded: the content of the file.
+      max_pixels: largest number of pixels.
+      fast_dct: see `jpeg.decode_jpeg`.
 
     Raises:
       ValueError: the file is not in a known format, damaged or truncated, or states more than `max_pixels` pixels.
     """
     try:
-        return _decode_fast(encoded, max_pixels)
+        pixels = _decode_common(encoded, max_pixels, fast_dct=fast_dct)
+        return decode_other(encoded, max_pixels) if pixels is None else pixels
     except Exception as error:  # decoders raise errors of many types, MemoryError among them
         raise _unreadable(error) from None
 
 
-def check_size(height: int, width: int, max_pixels: int) -> None:
-    """Raises ValueError if an image has more than `max_pixels` pixels."""
-    if height * width > max_pixels:
-        raise ValueError(
-            f"it has {height:,} x {width:,} pixels, more than config.data.max_image_pixels={max_pixels}: make it "
-            "smaller or raise this limit"
-        )
-
-
-def _decode_fast(encoded: bytes, max_pixels: int) -> np.ndarray:
-    """Decodes JPEG and PNG files; leaves to Pillow those that are of a rare kind, or that are rejected."""
-    decoders: dict[bytes, tuple[Any, Any]] = {JPEG: (jpeg_size, decode_jpeg), PNG: (png_size, decode_png)}
-    start = next((start for start in decoders if encoded.startswith(start)), None)
-    if start is not None:
-        read_size, decode_file = decoders[start]
-        size = _or_none(read_size, encoded)
-        if size is not None:
-            check_size(*size, max_pixels)
-        if start == JPEG:
-            check_scans(encoded)
-        pixels = None if size is None else _or_none(decode_file, encoded)
-        if pixels is not None:
-            return pixels
-    return decode_other(encoded, functools.partial(check_size, max_pixels=max_pixels))
-
-
-def _or_none(function: Callable[[bytes], T], encoded: bytes) -> T | None:
-    """Returns what `function` returns for a file, or None if it raises an error."""
+def _decode_common(encoded: bytes, max_pixels: int, *, fast_dct: bool) -> np.ndarray | None:
+    """Decodes a JPEG or PNG file; returns None for other files, rare kinds and files that are rejected."""
     try:
-        return function(encoded)
-    except Exception:  # Pillow reads some files that other decoders reject
+        if encoded.startswith(PNG):
+            return decode_png(encoded, max_pixels)
+        if encoded.startswith(JPEG):
+            return decode_jpeg(encoded, max_pixels, fast_dct=fast_dct)
+    except TooLargeError:
+        raise
+    except Exception:  # Pillow reads some files that these decoders reject
         return None
+    return None
 
 
 def _jpeg_or_other_size(encoded: bytes) -> tuple[int, int]:
@@ -120,11 +107,11 @@ def _jpeg_or_other_size(encoded: bytes) -> tuple[int, int]:
     return stated_size(encoded) if frame is None else (frame.height, frame.width)
 
 
-def _decode_top_or_all(encoded: bytes, frame: Frame, max_pixels: int, num_rows: int) -> np.ndarray:
+def _decode_top_or_all(encoded: bytes, frame: Frame, max_pixels: int, num_rows: int, *, fast_dct: bool) -> np.ndarray:
     try:
-        return decode_top(encoded, frame, num_rows)
+        return decode_top(encoded, frame, num_rows, fast_dct=fast_dct)
     except Exception:
-        return decode(encoded, max_pixels)  # Pillow may be able to decode the file
+        return decode(encoded, max_pixels, fast_dct=fast_dct)  # Pillow may be able to decode the file
 
 
 def _unreadable(error: Exception) -> ValueError:

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import simplejpeg
 
+from resnet_jax.data.image_limits import TooLargeError, check_size
+
 START, _END = b"\xff\xd8", b"\xff\xd9"  # first and last bytes of a JPEG file: markers SOI and EOI
 _PRINT_COLOR_SPACES = ("CMYK", "YCCK")  # simplejpeg and Pillow convert these to slightly different RGB
 
@@ -54,44 +56,43 @@ def find_frame(encoded: bytes) -> Frame | None:
     return None
 
 
-def decode_top(encoded: bytes, frame: Frame, num_rows: int) -> np.ndarray:
+def decode_top(encoded: bytes, frame: Frame, num_rows: int, *, fast_dct: bool = False) -> np.ndarray:
     """Decodes the top `num_rows` rows of a JPEG file, or a few more: [R, W, 3] RGB uint8.
 
     Sets the height in a copy of the frame header to num_rows + 4, so that libjpeg decodes no more rows. libjpeg then
     warns about the remaining data: strict=False ignores this. The rows are equal to those of the whole decoded file.
+    `fast_dct` is as in `decode_jpeg`.
 
     Raises:
       ValueError: the file cannot be decoded.
     """
     if num_rows + _MARGIN >= frame.height:
-        return simplejpeg.decode_jpeg(encoded, colorspace="RGB", strict=False)
+        return simplejpeg.decode_jpeg(encoded, colorspace="RGB", strict=False, fastdct=fast_dct)
     patched = bytearray(encoded)
     patched[frame.offset : frame.offset + 2] = (num_rows + _MARGIN).to_bytes(2, "big")
-    return simplejpeg.decode_jpeg(patched, colorspace="RGB", strict=False)
+    return simplejpeg.decode_jpeg(patched, colorspace="RGB", strict=False, fastdct=fast_dct)
 
 
-def jpeg_size(encoded: bytes) -> tuple[int, int]:
-    """Returns the height and width in pixels that a JPEG file states. Raises ValueError if it has no valid header."""
-    height, width, *_ = simplejpeg.decode_jpeg_header(encoded)
-    return height, width
-
-
-def decode_jpeg(encoded: bytes) -> np.ndarray | None:
+def decode_jpeg(encoded: bytes, max_pixels: int, *, fast_dct: bool = False) -> np.ndarray | None:
     """Decodes a JPEG file: [H, W, 3] RGB uint8; None if its colors are meant for print, which Pillow must convert.
 
+    Args:
+      encoded: content of the file.
+      max_pixels: largest number of pixels.
+      fast_dct: use libjpeg's fast inverse DCT, as TensorFlow does by default, instead of the accurate one.
+
     Raises:
+      TooLargeError: the file states more than `max_pixels` pixels, or so many scans that decoding could take hours.
       ValueError: the file cannot be decoded.
     """
-    if simplejpeg.decode_jpeg_header(encoded)[2] in _PRINT_COLOR_SPACES:
-        return None
-    return simplejpeg.decode_jpeg(encoded, colorspace="RGB")
-
-
-def check_scans(encoded: bytes) -> None:
-    """Raises ValueError if a JPEG file has so many scans that decoding it could take hours."""
     scans = encoded.count(bytes([0xFF, _SCAN]))  # in compressed data, a 0xFF is followed by 0 or RST
     if scans > _MAX_SCANS:
-        raise ValueError(f"it is a JPEG file of {scans:,} scans, more than {_MAX_SCANS:,}")
+        raise TooLargeError(f"it is a JPEG file of {scans:,} scans, more than {_MAX_SCANS:,}")
+    height, width, color_space, _ = simplejpeg.decode_jpeg_header(encoded)
+    check_size(height, width, max_pixels)
+    if color_space in _PRINT_COLOR_SPACES:
+        return None
+    return simplejpeg.decode_jpeg(encoded, colorspace="RGB", fastdct=fast_dct)
 
 
 def _uint16(encoded: bytes, offset: int) -> int:

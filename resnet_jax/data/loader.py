@@ -10,19 +10,20 @@ import numpy as np
 from resnet_jax.data.batch import UNREADABLE, Batch, HostBatch
 from resnet_jax.data.crop_stages import CropStages
 from resnet_jax.data.crops import Central, Crop, RandomResized, View
-from resnet_jax.data.decode import MAX_PIXELS, LazyImage, check_size, open_image
+from resnet_jax.data.decode import LazyImage, open_image
 from resnet_jax.data.decoder_messages import count_messages
 from resnet_jax.data.hashing import combine, uniforms
 from resnet_jax.data.host_augment import Policy
+from resnet_jax.data.image_limits import MAX_PIXELS, check_size
 from resnet_jax.data.order import BatchRows, EvalOrder, Order, TrainOrder
 from resnet_jax.data.resize import apply_view, create_resize, enlarge
 from resnet_jax.data.sources import Example, Source
 from resnet_jax.errors import UsageError
 from resnet_jax.text import printable
 
-# Numbers that are hashed with the seed, so that crops, replacements, augmentation and the order of the examples
+# Numbers that are hashed with the seed, so that crops, replacements, augmentation, flips and the order of the examples
 # (`order.py`) have independent random numbers.
-_CROP_STREAM, _REPLACEMENT_STREAM, _AUGMENT_STREAM = 2, 3, 4
+_CROP_STREAM, _REPLACEMENT_STREAM, _AUGMENT_STREAM, _FLIP_STREAM = 2, 3, 4, 5
 _REPLACEMENTS = 10  # examples tried in place of one that cannot be read
 _RETRY_DELAYS = (0.1, 1.0, 5.0)  # seconds of waiting before each retry of a file that exists but cannot be read
 
@@ -33,6 +34,13 @@ class LoadedBatch(NamedTuple):
     batch: HostBatch
     unreadable: np.ndarray  # [B] bool, True if the example of the row cannot be read
     num_messages: int = 0  # of libtiff and Pillow, which are not shown, see `decoder_messages.py`
+
+
+class _Drawn(NamedTuple):
+    """What is random about the image of a row."""
+
+    crop: list[float]  # the random numbers of the crop, in [0, 1)
+    flip: bool  # mirror the image before the resize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +59,8 @@ class Loader:
       crops: one crop, or one per stage of progressive resizing; None: `RandomResized()` or `Central()`, 224 pixels.
       augment: policy applied after the crop, see `host_augment.create_policy`; None: no augmentation.
       resize: name of the resize kernel, a key of `resize.RESIZES`.
+      flip: mirror half of the training images at random, before the resize; False: leave it to the devices.
+      fast_dct: decode JPEG files as TensorFlow does, see `jpeg.decode_jpeg`.
       enlarge_to: shorter side in pixels to which smaller images are enlarged before the crop; None: do not enlarge.
       max_image_pixels: number of pixels, height times width, above which a stored image counts as unreadable.
       repeats: how often in succession each training example is used (repeated augmentation), see `TrainOrder`.
@@ -70,6 +80,8 @@ class Loader:
     crops: CropStages | Crop | None = None
     augment: Policy | None = None
     resize: str = "bicubic"
+    flip: bool = False
+    fast_dct: bool = False
     enlarge_to: int | None = None
     max_image_pixels: int = MAX_PIXELS
     repeats: int = 1
@@ -167,8 +179,10 @@ class Loader:
         augment_uniforms = self._sample_uniforms(
             _AUGMENT_STREAM, rows, self.augment.num_uniforms if self.augment else 0
         )
+        flips = self._sample_uniforms(_FLIP_STREAM, rows, self.flip) < 1 / 2  # [B, 0] without flips
         for row in np.flatnonzero(rows.mask).tolist():
-            labels[row], unreadable[row] = self._fill_row(rows, row, crop, crop_uniforms[row].tolist(), images[row])
+            drawn = _Drawn(crop_uniforms[row].tolist(), flip=bool(flips[row].any()))
+            labels[row], unreadable[row] = self._fill_row(rows, row, crop, drawn, images[row])
             if self.augment and labels[row] != UNREADABLE:
                 images[row] = self.augment(images[row], augment_uniforms[row].tolist())
         return LoadedBatch(Batch(images, labels, rows.mask), unreadable, count_messages() - messages)
@@ -177,12 +191,10 @@ class Loader:
         """Returns random numbers in [0, 1) for each row: [B, count] float64, independent for each stream."""
         return uniforms(int(combine(stream, self.seed)[0]), rows.positions, count)
 
-    def _fill_row(
-        self, rows: BatchRows, row: int, crop: Crop, crop_uniforms: list[float], out: np.ndarray
-    ) -> tuple[int, bool]:
+    def _fill_row(self, rows: BatchRows, row: int, crop: Crop, drawn: _Drawn, out: np.ndarray) -> tuple[int, bool]:
         """Writes the image of a row into `out`; returns its label, and whether the row's own example is unreadable."""
         for attempt, index in enumerate(self._candidates(rows, row)):
-            label = self._fill(index, crop, crop_uniforms, out)
+            label = self._fill(index, crop, drawn, out)
             if label != UNREADABLE:
                 return label, attempt > 0
         if self.training:
@@ -202,19 +214,19 @@ class Loader:
             key = combine(_REPLACEMENT_STREAM, self.seed, rows.positions[row], attempt)
             yield int(key[0] % np.uint64(len(self.source)))
 
-    def _fill(self, index: int, crop: Crop, crop_uniforms: list[float], out: np.ndarray) -> int:
+    def _fill(self, index: int, crop: Crop, drawn: _Drawn, out: np.ndarray) -> int:
         """Decodes, crops and resizes one example into `out`; returns its label, or UNREADABLE if it cannot be read."""
         try:
             example, image = self._open(index)
         except (OSError, ValueError, MemoryError):
             return UNREADABLE
         # Outside of the try blocks: an error that a crop raises is a bug, not an unreadable image.
-        view = crop(image.height, image.width, example.boxes, crop_uniforms)
+        view = crop(image.height, image.width, example.boxes, drawn.crop)
         try:
             pixels = self._decode(image, view)
         except (ValueError, MemoryError):
             return UNREADABLE
-        apply_view(pixels, view, create_resize(self.resize), out)
+        apply_view(pixels, view, create_resize(self.resize), out, flip=drawn.flip)
         return example.label
 
     def _decode(self, image: LazyImage, view: View) -> np.ndarray:
@@ -225,7 +237,7 @@ class Loader:
     def _open(self, index: int) -> tuple[Example, LazyImage]:
         """Reads an example and opens its image. Raises OSError or ValueError if it cannot be read."""
         example = _read_with_retries(self.source, index)
-        image = open_image(example.image, self.max_image_pixels)
+        image = open_image(example.image, self.max_image_pixels, fast_dct=self.fast_dct)
         if self.enlarge_to is not None:
             image = open_image(enlarge(image.decode_rows(image.height), self.enlarge_to, self.max_image_pixels))
         return example, image

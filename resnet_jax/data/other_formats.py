@@ -5,7 +5,6 @@ Pillow reads more formats, some by starting another program (EPS by Ghostscript)
 
 import io
 import struct
-from collections.abc import Callable
 
 import numpy as np
 
@@ -25,12 +24,11 @@ from PIL import (
 )
 
 from resnet_jax.data import decoder_messages  # noqa: F401  importing it silences Pillow
+from resnet_jax.data.image_limits import check_size
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")
 
 Image.MAX_IMAGE_PIXELS = None  # the callers check sizes against their own limit, before pixels are decoded
-
-CheckSize = Callable[[int, int], None]  # takes height and width in pixels; raises ValueError if they are too large
 
 
 def stated_size(encoded: bytes) -> tuple[int, int]:
@@ -45,13 +43,15 @@ def stated_size(encoded: bytes) -> tuple[int, int]:
         return image.height, image.width
 
 
-def decode_other(encoded: bytes, check_size: CheckSize) -> np.ndarray:
+def decode_other(encoded: bytes, max_pixels: int) -> np.ndarray:
     """Decodes an image file: [H, W, 3] RGB uint8. Of gray values with 9 to 16 bits, it keeps the upper 8 bits.
 
     Raises:
-      ValueError: the file is not in one of `FORMATS`, damaged, too large, or has pixels of an unknown range.
+      TooLargeError: the file states more than `max_pixels` pixels.
+      ValueError: the file is not in one of `FORMATS`, or has pixels of an unknown range. For a damaged file, Pillow
+        raises errors of many types.
     """
-    check_size(*stated_size(encoded))
+    check_size(*stated_size(encoded), max_pixels)
     with _open(encoded) as image:
         if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
             return _upper_bits(image)

@@ -6,108 +6,110 @@ rows is called directly: opening a small file with `Image.open` takes ten times 
 
 import struct
 import zlib
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image
 
+from resnet_jax.data.image_limits import check_size
+
 START = b"\x89PNG\r\n\x1a\n"
 _HEADER = struct.Struct(">IIBBBBB")  # width, height, bit depth, color type, compression, filter, interlacing
 _HEADER_START = 16  # byte offset of the header's data: signature, length and name of the chunk IHDR come before it
-_HEADER_END = _HEADER_START + _HEADER.size
+_CHUNK = struct.Struct(">I4s")  # length of the data, name
+_PALETTE = 3  # the color type of images with a palette
 
 # Color type and bit depth -> mode of Pillow, and its names for the stored pixels and for pixels of whole bytes.
 _MODES = {
     (0, 1): ("1", "1", "L"),
     **{(0, depth): ("L", f"L;{depth}" if depth < 8 else "L", "L") for depth in (2, 4, 8)},
     (2, 8): ("RGB", "RGB", "RGB"),
-    **{(3, depth): ("P", f"P;{depth}" if depth < 8 else "P", "P") for depth in (1, 2, 4, 8)},
+    **{(_PALETTE, depth): ("P", f"P;{depth}" if depth < 8 else "P", "P") for depth in (1, 2, 4, 8)},
     (4, 8): ("LA", "LA", "LA"),
     (6, 8): ("RGBA", "RGBA", "RGBA"),
 }
 
 
-class _Header(NamedTuple):
-    width: int  # pixels
-    height: int  # pixels
-    bit_depth: int
-    color_type: int
-    compression: int
-    filtering: int
-    interlacing: int
-
-
 def png_size(encoded: bytes) -> tuple[int, int]:
     """Returns the height and width in pixels that a PNG file states. Raises ValueError if it has no valid header."""
-    header = _read_header(encoded)
-    return header.height, header.width
+    width, height, *_ = _read_header(encoded)
+    return height, width
 
 
-def decode_png(encoded: bytes) -> np.ndarray | None:
+def decode_png(encoded: bytes, max_pixels: int) -> np.ndarray | None:
     """Decodes a PNG file with at most 8 bits per value: [H, W, 3] RGB uint8, without transparency.
 
     Returns:
       The pixels; None if the file is damaged or of a rarer kind, for which Pillow must be tried.
+
+    Raises:
+      TooLargeError: the file states more than `max_pixels` pixels.
+      ValueError: the header of the file is damaged.
     """
-    header = _read_header(encoded)
-    kind = header.color_type, header.bit_depth
-    chunks = _pixel_chunks(encoded)
-    if chunks is None or kind not in _MODES or not (header.width and header.height):
+    width, height, bit_depth, color_type, _, _, interlacing = _read_header(encoded)
+    check_size(height, width, max_pixels)
+    modes, chunks = _MODES.get((color_type, bit_depth)), _pixel_chunks(encoded)
+    if modes is None or chunks is None or not (width and height):
         return None
     palette, data = chunks
-    pixels = _inflate(data, _MODES[kind], header)
+    pixels = _inflate(data, modes, (width, height), interlacing)
     if pixels is None:
         return None
-    mode, channels = _MODES[kind][0], pixels.shape[2]
-    if mode == "P":
-        return palette[pixels[:, :, 0]] if pixels.max() < len(palette) else None
-    if channels < 3:
-        return cv2.cvtColor(np.ascontiguousarray(pixels[:, :, :1]), cv2.COLOR_GRAY2RGB)
-    return np.ascontiguousarray(pixels[:, :, :3])
+    if modes[0] == "RGB":
+        return pixels
+    if color_type == _PALETTE:
+        return _look_up(palette, pixels[:, :, 0])
+    if pixels.shape[2] == 1:
+        return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
+    return pixels[:, :, :3].copy() if modes[0] == "RGBA" else pixels[:, :, :1].repeat(3, axis=2)
 
 
-def _read_header(encoded: bytes) -> _Header:
-    """Reads the chunk IHDR. Raises ValueError if it is cut short or does not match its checksum."""
-    stored = encoded[_HEADER_END : _HEADER_END + 4]
-    if zlib.crc32(encoded[_HEADER_START - 4 : _HEADER_END]) != int.from_bytes(stored, "big") or len(stored) < 4:
+def _read_header(encoded: bytes) -> tuple[int, ...]:
+    """Reads the chunk IHDR, see `_HEADER`. Raises ValueError if it is cut short or does not match its checksum."""
+    if zlib.crc32(encoded[12:29]).to_bytes(4, "big") != encoded[29:33]:
         raise ValueError("the header of the PNG file is damaged")
-    return _Header(*_HEADER.unpack_from(encoded, _HEADER_START))
+    return _HEADER.unpack_from(encoded, _HEADER_START)
 
 
-def _pixel_chunks(encoded: bytes) -> tuple[np.ndarray, bytes] | None:
-    """Returns the palette [N, 3] uint8 and the joined data of all chunks IDAT; None if the file does not end in IEND.
+def _pixel_chunks(encoded: bytes) -> tuple[bytes, bytes] | None:
+    """Returns the palette and the joined data of all chunks IDAT; None if the file does not end in IEND.
 
     Checksums of other chunks than the header are not compared: the compressed data have one of their own.
     """
-    palette, data, offset = b"", [], len(START)
-    while offset + 12 <= len(encoded):
-        length, name = int.from_bytes(encoded[offset : offset + 4], "big"), encoded[offset + 4 : offset + 8]
-        content = slice(offset + 8, offset + 8 + length)
+    palette, parts, offset, last = b"", [], len(START), len(encoded) - 12
+    while offset <= last:
+        length, name = _CHUNK.unpack_from(encoded, offset)
+        start = offset + 8
         if name == b"IDAT":
-            data.append(encoded[content])
+            parts.append(encoded[start : start + length])
         elif name == b"PLTE":
-            palette = encoded[content]
-            if zlib.crc32(b"PLTE" + palette) != int.from_bytes(encoded[content.stop : content.stop + 4], "big"):
+            palette = encoded[start : start + length]
+            if zlib.crc32(b"PLTE" + palette).to_bytes(4, "big") != encoded[start + length : start + length + 4]:
                 return None
         elif name == b"IEND":
-            return np.frombuffer(palette[: len(palette) // 3 * 3], np.uint8).reshape(-1, 3), b"".join(data)
-        offset = content.stop + 4
+            return palette, b"".join(parts)
+        offset = start + length + 4
     return None
 
 
-def _inflate(data: bytes, modes: tuple[str, str, str], header: _Header) -> np.ndarray | None:
+def _look_up(palette: bytes, indices: np.ndarray) -> np.ndarray | None:
+    """Returns the colors of `indices`; None if there are colors missing in the palette."""
+    colors = np.frombuffer(palette[: len(palette) // 3 * 3], np.uint8).reshape(-1, 3)
+    return colors[indices] if indices.max() < len(colors) else None
+
+
+def _inflate(data: bytes, modes: tuple[str, str, str], size: tuple[int, int], interlacing: int) -> np.ndarray | None:
     """Decompresses rows of pixels of the `_MODES`: [H, W, channels] uint8; None if they are damaged or end early."""
     mode, stored, whole = modes
-    image = Image.core.new(mode, (header.width, header.height))
-    decoder = Image.core.zip_decoder(mode, stored, header.interlacing)
-    decoder.setimage(image, (0, 0, header.width, header.height))
+    (width, height), channels = size, len(whole)
+    image = Image.core.new(mode, size)
+    decoder = Image.core.zip_decoder(mode, stored, interlacing)
+    decoder.setimage(image, (0, 0, width, height))
     consumed, error = decoder.decode(data)
     decoder.cleanup()
     if consumed >= 0 or error:  # a negative number means that the end of the compressed data was reached
         return None
-    num_bytes = header.width * header.height * len(whole)
     encoder = Image.core.raw_encoder(mode, whole, 0, 1)
-    encoder.setimage(image, (0, 0, header.width, header.height))
-    pixels = encoder.encode(num_bytes)[2]
-    return np.frombuffer(pixels, np.uint8, num_bytes).reshape(header.height, header.width, len(whole))
+    encoder.setimage(image, (0, 0, width, height))
+    pixels = encoder.encode(width * height * channels)[2]
+    return np.ndarray((height, width, channels), np.uint8, pixels)

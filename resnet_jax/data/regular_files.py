@@ -4,7 +4,7 @@ import errno
 import os
 import stat
 
-# Bytes of an image file or record: a file of `decode.MAX_PIXELS` pixels of 6 bytes, not compressed, has as many.
+# Bytes of an image file or record: a file of `image_limits.MAX_PIXELS` pixels of 6 bytes, not compressed, has as many.
 MAX_BYTES = 2**30
 
 _NEVER = (errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENOTDIR, errno.ENXIO)  # errors that no retry can cure

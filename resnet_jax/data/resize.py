@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from resnet_jax.data.crops import View
-from resnet_jax.data.decode import MAX_PIXELS, check_size
+from resnet_jax.data.image_limits import MAX_PIXELS, check_size
 from resnet_jax.errors import UsageError
 
 cv2.setNumThreads(0)  # the loader decodes batches in parallel; threads inside a resize would slow it down
@@ -83,10 +83,15 @@ def create_resize(name: str) -> Resize:
     return RESIZES[name]
 
 
-def apply_view(image: np.ndarray, view: View, resize: Resize, out: np.ndarray) -> None:
-    """Crops and resizes `image` [H, W, 3] uint8 into `out` [size, size, 3] uint8 as `view` says."""
+def apply_view(image: np.ndarray, view: View, resize: Resize, out: np.ndarray, *, flip: bool = False) -> None:
+    """Crops and resizes `image` [H, W, 3] uint8 into `out` [size, size, 3] uint8 as `view` says.
+
+    With `flip`, it mirrors the cropped box left to right before the resize, as TensorFlow's r1 ResNet does.
+    """
     box, size = view.box, out.shape[0]
     region = image[box.top : box.top + box.height, box.left : box.left + box.width]
+    if flip:
+        region = np.ascontiguousarray(region[:, ::-1])  # OpenCV does not read rows backwards
     direct = (view.height, view.width, view.top, view.left) == (size, size, 0, 0)
     resized = out if direct else np.empty((view.height, view.width, 3), np.uint8)
     if region.shape == resized.shape:

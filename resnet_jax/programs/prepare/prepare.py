@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from resnet_jax.data.decode import MAX_PIXELS
 from resnet_jax.data.hashing import permute
+from resnet_jax.data.image_limits import MAX_PIXELS
 from resnet_jax.data.sources.tfds import data_root
 from resnet_jax.distributed.signals import STOPPED, Signals
 from resnet_jax.distributed.stop_requests import StopRequests

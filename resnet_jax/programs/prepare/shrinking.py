@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import simplejpeg
 
-from resnet_jax.data.decode import MAX_PIXELS, decode
+from resnet_jax.data.decode import decode
+from resnet_jax.data.image_limits import MAX_PIXELS
 from resnet_jax.data.resize import area
 
 
