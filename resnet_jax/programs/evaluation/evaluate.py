@@ -55,6 +55,8 @@ def evaluate(evaluation: Evaluation, workdir: Workdir, requests: StopRequests, c
     bad_examples = BadExamples(list_path, at_most=evaluation.data.reading.max_bad_examples, channel=channel)
     answers: list[Answers] = []
     evaluator = Evaluator(evaluation.computation, evaluation.data, bad_examples, requests, take=answers.append)
+    # The first operation of all processes has a time limit of JAX (30 s on CPUs), which slower compilations exceed.
+    channel.gather("")
     workdir.begin()
     requests.begin(saves=False)
     totals = evaluator(put_on_devices(selected.variables, replicated(evaluation.computation.mesh)))
