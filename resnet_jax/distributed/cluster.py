@@ -1,7 +1,6 @@
 """Detects the id of this process and the number of processes of the run, and initializes `jax.distributed`."""
 
 import ctypes
-import logging
 import math
 import os
 import signal
@@ -13,14 +12,9 @@ import jax
 from resnet_jax.distributed.handshake import MOST_PROCESSES
 from resnet_jax.distributed.rendezvous import ProcessSpec
 from resnet_jax.errors import UsageError
-from resnet_jax.text import labelled
 
 _JAX_HEARTBEAT = 100  # seconds without a heartbeat after which JAX aborts all processes; its own default
-logger = logging.getLogger(__name__)
-
 _ABORT_DELAY = 5.0  # seconds by which an abort of JAX is delayed
-# Variables with the number of processes -> the name of the program that sets them.
-_ENVIRONMENTS = {"SLURM_NTASKS": "Slurm", "OMPI_COMM_WORLD_SIZE": "Open MPI"}
 _CURE = "give --coordinator=HOST:PORT, --num_processes and --process_id, or --num_processes=1 to run alone"
 
 
@@ -46,10 +40,7 @@ def detect_process(
     """
     local_devices = None
     if num_processes != 1 and None in (coordinator, num_processes, process_id):
-        given = num_processes
         coordinator, num_processes, process_id, local_devices = _detect(coordinator, num_processes, process_id, timeout)
-        if given is None and num_processes is not None and num_processes > 1:
-            _say_for_whom(num_processes, process_id, timeout)
     if num_processes == 1 or (coordinator is None and num_processes is None and process_id is None):
         return None
     if coordinator is None or num_processes is None or process_id is None:
@@ -118,19 +109,6 @@ def _check_devices() -> None:
             f"process {jax.process_index()} has {count} of the {jax.device_count()} devices of {processes} processes: "
             "give each process the same number of devices"
         )
-
-
-def _say_for_whom(num_processes: int, process_id: int | None, timeout: float) -> None:
-    """Logs that this process waits for others, which may not exist if the variables are left over from another job."""
-    found = [f"{names} ({key}={os.environ[key]})" for key, names in _ENVIRONMENTS.items() if key in os.environ]
-    source = found[0] if found else "the environment of the cluster"
-    logger.info(
-        labelled(
-            "processes",
-            f"this is process {process_id} of {num_processes} according to {source}: it waits at most {timeout:.0f} s "
-            "for the others; to run alone, set --num_processes=1",
-        )
-    )
 
 
 def _detect(coordinator: str | None, num_processes: int | None, process_id: int | None, timeout: float) -> tuple:

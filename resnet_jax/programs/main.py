@@ -2,7 +2,6 @@
 
 import importlib
 import logging as stdlib_logging
-import math
 import signal
 import sys
 
@@ -85,9 +84,6 @@ def _command(words: list[str]) -> Command:
     for word in words:
         check_local(word, name="image")
     check_local(_WORKDIR.value or "", name="--workdir")
-    for timeout in (_JOIN_TIMEOUT, _STALL_TIMEOUT):
-        if math.isnan(timeout.value):
-            raise UsageError(f"--{timeout.name}=nan is not a number of seconds: give one, such as 300")
     several = _COORDINATOR.value or _PROCESS_ID.value is not None or (_NUM_PROCESSES.value or 1) > 1
     if several and not MODES[mode].many_processes:
         raise UsageError(f"--mode={mode} runs in one process: omit --coordinator, --num_processes and --process_id")
