@@ -21,7 +21,7 @@ from resnet_jax.files import (
 )
 from resnet_jax.local_paths import local_path
 from resnet_jax.nested import difference, flatten, has_shape
-from resnet_jax.old_settings import translated
+from resnet_jax.old_settings import ADDED, translated
 from resnet_jax.reporting.failed_start import undone_if_start_fails
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,13 @@ def _are_seconds(value: Any) -> bool:
 
 # Values of `result.json` that are read again, with their defaults and shapes (see `nested.has_shape`). An evaluation of
 # no examples has a top-1 that is not a number.
-_RESULT_DEFAULTS = {"eval": None, "best": None, "bad_examples": 0, "images_per_second": None, "seconds": {}}
+_RESULT_DEFAULTS: dict[str, Any] = {
+    "eval": None,
+    "best": None,
+    "bad_examples": 0,
+    "images_per_second": None,
+    "seconds": {},
+}
 _RESULT_SHAPE = {
     "step": int,
     "total_steps": int,
@@ -163,6 +169,13 @@ class Workdir:
             return flatten(translated(stored))
         except (AttributeError, KeyError, TypeError, ZeroDivisionError, RecursionError):
             raise UsageError(f"{self._config} is not the config of a run: {_FROM_CONFIG}") from None
+
+    def keys_added_since(self) -> tuple[str, ...]:
+        """Returns the keys of `old_settings.ADDED` that did not exist when the run in this directory began."""
+        if not (self.holds_checkpoints() and self._config.exists()):
+            return ()
+        stored = self._stored_config()
+        return tuple(key for key in ADDED if key not in stored)
 
     def must_hold_a_run(self) -> None:
         """Raises UsageError if no run was started in this directory."""

@@ -60,7 +60,7 @@ def test_a_lock_is_free_again_after_use(tmp_path):
 
 
 def test_a_bucket_is_not_taken_for_a_directory():
-    with pytest.raises(UsageError, match="work directory gs://bucket/run is not a local path"):
+    with pytest.raises(UsageError, match="--workdir=gs://bucket/run is not a local path"):
         Workdir("gs://bucket/run")
 
 
