@@ -32,6 +32,8 @@ def get_config() -> ConfigDict:
     config.data.eval_crop.name = "resize"
     config.data.eval_crop.fraction = 224 / 256  # shorter side to 256, then the central 224
     config.data.resize = "bilinear_tf1"
+    config.data.flip_before_resize = True
+    config.data.fast_dct = True
     config.data.synthetic.num_classes = 1001  # for --config.data.source=synthetic
     config.input.mean = (123.68, 116.78, 103.94)
     config.input.std = (1.0, 1.0, 1.0)

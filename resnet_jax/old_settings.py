@@ -8,6 +8,16 @@ def translated(settings: dict[str, Any]) -> dict[str, Any]:
     return _with_crop_fraction(settings)
 
 
+# Keys that recipes set in this version and that did not exist in earlier ones: a run of an earlier version continues
+# with their defaults, as it began.
+ADDED = (
+    "data.flip_before_resize",
+    "data.fast_dct",
+    "model.init_statistics",
+    "schedule.images_per_epoch",
+)
+
+
 def _with_crop_fraction(settings: dict[str, Any]) -> dict[str, Any]:
     """Replaces `data.eval_crop.padding`, the pixels that the crop left out at the scale of its output."""
     if "padding" not in settings.get("data", {}).get("eval_crop", {}):

@@ -12,6 +12,7 @@ class EvalPreprocessing:
       crop: 'central' or 'resize', see `data.crops.create_eval_crop`.
       fraction: side of the central square / shorter side of the image, see the crops of `create_eval_crop`.
       resize: name of the resize kernel, a key of `data.resize.RESIZES`.
+      fast_dct: decode JPEG files with the fast DCT, see `data.jpeg.decode_jpeg`.
       enlarge_to: shorter side in pixels to which smaller images are enlarged first; None: they are not enlarged.
     """
 
@@ -20,3 +21,4 @@ class EvalPreprocessing:
     fraction: float
     resize: str
     enlarge_to: int | None
+    fast_dct: bool = False

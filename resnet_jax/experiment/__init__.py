@@ -3,6 +3,7 @@
 from resnet_jax.experiment.build import (
     EVALUATION_MAY_CHANGE,
     MAY_CHANGE,
+    as_begun,
     build,
     build_evaluation,
     default_settings,
@@ -45,6 +46,7 @@ __all__ = [
     "PredictOptions",
     "Reading",
     "WeightsOptions",
+    "as_begun",
     "benchmark_options",
     "build",
     "build_evaluation",

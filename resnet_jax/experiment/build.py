@@ -2,6 +2,7 @@
 
 import functools
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,10 @@ from resnet_jax.experiment.options import weights_options
 from resnet_jax.experiment.parts import Evaluation, Experiment, Reporting
 from resnet_jax.experiment.shown_inputs import show_inputs
 from resnet_jax.nested import flatten
+from resnet_jax.text import labelled
 from resnet_jax.training.schedules import create_schedule
+
+logger = logging.getLogger(__name__)
 
 MAY_CHANGE = changeable_when_continued(KEYS)
 EVALUATION_MAY_CHANGE = changeable_when_evaluated(KEYS)
@@ -46,6 +50,17 @@ def resolve(config: ConfigDict) -> dict[str, Any]:
 def default_settings() -> dict[str, Any]:
     """Returns the config of `configs/default.py` as nested dicts of JSON values."""
     return resolve(get_config())
+
+
+def as_begun(config: ConfigDict, keys: Sequence[str]) -> ConfigDict:
+    """Returns the config with the defaults of `keys`, which did not exist when the run began; logs what this changes."""
+    begun, defaults = config.copy_and_resolve_references(), flatten(get_config().to_dict())
+    before = flatten(begun.to_dict())
+    changed = {key: defaults[key] for key in keys if before[key] != defaults[key]}
+    begun.update_from_flattened_dict(changed)
+    for key, value in changed.items():
+        logger.info(labelled("as begun", f"{key} is {value}, because it did not exist when this run began"))
+    return begun
 
 
 def build(

@@ -20,14 +20,21 @@ from resnet_jax.experiment.parts import EvalComputation, Experiment
 from resnet_jax.training.state import TrainState, abstract_state
 
 
-def initial_state(experiment: Experiment) -> TrainState:
-    """Makes the state of step 0, replicated on all devices.
+def initial_state(experiment: Experiment, *, r1_checkpoint: Path | None = None) -> TrainState:
+    """Makes the state of step 0, or of the step of a checkpoint of r1, replicated on all devices.
+
+    Args:
+      experiment: what to train.
+      r1_checkpoint: prefix of the checkpoint of TensorFlow's r1 ResNet to continue; None: begin at step 0.
 
     Raises:
-      UsageError: the weights of `model.init_from` cannot be loaded.
+      UsageError: the checkpoint, or the weights of `model.init_from`, cannot be loaded.
     """
-    computation = experiment.computation
-    loaded = computation.warm_start(jax.eval_shape(computation.init)) if computation.warm_start else None
+    computation, loaded = experiment.computation, None
+    if r1_checkpoint is not None:
+        loaded = computation.continue_r1(r1_checkpoint, jax.eval_shape(computation.init))
+    elif computation.warm_start:
+        loaded = computation.warm_start(jax.eval_shape(computation.init))
     # On CPUs, making the random initial weights takes 10 s at XLA's default optimization level. Level 1 is faster and
     # gives the same values.
     options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None

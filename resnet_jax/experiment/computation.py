@@ -17,6 +17,7 @@ from resnet_jax.experiment.batch_division import whole_groups_per_device
 from resnet_jax.experiment.inputs import eval_image_size
 from resnet_jax.experiment.network import network_settings, training_settings
 from resnet_jax.experiment.parts import Computation, EvalComputation
+from resnet_jax.experiment.r1_run import make_continue_r1
 from resnet_jax.models import create_model
 from resnet_jax.models.resnet import ResNet
 from resnet_jax.training import steps
@@ -68,6 +69,7 @@ def make_computation(
         trainable=trainable_pattern(config.train.trainable),
         init=init,
         warm_start=_make_warm_start(config, class_names),
+        continue_r1=make_continue_r1(config),
         train_step=_make_train_step(config, mesh, num_microbatches, model, optimizer, schedule),
         eval_weights=_weights_to_evaluate(config),
     )
@@ -250,7 +252,7 @@ def make_train_input_of(config: ConfigDict, *, group_size: int | None) -> TrainI
         raise UsageError("config.model.bn_group_size=1 leaves no second image to mix with in a group: set 2 or more")
     return make_train_input(
         preprocess=make_preprocess(config),
-        flip=config.input.flip,
+        flip=config.input.flip and not config.data.flip_before_resize,
         erasing=Erasing(**erasing) if erasing["probability"] else None,
         mixing=Mixing(**mixing, group_size=group_size) if mixes and mixing["probability"] else None,
     )

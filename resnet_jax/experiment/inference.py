@@ -42,6 +42,7 @@ class Inference:
             crops=self.crop,
             resize=self.preprocessing.resize,
             enlarge_to=self.preprocessing.enlarge_to,
+            fast_dct=self.preprocessing.fast_dct,
             max_image_pixels=self.max_image_pixels,
         )
 

@@ -105,6 +105,7 @@ def eval_preprocessing(config: ConfigDict) -> EvalPreprocessing:
         fraction=data.eval_crop.fraction,
         resize=data.resize,
         enlarge_to=data.enlarge_to,
+        fast_dct=data.fast_dct,
     )
 
 
@@ -132,6 +133,7 @@ def make_train_loader(config: ConfigDict, source: Source, milestones: Milestones
         crops=crops,
         augment=create_policy(**data.augment),
         repeats=data.repeats,
+        flip=config.input.flip and data.flip_before_resize,
         num_groups=groups,
         **_loader_options(config),
     )
@@ -163,6 +165,7 @@ def _loader_options(config: ConfigDict) -> dict[str, Any]:
     return {
         "resize": config.data.resize,
         "enlarge_to": config.data.enlarge_to,
+        "fast_dct": config.data.fast_dct,
         "max_image_pixels": config.data.max_image_pixels,
         "seed": config.seed,
         "process_index": jax.process_index(),

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,6 +63,7 @@ class Computation(EvalComputation):
     trainable: str  # regular expression of the parameters that are trained, '' for all
     init: Callable[[], TrainState]  # makes the state of step 0
     warm_start: Callable[[TrainState], TrainState] | None  # loads weights into the state; None: no weights are loaded
+    continue_r1: Callable[[Path, TrainState], TrainState]  # loads the checkpoint of r1 with this prefix
     train_step: TrainStep
     eval_weights: WeightsKind  # the weights of the state that are evaluated
 

@@ -13,16 +13,19 @@ def read_images(encoded: tf.Tensor, *, preprocessing: EvalPreprocessing) -> tf.T
     with tf.device("CPU:0"):  # a GPU fuses multiply and add, which rounds differently
         pixels = tf.TensorSpec((size, size, 3), tf.uint8)
         return tf.map_fn(
-            lambda file: show(decode(file), preprocessing=preprocessing), encoded, fn_output_signature=pixels
+            lambda file: show(decode(file, fast_dct=preprocessing.fast_dct), preprocessing=preprocessing),
+            encoded,
+            fn_output_signature=pixels,
         )
 
 
-def decode(encoded: tf.Tensor) -> tf.Tensor:
+def decode(encoded: tf.Tensor, *, fast_dct: bool = False) -> tf.Tensor:
     """Decodes a JPEG file to [H, W, 3] uint8.
 
-    The DCT is the accurate one, which simplejpeg uses in `data/decode.py`, not the faster default of TensorFlow.
+    Without `fast_dct` the DCT is the accurate one, as in `data/jpeg.py`, not the faster default of TensorFlow.
     """
-    return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+    method = "INTEGER_FAST" if fast_dct else "INTEGER_ACCURATE"
+    return tf.io.decode_jpeg(encoded, channels=3, dct_method=method)
 
 
 def show(image: tf.Tensor, *, preprocessing: EvalPreprocessing) -> tf.Tensor:

@@ -1,5 +1,6 @@
 """Entry point of --mode=train."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -24,6 +25,7 @@ def main(command: Command) -> int:
         from resnet_jax.reporting.time_accounting import TimeAccounting, process_age  # noqa: PLC0415
 
         accounting = TimeAccounting(age=process_age())
+        command = dataclasses.replace(command, config=experiment.as_begun(command.config, workdir.keys_added_since()))
         settings = experiment.resolve(command.config)
         if channel.is_main:
             defaults = experiment.default_settings()

@@ -4,6 +4,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from clu import parameter_overview
@@ -17,7 +18,7 @@ from resnet_jax.distributed.channel import Channel
 from resnet_jax.distributed.mesh import replicated
 from resnet_jax.distributed.signals import STOPPED
 from resnet_jax.distributed.stop_requests import StopRequests
-from resnet_jax.errors import NonFiniteError, out_of_memory_as_usage_error
+from resnet_jax.errors import NonFiniteError, UsageError, out_of_memory_as_usage_error
 from resnet_jax.experiment import Experiment
 from resnet_jax.experiment.compile import compile_train_steps, initial_state
 from resnet_jax.programs.evaluation.evaluator import Evaluator
@@ -33,6 +34,7 @@ from resnet_jax.reporting.writers import Writers
 from resnet_jax.text import json_number, labelled
 from resnet_jax.training.metrics import top5_is_meaningful
 from resnet_jax.training.state import TrainState, abstract_state
+from resnet_jax.weights.r1_run import find_run
 
 logger = logging.getLogger(__name__)
 
@@ -180,7 +182,7 @@ class _Run:
             self.checkpoints.wait()
 
     def _first_state(self) -> tuple[TrainState, Position]:
-        """Returns the state of the newest checkpoint, or the initial state."""
+        """Returns the state of the newest checkpoint, of this program or of r1, or the initial state."""
         computation, milestones = self.experiment.computation, self.experiment.milestones
         restored = self.checkpoints.restore_latest(abstract_state(computation.init, replicated(computation.mesh)))
         if restored is not None:
@@ -188,9 +190,23 @@ class _Run:
             self.checkpoints.check_data(meta, self.experiment.data.identity)
             logger.info(labelled("continuing", f"from step {meta['step']} of {milestones.total_steps}"))
             return state, Position(meta["step"], evaluation=meta.get("evaluation"))
-        state = initial_state(self.experiment)
+        r1_checkpoint = find_run(self.workdir.path)
+        state = initial_state(self.experiment, r1_checkpoint=r1_checkpoint)
+        if r1_checkpoint is not None:
+            return state, self._position_of_r1(r1_checkpoint, int(state.step))
         logger.debug("parameters\n%s", parameter_overview.get_parameter_overview(state.params, include_stats=False))
         return state, Position(0)
+
+    def _position_of_r1(self, checkpoint: Path, step: int) -> Position:
+        """Returns the position after the step of r1's checkpoint. Raises UsageError if this run ends before it."""
+        total_steps = self.experiment.milestones.total_steps
+        if step >= total_steps:
+            raise UsageError(
+                f"{checkpoint} of r1 is at step {step}, and this run ends at step {total_steps}: evaluate it with "
+                f"--mode=eval --config.eval.checkpoint={checkpoint.parent}, or set a larger config.train.epochs"
+            )
+        logger.info(labelled("continuing", f"from step {step} of {total_steps}, a run of r1"))
+        return Position(step)
 
     def _begin_record(self, settings: dict[str, Any]) -> Writers:
         data, reporting = self.experiment.data, self.experiment.reporting

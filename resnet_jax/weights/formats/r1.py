@@ -37,7 +37,8 @@ _BLOCK_LAYERS = {
 }
 _IMAGENET_INPUT = {"input.mean": [123.68, 116.78, 103.94], "input.std": [1.0, 1.0, 1.0], "input.per_image": False}
 _NUM_CLASSES = 1001  # outputs of TensorFlow's r1 ResNet for ImageNet; class 0 is 'background'
-_NOT_NEEDED = {"global_step": "a counter", "_CHECKPOINTABLE_OBJECT_GRAPH": "not a variable"}
+_STEP = "global_step"
+_NOT_NEEDED = {_STEP: "a counter", "_CHECKPOINTABLE_OBJECT_GRAPH": "not a variable"}
 _LOSS_SCALE = re.compile(r"loss_scale|good_steps")
 
 
@@ -105,6 +106,28 @@ def read(prefix: Path, kind: WeightsKind | None) -> StoredWeights:
     )
 
 
+def read_training_state(prefix: Path, stored: StoredWeights) -> tuple[int, dict[str, np.ndarray]]:
+    """Reads what a checkpoint of TensorFlow's r1 ResNet holds besides its weights.
+
+    Args:
+      prefix: prefix of the checkpoint.
+      stored: what `read` has returned for it.
+
+    Returns:
+      The number of steps so far; the momentum of parameters by their names in this package, such as
+      'params/head/kernel'. Parameters that r1 did not train with momentum are absent.
+
+    Raises:
+      UsageError: the checkpoint is damaged or has no step, as that of a SavedModel.
+    """
+    reader, names = _open(prefix)
+    if _STEP not in names:
+        raise UsageError(f"{prefix} does not contain the step of a run ({_STEP}): use a checkpoint of the training")
+    slots = {own: f"{name}/Momentum" for own, name in stored.origin.items()}
+    found = {own: _get(reader, slot, prefix) for own, slot in slots.items() if slot in names}
+    return int(_get(reader, _STEP, prefix, np.int64)), found
+
+
 def _index(prefix: Path) -> Path:
     return prefix.with_name(prefix.name + ".index")
 
@@ -150,9 +173,9 @@ def _open(prefix: Path) -> tuple[Any, list[str]]:
         raise _damaged(prefix, error) from error
 
 
-def _get(reader: Any, name: str, prefix: Path) -> np.ndarray:
+def _get(reader: Any, name: str, prefix: Path, dtype: type = np.float32) -> np.ndarray:
     try:
-        return np.asarray(reader.get_tensor(name), dtype=np.float32)
+        return np.asarray(reader.get_tensor(name), dtype=dtype)
     except Exception as error:
         raise _damaged(prefix, error) from error
 
