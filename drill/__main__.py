@@ -31,7 +31,7 @@ from drill import report
 from drill.comparison import differences
 from drill.disturbance import DrillError, Setting, run_undisturbed, run_with_kills, steps_for
 from drill.kills import WAYS, Kill, Outcome, kinds, sample_kills
-from drill.launch import StillRunningError
+from drill.launch import StillRunningError, fingerprint
 from drill.ledger import Ledger
 
 
@@ -46,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         devices=options.devices,
         steps=steps_for(kills),
         deadline=options.deadline,
+        program=options.program,
     )
     print(
         f"{len(kills)} kills of {setting.steps} steps on {setting.processes} x {setting.devices} devices, "
@@ -113,7 +114,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(
             f"--ways={','.join(unknown or options.ways)}: give some of {', '.join(WAYS)}; 'stopped' needs processes"
         )
-    plan = {name: getattr(options, name) for name in ("kills", "processes", "devices", "seed", "ways")}
+    options.program = fingerprint()
+    plan = {name: getattr(options, name) for name in ("kills", "processes", "devices", "seed", "ways", "program")}
     try:
         options.ledger = Ledger(options.workdir, plan)
     except (OSError, ValueError) as error:

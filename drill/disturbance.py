@@ -13,7 +13,7 @@ from pathlib import Path
 
 from drill import leftovers, ways
 from drill.kills import Kill, Outcome
-from drill.launch import Processes, StillRunningError, cpu_environment
+from drill.launch import Processes, StillRunningError, cpu_environment, fingerprint
 from drill.moments import INTERVAL, Moment, Pace
 from drill.rules import problems
 from drill.watching import Watch
@@ -53,6 +53,7 @@ class Setting:
     devices: int  # number of virtual CPU devices of each process
     steps: int  # length of each run
     deadline: float  # seconds within which all processes must end after a kill
+    program: str  # hash of the files of the program, from `launch.fingerprint`
 
     @property
     def undisturbed(self) -> Path:
@@ -84,11 +85,13 @@ def run_with_kills(setting: Setting, kills: Sequence[Kill], pace: Pace) -> Itera
     """Makes the killed run. Yields each outcome once a later start has logged the step from which it continues.
 
     Raises:
-      DrillError: two kills in succession cannot be made, or the run fails after its last kill.
+      DrillError: two kills in succession cannot be made, the run fails after its last kill, or the program changes.
     """
     pending: list[Outcome] = []
     damaged: set[int] = set()
     for kill in kills:
+        if fingerprint() != setting.program:
+            raise DrillError("the files of the program have changed since the drill began: begin a new one")
         watch = Watch(setting.disturbed, eval_every=EVAL_EVERY, damaged=damaged)
         outcome = _kill_once(setting, kill, watch, pace)
         if watch.continued_from is not None:

@@ -1,6 +1,7 @@
 """Starts the processes of a run on this machine, sends them signals and waits for them to end."""
 
 import contextlib
+import hashlib
 import os
 import signal
 import socket
@@ -142,6 +143,15 @@ def cpu_environment(*, devices: int, **variables: str | Path) -> dict[str, str]:
     """The environment of this process, with `devices` virtual CPU devices and the given variables."""
     settings = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
     return os.environ | settings | {name: str(value) for name, value in variables.items()}
+
+
+def fingerprint() -> str:
+    """A hash of the files of the program. Another program may round differently."""
+    files = [ROOT / "main.py", *(ROOT / "resnet_jax").rglob("*.py"), *(ROOT / "configs").rglob("*.py")]
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(f"{path.relative_to(ROOT)} {path.stat().st_size}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def free_port() -> int:

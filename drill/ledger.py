@@ -17,10 +17,10 @@ class Ledger:
 
         Args:
           directory: directory of the drill, created if necessary.
-          plan: the options of the drill, JSON values.
+          plan: the options of the drill and the version of the program, JSON values.
 
         Raises:
-          ValueError: the directory has other content, or a drill with other options.
+          ValueError: the directory has other content, or a drill with another plan.
         """
         self._plan, self._pace = directory / "plan.json", directory / "pace.json"
         self._outcomes = directory / "outcomes.jsonl"
@@ -28,7 +28,10 @@ class Ledger:
             if not self._plan.is_file():
                 raise ValueError(f"{directory} is not empty: remove it, or name a new directory with --workdir")
             if json.loads(self._plan.read_text()) != plan:
-                raise ValueError(f"{directory} holds a drill with other options: name a new directory with --workdir")
+                raise ValueError(
+                    f"{directory} holds a drill with other options or of another version of the program: name a new "
+                    "directory with --workdir"
+                )
         directory.mkdir(parents=True, exist_ok=True)
         self._plan.write_text(json.dumps(plan) + "\n")
         if self._outcomes.exists():  # the last line may be incomplete

@@ -246,6 +246,12 @@ def test_a_short_drill(tmp_path):
     assert "every bit of the state" in done.stdout
 
 
+def test_a_drill_ends_if_the_program_changes(tmp_path):
+    setting = disturbance.Setting(tmp_path, processes=1, devices=1, steps=40, deadline=1.0, program="of yesterday")
+    with pytest.raises(disturbance.DrillError, match="have changed since the drill began"):
+        next(disturbance.run_with_kills(setting, kills.sample_kills(1, processes=1, seed=0), Pace()))
+
+
 def test_a_directory_that_is_not_empty_is_refused(tmp_path, capsys):
     (tmp_path / "precious").touch()
     with pytest.raises(SystemExit) as stopped:
