@@ -82,7 +82,7 @@ def _measure_latency(spec: ProcessSpec, results: Queue) -> None:
     _begin()
     channel = Channel(connect_all(spec, timeout=60), process_id=spec.process_id)
     initialize_jax(spec, timeout=60, stall_timeout=60, address=None)
-    client = jax._src.distributed.global_state.client
+    client: Any = jax._src.distributed.global_state.client
     text, others = "x" * 100, range(spec.num_processes)
 
     def gather(call: int) -> None:

@@ -10,6 +10,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 PYTHON=${PYTHON:-.venv/bin/python}
+LATE=120 # seconds that the other processes may still run when one has ended
 count=${1:-}
 if [[ ! $count =~ ^[1-9][0-9]*$ ]]; then
 	echo "error: launch/local.sh ${count:-without a number}: pass the number of processes first: launch/local.sh 2 --config=..." >&2
@@ -62,6 +63,29 @@ for ((index = 0; index < count; index++)); do
 done
 if [[ $asked ]]; then pass_on "$asked"; fi # a signal came before all had started
 
+# When one process has ended, the others end by themselves and may still write a checkpoint. One that is stopped (SIGSTOP)
+# or hangs does not end: it is killed after LATE seconds, as by `srun --wait`.
+end_late() {
+	local pid late=() began=''
+	trap '' TERM HUP INT USR1 USR2 XCPU
+	while sleep 2 >/dev/null 2>&1; do
+		late=()
+		for pid in "${pids[@]}"; do # an ended process is gone, or a zombie until this script waits for it
+			if [[ $(ps -o stat= -p "$pid" || true) == [^Z]* ]]; then late+=("$pid"); fi
+		done
+		if [[ ${#late[@]} -eq 0 ]]; then return; fi
+		if [[ ${#late[@]} -lt $count ]]; then began=${began:-$SECONDS}; fi
+		if [[ $began ]] && ((SECONDS - began >= LATE)); then
+			echo "launch/local.sh: ${#late[@]} of $count processes still run $LATE s after another one has ended: killed" >&2
+			kill -KILL "${late[@]}"
+			return
+		fi
+	done
+}
+end_late </dev/null &
+watcher=$!
+disown "$watcher" # bash is not to report its end
+
 # Ranks exit statuses: a mistake or a crash is the cause of status 75 of the other processes; a signal ranks lowest.
 rank() {
 	case $1 in
@@ -80,4 +104,5 @@ for pid in "${pids[@]}"; do
 	done
 	if (($(rank "$status") > $(rank "$worst"))); then worst=$status; fi
 done
+kill -KILL "$watcher" 2>/dev/null || true
 exit "$worst"

@@ -91,6 +91,13 @@ def test_a_signal_to_local_sh_reaches_all_processes(cloud, number, to_group):
     assert process.returncode == 75
 
 
+def test_a_process_that_does_not_end_after_another_one_is_killed(cloud):
+    script = cloud.repository / "launch/local.sh"
+    script.write_text(script.read_text().replace("LATE=120 ", "LATE=1 "))
+    status, output = cloud.run("local.sh", "2", *FLAGS, ends=[["wait", 75]], PYTHON=str(cloud.bin / "python3.12"))
+    assert status == 75 and "1 of 2 processes still run 1 s after another one has ended: killed" in output
+
+
 def test_a_given_secret_is_kept(cloud):
     python, given = str(cloud.bin / "python3.12"), "0123456789abcdef"
     assert cloud.run("local.sh", "2", *FLAGS, ends=[[0, 0]], PYTHON=python, RESNET_JAX_SECRET=given)[0] == 0
