@@ -15,6 +15,7 @@ from resnet_jax.data.sources.splits import Split, parse_split
 from resnet_jax.data.sources.tf_example import Features, floats, one_bytes, one_integer, parse
 from resnet_jax.errors import UsageError
 from resnet_jax.local_paths import local_path
+from resnet_jax.text import printable
 
 _BOX = tuple(f"image/object/bbox/{side}" for side in ("ymin", "xmin", "ymax", "xmax"))
 
@@ -56,7 +57,7 @@ class TFRecordSource:
         synset = stored[0].decode(errors="replace") if stored else None
         if synset is not None and _are_synsets(self.class_names) and synset != self.class_names[label]:
             raise UsageError(
-                f"{self.where(index)} has WordNet ID {synset}, but its label {label + self._label_offset} stands for "
+                f"{self.where(index)} has WordNet ID {printable(synset)[:40]}, but its label {label + self._label_offset} stands for "
                 f"{self.class_names[label]}: set --config.data.label_offset (1 for shards of r1), "
                 "or --config.model.num_classes if these are not the 1,000 classes of ImageNet"
             )

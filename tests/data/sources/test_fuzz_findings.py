@@ -1,0 +1,17 @@
+"""Records that the fuzzer's target 'example' found to be answered badly."""
+
+import pytest
+
+from resnet_jax.data.sources import open_source
+from resnet_jax.errors import UsageError
+from tests.data.record_files import write_tfrecord
+from tests.data.sources.conftest import TFRECORD, r1_example
+
+
+@pytest.mark.parametrize("synset", [b"P5 3 2 255\n\0(Px\xa0\xc8", b"\x1b[2J", b"n" * 10_000])
+def test_a_wordnet_id_of_any_bytes_is_named_on_one_line(tmp_path, synset):
+    record = r1_example(0, 1, **{"image/class/synset": synset})
+    write_tfrecord(tmp_path / "train-00000-of-00001", [record])
+    with pytest.raises(UsageError, match="record 0 has WordNet ID .*, but its label 1 stands for") as caught:
+        open_source("tfrecord", **TFRECORD | {"num_classes": 1000}, data_dir=str(tmp_path))
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 500
