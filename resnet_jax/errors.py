@@ -58,7 +58,7 @@ def disk_full_as_usage_error(purpose: str) -> Iterator[None]:
         number, filename = _disk_error(error)
         if number is None or isinstance(error, UsageError | NonFiniteError):
             raise
-        file = f" ({filename})" if filename else ""
+        file = f" ({os.fsdecode(filename)})" if filename else ""
         problem, cure = _DISK[number]
         if str(filename).startswith(_SHARED_MEMORY):
             problem = f"shared memory ({_SHARED_MEMORY}), through which worker processes pass batches, is full"

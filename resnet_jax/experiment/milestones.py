@@ -8,6 +8,8 @@ from ml_collections import ConfigDict
 from resnet_jax.config_keys import LARGEST_INT
 from resnet_jax.errors import UsageError
 
+_MOST_EVALUATIONS = 1_000_000
+
 
 @dataclasses.dataclass(frozen=True)
 class Milestones:
@@ -71,11 +73,13 @@ def make_milestones(config: ConfigDict, num_examples: int) -> Milestones:
             "schedule.boundaries": max(config.schedule.boundaries, default=0) * schedule_epoch,
         }
     )
+    every_steps = config.eval.every_steps or max(1.0, config.eval.every_epochs * steps_per_epoch)
+    _check_evaluations(total_steps, every_steps)
     return Milestones(
         total_steps=total_steps,
         schedule_steps=schedule_steps,
         steps_per_epoch=steps_per_epoch,
-        eval_every_steps=config.eval.every_steps or max(1.0, config.eval.every_epochs * steps_per_epoch),
+        eval_every_steps=every_steps,
         eval_before_training=config.eval.before_training,
         stop_at=config.eval.stop_at,
         checkpoint_every_steps=config.checkpoint.every_steps,
@@ -89,6 +93,15 @@ def _check_steps(steps: dict[str, float]) -> None:
     for key, number in steps.items():
         if number > LARGEST_INT:
             raise UsageError(f"config.{key} amounts to {number:.3g} steps: set it so that these are below 2^31")
+
+
+def _check_evaluations(total_steps: int, every_steps: float) -> None:
+    """Raises UsageError for more evaluations than can be meant."""
+    if total_steps > _MOST_EVALUATIONS * every_steps:
+        raise UsageError(
+            f"config.eval.every_steps or every_epochs amounts to {total_steps / every_steps:,.0f} evaluations: set it "
+            f"so that there are at most {_MOST_EVALUATIONS:,}"
+        )
 
 
 def _log_every_steps(total_steps: int, steps_per_epoch: float) -> int:

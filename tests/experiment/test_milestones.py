@@ -2,6 +2,7 @@ import itertools
 
 import pytest
 
+from resnet_jax.errors import UsageError
 from resnet_jax.experiment.milestones import make_milestones
 from tests.tiny import tiny_config
 
@@ -30,3 +31,22 @@ def test_a_given_number_of_steps_is_kept():
 
 def test_a_run_that_ends_early_has_twenty_reports_too():
     assert milestones_of(2000, 200.0, **{"train.max_steps": 40}).log_every_steps == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"train.epochs": 2e9}, "config.train.epochs amounts to 4.17e[+]09 steps"),
+        ({"schedule.warmup_epochs": 1.1e9}, "config.schedule.warmup_epochs amounts to"),
+        ({"schedule.boundaries": (1.0, 1.1e9)}, "config.schedule.boundaries amounts to"),
+        ({"train.total_steps": 2**31 - 1, "eval.every_steps": 1}, "amounts to 2,147,483,647 evaluations"),
+    ],
+)
+def test_numbers_of_steps_that_can_only_be_mistakes(changes, words):
+    with pytest.raises(UsageError, match=words):
+        make_milestones(tiny_config(changes), 100)
+
+
+def test_a_long_run_is_no_mistake():
+    found = make_milestones(tiny_config({"train.total_steps": 2**31 - 1, "eval.every_epochs": 1e9}), 100)
+    assert found.total_steps == 2**31 - 1
