@@ -57,9 +57,9 @@ class TFRecordSource:
         synset = stored[0].decode(errors="replace") if stored else None
         if synset is not None and _are_synsets(self.class_names) and synset != self.class_names[label]:
             raise UsageError(
-                f"{self.where(index)} has WordNet ID {printable(synset)[:40]}, but its label {label + self._label_offset} stands for "
-                f"{self.class_names[label]}: set --config.data.label_offset (1 for shards of r1), "
-                "or --config.model.num_classes if these are not the 1,000 classes of ImageNet"
+                f"{self.where(index)} has WordNet ID {printable(synset)[:40]}, but its label "
+                f"{label + self._label_offset} stands for {self.class_names[label]}: set --config.data.label_offset "
+                "(1 for shards of r1), or --config.model.num_classes if these are not the 1,000 classes of ImageNet"
             )
 
     def _label(self, features: Features, index: int) -> int:
