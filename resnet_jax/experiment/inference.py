@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -16,6 +17,7 @@ from resnet_jax.distributed.mesh import make_mesh
 from resnet_jax.experiment.computation import check_image_sizes, make_model, make_preprocess, variable_shapes
 from resnet_jax.experiment.inputs import eval_image_size, eval_preprocessing
 from resnet_jax.experiment.network import network_settings
+from resnet_jax.training.gradients import Preprocess
 from resnet_jax.training.predict_step import PredictStep, make_predict_step
 
 
@@ -28,6 +30,8 @@ class Inference:
     preprocessing: EvalPreprocessing  # how an image file is cropped and resized
     dtype: str  # dtype of the activations
     predict_step: PredictStep
+    preprocess: Preprocess  # the first part of `predict_step`: pixels [B, S, S, 3] uint8 to the input of the network
+    network_step: PredictStep  # `predict_step` without `preprocess`
     shapes: dict[str, Any]  # shapes and dtypes of 'params' and 'batch_stats'
     crop: Crop
     max_image_pixels: int  # number of pixels above which an image file counts as unreadable
@@ -64,14 +68,16 @@ def build_inference(
     config = config.copy_and_resolve_references()
     config.model.update({"num_classes": num_classes, "dtype": dtype or config.model.dtype})
     check_image_sizes(config, [eval_image_size(config)])
-    model, mesh = make_model(config, num_classes), make_mesh(devices)
+    model, mesh, preprocess = make_model(config, num_classes), make_mesh(devices), make_preprocess(config)
     preprocessing = eval_preprocessing(config)
     return Inference(
         mesh=mesh,
         network=network_settings(config),
         preprocessing=preprocessing,
         dtype=config.model.dtype,
-        predict_step=make_predict_step(model=model, preprocess=make_preprocess(config)),
+        predict_step=make_predict_step(model=model, preprocess=preprocess),
+        preprocess=preprocess,
+        network_step=make_predict_step(model=model, preprocess=lambda normalized: normalized.astype(jnp.float32)),
         shapes=variable_shapes(model, preprocessing.image_size),
         crop=create_eval_crop(preprocessing.crop, size=preprocessing.image_size, fraction=preprocessing.fraction),
         max_image_pixels=config.data.max_image_pixels,

@@ -37,6 +37,8 @@ class ExportOptions(NamedTuple):
 
     dir: str | None  # output directory, which must not exist; None: <workdir>/exports/<step>
     formats: tuple[str, ...]
+    signatures: str  # of the SavedModel: 'own', 'r1_tensor' or 'r1_image_bytes'
+    batch_size: int | None  # fixed number of images of 'r1_tensor'; None: any number
     dtype: str  # dtype of the activations
 
 

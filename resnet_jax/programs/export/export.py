@@ -10,7 +10,7 @@ from resnet_jax.experiment import Inference
 from resnet_jax.files import own_directory, write_json
 from resnet_jax.programs.export.formats import FORMATS
 from resnet_jax.programs.export.metadata import format_size, hash_files, make_metadata
-from resnet_jax.programs.export.model import Model
+from resnet_jax.programs.export.model import SIGNATURES, Model, Signatures
 from resnet_jax.programs.export.sample import Sample, compare, make_sample
 from resnet_jax.text import labelled
 from resnet_jax.weights.select import SelectedWeights
@@ -18,19 +18,36 @@ from resnet_jax.weights.select import SelectedWeights
 logger = logging.getLogger(__name__)
 
 METADATA = "model.json"
+_OWN = Signatures()
 
 
-def check_request(directory: Path, formats: Sequence[str]) -> None:
-    """Raises UsageError if the directory exists, no format is requested, or a format is unknown."""
+def check_request(directory: Path, formats: Sequence[str], signatures: Signatures = _OWN) -> None:
+    """Raises UsageError if the directory exists, no format is requested, or a name is unknown or without effect."""
     if not formats or not set(formats) <= set(FORMATS):
         got = ", ".join(map(repr, formats)) or "empty"
         raise UsageError(f"config.export.formats ({got}) must name some of {', '.join(FORMATS)}, such as \"('jax',)\"")
+    if signatures.name not in SIGNATURES:
+        raise UsageError(f"config.export.signatures={signatures.name!r} is not one of {', '.join(SIGNATURES)}")
+    if signatures.name != "own" and "saved_model" not in formats:
+        raise UsageError(
+            f"config.export.signatures={signatures.name!r} is about SavedModels: set "
+            "config.export.formats=\"('saved_model',)\""
+        )
+    if signatures.batch_size is not None and signatures.name != "r1_tensor":
+        raise UsageError(
+            f"config.export.batch_size={signatures.batch_size} has no effect: set config.export.signatures=r1_tensor"
+        )
     if directory.exists():
         raise UsageError(f"{directory} already exists: set config.export.dir to another directory, or remove this one")
 
 
 def export(
-    inference: Inference, selected: SelectedWeights, class_names: Sequence[str], directory: Path, formats: Sequence[str]
+    inference: Inference,
+    selected: SelectedWeights,
+    class_names: Sequence[str],
+    directory: Path,
+    formats: Sequence[str],
+    signatures: Signatures = _OWN,
 ) -> int:
     """Writes the formats and `model.json` to a directory, which appears only when all files are written and checked.
 
@@ -40,6 +57,7 @@ def export(
       class_names: names of the outputs.
       directory: the directory to create.
       formats: keys of `FORMATS`.
+      signatures: the signatures of the SavedModel.
 
     Returns:
       The exit status, 0.
@@ -48,8 +66,8 @@ def export(
       UsageError: `directory` exists or cannot be written, `formats` is empty or has an unknown name, a format does not
         support this network, or the outputs of an export differ from those of this program.
     """
-    check_request(directory, formats)
-    model = _make_model(inference, selected, class_names)
+    check_request(directory, formats, signatures)
+    model = _make_model(inference, selected, class_names, signatures)
     for name in formats:
         FORMATS[name].check(model)
     part, cure = directory.with_name(f"{directory.name}.part"), "set config.export.dir to another directory"
@@ -66,14 +84,19 @@ def export(
     return 0
 
 
-def _make_model(inference: Inference, selected: SelectedWeights, class_names: Sequence[str]) -> Model:
+def _make_model(
+    inference: Inference, selected: SelectedWeights, class_names: Sequence[str], signatures: Signatures
+) -> Model:
     source = {"path": selected.path, "step": selected.step, "weights": selected.kind, "sha256": selected.sha256}
     return Model(
         step=inference.predict_step,
+        preprocess=inference.preprocess,
+        network_step=inference.network_step,
         variables=selected.variables,
         network=inference.network,
         preprocessing=inference.preprocessing,
         class_names=tuple(class_names),
+        signatures=signatures,
         source=source,
     )
 

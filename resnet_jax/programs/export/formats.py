@@ -12,6 +12,7 @@ from resnet_jax.errors import UsageError
 from resnet_jax.nested import by_path
 from resnet_jax.programs.export.jax_artifact import run_jax_artifact, write_jax_artifact
 from resnet_jax.programs.export.model import Model
+from resnet_jax.programs.export.r1_saved_model import run_r1_saved_model, write_r1_saved_model
 from resnet_jax.programs.export.sample import Outputs, Sample
 from resnet_jax.programs.export.saved_model import check_tensorflow, run_saved_model, write_saved_model
 from resnet_jax.weights import check_named, match_variables, read_weights, write_safetensors
@@ -49,11 +50,15 @@ def _run_jax(path: Path, model: Model, sample: Sample) -> dict[str, Outputs]:
 
 
 def _write_saved_model(path: Path, model: Model) -> None:
+    if model.signatures.name != "own":
+        write_r1_saved_model(path, model)
+        return
     write_saved_model(path, model.step, model.variables, preprocessing=model.preprocessing)
 
 
 def _run_saved_model(path: Path, model: Model, sample: Sample) -> dict[str, Outputs]:
-    del model
+    if model.signatures.name != "own":
+        return run_r1_saved_model(path, model, sample)
     return {
         "image": run_saved_model(path, images=sample.images),
         "image_bytes": run_saved_model(path, encoded=sample.files),

@@ -23,14 +23,16 @@ def main(command: Command) -> int:
 
     from resnet_jax import experiment  # noqa: PLC0415
     from resnet_jax.programs.export.export import check_request, export  # noqa: PLC0415
+    from resnet_jax.programs.export.model import Signatures  # noqa: PLC0415
     from resnet_jax.programs.trained_network import load_network  # noqa: PLC0415
 
     options = experiment.export_options(command.config)
     given = options.dir and local_path(options.dir, name="config.export.dir", only_utf8=True)
     directory = given or _default_directory(command)
-    check_request(directory, options.formats)
+    signatures = Signatures(options.signatures, options.batch_size, options.dtype)
+    check_request(directory, options.formats, signatures)
     network = load_network(command, dtype=options.dtype, devices=jax.devices()[:1])
-    return export(*network, directory, options.formats)
+    return export(*network, directory, options.formats, signatures)
 
 
 def _default_directory(command: Command) -> Path:

@@ -35,6 +35,7 @@ def make_metadata(model: Model, *, dtype: str, formats: dict[str, Any]) -> dict[
             "before": dataclasses.asdict(model.preprocessing),
             "inside": {key.removeprefix("input."): value for key, value in model.network.items() if "input." in key},
         },
+        "saved_model": model.signatures._asdict(),
         "network": model.network,
         "same_as": pytorch_network(model.network),
         "dtype": dtype,

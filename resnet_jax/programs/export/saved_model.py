@@ -1,6 +1,6 @@
 """Writes a network with its weights as a SavedModel for TensorFlow and TF Serving, and runs it.
 
-One signature takes pixels, one takes JPEG files, as the two kinds of SavedModel that TensorFlow's r1 ResNet exports.
+One signature takes pixels, one takes JPEG files. `r1_saved_model.py` writes the signatures of TensorFlow's r1 ResNet.
 """
 
 import importlib.util
@@ -47,13 +47,13 @@ def write_saved_model(
     Raises:
       UsageError: TensorFlow is not installed.
     """
-    tf = _load_tensorflow()
+    tf = load_tensorflow()
     from resnet_jax.programs.export.tensorflow_images import read_images  # noqa: PLC0415  imports TensorFlow
 
     size = preprocessing.image_size
     module = tf.Module()
     module.weights = jax.tree.map(tf.Variable, variables)
-    call = _in_batches(predict, module.weights, size)
+    call = in_batches(predict, module.weights, size)
 
     def image(image: Any) -> Any:
         return call(image)
@@ -82,7 +82,7 @@ def run_saved_model(
     Raises:
       UsageError: TensorFlow is not installed.
     """
-    tf = _load_tensorflow()
+    tf = load_tensorflow()
     loaded = tf.saved_model.load(str(directory))  # a local, because TensorFlow frees the variables with it
     if images is not None:
         outputs = loaded.signatures["image"](image=tf.constant(images))
@@ -91,8 +91,18 @@ def run_saved_model(
     return {name: value.numpy() for name, value in outputs.items()}
 
 
-def _in_batches(predict: Predict, weights: dict[str, Any], size: int) -> Callable[[Any], dict[str, Any]]:
-    """Returns `predict` with `weights` as a TensorFlow function of images [B, size, size, 3] uint8 for any B."""
+def in_batches(
+    predict: Predict, weights: dict[str, Any], size: int, *, dtype: Any = np.uint8, batches: Sequence[int] = _BATCHES
+) -> Callable[[Any], dict[str, Any]]:
+    """Returns `predict` with `weights` as a TensorFlow function of images.
+
+    Args:
+      predict: maps the weights and images [B, S, S, 3] to 'probabilities' and 'classes'.
+      weights: TensorFlow's variables.
+      size: S.
+      dtype: dtype of the images.
+      batches: decreasing batch sizes of which every number of images is a sum.
+    """
     import tensorflow as tf  # noqa: PLC0415
     from jax.experimental import jax2tf  # noqa: PLC0415  imports TensorFlow
 
@@ -100,7 +110,7 @@ def _in_batches(predict: Predict, weights: dict[str, Any], size: int) -> Callabl
 
     def call_all(images: Any, batch: int) -> dict[str, Any]:
         """Runs the network on images whose number is a multiple of `batch`."""
-        spec = jax.eval_shape(predict, weights_spec, jax.ShapeDtypeStruct((batch, size, size, 3), np.uint8))
+        spec = jax.eval_shape(predict, weights_spec, jax.ShapeDtypeStruct((batch, size, size, 3), dtype))
         outputs = tf.map_fn(
             lambda piece: converted(weights, piece),
             tf.reshape(images, (-1, batch, size, size, 3)),
@@ -111,7 +121,7 @@ def _in_batches(predict: Predict, weights: dict[str, Any], size: int) -> Callabl
 
     def call(images: Any) -> dict[str, Any]:
         pieces = []
-        for batch in _BATCHES:
+        for batch in batches:
             count = tf.shape(images)[0] // batch * batch
             pieces.append(call_all(images[:count], batch))
             images = images[count:]
@@ -128,7 +138,7 @@ def check_tensorflow() -> None:
         raise UsageError(_MISSING)
 
 
-def _load_tensorflow() -> Any:
+def load_tensorflow() -> Any:
     """Imports TensorFlow; raises UsageError if it is not installed."""
     try:
         return import_tensorflow()
