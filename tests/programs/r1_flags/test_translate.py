@@ -415,7 +415,7 @@ def test_the_page_has_a_row_for_each_hook_and_file():
     files = """
         imagenet_main.py imagenet_preprocessing.py cifar10_main.py cifar10_download_and_extract.py resnet_model.py
         resnet_run_loop.py estimator_benchmark.py cifar10_test.py imagenet_test.py layer_test.py
-        utils/flags/_base.py utils/flags/_performance.py utils/flags/_misc.py utils/flags/_image.py
+        utils/flags/_base.py utils/flags/_performance.py utils/flags/_misc.py
         utils/flags/_benchmark.py utils/flags/_distribution.py utils/flags/_device.py utils/flags/core.py
         utils/flags/_conventions.py utils/logs/hooks.py utils/logs/hooks_helper.py utils/logs/metric_hook.py
         utils/logs/logger.py utils/logs/cloud_lib.py utils/logs/mlperf_helper.py utils/export.py
