@@ -11,6 +11,8 @@ from jax.lax import Precision
 from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
+from resnet_jax.models.small_images import convolve
+
 
 def convolution(features: int, kernel_size: int, stride: int, *, blur: bool = False, **options: Any) -> nn.Conv:
     """Returns a convolution without bias whose input is padded equally on all four sides.
@@ -33,6 +35,7 @@ def convolution(features: int, kernel_size: int, stride: int, *, blur: bool = Fa
         (kernel_size, kernel_size),
         strides=stride,
         padding=((pad, pad), (pad, pad)),
+        conv_general_dilated=convolve,
         **({"use_bias": False} | options),
     )
 

@@ -1,0 +1,59 @@
+"""Convolution of images of few pixels, as one matrix product."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+# Largest height or width, in pixels, that is convolved by a matrix product. Up to here XLA's code for CPUs computes
+# some convolutions, or their gradients, at a fiftieth of its usual speed (benchmarks/cpu_convolutions.py).
+LARGEST_SIDE = 4
+
+
+def convolve(x: jax.Array, kernel: jax.Array, window_strides: Sequence[int], padding: Any, **options: Any) -> jax.Array:
+    """Computes `jax.lax.conv_general_dilated`, and as a matrix product where the images are at most 4 x 4 pixels.
+
+    Both forms compute the same sums, in another order. The choice depends on shapes only, so that a network computes
+    the same on all platforms; accelerators compute images of so few pixels fast in either form.
+
+    Args:
+      x: [B, H, W, C].
+      kernel: [k, k, C, F], of the type of `x`.
+      window_strides: strides along height and width.
+      padding: ((low, high), (low, high)), pixels of zeros around the images.
+      **options: further arguments of `jax.lax.conv_general_dilated`, with the layouts NHWC and HWIO of `nn.Conv`.
+
+    Returns:
+      [B, H', W', F].
+    """
+    size = kernel.shape[0]
+    if size == 1 or max(x.shape[1:3]) > LARGEST_SIDE or not _is_plain(x, kernel, options):
+        return jax.lax.conv_general_dilated(x, kernel, window_strides, padding, **options)
+    return as_product(x, kernel, window_strides, padding, precision=options.get("precision"))
+
+
+def as_product(
+    x: jax.Array, kernel: jax.Array, window_strides: Sequence[int], padding: Any, *, precision: Any = None
+) -> jax.Array:
+    """Computes `convolve` as the product of the pixels under the kernel, at each of its positions, with the kernel."""
+    size = kernel.shape[0]
+    windows = _windows(jnp.pad(x, ((0, 0), *padding, (0, 0))), size, window_strides)
+    return jnp.einsum("bhwk,kf->bhwf", windows, kernel.reshape(-1, kernel.shape[-1]), precision=precision)
+
+
+def _is_plain(x: jax.Array, kernel: jax.Array, options: dict[str, Any]) -> bool:
+    """Returns whether the convolution has one group and no dilation."""
+    dilations = (options.get(name) or (1, 1) for name in ("lhs_dilation", "rhs_dilation"))
+    return kernel.shape[2] == x.shape[3] and all(set(dilation) == {1} for dilation in dilations)
+
+
+def _windows(padded: jax.Array, size: int, strides: Sequence[int]) -> jax.Array:
+    """Returns the pixels under the kernel at each of its positions: [B, H, W, C] -> [B, H', W', size * size * C]."""
+    rows, columns = ((side - size) // stride + 1 for side, stride in zip(padded.shape[1:3], strides, strict=True))
+    shifted = [
+        padded[:, i : i + strides[0] * (rows - 1) + 1 : strides[0], j : j + strides[1] * (columns - 1) + 1 : strides[1]]
+        for i in range(size)
+        for j in range(size)
+    ]
+    return jnp.concatenate(shifted, axis=-1)
