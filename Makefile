@@ -65,7 +65,7 @@ drill: $(STAMP)
 	@$(if $(KILLS),$(BIN)/python -m drill --processes=1 --devices=2 --kills=$$(( $(KILLS) - $(KILLS) * 2 / 5 )) && )\
 	$(BIN)/python -m drill $(if $(KILLS),--kills=$$(( $(KILLS) * 2 / 5 )))
 
-fuzz: $(BASE)-fuzz
+fuzz: $(STAMP)
 	@$(BIN)/python -m fuzz $(TARGETS) --minutes=$(or $(MINUTES),5)
 
 pictures: $(STAMP)
@@ -98,10 +98,6 @@ $(BASE)-parity: $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[parity]" -c requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(LIBTPU) \
 		"$$($(BIN)/python -c '$(LIBTPU_VERSION)')"
-	@touch $@
-
-$(BASE)-fuzz: $(STAMP)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[fuzz]" -c requirements.lock
 	@touch $@
 
 ifneq ($(STAMP),$(BASE))

@@ -2,9 +2,6 @@ import sys
 import types
 
 import pytest
-
-pytest.importorskip("hypothesis")  # in the extra `fuzz` of pyproject.toml
-
 from hypothesis import strategies
 
 from fuzz import __main__ as fuzzer
