@@ -74,9 +74,10 @@ def continue_r1(
     for line in matched.report:
         logger.debug("%s", line)
     step, momentum = r1.read_training_state(prefix, stored)
+    loaded: dict[str, Any] = {"step": np.asarray(step, np.int32), **matched.variables}
     opt_state = _with_momentum(prefix, stored, momentum, state.opt_state)
     logger.info(labelled("r1", f"{prefix}: step {step}, weights, statistics and momentum"))
-    return dataclasses.replace(state, step=np.asarray(step, np.int32), opt_state=opt_state, **matched.variables)
+    return dataclasses.replace(state, opt_state=opt_state, **loaded)
 
 
 def _check_optimizer(prefix: Path, optimizer: Mapping[str, Any]) -> None:

@@ -90,10 +90,10 @@ def test_the_next_steps_equal_tensorflows(config, r1):
             for name, value in ours.items():
                 theirs = after[f"{step + 1} {name}"]
                 change = max(np.abs(theirs - start[name]).max(), 1e-6)
-                # Rounding: where one ReLU flips, a step of TensorFlow itself changes by up to 4 % of a change.
-                assert np.abs(value - theirs).max() <= 4e-2 * change, (step, name)
-                if step == BEFORE:
-                    assert np.abs(value - theirs).max() <= 5e-3 * change, name
+                difference = np.abs(value - theirs)
+                # Rounding: where one ReLU flips, single weights of TensorFlow itself change by up to 4 % of a change.
+                assert difference.max() <= 4e-2 * change, (step, name)
+                assert difference.mean() <= 2e-3 * change, (step, name)
     assert STEPS > DROP + 1
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from resnet_jax.programs.export.model import Model
@@ -40,7 +41,7 @@ def _tensor_function(tf: Any, model: Model, weights: dict[str, Any]) -> Any:
     size, (_, batch_size, name) = model.preprocessing.image_size, model.signatures
     dtype = tf.dtypes.as_dtype(name)
     options = {} if batch_size is None else {"batches": (batch_size,)}
-    call = in_batches(model.network_step, weights, size, dtype=jax.numpy.dtype(name), **options)
+    call = in_batches(model.network_step, weights, size, dtype=jnp.dtype(name), **options)
     spec = tf.TensorSpec((batch_size, size, size, 3), dtype, name="input")
 
     def serve(input: Any) -> Any:  # noqa: A002  the name of r1's input
@@ -73,7 +74,7 @@ def run_r1_saved_model(directory: Path, model: Model, sample: Sample) -> dict[st
         files = tf.constant(list(sample.files), tf.string)
         outputs = {name: loaded.signatures[name](image_bytes=files) for name in _NAMES}
         return {name: {key: value.numpy() for key, value in out.items()} for name, out in outputs.items()}
-    images = np.asarray(model.preprocess(sample.images)).astype(jax.numpy.dtype(model.signatures.dtype))
+    images = np.asarray(model.preprocess(jnp.asarray(sample.images))).astype(jnp.dtype(model.signatures.dtype))
     size = model.signatures.batch_size or len(images)
     padded = np.concatenate([images, np.zeros((-len(images) % size, *images.shape[1:]), images.dtype)])
     pieces = np.split(padded, len(padded) // size)
