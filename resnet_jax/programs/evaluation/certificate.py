@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from resnet_jax.data.class_names import fingerprint
+from resnet_jax.data.eval_preprocessing import EvalPreprocessing
 from resnet_jax.data.sources import Source
 from resnet_jax.experiment import Evaluation
 from resnet_jax.programs.evaluation.confusion import Confusion, count_pairs
@@ -46,7 +47,7 @@ def describe_subject(evaluation: Evaluation, selected: SelectedWeights) -> dict[
             "fingerprint": fingerprint(class_names),
             **({} if selected.outputs is None else {"output_of_class": selected.outputs[: len(class_names)]}),
         },
-        "preprocessing": dataclasses.asdict(evaluation.preprocessing),  # normalization is part of "network"
+        "preprocessing": _without_new_defaults(evaluation.preprocessing),  # normalization is part of "network"
     }
 
 
@@ -60,6 +61,12 @@ def _sample_hash(source: Source) -> str:
             image = b"unreadable"
         digest.update(image if isinstance(image, bytes) else np.ascontiguousarray(image).tobytes())
     return digest.hexdigest()
+
+
+def _without_new_defaults(preprocessing: EvalPreprocessing) -> dict[str, Any]:
+    """Returns the settings without `fast_dct` if it is off, so that an evaluation keeps the name of its directory."""
+    settings = dataclasses.asdict(preprocessing)
+    return settings if preprocessing.fast_dct else {key: settings[key] for key in settings if key != "fast_dct"}
 
 
 def directory_name(subject: dict[str, Any]) -> str:
