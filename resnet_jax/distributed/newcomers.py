@@ -20,6 +20,7 @@ class Newcomer(NamedTuple):
     """A connection whose first message has arrived."""
 
     connection: socket.socket
+    address: str  # of the client
     challenge: str  # what this process sent to it
     message: dict[str, Any]
 
@@ -32,12 +33,13 @@ class Newcomers:
     manager closes the connections whose line is not complete.
     """
 
-    def __init__(self, server: socket.socket, *, dropped: Callable[[socket.socket, str], None]):
+    def __init__(self, server: socket.socket, *, dropped: Callable[[str, str], None]):
         """Makes the listening socket non-blocking.
 
         Args:
           server: the listening socket.
-          dropped: called with a connection and the reason, before the connection is closed because of what it sent.
+          dropped: called with the address of a client and the reason, when its connection is closed because of what it
+            sent.
         """
         server.setblocking(False)
         self._server, self._dropped = server, dropped
@@ -75,7 +77,7 @@ class Newcomers:
 
     def _accept(self) -> None:
         try:
-            connection, _ = self._server.accept()
+            connection, address = self._server.accept()
         except (BlockingIOError, ConnectionAbortedError):  # the client has closed the connection again
             return
         except OSError:  # too many open files
@@ -89,7 +91,7 @@ class Newcomers:
         with contextlib.suppress(OSError):  # `_read` detects that the connection is lost
             connection.sendall(encode(challenge_message(challenge)))
         self._selector.register(connection, selectors.EVENT_READ)
-        self._waiting[connection] = _Waiting(challenge, bytearray(), time.monotonic() + _HELLO_SECONDS)
+        self._waiting[connection] = _Waiting(address[0], challenge, bytearray(), time.monotonic() + _HELLO_SECONDS)
         if len(self._waiting) > _MOST_WAITING:
             self._drop(next(iter(self._waiting)), "too many connections sent nothing")
 
@@ -97,7 +99,7 @@ class Newcomers:
         """Reads received bytes. Returns the message if its line is complete; closes the connection if it is invalid."""
         if connection not in self._waiting:  # closed a moment ago
             return None
-        challenge, line, _ = self._waiting[connection]
+        address, challenge, line, _ = self._waiting[connection]
         try:
             received = connection.recv(_LONGEST_HELLO)
             line += received
@@ -112,7 +114,7 @@ class Newcomers:
             self._drop(connection, "it is of another program" if line else "")
             return None
         self._forget(connection)
-        return Newcomer(connection, challenge, message)
+        return Newcomer(connection, address, challenge, message)
 
     def _forget(self, connection: socket.socket) -> None:
         self._selector.unregister(connection)
@@ -120,15 +122,17 @@ class Newcomers:
 
     def _drop(self, connection: socket.socket, reason: str = "") -> None:
         """Closes a connection; an empty reason is not reported, as for a client that only looks for open ports."""
+        address = self._waiting[connection].address
         self._forget(connection)
         if reason:
-            self._dropped(connection, reason)
+            self._dropped(address, reason)
         connection.close()
 
 
 class _Waiting(NamedTuple):
     """A connection whose first line is not complete."""
 
+    address: str  # of the client; `getpeername` fails once the client has closed the connection
     challenge: str
     line: bytearray  # the bytes received so far
     deadline: float  # time of `time.monotonic` by which the line must be complete

@@ -98,18 +98,14 @@ class _Joined:
         """Whether all processes of the run have connected."""
         return len(self.hosts) == self._spec.num_processes
 
-    def report(self, connection: socket.socket, reason: str) -> None:
+    def report(self, address: str, reason: str) -> None:
         """Logs a warning about a connection that is closed because of what it sent; the first time only."""
         if not self._reported:
             self._reported = True
-            try:
-                source = connection.getpeername()[0]
-            except OSError:
-                source = "an unknown address"
             logger.warning(
                 "a connection from %s is ignored (%s); others like it are not reported: process 0 still waits for the "
                 "other processes",
-                source,
+                address,
                 reason,
             )
 
@@ -123,7 +119,7 @@ class _Joined:
         try:
             member = handshake.read_hello(newcomer.message, challenge=challenge, secret=secret)
         except ValueError as error:
-            self.report(connection, str(error))
+            self.report(newcomer.address, str(error))
             _send([connection], {"refused": True})
             connection.close()
             return

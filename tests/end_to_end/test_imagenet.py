@@ -110,7 +110,7 @@ def test_the_same_pixels_and_one_bad_example(sources):
     seen = []
     for source in sources.values():
         loader = Loader(source, batch_size=len(source), training=False, crops=Central(24, 24 / 27), resize="bilinear")
-        batch, unreadable = loader.batch(0)
+        batch, unreadable, *_ = loader.batch(0)
         assert unreadable.sum() == 1 and batch.mask.all()
         pixels = zip(batch.label.tolist(), map(bytes, batch.image), strict=True)
         seen.append(collections.Counter(pixels))

@@ -102,7 +102,7 @@ def test_an_error_before_the_first_step_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_a_state_that_is_not_finite_is_never_saved(workdir, caplog):
-    built = build({"schedule.base_lr": 1e30, "schedule.warmup_epochs": 0.0, "checkpoint.every_steps": 1})
+    built = build({"schedule.base_lr": 1e9, "schedule.warmup_epochs": 0.0, "checkpoint.every_steps": 1})
     with caplog.at_level("INFO", logger="resnet_jax"):
         assert train(built, workdir, {}, StopRequests()) == 3
     restored, meta = restore(workdir, built)
