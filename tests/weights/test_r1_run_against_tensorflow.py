@@ -93,7 +93,7 @@ def test_the_next_steps_equal_tensorflows(config, r1):
                 difference = np.abs(value - theirs)
                 # Rounding: where one ReLU flips, single weights of TensorFlow itself change by up to 4 % of a change.
                 assert difference.max() <= 4e-2 * change, (step, name)
-                assert difference.mean() <= 2e-3 * change, (step, name)
+                assert difference.mean() <= 2e-3 * (step + 1 - BEFORE) * change, (step, name)
     assert STEPS > DROP + 1
 
 
