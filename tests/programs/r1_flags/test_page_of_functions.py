@@ -1,9 +1,11 @@
 """The page on migration names every function and hook of r1's files, and each name that it gives exists here."""
 
 import re
+import textwrap
 
 import pytest
 
+from resnet_jax.programs.r1_flags.translate import main
 from tests import paths
 from tests.programs.r1_flags.test_translate import table
 
@@ -61,3 +63,12 @@ def test_the_page_names_only_files_of_r1_that_exist():
     files = "_base _performance _misc _benchmark _distribution _device core _conventions"
     page = (paths.ROOT / "docs" / "migrating_from_tf_r1.md").read_text()
     assert set(re.findall(r"`utils/flags/(\w+)\.py`", page)) == set(files.split())
+
+
+def test_the_example_of_the_page_is_what_the_translator_prints(capsys):
+    page = (paths.ROOT / "docs" / "migrating_from_tf_r1.md").read_text()
+    words, printed = re.search(
+        r"\$ python -m resnet_jax\.programs\.r1_flags (.*)\n((?:   .*\n)+?)   ```", page
+    ).groups()
+    main(words.split())
+    assert capsys.readouterr().out == textwrap.dedent(printed)
