@@ -35,9 +35,18 @@ def epochs(num_images: int, *, pretrained: bool) -> float:
     return float(round(whole / 4 if pretrained else whole))
 
 
-def base_lr(*, pretrained: bool) -> float:
-    """Returns SGD's peak learning rate at batch size 256, from random or pretrained weights (docs/own_photos.md)."""
-    return 0.1 if pretrained else 0.4
+def base_lr(num_images: int, *, pretrained: bool) -> float:
+    """Returns SGD's peak learning rate for 256 images, from random or pretrained weights (docs/own_photos.md).
+
+    The rate of a step, which is this times batch size / 256, grows with the square root of the batch size (Krizhevsky
+    2014, arXiv 1404.5997, section 5): in proportion to it, small batches would learn too little in a given number of
+    epochs.
+
+    Args:
+      num_images: batch size.
+      pretrained: whether training starts from given weights.
+    """
+    return (0.1 if pretrained else 0.4) * math.sqrt(256 / num_images)
 
 
 def epochs_between_evaluations(num_epochs: float) -> float:
@@ -59,14 +68,14 @@ def with_computed(config: ConfigDict, num_images: int) -> tuple[ConfigDict, str]
     rules: dict[str, Callable[[], float]] = {
         "data.batch_size": lambda: batch_size(num_images),
         "train.epochs": lambda: epochs(num_images, pretrained=config.model.init_from is not None),
-        "schedule.base_lr": lambda: _base_lr(config),
+        "schedule.base_lr": lambda: _base_lr(complete),
         "eval.every_epochs": lambda: epochs_between_evaluations(_num_epochs(complete, num_images)),
     }
     for key, rule in rules.items():
         section, name = key.split(".")
         if config[section][name] is None:
             complete[section][name] = rule()
-            words.append(f"{key}={complete[section][name]:g}")
+            words.append(f"{key}={complete[section][name]:.4g}")
     return complete, f"{', '.join(words)} for {num_images:,} training images" if words else ""
 
 
@@ -76,7 +85,8 @@ def _base_lr(config: ConfigDict) -> float:
             "config.schedule.base_lr=None: a learning rate is computed for 'sgd' only, not for "
             f"{config.optimizer.name!r}: set --config.schedule.base_lr=RATE"
         )
-    return base_lr(pretrained=config.model.init_from is not None) * config.schedule.base_batch_size / 256
+    for_256 = base_lr(config.data.batch_size, pretrained=config.model.init_from is not None)
+    return for_256 * config.schedule.base_batch_size / 256
 
 
 def _num_epochs(config: ConfigDict, num_images: int) -> float:

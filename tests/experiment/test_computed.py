@@ -48,6 +48,20 @@ def test_evaluations_follow_the_length_of_the_run():
     assert computed.with_computed(config, 1000)[0].eval.every_epochs == 2
 
 
+@pytest.mark.parametrize("pretrained", [False, True])
+def test_the_rate_of_a_step_grows_with_the_square_root_of_the_batch_size(pretrained):
+    rates = [computed.base_lr(size, pretrained=pretrained) * size / 256 for size in (16, 64, 256)]
+    assert rates == pytest.approx([rates[0], 2 * rates[0], 4 * rates[0]])
+
+
+def test_the_computed_rate_follows_the_computed_batch_size_and_the_unit_of_the_schedule():
+    keys = {"data.batch_size": None, "schedule.base_lr": None, "schedule.base_batch_size": 128}
+    complete, line = computed.with_computed(tiny_config(keys), 1000)
+    assert complete.data.batch_size == 16
+    assert complete.schedule.base_lr * 16 / 128 == pytest.approx(0.1)
+    assert "schedule.base_lr=0.8 " in line
+
+
 def test_a_rate_is_computed_for_sgd_only():
     config = tiny_config({"schedule.base_lr": None, "optimizer.name": "adamw"})
     with pytest.raises(UsageError, match=r"config.schedule.base_lr=None: .* 'sgd' only.*--config.schedule.base_lr="):
