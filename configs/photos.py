@@ -13,9 +13,9 @@ Expected:  depends on the photographs; no figure is claimed
 Status:    not yet measured on a public data set
 
 A photograph usually shows its object large and whole: training crops keep at least 60 % of the area (8 % for ImageNet,
-Szegedy et al. 2015) and nearly its proportions, and evaluation sees the whole shorter side. Residual branches do not start at zero, as in
-torchvision. Mirrored images are used too; where a mirror image is of another class, as for letters, set
---config.input.flip=False.
+Szegedy et al. 2015) and nearly the proportions, and evaluation sees the whole shorter side. Residual branches do not
+start at zero, as in torchvision. Mirrored images are used too; where a mirror image is of another class, as for
+letters, set --config.input.flip=False.
 """
 
 from ml_collections import ConfigDict
