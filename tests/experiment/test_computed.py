@@ -58,8 +58,8 @@ def test_the_computed_rate_follows_the_computed_batch_size_and_the_unit_of_the_s
     keys = {"data.batch_size": None, "schedule.base_lr": None, "schedule.base_batch_size": 128}
     complete, line = computed.with_computed(tiny_config(keys), 1000)
     assert complete.data.batch_size == 16
-    assert complete.schedule.base_lr * 16 / 128 == pytest.approx(0.1)
-    assert "schedule.base_lr=0.8 " in line
+    assert complete.schedule.base_lr * 16 / 128 == pytest.approx(0.05)
+    assert "schedule.base_lr=0.4 " in line
 
 
 def test_a_rate_is_computed_for_sgd_only():

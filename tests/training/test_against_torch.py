@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 BATCH_SIZE, WARMUP_STEPS, TOTAL_STEPS, WEIGHT_DECAY, SMOOTHING = 8, 4, 12, 1e-4, 0.1
 PEAK_LR = {18: 2e-3, 50: 5e-4}
 IMAGE_SIZE = {18: 32, 50: 48}
-SEED = {18: 0, 50: 10}  # seeds without close decisions, see `closest_decision`
+SEED = {18: 0, 50: 31}  # seeds without close decisions, see `closest_decision`
 MEAN, STD = np.float32([123.675, 116.28, 103.53]), np.float32([58.395, 57.12, 57.375])
 TORCH_NAMES = {
     r"stage(\d)_block(\d+)": lambda match: f"layer{match[1]}.{int(match[2]) - 1}",
@@ -200,7 +200,7 @@ def test_gradients_statistics_and_losses(torch, depth, steps):
     built = build(1, changes(depth))
     state, batches = random_state(built, depth), batches_of(built, steps)
     network, train_step = torch_network(torch, depth, state).train(), jax.jit(built.computation.train_step)
-    assert closest_decision(torch, network, torch_batch(torch, batches[0])[0]) > 1e-5
+    assert closest_decision(torch, network, torch_batch(torch, batches[0])[0]) > 2e-5
     theirs = torch_losses(torch, network, batches, PEAK_LR[depth])
 
     after, totals = train_step(state, batches[0])
