@@ -1,9 +1,9 @@
 """Draws a small data set in class folders, for those who want to try docs/own_photos.md without photographs.
 
-    python benchmarks/example_photos.py shapes [--per_class 90]
+    python benchmarks/example_photos.py shapes [--per_class 90] [--seed 0]
 
 Writes shapes/<class>/<number>.jpg: circles, crosses, squares and triangles of random size, color, angle and position on
-uneven, noisy backgrounds, in JPEG files of 120 to 240 pixels. The same number always gives the same files.
+uneven, noisy backgrounds, in JPEG files of 120 to 240 pixels. The same numbers always give the same files.
 """
 
 import argparse
@@ -64,8 +64,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--per_class", type=int, default=90, help="images of each class")
+    parser.add_argument("--seed", type=int, default=0, help="another seed draws other images")
     options = parser.parse_args()
-    write(options.directory, options.per_class)
+    write(options.directory, options.per_class, options.seed)
     print(f"{options.per_class * len(CORNERS):,} images of {len(CORNERS)} classes in {options.directory}")
 
 

@@ -58,7 +58,28 @@ def write_report(metrics_path: Path, picture_path: Path, *, title: str) -> None:
 def _plot_loss(axes: Axes, train: Columns, evaluation: Columns) -> None:
     _plot_line(axes, train, "loss", label="training")
     _plot_line(axes, evaluation, "loss", label="evaluation", color=_EVAL)
+    _cut_peaks(axes, np.concatenate([columns.get("loss", np.empty(0)) for columns in (train, evaluation)]))
     _add_legend(axes)
+
+
+def _cut_peaks(axes: Axes, values: np.ndarray) -> None:
+    """Limits the upper end of the axis if few values are far above all others, and writes the largest into the panel.
+
+    Nine tenths of the values take at least half of the height. The first evaluation of a run is often such a peak:
+    the averages of batch norm have seen few batches.
+    """
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return
+    lowest, high, largest = np.quantile(finite, (0.0, 0.9, 1.0))
+    limit = high + (high - lowest)
+    if lowest < high and largest > limit:
+        margin = 0.05 * (limit - lowest)
+        axes.set_ylim(lowest - margin, limit)
+        for line in axes.lines:
+            line.set_clip_on(True)
+        note = f"largest: {largest:.3g}"
+        axes.text(0.99, 0.95, note, transform=axes.transAxes, ha="right", va="top", fontsize=8, color=_FAINT)
 
 
 def _plot_accuracy(axes: Axes, train: Columns, evaluation: Columns) -> None:

@@ -51,7 +51,7 @@ def export_pretrained(directory, environment):
 def test_the_page_trains_judges_predicts_and_exports():
     modes = [re.search(r"--mode=(\w+)", " ".join(words)) for words in commands()]
     assert {mode[1] for mode in modes if mode} == {"show", "eval", "predict", "export"}
-    assert sum(mode is None for mode in modes) == 5  # draws the images, trains three runs, shows the way on
+    assert sum(mode is None for mode in modes) == 7  # draws images twice, trains four runs, shows the way on
 
 
 @pytest.mark.slow

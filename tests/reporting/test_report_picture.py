@@ -143,3 +143,17 @@ def test_a_full_disk_leaves_the_old_picture(tmp_path, monkeypatch):
         write_report(tmp_path / "m", tmp_path / "report.png", title="a run")
     assert (tmp_path / "report.png").read_bytes() == b"old"
     assert not (tmp_path / "report.png.part").exists()
+
+
+@pytest.mark.parametrize(("peak", "is_cut"), [(50.0, True), (2.5, False)])
+def test_a_single_peak_of_the_loss_does_not_flatten_the_curves(tmp_path, monkeypatch, peak, is_cut):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: (figures.append(figure), path.touch()))
+    losses = [peak, *np.linspace(2.0, 1.0, 19)]
+    records = [
+        {"step": 10 * k, "split": "eval", "loss": loss, "top1": 0.5, "count": 9} for k, loss in enumerate(losses)
+    ]
+    (tmp_path / "m").write_text("".join(json.dumps(record) + "\n" for record in records))
+    write_report(tmp_path / "m", tmp_path / "report.png", title="a run")
+    panel = figures[0].axes[0]
+    assert (panel.get_ylim()[1] < 3.1) and ([text.get_text() for text in panel.texts] == ["largest: 50"] * is_cut)
