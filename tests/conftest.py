@@ -6,6 +6,7 @@ compilation three times as fast. `XLA_FLAGS= make test` compiles the way a user'
 
 import importlib.metadata
 import os
+import signal
 from pathlib import Path
 
 CACHE = Path(__file__).parent.parent / ".cache" / "xla"
@@ -18,6 +19,9 @@ def fast_compile_flags():
     has_choice = importlib.metadata.version("jaxlib").startswith("0.10.")
     return f"{flags} --xla_cpu_use_fusion_emitters=false" if has_choice else flags
 
+
+# Under nohup SIGHUP is ignored, by the tests and by the processes they start.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUM_CPU_DEVICES"] = "8"
