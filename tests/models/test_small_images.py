@@ -16,9 +16,15 @@ def arrays(height, width, size=3, dtype=jnp.float32):
 
 
 def with_gradients(function, x, kernel, **options):
-    result, backward = jax.vjp(lambda x, kernel: function(x, kernel, dimension_numbers=LAYOUT, **options), x, kernel)
-    cotangent = jnp.cos(jnp.arange(result.size, dtype=jnp.float32)).reshape(result.shape)
-    return result, *backward(cotangent.astype(result.dtype))
+    @jax.jit
+    def apply(x, kernel):
+        result, backward = jax.vjp(
+            lambda *operands: function(*operands, dimension_numbers=LAYOUT, **options), x, kernel
+        )
+        cotangent = jnp.cos(jnp.arange(result.size, dtype=jnp.float32)).reshape(result.shape)
+        return result, *backward(cotangent.astype(result.dtype))
+
+    return apply(x, kernel)
 
 
 @pytest.mark.parametrize(("size", "stride"), [(3, 1), (3, 2), (7, 2)])
