@@ -88,7 +88,7 @@ class Outcome:
 
 
 def kinds(processes: int) -> list[Kind]:
-    """Returns all kinds of kills for a run of so many processes."""
+    """Returns all kinds of kills for a run of `processes` processes."""
     each = [(index,) for index in range(processes)]
     everyone = tuple(range(processes))
     sets = [*each, everyone] if processes > 1 else each

@@ -12,7 +12,7 @@ def wait_until_gone(mark: str, *, seconds: float) -> list[str]:
     """Waits until no process has the environment variable `MARK` with the value `mark`.
 
     Returns:
-      The commands of the processes that still run after so many seconds.
+      The commands of the processes that still run after `seconds` seconds.
     """
     deadline = time.monotonic() + seconds
     while (found := marked(mark)) and time.monotonic() < deadline:

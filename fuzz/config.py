@@ -4,7 +4,6 @@ from typing import Any
 
 from hypothesis import strategies
 from hypothesis.strategies import SearchStrategy
-from ml_collections import ConfigDict
 
 from fuzz.target import Target, check_message, silent
 from resnet_jax import experiment
@@ -12,21 +11,9 @@ from resnet_jax.config_keys import check_bounds, check_paths
 from resnet_jax.configs import default
 from resnet_jax.errors import UsageError
 from resnet_jax.nested import flatten
+from tests.tiny import tiny_config
 
 _Changes = dict[str, Any]
-# A small experiment without files.
-_SMALL = {
-    "data.source": "synthetic",
-    "data.synthetic.num_train": 100,
-    "data.synthetic.num_eval": 21,
-    "data.synthetic.num_classes": 10,
-    "data.batch_size": 48,
-    "data.image_size": 12,
-    "model.name": "resnet_cifar",
-    "model.depth": 8,
-    "model.features": 4,
-    "train.epochs": 10.0,
-}
 # What ml_collections raises for a value of another type; the command line makes one line of it.
 _OTHER_TYPE = (TypeError, ValueError, OverflowError)
 
@@ -39,8 +26,7 @@ def inputs() -> SearchStrategy[_Changes]:
 
 def check(changes: _Changes) -> None:
     """Checks the values as every mode does, and builds the experiment."""
-    config: ConfigDict = default.get_config()
-    config.update_from_flattened_dict(_SMALL)
+    config = tiny_config()
     try:
         config.update_from_flattened_dict(changes)
     except _OTHER_TYPE:

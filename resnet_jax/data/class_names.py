@@ -23,7 +23,7 @@ def alike(class_names: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def _look(name: str) -> str:
-    """Returns what is left of a name without blanks and invisible characters, in Unicode form NFKC."""
+    """Returns a name in Unicode form NFKC without its blanks and invisible characters."""
     visible = (c for c in unicodedata.normalize("NFKC", name) if not c.isspace())
     return "".join(c for c in visible if unicodedata.category(c) not in ("Cc", "Cf"))
 

@@ -82,7 +82,7 @@ def decode_jpeg(encoded: bytes, max_pixels: int, *, fast_dct: bool = False) -> n
       fast_dct: use libjpeg's fast inverse DCT, as TensorFlow does by default, instead of the accurate one.
 
     Raises:
-      TooLargeError: the file states more than `max_pixels` pixels, or so many scans that decoding could take hours.
+      TooLargeError: the header states more than `max_pixels` pixels, or the file has more scans than are decoded.
       ValueError: the file cannot be decoded.
     """
     scans = encoded.count(bytes([0xFF, _SCAN]))  # in compressed data, a 0xFF is followed by 0 or RST

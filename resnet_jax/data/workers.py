@@ -39,7 +39,8 @@ def lost_worker(error: Exception, *, num_workers: int) -> WorkerLostError:
     """
     found = re.search(r"exit code (-?\d+)", str(error))
     status = int(found[1]) if found else 0
-    cure = f"set config.data.num_workers below {num_workers}, or fewer config.data.num_threads"
+    fewer = f"below {num_workers}" if num_workers > 1 else "to 0"
+    cure = f"set config.data.num_workers {fewer}, or fewer config.data.num_threads"
     if status == -signal.SIGKILL:
         how = "was killed by SIGKILL, as Linux does when memory runs out"
     elif status < 0:

@@ -25,21 +25,10 @@ def jpeg(side, **options):
     return bytes(data)
 
 
-def webp(side):
-    data = bytearray(encode(photo(32, 32), "WEBP"))
-    data[26:30] = struct.pack("<HH", side, side)
-    return bytes(data)
-
-
-def gif(side):
-    data = bytearray(encode(photo(32, 32), "GIF", "P"))
-    data[6:10] = struct.pack("<HH", side, side)
-    return bytes(data)
-
-
-def bmp(side):
-    data = bytearray(encode(photo(32, 32), "BMP"))
-    data[18:26] = struct.pack("<ii", side, side)
+def stating(file_format, offset, layout, *mode):
+    """A file of 32 x 32 pixels that states SIDE x SIDE in two numbers at `offset`, packed by `layout`."""
+    data = bytearray(encode(photo(32, 32), file_format, *mode))
+    struct.pack_into(layout, data, offset, SIDE, SIDE)
     return bytes(data)
 
 
@@ -61,10 +50,10 @@ BOMBS = {
     "progressive JPEG": jpeg(65_500, progressive=True),
     "PNG": png(struct.pack(">IIBBBBB", SIDE, SIDE, 8, 0, 0, 0, 0), chunk(b"IDAT", zlib.compress(bytes(1000)))),
     "16-bit PNG": png(struct.pack(">IIBBBBB", SIDE, SIDE, 16, 0, 0, 0, 0), chunk(b"IDAT", zlib.compress(bytes(9)))),
-    "WebP": webp(SIDE),
+    "WebP": stating("WEBP", 26, "<HH"),
     "WebP canvas": b"RIFF" + bytes(4) + b"WEBPVP8X" + struct.pack("<II", 10, 0) + b"\xff\xff\0" * 2 + bytes(99),
-    "GIF": gif(SIDE),
-    "BMP": bmp(SIDE),
+    "GIF": stating("GIF", 6, "<HH", "P"),
+    "BMP": stating("BMP", 18, "<ii"),
     "TIFF": tiff(SIDE),
     "PPM": b"P6 16000 16000 255\n" + bytes(99),
 }

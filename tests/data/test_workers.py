@@ -35,6 +35,11 @@ def test_the_error_says_how_a_worker_ended(error, parts):
     assert all(part in str(lost) for part in parts), lost
 
 
+def test_the_cure_for_the_only_worker_is_to_use_none():
+    error = lost_worker(RuntimeError("exit code -9"), num_workers=1)
+    assert "set config.data.num_workers to 0, " in str(error)
+
+
 def losing_workers(monkeypatch, *, after):
     """Makes the input pipeline lose a worker process after some batches."""
 

@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 
-import jax
 import numpy as np
 import pytest
 
@@ -14,7 +13,7 @@ from tests import paths
 from tests.data.encoded import encode, photo
 from tests.data.record_files import serialised, write_tfrecord
 from tests.models.networks import R1, initialize, network
-from tests.models.r1_variables import by_r1_name
+from tests.weights.tensorflow_runs import begin
 
 pytestmark = pytest.mark.slow
 
@@ -52,21 +51,19 @@ def begin_run(directory):
     rng = np.random.default_rng(0)
     images = rng.normal(size=(BEFORE + 1, BATCH, SIDE, SIDE, 3)).astype(np.float32) * 50
     labels = rng.integers(1, 1001, (BEFORE + 1, BATCH)).astype(np.int32)
-    np.savez(directory / "batches.npz", images=images, labels=labels)
     model = network(**R1 | {"depth": 18, "version": "v1.5", "num_classes": 1001})
-    variables = jax.tree.map(np.asarray, initialize(model, images[0]))
-    np.savez(directory / "start.npz", **by_r1_name(variables, 1))
-    run = {
-        "model": {"cifar": False, "size": 18, "version": 1, "classes": 1001},
-        "boundaries": [10**6],
-        "rates": [1e-6, 1e-7],
-        "weight_decay": 1e-4,
-        "decays_norms": False,
-        "before": BEFORE,
-    }
-    (directory / "run.json").write_text(json.dumps(run))
-    command = [sys.executable, "-m", "tests.weights.tensorflow_r1_steps", str(directory)]
-    subprocess.run(command, check=True, capture_output=True)
+    begin(
+        directory,
+        images=images,
+        labels=labels,
+        variables=initialize(model, images[0]),
+        model={"cifar": False, "size": 18, "version": 1, "classes": 1001},
+        boundaries=[10**6],
+        rates=[1e-6, 1e-7],
+        weight_decay=1e-4,
+        decays_norms=False,
+        before=BEFORE,
+    )
     return directory / "model"
 
 

@@ -1,8 +1,6 @@
 """A run that TensorFlow began as r1 does is continued here: the next steps equal TensorFlow's."""
 
 import json
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -16,6 +14,7 @@ from resnet_jax.programs.train.run import train
 from resnet_jax.reporting.workdir import Workdir
 from tests.models.r1_variables import by_r1_name
 from tests.programs.r1_flags.test_evaluation import standardize
+from tests.weights.tensorflow_runs import begin
 
 pytestmark = pytest.mark.slow
 
@@ -56,25 +55,19 @@ def r1(config, tmp_path_factory):
     built = experiment.build(config, devices=jax.devices()[:1])
     batches = [built.data.train_loader.batch(step).batch for step in range(STEPS)]
     images, labels = np.stack([b.image for b in batches]), np.stack([b.label for b in batches])
-    np.savez(
-        directory / "batches.npz",
+    rate = 0.1 * BATCH / 128
+    begin(
+        directory,
         images=np.stack([standardize(step) for step in images]),
         labels=labels,
+        variables=initial_state(built).variables,
+        model={"cifar": True, "size": 8, "version": 1, "classes": 10},
+        boundaries=[DROP],
+        rates=[rate, rate * 0.1],
+        weight_decay=2e-4,
+        decays_norms=True,
+        before=BEFORE,
     )
-    variables = jax.tree.map(np.asarray, initial_state(built).variables)
-    np.savez(directory / "start.npz", **by_r1_name(variables, 1))
-    rate = 0.1 * BATCH / 128
-    run = {
-        "model": {"cifar": True, "size": 8, "version": 1, "classes": 10},
-        "boundaries": [DROP],
-        "rates": [rate, rate * 0.1],
-        "weight_decay": 2e-4,
-        "decays_norms": True,
-        "before": BEFORE,
-    }
-    (directory / "run.json").write_text(json.dumps(run))
-    command = [sys.executable, "-m", "tests.weights.tensorflow_r1_steps", str(directory)]
-    subprocess.run(command, check=True, capture_output=True)
     return directory
 
 

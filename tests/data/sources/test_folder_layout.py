@@ -9,7 +9,7 @@ from tests.data.sources.conftest import FOLDER, SYNTHETIC
 
 
 def write(root, **counts):
-    """Writes so many files into each folder, given with '__' for '/'; a file is its own name, not an image."""
+    """Writes files into folders: folder, with '__' for '/', -> their number. They contain their names, not images."""
     for folder, count in counts.items():
         directory = root / folder.replace("__", "/")
         directory.mkdir(parents=True, exist_ok=True)
