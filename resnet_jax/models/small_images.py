@@ -6,13 +6,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-# Largest height or width, in pixels, that is convolved by a matrix product. Up to here XLA's code for CPUs computes
-# some convolutions, or their gradients, at a fiftieth of its usual speed (benchmarks/cpu_convolutions.py).
-LARGEST_SIDE = 4
+# Largest height or width of a result, in pixels, that is computed by a matrix product. Up to here XLA's code for CPUs
+# computes a convolution or the gradient of its input at a fiftieth of its usual speed; above, convolutions are as fast
+# as products, and faster with few channels (benchmarks/cpu_convolutions.py).
+LARGEST_RESULT = 2
 
 
 def convolve(x: jax.Array, kernel: jax.Array, window_strides: Sequence[int], padding: Any, **options: Any) -> jax.Array:
-    """Computes `jax.lax.conv_general_dilated`, and as a matrix product where the images are at most 4 x 4 pixels.
+    """Computes `jax.lax.conv_general_dilated`, and as a matrix product where the result has at most 2 x 2 pixels.
 
     Both forms compute the same sums, in another order. The choice depends on shapes only, so that a network computes
     the same on all platforms; accelerators compute images of so few pixels fast in either form.
@@ -28,7 +29,9 @@ def convolve(x: jax.Array, kernel: jax.Array, window_strides: Sequence[int], pad
       [B, H', W', F].
     """
     size = kernel.shape[0]
-    if size == 1 or max(x.shape[1:3]) > LARGEST_SIDE or not _is_plain(x, kernel, options):
+    padded = (side + sum(pads) for side, pads in zip(x.shape[1:3], padding, strict=True))
+    sides = ((side - size) // stride + 1 for side, stride in zip(padded, window_strides, strict=True))
+    if size == 1 or max(sides) > LARGEST_RESULT or not _is_plain(x, kernel, options):
         return jax.lax.conv_general_dilated(x, kernel, window_strides, padding, **options)
     return as_product(x, kernel, window_strides, padding, precision=options.get("precision"))
 

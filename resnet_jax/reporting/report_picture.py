@@ -65,15 +65,15 @@ def _plot_loss(axes: Axes, train: Columns, evaluation: Columns) -> None:
 def _cut_peaks(axes: Axes, values: np.ndarray) -> None:
     """Limits the upper end of the axis if few values are far above all others, and writes the largest into the panel.
 
-    Nine tenths of the values take at least half of the height. The first evaluation of a run is often such a peak:
-    the averages of batch norm have seen few batches.
+    This is the case if nine tenths of the values take less than a sixth of the height; then they take half of it. The
+    first evaluation of a run is often such a peak: the averages of batch norm have seen few batches.
     """
     finite = values[np.isfinite(values)]
     if not len(finite):
         return
     lowest, high, largest = np.quantile(finite, (0.0, 0.9, 1.0))
     limit = high + (high - lowest)
-    if lowest < high and largest > limit:
+    if lowest < high and largest - lowest > 3 * (limit - lowest):
         margin = 0.05 * (limit - lowest)
         axes.set_ylim(lowest - margin, limit)
         for line in axes.lines:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from resnet_jax.models.layers import convolution
-from resnet_jax.models.small_images import LARGEST_SIDE, convolve
+from resnet_jax.models.small_images import LARGEST_RESULT, as_product, convolve
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -27,6 +27,11 @@ def with_gradients(function, x, kernel, **options):
     return apply(x, kernel)
 
 
+def product(x, kernel, dimension_numbers, **options):
+    assert dimension_numbers == LAYOUT
+    return as_product(x, kernel, **options)
+
+
 @pytest.mark.parametrize(("size", "stride"), [(3, 1), (3, 2), (7, 2)])
 def test_small_images_are_convolved_to_the_same_values_and_gradients(size, stride):
     pad = size // 2
@@ -34,7 +39,7 @@ def test_small_images_are_convolved_to_the_same_values_and_gradients(size, strid
     for height, width in ((1, 1), (2, 3), (4, 4)):
         x, kernel = arrays(height, width, size)
         expected = with_gradients(jax.lax.conv_general_dilated, x, kernel, **options)
-        for array, wanted in zip(with_gradients(convolve, x, kernel, **options), expected, strict=True):
+        for array, wanted in zip(with_gradients(product, x, kernel, **options), expected, strict=True):
             assert array.dtype == wanted.dtype
             np.testing.assert_allclose(array, wanted, rtol=1e-5, atol=2e-6 * np.abs(wanted).max())
 
@@ -49,14 +54,16 @@ def test_bfloat16_is_rounded_once_as_by_a_convolution():
 
 
 def primitives(height, width, **options):
-    layer = convolution(7, options.pop("kernel_size", 3), 1, **options)
+    layer = convolution(7, options.pop("kernel_size", 3), options.pop("stride", 1), **options)
     x = arrays(height, width)[0]
     variables = jax.eval_shape(layer.init, jax.random.key(0), x)
     return str(jax.make_jaxpr(layer.apply)(variables, x))
 
 
 def test_the_form_depends_on_the_shape_only():
-    assert "conv_general_dilated" not in primitives(LARGEST_SIDE, LARGEST_SIDE)
-    assert "conv_general_dilated" in primitives(LARGEST_SIDE + 1, LARGEST_SIDE)
+    assert "conv_general_dilated" not in primitives(LARGEST_RESULT, LARGEST_RESULT)
+    assert "conv_general_dilated" in primitives(LARGEST_RESULT + 1, LARGEST_RESULT)
+    assert "conv_general_dilated" not in primitives(4, 4, stride=2)
+    assert "conv_general_dilated" in primitives(5, 4, stride=2)
     assert "conv_general_dilated" in primitives(2, 2, kernel_size=1)  # is a matrix product anyway
-    assert "conv_general_dilated" in primitives(4, 4, kernel_dilation=2)
+    assert "conv_general_dilated" in primitives(2, 2, kernel_dilation=2)
