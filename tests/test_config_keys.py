@@ -179,7 +179,9 @@ def test_a_free_section_covers_keys_of_other_versions():
 
 
 def test_the_page_of_keys_has_one_key_per_line_or_two():
-    lines = (ROOT / "configs" / "default.py").read_text().splitlines()
+    lines = [
+        line for name in ("default", "mode_keys") for line in (ROOT / "configs" / f"{name}.py").read_text().splitlines()
+    ]
     starts = [number for number, line in enumerate(lines) if line.startswith('    Key("')]
     ends = [number for number, line in enumerate(lines) if line.endswith("),")]
     assert len(starts) == len(default.KEYS)

@@ -12,7 +12,7 @@ from resnet_jax.local_paths import local_path
 
 FOLDER = Path(configs.__file__).parent
 RUN = FOLDER / "run.py"  # the config of an existing run
-_OTHER_FILES = ("__init__", "default", "run")  # files in `FOLDER` that are not recipes
+_OTHER_FILES = ("__init__", "default", "mode_keys", "run")  # files in `FOLDER` that are not recipes
 
 
 def recipes() -> list[tuple[str, str]]:

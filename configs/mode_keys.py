@@ -1,0 +1,49 @@
+"""The config keys of the modes that do not train; `default.py` declares all others, and explains how."""
+
+from resnet_jax.config_keys import BATCH, REPETITIONS, REPETITIONS_OR_NONE, Effect, Key
+
+FREE = Effect.FREE
+
+# Each key takes one or two lines.
+# fmt: off
+MODE_KEYS = (
+    # --mode=predict and --mode=export (docs/serving.md).
+    Key("predict.top_k", 5, "classes listed per image", REPETITIONS, FREE),
+    Key("predict.format", "table", "'table' or 'json' (one line per image)", effect=FREE),
+    Key("predict.batch_size", 32, "images computed at once", BATCH, FREE),
+    Key("export.dir", None, "output directory, which must not exist; None: WORKDIR/exports/STEP",
+        optional=str, effect=FREE, is_path=True),
+    Key("export.formats", ("jax", "safetensors"), "some of 'jax', 'safetensors', 'saved_model' (needs TensorFlow)",
+        effect=FREE),
+    Key("export.signatures", "own", "of the SavedModel: 'own', or of r1: 'r1_tensor', 'r1_image_bytes'", effect=FREE),
+    Key("export.batch_size", None, "images in a call of 'r1_tensor'; None: any number", BATCH, FREE, optional=int),
+    Key("export.dtype", "float32", "dtype of activations: 'float32', 'bfloat16' or 'float16'", effect=FREE),
+
+    # --mode=show (docs/data.md).
+    Key("show.png", None, "file of the picture; None: WORKDIR/inputs.png", optional=str, effect=FREE, is_path=True),
+
+    # --mode=plan (docs/scaling.md).
+    Key("plan.topology", None, "TPUs to compile for, for example 'v5e:4x4'; None: the devices of this machine",
+        optional=str, effect=FREE),
+    Key("plan.json", None, "output file of the plan in JSON", optional=str, effect=FREE, is_path=True),
+
+    # --mode=benchmark (docs/performance.md).
+    Key("benchmark.parts", ("first_step", "step", "loader", "together"), "measurements to make", effect=FREE),
+    Key("benchmark.windows", 5, "timed windows per measurement; results are their median, smallest and largest",
+        REPETITIONS, FREE),
+    Key("benchmark.window_steps", 20, "steps, or batches, per window", REPETITIONS, FREE),
+    Key("benchmark.warmup_steps", 5, "steps before the first window", REPETITIONS_OR_NONE, FREE),
+    Key("benchmark.json", None, "output file of the record in JSON", optional=str, effect=FREE, is_path=True),
+
+    # --mode=prepare: ImageNet from its archives (docs/data.md).
+    Key("prepare.archives", None, "directory of ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar",
+        optional=str, effect=FREE, is_path=True),
+    Key("prepare.allow_partial", False, "accept archives with only part of ILSVRC2012", effect=FREE),
+    Key("prepare.resize_short_side", None, "shorter side in pixels to which larger images are shrunk and re-encoded; "
+        "None: store all as they are", optional=int, effect=FREE),
+    Key("prepare.quality", 90, "JPEG quality of re-encoded images, 1 to 100", effect=FREE),
+    Key("prepare.shuffle", True, "store images in random order; False: in archive order", effect=FREE),
+    Key("prepare.num_threads", None, "threads that read and re-encode; None: two per core, at least 8",
+        optional=int, effect=FREE),
+)
+# fmt: on
