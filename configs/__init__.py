@@ -1,1 +1,1 @@
-"""Recipes: `default.py` and `mode_keys.py` declare every config key; each other file is a short list of changes to the defaults."""
+"""Recipes: `default.py` and `mode_keys.py` declare all config keys; each other file is a list of changes to them."""
