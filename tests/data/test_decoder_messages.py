@@ -11,7 +11,7 @@ from PIL import Image, TiffImagePlugin
 
 from resnet_jax.data import decoder_messages
 from resnet_jax.data.decode import decode
-from resnet_jax.data.decoder_messages import count_messages
+from resnet_jax.data.decoder_messages import count_messages, counting
 from tests.data.encoded import encode, photo
 from tests.paths import ROOT
 
@@ -66,27 +66,60 @@ def test_chunks_that_libpng_complains_of_print_nothing(mode, name, content, capf
     assert capfd.readouterr() == ("", "")
 
 
-def test_warnings_and_logs_of_pillow_are_counted_and_others_are_shown(monkeypatch):
-    before, shown = count_messages(), []
-    monkeypatch.setattr(decoder_messages, "_show_others", lambda message, *_: shown.append(str(message)))
+def complain():
+    """Makes Pillow warn twice and log once, and another module warn once."""
+    for _ in range(2):
+        warnings.warn_explicit("odd", UserWarning, TiffImagePlugin.__file__, 1, module="PIL.TiffImagePlugin")
+    logging.getLogger("PIL.TiffImagePlugin").warning("odd")
+    warnings.warn("mine", UserWarning, stacklevel=1)
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """The texts of the warnings that are shown."""
+    texts = []
+    monkeypatch.setattr(decoder_messages, "_show_warning", lambda message, *_: texts.append(str(message)))
     with warnings.catch_warnings():
         warnings.resetwarnings()
         decoder_messages.install()
-        for _ in range(2):
-            warnings.warn_explicit("odd", UserWarning, TiffImagePlugin.__file__, 1, module="PIL.TiffImagePlugin")
-        logging.getLogger("PIL.TiffImagePlugin").warning("odd")
-        assert count_messages() == before + 3
-        warnings.warn("mine", UserWarning, stacklevel=1)
-    assert shown == ["mine"]
+        yield texts
 
 
-def test_each_thread_counts_its_own():
+def test_warnings_and_logs_of_pillow_are_counted_and_others_are_shown(shown, caplog):
+    before = count_messages()
+    with counting():
+        complain()
+    assert count_messages() == before + 3
+    assert shown == ["mine"] and not caplog.records
+
+
+def test_outside_of_decoding_the_messages_of_pillow_are_shown(shown, caplog, capfd):
+    before = count_messages()
+    complain()
+    with pytest.raises(OSError, match="."):
+        Image.open(io.BytesIO(damaged_tiff())).load()
+    assert count_messages() == before
+    assert shown == ["odd", "odd", "mine"] and len(caplog.records) == 1
+    assert "ZIPDecode" in capfd.readouterr().err  # libtiff's own handler, with its arguments
+
+
+def test_each_thread_counts_its_own(shown):
     counted = []
-    thread = threading.Thread(target=lambda: (decoder_messages.add(), counted.append(count_messages())))
+
+    def count():
+        with counting():
+            complain()
+        counted.append(count_messages())
+
+    thread = threading.Thread(target=count)
     before = count_messages()
     thread.start()
     thread.join()
-    assert counted == [1] and count_messages() == before
+    assert counted == [3] and count_messages() == before and shown == ["mine"]
+
+
+def test_the_limit_of_pillow_stays_for_other_code():
+    assert Image.MAX_IMAGE_PIXELS is not None
 
 
 def test_a_program_that_decodes_prints_nothing():
