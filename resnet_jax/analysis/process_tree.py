@@ -19,7 +19,10 @@ class ProcessTree:
         self._members = [self._root, *self._root.children(recursive=True)]
 
     def cpu_seconds(self) -> float:
-        """Returns user plus system CPU seconds of all processes; of ended ones, those that their parent waited for."""
+        """Returns the user plus system CPU seconds of all processes.
+
+        A process that has ended is included only if its parent has waited for it.
+        """
         self.refresh()
         times = self._of_each(psutil.Process.cpu_times)
         return sum(t.user + t.system + getattr(t, "children_user", 0) + getattr(t, "children_system", 0) for t in times)

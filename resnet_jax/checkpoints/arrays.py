@@ -45,8 +45,8 @@ class _OneByOne(ocp.type_handlers.TypeHandler):
     async def _background_serialize(
         self, values: Sequence[np.ndarray], infos: Sequence[Any], options: Sequence[Any] | None = None
     ) -> None:
-        # The public `serialize` starts a thread in which this method writes; one call of it per array would start a
-        # thread per array.
+        # This overrides the method that `serialize` calls in a new thread. To override `serialize` itself, with one
+        # call per array, would start one thread per array.
         options = options or [ocp.SaveArgs()] * len(infos)
         write = super()._background_serialize
         await _all(
@@ -117,12 +117,12 @@ def _check_size(arrays: Any) -> None:
 
 
 def _handler(errors: list[BaseException]) -> ocp.PyTreeCheckpointHandler:
-    """Makes the object that writes and reads; errors of reading are appended to `errors`."""
+    """Makes the Orbax handler that writes and reads; errors of reading are appended to `errors`."""
     # Not ocp.Checkpointer: it has a barrier across all processes, which a process that cannot read never reaches.
     handlers = ocp.type_handlers.create_type_handler_registry(
         (np.ndarray, _Arrays(errors)),
         *((scalar, _Scalars(errors)) for scalar in (int, float, np.number)),
-        (jax.Array, ocp.type_handlers.ArrayHandler()),  # Orbax warns where it is missing; `write` stores none
+        (jax.Array, ocp.type_handlers.ArrayHandler()),  # unused, but Orbax warns if it is missing
     )
     options: dict[str, Any] = {"type_handler_registry": handlers}
     return ocp.PyTreeCheckpointHandler(**options)

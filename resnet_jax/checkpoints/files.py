@@ -20,9 +20,10 @@ from resnet_jax.nested import has_shape
 UNFINISHED = ".orbax-checkpoint-tmp"  # suffix of the name while a checkpoint is written
 META = "meta/metadata"  # the JSON file in a checkpoint
 _STATE = "state"  # the directory of the arrays in a checkpoint
-_OWN_KEYS = {"top1": (int, float, None), "checksums": dict, "own_step": (int, None)}  # with their types; see `write`
+_OWN_KEYS = {"top1": (int, float, None), "checksums": dict, "own_step": (int, None)}  # required keys of the JSON
 _TREE = f"{_STATE}/_METADATA"  # Orbax's file with the names of the arrays
-_ERRORS_OF_TREE = (AttributeError, KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError)  # of reading `_TREE`
+# Errors that are raised when the file `_TREE` is damaged.
+_ERRORS_OF_TREE = (AttributeError, KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError)
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # errors about missing files, and not about the disk
 
 
@@ -111,9 +112,9 @@ def field_names(path: Path) -> set[str]:
 
 
 def cause(error: BaseException) -> str:
-    """Returns the first line of an error message, and of a longer line the last 160 characters.
+    """Returns the first line of an error message; of a line of more than 160 characters, only the last 160.
 
-    TensorStore's messages name the cause last.
+    TensorStore's messages name the cause at the end of the line.
     """
     line = (str(error).strip() or type(error).__name__).split("\n", 1)[0]
     return line if len(line) <= 160 else "..." + line[-160:]
@@ -130,8 +131,8 @@ def _read_json(path: Path) -> dict[str, Any]:
     """Reads the JSON file of a checkpoint, and verifies its checksum and that the checkpoint has the name of its step.
 
     Raises:
-      DamagedError: the file is missing, is not such a JSON object, does not match its checksum, or the checkpoint has
-        the name of another step.
+      DamagedError: the file is missing, lacks keys, does not match its checksum, or the checkpoint has the name of
+        another step.
       OSError: the file cannot be read from the disk.
     """
     if os.path.lexists(path) and not path.is_dir():
@@ -181,7 +182,7 @@ def _damage_as_error(path: Path) -> Iterator[None]:
 
 
 def _check_kinds(path: Path) -> None:
-    """Raises DamagedError unless the arrays of a checkpoint are files and directories: a named pipe would never end."""
+    """Raises DamagedError unless all arrays are regular files: reading a named pipe, for example, would never end."""
     if not (path / _STATE).is_dir():
         raise DamagedError(f"{_STATE} is missing")
     for directory, _, names in os.walk(path / _STATE):

@@ -19,7 +19,7 @@ from resnet_jax.files import delete, free_name, numbered, set_aside_as_damaged
 logger = logging.getLogger(__name__)
 
 _REMOVED = ".removed"  # suffix of a checkpoint that is being deleted
-# What a killed process can leave. Earlier versions, which used Orbax's own names, added '-' and a number.
+# The names of what a killed process can leave behind. Earlier versions used names of Orbax, which add '-' and a number.
 _LEFTOVER = re.compile(rf"[0-9]+({re.escape(UNFINISHED)}(-[0-9]+)?|{re.escape(_REMOVED)})")
 
 

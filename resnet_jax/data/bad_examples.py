@@ -75,7 +75,7 @@ class BadExamples:
           UsageError: there are more unreadable examples than `at_most`.
           OSError: the list cannot be written.
         """
-        # Messages arrive in the order sent: all earlier reports have arrived.
+        # Messages arrive in the order in which they are sent, so all earlier reports arrive before this call returns.
         num_messages = sum(map(int, self._channel.gather(str(self._num_messages))))
         self._num_messages = 0
         if num_messages and self._channel.is_main:
@@ -108,7 +108,7 @@ class BadExamples:
             self._channel.send("readable_again", source=name, indices=repaired)
 
     def _remove(self, message: Message) -> None:
-        """Handles the message 'readable_again' in every process: removes its examples from the list."""
+        """Handles the message 'readable_again' in every process: removes the examples that it names from the list."""
         with self._lock:
             for index in message["indices"]:
                 self._records.pop((message["source"], index), None)
@@ -163,7 +163,7 @@ def decoder_messages_line(count: int) -> str:
 
 
 def _is_record(value: Any) -> bool:
-    """Whether `value`, of a message, is a record of the list."""
+    """Whether a value in a message has the keys and types of a record of the list."""
     return (
         isinstance(value, dict)
         and value.keys() == {"source", "index", "where", "error"}

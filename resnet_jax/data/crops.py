@@ -284,7 +284,7 @@ def _resized(box: Box, size: int) -> View:
 
 def _corners(boxes: np.ndarray, height: int, width: int) -> list[tuple[int, int, int, int]]:
     """Converts boxes to (top, left, bottom, right) in pixels, truncated as in TensorFlow; no boxes: the whole image."""
-    near = np.clip(np.asarray(boxes, np.float32), -1, 2)  # a far larger number would have no integer
+    near = np.clip(np.asarray(boxes, np.float32), -1, 2)  # larger numbers could overflow as integers
     pixels = (near * np.array([height, width, height, width], np.float32)).astype(int)
     corners = [tuple(box) for box in pixels.tolist() if (box[2] - box[0]) * (box[3] - box[1]) >= 1]
     return corners if len(boxes) else [(0, 0, height, width)]

@@ -169,13 +169,13 @@ def _start_resource_tracker() -> None:
     silence = "ignore:resource_tracker:UserWarning"
     sys.warnoptions.append(silence)  # the tracker inherits the warning options of this process
     with _blocked(NOT_FOR_WORKERS):
-        resource_tracker.ensure_running()  # it unblocks SIGINT, which the tracker ignores
+        resource_tracker.ensure_running()  # unblocks SIGINT in this thread; the tracker ignores SIGINT anyway
     sys.warnoptions.remove(silence)
 
 
 @contextlib.contextmanager
 def _blocked(signals: frozenset[signal.Signals]) -> Iterator[None]:
-    """Blocks signals in this thread; processes that are started in the context inherit the block, and ignore them.
+    """Blocks signals in this thread and in the processes that are started in the context, which inherit the block.
 
     A terminal sends SIGINT, and a scheduler its signals, to this process and all workers. Only this process, in a
     thread that does not block them, is to handle them.

@@ -97,7 +97,7 @@ GEOMETRIC_OPERATIONS: dict[str, Callable[[Image.Image, float, Interpolation], Im
     "shear_y": shear_y,
     "translate_x": translate_x,
     "translate_y": translate_y,
-    # The argument of these two is a fraction of the width or height instead of a number of pixels.
+    # The argument of these two operations is a fraction of the width or height instead of a number of pixels.
     "translate_x_relative": lambda image, fraction, how: translate_x(image, fraction * image.width, how),
     "translate_y_relative": lambda image, fraction, how: translate_y(image, fraction * image.height, how),
     "rotate": rotate,

@@ -230,7 +230,7 @@ class Loader:
         return example.label
 
     def _decode(self, image: LazyImage, view: View) -> np.ndarray:
-        """Decodes the rows of a view. Raises ValueError if it cannot, or if the view resizes to too many pixels."""
+        """Decodes an image down to the lower edge of a view. Raises ValueError if it fails or the view is too large."""
         check_size(view.height, view.width, self.max_image_pixels)
         return image.decode_rows(view.box.top + view.box.height)
 

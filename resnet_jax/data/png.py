@@ -19,7 +19,8 @@ _HEADER_START = 16  # byte offset of the header's data: signature, length and na
 _CHUNK = struct.Struct(">I4s")  # length of the data, name
 _PALETTE = 3  # the color type of images with a palette
 
-# Color type and bit depth -> mode of Pillow, and its names for the stored pixels and for pixels of whole bytes.
+# (color type, bit depth) -> three names of Pillow: the mode of the image, the layout of the stored pixels, and the
+# layout of pixels with one byte per value.
 _MODES = {
     (0, 1): ("1", "1", "L"),
     **{(0, depth): ("L", f"L;{depth}" if depth < 8 else "L", "L") for depth in (2, 4, 8)},

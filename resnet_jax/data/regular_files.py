@@ -4,7 +4,8 @@ import errno
 import os
 import stat
 
-# Bytes of an image file or record: a file of `image_limits.MAX_PIXELS` pixels of 6 bytes, not compressed, has as many.
+# Most bytes of an image file or record: the size of an uncompressed image of `image_limits.MAX_PIXELS` pixels with 6
+# bytes each, rounded.
 MAX_BYTES = 2**30
 
 _NEVER = (errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENOTDIR, errno.ENXIO)  # errors that no retry can cure

@@ -8,5 +8,5 @@ the batch is split.
 
 If a process dies before the end of the run, all other processes exit within a fraction of a second, with status 75; if
 it stands still (SIGSTOP, a machine that hangs), within --stall_timeout seconds.
-Otherwise their next collective operation would wait forever for the dead process.
+If the others continued, their next collective operation would wait forever for that process.
 """

@@ -12,7 +12,7 @@ Gather = Callable[[str], list[str]]  # all-gather of one text per process, order
 
 
 def alone(text: str) -> list[str]:
-    """The `Gather` function of a run of one process: returns its own text as a list."""
+    """The `Gather` function of a run of one process: returns a list that holds only `text`."""
     return [text]
 
 

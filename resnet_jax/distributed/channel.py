@@ -20,12 +20,12 @@ from resnet_jax.text import printable
 
 logger = logging.getLogger(__name__)
 
-STALL_TIMEOUT = 60.0  # seconds without a sign of life after which a process counts as stopped; that of JAX is 100
+STALL_TIMEOUT = 60.0  # seconds without a sign of life after which a process counts as stopped; JAX waits 100 s
 _WAIT_TO_LEAVE = 30.0  # seconds that a thread waits at most until another thread ends this process
 _WAIT_FOR_CAUSE = 5.0  # seconds that a failing process waits to learn whether another process failed first
 _PATIENCE = 60.0  # seconds between log lines about the process that `gather` waits for
-_WAIT_FOR_RELAY = 5.0  # seconds that process 0 waits at its end until it has relayed its last message
-_MOST_EARLY = 10_000  # messages that are kept until their handler is registered
+_WAIT_FOR_RELAY = 5.0  # most seconds that process 0 waits, before it exits, until its last message is relayed
+_MOST_EARLY = 10_000  # most messages that are kept because their handler is not registered yet
 
 
 class Channel:
@@ -64,7 +64,7 @@ class Channel:
         self._changed = threading.Condition()
         self._done: set[int] = set()  # ids of the processes that have left the context
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()  # on process 0: messages to relay
-        self._reported = False  # whether a message that this program does not send was reported
+        self._reported = False  # whether an invalid message has been reported: only the first one is
         self._threads: list[threading.Thread] = []
         self._leaving = threading.Lock()
         self._before_leaving: Callable[[], None] = lambda: None
@@ -96,7 +96,8 @@ class Channel:
         if error is not None:
             self._fail(error)
         self.send("done")
-        with self._changed:  # process 0 has relayed its own message when it is delivered to itself
+        # When process 0 gets its own message 'done' back, `_relay` has queued it for all other processes.
+        with self._changed:
             self._changed.wait_for(lambda: not self.is_main or self.process_id in self._done, _WAIT_FOR_RELAY)
         self._links.flush()
 
@@ -107,12 +108,12 @@ class Channel:
     def on(self, kind: str, handler: Callable[[Message], None], **fields: Callable[[Any], bool]) -> None:
         """Registers the handler of messages of one kind, including messages that this process sends itself.
 
-        Messages that arrived before are passed to the handler now. Handlers run one at a time; those of later messages
-        run in a thread of the channel.
+        Messages of this kind that arrived before this call are passed to the handler in this call, later messages in a
+        thread of the channel. Handlers run one at a time.
 
         Args:
           kind: the kind of the messages.
-          handler: called with each message whose fields are valid; the others are ignored.
+          handler: called with each message whose fields are valid; other messages are ignored.
           fields: for each field of the messages, a function that returns whether a value is valid.
         """
         with self._handling:
@@ -122,7 +123,7 @@ class Channel:
                 self._handle(message)
 
     def before_leaving(self, action: Callable[[], None]) -> None:
-        """Registers an action that runs, in any thread, before this process ends because a process failed."""
+        """Registers an action that runs, in any thread, before the channel ends this process."""
         self._before_leaving = action
 
     def send(self, kind: str, **content: Any) -> None:
@@ -174,7 +175,7 @@ class Channel:
         if isinstance(error, UsageError):
             self.end_all(error.exit_status, str(error))
             return
-        threading.Event().wait(_WAIT_FOR_CAUSE)  # if another process died first, its error ends this one
+        threading.Event().wait(_WAIT_FOR_CAUSE)  # if another process failed first, its error ends this process
         sys.excepthook(type(error), error, error.__traceback__)
         self.end_all(1, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
 
@@ -199,7 +200,7 @@ class Channel:
         """Reads the messages of process `number`. At the end of the connection it creates a message of kind 'gone'."""
         for line in link.read_lines():
             try:
-                sender = number if self.is_main else None  # process 0 relays the messages of all
+                sender = number if self.is_main else None  # process 0 passes on messages of any sender
                 message = read_message(line, num_processes=self.num_processes, sender=sender)
             except ForeignMessageError as error:
                 self._report(number, error)

@@ -13,7 +13,7 @@ from resnet_jax.distributed.handshake import MOST_PROCESSES
 from resnet_jax.distributed.rendezvous import ProcessSpec
 from resnet_jax.errors import UsageError
 
-_JAX_HEARTBEAT = 100  # seconds without a heartbeat after which JAX aborts all processes; its own default
+_JAX_HEARTBEAT = 100  # seconds without a heartbeat after which JAX aborts all processes; the default of JAX
 _ABORT_DELAY = 5.0  # seconds by which an abort of JAX is delayed
 _CURE = "give --coordinator=HOST:PORT, --num_processes and --process_id, or --num_processes=1 to run alone"
 
@@ -122,7 +122,7 @@ def _detect(coordinator: str | None, num_processes: int | None, process_id: int 
         from jax._src.clusters import ClusterEnv  # noqa: PLC0415  the public jax.distributed.initialize also connects
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # JAX's, for example that `kubernetes` is not installed
+            warnings.simplefilter("ignore")  # warnings of JAX, for example that `kubernetes` is not installed
             return ClusterEnv.auto_detect_unset_distributed_params(
                 coordinator, num_processes, process_id, None, None, int(timeout)
             )

@@ -24,12 +24,12 @@ _MOST_SECONDS = 1e9
 
 
 class Member(NamedTuple):
-    """What a process says about itself, with a valid proof."""
+    """What the second message says about the process that sent it, after its proof has been verified."""
 
     process_id: int
-    num_processes: int  # as this process was started
+    num_processes: int  # the --num_processes with which the process was started
     host: str
-    challenge: str  # its challenge to process 0
+    challenge: str  # the challenge that the process sent to process 0
 
 
 def new_challenge() -> str:
@@ -38,7 +38,7 @@ def new_challenge() -> str:
 
 
 def challenge_message(challenge: str) -> dict[str, Any]:
-    """Returns the first message, of process 0."""
+    """Returns the first message, which process 0 sends."""
     return {"challenge": challenge}
 
 
@@ -52,9 +52,9 @@ def hello_message(process_id: int, num_processes: int, *, challenge: str, own_ch
 
     Args:
       process_id: number of this process.
-      num_processes: number of processes, as this process was started.
-      challenge: the challenge of process 0.
-      own_challenge: the challenge to process 0.
+      num_processes: the --num_processes with which this process was started.
+      challenge: the challenge that process 0 sent.
+      own_challenge: the challenge that this process sends to process 0.
       secret: the secret of the run.
     """
     host = platform.node()[:_LONGEST_HOST]
@@ -83,7 +83,7 @@ def read_hello(message: dict[str, Any], *, challenge: str, secret: bytes) -> Mem
 
 
 def welcome_message(seconds: float, *, challenge: str, member: Member, secret: bytes) -> dict[str, Any]:
-    """Returns the third message: process 0 waits `seconds` longer for the other processes."""
+    """Returns the third message, which says that process 0 waits `seconds` longer for the other processes."""
     return {
         "seconds": seconds,
         "proof": _prove(secret, "welcome", challenge, member.challenge, member.process_id, seconds),

@@ -1,4 +1,4 @@
-"""Messages as lines of JSON. What another program sends is limited in length, depth and time."""
+"""Messages as lines of JSON, with limits of length, nesting and time in case another program sends something else."""
 
 import json
 import socket
@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-LONGEST_LINE = 1 << 26  # bytes of any line, its newline included
-_MOST_NUMBER = 1 << 53  # JSON numbers are exact up to here
+LONGEST_LINE = 1 << 26  # most bytes of a line, its newline included
+_MOST_NUMBER = 1 << 53  # largest integer that is accepted; larger ones are not exact in every JSON parser
 
 
 def encode(message: dict[str, Any]) -> bytes:
@@ -41,7 +41,7 @@ def read_line(connection: socket.socket, *, deadline: float, longest: int) -> di
 
     Args:
       connection: the socket. The call changes its timeout.
-      deadline: time of `time.monotonic` at which the whole line must have arrived.
+      deadline: time of `time.monotonic` by which the whole line must have arrived.
       longest: the most bytes that the line may have.
 
     Raises:

@@ -9,16 +9,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from resnet_jax.distributed.lines import read_lines
 
 _HEARTBEAT = b"\n"  # an empty line
-_LOOKS = 10  # looks at the connections within the stall timeout
-_FLUSH_SECONDS = 5.0  # seconds that sending the last messages may take
+_LOOKS = 10  # number of checks of every connection within the stall timeout
+_FLUSH_SECONDS = 5.0  # most seconds to wait until the last lines are sent
 
 
 class Link:
-    """A connection, for one thread that reads lines and one that writes them.
+    """A connection, with one thread that reads lines and one that writes them.
 
-    The thread that writes is stopped together with its process, whatever the main thread does: a process that
-    compiles, evaluates or waits for a disk or a device keeps sending heartbeats, and one that is stopped (SIGSTOP) or
-    whose machine hangs sends none.
+    The writing thread does not depend on the main thread: a process that compiles, evaluates or waits for a disk or a
+    device keeps sending heartbeats. Only a process that is stopped (SIGSTOP) or whose machine hangs sends none.
     """
 
     def __init__(self, connection: socket.socket, *, heartbeat: float):
@@ -36,8 +35,8 @@ class Link:
     def count(self) -> int:
         """Returns how often this method was called since something was received, this call included.
 
-        Counting the calls of a thread, instead of seconds, keeps a process that was stopped itself from taking all
-        others for stopped when it continues.
+        This is a count of calls, not of seconds, for the case that this process itself is stopped for a while: seconds
+        pass but no calls are made, so when it continues it does not take all other processes for stopped.
         """
         self.silent += 1
         return self.silent
@@ -68,7 +67,7 @@ class Link:
                 try:
                     self.connection.sendall(line)
                 except OSError:
-                    lost = True  # `read_lines` ends, too
+                    lost = True  # `read_lines` also finds the connection lost, and ends
             if queued:
                 self._outbox.task_done()
 
@@ -80,13 +79,13 @@ class Link:
 
 
 class Links:
-    """The connections of a process, by process id."""
+    """The connections of this process to other processes of the run, by the process id of the other process."""
 
     def __init__(self, sockets: Mapping[int, socket.socket], *, stall_timeout: float):
-        """Sends nothing yet.
+        """Creates a `Link` for each connection, but sends nothing yet.
 
         Args:
-          sockets: a blocking socket for each connection.
+          sockets: process id of the other process -> blocking socket of the connection.
           stall_timeout: seconds without a sign of life after which another process counts as stopped.
         """
         self._interval = stall_timeout / _LOOKS
@@ -96,7 +95,7 @@ class Links:
         return bool(self._links)
 
     def items(self) -> Iterable[tuple[int, Link]]:
-        """Returns the process ids with their connections."""
+        """Returns a pair for each connection: the process id of the other process, and the `Link`."""
         return self._links.items()
 
     def write(self, line: bytes) -> None:
@@ -105,7 +104,7 @@ class Links:
             link.write(line)
 
     def flush(self) -> None:
-        """Waits until all queued lines are sent, at most `_FLUSH_SECONDS`: a stopped process reads none."""
+        """Waits until all queued lines are sent, but at most `_FLUSH_SECONDS`: a stopped process reads no lines."""
         deadline = time.monotonic() + _FLUSH_SECONDS
         for link in self._links.values():
             link.flush(deadline=deadline)

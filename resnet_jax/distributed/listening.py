@@ -19,14 +19,14 @@ class Listener(NamedTuple):
 def listen(coordinator: str) -> Listener:
     """Returns a socket that listens at the address of process 0.
 
-    It listens at all addresses of the machine if `coordinator` is none of them, as behind a network address
-    translation, or if its name resolves only to a loopback address here, as on Debian.
+    It listens at all addresses of the machine if the host in `coordinator` is none of them, as behind a network address
+    translation, or is a name that resolves only to loopback addresses on this machine, as on Debian.
 
     Args:
       coordinator: 'host:port' of process 0.
 
     Raises:
-      UsageError: the port is no port, or is in use.
+      UsageError: the port is not a valid number, or is in use.
     """
     host, _, port = coordinator.rpartition(":")
     try:

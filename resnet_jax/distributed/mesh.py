@@ -17,12 +17,12 @@ def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Returns the sharding in which every device holds the whole array. The training state has it."""
+    """Returns the sharding of the training state: every device holds the whole array."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def over_batch(mesh: Mesh) -> NamedSharding:
-    """Returns the sharding in which the first axis is split over the devices. Batches have it."""
+    """Returns the sharding of batches: the first axis is split over the devices."""
     return NamedSharding(mesh, PartitionSpec("data"))
 
 

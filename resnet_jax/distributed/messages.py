@@ -6,11 +6,11 @@ from typing import Any
 from resnet_jax.distributed.lines import decode, is_number, is_text
 
 Message = dict[str, Any]  # JSON values; 'kind' selects the handler, 'from' is the process id of the sender
-Fields = Mapping[str, Callable[[Any], bool]]  # name of a field -> whether a value is valid
+Fields = Mapping[str, Callable[[Any], bool]]  # name of a field -> function that returns whether a value is valid
 
-_LONGEST_KIND = 64  # characters
+_LONGEST_KIND = 64  # most characters in the kind of a message
 
-# The messages that a `Channel` handles itself.
+# The kinds of messages that a `Channel` handles itself, with their fields.
 OWN_KINDS: dict[str, Fields] = {
     "text": {"round": is_number, "text": is_text},
     "done": {},
@@ -29,7 +29,8 @@ def read_message(line: bytes, *, num_processes: int, sender: int | None) -> Mess
     Args:
       line: what was received, with its newline.
       num_processes: number of processes of the run.
-      sender: the process that must have sent the message; None: any process of the run, through process 0.
+      sender: id of the process that must have sent the message; None: any process of the run may have sent it, and
+        process 0 has passed it on.
 
     Raises:
       ForeignMessageError: this program does not send such a message.
@@ -45,7 +46,7 @@ def read_message(line: bytes, *, num_processes: int, sender: int | None) -> Mess
         raise ForeignMessageError("it has no kind")
     if not is_number(number, num_processes - 1) or (sender is not None and number != sender):
         raise ForeignMessageError("its sender is wrong")
-    if kind == "gone" and sender is not None:  # only process 0 finds that out
+    if kind == "gone" and sender is not None:  # process 0 is the only one that sends 'gone'
         raise ForeignMessageError("its sender is wrong")
     if kind in OWN_KINDS:
         check_fields(message, OWN_KINDS[kind])

@@ -1,4 +1,4 @@
-"""Accepts connections of processes that are not known yet, and reads the first message of each."""
+"""Accepts connections to process 0 from clients that are not known yet, and reads the first message of each."""
 
 import contextlib
 import selectors
@@ -13,7 +13,7 @@ from resnet_jax.distributed.lines import decode, encode
 _HELLO_SECONDS = 5.0  # seconds from accepting a connection until its first line must be complete
 _LONGEST_HELLO = 4096  # bytes of the first line: a process sends two numbers, a name, a challenge and a proof
 _MOST_WAITING = 256  # connections whose first line is not complete; a further one replaces the oldest
-_PAUSE = 0.05  # seconds of waiting when no connection can be accepted
+_PAUSE = 0.05  # seconds until the next attempt if a connection cannot be accepted since too many files are open
 
 
 class Newcomer(NamedTuple):
@@ -21,16 +21,16 @@ class Newcomer(NamedTuple):
 
     connection: socket.socket
     address: str  # of the client
-    challenge: str  # what this process sent to it
+    challenge: str  # the random number that this process sent to the client, see `handshake`
     message: dict[str, Any]
 
 
 class Newcomers:
     """Accepts connections and reads the first line of each, all concurrently: a slow client delays no other.
 
-    Each connection is sent a challenge. It is closed unless its first data are one JSON object on one line of at most
-    `_LONGEST_HELLO` bytes, complete within `_HELLO_SECONDS`: it may be that of a port scanner. On exit, the context
-    manager closes the connections whose line is not complete.
+    Each client is sent a challenge. Its connection is closed unless it sends one JSON object on one line of at most
+    `_LONGEST_HELLO` bytes within `_HELLO_SECONDS`: it may be a port scanner. On exit, the context manager closes the
+    connections whose first line is not complete.
     """
 
     def __init__(self, server: socket.socket, *, dropped: Callable[[str, str], None]):
@@ -58,7 +58,7 @@ class Newcomers:
     def receive(self, *, deadline: float) -> list[Newcomer]:
         """Waits until data arrive, and returns the connections whose first line is now complete.
 
-        The list is empty if only a part of a line arrived, or nothing until the deadline: call it in a loop.
+        The list is empty if only a part of a line arrived, or nothing by the deadline: call this method in a loop.
 
         Args:
           deadline: time of `time.monotonic` at which to return at the latest.
@@ -96,7 +96,7 @@ class Newcomers:
             self._drop(next(iter(self._waiting)), "too many connections sent nothing")
 
     def _read(self, connection: socket.socket) -> Newcomer | None:
-        """Reads received bytes. Returns the message if its line is complete; closes the connection if it is invalid."""
+        """Reads received bytes. Returns a newcomer if its first line is complete; closes it if the line is invalid."""
         if connection not in self._waiting:  # closed a moment ago
             return None
         address, challenge, line, _ = self._waiting[connection]

@@ -1,4 +1,4 @@
-"""Connects the processes of a run: all connect to process 0, which waits for them and reports missing ones by id."""
+"""Connects the processes of a run: all connect to process 0, which waits for them and reports who is missing."""
 
 import contextlib
 import logging
@@ -19,17 +19,19 @@ logger = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 0.2  # seconds between two attempts to connect to process 0
 _CONNECT_SECONDS = 5.0  # seconds that one attempt may take
-_ANSWER_SECONDS = 5.0  # seconds that the answer of process 0 may take after its own time limit
-_LONGEST_GREETING = 4096  # bytes of a line of a process that has not proven that it knows the secret
+# Process 0 waits for all processes, at most until its time limit, and then sends them its answer. They wait for the
+# answer until this many seconds after the time limit.
+_ANSWER_SECONDS = 5.0
+_LONGEST_GREETING = 4096  # most bytes of a line from a process that has not proven yet that it knows the secret
 _KEEPALIVE = (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4), ("TCP_USER_TIMEOUT", 30_000))
 
 
 class Connections(NamedTuple):
-    """The sockets of one process. Each process is connected to process 0; others are not connected to each other."""
+    """The sockets of one process. Each process is connected to process 0, but no two other processes are connected."""
 
     hosts: tuple[str, ...]  # host name of each process, by process id
-    sockets: dict[int, socket.socket]  # by id of the peer: on process 0 all others, on others only process 0
-    address: str | None = None  # on process 0: 'host:port' at which it listened; None: all addresses of its machine
+    sockets: dict[int, socket.socket]  # by id of the connected process; processes other than 0 have only the key 0
+    address: str | None = None  # on process 0: 'host:port' at which it listened, None for all addresses; elsewhere None
 
 
 class ProcessSpec(NamedTuple):
@@ -38,19 +40,19 @@ class ProcessSpec(NamedTuple):
     coordinator: str  # 'host:port' at which process 0 listens
     num_processes: int
     process_id: int  # 0 to num_processes - 1
-    local_devices: Sequence[int] | None = None  # indices of the devices of the process; None: all of its host
+    local_devices: Sequence[int] | None = None  # indices of the devices of the process; None: all devices of its host
 
 
 def connect_all(spec: ProcessSpec, *, timeout: float, secret: bytes = b"") -> Connections:
     """Blocks until all processes of the run have connected to process 0 and proven that they know the secret.
 
-    Process 0 then closes its listening port, on which JAX listens next. The connections stay open. Connections that
-    send anything else are closed; the first is reported.
+    Process 0 then closes its listening port, on which JAX listens next. The connections stay open. Connections of other
+    programs are closed; the first is reported.
 
     Args:
       spec: describes this process.
-      timeout: seconds to wait. Process 0 waits no longer, whatever other programs send to it, and the others wait for
-        as long as process 0 does.
+      timeout: seconds to wait. Process 0 waits no longer, whatever other programs send to it. The other processes, once
+        connected, wait as long as process 0 does.
       secret: the secret of the run; b"": none.
 
     Raises:
@@ -110,7 +112,7 @@ class _Joined:
             )
 
     def add(self, newcomer: Newcomer) -> None:
-        """Adds the process that has connected. If it does not prove that it knows the secret, closes the connection.
+        """Adds a process that has connected. If it does not prove that it knows the secret, closes the connection.
 
         Raises:
           UsageError: the process has the id of another process, or another --num_processes than process 0.
@@ -234,7 +236,7 @@ def _find_process_0(spec: ProcessSpec, deadline: float, timeout: float, secret: 
 
 
 def _introduce(connection: socket.socket, spec: ProcessSpec, deadline: float, secret: bytes) -> float:
-    """Proves to process 0 that this process is of its run, and the reverse.
+    """Proves to process 0 that this process belongs to the run, and checks the proof of process 0.
 
     Returns:
       The seconds for which process 0 still waits for other processes.

@@ -7,12 +7,12 @@ from pathlib import Path
 from resnet_jax.errors import UsageError
 
 _VARIABLE, _FILE_VARIABLE = "RESNET_JAX_SECRET", "RESNET_JAX_SECRET_FILE"
-_SHORTEST = 16  # characters; a shorter secret could be guessed
+_SHORTEST = 16  # fewest characters of a secret; a shorter one could be guessed
 _MAKE_ONE = "make one with `openssl rand -hex 32`"
 
 
 def find_secret(coordinator: str, *, trust_network: bool) -> bytes:
-    """Returns the secret from the environment; b"" if there is none and process 0 may do without.
+    """Returns the secret from the environment; b"" if there is none and none is needed.
 
     Args:
       coordinator: 'host:port' of process 0.

@@ -12,7 +12,7 @@ from typing import Literal
 RequestKind = Literal["stop", "save"]
 
 STOPPED = 75  # exit status EX_TEMPFAIL of sysexits.h: the run is not finished, run the command again to continue
-_ONE_REQUEST = 1.0  # seconds in which SIGTERM and SIGINT count as one: a launcher may repeat a signal to its processes
+_ONE_REQUEST = 1.0  # seconds after a SIGTERM or SIGINT in which another one is ignored: launchers may repeat signals
 _REQUESTS: dict[int, RequestKind] = {
     signal.SIGTERM: "stop",
     signal.SIGINT: "stop",
@@ -21,11 +21,11 @@ _REQUESTS: dict[int, RequestKind] = {
     signal.SIGUSR2: "stop",  # a warning of Grid Engine and LSF before they end a job
     signal.SIGUSR1: "save",
 }
-# Two of these signals end the process at once, without saving. The others may be sent repeatedly, or before SIGTERM, by
-# a scheduler that still wants the run to save.
+# A second one of these signals ends the process at once, without saving. A scheduler may send the other signals
+# repeatedly, or before SIGTERM, and still want the run to save.
 _IMPATIENT = {signal.SIGTERM, signal.SIGINT}
-# These keep their action if they are ignored at the start, as SIGHUP is under nohup. SIGINT does not: shells ignore it
-# in commands that they start in the background.
+# Those of these signals that are ignored when the program starts, as SIGHUP is under nohup, stay ignored. SIGINT is not
+# one of these: shells start background commands with SIGINT ignored.
 _MAY_BE_IGNORED = {signal.SIGHUP, signal.SIGXCPU, signal.SIGUSR1, signal.SIGUSR2}
 
 
@@ -54,7 +54,7 @@ class Signals:
         self._requests: queue.SimpleQueue[tuple[RequestKind, str] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._watch, name="signals", daemon=True)
         self._thread.start()
-        # `on_request` may block, so this thread calls it: `_watch` can still read a second signal.
+        # `on_request` may block, so a thread of its own calls it, and `_watch` can still read a second signal.
         threading.Thread(target=self._call_back, name="requests", daemon=True).start()
         return self
 

@@ -29,10 +29,10 @@ class StopRequests:
         self._changed = threading.Condition(threading.RLock())
         self._begun = self._saves = False
         self._passed = 0  # number of `stop_here` calls that this process has returned from
-        self._limit = 0  # while a request is open: the last point that this process may pass
+        self._limit = 0  # while a request is open: number of the last `stop_here` call that may return
         self._open: RequestKind | None = None  # the request that some processes have not answered yet
-        self._answers: list[int] = []  # last point passed by each process that has answered
-        self._agreed: dict[int, RequestKind] = {}  # point -> the request that all processes follow there
+        self._answers: list[int] = []  # the `_limit` of each process that has answered
+        self._agreed: dict[int, RequestKind] = {}  # number of a `stop_here` call -> the request that it follows
         self._stop_asked = self._stopped = self._saving = False
         self.connect(Channel())
 
@@ -66,7 +66,7 @@ class StopRequests:
         self._channel.send("request", request=request)
 
     def stop_because(self, problem: str) -> None:
-        """Makes all processes save and stop because of a problem of this one, which a new start may not have.
+        """Makes all processes save and stop because of a problem of this process that a new start may solve.
 
         Args:
           problem: what is wrong and what the user can do, in one line.
@@ -95,12 +95,12 @@ class StopRequests:
             return self._stopped
 
     def save_here(self) -> bool:
-        """Whether to save now: a request to save took effect since the last `save_here`. Equal on all processes."""
+        """Whether to save now: a request to save took effect since the last `save_here`. All processes get the same."""
         saving, self._saving = self._saving, False
         return saving
 
     def _open_request(self, message: Message) -> None:
-        """Handles a request: answers with the last point that this process passes.
+        """Handles a request: answers with the number of the last `stop_here` call that returns before the agreement.
 
         All processes get the messages in the same order, so the same request is open on all of them.
         """
@@ -118,9 +118,9 @@ class StopRequests:
         self._channel.send("point", point=self._limit)
 
     def _take_point(self, message: Message) -> None:
-        """Handles the answer of a process, the last point that it passes.
+        """Handles the answer of a process: the number of its last `stop_here` call that returns before the agreement.
 
-        When all have answered, the point after the largest answer is where all processes follow the request.
+        When all have answered, all processes follow the request at the call whose number is the largest answer plus 1.
         """
         with self._changed:
             self._answers.append(message["point"])

@@ -11,8 +11,8 @@ def count_microbatches(config: ConfigDict, num_devices: int) -> int:
     """Returns into how many micro-batches a training step divides its batch.
 
     The number is `train.accumulate` if this key is set, else the smallest with which no device has more than
-    `train.per_device_limit` images at once, or 1 without a limit. It changes the result of a step only by rounding,
-    since no batch norm group is split.
+    `train.per_device_limit` images at once, or 1 without a limit. The number of micro-batches changes the result of a
+    step only by rounding, since no batch norm group is split.
 
     Raises:
       UsageError: the batch cannot be divided over devices, batch norm groups and micro-batches.

@@ -111,8 +111,8 @@ _KEY = "jax_compilation_cache_dir"
 def keep_programs() -> None:
     """Turns on JAX's compile cache for accelerators, in `~/.cache/resnet_jax/xla` or below `XDG_CACHE_HOME`.
 
-    A cache directory that the user has set is kept. CPU programs are not cached: they compile fast, and one compiled on
-    another machine may not run on this one.
+    A cache directory that the user has set is kept. CPU programs are not cached: they compile fast, and a program
+    compiled on another machine may not run on this one.
     """
     if getattr(jax.config, _KEY) is not None or jax.default_backend() == "cpu":
         return
@@ -121,6 +121,6 @@ def keep_programs() -> None:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory):
             pass
-    except (OSError, RuntimeError):  # the home directory is not writable, or, RuntimeError, not known: no cache
+    except (OSError, RuntimeError):  # the directory cannot be written, or the home directory is unknown
         return
     jax.config.update(_KEY, str(directory))

@@ -126,7 +126,7 @@ def make_model(config: ConfigDict, num_classes: int) -> ResNet:
 
 
 def trained_norms(config: ConfigDict) -> str:
-    """Returns the regular expression of batch norms that update their running statistics; '' matches all norms."""
+    """Returns the regular expression that matches the batch norms whose running statistics are updated; '': all."""
     return trainable_pattern(config.train.trainable if config.train.freeze_statistics else None)
 
 

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from resnet_jax.errors import UsageError
 
 EVAL_BATCH_SIZE = 64  # images per evaluation batch if neither eval.batch_size nor data.batch_size is set
-_IMAGES_PER_BATCH = 64  # intended number of steps per epoch: training images / batch size
+_IMAGES_PER_BATCH = 64  # training images / batch size, that is, the intended number of steps per epoch
 _BATCH_SIZES = (16, 256)
 _EPOCHS = (30.0, 200.0)
 _EVALUATIONS = 40
@@ -36,15 +36,15 @@ def epochs(num_images: int, *, pretrained: bool) -> float:
 
 
 def base_lr(num_images: int, *, pretrained: bool) -> float:
-    """Returns SGD's peak learning rate for 256 images, from random or pretrained weights (docs/own_photos.md).
+    """Returns SGD's peak learning rate as `schedule.base_lr`, which is multiplied by batch size / 256.
 
-    The rate of a step, which is this times batch size / 256, grows with the square root of the batch size (Krizhevsky
-    2014, arXiv 1404.5997, section 5): 0.05 for a batch of 16, 0.14 for 128 (He et al. 2015, section 4.2: 0.1), 0.2 for
-    256, and half of it for pretrained weights.
+    The product grows with the square root of the batch size (Krizhevsky 2014, arXiv 1404.5997, section 5): 0.05 for a
+    batch of 16, 0.14 for 128 (He et al. 2015, section 4.2: 0.1), 0.2 for 256; for pretrained weights half of that, see
+    docs/own_photos.md.
 
     Args:
-      num_images: batch size.
-      pretrained: whether training starts from given weights.
+      num_images: images in a batch.
+      pretrained: whether training starts from given weights, not from random ones.
     """
     return (0.1 if pretrained else 0.2) * math.sqrt(256 / num_images)
 

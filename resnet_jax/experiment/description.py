@@ -82,7 +82,7 @@ def _data(config: ConfigDict, train_source: Source, eval_source: Source) -> str:
 
 
 def _title(config: ConfigDict, source: Source) -> str:
-    """Returns the name of a split; for own files it begins with the name of their directory."""
+    """Returns the name of a split; if the data are files of the user, it begins with the name of their directory."""
     if config.data.source not in ("folder", "tfrecord"):
         return source.name
     return printable(f"{data_name(config)}/{source.name.split('/', 1)[1]}")
@@ -106,7 +106,7 @@ def _division(source: Source) -> str:
 
 
 def _left_out(*sources: Source) -> str:
-    """Describes the files that are not read; '' if there are none."""
+    """Describes the files that the sources do not read, in their directories; '' if there are none."""
     found = dict.fromkeys(source.left_out for source in sources if isinstance(source, Selective))
     return "; ".join(filter(None, found))
 

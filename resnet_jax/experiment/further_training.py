@@ -23,10 +23,10 @@ _WARMUP = 0.1  # length of this warm-up / length of the new run; the warm-up has
 class FurtherTraining(NamedTuple):
     """How a new run starts from the last state of a previous run."""
 
-    # Config values of the new run by dotted key: those that differ from the other run, and the length of the new run,
-    # which users often change next.
+    # Config values of the new run by dotted key: those that differ from the previous run, and the length of the new
+    # run, which users often change next.
     keys: dict[str, Any]
-    with_optimizer: bool  # whether the new run begins with the optimizer state of the other run, too
+    with_optimizer: bool  # whether the new run also begins with the optimizer state of the previous run
     rate: str  # the learning rate at the beginning of the new run, in words, for a message
 
 
@@ -96,8 +96,8 @@ def _end(complete: ConfigDict, step: int, num_images: int) -> _End:
 def _length(complete: ConfigDict, end: _End, typed: dict[str, Any]) -> dict[str, Any]:
     """Returns the length of the new run, {'train.epochs': ...} or {'train.total_steps': ...}.
 
-    If a length was asked for that is more than the other run has done, the new run has the difference. Otherwise it has
-    all of the length that was asked for, or else the length of the other run.
+    If the user asks for a length that is more than the previous run has done, the new run has the difference. A shorter
+    length is the length of the new run. If the user asks for none, the new run is as long as the previous run.
     """
     total_steps = typed.get("train.total_steps", complete.train.total_steps)
     if total_steps is not None:
@@ -116,7 +116,7 @@ def _schedule(
     if end.warming_up or "optimizer.name" in typed:  # another optimizer needs other learning rates
         return {}, "as in the config"
     name = complete.schedule.name
-    if name == "piecewise":  # its boundaries count epochs of the other run
+    if name == "piecewise":  # the boundaries of a piecewise schedule count epochs of the previous run
         name = "constant" if end.base_lr else "cosine"
     chosen = typed.get("schedule.base_lr")
     base_lr = float(f"{end.base_lr or _NEW_PEAK * complete.schedule.base_lr:.3g}") if chosen is None else chosen

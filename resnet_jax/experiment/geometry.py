@@ -11,8 +11,8 @@ from resnet_jax.errors import UsageError
 from resnet_jax.experiment.inputs import eval_image_size
 
 # The crop 'pad' does not resize: of a large image it shows a small part. A run is refused if this
-# part has less than this share of the area: if the sides of the images are more than about three times as long as
-# those of the crop.
+# part has less than this share of the area, that is, if the sides of the images are more than about three times as long
+# as those of the crop.
 _SMALLEST_SHARE = 0.1
 # Largest ratio of the apparent sizes of objects in training and evaluation without a warning. The usual recipe for
 # ImageNet has 1.2 to 1.3 (Touvron et al. 2019, arXiv 1906.06423), the bundled recipes have up to 1.43 on square images.
@@ -39,7 +39,7 @@ def describe_views(views: Views) -> str:
 
 
 def check_views(config: ConfigDict, views: Views | None) -> None:
-    """Raises UsageError if training crops show so little of the images that nothing can be learned from it."""
+    """Raises UsageError if training crops show too little of the images to learn anything from the crops."""
     if views is not None and (problem := _tiny_crops(config, views)):
         raise UsageError(problem)
 

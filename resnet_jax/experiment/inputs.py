@@ -77,7 +77,7 @@ def open_from(config: ConfigDict, *, training: bool, cache_dir: Path | None) -> 
 
 
 def data_name(config: ConfigDict) -> str:
-    """Returns a name of the data: the TFDS name, the name of the directory of own files, or the kind of source."""
+    """Returns a name of the data: the TFDS name, the name of the directory of user files, or the kind of source."""
     data = config.data
     if data.source == "tfds":
         return data.name
@@ -157,7 +157,7 @@ def make_eval_loader(config: ConfigDict, source: Source, num_devices: int) -> Lo
 
 
 def _eval_batch_size(config: ConfigDict) -> int:
-    """Returns the size of evaluation batches; in --mode=eval, data.batch_size may be None, which needs a default."""
+    """Returns the size of evaluation batches; a default if both keys are None, as is possible in --mode=eval."""
     return config.eval.batch_size or config.data.batch_size or EVAL_BATCH_SIZE
 
 

@@ -96,7 +96,7 @@ def _check_steps(steps: dict[str, float]) -> None:
 
 
 def _check_evaluations(total_steps: int, every_steps: float) -> None:
-    """Raises UsageError for more evaluations than can be meant."""
+    """Raises UsageError for more than `_MOST_EVALUATIONS` evaluations, which must be a mistake in the config."""
     if total_steps > _MOST_EVALUATIONS * every_steps:
         raise UsageError(
             f"config.eval.every_steps or every_epochs amounts to {total_steps / every_steps:,.0f} evaluations: set it "

@@ -12,7 +12,7 @@ from resnet_jax.weights.r1_run import continue_r1
 
 
 def make_continue_r1(config: ConfigDict) -> Callable[[Path, TrainState], TrainState]:
-    """Returns the function that loads a checkpoint, given by its prefix, into the state of step 0."""
+    """Returns the function that loads a checkpoint of r1, given by its prefix, into the state of step 0."""
     return functools.partial(
         continue_r1,
         optimizer=dict(config.optimizer),

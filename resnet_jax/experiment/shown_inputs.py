@@ -12,7 +12,8 @@ from resnet_jax.experiment.computation import make_preprocess, make_train_input_
 from resnet_jax.experiment.description import describe_augmentations
 from resnet_jax.experiment.parts import Data, ShownInputs
 
-# With input.per_image, the network gets each image with mean 0 and deviation 1; it is shown with these.
+# With input.per_image, the network gets each image with mean 0 and deviation 1. In the picture, each image has this
+# mean and this deviation instead.
 _MEAN, _DEVIATION = 128.0, 64.0
 
 
@@ -36,8 +37,8 @@ def _train_inputs(config: ConfigDict, loader: Loader, group_size: int) -> ShownI
     """Returns inputs of step 0, after the augmentations of the host and of the devices.
 
     Mixing blends each row of a batch with the previous row of its batch norm group, and the first row of a group with
-    its last. Of a group of up to 16 rows, all are returned. Of a larger group, rows 1 to 16 are returned: row 0 would
-    need the last row, which is not loaded.
+    the last one. Of a group of up to 16 rows, all are returned. Of a larger group, rows 1 to 16 are returned: row 0
+    would need the last row, which is not loaded.
     """
     skipped = int(group_size > _SHOWN)
     batch = loader.first_batch(_SHOWN + 1 if skipped else _SHOWN // group_size * group_size)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 class Mode(NamedTuple):
     """A value of --mode."""
 
-    program: str  # module whose `main(command)` runs it and returns the exit status
+    program: str  # module whose `main(command)` runs the mode and returns the exit status
     purpose: str  # one line for --help
     run_again: str  # why a user would run the same command again, for error messages: 'to continue', 'to export'
     many_processes: bool = False  # whether several processes can run it together

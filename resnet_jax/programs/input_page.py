@@ -39,7 +39,7 @@ def write_page(experiment: Experiment, path: Path) -> np.ndarray | None:
 
 
 def captions(shown: ShownInputs, class_names: Sequence[str]) -> list[str]:
-    """Returns a caption for each image: its class; for an image made by mixup or CutMix both classes with shares."""
+    """Returns a caption for each image: its class; for a mix of two images (mixup, CutMix) both classes in percent."""
     rows = zip(shown.labels.tolist(), shown.partners.tolist(), shown.shares.tolist(), strict=True)
     return [_mixed(_name(label, class_names), _name(partner, class_names), share) for label, partner, share in rows]
 

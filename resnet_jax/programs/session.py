@@ -81,7 +81,7 @@ def _joined_processes(command: Command, requests: StopRequests) -> Iterator[Chan
     with _announced_wait(spec, timeout) if command.process_id is None else contextlib.nullcontext():
         connections = connect_all(spec, timeout=timeout, secret=secret)
     with Channel(connections, process_id=spec.process_id, stall_timeout=stall_timeout) as channel:
-        # Stop requests go to all processes before JAX connects them: after that, JAX aborts all when one ends alone.
+        # Stop requests go to all processes before JAX connects them: after that, JAX aborts all if only one ends.
         requests.connect(channel)
         cluster.initialize_jax(spec, timeout=timeout, stall_timeout=stall_timeout, address=connections.address)
         yield channel

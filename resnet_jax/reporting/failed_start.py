@@ -19,7 +19,7 @@ _DIRECTORIES = ("checkpoints", "evaluations")
 
 @contextlib.contextmanager
 def undone_if_start_fails(directory: Path, has_begun: Callable[[], bool]) -> Iterator[None]:
-    """If the block raises and `has_begun` returns False, removes the files it created and restores the JSON files.
+    """If the block raises and `has_begun` returns False, removes files that the block created and restores JSON files.
 
     Args:
       directory: work directory, locked by the caller.

@@ -88,7 +88,7 @@ def make_gradient_fn(*, model: ResNet, train_input: TrainInput, loss: Loss, trai
         uniforms = _uniforms(_keys_for(_DEPTH, keys), model.num_blocks) if model.stochastic_depth else None
         logits, updated = model.apply(variables, mixed.images, train=True, uniforms=uniforms, mutable=["batch_stats"])
         losses = loss(logits, soft_targets(batch.label, mixed.partner, mixed.share, logits.shape[-1]))
-        labels = jnp.where(mixed.share >= 0.5, batch.label, mixed.partner)  # for accuracy: the one of larger share
+        labels = jnp.where(mixed.share >= 0.5, batch.label, mixed.partner)  # the label with the larger share
         return scale * jnp.mean(losses), (updated["batch_stats"], count_examples(logits, labels, batch.mask, losses))
 
     def gradient_fn(variables: Variables, indexed: IndexedBatch, key: jax.Array, scale: jax.Array | float) -> Gradients:

@@ -27,7 +27,8 @@ def sum_over_devices(gradient_fn: GradientFn, mesh: Mesh, *, dtype: DTypeLike = 
 
     def on_own_rows(variables: Variables, indexed: IndexedBatch, key: jax.Array, scale: jax.Array | float) -> Gradients:
         found, old = gradient_fn(variables, indexed, key, scale), variables["batch_stats"]
-        # Changes of the statistics are summed, not the statistics: one that no device changes keeps its exact value.
+        # Sums the changes of the statistics, not the statistics, so that a statistic that no device changes keeps its
+        # exact value.
         decreases = jax.tree.map(jnp.subtract, old, found.batch_stats)
         params = jax.tree.map(lambda leaf: leaf.astype(dtype), found.params)
         params, decreases, examples = jax.lax.psum((params, decreases, _in_float32(found.examples)), _AXIS)

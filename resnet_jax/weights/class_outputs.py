@@ -20,20 +20,21 @@ class Classes(NamedTuple):
     """The classes of the data."""
 
     names: Sequence[str]  # in the order of the labels
-    outputs: str | None = None  # which outputs they have in weights without class names, see `class_outputs`
+    outputs: str | None = None  # the argument `chosen` of `class_outputs`, for weights without class names
 
 
 def class_outputs(class_names: Sequence[str], num_outputs: int, *, chosen: str | None, path: str) -> tuple[int, ...]:
-    """Returns for each class of the data the number of its output, and logs it if it is not the number of the class.
+    """Returns for each class of the data the number of its output; logs the numbers unless class k has output k.
 
-    Folders that are named after WordNet IDs, such as n01440764, have the outputs of the 1,000 classes of ImageNet. As
-    many classes as outputs have the outputs in their order, unless the names are numbers in another order.
+    The rule: classes with names like n01440764, the WordNet IDs of ImageNet, have the outputs of these classes of
+    ImageNet. Otherwise, if there are as many classes as outputs, class k has output k, unless the class names are
+    numbers of outputs in another order.
 
     Args:
       class_names: names of the classes of the data, in the order of the labels.
       num_outputs: number of outputs of the network, at least the number of classes.
-      chosen: 'order': class k has output k; 'number': a class has the output whose number is its name; None: the rule
-        above.
+      chosen: 'order': class k has output k; 'number': the name of a class is the number of its output; None: by the
+        rule above.
       path: path of the weights, for messages.
 
     Raises:

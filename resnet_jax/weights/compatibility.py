@@ -15,10 +15,11 @@ NETWORK_KEYS = (
     *("model.shortcut", "model.blur_pool", "model.squeeze_excitation", "model.bn_epsilon"),
     *("input.mean", "input.std", "input.per_image"),
 )
-# Keys whose value may differ from that in training: the weights still work, with lower accuracy.
+# Keys whose value may be another one than in training: the weights still work, but with lower accuracy.
 _INPUT_KEYS = ("model.padding", "input.mean", "input.std", "input.per_image")
 
-# Size of the training images in pixels. Weights work at other sizes: it is stored with them only as a recommendation.
+# Key of the size of the training images in pixels. Weights also work at other sizes; files of weights contain the size
+# only as a recommendation.
 IMAGE_SIZE_KEY = "data.image_size"
 
 # Input normalization of torchvision's and most of timm's networks, in pixel values: 0.485 * 255 and so on.
@@ -30,7 +31,7 @@ IMAGENET_INPUT = {
 
 
 def check_settings(stored: StoredWeights, settings: Mapping[str, Any], *, any_input: bool = False) -> None:
-    """Checks that the settings are those that the weights were trained with, as far as their file contains these.
+    """Checks that the settings are those that the weights were trained with, as far as the file contains settings.
 
     Args:
       stored: the weights, with the settings that they were trained with.
@@ -101,8 +102,8 @@ def _canonical(settings: Mapping[str, Any], network: Mapping[str, Any]) -> dict[
     """Returns the settings without those that do not change the function that a network computes.
 
     Args:
-      settings: config key -> value. Where a network with the blocks of `network` computes the same function with
-        another value, such as model.stem='conv7' for 'space_to_depth', that value takes its place.
+      settings: config key -> value. If two values give the same function in a network with the blocks of `network`,
+        one of them is replaced by the other: model.stem='space_to_depth' becomes 'conv7'.
       network: settings with 'model.name', 'model.depth' and 'input.per_image', if known; keys that have no effect in
         such a network, such as 'model.stem' in a 'resnet_cifar', are left out.
     """
@@ -111,7 +112,7 @@ def _canonical(settings: Mapping[str, Any], network: Mapping[str, Any]) -> dict[
     if is_basic(network):
         same["model.version"] = {"v1": "v1.5"}  # v1 and v1.5 differ in bottleneck blocks only
     else:
-        # The two differ only where the first block of a stage keeps the shape, which no bottleneck block does.
+        # These two shortcuts differ only if the first block of a stage keeps the shape, which no bottleneck block does.
         same["model.shortcut"] = {"stage_projection": "projection"}
     for key, names in same.items():
         if key in canonical:

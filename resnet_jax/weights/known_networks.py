@@ -14,7 +14,8 @@ _COMMON = {
 }
 _TORCHVISION = (18, 34, 50, 101, 152)
 _BOTTLENECK = (50, 101, 152, 200)  # depths whose blocks have three convolutions
-# timm's squeeze has at least 8 channels, which is more than a sixteenth of the basic blocks of seresnet18 and 34.
+# Depths at which the squeeze layers of timm's seresnet networks are as wide as those here: 1/16 of the channels of the
+# block. In timm they have at least 8 channels, which is more than 1/16 of the channels of blocks of seresnet18 and 34.
 _TIMM_SQUEEZED = (50, 101, 152)
 
 
@@ -31,7 +32,7 @@ def pytorch_network(settings: Mapping[str, Any]) -> str | None:
     is_deep, shortcut = settings["model.stem"] == "deep", settings["model.shortcut"]
     if is_deep and shortcut == "average_pool" and not squeeze:
         return f"timm's resnet{depth}d"
-    # In networks of bottleneck blocks every stage starts with a projection, whether all or some shortcuts have one.
+    # With bottleneck blocks, 'stage_projection' is the same network as 'projection': no stage keeps the shape.
     if is_deep or not (shortcut == "projection" or (shortcut == "stage_projection" and depth in _BOTTLENECK)):
         return None
     if squeeze:

@@ -17,7 +17,8 @@ _DEEP_STEM = {
 }
 _BLOCK = {name: name for name in ("conv1", "bn1", "conv2", "bn2", "conv3", "bn3")}
 _SQUEEZE = {"se_reduce": "se.fc1", "se_expand": "se.fc2"}
-# Name of an array in this package -> in PyTorch: for batch norms; for convolutions and the last layer.
+# Name of an array in this package -> its name in PyTorch. The first table is for batch norms, the second one for
+# convolutions and the last layer.
 _NORM_LEAVES = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 _LEAVES = {"kernel": "weight", "bias": "bias"}
 _STATISTICS = ("mean", "var")

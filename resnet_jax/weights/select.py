@@ -37,7 +37,7 @@ class SelectedWeights:
       kind: 'trained', or 'ema': the moving average of the trained weights; None: unknown.
       sha256: hash of `variables` (`checksums.sha256_of_arrays`), 64 hexadecimal digits.
       class_names: name of the class of each output, in order; None: unknown.
-      outputs: numbers in the file of the outputs of `variables`, if `with_outputs_in_order_of` has moved them.
+      outputs: for each output of `variables`, the number that it has in the file; None: no output was moved.
     """
 
     variables: dict[str, Any]

@@ -35,8 +35,8 @@ def warm_start_state(
     Args:
       path: see `read_weights`.
       state: the state of step 0, arrays or shapes.
-      optimizer: name of the optimizer of `state`, to load the training state of a checkpoint: its trained weights,
-        optimizer state and, if both have one, moving average. None: only its weights are loaded.
+      optimizer: name of the optimizer of `state`: the trained weights and the optimizer state of a checkpoint are
+        loaded, and the moving average if both have one. None: only weights are loaded.
       statistics: load the running statistics of batch norms too; False keeps those of `state`.
       options: see `warm_start_variables`.
 

@@ -22,7 +22,7 @@ _OWN = Signatures()
 
 
 def check_request(directory: Path, formats: Sequence[str], signatures: Signatures = _OWN) -> None:
-    """Raises UsageError if the directory exists, no format is requested, or a name is unknown or without effect."""
+    """Raises UsageError if the directory exists, no format is requested, or an option is unknown or has no effect."""
     if not formats or not set(formats) <= set(FORMATS):
         got = ", ".join(map(repr, formats)) or "empty"
         raise UsageError(f"config.export.formats ({got}) must name some of {', '.join(FORMATS)}, such as \"('jax',)\"")

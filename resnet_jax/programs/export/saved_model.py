@@ -83,7 +83,7 @@ def run_saved_model(
       UsageError: TensorFlow is not installed.
     """
     tf = load_tensorflow()
-    loaded = tf.saved_model.load(str(directory))  # a local, because TensorFlow frees the variables with it
+    loaded = tf.saved_model.load(str(directory))  # kept in a variable: TensorFlow frees the weights together with it
     if images is not None:
         outputs = loaded.signatures["image"](image=tf.constant(images))
     else:
@@ -101,7 +101,7 @@ def in_batches(
       weights: TensorFlow's variables.
       size: S.
       dtype: dtype of the images.
-      batches: decreasing batch sizes of which every number of images is a sum.
+      batches: decreasing batch sizes; the number of images of every call must be a sum of such sizes.
     """
     import tensorflow as tf  # noqa: PLC0415
     from jax.experimental import jax2tf  # noqa: PLC0415  imports TensorFlow

@@ -175,7 +175,10 @@ def _data(values: Values) -> dict[str, Any]:
 
 
 def _schedule_epoch(values: Values, program: Program) -> dict[str, Any]:
-    """Returns the key by which epochs of the schedule are r1's, also on other data; synthetic data have as many."""
+    """Returns the key that gives an epoch of the learning rate schedule as many images as in r1, whatever the data.
+
+    Synthetic data have that number of images and need no key.
+    """
     return {} if values["use_synthetic_data"] else {"schedule.images_per_epoch": program.num_images}
 
 

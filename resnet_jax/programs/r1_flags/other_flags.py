@@ -41,7 +41,7 @@ class Earlier(NamedTuple):
 
     flag: Flag
     now: str | None = None  # the flag of the last version that replaced it; None: there is none
-    value: Any = None  # the value of that flag that a switch stands for; None: the same value
+    value: Any = None  # the value that `now` gets instead of `flag`'s own value; None: the same value
 
 
 EARLIER = (

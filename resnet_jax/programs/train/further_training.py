@@ -1,6 +1,6 @@
 """Commands that train on from the state of an existing run, in a new work directory.
 
-The messages about a run that is finished, or whose config differs from that of the command, contain them.
+These commands are shown in messages about a run that is finished, or whose config differs from that of the command.
 """
 
 import itertools

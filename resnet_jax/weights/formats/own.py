@@ -16,8 +16,8 @@ from resnet_jax.nested import by_path
 from resnet_jax.training.state import WeightsKind
 from resnet_jax.weights.stored import StoredWeights
 
-# Top-level fields of the saved `TrainState`.
 _CURE = "restore it from a copy, or name a copy of the checkpoint outside of its work directory"
+# Top-level fields of the saved `TrainState`.
 _AVERAGE, _OPTIMIZER_STATE, _VARIABLES = "average", "opt_state", ("params", "batch_stats")
 
 

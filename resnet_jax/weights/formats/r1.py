@@ -19,7 +19,7 @@ from resnet_jax.weights.stored import StoredWeights
 _MAGIC = bytes.fromhex("57fb808b247547db")  # last bytes of a version 1 checkpoint, and of a version 2 index
 _SUFFIX = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 _LAYER = re.compile(r"(?:^|.*/)(conv2d|batch_normalization|dense)(?:_(\d+))?/(\w+)")
-# Kind of layer in r1 (TensorFlow's official ResNet) -> variable of the layer -> its collection and name here.
+# Kind of layer in r1 (TensorFlow's official ResNet) -> variable of the layer -> its collection and name in our network.
 _VARIABLES = {
     "conv2d": {"kernel": ("params", "kernel")},
     "batch_normalization": {
@@ -111,7 +111,7 @@ def read_training_state(prefix: Path, stored: StoredWeights) -> tuple[int, dict[
 
     Args:
       prefix: prefix of the checkpoint.
-      stored: what `read` has returned for it.
+      stored: what `read` has returned for this checkpoint.
 
     Returns:
       The number of steps so far; the momentum of parameters by their names in this package, such as

@@ -108,7 +108,8 @@ def from_state_dict(tensors: Mapping[str, np.ndarray], path: Path, *, found_in: 
         settings |= {"model.padding": "torch"} | _input_settings(path)
     if naming.pooled_shortcut:
         settings["model.shortcut"] = "average_pool"
-    if str(pytorch_network(settings)).startswith("torchvision"):  # timm has these networks too, most for the same size
+    # A file of timm may hold a network that torchvision has, too. It usually is for the size of torchvision.
+    if str(pytorch_network(settings)).startswith("torchvision"):
         settings.setdefault(IMAGE_SIZE_KEY, _TORCHVISION_SIZE)
     return StoredWeights(
         path=str(path),
@@ -153,7 +154,7 @@ def _prefix(names: Iterable[str], path: Path) -> str:
 def _input_settings(path: Path) -> dict[str, Any]:
     """Returns the input normalization, in pixel values 0..255: that of timm's `config.json`, or else ImageNet's.
 
-    If timm's file is there, also the image size.
+    If timm's `config.json` exists, also returns the image size that it contains.
     """
     config_path = path.with_name("config.json")
     try:
@@ -171,7 +172,7 @@ def _input_settings(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is {architecture}, whose blurred pooling is not supported: use a network without it")
     try:
         given = {f"input.{key}": [255.0 * v for v in values[key]] for key in ("mean", "std") if values.get(key)}
-        size = {IMAGE_SIZE_KEY: int(values["input_size"][-1])} if values.get("input_size") else {}  # 3, height, width
+        size = {IMAGE_SIZE_KEY: int(values["input_size"][-1])} if values.get("input_size") else {}  # [3, height, width]
     except (TypeError, ValueError):
         raise UsageError(
             f"{config_path}, beside the weights, is damaged: correct its mean, std and input_size, or move it away"
@@ -198,7 +199,8 @@ def write_safetensors(
 ) -> None:
     """Writes weights as float32 under torchvision's names, or timm's where torchvision has none.
 
-    Only some of the networks exist there (`known_networks.py`): the metadata say which one this is, or null.
+    Some networks of this package are networks of torchvision or timm (`known_networks.py`): for these, the metadata
+    contain the name of that network, for others null.
 
     Args:
       path: the file, which is overwritten.
