@@ -106,7 +106,7 @@ def read(path: Path, *, fields: tuple[str, ...] | None = None) -> dict[str, Any]
 
 
 def field_names(path: Path) -> set[str]:
-    """Returns the top-level fields of the saved state that hold arrays: {'params', ...}. Raises as `read_meta`."""
+    """Returns the top-level fields of the saved state that hold arrays: {'params', ...}. Raises like `read_meta`."""
     with _damage_as_error(path):
         return {name.split("/")[0] for name in _read_json(path)["checksums"]}
 
@@ -121,7 +121,7 @@ def cause(error: BaseException) -> str:
 
 
 def _json(path: Path, meta: dict[str, Any], top1: float | None, of_arrays: dict[str, int]) -> str:
-    """Returns the content of the JSON file of the checkpoint `path`, with its step and its own checksum."""
+    """Returns the content of the JSON file of a checkpoint, with the step in `path` and a checksum of the content."""
     own_step = int(path.name) if is_number(path.name) else None
     content = {**meta, "top1": top1, "checksums": of_arrays, "own_step": own_step}
     return json.dumps({**content, "own_checksum": checksums.of_json(content)})
@@ -149,7 +149,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise DamagedError(f"{META} does not match its checksum")
     if not has_shape(content, _OWN_KEYS):
         raise DamagedError(f"{META} lacks the values that belong to a checkpoint")
-    # Checkpoints of earlier versions have no `own_step`; those of training runs have `step`.
+    # Earlier versions of this program stored no `own_step`, but `step` if a training run saved the checkpoint.
     inside = content.get("own_step", content.get("step"))
     if isinstance(inside, int) and is_number(path.name) and path.name != str(inside):
         raise DamagedError(f"it was saved as step {inside} and renamed: its name must be {inside}")

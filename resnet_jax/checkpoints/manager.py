@@ -194,7 +194,8 @@ class Checkpoints:
 
         Args:
           meta: the JSON values of the checkpoint.
-          data: description of the data of this run, which must equal `meta["data"]`. A missing "data" only warns.
+          data: description of the data of this run, which must equal `meta["data"]`. If `meta` has no "data", only a
+            warning is logged.
 
         Raises:
           UsageError: the data differ, or `meta` has no "step": no training run has saved that checkpoint.

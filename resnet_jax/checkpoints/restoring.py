@@ -1,4 +1,4 @@
-"""Restores one checkpoint on all processes, and checks that it is of this model and of these data."""
+"""Restores one checkpoint on all processes, and checks that it belongs to the model and the data of this run."""
 
 import logging
 from pathlib import Path
@@ -50,7 +50,7 @@ def check_data(directory: Path, meta: dict[str, Any], data: dict[str, Any]) -> N
 
     Args:
       directory: the directory of the checkpoint, for messages.
-      meta: the JSON values of the checkpoint. A missing "data" only warns.
+      meta: the JSON values of the checkpoint. If "data" is missing, only a warning is logged.
       data: description of the data of this run, which must equal `meta["data"]`.
 
     Raises:

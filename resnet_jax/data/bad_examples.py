@@ -92,7 +92,7 @@ class BadExamples:
             )
 
     def _remove_repaired(self, loader: Loader) -> None:
-        """Reads the listed examples of the loader's source again and unlists those that are now readable.
+        """Reads the listed examples of the loader's source again; removes from the list those that are now readable.
 
         Only in process 0, and once for each source and start of the run.
         """

@@ -24,7 +24,7 @@ class Box(NamedTuple):
 
 
 class View(NamedTuple):
-    """How to crop an image: resize `box` to `height` x `width`, then cut a square of it at (`top`, `left`).
+    """How to crop an image: resize `box` to `height` x `width`, then cut a square out of the result at (`top`, `left`).
 
     The side of the square is `size` of the crop. Pixels of the square outside the resized box are black.
     """

@@ -75,7 +75,7 @@ def _read_header(encoded: bytes) -> tuple[int, ...]:
 def _pixel_chunks(encoded: bytes) -> tuple[bytes, bytes] | None:
     """Returns the palette and the joined data of all chunks IDAT; None if the file does not end in IEND.
 
-    Checksums of other chunks than the header are not compared: the compressed data have one of their own.
+    Checksums of other chunks than the header are not compared: the compressed data contain a checksum of their own.
     """
     palette, parts, offset, last = b"", [], len(START), len(encoded) - 12
     while offset <= last:

@@ -45,7 +45,7 @@ def read_regular(path: str | bytes | os.PathLike) -> bytes:
         if size > MAX_BYTES:
             raise ValueError(f"it has {size:,} bytes, more than an image of the allowed size: check what it is")
         content = os.read(descriptor, size)
-        while len(content) < size and (rest := os.read(descriptor, size - len(content))):  # network disks return less
+        while len(content) < size and (rest := os.read(descriptor, size - len(content))):  # a read may return less
             content += rest
         return content
     finally:

@@ -15,7 +15,7 @@ from resnet_jax.data.decode import image_size
 from resnet_jax.data.hashing import uniforms
 from resnet_jax.data.sources import Source
 
-_IMAGES, _DRAWS = 64, 16  # size of the sample, and training crops drawn of each image in it
+_IMAGES, _DRAWS = 64, 16  # images in the sample; random training crops of each image
 
 
 class Views(NamedTuple):

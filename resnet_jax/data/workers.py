@@ -23,7 +23,7 @@ class WorkerLostError(ProcessLostError):
 def begin_worker(_index: int, _count: int) -> None:
     """Prepares a worker process: it ignores the signals `NOT_FOR_WORKERS`, and ends when its parent has ended.
 
-    The parent may be killed (SIGKILL) and then ends no worker itself.
+    A parent that is killed (SIGKILL) cannot end its workers itself.
     """
     for number in NOT_FOR_WORKERS:
         signal.signal(number, signal.SIG_IGN)

@@ -151,7 +151,7 @@ class Channel:
 
     @contextlib.contextmanager
     def first(self) -> Iterator[None]:
-        """Context manager that runs its block on process 0 first, then on all other processes. All must enter it."""
+        """Context manager that runs its block on process 0 first, then on the others. Every process must enter it."""
         if not self.is_main:
             self.gather("")
         yield

@@ -21,7 +21,7 @@ _CURE = "give --coordinator=HOST:PORT, --num_processes and --process_id, or --nu
 def detect_process(
     *, coordinator: str | None, num_processes: int | None, process_id: int | None, timeout: float
 ) -> ProcessSpec | None:
-    """Returns the address of process 0, the number of processes and the id of this one.
+    """Returns the address of process 0, the number of processes and the id of this process.
 
     Arguments that are None are taken from the environment, by the code that `jax.distributed.initialize` uses: it
     knows TPU pods, GKE, Slurm and Open MPI.

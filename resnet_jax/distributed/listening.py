@@ -19,8 +19,8 @@ class Listener(NamedTuple):
 def listen(coordinator: str) -> Listener:
     """Returns a socket that listens at the address of process 0.
 
-    It listens at all addresses of the machine if the host in `coordinator` is none of them, as behind a network address
-    translation, or is a name that resolves only to loopback addresses on this machine, as on Debian.
+    The socket listens at all addresses of the machine if the host in `coordinator` is not one of them, as behind a
+    network address translation, or is a name that resolves only to loopback addresses on this machine, as on Debian.
 
     Args:
       coordinator: 'host:port' of process 0.
@@ -47,7 +47,7 @@ def listen(coordinator: str) -> Listener:
 
 
 def _addresses(host: str) -> list[str]:
-    """Returns the addresses of a name. Loopback addresses are left out unless `host` is 'localhost' or an address."""
+    """Returns the IP addresses of a host, without loopback addresses unless `host` is 'localhost' or one of them."""
     try:
         found = [str(info[4][0]) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
     except (OSError, UnicodeError):  # an unknown name

@@ -11,8 +11,8 @@ from resnet_jax.distributed.handshake import challenge_message, new_challenge
 from resnet_jax.distributed.lines import decode, encode
 
 _HELLO_SECONDS = 5.0  # seconds from accepting a connection until its first line must be complete
-_LONGEST_HELLO = 4096  # bytes of the first line: a process sends two numbers, a name, a challenge and a proof
-_MOST_WAITING = 256  # connections whose first line is not complete; a further one replaces the oldest
+_LONGEST_HELLO = 4096  # most bytes of the first line: a process sends two numbers, a name, a challenge and a proof
+_MOST_WAITING = 256  # most connections whose first line is not complete; a further one replaces the oldest
 _PAUSE = 0.05  # seconds until the next attempt if a connection cannot be accepted since too many files are open
 
 

@@ -24,8 +24,8 @@ _REQUESTS: dict[int, RequestKind] = {
 # A second one of these signals ends the process at once, without saving. A scheduler may send the other signals
 # repeatedly, or before SIGTERM, and still want the run to save.
 _IMPATIENT = {signal.SIGTERM, signal.SIGINT}
-# Those of these signals that are ignored when the program starts, as SIGHUP is under nohup, stay ignored. SIGINT is not
-# one of these: shells start background commands with SIGINT ignored.
+# If one of these signals is ignored when the program starts, as SIGHUP is under nohup, it stays ignored. SIGINT is not
+# in this set: shells start background commands with SIGINT ignored.
 _MAY_BE_IGNORED = {signal.SIGHUP, signal.SIGXCPU, signal.SIGUSR1, signal.SIGUSR2}
 
 

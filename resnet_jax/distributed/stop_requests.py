@@ -32,7 +32,7 @@ class StopRequests:
         self._limit = 0  # while a request is open: number of the last `stop_here` call that may return
         self._open: RequestKind | None = None  # the request that some processes have not answered yet
         self._answers: list[int] = []  # the `_limit` of each process that has answered
-        self._agreed: dict[int, RequestKind] = {}  # number of a `stop_here` call -> the request that it follows
+        self._agreed: dict[int, RequestKind] = {}  # number of a `stop_here` call -> the request that takes effect there
         self._stop_asked = self._stopped = self._saving = False
         self.connect(Channel())
 
@@ -95,7 +95,7 @@ class StopRequests:
             return self._stopped
 
     def save_here(self) -> bool:
-        """Whether to save now: a request to save took effect since the last `save_here`. All processes get the same."""
+        """Whether to save now: a request to save took effect since the last call. All processes get the same result."""
         saving, self._saving = self._saving, False
         return saving
 

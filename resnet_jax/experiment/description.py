@@ -106,7 +106,7 @@ def _division(source: Source) -> str:
 
 
 def _left_out(*sources: Source) -> str:
-    """Describes the files that the sources do not read, in their directories; '' if there are none."""
+    """Describes the files in the directories of the data that the sources do not read; '' if there are none."""
     found = dict.fromkeys(source.left_out for source in sources if isinstance(source, Selective))
     return "; ".join(filter(None, found))
 

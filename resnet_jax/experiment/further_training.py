@@ -35,7 +35,7 @@ class _End(NamedTuple):
 
     step: int
     milestones: Milestones
-    base_lr: float  # `schedule.base_lr` of a constant schedule with the last learning rate; 0: decay has ended
+    base_lr: float  # `schedule.base_lr` with which a constant schedule has the last learning rate; 0: decay has ended
     warming_up: bool
 
 

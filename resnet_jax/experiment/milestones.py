@@ -89,7 +89,7 @@ def make_milestones(config: ConfigDict, num_examples: int) -> Milestones:
 
 
 def _check_steps(steps: dict[str, float]) -> None:
-    """Raises UsageError if a number of steps, given by the config key that it is computed from, exceeds int32."""
+    """Raises UsageError if a number of steps exceeds int32. `steps`: config key -> number of steps computed from it."""
     for key, number in steps.items():
         if number > LARGEST_INT:
             raise UsageError(f"config.{key} amounts to {number:.3g} steps: set it so that these are below 2^31")

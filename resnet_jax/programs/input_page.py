@@ -28,7 +28,7 @@ def draw_page(experiment: Experiment) -> Figure:
 
 
 def write_page(experiment: Experiment, path: Path) -> np.ndarray | None:
-    """Writes the page to a PNG file and returns its pixels [H, W, 3] uint8. After an error logs it, returns None."""
+    """Writes the page to a PNG file and returns its pixels [H, W, 3] uint8; if that fails, logs it and returns None."""
     try:
         figure = draw_page(experiment)
         write_png(figure, path)

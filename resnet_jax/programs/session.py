@@ -19,7 +19,7 @@ from resnet_jax.reporting.workdir import Workdir
 
 logger = logging.getLogger(__name__)
 
-_SILENT_WAIT = 3.0  # seconds of waiting for other processes before a line says so
+_SILENT_WAIT = 3.0  # seconds that this process waits for other processes before a log line says so
 _LOCK_PATIENCE = 150.0  # seconds; a network file system takes one or two minutes to drop the lock of a lost machine
 
 

@@ -6,7 +6,7 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 def drawable(text: str, other: str, *, max_length: int = 24) -> str:
     """Returns `text` on one line of at most `max_length` characters, or `other` if the font lacks a glyph of `text`.
 
-    `other` is not shortened; characters of it that the font lacks are left out.
+    `other` is not shortened; characters of `other` that the font lacks are left out.
     """
     line = " ".join(text.split())
     short = line if len(line) <= max_length else line[: max_length - 1] + "…"

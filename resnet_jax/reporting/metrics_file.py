@@ -30,8 +30,8 @@ def read_columns(path: Path) -> dict[str, Columns]:
 def drop_lines_after(path: Path, step: int) -> None:
     """Removes the lines of `metrics.jsonl` after `step`, because a run that continues from `step` writes them again.
 
-    Lines that are not metrics are removed too. If there are others than an incomplete last line, which a kill may
-    leave, the file is kept as `metrics.jsonl.damaged` and a warning is logged.
+    Damaged lines are removed too. A killed process may leave an incomplete last line; if any other line is damaged, the
+    old file is kept as `metrics.jsonl.damaged` and a warning is logged.
     """
     if not path.exists():
         return
@@ -62,7 +62,7 @@ def _columns(records: list[dict[str, Any]]) -> Columns:
 
 
 def _number(value: Any) -> float:
-    """Returns a value of a metric; NaN for null, and for what is no number."""
+    """Returns the value of a metric as a number; NaN if it is null or no number."""
     try:
         return float(value) if type(value) in (int, float) else math.nan
     except OverflowError:

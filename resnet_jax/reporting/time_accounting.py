@@ -88,7 +88,7 @@ class TimeAccounting:
             yield item
 
     def step(self, function: Callable[..., tuple[Any, Any]], *arguments: Any) -> tuple[Any, Any]:
-        """Dispatches a training step, returns its two results; the devices count as busy until the second is ready."""
+        """Dispatches a training step; returns its two results. Devices count as busy until the second one is ready."""
         with self._lock:
             self._dispatched.append(self._clock())
         try:

@@ -28,7 +28,7 @@ class Schedule:
     factors: tuple[float, ...]
 
     def __call__(self, step: jax.Array | np.ndarray | int) -> jax.Array:
-        """Returns the learning rate of each step, as float32 of the same shape."""
+        """Returns the learning rate of each step in `step`, as float32 of the shape of `step`."""
         step = jnp.asarray(step, jnp.float32)  # exact up to 2^24 steps
         warmup = self.warmup_start + (1.0 - self.warmup_start) * step / max(1, self.warmup_steps)
         return self.peak_lr * jnp.where(step < self.warmup_steps, warmup, DECAYS[self.name](self, step))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-# What all networks of the tables below have in common.
+# Settings that all networks in the tables below have in common.
 _COMMON = {
     "model.name": "resnet",
     "model.version": "v1.5",
@@ -15,7 +15,7 @@ _COMMON = {
 _TORCHVISION = (18, 34, 50, 101, 152)
 _BOTTLENECK = (50, 101, 152, 200)  # depths whose blocks have three convolutions
 # Depths at which the squeeze layers of timm's seresnet networks are as wide as those here: 1/16 of the channels of the
-# block. In timm they have at least 8 channels, which is more than 1/16 of the channels of blocks of seresnet18 and 34.
+# block. In timm they have at least 8 channels, more than 1/16 of the channels of the first blocks of seresnet18 and 34.
 _TIMM_SQUEEZED = (50, 101, 152)
 
 

@@ -14,7 +14,7 @@ from resnet_jax.text import labelled, some_of
 from resnet_jax.weights.stored import HEAD, StoredWeights
 
 _BIAS, _KERNEL = HEAD + "bias", HEAD + "kernel"
-_PROJECTION = re.compile(r"(?:^|\.)fc\.\d+\.")  # a last layer of several layers, as in MoCo v2 (Chen et al. 2020)
+_PROJECTION = re.compile(r"(?:^|\.)fc\.\d+\.")  # names of a head of several layers, as in MoCo v2 (Chen et al. 2020)
 
 
 @dataclasses.dataclass(frozen=True)

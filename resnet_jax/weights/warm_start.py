@@ -101,7 +101,7 @@ def warm_start_optimizer(path: str, opt_state: optax.OptState, *, name: str) -> 
 
 
 def _without_positions(key: str) -> str:
-    """Removes the positions in chains of transformations, which depend on options: '1/trace/a' -> 'trace/a'."""
+    """Removes from a path the positions in chains of optax, which depend on options: '1/trace/a' -> 'trace/a'."""
     return "/".join(part for part in key.split("/") if not part.isdigit())
 
 

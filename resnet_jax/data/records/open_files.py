@@ -59,7 +59,7 @@ def raise_limit() -> None:
 
 
 def _scarce() -> bool:
-    """Returns whether 3/4 of the file descriptors are in use, judged by a new one, since it has the lowest free number."""
+    """Returns whether the lowest free file descriptor is so high that about 3/4 of all descriptors are in use."""
     number = os.open(os.devnull, os.O_RDONLY)
     os.close(number)
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]

@@ -105,7 +105,7 @@ def _mix(image: tf.Tensor, taps: _Taps, *, axis: int) -> tf.Tensor:
 
 
 def _positions(size: tf.Tensor, out_size: tf.Tensor, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the source pixel before each output pixel, [N] int32, and the fraction to the next, [N] `dtype`.
+    """Returns the source pixel before each output pixel, [N] int32, and the distance from it in 0..1, [N] `dtype`.
 
     Pixel centers are at half-integer coordinates, as in OpenCV.
     """

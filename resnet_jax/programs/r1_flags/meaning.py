@@ -81,7 +81,7 @@ def export_keys(values: Values) -> dict[str, Any]:
 
 
 def _graph_dtype(values: Values) -> str:
-    """Returns the dtype of the graph that r1 builds and exports; graph_rewrite changes the graph while it trains."""
+    """Returns the dtype of the graph that r1 builds and exports, which graph_rewrite changes only during training."""
     return "fp32" if values["fp16_implementation"] == "graph_rewrite" else values["dtype"]
 
 

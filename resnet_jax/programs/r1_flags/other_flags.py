@@ -12,7 +12,7 @@ _LOG = "ignored: messages go to stderr and to train.log in the work directory"
 _DEBUG = "ignored: a flag of absl for debugging"
 _TEST = "ignored: a flag of absl's tests"
 
-# Flags of absl that `main.py` has too.
+# Flags of absl that this program has too, and that are passed on to it.
 ABSL_PASSED_ON = (Flag("verbosity", "v", "integer", -1),)
 ABSL_IGNORED = (
     Flag("logtostderr", None, "switch", False, _LOG),
@@ -40,7 +40,7 @@ class Earlier(NamedTuple):
     """A flag of an earlier version of r1, TensorFlow's official ResNet."""
 
     flag: Flag
-    now: str | None = None  # the flag of the last version that replaced it; None: there is none
+    now: str | None = None  # the flag of r1's last version that replaced this flag; None: there is none
     value: Any = None  # the value that `now` gets instead of `flag`'s own value; None: the same value
 
 

@@ -23,7 +23,7 @@ class Program(NamedTuple):
     """One of the two programs of r1, TensorFlow's official ResNet: for ImageNet or for CIFAR-10."""
 
     name: str  # file name of r1's program without '.py': 'imagenet_main' or 'cifar10_main'
-    recipe: str  # name of the config in configs/ that trains the same
+    recipe: str  # name of the config in configs/ that trains the same network in the same way
     num_images: int  # number of training images in an epoch of the learning rate schedule, whatever the data hold
     defaults: dict[str, Any]  # flag name -> default of this program, where it differs from `FLAGS`
 

@@ -57,7 +57,7 @@ def _has_finished(workdir: Workdir) -> bool:
 
 
 def _further_training(wanted: Any, workdir: Workdir) -> FurtherTraining | None:
-    """Returns how a new run with the config `wanted` can start from the newest checkpoint in `workdir`, or None."""
+    """Returns how a run with the config `wanted` can start from the newest checkpoint in `workdir`; None: it cannot."""
     step = max(numbered(workdir.checkpoints), default=None)
     if step is None:
         return None

@@ -25,7 +25,7 @@ from resnet_jax.weights.stored import StoredWeights
 # Keys in the metadata of the .safetensors files that this program writes; the values are JSON.
 _SETTINGS, _CLASS_NAMES, _SAME_AS = "resnet_jax.settings", "resnet_jax.class_names", "resnet_jax.same_as"
 SOURCE_STEP, SOURCE_WEIGHTS = "source_step", "source_weights"
-_LONGEST_HEADER = 100_000_000  # bytes, the limit that the format sets
+_LONGEST_HEADER = 100_000_000  # most bytes of the JSON header, the limit of the format
 
 _COUNTERS = re.compile(r"(^|\.)(num_batches_tracked|n_averaged)$")
 # The first module of the network in a name; what stands before it is a prefix such as 'module.' or 'backbone.'.
@@ -36,7 +36,7 @@ _NETWORK = {"model.version": "v1.5", "model.blur_pool": False, "model.bn_epsilon
 
 
 def is_safetensors(start: bytes) -> bool:
-    """Returns whether the first bytes of a file are those of the format: the length of a JSON header, then the JSON."""
+    """Returns whether a file that begins with `start` is a safetensors file: the length of a JSON header, then JSON."""
     return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= _LONGEST_HEADER
 
 
@@ -108,7 +108,7 @@ def from_state_dict(tensors: Mapping[str, np.ndarray], path: Path, *, found_in: 
         settings |= {"model.padding": "torch"} | _input_settings(path)
     if naming.pooled_shortcut:
         settings["model.shortcut"] = "average_pool"
-    # A file of timm may hold a network that torchvision has, too. It usually is for the size of torchvision.
+    # Such a file may be timm's instead of torchvision's: timm's weights of these networks mostly are for the same size.
     if str(pytorch_network(settings)).startswith("torchvision"):
         settings.setdefault(IMAGE_SIZE_KEY, _TORCHVISION_SIZE)
     return StoredWeights(
@@ -223,5 +223,5 @@ def write_safetensors(
     }
     own = {_SETTINGS: json.dumps(dict(settings)), _CLASS_NAMES: json.dumps(list(class_names))}
     own[_SAME_AS] = json.dumps(pytorch_network(settings))
-    # Not `save_file`, which writes a file that only its owner can read.
+    # `save_file` of the library is not used, since it writes a file that only its owner can read.
     path.write_bytes(save(tensors, metadata={"format": "pt", **metadata, **own}))

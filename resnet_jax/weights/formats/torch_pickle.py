@@ -37,7 +37,8 @@ def read(path: Path, kind: WeightsKind | None) -> StoredWeights:
       kind: 'trained', or 'ema': the moving average of the trained weights; None: the average if there is one.
 
     Raises:
-      UsageError: PyTorch is not installed; or the file is damaged, holds more than weights, or lacks this kind.
+      UsageError: PyTorch is not installed; or the file is damaged, holds more than weights, or has no weights of this
+        kind.
     """
     content = _load(path)
     if not isinstance(content, Mapping):
