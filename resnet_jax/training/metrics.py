@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from resnet_jax.data.batch import UNREADABLE
-
-NO_ANSWER = -1  # predicted class where the label is `UNREADABLE` or a logit is NaN
+from resnet_jax.training.scores import NO_ANSWER, Scores
 
 
 @jax.tree_util.register_dataclass
@@ -40,11 +39,12 @@ class StepTotals:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Answers:
-    """Labels and predictions of a batch: arrays on the devices, numpy arrays on the host."""
+    """Labels, predictions and probabilities of a batch: arrays on the devices, numpy arrays on the host."""
 
     label: Any  # [B] int32, true class or `UNREADABLE`
     predicted: Any  # [B] int32, predicted class or `NO_ANSWER`
     mask: Any  # [B] bool, False for padding rows
+    scores: Scores
 
 
 def label_rank(logits: jax.Array, labels: jax.Array) -> jax.Array:

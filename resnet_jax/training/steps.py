@@ -31,6 +31,7 @@ from resnet_jax.training.loss_scale import adjust
 from resnet_jax.training.losses import Loss, create_loss, cross_entropy
 from resnet_jax.training.metrics import Answers, StepTotals, Totals, count_examples, predicted_class
 from resnet_jax.training.schedules import Schedule
+from resnet_jax.training.scores import score
 from resnet_jax.training.sharded_gradients import sum_over_devices
 from resnet_jax.training.state import TrainState
 from resnet_jax.training.trainable import apply_updates
@@ -217,9 +218,10 @@ class EvalStep:
         return self.with_answers(variables, batch)[0]
 
     def with_answers(self, variables: dict[str, Any], batch: DeviceBatch) -> tuple[Totals, Answers]:
-        """Returns the loss and accuracy totals of the batch, and the label and prediction of each example."""
+        """Returns the loss and accuracy totals of the batch, and what is kept of each example."""
         images = self.preprocess(batch.image)
         logits: jax.Array = self.model.apply(variables, images, train=False)  # type: ignore[assignment]
         losses = cross_entropy(logits, batch.label)
         totals = count_examples(logits, batch.label, batch.mask, losses)
-        return totals, Answers(batch.label, predicted_class(logits, batch.label), batch.mask)
+        predicted = predicted_class(logits, batch.label)
+        return totals, Answers(batch.label, predicted, batch.mask, score(logits, batch.label))

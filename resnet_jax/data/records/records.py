@@ -64,6 +64,11 @@ class Records:
         path, number = self.locate(index)
         return f"{path} record {number}"
 
+    def record_id(self, index: int) -> str:
+        """Returns the file name of the shard of a record, without its directory, and the number of the record."""
+        path, number = self.locate(index)
+        return f"{Path(path).name} {number}"
+
     @property
     def ranges(self) -> list[tuple[str, range]]:
         """For each range, the path of its shard and the numbers of its records in the shard."""

@@ -5,7 +5,15 @@ import importlib
 import inspect
 from typing import Any
 
-from resnet_jax.data.sources.source import Counted, Divided, Example, Selective, Source, count_shared
+from resnet_jax.data.sources.source import (
+    Counted,
+    Divided,
+    Example,
+    Selective,
+    Source,
+    count_shared,
+    example_ids,
+)
 from resnet_jax.errors import UsageError
 
 __all__ = [
@@ -16,6 +24,7 @@ __all__ = [
     "Selective",
     "Source",
     "count_shared",
+    "example_ids",
     "open_source",
     "share_with_boxes",
 ]
@@ -23,10 +32,12 @@ __all__ = [
 SOURCES = {
     "cifar_binary": "resnet_jax.data.sources.cifar_binary",
     "folder": "resnet_jax.data.sources.folder",
+    "parquet": "resnet_jax.data.sources.parquet",
     "synthetic": "resnet_jax.data.sources.synthetic",
     "synthetic_jpeg": "resnet_jax.data.sources.synthetic_jpeg",
     "tfds": "resnet_jax.data.sources.tfds",
     "tfrecord": "resnet_jax.data.sources.tfrecord",
+    "webdataset": "resnet_jax.data.sources.webdataset",
 }
 
 

@@ -71,6 +71,10 @@ class CifarBinarySource:
         """Implements `Source.where`: returns the file of an example and its record number."""
         return self._records.where(index)
 
+    def example_id(self, index: int) -> str:
+        """Implements `Identified`: returns the file name of the shard and the number of the record."""
+        return self._records.record_id(index)
+
 
 def open_source(*, training: bool = True, data_dir: str | None = None) -> CifarBinarySource:
     """Opens the training or the test split of CIFAR-10.

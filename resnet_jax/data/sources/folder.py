@@ -88,9 +88,13 @@ class FolderSource:
         return os.fsdecode(self._path(index))
 
     def _path(self, index: int) -> bytes:
-        start = self._ends[index - 1] if index else 0
-        root = self._roots[np.searchsorted(self._root_ends, index, side="right")]
-        return os.path.join(root, self._files[start : self._ends[index]])  # noqa: PTH118  bytes
+        return os.path.join(self._root(index), self._file(index))  # noqa: PTH118  bytes
+
+    def _root(self, index: int) -> bytes:
+        return self._roots[np.searchsorted(self._root_ends, index, side="right")]
+
+    def _file(self, index: int) -> bytes:
+        return self._files[self._ends[index - 1] if index else 0 : self._ends[index]]
 
 
 def open_source(
@@ -99,6 +103,14 @@ def open_source(
     data_dir: str | None = None,
     train_split: str = "train",
     eval_split: str | None = None,
+    def example_id(self, index: int) -> str:
+        """Implements `Identified`: returns the path of the file in the folder of its split, such as 'cat/1.jpg'.
+
+        If the source consists of several splits, the path begins with the name of the split.
+        """
+        root = [os.path.basename(self._root(index))] if len(self._roots) > 1 else []  # noqa: PTH119  bytes
+        return os.fsdecode(b"/".join([*root, self._file(index)]))
+
     eval_fraction: float = 0.1,
 ) -> FolderSource:
     """Opens the training or the evaluation split of a folder of image files.

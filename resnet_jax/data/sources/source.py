@@ -1,6 +1,6 @@
 """The interface of a source of examples: any object with these members can be given to `Loader`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -74,6 +74,20 @@ class Selective(Protocol):
     """A source that may leave out files in its folders."""
 
     left_out: str  # how many files of which kinds are not read, in words; '' if there are none
+
+
+@runtime_checkable
+class Identified(Protocol):
+    """A source whose examples have names that do not depend on where the data are stored."""
+
+    def example_id(self, index: int) -> str:
+        """Returns the path of a file relative to the data, or the name of its shard and the number of the record."""
+        ...
+
+
+def example_ids(source: Source) -> Iterator[str]:
+    """Yields what identifies each example on every machine: its name if the source is `Identified`, else its index."""
+    yield from map(source.example_id if isinstance(source, Identified) else str, range(len(source)))
 
 
 def count_shared(train: Source, evaluation: Source) -> int:

@@ -64,6 +64,10 @@ class TfdsSource:
         """Implements `Source.where`: returns the shard of an example and its record number."""
         return self._records.where(index)
 
+    def example_id(self, index: int) -> str:
+        """Implements `Identified`: returns the file name of the shard and the number of the record."""
+        return self._records.record_id(index)
+
     def check(self, index: int) -> None:
         """Raises UsageError if the label of an example is out of range; ignores examples that cannot be read."""
         with contextlib.suppress(OSError, ValueError):

@@ -43,6 +43,10 @@ class TFRecordSource:
         """Implements `Source.where`: returns the shard of an example and its record number."""
         return self._records.where(index)
 
+    def example_id(self, index: int) -> str:
+        """Implements `Identified`: returns the file name of the shard and the number of the record."""
+        return self._records.record_id(index)
+
     def check(self, index: int) -> None:
         """Raises UsageError if an example has no image or label, or if its label contradicts its WordNet ID."""
         try:

@@ -14,6 +14,7 @@ from resnet_jax.data.class_names import fingerprint
 from resnet_jax.data.eval_preprocessing import EvalPreprocessing
 from resnet_jax.data.sources import Source
 from resnet_jax.experiment import Evaluation
+from resnet_jax.programs.evaluation.calibration import calibration
 from resnet_jax.programs.evaluation.confusion import Confusion, count_pairs
 from resnet_jax.programs.evaluation.wilson import CONFIDENCE, wilson
 from resnet_jax.reporting import provenance
@@ -110,9 +111,9 @@ def output_names(class_names: Sequence[str], outputs: int, *, numbers: Sequence[
     return [*plain, *(f"class {number}" for number in (numbers or range(outputs))[len(class_names) :])]
 
 
-def count_answers(answers: Sequence[Answers], totals: Totals, *, num_classes: int, num_outputs: int) -> Confusion:
-    """Returns the confusion matrix of all batches; raises ValueError if its sums disagree with `totals`."""
-    confusion = count_pairs(answers, num_classes=num_classes, num_outputs=num_outputs)
+def count_answers(answers: Answers, totals: Totals, *, num_classes: int, num_outputs: int) -> Confusion:
+    """Returns the confusion matrix of all images; raises ValueError if its sums disagree with `totals`."""
+    confusion = count_pairs([answers], num_classes=num_classes, num_outputs=num_outputs)
     counted, summed = (confusion.total, int(confusion.correct.sum())), (totals.count, totals.top1)
     if counted != summed:
         raise ValueError(f"the confusion matrix has (examples, correct) = {counted}, the totals have {summed}")
@@ -120,7 +121,7 @@ def count_answers(answers: Sequence[Answers], totals: Totals, *, num_classes: in
 
 
 def make_certificate(
-    subject: dict[str, Any], totals: Totals, confusion: Confusion, answers: Sequence[Answers]
+    subject: dict[str, Any], totals: Totals, confusion: Confusion, answers: Answers, *, batch_size: int
 ) -> dict[str, Any]:
     """Returns the certificate as JSON values.
 
@@ -128,9 +129,9 @@ def make_certificate(
       subject: what was evaluated, from `describe_subject`.
       totals: loss and numbers of correct predictions, summed over all examples.
       confusion: the confusion matrix of all examples.
-      answers: labels and predictions of each batch, in order.
+      answers: labels, predictions and probabilities of all images, in order.
+      batch_size: number of images of a batch.
     """
-    labels = np.concatenate([batch.label[batch.mask] for batch in answers]).astype("<i4")
     outputs = subject["classes"]["outputs"]
     top5 = totals.top5 if metrics.top5_is_meaningful(outputs) else None
     start = provenance.describe_start(0)
@@ -146,9 +147,10 @@ def make_certificate(
         },
         "unreadable": {"count": confusion.unreadable, "counted_as": "wrong"},
         "not_finite": {"count": confusion.unanswered - confusion.unreadable, "counted_as": "wrong"},
+        "calibration": calibration(answers),
         **subject,
-        "data": subject["data"] | {"labels_sha256": hashlib.sha256(labels.tobytes()).hexdigest()},
-        "batch_size": len(answers[0].label),
+        "data": subject["data"] | {"labels_sha256": hashlib.sha256(answers.label.astype("<i4")).hexdigest()},
+        "batch_size": batch_size,
         "provenance": start,
     }
 

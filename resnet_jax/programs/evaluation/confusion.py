@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from resnet_jax.data.batch import UNREADABLE
-from resnet_jax.training.metrics import NO_ANSWER, Answers
+from resnet_jax.training.metrics import Answers
+from resnet_jax.training.scores import NO_ANSWER
 
 
 class Pair(NamedTuple):

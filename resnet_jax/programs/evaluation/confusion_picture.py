@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from resnet_jax.data.batch import UNREADABLE
 from resnet_jax.programs.evaluation.confusion import Confusion
 from resnet_jax.reporting.glyphs import drawable
-from resnet_jax.training.metrics import NO_ANSWER
+from resnet_jax.training.scores import NO_ANSWER
 
 # Largest number of classes for a plot with counts in the cells, for one with class names, for one row per class.
 _MAX_NUMBERED, _MAX_NAMED, _MAX_CELLS = 20, 60, 1000

@@ -8,6 +8,7 @@ from typing import Any
 
 from resnet_jax.data.bad_examples import BadExamples
 from resnet_jax.data.class_names import check_same, fingerprint
+from resnet_jax.data.sources import example_ids
 from resnet_jax.distributed import agreement
 from resnet_jax.distributed.channel import Channel
 from resnet_jax.distributed.mesh import put_on_devices, replicated
@@ -15,12 +16,13 @@ from resnet_jax.distributed.signals import STOPPED
 from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment import Evaluation
-from resnet_jax.programs.evaluation import certificate, result_directory
+from resnet_jax.programs.evaluation import answers, certificate, result_directory
 from resnet_jax.programs.evaluation.evaluator import Evaluator
+from resnet_jax.programs.evaluation.result_directory import Results
 from resnet_jax.programs.evaluation.summary import summary_lines
 from resnet_jax.reporting.workdir import Workdir
 from resnet_jax.text import labelled
-from resnet_jax.training.metrics import Answers
+from resnet_jax.training.metrics import Answers, Totals
 from resnet_jax.weights import read_weights
 from resnet_jax.weights.class_outputs import Classes
 from resnet_jax.weights.select import SelectedWeights, select_weights, selected_path, with_outputs_in_order_of
@@ -53,8 +55,8 @@ def evaluate(evaluation: Evaluation, workdir: Workdir, requests: StopRequests, c
     part = _on_process_0(channel, directory, lambda: str(result_directory.begin(directory)))
     list_path = Path(part) / result_directory.BAD_EXAMPLES
     bad_examples = BadExamples(list_path, at_most=evaluation.data.reading.max_bad_examples, channel=channel)
-    answers: list[Answers] = []
-    evaluator = Evaluator(evaluation.computation, evaluation.data, bad_examples, requests, take=answers.append)
+    batches: list[Answers] = []
+    evaluator = Evaluator(evaluation.computation, evaluation.data, bad_examples, requests, take=batches.append)
     # The first operation of all processes has a time limit of JAX (30 s on CPUs), which slower compilations exceed.
     channel.gather("")
     workdir.begin()
@@ -64,17 +66,26 @@ def evaluate(evaluation: Evaluation, workdir: Workdir, requests: StopRequests, c
         _on_process_0(channel, directory, lambda: result_directory.discard(directory))
         return STOPPED
     bad_examples.collect()
-    names = certificate.output_names(
-        evaluation.data.class_names, certificate.num_outputs(selected), numbers=selected.outputs
-    )
-    confusion = certificate.count_answers(
-        answers, totals, num_classes=len(evaluation.data.class_names), num_outputs=len(names)
-    )
-    content = certificate.make_certificate(subject, totals, confusion, answers)
-    _on_process_0(channel, directory, lambda: result_directory.finish(directory, content, confusion, names))
-    for line in summary_lines(content, confusion, names, directory):
+    results = _results(evaluation, selected, subject, totals, answers.join(batches))
+    _on_process_0(channel, directory, lambda: result_directory.finish(directory, results))
+    for line in summary_lines(results, directory):
         logger.info(line)
     return 0
+
+
+def _results(
+    evaluation: Evaluation, selected: SelectedWeights, subject: dict[str, Any], totals: Totals, joined: Answers
+) -> Results:
+    """Returns the results of an evaluation of `subject`, from the totals and the answers for all images."""
+    class_names, loader = evaluation.data.class_names, evaluation.data.eval_loader
+    names = certificate.output_names(class_names, certificate.num_outputs(selected), numbers=selected.outputs)
+    confusion = certificate.count_answers(joined, totals, num_classes=len(class_names), num_outputs=len(names))
+    return Results(
+        certificate.make_certificate(subject, totals, confusion, joined, batch_size=loader.batch_size),
+        confusion,
+        names,
+        answers.to_store(joined, subject, names, example_ids(loader.source)),
+    )
 
 
 def _select_weights(evaluation: Evaluation, workdir: Workdir, channel: Channel) -> SelectedWeights:

@@ -1,4 +1,4 @@
-"""Writes the result directory of an evaluation, `<name>`: certificate, tables and picture.
+"""Writes the result directory of an evaluation, `<name>`: certificate, answers, tables and pictures.
 
 `<name>` appears only when it is complete: the files are written to `<name>.part`, which is then renamed to `<name>`. A
 previous result of that name is kept as `<name>.old` until the rename is done.
@@ -9,16 +9,34 @@ import json
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from resnet_jax.files import delete
+from resnet_jax.programs.evaluation import answers
+from resnet_jax.programs.evaluation.answers import ANSWERS, StoredAnswers
+from resnet_jax.programs.evaluation.calibration_picture import plot_calibration
 from resnet_jax.programs.evaluation.certificate import accuracy_with_interval
 from resnet_jax.programs.evaluation.confusion import Confusion
 from resnet_jax.programs.evaluation.confusion_picture import plot_confusion
 from resnet_jax.programs.evaluation.wilson import wilson
 
 CERTIFICATE, PER_CLASS, MATRIX, PICTURE = "certificate.json", "per_class.csv", "confusion.csv", "confusion.png"
-BAD_EXAMPLES = "bad_examples.jsonl"
+CALIBRATION, ERRORS, BAD_EXAMPLES = "calibration.png", "errors.csv", "bad_examples.jsonl"
+
+
+class Results(NamedTuple):
+    """The results of one evaluation."""
+
+    certificate: dict[str, Any]  # from `make_certificate`
+    confusion: Confusion
+    names: Sequence[str]  # of the network's outputs
+    answers: StoredAnswers
+
+    @property
+    def files(self) -> list[str]:
+        """Names of the files that are always written, or, `CALIBRATION`, if there is a calibration."""
+        drawn = [CALIBRATION] if self.certificate["calibration"] else []
+        return [CERTIFICATE, ANSWERS, PER_CLASS, MATRIX, ERRORS, PICTURE, *drawn]
 
 
 def begin(directory: Path) -> Path:
@@ -42,18 +60,16 @@ def discard(directory: Path) -> None:
     delete(_beside(directory, ".part"))
 
 
-def finish(directory: Path, certificate: dict[str, Any], confusion: Confusion, names: Sequence[str]) -> None:
+def finish(directory: Path, results: Results) -> None:
     """Writes the result files to `<name>.part` and renames it to `directory`; after an error removes `<name>.part`.
 
     Args:
       directory: the final directory; an existing one is replaced.
-      certificate: from `make_certificate`.
-      confusion: the confusion matrix of the same evaluation.
-      names: names of the network's outputs.
+      results: what to write.
     """
     part, old = _beside(directory, ".part"), _beside(directory, ".old")
     try:
-        _write_files(part, certificate, confusion, names)
+        _write_files(part, results)
         delete(old)
         if directory.exists():
             directory.rename(old)
@@ -64,12 +80,18 @@ def finish(directory: Path, certificate: dict[str, Any], confusion: Confusion, n
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _write_files(directory: Path, certificate: dict[str, Any], confusion: Confusion, names: Sequence[str]) -> None:
+def _write_files(directory: Path, results: Results) -> None:
+    certificate, confusion, names, stored = results
     _write_csv(directory / PER_CLASS, per_class_rows(confusion, names))
     _write_csv(directory / MATRIX, matrix_rows(confusion, names))
+    _write_csv(directory / ERRORS, answers.error_rows(stored))
+    answers.write(directory / ANSWERS, stored)
     title = f"{certificate['data']['name']}\n{accuracy_with_interval(certificate, 'top1')}, n = {confusion.total:,}"
-    figure = plot_confusion(confusion, names[: confusion.num_classes], title=title)
-    figure.savefig(directory / PICTURE, metadata={"Software": None})
+    figures = {PICTURE: plot_confusion(confusion, names[: confusion.num_classes], title=title)}
+    if certificate["calibration"]:
+        figures[CALIBRATION] = plot_calibration(certificate["calibration"], title=title)
+    for name, figure in figures.items():
+        figure.savefig(directory / name, metadata={"Software": None})
     (directory / CERTIFICATE).write_text(json.dumps(certificate, indent=2, allow_nan=False) + "\n")
 
 

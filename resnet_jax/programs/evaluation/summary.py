@@ -8,23 +8,15 @@ import numpy as np
 
 from resnet_jax.programs.evaluation.certificate import accuracy_with_interval
 from resnet_jax.programs.evaluation.confusion import Confusion
-from resnet_jax.programs.evaluation.result_directory import BAD_EXAMPLES, CERTIFICATE, MATRIX, PER_CLASS, PICTURE
+from resnet_jax.programs.evaluation.result_directory import BAD_EXAMPLES, Results
 from resnet_jax.text import labelled_lines
 
 _LISTED = 5  # number of worst classes, and of most frequent confusions, in the summary
 
 
-def summary_lines(
-    certificate: dict[str, Any], confusion: Confusion, names: Sequence[str], directory: Path
-) -> list[str]:
-    """Returns the log lines that summarize one evaluation.
-
-    Args:
-      certificate: from `make_certificate`.
-      confusion: the confusion matrix of the same evaluation.
-      names: names of the network's outputs.
-      directory: where the results were written.
-    """
+def summary_lines(results: Results, directory: Path) -> list[str]:
+    """Returns the log lines that summarize one evaluation, whose results were written to `directory`."""
+    certificate, confusion, names, _ = results
     known = [metric for metric in ("top1", "top5") if certificate["interval"][metric] is not None]
     accuracies = [accuracy_with_interval(certificate, metric) for metric in known]
     loss, unreadable, not_finite = certificate["eval"]["loss"], confusion.unreadable, certificate["not_finite"]["count"]
@@ -33,11 +25,24 @@ def summary_lines(
         "loss": ["not finite" if loss is None else f"{loss:.4f}"],
         "unreadable": [f"{unreadable:,} images, counted as wrong: {BAD_EXAMPLES}"] if unreadable else [],
         "no answer": [f"for {not_finite:,} images, counted as wrong: outputs are NaN"] if not_finite else [],
+        "calibration": _calibration(certificate["calibration"]),
         "worst": _worst(confusion, names),
         "confused": _most_confused(confusion, names),
-        "results": [f"{directory}/", f"{CERTIFICATE}, {PER_CLASS}, {MATRIX}, {PICTURE}"],
+        "results": [f"{directory}/", ", ".join(results.files)],
     }
     return [line for label, lines in sections.items() for line in labelled_lines(label, lines)]
+
+
+def _calibration(calibration: dict[str, Any] | None) -> list[str]:
+    if calibration is None:
+        return []
+    temperature = calibration["temperature"]
+    before, after = (100 * temperature[when]["ece"] for when in ("before", "after"))
+    return [
+        f"ECE {100 * calibration['ece']:.2f} %, adaptive {100 * calibration['adaptive_ece']:.2f} %, "
+        f"Brier {calibration['brier']:.4f}",
+        f"temperature {temperature['value']:.3f} changes ECE from {before:.2f} to {after:.2f} % on the other half",
+    ]
 
 
 def _worst(confusion: Confusion, names: Sequence[str]) -> list[str]:

@@ -4,12 +4,9 @@ import pytest
 
 from resnet_jax.data.batch import UNREADABLE
 from resnet_jax.programs.evaluation.confusion import Pair, count_pairs
-from resnet_jax.training.metrics import NO_ANSWER, Answers, label_rank, predicted_class
-
-
-def answers(label, predicted, mask=None):
-    mask = np.ones(len(label), bool) if mask is None else np.array(mask)
-    return Answers(np.array(label, np.int32), np.array(predicted, np.int32), mask)
+from resnet_jax.training.metrics import label_rank, predicted_class
+from resnet_jax.training.scores import NO_ANSWER
+from tests.programs.evaluation.example import answers_of as answers
 
 
 def test_the_predicted_class_is_the_one_of_rank_0_for_any_logits():
@@ -63,7 +60,7 @@ def test_the_matrix_equals_a_plain_count(outputs):
     expected = np.zeros((41, outputs + 1), int)
     for row, column in zip(label, predicted, strict=True):
         expected[row, column] += 1
-    batches = [answers(label[k : k + 64], predicted[k : k + 64]) for k in range(0, 5000, 64)]
+    batches = [answers(label[k : k + 64], predicted[k : k + 64], num_outputs=outputs) for k in range(0, 5000, 64)]
     confusion = count_pairs(batches, num_classes=40, num_outputs=outputs)
     assert (np.stack(list(confusion.rows())) == expected).all()
     assert (confusion.correct == np.diag(expected)[:40]).all()

@@ -10,7 +10,8 @@ from PIL import Image
 from resnet_jax.data.batch import UNREADABLE
 from resnet_jax.programs.evaluation.confusion import count_pairs
 from resnet_jax.programs.evaluation.confusion_picture import make_grid, plot_confusion
-from resnet_jax.training.metrics import NO_ANSWER, Answers
+from resnet_jax.training.metrics import Answers
+from resnet_jax.training.scores import NO_ANSWER
 
 
 def confusion(num_classes, count, num_outputs=None):
@@ -20,7 +21,7 @@ def confusion(num_classes, count, num_outputs=None):
     predicted = np.where(rng.random(count) < 0.9, label, np.minimum(label + 1, num_classes - 1))
     label[0], predicted[:2] = UNREADABLE, NO_ANSWER
     predicted[2] = (num_outputs or num_classes) - 1
-    batch = Answers(label, predicted, np.ones(count, bool))
+    batch = Answers(label, predicted, np.ones(count, bool), scores=None)
     return count_pairs([batch], num_classes=num_classes, num_outputs=num_outputs or num_classes)
 
 

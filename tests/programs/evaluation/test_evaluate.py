@@ -27,7 +27,8 @@ from resnet_jax.weights import read_weights
 from tests.end_to_end import processes
 from tests.tiny import replace_in, tiny_config
 
-FILES = {"certificate.json", "per_class.csv", "confusion.csv", "confusion.png"}
+FILES = {"certificate.json", "answers.npz", "per_class.csv", "confusion.csv", "errors.csv"}
+FILES |= {"confusion.png", "calibration.png"}
 
 
 class Stop(StopRequests):
@@ -65,7 +66,8 @@ def run(tmp_path_factory):
 @pytest.fixture
 def trained(run, tmp_path, monkeypatch):
     """The run, with an empty directory for evaluations, whose pictures are empty (test_confusion_picture.py)."""
-    monkeypatch.setattr(result_directory, "plot_confusion", lambda *_, **options: Figure((1, 1)))
+    for plot in ("plot_confusion", "plot_calibration"):
+        monkeypatch.setattr(result_directory, plot, lambda *_, **options: Figure((1, 1)))
     monkeypatch.setattr(run, "evaluations", tmp_path / "evaluations")
     return run
 

@@ -1,12 +1,10 @@
 import csv
 
-import numpy as np
 import pytest
 
 from resnet_jax.programs.evaluation import result_directory
 from resnet_jax.programs.evaluation.confusion import count_pairs
-from resnet_jax.training.metrics import Answers
-from tests.programs.evaluation.example import written
+from tests.programs.evaluation.example import answers_of, written
 
 
 def test_the_tables_contain_the_counts(tmp_path):
@@ -30,7 +28,7 @@ def test_the_tables_contain_the_counts(tmp_path):
 
 
 def test_a_class_without_images_has_no_accuracy(tmp_path):
-    confusion = count_pairs([Answers(np.array([0]), np.array([0]), np.array([True]))], num_classes=2, num_outputs=2)
+    confusion = count_pairs([answers_of([0], [0])], num_classes=2, num_outputs=2)
     _, _, row = result_directory.per_class_rows(confusion, ["a", "b"])
     assert row == (1, "b", 0, 0, "", "", "", 0)
 
