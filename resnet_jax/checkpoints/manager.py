@@ -227,7 +227,7 @@ class Checkpoints:
             self._existing.remove(step)
             if self._writes:
                 logger.warning(
-                    "checkpoint %s is damaged (%s): it is now %s, and checkpoint %d is used instead",
+                    "checkpoint %s is damaged (%s): it was moved to %s, and checkpoint %d is used instead",
                     self.directory / str(step),
                     reason,
                     moved_to,

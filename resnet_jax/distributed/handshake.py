@@ -74,11 +74,11 @@ def read_hello(message: dict[str, Any], *, challenge: str, secret: bytes) -> Mem
     number, count, host, proof = values
     own_challenge = _challenge(message)
     if not (is_number(number, MOST_PROCESSES) and is_number(count, MOST_PROCESSES)):
-        raise ValueError("it sent no process id and number of processes")
+        raise ValueError("the client sent no process id or number of processes")
     if not (isinstance(host, str) and len(host) <= _LONGEST_HOST):
-        raise ValueError("it sent no host name")
+        raise ValueError("the client sent no host name")
     if not _is_proof(proof, secret, "hello", challenge, own_challenge, number, count, host):
-        raise ValueError("it does not have the secret of this run, RESNET_JAX_SECRET")
+        raise ValueError("the client does not have the secret of this run, RESNET_JAX_SECRET")
     return Member(number, count, printable(host), own_challenge)
 
 
@@ -96,16 +96,16 @@ def read_welcome(
     """Returns the seconds in the third message. Raises ValueError if the message or its proof is not valid."""
     seconds: Any = message.get("seconds")
     if type(seconds) not in (int, float) or not 0 <= seconds <= _MOST_SECONDS:
-        raise ValueError("its RESNET_JAX_SECRET differs, or another program answers there")
+        raise ValueError("RESNET_JAX_SECRET differs from that of process 0, or another program answers")
     if not _is_proof(message.get("proof"), secret, "welcome", challenge, own_challenge, process_id, seconds):
-        raise ValueError("its RESNET_JAX_SECRET differs")
+        raise ValueError("RESNET_JAX_SECRET differs from that of process 0")
     return float(seconds)
 
 
 def _challenge(message: dict[str, Any]) -> str:
     challenge = message.get("challenge")
     if not (isinstance(challenge, str) and len(challenge) == len(new_challenge())):
-        raise ValueError("it is of another program")
+        raise ValueError("the client is another program")
     return challenge
 
 

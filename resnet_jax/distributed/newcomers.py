@@ -72,7 +72,7 @@ class Newcomers:
                 found.append(newcomer)
         now = time.monotonic()
         for connection in [one for one, waiting in self._waiting.items() if waiting.deadline <= now]:
-            self._drop(connection, f"it sent no complete message in {_HELLO_SECONDS:g} s")
+            self._drop(connection, f"the client sent no complete message in {_HELLO_SECONDS:g} s")
         return found
 
     def _accept(self) -> None:
@@ -104,14 +104,14 @@ class Newcomers:
             received = connection.recv(_LONGEST_HELLO)
             line += received
             if not received or len(line) > _LONGEST_HELLO or b"\n" in line[:-1]:
-                raise ValueError("it is of another program")
+                raise ValueError("the client is another program")
             if not line.endswith(b"\n"):
                 return None
             message = decode(bytes(line))
         except BlockingIOError:
             return None
         except (OSError, ValueError):
-            self._drop(connection, "it is of another program" if line else "")
+            self._drop(connection, "the client is another program" if line else "")
             return None
         self._forget(connection)
         return Newcomer(connection, address, challenge, message)

@@ -190,7 +190,7 @@ def _join(spec: ProcessSpec, deadline: float, timeout: float, secret: bytes) -> 
             raise (ProcessLostError if lost else UsageError)(printable(str(answer["error"])))
         hosts = tuple(printable(str(host)) for host in answer["hosts"])
         if len(hosts) != spec.num_processes:
-            raise ValueError("not one host name for each process")
+            raise ValueError("the answer does not have one host name for each process")
     except UsageError:
         connection.close()
         raise
@@ -255,7 +255,7 @@ def _introduce(connection: socket.socket, spec: ProcessSpec, deadline: float, se
         connection.sendall(encode(hello))
         answer = read_line(connection, deadline=deadline, longest=_LONGEST_GREETING)
     except (OSError, ValueError):
-        raise ValueError("another program answers there") from None
+        raise ValueError("another program answers") from None
     return handshake.read_welcome(
         answer, challenge=challenge, own_challenge=own, process_id=spec.process_id, secret=secret
     )

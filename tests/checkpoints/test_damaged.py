@@ -114,7 +114,7 @@ def test_a_damaged_checkpoint_is_moved_aside_and_the_one_before_it_used(
         [line] = caplog.messages
         aside = written.parent / "damaged_checkpoints" / "3"
         assert line.startswith(f"checkpoint {written / '3'} is damaged (") and "\n" not in line
-        assert line.endswith(f"): it is now {aside}, and checkpoint 2 is used instead")
+        assert line.endswith(f"): it was moved to {aside}, and checkpoint 2 is used instead")
         assert reason in line
         assert aside.exists() and steps_on_disk(checkpoints) == [1, 2]
         fill(checkpoints, {3: 0.5})  # the continued run reaches this step again
@@ -298,7 +298,7 @@ def test_a_checkpoint_that_another_process_finds_damaged_is_not_used(written, op
 
     with open_checkpoints(gather=gather) as checkpoints:
         assert int(checkpoints.restore_latest(abstract(SIZE))[0].step) == 2
-    assert "checkpoints/3 is damaged (process 1: bad bits): it is now" in caplog.text
+    assert "checkpoints/3 is damaged (process 1: bad bits): it was moved to" in caplog.text
     assert list(answers) == []
 
 

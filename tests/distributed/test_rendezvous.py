@@ -162,11 +162,11 @@ def test_processes_with_another_secret_are_refused_and_say_so(caplog):
     specs = process_specs(2)
     with ThreadPoolExecutor() as pool, caplog.at_level("WARNING", logger="resnet_jax"):
         right = pool.submit(connect_all, specs[0], timeout=20, secret=b"right")
-        with pytest.raises(ProcessLostError, match=r"process 0 of 2 cannot .* \(its RESNET_JAX_SECRET differs, or "):
+        with pytest.raises(ProcessLostError, match=r"process 0 of 2 cannot .* \(RESNET_JAX_SECRET differs from "):
             connect_all(specs[1], timeout=1.0, secret=b"wrong")
         close([connect_all(specs[1], timeout=20, secret=b"right"), right.result()])
     assert len(caplog.messages) == 2  # one of each process, although process 1 tried several times
-    assert any("it does not have the secret of this run, RESNET_JAX_SECRET" in line for line in caplog.messages)
+    assert any("the client does not have the secret of this run, RESNET_JAX_SECRET" in line for line in caplog.messages)
 
 
 def test_process_0_listens_only_at_its_address():

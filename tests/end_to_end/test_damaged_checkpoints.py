@@ -42,7 +42,7 @@ def test_the_run_continues_from_the_checkpoint_before_a_damaged_one(damage, near
     [line] = [line for line in output.splitlines() if "is damaged" in line]
     assert f"checkpoint {directory / '60'} is damaged (" in line
     aside = nearly_finished / "damaged_checkpoints" / "60"
-    assert line.endswith(f"it is now {aside}, and checkpoint 50 is used instead")
+    assert line.endswith(f"it was moved to {aside}, and checkpoint 50 is used instead")
     assert "from step 50 of 60" in done.stdout
     assert aside.is_dir()
     assert_ends_like(nearly_finished, undisturbed)

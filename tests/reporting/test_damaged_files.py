@@ -94,7 +94,7 @@ def test_what_is_set_aside_is_said(workdir, caplog):
     assert workdir.finished(SETTINGS) is None
     assert not workdir.result.exists()  # the run continues from its newest checkpoint
     assert use_all(workdir) == []
-    assert [line.partition(" is damaged: it is now ")[0] for line in caplog.messages] == [
+    assert [line.partition(" is damaged: it was moved to ")[0] for line in caplog.messages] == [
         str(workdir.path / name) for name in ("result.json", "classes.json", "run.json")
     ]
     assert json.loads((workdir.path / "run.json").read_text()) == {"starts": [{}]}
