@@ -33,11 +33,11 @@ class LoadedBatch(NamedTuple):
 
     batch: HostBatch
     unreadable: np.ndarray  # [B] bool, True if the example of the row cannot be read
-    num_messages: int = 0  # of libtiff and Pillow, which are not shown, see `decoder_messages.py`
+    num_messages: int = 0  # messages of libtiff and Pillow that are not shown, see `decoder_messages.py`
 
 
 class _Drawn(NamedTuple):
-    """What is random about the image of a row."""
+    """The random choices for the image in one row of a batch."""
 
     crop: list[float]  # the random numbers of the crop, in [0, 1)
     flip: bool  # mirror the image before the resize
@@ -102,7 +102,7 @@ class Loader:
 
     @property
     def crop_stages(self) -> CropStages:
-        """The crop for each step: `crops`, or the default crop if it is None."""
+        """The crop for each step: `crops`, or the default crop if `crops` is None."""
         if isinstance(self.crops, CropStages):
             return self.crops
         default = RandomResized() if self.training else Central()

@@ -53,7 +53,7 @@ def default_settings() -> dict[str, Any]:
 
 
 def as_begun(config: ConfigDict, keys: Sequence[str]) -> ConfigDict:
-    """Returns the config with the defaults of `keys`, which did not exist when the run began; logs the changes."""
+    """Returns the config in which `keys`, which did not exist when the run began, have their defaults; logs changes."""
     begun, defaults = config.copy_and_resolve_references(), flatten(get_config().to_dict())
     before = flatten(begun.to_dict())
     changed = {key: defaults[key] for key in keys if before[key] != defaults[key]}

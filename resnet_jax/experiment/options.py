@@ -35,7 +35,7 @@ class PredictOptions(NamedTuple):
 class ExportOptions(NamedTuple):
     """Where an export is written, and in which formats."""
 
-    dir: str | None  # output directory, which must not exist; None: <workdir>/exports/<step>
+    dir: str | None  # output directory, which must not exist; None: <workdir>/exports/<name of weights>
     formats: tuple[str, ...]
     signatures: str  # of the SavedModel: 'own', 'r1_tensor' or 'r1_image_bytes'
     batch_size: int | None  # fixed number of images of 'r1_tensor'; None: any number
@@ -43,7 +43,7 @@ class ExportOptions(NamedTuple):
 
 
 class PlanOptions(NamedTuple):
-    """What a plan is made for."""
+    """The devices that a plan is made for, and where the plan is written."""
 
     topology: str | None  # name of the TPUs to compile for; None: the devices of this machine
     json: str | None  # path of the JSON file of the plan; None: none is written

@@ -63,7 +63,7 @@ class Computation(EvalComputation):
     trainable: str  # regular expression of the parameters that are trained, '' for all
     init: Callable[[], TrainState]  # makes the state of step 0
     warm_start: Callable[[TrainState], TrainState] | None  # loads weights into the state; None: no weights are loaded
-    continue_r1: Callable[[Path, TrainState], TrainState]  # loads the checkpoint of r1 with this prefix
+    continue_r1: Callable[[Path, TrainState], TrainState]  # loads the checkpoint of r1 with the given prefix
     train_step: TrainStep
     eval_weights: WeightsKind  # the weights of the state that are evaluated
 
@@ -78,7 +78,7 @@ class Reporting(NamedTuple):
     keep_best: int  # number of further checkpoints to keep, those of highest accuracy
     draws_inputs: bool  # whether a new run writes a picture of its first inputs, see `Experiment.show_inputs`
     tensorboard: bool  # whether to write events for TensorBoard
-    data_name: str  # name of the data set, or of the directory of own images
+    data_name: str  # name of the data set, or of the directory of the user's images
     settings: dict[str, Any]  # config by dotted key, None replaced by computed values and data.name by `data_name`
 
 
@@ -94,7 +94,7 @@ class ShownInputs(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """A training run: data, pure functions, the steps at which it evaluates, saves and ends, and reports."""
+    """A training run: its data, pure functions and reports, and the steps at which it evaluates, saves and ends."""
 
     data: Data
     computation: Computation

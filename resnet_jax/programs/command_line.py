@@ -24,8 +24,8 @@ from resnet_jax.programs.recipes import FOLDER, RUN, locate, recipes
 from resnet_jax.programs.unset_keys import split_unset
 from resnet_jax.text import printable_lines
 
-# What ml_collections raises for an unknown key or a value of the wrong type, and its parsers for a value that is too
-# long or too deeply nested.
+# The types of the errors that ml_collections raises for an unknown config key, for a value of the wrong type, and for a
+# value that is too long or too deeply nested.
 _MISTAKES = (AttributeError, KeyError, TypeError, ValueError, SyntaxError, ArithmeticError, RecursionError, MemoryError)
 
 NO_CONFIG = "--config is missing: name a recipe, for example --config=resnet50, or an existing run with --workdir=DIR"
@@ -91,7 +91,7 @@ def allow_any_file_names() -> None:
 
 
 def print_and_exit(text: str) -> NoReturn:
-    """Prints a text to stdout and exits with status 0; if stdout cannot be written, with that of an error."""
+    """Prints a text to stdout and exits with status 0; if stdout cannot be written, with a status that is not 0."""
     try:
         print(text, flush=True)
     except OSError as error:
@@ -103,7 +103,7 @@ def print_and_exit(text: str) -> NoReturn:
 
 
 def close_stdout() -> None:
-    """Connects stdout to /dev/null, so that Python does not report at exit that it cannot be written."""
+    """Connects stdout, which cannot be written, to /dev/null, so that Python does not print an error at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -202,7 +202,7 @@ def _load(value: str) -> ConfigDict:
 
 def _line(error: BaseException, path: Path) -> str:
     """Returns ', line N', the line of the config file `path` in which an error was raised; '' for a recipe."""
-    if path.resolve().parent == FOLDER.resolve():  # its errors are about the argument of the recipe
+    if path.resolve().parent == FOLDER.resolve():  # an error of a recipe is about its argument, not its code
         return ""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     if isinstance(error, SyntaxError) and error.filename == str(path):
@@ -224,7 +224,7 @@ def _check_values(values: Mapping[str, Any]) -> None:
 
 
 def _as_typed(path: Path) -> str:
-    """Returns the name of a recipe for its file in the package, which `locate` found; any other path as it is."""
+    """Returns the name of the recipe, such as 'digits', if `path` is a recipe of this package; else `path` as text."""
     return path.stem if path.parent == FOLDER else str(path)
 
 
@@ -246,6 +246,6 @@ def _one_line(error: BaseException) -> str:
         error = error.args[0]  # ml_collections wraps a KeyError in an AttributeError: use the inner text
     try:
         message = error.args[0] if len(error.args) == 1 and isinstance(error.args[0], str) else str(error)
-    except Exception:  # the type of the error is from a config file
+    except Exception:  # the config file has defined the type of the error, and its `__str__` fails
         message = ""
     return " ".join(re.sub(r'Other fields present: ".*"(?=\n|$)', "", message, flags=re.DOTALL).split())

@@ -79,7 +79,7 @@ class Workdir:
         self._has_begun = False
 
     def check_kinds(self) -> None:
-        """Raises UsageError if there is a directory in the place of a file of the run, or a file for a directory."""
+        """Raises UsageError if a file of the run is a directory, or one of its directories is a file."""
         files = (self._config, self._run, self._classes, self.metrics, self.log, self.result, self.report, self.inputs)
         for path in (*files, self.bad_examples, self.path / ".lock"):
             if os.path.lexists(path) and not path.is_file() and not _is_link_to_new_file(path):
@@ -187,7 +187,7 @@ class Workdir:
         if self._classes.exists() and self.holds_checkpoints():
             consequence = "the class names of the data are written again"
             stored = self._read_or_set_aside(self._classes, [str], consequence)
-            if stored is not None:  # each checkpoint has a hash of the class names, which is checked as well
+            if stored is not None:  # if not, the hash of the class names in each checkpoint is still checked
                 check_same(stored, class_names, owner=f"the run in {self.path}")
 
     def record_start(self, settings: dict[str, Any], start: dict[str, Any], *, class_names: Sequence[str]) -> None:
@@ -249,7 +249,7 @@ class Workdir:
             return None
 
     def _set_aside(self, path: Path, consequence: str) -> None:
-        logger.warning("%s is damaged: it is now %s, and %s", path, set_aside_as_damaged(path), consequence)
+        logger.warning("%s is damaged: it was moved to %s, and %s", path, set_aside_as_damaged(path), consequence)
 
 
 def _is_link_to_new_file(path: Path) -> bool:

@@ -127,7 +127,7 @@ class _Run:
             flops = {size: step_flops(self.experiment, step, size) for size, step in train_steps.items()}
             evaluator = Evaluator(self.experiment.computation, self.experiment.data, self.bad_examples, self.requests)
         logger.info(labelled("compiled", f"in {self.accounting.seconds()['compile']:.1f} s"))
-        # The first operation of all processes has a time limit of JAX (30 s on CPUs), which slower compilations exceed.
+        # Wait until all processes have compiled: on CPUs, JAX lets the first collective operation wait only 30 s.
         self.channel.gather("")
         traced = self.experiment.reporting.profile if self.channel.is_main else range(0)
         self.loop = TrainLoop(
