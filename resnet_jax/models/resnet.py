@@ -14,7 +14,8 @@ from resnet_jax.models.batch_norm import BatchNorm
 from resnet_jax.models.blocks import BLOCKS, SHORTCUTS, Norm, ResidualBlock, drop_rate
 from resnet_jax.models.fused_norm_pool import FusedNormPool
 from resnet_jax.models.layers import HEAD_INITS, KERNEL_INITS, PointwiseConv, convolution
-from resnet_jax.models.stems import STEMS, max_pool
+from resnet_jax.models.max_pool import max_pool
+from resnet_jax.models.stems import STEMS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -127,19 +127,3 @@ STEMS: dict[str, Callable[..., jax.Array]] = {
     "deep": _deep,
     "conv3": _conv3,
 }
-
-# Padding argument of `nn.max_pool`, by value of `model.padding`.
-POOL_PADDINGS: dict[str, str | tuple[tuple[int, int], ...]] = {
-    "torch": ((1, 1), (1, 1)),
-    "tf": "SAME",  # pads an even H or W by one pixel, at its end
-}
-
-
-def max_pool(x: jax.Array, padding: str) -> jax.Array:
-    """Applies the 3x3 max-pool of stride 2 that follows all stems but 'conv3'. It halves H and W, rounded up.
-
-    Args:
-      x: [B, H, W, C].
-      padding: 'torch' pads one pixel on all sides, as PyTorch; 'tf' is TensorFlow's 'SAME'.
-    """
-    return nn.max_pool(x, (3, 3), strides=(2, 2), padding=POOL_PADDINGS[padding])

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from resnet_jax.errors import UsageError
 from resnet_jax.models.blocks import BLOCKS, SHORTCUTS
 from resnet_jax.models.layers import HEAD_INITS, KERNEL_INITS
+from resnet_jax.models.max_pool import POOL_PADDINGS
 from resnet_jax.models.resnet import ResNet
-from resnet_jax.models.stems import POOL_PADDINGS, STEMS
+from resnet_jax.models.stems import STEMS
 
 BlockName = Literal["basic", "bottleneck"]
 

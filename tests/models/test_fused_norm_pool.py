@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from resnet_jax.models.fused_norm_pool import FusedNormPool
-from resnet_jax.models.stems import max_pool
+from resnet_jax.models.max_pool import max_pool
 from tests.models.fused import norm, norm_variables, normal, relative_gap
 
 CHANNELS = 24

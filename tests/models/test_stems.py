@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from resnet_jax.errors import UsageError
-from resnet_jax.models.stems import fold_kernel, max_pool, space_to_depth, unfold_kernel
+from resnet_jax.models.stems import fold_kernel, space_to_depth, unfold_kernel
 from tests.models.networks import initialize, shapes_of_outputs, shapes_of_variables, tiny
 
 
@@ -80,16 +80,6 @@ def test_the_deep_stem_is_that_of_resnet_d():
     assert kernels == {"stem_conv1": (3, 3, 3, 32), "stem_conv2": (3, 3, 32, 32), "stem_conv": (3, 3, 32, 64)}
     sizes = {name: outputs[name]["__call__"].shape[1] for name in [*kernels, "stage1_block1"]}
     assert sizes == {"stem_conv1": 32, "stem_conv2": 32, "stem_conv": 32, "stage1_block1": 16}
-
-
-def test_max_pools_differ_only_on_even_sides():
-    for side in (8, 9):
-        x = images(side, side)
-        before, both = x[:, :2, :2].max((1, 2)), x[:, :3, :3].max((1, 2))
-        torch, tf = max_pool(x, "torch"), max_pool(x, "tf")
-        assert torch.shape == tf.shape == (2, (side + 1) // 2, (side + 1) // 2, 3)
-        np.testing.assert_array_equal(torch[:, 0, 0], before)
-        np.testing.assert_array_equal(tf[:, 0, 0], both if side == 8 else before)
 
 
 def test_the_32_pixel_family_ignores_the_stem_and_has_a_3x3_one():
