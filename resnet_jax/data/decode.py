@@ -1,39 +1,46 @@
 """Decodes image files on the host; of a baseline JPEG file, only the rows down to the last row of the crop.
 
-`open_image` reads the header of a baseline JPEG file and decodes its rows when they are needed. `jpeg.py` and `png.py`
-decode most files, `other_formats.py` everything else with Pillow. All give the pixels of Pillow, bit for bit; only gray
-images of more than 8 bits, which Pillow turns white, keep their upper 8 bits. With `fast_dct`, JPEG files have the
-pixels of TensorFlow instead, except for those that Pillow decodes. Every error of a decoder is a ValueError.
+`open_image` reads the header of a baseline JPEG file and decodes its rows when they are needed; if the file has restart
+markers, only the part under the crop (`restart_markers.py`). `jpeg.py` and `png.py` decode most files, the module
+`other_formats.py` everything else with Pillow. All give the pixels of Pillow, bit for bit; only gray images of more
+than 8 bits, which Pillow turns white, keep their upper 8 bits. With `fast_dct`, JPEG files have the pixels of
+TensorFlow instead, except for those that Pillow decodes. Every error of a decoder is a ValueError.
 """
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable
 
 import numpy as np
 
+from resnet_jax.data.crops import Box
 from resnet_jax.data.image_limits import MAX_PIXELS, TooLargeError, check_size
 from resnet_jax.data.jpeg import START as JPEG
-from resnet_jax.data.jpeg import Frame, decode_jpeg, decode_top, find_frame
+from resnet_jax.data.jpeg import Frame, decode_complete, decode_jpeg, decode_top, find_frame
 from resnet_jax.data.other_formats import decode_other, stated_size
 from resnet_jax.data.png import START as PNG
 from resnet_jax.data.png import decode_png, png_size
+from resnet_jax.data.restart_markers import cut_box
 
 
 @dataclasses.dataclass(frozen=True)
 class LazyImage:
-    """An image whose rows are decoded on demand, from the top down to the last row needed.
+    """An image of which only the part that is needed is decoded.
 
     Attributes:
       height: height of the whole image in pixels.
       width: width of the whole image in pixels.
       decode_rows: `decode_rows(n)` returns the top n rows or more: [R, width, 3] RGB uint8. Raises ValueError if
         the file cannot be decoded.
+      decode_box: `decode_box(box)` returns the pixels of a rectangle that contains the box, [R, C, 3] RGB uint8, and
+        the place of the box in it. Raises ValueError if the file cannot be decoded.
     """
 
     height: int
     width: int
     decode_rows: Callable[[int], np.ndarray]
+    decode_box: Callable[[Box], tuple[np.ndarray, Box]]
 
 
 def open_image(image: bytes | np.ndarray, max_pixels: int = MAX_PIXELS, *, fast_dct: bool = False) -> LazyImage:
@@ -51,9 +58,10 @@ def open_image(image: bytes | np.ndarray, max_pixels: int = MAX_PIXELS, *, fast_
     if isinstance(image, bytes) and frame is not None:
         check_size(frame.height, frame.width, max_pixels)
         decode_rows = functools.partial(_decode_top_or_all, image, frame, max_pixels, fast_dct=fast_dct)
-        return LazyImage(frame.height, frame.width, decode_rows)
+        decode_box = functools.partial(_decode_box, image, frame, decode_rows, fast_dct=fast_dct)
+        return LazyImage(frame.height, frame.width, decode_rows, decode_box)
     pixels = decode(image, max_pixels, fast_dct=fast_dct) if isinstance(image, bytes) else image
-    return LazyImage(pixels.shape[0], pixels.shape[1], lambda _num_rows: pixels)
+    return LazyImage(pixels.shape[0], pixels.shape[1], lambda _num_rows: pixels, lambda box: (pixels, box))
 
 
 def image_size(image: bytes | np.ndarray) -> tuple[int, int]:
@@ -112,6 +120,17 @@ def _decode_top_or_all(encoded: bytes, frame: Frame, max_pixels: int, num_rows: 
         return decode_top(encoded, frame, num_rows, fast_dct=fast_dct)
     except Exception:
         return decode(encoded, max_pixels, fast_dct=fast_dct)  # Pillow may be able to decode the file
+
+
+def _decode_box(
+    encoded: bytes, frame: Frame, decode_rows: Callable[[int], np.ndarray], box: Box, *, fast_dct: bool
+) -> tuple[np.ndarray, Box]:
+    cut = cut_box(encoded, frame, box) if frame.restart_interval else None
+    if cut is not None:
+        with contextlib.suppress(Exception):  # the file is damaged: its whole must be decoded
+            pixels = decode_complete(cut.encoded, fast_dct=fast_dct)
+            return pixels, box._replace(top=box.top - cut.top, left=box.left - cut.left)
+    return decode_rows(box.top + box.height), box
 
 
 def _unreadable(error: Exception) -> ValueError:

@@ -13,19 +13,24 @@ _PRINT_COLOR_SPACES = ("CMYK", "YCCK")  # simplejpeg and Pillow convert these to
 # Markers of JPEG segments (ITU-T T.81, table B.1 and section B.2.2).
 _BASELINE_FRAMES = (0xC0, 0xC1)  # SOF0, SOF1: frame headers of sequential images with Huffman coding
 _SCAN = 0xDA  # SOS: start of a scan
+_RESTART_INTERVAL = 0xDD  # DRI
 _NOT_FRAMES = (0xC4, 0xC8, 0xCC)  # DHT, JPG and DAC: not frame headers, but numbered among them
 _WITHOUT_LENGTH = (0x01, *range(0xD0, 0xDA), 0xFF)  # TEM, RST0 to RST7, SOI, EOI, and 0xFF, which is a fill byte
 _HEIGHT_OFFSET = 5  # bytes from the marker of a frame header to the image height, which is followed by the width
+_SAMPLING_OFFSET = 6  # bytes from the height to the sampling factors of the first component; then every 3 bytes
 _MARGIN = 4  # rows; chroma upsampling reads at most this far below the last requested row
 _MAX_SCANS = 1000  # encoders write up to about 30; each scan of ten bytes costs a pass over the whole image
 
 
 class Frame(NamedTuple):
-    """The frame header of a JPEG file (ITU-T T.81, B.2.2)."""
+    """The frame header of a JPEG file (ITU-T T.81, B.2.2); of a file with restart markers, also what a cut needs."""
 
     offset: int  # bytes from the start of the file to the height, a big-endian uint16
     height: int  # pixels
     width: int  # pixels
+    restart_interval: int = 0  # number of MCUs (minimum coded units) between two restart markers; 0: no markers
+    sampling: bytes = b""  # of each color component, 16 times its horizontal plus its vertical sampling factor
+    scan: int = 0  # bytes from the start of the file to the compressed data
 
 
 def find_frame(encoded: bytes) -> Frame | None:
@@ -39,11 +44,15 @@ def find_frame(encoded: bytes) -> Frame | None:
     """
     if not (encoded.startswith(START) and encoded.endswith(_END)):
         return None
-    frame, offset, components = None, 2, 0
+    frame, offset, components, interval = None, 2, 0, 0
     while offset + 9 < len(encoded) and encoded[offset] == 0xFF:
         marker, length = encoded[offset + 1], _uint16(encoded, offset + 2)
         if marker == _SCAN:
-            return frame if components == encoded[offset + 4] else None
+            if frame is None or components != encoded[offset + 4]:
+                return None
+            return frame if interval == 0 else _with_markers(encoded, frame, interval, scan=offset + 2 + length)
+        if marker == _RESTART_INTERVAL:
+            interval = _uint16(encoded, offset + 4)
         if marker in _BASELINE_FRAMES and frame is None:
             precision, components = encoded[offset + 4], encoded[offset + 9]
             height_offset = offset + _HEIGHT_OFFSET
@@ -73,6 +82,15 @@ def decode_top(encoded: bytes, frame: Frame, num_rows: int, *, fast_dct: bool = 
     return simplejpeg.decode_jpeg(patched, colorspace="RGB", strict=False, fastdct=fast_dct)
 
 
+def decode_complete(encoded: bytes | bytearray, *, fast_dct: bool = False) -> np.ndarray:
+    """Decodes a JPEG file in color or gray: [H, W, 3] RGB uint8; `fast_dct` is as in `decode_jpeg`.
+
+    Raises:
+      ValueError: the file cannot be decoded, or libjpeg warns that data are missing, left over or damaged.
+    """
+    return simplejpeg.decode_jpeg(encoded, colorspace="RGB", strict=True, fastdct=fast_dct)
+
+
 def decode_jpeg(encoded: bytes, max_pixels: int, *, fast_dct: bool = False) -> np.ndarray | None:
     """Decodes a JPEG file: [H, W, 3] RGB uint8; None if its colors are meant for print, which Pillow must convert.
 
@@ -93,6 +111,11 @@ def decode_jpeg(encoded: bytes, max_pixels: int, *, fast_dct: bool = False) -> n
     if color_space in _PRINT_COLOR_SPACES:
         return None
     return simplejpeg.decode_jpeg(encoded, colorspace="RGB", fastdct=fast_dct)
+
+
+def _with_markers(encoded: bytes, frame: Frame, interval: int, *, scan: int) -> Frame:
+    start, components = frame.offset + _SAMPLING_OFFSET, encoded[frame.offset + _SAMPLING_OFFSET - 2]
+    return frame._replace(restart_interval=interval, sampling=encoded[start : start + 3 * components : 3], scan=scan)
 
 
 def _uint16(encoded: bytes, offset: int) -> int:

@@ -223,16 +223,20 @@ class Loader:
         # Outside of the try blocks: an error that a crop raises is a bug, not an unreadable image.
         view = crop(image.height, image.width, example.boxes, drawn.crop)
         try:
-            pixels = self._decode(image, view)
+            pixels, view = self._decode(image, view)
         except (ValueError, MemoryError):
             return UNREADABLE
         apply_view(pixels, view, create_resize(self.resize), out, flip=drawn.flip)
         return example.label
 
-    def _decode(self, image: LazyImage, view: View) -> np.ndarray:
-        """Decodes an image down to the lower edge of a view. Raises ValueError if it fails or the view is too large."""
+    def _decode(self, image: LazyImage, view: View) -> tuple[np.ndarray, View]:
+        """Decodes the part of an image that a view shows; returns it, and the view of this part that shows the same.
+
+        Raises ValueError if the image cannot be decoded or the view is too large.
+        """
         check_size(view.height, view.width, self.max_image_pixels)
-        return image.decode_rows(view.box.top + view.box.height)
+        pixels, box = image.decode_box(view.box)
+        return pixels, view._replace(box=box)
 
     def _open(self, index: int) -> tuple[Example, LazyImage]:
         """Reads an example and opens its image. Raises OSError or ValueError if it cannot be read."""
