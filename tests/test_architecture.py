@@ -67,6 +67,8 @@ HEAVY = {
     "grain": {"data/feed.py"},
     "clu": {"reporting/profiling.py", "programs/train/run.py", "reporting/run_log.py", "reporting/run_record.py"},
     "matplotlib": {
+        "programs/comparison/picture.py",
+        "programs/evaluation/calibration_picture.py",
         "programs/evaluation/confusion_picture.py",
         "programs/input_page.py",
         "reporting/glyphs.py",

@@ -12,7 +12,8 @@ class Mode(NamedTuple):
     purpose: str  # one line for --help
     run_again: str  # why a user would run the same command again, for error messages: 'to continue', 'to export'
     many_processes: bool = False  # whether several processes can run it together
-    takes_paths: bool = False  # whether words that are not flags are allowed; they are paths of images
+    takes_paths: bool = False  # whether words that are not flags are allowed; they are paths of images or runs
+    needs_config: bool = True  # whether --config, or --workdir with the directory of a run, must be given
 
 
 _PROGRAMS = "resnet_jax.programs"
@@ -27,6 +28,13 @@ MODES = {
     "predict": Mode(
         f"{_PROGRAMS}.predict", "print the likeliest classes of image files", "to predict", takes_paths=True
     ),
+    "compare": Mode(
+        f"{_PROGRAMS}.comparison.main",
+        "say which evaluated run is better, beyond chance: RUN RUN ..., or several seeds, RUN RUN vs RUN RUN",
+        "to compare",
+        takes_paths=True,
+        needs_config=False,
+    ),
     "export": Mode(f"{_PROGRAMS}.export.main", "write the model as a JAX artifact or a TF SavedModel", "to export"),
     "show": Mode(f"{_PROGRAMS}.show", "draw training and evaluation images as the network sees them", "to draw again"),
     "plan": Mode(f"{_PROGRAMS}.plan", "compile only: print memory, FLOPs and the least time of a run", "to plan"),
@@ -40,9 +48,9 @@ class Command:
     """A parsed command line."""
 
     mode: str  # key of `MODES`
-    config: Any  # a ConfigDict; only `resnet_jax.experiment` reads its keys
+    config: Any  # a ConfigDict, or None in a mode that needs none; only `resnet_jax.experiment` reads its keys
     workdir: str
-    paths: tuple[str, ...] = ()  # image files and folders, or '-' for a list on stdin
+    paths: tuple[str, ...] = ()  # image files and folders, or '-' for a list on stdin; runs for --mode=compare
     coordinator: str | None = None  # HOST:PORT of process 0; None: found from the cluster's environment
     num_processes: int | None = None
     process_id: int | None = None

@@ -4,6 +4,7 @@ import importlib
 import logging as stdlib_logging
 import signal
 import sys
+from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -79,10 +80,10 @@ def _command(words: list[str]) -> Command:
     mode = _MODE.value
     if words and not MODES[mode].takes_paths:
         raise UsageError(f"{words[0]!r} is not a flag: flags begin with --, as in --config.data.batch_size=256")
-    if _CONFIG.value is None:
+    if _CONFIG.value is None and MODES[mode].needs_config:
         raise UsageError(command_line.NO_CONFIG)
     for word in words:
-        check_local(word, name="image")
+        check_local(word, name="path")
     check_local(_WORKDIR.value or "", name="--workdir")
     several = _COORDINATOR.value or _PROCESS_ID.value is not None or (_NUM_PROCESSES.value or 1) > 1
     if several and not MODES[mode].many_processes:
@@ -90,7 +91,7 @@ def _command(words: list[str]) -> Command:
     return Command(
         mode=mode,
         config=_CONFIG.value,
-        workdir=_WORKDIR.value or default_workdir(config_flags.get_config_filename(flags.FLAGS["config"])),
+        workdir=_WORKDIR.value or _default_workdir(mode),
         paths=tuple(words),
         coordinator=_COORDINATOR.value,
         num_processes=_NUM_PROCESSES.value,
@@ -99,3 +100,10 @@ def _command(words: list[str]) -> Command:
         stall_timeout=_STALL_TIMEOUT.value,
         trust_network=_TRUST_NETWORK.value,
     )
+
+
+def _default_workdir(mode: str) -> str:
+    """Returns the work directory without --workdir: that of the config, or 'runs/MODE' if there is no config."""
+    if _CONFIG.value is None:
+        return str(Path("runs", mode))
+    return default_workdir(config_flags.get_config_filename(flags.FLAGS["config"]))

@@ -5,15 +5,14 @@ import json
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import jax
 import numpy as np
 
 from resnet_jax.errors import UsageError
 from resnet_jax.text import printable
-
-if TYPE_CHECKING:  # reading the file must not load JAX
-    from resnet_jax.training.metrics import Answers
+from resnet_jax.training.metrics import Answers
 
 ANSWERS = "answers.npz"
 _VERSION = 1  # of the format
@@ -47,10 +46,8 @@ class StoredAnswers:
         return (self.top[:, 0] == self.label) & (self.label >= 0)
 
 
-def join(batches: Sequence["Answers"]) -> "Answers":
+def join(batches: Sequence[Answers]) -> Answers:
     """Returns the answers of all batches as one, without the padding."""
-    import jax  # noqa: PLC0415
-
     masks = [batch.mask for batch in batches]
 
     def without_padding(*leaves: np.ndarray) -> np.ndarray:
@@ -60,7 +57,7 @@ def join(batches: Sequence["Answers"]) -> "Answers":
     return joined
 
 
-def to_store(answers: "Answers", subject: dict[str, Any], names: Sequence[str], ids: Iterable[str]) -> StoredAnswers:
+def to_store(answers: Answers, subject: dict[str, Any], names: Sequence[str], ids: Iterable[str]) -> StoredAnswers:
     """Returns what is stored of an evaluation.
 
     Args:

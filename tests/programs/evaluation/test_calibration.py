@@ -80,7 +80,7 @@ def test_the_temperature_is_that_of_a_search_with_all_logits_and_is_judged_on_th
     p = softmax(logits[second] / best)
     assert found["after"]["nll"] == pytest.approx(nll(best, second), rel=1e-6)
     assert found["after"]["brier"] == pytest.approx(((p - np.eye(10)[label[second]]) ** 2).sum(1).mean(), rel=1e-5)
-    assert found["after"]["ece"] == pytest.approx(reference_ece(p, label[second]), abs=1e-3)  # an image at the edge of a bin
+    assert found["after"]["ece"] == pytest.approx(reference_ece(p, label[second]), abs=1e-3)  # one image
     assert found["before"]["ece"] == pytest.approx(reference_ece(softmax(logits[second]), label[second]), rel=1e-5)
     assert (found["fitted_on"], found["judged_on"]) == (2000, 2000)
     assert found["after"]["ece"] < found["before"]["ece"] / 3

@@ -1,0 +1,1 @@
+"""--mode=compare: which of several evaluated runs is better, beyond chance."""

@@ -1,0 +1,217 @@
+"""Compares groups of runs: which accuracies, and which classes, differ by more than chance."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from resnet_jax.errors import UsageError
+from resnet_jax.programs.comparison.runs import Run
+from resnet_jax.programs.comparison.statistics import (
+    CONFIDENCE,
+    Estimate,
+    cochran,
+    holm,
+    mcnemar,
+    over_images,
+    over_seeds,
+)
+from resnet_jax.programs.evaluation.wilson import wilson
+
+AGAINST = "vs"  # the word between groups of runs
+
+
+class Group(NamedTuple):
+    """One run, or several runs of different seeds."""
+
+    letter: str
+    words: tuple[str, ...]  # as the user named the runs
+    right: np.ndarray  # [S, N] bool, which of the N images each of the S runs gets right
+
+    @property
+    def accuracy(self) -> float:
+        """The mean accuracy, 0 to 1."""
+        return float(self.right.mean())
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The Wilson interval of a single run, over the choice of the images; None for several seeds."""
+        return wilson(int(self.right.sum()), self.right.size) if len(self.right) == 1 else None
+
+
+class Difference(NamedTuple):
+    """The accuracy of one group minus that of another."""
+
+    first: str  # letter
+    second: str
+    estimate: Estimate  # of second minus first
+    p: float  # adjusted for the number of pairs of groups
+    told_apart: bool
+    only_first: int  # images that only the first gets right, summed over the seeds
+    only_second: int
+
+
+class ClassDifference(NamedTuple):
+    """The difference of two groups in one class."""
+
+    first: str
+    second: str
+    number: int  # of the class
+    images: int  # of the class
+    only_first: int  # as in `Difference`
+    only_second: int
+    p: float  # adjusted for the number of all classes and pairs
+    told_apart: bool
+
+
+class Comparison(NamedTuple):
+    """The result of a comparison."""
+
+    groups: list[Group]
+    names: tuple[str, ...]  # of the classes
+    omnibus: tuple[float, float] | None  # Cochran's Q and its p-value for more than two single runs
+    differences: list[Difference]  # of all pairs
+    classes: list[ClassDifference]  # of all pairs and classes with images
+
+    @property
+    def images(self) -> int:
+        """The number of images."""
+        return self.groups[0].right.shape[1]
+
+    @property
+    def seeds(self) -> int:
+        """The number of runs in each group."""
+        return len(self.groups[0].right)
+
+
+def grouped(words: Sequence[str]) -> list[list[str]]:
+    """Returns the groups of runs on a command line: 'a b' has two groups, 'a1 a2 vs b1 b2' two groups of two seeds.
+
+    Raises:
+      UsageError: there are fewer than two groups, or they have different sizes.
+    """
+    separators = [position for position, word in enumerate(words) if word == AGAINST]
+    ends = [-1, *separators, len(words)]
+    groups = [list(words[start + 1 : end]) for start, end in itertools.pairwise(ends)]
+    if not separators:
+        groups = [[word] for word in words]
+    if len(groups) < 2 or not all(groups):
+        raise UsageError(
+            "--mode=compare needs two runs or more: --mode=compare RUN RUN, or, to compare over seeds, the runs of A, "
+            f"the word {AGAINST}, and the runs of B with the same seeds in the same order: RUN RUN {AGAINST} RUN RUN"
+        )
+    if len(set(map(len, groups))) > 1:
+        sizes = f" {AGAINST} ".join(str(len(group)) for group in groups)
+        raise UsageError(f"the groups have {sizes} runs: name as many runs, of the same seeds, in each group")
+    if len(groups) > 26:
+        raise UsageError(f"{len(groups)} runs are more than 26: compare fewer at once")
+    return groups
+
+
+def compare(groups: Sequence[Sequence[Run]]) -> Comparison:
+    """Compares groups of equally many runs that were evaluated on the same images.
+
+    Single runs are compared over the images, groups of several runs over their seeds.
+    """
+    made = [
+        Group(chr(ord("A") + k), tuple(run.word for run in runs), np.stack([run.answers.right for run in runs]))
+        for k, runs in enumerate(groups)
+    ]
+    answers = groups[0][0].answers
+    number = answers.subject["classes"]["number"]
+    # An image that one run could not read has the label of another run.
+    labels = np.max([run.answers.label for runs in groups for run in runs], axis=0)
+    single = len(made[0].right) == 1
+    omnibus = cochran(np.concatenate([group.right for group in made])) if single and len(made) > 2 else None
+    differs = omnibus is None or omnibus[1] < 1 - CONFIDENCE
+    pairs = list(itertools.combinations(made, 2))
+    return Comparison(
+        groups=made,
+        names=answers.names[:number],
+        omnibus=omnibus,
+        differences=_differences(pairs, differs=differs),
+        classes=_class_differences(pairs, labels, number),
+    )
+
+
+def _differences(pairs: Sequence[tuple[Group, Group]], *, differs: bool) -> list[Difference]:
+    """Compares the pairs; `differs`: whether the test of all groups at once allows any of them to be told apart."""
+    estimates = [_estimate(first, second) for first, second in pairs]
+    adjusted = holm(np.array([estimate.p for estimate in estimates])).tolist()
+    return [
+        Difference(
+            first=first.letter,
+            second=second.letter,
+            estimate=estimate,
+            p=p,
+            told_apart=differs and p < 1 - CONFIDENCE,
+            only_first=int((first.right & ~second.right).sum()),
+            only_second=int((second.right & ~first.right).sum()),
+        )
+        for (first, second), estimate, p in zip(pairs, estimates, adjusted, strict=True)
+    ]
+
+
+def _estimate(first: Group, second: Group) -> Estimate:
+    if len(first.right) == 1:
+        return over_images(first.right[0], second.right[0])
+    return over_seeds(second.right.mean(axis=1) - first.right.mean(axis=1))
+
+
+def _class_differences(pairs: Sequence[tuple[Group, Group]], labels: np.ndarray, number: int) -> list[ClassDifference]:
+    counts = np.bincount(labels[labels >= 0], minlength=number)
+    filled = np.flatnonzero(counts)
+    results, p = [], []
+    for first, second in pairs:
+        only_first, only_second = (
+            _per_class(one.right & ~other.right, labels, number) for one, other in ((first, second), (second, first))
+        )
+        if len(first.right) == 1:
+            p.append(mcnemar(only_first[0], only_second[0])[filled])
+        else:
+            shares = (only_second - only_first)[:, filled] / counts[filled]
+            p.append(np.array([over_seeds(column).p for column in shares.T]))
+        sums = (only_first.sum(axis=0), only_second.sum(axis=0))
+        results += [(first.letter, second.letter, k, counts[k], sums[0][k], sums[1][k]) for k in filled]
+    adjusted = holm(np.concatenate(p)).tolist()
+    return [
+        ClassDifference(*result[:2], *map(int, result[2:]), p=value, told_apart=value < 1 - CONFIDENCE)
+        for result, value in zip(results, adjusted, strict=True)
+    ]
+
+
+def _per_class(marked: np.ndarray, labels: np.ndarray, number: int) -> np.ndarray:
+    """Counts the marked images of each class: [S, N] bool, [N] -> [S, number]."""
+    readable = labels >= 0
+    return np.stack([np.bincount(labels[row & readable], minlength=number) for row in marked])
+
+
+def as_json(comparison: Comparison) -> dict[str, Any]:
+    """Returns the comparison as JSON values, without the classes, which have a table."""
+    omnibus = comparison.omnibus
+    return {
+        "images": comparison.images,
+        "seeds": comparison.seeds,
+        "confidence": CONFIDENCE,
+        "runs": [
+            {
+                "letter": group.letter,
+                "runs": list(group.words),
+                "top1": group.right.mean(axis=1).tolist(),
+                "interval": group.interval,
+            }
+            for group in comparison.groups
+        ],
+        "cochran": omnibus and {"q": omnibus[0], "p": omnibus[1]},
+        "differences": [
+            {**one._asdict(), "estimate": {key: _finite(value) for key, value in one.estimate._asdict().items()}}
+            for one in comparison.differences
+        ],
+        "method": "McNemar exact, interval of Tango 1998" if comparison.seeds == 1 else "paired t over seeds",
+        "correction": "Holm",
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None

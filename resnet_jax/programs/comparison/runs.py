@@ -1,0 +1,128 @@
+"""Finds the answers of the runs that a user names, and checks that they can be compared."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from resnet_jax.errors import UsageError
+from resnet_jax.files import read_json
+from resnet_jax.local_paths import local_path
+from resnet_jax.programs.evaluation.answers import ANSWERS, StoredAnswers, read
+from resnet_jax.text import printable
+
+_CERTIFICATE, _EVALUATIONS = "certificate.json", "evaluations"
+_SHAPE = {
+    "data": {"name": str, "examples": int, "sample_sha256": str},
+    "classes": {"fingerprint": str},
+    "provenance": {"time": str},
+}
+
+
+class Evaluated(NamedTuple):
+    """One evaluation of a run."""
+
+    word: str  # as the user named the run
+    directory: Path  # of the result
+    certificate: dict[str, Any]
+
+    @property
+    def data(self) -> tuple[str, int, str]:
+        """What two evaluations must share: a hash of some images, the number of images, a hash of the class list."""
+        data = self.certificate["data"]
+        return data["sample_sha256"], data["examples"], self.certificate["classes"]["fingerprint"]
+
+    @property
+    def about(self) -> str:
+        """The data in words."""
+        return f"{self.certificate['data']['name']} with {self.certificate['data']['examples']:,} images"
+
+
+class Run(NamedTuple):
+    """A run, with the answers of one of its evaluations."""
+
+    word: str
+    directory: Path
+    answers: StoredAnswers
+
+
+def find_runs(words: Sequence[str]) -> list[Run]:
+    """Reads the answers of each run: of its newest evaluation on data on which all runs were evaluated.
+
+    Args:
+      words: a work directory, the directory of an evaluation, or the path of `certificate.json` or `answers.npz`.
+
+    Raises:
+      UsageError: a run has no evaluation, or the runs have no evaluation on the same data and classes.
+    """
+    found = [_evaluations(word) for word in words]
+    shared = set.intersection(*({evaluated.data for evaluated in own} for own in found))
+    if not shared:
+        raise _nothing_shared(found)
+    chosen = [[evaluated for evaluated in own if evaluated.data in shared] for own in found]
+    # If there are several data sets in common, that of the newest evaluation of the first run.
+    data = chosen[0][-1].data
+    newest = [[evaluated for evaluated in own if evaluated.data == data][-1] for own in chosen]
+    runs = [Run(one.word, one.directory, read(one.directory / ANSWERS)) for one in newest]
+    for run in runs[1:]:
+        _check_same_labels(runs[0], run)
+    return runs
+
+
+def _evaluations(word: str) -> list[Evaluated]:
+    """Returns the evaluations that a word names, the oldest first."""
+    path = local_path(word, name="path")
+    if path.name in (ANSWERS, _CERTIFICATE) and path.is_file():
+        directories = [path.parent]
+    elif (path / _CERTIFICATE).exists():
+        directories = [path]
+    else:
+        directories = sorted(file.parent for file in (path / _EVALUATIONS).glob(f"*/{_CERTIFICATE}"))
+    if not directories:
+        raise UsageError(
+            f"{printable(word)} has no evaluation: name a run that --mode=eval has evaluated, or the directory of a "
+            f"result, its {_CERTIFICATE} or its {ANSWERS}"
+        )
+    complete = [directory for directory in directories if (directory / ANSWERS).exists()]
+    if not complete:
+        raise UsageError(
+            f"{printable(str(directories[-1]))} has no {ANSWERS}, which earlier versions did not write: run "
+            "--mode=eval again, with the same weights and data"
+        )
+    evaluations = [Evaluated(word, directory, _certificate(directory)) for directory in complete]
+    return sorted(evaluations, key=lambda evaluated: evaluated.certificate["provenance"]["time"])
+
+
+def _certificate(directory: Path) -> dict[str, Any]:
+    path = directory / _CERTIFICATE
+    certificate: dict[str, Any] = read_json(path, cure="run --mode=eval again, which writes it anew")
+    for section, keys in _SHAPE.items():
+        stored = certificate.get(section) if isinstance(certificate, dict) else None
+        if not isinstance(stored, dict) or not all(isinstance(stored.get(key), kind) for key, kind in keys.items()):
+            raise UsageError(f"{path} is not the certificate of one evaluation: run --mode=eval again, or name another")
+    return certificate
+
+
+def _nothing_shared(found: Sequence[Sequence[Evaluated]]) -> UsageError:
+    """Returns the error that the runs were evaluated on different data or classes, with the first difference."""
+    first = found[0][-1]
+    other = next(own[-1] for own in found if not {one.data for one in own} & {one.data for one in found[0]})
+    same_images = other.data[:2] == first.data[:2]
+    what = "with different classes, or the same in another order" if same_images else "on different images"
+    return UsageError(
+        f"{printable(first.word)} and {printable(other.word)} were evaluated {what} ({printable(first.about)}; "
+        f"{printable(other.about)}): evaluate both on the same data with --mode=eval"
+    )
+
+
+def _check_same_labels(first: Run, other: Run) -> None:
+    """Raises UsageError if an image that both runs could read has different labels."""
+    one, two = first.answers.label, other.answers.label
+    different = np.flatnonzero((one != two) & (one >= 0) & (two >= 0)) if len(one) == len(two) else np.zeros(1, int)
+    if len(different):
+        image = printable(first.answers.ids[different[0]].decode("utf-8", "backslashreplace"))
+        raise UsageError(
+            f"{printable(first.word)} and {printable(other.word)} were evaluated with different labels, for example "
+            f"of {image}: evaluate both on the same data with --mode=eval"
+        )
