@@ -76,6 +76,11 @@ HEAVY = {
         "reporting/report_picture.py",
     },
     "orbax": {"checkpoints/arrays.py", "checkpoints/files.py"},
+    "pyarrow": {
+        "data/records/parquet_rows.py",
+        "data/sources/parquet.py",
+        "data/sources/parquet_columns.py",
+    },
     "safetensors": {"weights/formats/safetensors.py"},
     "torch": set(),
     "cv2": {"data/png.py", "data/resize.py", "data/sources/synthetic_jpeg.py"},

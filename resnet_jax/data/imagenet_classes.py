@@ -2,6 +2,16 @@
 
 import functools
 import importlib.resources
+import re
+from collections.abc import Iterable, Sequence
+
+from resnet_jax.errors import UsageError
+from resnet_jax.text import printable
+
+# Names of training images such as 'n01440764_10026.JPEG', of validation images, and of both in the Parquet files of
+# Hugging Face, which add the class: 'ILSVRC2012_val_00000001_n01751748.JPEG'.
+_WITH_SYNSET = re.compile(r"(?:.*_)?(n\d{8})(?:_\d+)?(?:\.\w+)?")
+_VALIDATION = re.compile(r"ILSVRC2012_val_(\d{8})(?:\.\w+)?")
 
 
 @functools.cache
@@ -20,6 +30,63 @@ def labels() -> dict[str, int]:
 def validation_synsets() -> tuple[str, ...]:
     """Returns the WordNet ID of the class of each validation image, starting with ILSVRC2012_val_00000001.JPEG."""
     return _lines("validation_labels.txt")
+
+
+def synset_of(file: str) -> str | None:
+    """Returns the class, as a WordNet ID, that the name of an image file of ILSVRC2012 tells; None if it tells none.
+
+    Args:
+      file: name or path of the file, with or without its ending.
+    """
+    name = file.rpartition("/")[2]
+    validation = _VALIDATION.fullmatch(name)
+    if validation is not None:
+        number = int(validation[1])
+        return validation_synsets()[number - 1] if 1 <= number <= len(validation_synsets()) else None
+    match = _WITH_SYNSET.fullmatch(name)
+    return match[1] if match is not None and match[1] in labels() else None
+
+
+def names_by_files(class_names: Sequence[str], examples: Iterable[tuple[str, str, int]]) -> tuple[str, ...]:
+    """Returns the names of the classes; those of ImageNet are WordNet IDs, as in every source, if the files prove it.
+
+    They prove it if there are 1,000 classes and all examples have names of files of ILSVRC2012.
+
+    Args:
+      class_names: names of the classes in the data, in the order of the labels.
+      examples: location for messages, name of the file, and label of each example of a sample.
+
+    Raises:
+      UsageError: these are files of ILSVRC2012, but a label is not the number of the class among the 1,000.
+    """
+    found = [(where, synset_of(file), label) for where, file, label in examples]
+    if len(class_names) != len(synsets()) or not found or any(synset is None for _, synset, _ in found):
+        return tuple(class_names)
+    for where, synset, label in found:
+        if labels()[str(synset)] != label:
+            raise UsageError(
+                f"{where} has label {label}, but its file name says class {synset}, number {labels()[str(synset)]} of "
+                "the 1,000 classes of ImageNet in the order of their WordNet IDs: number the labels in this order"
+            )
+    return synsets()
+
+
+def check_order(class_names: Sequence[str], *, owner: str) -> None:
+    """Raises UsageError if all classes are WordNet IDs of ImageNet, but not in ascending order, that of `synsets`.
+
+    Args:
+      class_names: names of the classes, in the order of the labels.
+      owner: the file that gives this order, for the message.
+    """
+    if all(name in labels() for name in class_names) and list(class_names) != sorted(class_names):
+        first = next(
+            k for k, (name, other) in enumerate(zip(class_names, sorted(class_names), strict=True)) if name != other
+        )
+        raise UsageError(
+            f"{owner} gives the classes of ImageNet in another order than that of their WordNet IDs (class {first} is "
+            f"{printable(class_names[first])}, not {sorted(class_names)[first]}), so that labels would not match "
+            "weights and other data: sort its lines"
+        )
 
 
 def _lines(name: str) -> tuple[str, ...]:

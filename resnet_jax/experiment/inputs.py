@@ -72,6 +72,8 @@ def open_from(config: ConfigDict, *, training: bool, cache_dir: Path | None) -> 
             "num_classes": config.model.num_classes,
             "cache_dir": cache_dir,
         },
+        "parquet": splits,
+        "webdataset": {**splits, "cache_dir": cache_dir},
     }
     return open_source(data.source, training=training, **options.get(data.source, {}))
 
@@ -81,7 +83,7 @@ def data_name(config: ConfigDict) -> str:
     data = config.data
     if data.source == "tfds":
         return data.name
-    if data.source in ("folder", "tfrecord") and data.data_dir is not None:
+    if data.source in ("folder", "parquet", "tfrecord", "webdataset") and data.data_dir is not None:
         return local_path(data.data_dir, name="config.data.data_dir").resolve().name or data.source
     return data.source
 

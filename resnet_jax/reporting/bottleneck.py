@@ -65,6 +65,10 @@ _CHEAPER = {
     "prepare.resize_short_side), or choose a cheaper data.resize",
     "tfrecord": "make smaller images from the archives with --mode=prepare and prepare.resize_short_side, or choose a "
     "cheaper data.resize",
+    "parquet": "convert them once with --mode=prepare, because reading a row costs reading its row group, or choose a "
+    "cheaper data.resize",
+    "webdataset": "store smaller images with --mode=prepare and prepare.resize_short_side, or choose a cheaper "
+    "data.resize",
     "folder": "store copies that are not much larger than data.image_size, or choose a cheaper data.resize",
     "synthetic_jpeg": "set a smaller data.synthetic.image_height and image_width, or choose a cheaper data.resize",
     "cifar_binary": "choose a cheaper data.augment.name",

@@ -65,7 +65,8 @@ def test_there_is_no_advice_without_a_bottleneck(spent):
 def test_the_cure_fits_the_source(source, threads):
     machine = {"source": source, "num_workers": 0, "num_threads": threads, "cores": 2}
     found = advice(seconds(step=63, input=37), **machine)
-    decodes, shrinks = source not in ("synthetic", "cifar_binary"), source in ("tfds", "tfrecord")
+    decodes = source not in ("synthetic", "cifar_binary")
+    shrinks = source in ("parquet", "tfds", "tfrecord", "webdataset")
     assert ("num_workers" in found) == (source != "synthetic" and threads == 1)
     assert ("--mode=prepare" in found) == (shrinks and threads == 2)
     assert ("data.resize" in found) == (decodes and threads == 2)

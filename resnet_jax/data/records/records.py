@@ -83,6 +83,23 @@ class Records:
         ]
 
 
+def select(paths: Sequence[str], counts: Sequence[int], rows: range) -> list[ShardRange]:
+    """Returns the ranges of shards that hold some of all records, counted in the order of the shards.
+
+    Args:
+      paths: the shards.
+      counts: number of records of each shard.
+      rows: numbers of the records, from 0 to the sum of `counts`.
+    """
+    starts = [end - count for end, count in zip(itertools.accumulate(counts), counts, strict=True)]
+    ranges = []
+    for path, start, count in zip(paths, starts, counts, strict=True):
+        skip, stop = max(rows.start - start, 0), min(rows.stop - start, count)
+        if skip < stop:
+            ranges.append(ShardRange(path, skip, stop - skip))
+    return ranges
+
+
 def sample(path: str, count: int) -> list[int]:
     """Returns the sorted numbers of the first, the last and two random records of `count`; `path` seeds the choice."""
     if not count:

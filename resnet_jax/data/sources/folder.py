@@ -2,7 +2,8 @@
 
 Class k is the k-th folder of a split in the order of names. Unlike `ImageFolder`, this source skips names that start
 with a dot, and it needs no splits: without an evaluation folder, or for <data_dir>/<class>/<file>, some of the training
-images are held out for evaluation (`hash_split.py`). `folder_layout.py` finds the folders of the splits.
+images are held out for evaluation (`hash_split.py`). `folder_layout.py` finds the folders of the splits. A split may
+also be a folder of images without class folders and a file of labels (`flat_folder.py`).
 """
 
 import os
@@ -13,6 +14,7 @@ import numpy as np
 
 from resnet_jax.data.class_names import alike
 from resnet_jax.data.regular_files import read_regular
+from resnet_jax.data.sources.flat_folder import flat_classes, is_flat, list_flat_files
 from resnet_jax.data.sources.folder_layout import Layout, find_layout
 from resnet_jax.data.sources.hash_split import fingerprint, held_out, name_hashes, stratified_order
 from resnet_jax.data.sources.image_folders import (
@@ -22,6 +24,7 @@ from resnet_jax.data.sources.image_folders import (
     list_classes,
     list_images,
 )
+from resnet_jax.data.sources.kaggle import in_order_of_mapping
 from resnet_jax.data.sources.source import Example, Origin
 from resnet_jax.data.sources.splits import Part, Split
 from resnet_jax.errors import UsageError
@@ -29,13 +32,22 @@ from resnet_jax.text import printable
 
 
 class _Listing:
-    """The image files of one split folder, ordered by class, then by folder, then by file name."""
+    """The image files of one split folder, ordered by class, then by folder, then by file name.
 
-    def __init__(self, folder: Path, class_names: Sequence[str]):
+    Attributes:
+      names: [N] paths relative to `folder`.
+      labels: [N] int32.
+    """
+
+    def __init__(self, folder: Path, near: Sequence[Path], class_names: Sequence[str]):
+        """Lists a folder; a file of labels may be in the folders of `near`."""
+        self.folder = folder
+        if is_flat(folder):
+            self.names, self.labels, self.left_out = list_flat_files(folder, near, class_names)
+            return
         above = folders_above(folder)
         by_class = [list_images(folder, name, above) for name in class_names]
-        self.folder = folder
-        self.names = [name for files in by_class for name in files.images]  # paths relative to `folder`
+        self.names = [name for files in by_class for name in files.images]
         sizes = [len(files.images) for files in by_class]
         self.labels = np.repeat(np.arange(len(class_names), dtype=np.int32), sizes)
         self.left_out = sum((files.left_out for files in by_class), count_outside_classes(folder))
@@ -87,6 +99,14 @@ class FolderSource:
         """Implements `Source.where`: returns the path of the image file."""
         return os.fsdecode(self._path(index))
 
+    def example_id(self, index: int) -> str:
+        """Implements `Identified`: returns the path of the file in the folder of its split, such as 'cat/1.jpg'.
+
+        If the source consists of several splits, the path begins with the name of the split.
+        """
+        root = [os.path.basename(self._root(index))] if len(self._roots) > 1 else []  # noqa: PTH119  bytes
+        return os.fsdecode(b"/".join([*root, self._file(index)]))
+
     def _path(self, index: int) -> bytes:
         return os.path.join(self._root(index), self._file(index))  # noqa: PTH118  bytes
 
@@ -103,14 +123,6 @@ def open_source(
     data_dir: str | None = None,
     train_split: str = "train",
     eval_split: str | None = None,
-    def example_id(self, index: int) -> str:
-        """Implements `Identified`: returns the path of the file in the folder of its split, such as 'cat/1.jpg'.
-
-        If the source consists of several splits, the path begins with the name of the split.
-        """
-        root = [os.path.basename(self._root(index))] if len(self._roots) > 1 else []  # noqa: PTH119  bytes
-        return os.fsdecode(b"/".join([*root, self._file(index)]))
-
     eval_fraction: float = 0.1,
 ) -> FolderSource:
     """Opens the training or the evaluation split of a folder of image files.
@@ -134,7 +146,7 @@ def open_source(
             "DIR/<class>/<image>"
         )
     layout = find_layout(data_dir, train_split, eval_split)
-    classes = list_classes(layout.folder(layout.train.parts[0].name))
+    classes = _list_classes(layout)
     if layout.holds_out:
         return _hold_out(layout, classes, training=training, fraction=eval_fraction)
     split = layout.train if training else layout.evaluation
@@ -144,6 +156,14 @@ def open_source(
     parts = _choose(layout, split, classes)
     name = f"/{split.text}" if _is_sliced(split) else f"/{Path(split.text).name}"
     return FolderSource(f"folder{_mark(parts) if _is_sliced(split) else ''}{name}", classes, parts)
+
+
+def _list_classes(layout: Layout) -> list[str]:
+    """Returns the names of the classes of training, in the order of their labels."""
+    folder = layout.folder(layout.train.parts[0].name)
+    if is_flat(folder):
+        return flat_classes(folder, layout.label_folders)
+    return in_order_of_mapping(list_classes(folder), layout.label_folders)
 
 
 def _hold_out(layout: Layout, classes: list[str], *, training: bool, fraction: float) -> FolderSource:
@@ -169,7 +189,10 @@ def _hold_out(layout: Layout, classes: list[str], *, training: bool, fraction: f
 
 
 def _choose(layout: Layout, split: Split, classes: list[str]) -> list[tuple[_Listing, np.ndarray]]:
-    """Lists the folder of each part of a split, and returns it with the rows that belong to the part.
+    """Lists the folder of each part of a split, as 'train' and 'extra' of 'train+extra'.
+
+    Returns:
+      For each part: the listing of its folder, and the indices of the listed images that belong to the part.
 
     Raises:
       UsageError: a folder has other classes than `classes`, those of the training split.
@@ -177,10 +200,10 @@ def _choose(layout: Layout, split: Split, classes: list[str]) -> list[tuple[_Lis
     chosen = []
     for part in split.parts:
         folder = layout.folder(part.name)
-        difference = sorted(set(list_classes(folder)) ^ set(classes))
+        difference = [] if is_flat(folder) else sorted(set(list_classes(folder)) ^ set(classes))
         if difference:
             raise _different_classes(layout, split, folder, difference)
-        listing = _Listing(folder, classes)
+        listing = _Listing(folder, layout.label_folders, classes)
         chosen.append((listing, listing.rows(split, part)))
     return chosen
 

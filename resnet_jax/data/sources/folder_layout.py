@@ -1,10 +1,15 @@
-"""Finds the splits of a folder of images: DIR/<split>/<class>/<image>, or DIR/<class>/<image> without splits."""
+"""Finds the splits of a folder of images: DIR/<split>/<class>/<image>, or DIR/<class>/<image> without splits.
+
+The images of a split may also lie in DIR/<split> without class folders, beside a file of labels (`flat_folder.py`), and
+the splits may be in ILSVRC/Data/CLS-LOC of Kaggle's copy of ImageNet (`kaggle.py`).
+"""
 
 import os
 from pathlib import Path
 from typing import NamedTuple
 
 from resnet_jax.data.sources.image_folders import holds_only_folders, list_folders, other_source_instead
+from resnet_jax.data.sources.kaggle import image_root, label_folders
 from resnet_jax.data.sources.splits import Split, parse_split
 from resnet_jax.errors import UsageError
 from resnet_jax.local_paths import local_path
@@ -24,6 +29,7 @@ class Layout(NamedTuple):
     has_splits: bool  # False: the folders in `root` are classes, and `root` is the split 'train'
     train: Split
     evaluation: Split | None  # None: no evaluation folder was named or found
+    label_folders: tuple[Path, ...]  # folders in which files of labels may be
     holds_out: bool  # whether part of the images of `train` is held out for evaluation
 
     def folder(self, name: str) -> Path:
@@ -66,7 +72,7 @@ def find_layout(data_dir: str, train_split: str, eval_split: str | None) -> Layo
     Raises:
       UsageError: `data_dir` or the training folder is missing, or a split is not in the syntax of `parse_split`.
     """
-    root = local_path(data_dir, name="config.data.data_dir")
+    root = image_root(local_path(data_dir, name="config.data.data_dir"))
     train = parse_split("train_split", train_split)
     folders = list_folders(root)
     if not folders:
@@ -80,7 +86,8 @@ def find_layout(data_dir: str, train_split: str, eval_split: str | None) -> Layo
     if eval_split is None:
         eval_split = next((name for name in EVAL_NAMES if name in others), None)
     evaluation = None if eval_split is None else parse_split("eval_split", eval_split)
-    layout = Layout(root, folders, has_splits, train, evaluation, holds_out=evaluation is None and not others)
+    holds_out = evaluation is None and not others
+    layout = Layout(root, folders, has_splits, train, evaluation, label_folders(root), holds_out)
     layout.check(train)
     return layout
 

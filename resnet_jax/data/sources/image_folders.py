@@ -8,10 +8,12 @@ import collections
 import contextlib
 import itertools
 import os
+import re
 from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import NamedTuple
 
+from resnet_jax.data.sources.kaggle import image_root
 from resnet_jax.errors import UsageError
 from resnet_jax.text import printable
 
@@ -24,6 +26,9 @@ SUFFIXES = (
 Inode = tuple[int, int]  # device and number, which identify a folder whatever its path
 LeftOut = collections.Counter[str]  # kind of file -> number of files that are not read
 
+_ARCHIVES = "ILSVRC2012_img_"  # the archives of image-net.org, which --mode=prepare reads
+_PARQUET_PLACES = ("", "data/", "train/", "default/train/")  # a few: a directory may hold millions of files
+_TARS = re.compile(r".*(train|val|test|\d{2}).*\.tar")  # tars of samples: 'imagenet-train-000000.tar'
 _KINDS = 6  # kinds of files that are named, of those left out
 _LONGEST_ENDING = 10  # characters: what follows the last dot of a longer name is not an ending
 _SAMPLE = 10  # folders that `image_folders_instead` looks into: a data directory may hold thousands
@@ -115,20 +120,40 @@ def describe_left_out(left_out: LeftOut, place: str) -> str:
     return f"{total:,} file{'s' * (total > 1)} in {printable(place)}: {', '.join(kinds)}"
 
 
+def list_flat(folder: Path) -> tuple[list[str], list[str], LeftOut]:
+    """Returns the names of the images and of the subfolders of a folder, and the files left out; lists no subfolder.
+
+    Raises:
+      UsageError: it cannot be listed.
+    """
+    listed = _list(str(folder))
+    return listed.images, sorted(listed.folders), listed.left_out
+
+
 def holds_only_folders(folder: Path) -> bool:
     """Whether a folder has subfolders but no image of its own. Raises UsageError if it cannot be listed."""
     listed = _list(str(folder))
     return bool(listed.folders) and not listed.images
 
 
-def image_folders_instead(directory: Path) -> str | None:
-    """Returns an error message if `directory` holds folders of images and no data of another source, else None.
+def image_folders_instead(directory: Path, *, own: str = "") -> str | None:
+    """Returns an error message if `directory` holds folders of images, or Parquet files or tars, else None.
 
     It looks into a few folders only, two levels deep: DIR/<class>/<image> and DIR/<split>/<class>/<image>.
+
+    Args:
+      directory: the data directory that was given to another source.
+      own: name of that source, whose own data are not reported.
     """
     try:
-        found = [name for name in list_folders(directory)[:_SAMPLE] if _holds_images(directory / name)]
-        if not found or other_source_instead(directory):
+        others = _others(directory)
+        for source in ("parquet", "webdataset"):
+            if source in others and source != own:
+                file = others[source].relative_to(directory)
+                return f"config.data.data_dir={directory} holds {file}: add --config.data.source={source}"
+        images = image_root(directory)
+        found = [name for name in list_folders(images)[:_SAMPLE] if _holds_images(images / name)]
+        if not found or others:
             return None
     except UsageError:  # `directory` cannot be listed: the caller's own error message remains
         return None
@@ -138,15 +163,28 @@ def image_folders_instead(directory: Path) -> str | None:
 
 def other_source_instead(directory: Path) -> str:
     """Returns the end of an error message if `directory` holds data of a source other than 'folder', else ''."""
+    for source, path in _others(directory).items():
+        return f". It holds {path.relative_to(directory)}: for such data, set --config.data.source={source}"
+    archives = [path.name for path in directory.glob(f"{_ARCHIVES}*.tar")]
+    if archives:
+        return (
+            f". It holds {archives[0]}: prepare such archives with --mode=prepare --config.prepare.archives={directory}"
+        )
+    return ""
+
+
+def _others(directory: Path) -> dict[str, Path]:
+    """Returns a file of each kind of data that is not for the source 'folder', by the source that reads it."""
+    tars = (path for place in ("", "train/") for path in directory.glob(f"{place}*.tar") if _TARS.fullmatch(path.name))
     candidates = {
         "tfds": _find_tfds(directory),
-        "tfrecord": directory.glob("*-0*-of-*"),
+        "tfrecord": directory.glob("*-0*-of-*[0-9]"),
         "cifar_binary": itertools.chain(directory.glob("data_batch_1.bin"), directory.glob("*/data_batch_1.bin")),
+        "parquet": (path for place in _PARQUET_PLACES for path in directory.glob(f"{place}*.parquet")),
+        "webdataset": (path for path in tars if not path.name.startswith(_ARCHIVES)),
     }
-    for source, paths in candidates.items():
-        for path in paths:
-            return f". It holds {path.relative_to(directory)}: for such data, set --config.data.source={source}"
-    return ""
+    first = {source: next(iter(paths), None) for source, paths in candidates.items()}
+    return {source: path for source, path in first.items() if path is not None}
 
 
 def _find_tfds(directory: Path) -> Iterator[Path]:

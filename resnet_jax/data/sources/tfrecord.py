@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from resnet_jax.data.imagenet_classes import synsets
-from resnet_jax.data.records.records import Records, ShardRange, check_samples
+from resnet_jax.data.records.records import Records, check_samples, select
 from resnet_jax.data.records.tfrecords import open_tfrecords
 from resnet_jax.data.sources.image_folders import image_folders_instead
 from resnet_jax.data.sources.source import NO_BOXES, Example, Origin
@@ -133,19 +133,8 @@ def _open_records(root: Path, split: Split, cache_dir: Path | None) -> Records:
             raise UsageError(
                 f"the {len(paths)} shards of {part.name!r} in {root} are empty: copy or prepare them again"
             )
-        ranges += _ranges(paths, counts, split.rows(part, sum(counts)))
+        ranges += select(paths, counts, split.rows(part, sum(counts)))
     return Records(files, ranges)
-
-
-def _ranges(paths: list[str], counts: list[int], rows: range) -> list[ShardRange]:
-    """Returns the ranges of the shards that hold `rows` of all records in order; `counts`: records of each shard."""
-    starts = [end - count for end, count in zip(itertools.accumulate(counts), counts, strict=True)]
-    ranges = []
-    for path, start, count in zip(paths, starts, counts, strict=True):
-        skip, stop = max(rows.start - start, 0), min(rows.stop - start, count)
-        if skip < stop:
-            ranges.append(ShardRange(path, skip, stop - skip))
-    return ranges
 
 
 def _shard_names(root: Path, split: str) -> list[str]:

@@ -9,6 +9,7 @@ import pytest
 from array_record.python import array_record_module
 
 from resnet_jax.data.sources import SOURCES, open_source
+from tests.data.containers import write_parquet, write_tar
 from tests.data.encoded import encode
 from tests.data.record_files import serialised, write_tfrecord
 
@@ -17,6 +18,7 @@ SYNTHETIC_JPEG = {"num_train": 50, "num_eval": 7, "num_classes": 5, "image_heigh
 DIGITS = {"name": "digits", "train_split": "train", "eval_split": None, "cache_dir": None}
 CIFAR_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FOLDER = {"train_split": "train", "eval_split": None}
+SPLITS = {"train_split": "train", "eval_split": None}
 TFRECORD = {"train_split": "train", "eval_split": None, "label_offset": 1, "num_classes": 5, "cache_dir": None}
 
 
@@ -109,15 +111,63 @@ def as_tfrecord(prepared, root, counts):
     return twin
 
 
-@pytest.fixture(params=[*SOURCES, "tfds of TFRecord"])
-def open_part(request, data_dir, tfrecord_digits, folder, shards, cifar):
+@pytest.fixture(scope="session")
+def flat(tmp_path_factory):
+    """The validation images of `folder` without class folders, in a list of files and class numbers."""
+    root = tmp_path_factory.mktemp("flat")
+    lines = []
+    for split, count in {"train": 6, "val": 2}.items():
+        for label, name in enumerate(("aster", "lily", "rose")):
+            place = root / split / name if split == "train" else root / split
+            place.mkdir(parents=True, exist_ok=True)
+            for number in range(count):
+                pixels = np.full((4, 5, 3), 80 * label + 10 * number + 5 * (split == "val"), np.uint8)
+                (place / f"{2 - label}{number}.png").write_bytes(encode(pixels, "PNG"))
+                lines += [f"{2 - label}{number}.png {label}"] * (split == "val")
+    (root / "val.txt").write_text("\n".join(lines))
+    return root
+
+
+@pytest.fixture(scope="session")
+def tars(tmp_path_factory):
+    """WebDataset tars of 5 classes, 21 training images in 3 and 6 evaluation images in 2; the color is the number."""
+    root = tmp_path_factory.mktemp("tars")
+    for split, of_tar in {"train": (10, 8, 3), "val": (1, 5)}.items():
+        for shard, count in enumerate(of_tar):
+            first = sum(of_tar[:shard])
+            samples = [(f"{number:04d}", colored(number), number % 5) for number in range(first, first + count)]
+            write_tar(root / f"flowers-{split}-{shard:06d}.tar", samples)
+    return root
+
+
+@pytest.fixture(scope="session")
+def parquet(tmp_path_factory):
+    """Parquet files of 5 classes, 21 training images in 3 and 6 evaluation images in 2, in row groups of 4 rows."""
+    root = tmp_path_factory.mktemp("parquet")
+    for split, of_file in {"train": (10, 8, 3), "validation": (1, 5)}.items():
+        for shard, count in enumerate(of_file):
+            first = sum(of_file[:shard])
+            rows = [(f"{number}.png", colored(number), number % 5) for number in range(first, first + count)]
+            write_parquet(root / "data" / f"{split}-{shard:05d}-of-{len(of_file):05d}.parquet", rows, classes="abcde")
+    return root
+
+
+def colored(color):
+    return encode(np.full((4, 5, 3), color, np.uint8), "PNG")
+
+
+@pytest.fixture(params=[*SOURCES, "tfds of TFRecord", "folder without class folders"])
+def open_part(request, data_dir, tfrecord_digits, folder, flat, shards, cifar, tars, parquet):  # noqa: PLR0917
     options = {
         "cifar_binary": {"data_dir": str(cifar)},
         "folder": {**FOLDER, "data_dir": str(folder)},
+        "folder without class folders": {**FOLDER, "data_dir": str(flat)},
+        "parquet": {**SPLITS, "data_dir": str(parquet)},
         "synthetic": SYNTHETIC,
         "synthetic_jpeg": SYNTHETIC_JPEG,
         "tfds": {**DIGITS, "data_dir": data_dir},
         "tfds of TFRecord": {**DIGITS, "data_dir": tfrecord_digits},
         "tfrecord": {**TFRECORD, "data_dir": str(shards)},
+        "webdataset": {**SPLITS, "data_dir": str(tars), "cache_dir": None},
     }[request.param]
     return lambda *, training: open_source(request.param.split()[0], training=training, **options)

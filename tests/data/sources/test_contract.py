@@ -78,5 +78,5 @@ def test_batches_do_not_depend_on_threads_workers_or_the_first_step(open_part, t
 
 
 def test_unknown_source():
-    with pytest.raises(UsageError, match="data.source='webdataset' is not one of cifar_binary, folder, "):
-        open_source("webdataset", training=True)
+    with pytest.raises(UsageError, match="data.source='lmdb' is not one of cifar_binary, folder, parquet, "):
+        open_source("lmdb", training=True)

@@ -1,0 +1,105 @@
+"""Finds the columns of images and labels of Parquet files, and the class names, as Hugging Face describes them."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from resnet_jax.data.regular_files import read_regular
+from resnet_jax.errors import UsageError
+from resnet_jax.text import printable, some_of
+
+
+class Columns(NamedTuple):
+    """The columns of image files and labels."""
+
+    image: str  # dotted name of the column of encoded images
+    path: str | None  # dotted name of the column of their file names
+    label: str
+    class_names: tuple[str, ...] | None  # None: the files do not name the classes
+
+
+def find_columns(path: str) -> Columns:
+    """Finds the columns by the description that Hugging Face stores in the file, or by their types."""
+    schema = open_parquet(path).schema_arrow
+    features = _features(schema)
+    names = [name for name, value in features.items() if _type(value) == "Image"] or [
+        field.name for field in schema if _is_image(field)
+    ]
+    labels = [name for name, value in features.items() if _type(value) == "ClassLabel"] or [
+        field.name for field in schema if pa.types.is_integer(field.type)
+    ]
+    image, label = (_choose(found, usual) for found, usual in ((names, "image"), (labels, "label")))
+    if image is None or label is None:
+        has = some_of([f"{field.name} ({field.type})" for field in schema], shown=6)
+        raise UsageError(
+            f"{path} has no column of {'images' if image is None else 'labels'}: expected 'image' with 'bytes' "
+            f"and an integer 'label', as imagenet-1k of Hugging Face has; its columns are {has}"
+        )
+    kind = schema.field(image).type
+    parts = {field.name for field in kind} if pa.types.is_struct(kind) else set()
+    named = features.get(label, {}).get("names")
+    return Columns(
+        image=f"{image}.bytes" if parts else image,
+        path=f"{image}.path" if "path" in parts else None,
+        label=label,
+        class_names=tuple(map(str, named)) if isinstance(named, list) and named else None,
+    )
+
+
+def _choose(names: list[str], usual: str) -> str | None:
+    """Returns the only name, or the usual one of several; None if neither exists."""
+    return usual if usual in names else names[0] if len(names) == 1 else None
+
+
+def _type(feature: Any) -> str | None:
+    return feature.get("_type") if isinstance(feature, dict) else None
+
+
+def _is_image(field: Any) -> bool:
+    """Whether a column may hold image files: it is binary, or has a part 'bytes' that is."""
+    kind = field.type
+    if pa.types.is_struct(kind):
+        return any(part.name == "bytes" and _is_binary(part.type) for part in kind)
+    return _is_binary(kind)
+
+
+def _is_binary(kind: Any) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _features(schema: Any) -> dict[str, Any]:
+    """Returns the description of the columns by Hugging Face; {} if the file has none."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+    except (LookupError, TypeError, ValueError):
+        return {}
+    return features if isinstance(features, dict) else {}
+
+
+def open_parquet(path: str) -> Any:
+    """Opens a Parquet file, which closes it at the end of a `with` block. Raises UsageError if it cannot be read."""
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise UsageError(
+            f"{path} cannot be read as a Parquet file ({printable(str(error))[:200]}): copy it again"
+        ) from None
+
+
+def card_names(card: Path, label: str) -> tuple[str, ...] | None:
+    """Returns the class names that the YAML at the top of a card lists for a column; None if it lists none."""
+    try:
+        header = yaml.safe_load(read_regular(card).decode().split("---")[1])
+        infos = header["dataset_info"]
+        for info in infos if isinstance(infos, list) else [infos]:
+            for feature in info["features"]:
+                if feature["name"] == label and isinstance(feature["dtype"], dict):
+                    names = feature["dtype"]["class_label"]["names"]
+                    return tuple(str(names[key]) for key in sorted(names, key=int))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError):
+        pass
+    return None
