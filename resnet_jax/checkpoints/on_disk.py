@@ -1,4 +1,4 @@
-"""Checkpoints on disk: lists, deletes and moves those of a directory, and clears what killed processes left there.
+"""Lists, deletes and moves the checkpoints in a directory, and deletes what killed processes left in it.
 
 A checkpoint is an entry whose name is its step, such as '60'. Entries with other names are ignored: they are files of
 the user, except for the temporary names that this program gives.

@@ -33,7 +33,7 @@ class View(NamedTuple):
     height: int  # of the resized box, in pixels
     width: int  # of the resized box, in pixels
     top: int = 0  # upper edge of the square, in pixels below the upper edge of the resized box; may be negative
-    left: int = 0  # left edge of the square, in pixels to the right of that of the resized box; may be negative
+    left: int = 0  # left edge of the square, in pixels right of the left edge of the resized box; may be negative
 
 
 class Crop(Protocol):

@@ -54,7 +54,7 @@ class Loader:
     Attributes:
       source: the examples, anything that implements `Source`.
       batch_size: rows of the global batch.
-      training: shuffle in endless epochs and replace unreadable examples by others; otherwise: each example once, in
+      training: shuffle in endless epochs and replace unreadable examples by others; False: each example once, in
         the order of the source, and unreadable examples become black images with the label `UNREADABLE`.
       crops: one crop, or one per stage of progressive resizing; None: `RandomResized()` or `Central()`, 224 pixels.
       augment: policy applied after the crop, see `host_augment.create_policy`; None: no augmentation.

@@ -27,8 +27,8 @@ def batch_size(num_images: int) -> int:
 def epochs(num_images: int, *, pretrained: bool) -> float:
     """Returns 200 * sqrt(1000 / num_images), at least 30 and at most 200; a quarter of that for pretrained weights.
 
-    Four times as many images are each seen half as often. The numbers are this project's choice: with the sizes of
-    `batch_size`, a run from random weights has 2,500 to 12,500 steps for 200 to 100,000 images.
+    With four times as many images, each image is seen half as often. The numbers are this project's choice: with the
+    sizes of `batch_size`, a run from random weights has 2,500 to 12,500 steps for 200 to 100,000 images.
     """
     fewest, most = _EPOCHS
     whole = min(max(most * math.sqrt(1000 / num_images), fewest), most)

@@ -101,7 +101,7 @@ def _row_height(panel: Panel) -> int:
 
 
 def _draw_panel(figure: Figure, panel: Panel, top: int, *, columns: int, note: str) -> None:
-    """Draws a panel whose upper edge is `top` pixels below that of the figure."""
+    """Draws a panel whose upper edge is `top` pixels below the upper edge of the figure."""
     title = drawable(panel.title, panel.title, max_length=200)
     _write(figure, title, _GAP, top + 8, size=10.5, color=_INK, weight="bold")
     side, side_height = panel.images.shape[2], panel.images.shape[1]

@@ -63,10 +63,10 @@ def _plot_loss(axes: Axes, train: Columns, evaluation: Columns) -> None:
 
 
 def _cut_peaks(axes: Axes, values: np.ndarray) -> None:
-    """Limits the upper end of the axis if few values are far above all others, and writes the largest into the panel.
+    """If a few values are far above all others, limits the axis and writes the largest value into the panel.
 
-    This is the case if nine tenths of the values take less than a sixth of the height; then they take half of it. The
-    first evaluation of a run is often such a peak: the averages of batch norm have seen few batches.
+    The axis is limited if nine tenths of the values take less than a sixth of its height; they then take half of it.
+    The first evaluation of a run is often such a peak: the averages of batch norm have seen few batches.
     """
     finite = values[np.isfinite(values)]
     if not len(finite):

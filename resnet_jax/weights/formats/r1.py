@@ -118,7 +118,7 @@ def read_training_state(prefix: Path, stored: StoredWeights) -> tuple[int, dict[
       'params/head/kernel'. Parameters that r1 did not train with momentum are absent.
 
     Raises:
-      UsageError: the checkpoint is damaged or has no step, as that of a SavedModel.
+      UsageError: the checkpoint is damaged or has no step, as in a SavedModel.
     """
     reader, names = _open(prefix)
     if _STEP not in names:

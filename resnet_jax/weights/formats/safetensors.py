@@ -31,7 +31,7 @@ _COUNTERS = re.compile(r"(^|\.)(num_batches_tracked|n_averaged)$")
 # The first module of the network in a name; what stands before it is a prefix such as 'module.' or 'backbone.'.
 _FIRST_MODULE = re.compile(r"(?:^|(?<=\.))(?:conv1|bn1|fc|layer\d+)\.")
 _TORCHVISION_SIZE = 224  # pixels; the evaluation size of all ResNets of torchvision
-# Settings of all networks of torchvision, and of those of timm that can be read.
+# Settings that all networks of torchvision have, and all networks of timm that this program can read.
 _NETWORK = {"model.version": "v1.5", "model.blur_pool": False, "model.bn_epsilon": 1e-5}
 
 
