@@ -19,7 +19,7 @@ class WeightsOptions(NamedTuple):
     checkpoint: str  # 'latest', 'best', a step in digits, or a path
     kind: WeightsKind | None  # 'trained' or 'ema'; None: the average (ema) if there is one, else the trained weights
     class_names_file: str | None
-    num_classes: int | None  # number of outputs of the network; None: that of the weights
+    num_classes: int | None  # number of outputs of the network; None: as many as the weights have
     any_input: bool  # accept weights that were trained with another padding or input normalization
     class_outputs: str | None  # which output stands for which class of the data (weights/class_outputs.py)
 
