@@ -17,7 +17,7 @@ class _OneByOne(ocp.type_handlers.TypeHandler):
 
     Orbax itself closes its event loop as soon as one array cannot be read or written. Operations of TensorStore that
     end after that print tracebacks ("RuntimeError: Event loop is closed") to the terminal. Orbax also calls the
-    handlers of arrays and of scalars at the same time, so reading raises nothing here: it collects the errors.
+    handlers of arrays and of scalars at the same time, so reading raises nothing here: the errors are collected.
 
     A mixin class: `_Arrays` and `_Scalars` combine it with Orbax's handlers of numpy arrays and of scalars.
     """
@@ -92,7 +92,7 @@ def read(directory: Path, fields: tuple[str, ...] | None = None) -> dict[str, An
       Nested dicts and lists of numpy arrays.
 
     Raises:
-      Exception: an array cannot be read. TensorStore raises errors of type Exception itself, or of ValueError.
+      Exception: an array cannot be read. TensorStore raises plain Exception, or ValueError.
     """
     errors: list[BaseException] = []
     handler = _handler(errors)

@@ -10,7 +10,7 @@ READY_BATCHES = 2  # batches that each worker process keeps ready
 def check_shared_memory(batch_bytes: int, num_workers: int, *, directory: str = "/dev/shm") -> None:
     """Checks that the batches which worker processes have ready fit into shared memory; call it before training.
 
-    A container often has 64 MB of it. A worker that exceeds this ends by a signal in the middle of the run.
+    A container often has only 64 MB of shared memory. A worker that needs more is killed in the middle of the run.
 
     Args:
       batch_bytes: size of the images of a batch in this process.

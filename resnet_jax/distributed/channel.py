@@ -32,7 +32,7 @@ class Channel:
     """Connects the processes of a run. A context manager: an exception inside it ends all processes.
 
     If a process dies inside the context (killed, crashed, host lost), or stands still for `stall_timeout` seconds, all
-    other processes are ended too: their next collective operation would wait forever for it.
+    other processes are ended too: their next collective operation would wait forever for that process.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ from resnet_jax.training.state import TrainState, abstract_state
 
 
 def initial_state(experiment: Experiment, *, r1_checkpoint: Path | None = None) -> TrainState:
-    """Makes the state of step 0, or of the step of a checkpoint of r1, replicated on all devices.
+    """Makes the state of step 0, or the state in a checkpoint of r1, replicated on all devices.
 
     Args:
       experiment: what to train.

@@ -133,7 +133,7 @@ def _plot_phases(axes: Axes, train: Columns) -> None:
 def _windows(train: Columns) -> tuple[np.ndarray, np.ndarray]:
     """Returns the windows of steps to plot, and the share of each phase in the wall time of each window.
 
-    A window is a line of `metrics.jsonl`. Where there are more than `_MAX_WINDOWS` lines, it is the mean of several
+    A window is a line of `metrics.jsonl`. If there are more than `_MAX_WINDOWS` lines, a window is the mean of several
     adjacent lines, weighted by their seconds.
 
     Returns:

@@ -117,8 +117,8 @@ def scalars(totals: Totals, *, num_classes: int | None = None) -> dict[str, floa
 
     Args:
       totals: sums over the examples.
-      num_classes: number of outputs of the network; of five or fewer, all are among the five largest, so `top5` is NaN.
-        None: unknown.
+      num_classes: number of outputs of the network; None: unknown. `top5` is NaN for five or fewer outputs, which are
+        all among the five largest.
     """
     sums = {"loss": totals.loss, "top1": totals.top1, "top5": totals.top5}
     count = int(totals.count)

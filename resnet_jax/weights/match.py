@@ -42,8 +42,8 @@ def match_variables(
     Args:
       stored: the weights.
       variables: 'params' and 'batch_stats', arrays or shapes.
-      head: load the last layer too; False keeps the given one. Weights of TensorFlow's r1 ResNet lose their class 0,
-        'background', if the network has one class less.
+      head: load the last layer too; False keeps that of `variables`. Weights of TensorFlow's r1 ResNet lose their class
+        0, 'background', if the network has one class less.
       allow_missing: regular expressions searched for in an array's name in this package and in the file; arrays that
         match may be missing, left over or of another shape.
 

@@ -71,7 +71,7 @@ def warm_start_optimizer(path: str, opt_state: optax.OptState, *, name: str) -> 
     Args:
       path: a work directory of this program, or one of its checkpoints.
       opt_state: the optimizer state to replace, arrays or shapes.
-      name: name of its optimizer, for example 'sgd'.
+      name: name of the optimizer of `opt_state`, for example 'sgd'.
 
     Raises:
       UsageError: the path is no checkpoint of this program, or is of another optimizer or other trained parameters.

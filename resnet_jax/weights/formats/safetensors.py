@@ -134,7 +134,7 @@ def _prefix(names: Iterable[str], path: Path) -> str:
     the network (He et al. 2020, github.com/facebookresearch/moco).
 
     Raises:
-      UsageError: a ResNet stands behind several prefixes.
+      UsageError: several prefixes each belong to a ResNet.
     """
     found: dict[str, set[str]] = {}
     for name in names:
