@@ -80,7 +80,7 @@ def make_train_step(  # noqa: PLR0913, an argument for each independent choice
       flip: mirror each image left to right with probability 1/2.
       erasing: random erasing; None: no erasing.
       mixing: mixup or cutmix; None: no mixing.
-      trainable: regular expression of the parameters to train, '' for all; give `train_only` the same one.
+      trainable: regular expression of the parameters to train, '' for all; give `train_only` the same pattern.
       ema_decay: decay of the moving average of the variables; 0: no average.
       scaling: loss scaling, for a float16 model.
       num_microbatches: number of micro-batches, which run one after another to save memory.
@@ -218,7 +218,7 @@ class EvalStep:
         return self.with_answers(variables, batch)[0]
 
     def with_answers(self, variables: dict[str, Any], batch: DeviceBatch) -> tuple[Totals, Answers]:
-        """Returns the loss and accuracy totals of the batch, and what is kept of each example."""
+        """Returns the loss and accuracy totals of the batch, and the label, prediction and probabilities of each row."""
         images = self.preprocess(batch.image)
         logits: jax.Array = self.model.apply(variables, images, train=False)  # type: ignore[assignment]
         losses = cross_entropy(logits, batch.label)
