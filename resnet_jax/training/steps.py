@@ -218,7 +218,7 @@ class EvalStep:
         return self.with_answers(variables, batch)[0]
 
     def with_answers(self, variables: dict[str, Any], batch: DeviceBatch) -> tuple[Totals, Answers]:
-        """Returns the loss and accuracy totals of the batch, and the label, prediction and probabilities of each row."""
+        """Returns the loss and accuracy totals of the batch, and label, prediction and probabilities of each row."""
         images = self.preprocess(batch.image)
         logits: jax.Array = self.model.apply(variables, images, train=False)  # type: ignore[assignment]
         losses = cross_entropy(logits, batch.label)
