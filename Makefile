@@ -1,7 +1,8 @@
 # make demo              train on the bundled digits
 # make test              run the tests: 15 minutes of CPU time on a slow machine, over two processes
 # make test-fast         run the tests of the rooms that compile no network
-# make test-slow         run all tests; installs PyTorch (200 MB to 3 GB) and libtpu (640 MB) for some of them
+# make test-slow         run all tests; installs PyTorch (200 MB to 3 GB), libtpu (640 MB) and JAX's CUDA
+#                        plugin (400 MB) for some of them
 # make test-all-pythons  run make test with Python 3.11, 3.12 and 3.13, each in an environment of its own
 # make drill             kill a run in 69 ways and check that nothing is lost: KILLS=500 sets the number
 # make fuzz              test what reads images, records and other foreign data with damaged input: MINUTES=5
@@ -22,10 +23,16 @@ PYTHON ?= $(shell $(BIN)/python -c 'import sys; print(sys._base_executable)' 2>/
 WANTED := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 BASE := $(VENV)/.installed-$(WANTED)
 STAMP := $(BASE)$(if $(EXTRAS),-$(EXTRAS))
+DEV := $(BASE)-dev
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock --editable
 
 # What `jax[tpu]` wants. Not among the packages: wherever JAX finds it, it looks for TPUs at each start, and says so.
 LIBTPU := $(abspath $(VENV))/libtpu
 LIBTPU_VERSION := import importlib.metadata as m; print(next(r.split(";")[0] for r in m.requires("jax") if r.startswith("libtpu")))
+
+# The extra `gpu-plan`, for the same reason not among the packages.
+CUDA_PLUGIN := $(abspath $(VENV))/cuda_plugin
+CUDA_PLUGIN_VERSION := import jaxlib; print(*(f"jax-cuda13-{part}=={jaxlib.__version__}" for part in ("plugin", "pjrt")))
 
 .PHONY: help demo test test-fast test-slow test-all-pythons drill fuzz pictures lint types check install lock clean
 
@@ -36,18 +43,18 @@ demo: $(STAMP)
 	@$(BIN)/python main.py --config=configs/digits.py
 	@echo "next         $(BIN)/python main.py --config=configs/resnet50.py   (docs/data.md says how to get ImageNet)"
 
-test: $(STAMP)
+test: $(DEV)
 	@$(BIN)/python -m pytest -q -n 2
 
 # Rooms whose tests compile no network.
 FAST := data distributed checkpoints reporting programs/r1_flags programs/prepare
 FAST_FILES := architecture config_keys extending files text
 
-test-fast: $(STAMP)
+test-fast: $(DEV)
 	@$(BIN)/python -m pytest -q -n 2 $(FAST:%=tests/%) $(FAST_FILES:%=tests/test_%.py)
 
 test-slow: $(BASE)-parity
-	@LIBTPU=$(LIBTPU) $(BIN)/python -m pytest -q -n 2 --dist=loadfile -m "slow or not slow"
+	@LIBTPU=$(LIBTPU) CUDA_PLUGIN=$(CUDA_PLUGIN) $(BIN)/python -m pytest -q -n 2 --dist=loadfile -m "slow or not slow"
 
 # Each in .venv-3.11 and so on; the interpreters are found on the PATH or where pyenv keeps them.
 test-all-pythons:
@@ -61,23 +68,23 @@ test-all-pythons:
 # With KILLS, three fifths of them are of a run with one process. A drill that was interrupted continues.
 KILLS ?=
 
-drill: $(STAMP)
+drill: $(DEV)
 	@$(if $(KILLS),$(BIN)/python -m drill --processes=1 --devices=2 --kills=$$(( $(KILLS) - $(KILLS) * 2 / 5 )) && )\
 	$(BIN)/python -m drill $(if $(KILLS),--kills=$$(( $(KILLS) * 2 / 5 )))
 
-fuzz: $(STAMP)
+fuzz: $(DEV)
 	@$(BIN)/python -m fuzz $(TARGETS) --minutes=$(or $(MINUTES),5)
 
-pictures: $(STAMP)
+pictures: $(DEV)
 	@$(BIN)/python benchmarks/augmentations_picture.py
 	@$(BIN)/python benchmarks/schedules_picture.py
 	@$(BIN)/python benchmarks/rooms_picture.py
 
-lint: $(STAMP)
+lint: $(DEV)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
-types: $(STAMP)
+types: $(DEV)
 	@$(BIN)/mypy
 
 check: lint types test
@@ -87,28 +94,36 @@ install: $(STAMP)
 $(BASE): pyproject.toml requirements.lock
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 to 3.13 found: install one, or say PYTHON=/path/to/python3.12"; exit 2; }
 	@$(PYTHON) -c '$(SUPPORTED)' || { echo "error: $(PYTHON) is not Python 3.11 to 3.13: say PYTHON=python3.12"; exit 2; }
-	@echo "installing into $(VENV) (Python $(WANTED); 2.8 GB, half of it TensorFlow for TensorBoard files; a minute or two)"
+	@echo "installing into $(VENV) (Python $(WANTED); SIZE GB; a minute or two)"
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(INSTALL) .
 	@touch $@
 
-$(BASE)-parity: $(STAMP)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[parity]" -c requirements.lock
+# What the tests need besides: their own packages, and TensorFlow.
+$(DEV): $(STAMP)
+	@echo "installing the packages of the tests (SIZE GB, most of it TensorFlow)"
+	@$(INSTALL) ".[dev,tensorflow]"
+	@touch $@
+
+$(BASE)-parity: $(DEV)
+	@$(INSTALL) ".[parity,notebook,wandb,mlflow]"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(LIBTPU) \
 		"$$($(BIN)/python -c '$(LIBTPU_VERSION)')"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(CUDA_PLUGIN) \
+		$$($(BIN)/python -c '$(CUDA_PLUGIN_VERSION)')
 	@touch $@
 
 ifneq ($(STAMP),$(BASE))
 $(STAMP): $(BASE)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$(EXTRAS)]" -c requirements.lock
+	@$(INSTALL) ".[$(EXTRAS)]"
 	@touch $@
 endif
 
 # Needs uv (pip install uv).
 lock:
-	uv pip compile pyproject.toml --universal --python-version 3.11 --extra tensorboard --extra dev \
+	uv pip compile pyproject.toml --universal --python-version 3.11 \
+		--extra tensorflow --extra dev --extra notebook --extra wandb --extra mlflow \
 		--no-annotate --no-emit-index-url --custom-compile-command "make lock" --quiet --output-file requirements.lock
 
 clean:

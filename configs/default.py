@@ -49,8 +49,8 @@ KEYS = (
     Key("seed", 0, "seed of the initial weights, the example order, the crops and all randomness on device", UINT32),
 
     # The data set, and its images from file to batch, on the host (docs/data.md).
-    Key("data.source", "tfds", "'tfds', 'tfrecord' (r1's shards), 'folder', 'cifar_binary', or, without any files, "
-        "'synthetic' or 'synthetic_jpeg'"),
+    Key("data.source", "tfds", "'tfds', 'tfrecord' (r1's shards), 'folder', 'parquet' (of Hugging Face), 'webdataset' "
+        "(tars), 'cifar_binary', or, without any files, 'synthetic' or 'synthetic_jpeg'"),
     Key("data.name", "imagenet2012", "TFDS image classification data set, for example 'cifar10', 'imagenette/320px-v2' "
         "or the bundled 'digits'"),
     Key("data.data_dir", None, "directory of the data; None: TFDS_DATA_DIR if set, else the default of TFDS",
@@ -236,6 +236,13 @@ KEYS = (
     Key("eval.batch_size", None, "images per evaluation batch; None: data.batch_size", BATCH, FREE, optional=int),
     Key("eval.image_size", None, "height and width of evaluation images in pixels; None: data.image_size",
         SIDE, optional=int),
+    Key("eval.image_sizes", (), "sizes at which --mode=eval evaluates, in pixels, for example (224, 288); (): one, "
+        "image_size", SIZES, FREE),
+    Key("eval.flip", False, "--mode=eval averages the probabilities of each image and its mirror image", effect=FREE),
+    Key("eval.sets", (), "data sets for --mode=eval instead of the own one: folders or TFDS names (docs/evaluation.md)",
+        effect=FREE),
+    Key("eval.labels", None, "file of several right labels for ImageNet's validation images: real.json of ReaL",
+        optional=str, effect=FREE, is_path=True),
     Key("eval.weights", None, "'trained' or 'ema' (the average); None: the average if there is one", optional=str),
     Key("eval.before_training", False, "evaluate at step 0 too", effect=FREE),
     Key("eval.stop_at", None, "top-1 accuracy at which the run ends, such as 0.759", FRACTION, FREE, optional=float),
@@ -250,7 +257,8 @@ KEYS = (
     Key("log.every_steps", None, "steps between lines of metrics; None: at least 20 a run and one an epoch, every "
         "100 steps in long runs, and one for the first step", AT_LEAST_1, FREE, optional=int),
     Key("log.inputs", True, "draw inputs.png, the picture of --mode=show, when a run starts", effect=FREE),
-    Key("log.tensorboard", True, "write TensorBoard event files if TensorFlow is installed", effect=FREE),
+    Key("log.trackers", ("tensorboard",), "what metrics go to besides metrics.jsonl: some of 'tensorboard' or 'clu' "
+        "(event files), 'wandb' and 'mlflow'", effect=FREE),
     *MODE_KEYS,
 )
 # fmt: on

@@ -31,7 +31,7 @@ RECIPE = {
     "checkpoint.every_steps": INTERVAL,
     "log.every_steps": 1,
     "log.inputs": False,
-    "log.tensorboard": False,
+    "log.trackers": (),
 }
 _JOIN_TIMEOUT = 30  # seconds that processes wait for each other at a start
 _STALL_TIMEOUT = 45  # seconds after which a process counts as stopped; more than `ways.PAUSE`

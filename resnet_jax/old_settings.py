@@ -1,11 +1,23 @@
 """Settings that an earlier version of this program stored in `config.json`, under the keys of this version."""
 
+import re
 from typing import Any
 
 
 def translated(settings: dict[str, Any]) -> dict[str, Any]:
     """Returns stored settings, nested dicts of JSON values, with this version's keys; does not change `settings`."""
-    return _with_crop_fraction(settings)
+    return _with_trackers(_with_crop_fraction(settings))
+
+
+def translated_flag(word: str) -> str:
+    """Returns a word of the command line, with this version's key if it sets a key that has another name now."""
+    match = re.fullmatch(r"(--?config\.log\.)tensorboard=(\w+)", word)
+    if not match or match[2].lower() not in _BOOLS:
+        return word
+    return f"{match[1]}trackers={_trackers(_BOOLS[match[2].lower()])}"
+
+
+_BOOLS = {"true": True, "1": True, "false": False, "0": False}  # as absl and ml_collections read them
 
 
 # Keys that recipes set in this version and that did not exist in earlier ones: a run of an earlier version continues
@@ -16,6 +28,19 @@ ADDED = (
     "model.init_statistics",
     "schedule.images_per_epoch",
 )
+
+
+def _with_trackers(settings: dict[str, Any]) -> dict[str, Any]:
+    """Replaces `log.tensorboard`, which said whether event files are written."""
+    if "tensorboard" not in settings.get("log", {}):
+        return settings
+    log = dict(settings["log"])
+    log["trackers"] = list(_trackers(log.pop("tensorboard")))
+    return settings | {"log": log}
+
+
+def _trackers(tensorboard: bool) -> tuple[str, ...]:
+    return ("tensorboard",) if tensorboard else ()
 
 
 def _with_crop_fraction(settings: dict[str, Any]) -> dict[str, Any]:

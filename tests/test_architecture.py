@@ -56,6 +56,8 @@ HEAVY = {
         "programs/export/tensorflow_resize.py",
     },
     "tensorboard": set(),
+    "wandb": set(),
+    "mlflow": set(),
     "tensorflow_datasets": {
         "data/sources/tfds.py",
         "data/sources/tf_example.py",

@@ -26,7 +26,7 @@ SHORT = [
     "--config.eval.every_epochs=99",
     "--config.log.every_steps=1",
     "--config.log.inputs=False",
-    "--config.log.tensorboard=False",
+    "--config.log.trackers=('csv',)",  # the tracker of the last addition
 ]
 
 

@@ -27,7 +27,7 @@ def tiny_config(changes: dict[str, Any] | None = None) -> ConfigDict:
         "schedule.warmup_epochs": 1.0,
         "train.epochs": 10.0,
         "log.inputs": False,
-        "log.tensorboard": False,
+        "log.trackers": (),
     }
     config.update_from_flattened_dict(settings | (changes or {}))
     return config

@@ -1,4 +1,4 @@
-"""Builds an experiment or an evaluation from a config."""
+"""Builds an experiment from a config."""
 
 import functools
 import json
@@ -15,24 +15,22 @@ from resnet_jax.configs.default import KEYS, get_config
 from resnet_jax.data.class_names import check_same
 from resnet_jax.distributed.mesh import make_mesh
 from resnet_jax.experiment.batch_division import count_microbatches
-from resnet_jax.experiment.computation import check_image_sizes, make_computation, make_eval_computation
+from resnet_jax.experiment.computation import check_image_sizes, make_computation
 from resnet_jax.experiment.computed import with_computed
-from resnet_jax.experiment.description import describe_evaluation, describe_experiment
+from resnet_jax.experiment.description import describe_experiment
 from resnet_jax.experiment.geometry import check_views, describe_views, measure_views
 from resnet_jax.experiment.inputs import (
     data_name,
     eval_image_size,
-    eval_preprocessing,
     make_data,
-    make_eval_data,
     open_from,
     train_image_sizes,
 )
 from resnet_jax.experiment.milestones import make_milestones, schedule_options
-from resnet_jax.experiment.options import weights_options
-from resnet_jax.experiment.parts import Evaluation, Experiment, Reporting
+from resnet_jax.experiment.parts import Experiment, Reporting
 from resnet_jax.experiment.shown_inputs import show_inputs
 from resnet_jax.nested import flatten
+from resnet_jax.reporting.trackers import check_names
 from resnet_jax.text import labelled
 from resnet_jax.training.schedules import create_schedule
 
@@ -82,6 +80,7 @@ def build(
       UsageError: a value is out of range, a name is unknown, or the data are missing or do not fit the crops.
     """
     check_bounds(KEYS, flatten(config.to_dict()))
+    check_names(config.log.trackers)
     mesh = make_mesh(devices)
     check_image_sizes(config, [*train_image_sizes(config), eval_image_size(config)])
     eval_source = open_from(config, training=False, cache_dir=cache_dir)
@@ -109,40 +108,11 @@ def build(
             keep_latest=config.checkpoint.keep_latest,
             keep_best=config.checkpoint.keep_best,
             draws_inputs=config.log.inputs,
-            tensorboard=config.log.tensorboard,
+            trackers=tuple(config.log.trackers),
             data_name=data_name(config),
             settings=flatten(resolve(config)) | {"data.name": data_name(config)},
         ),
         show_inputs=functools.partial(show_inputs, config, data, num_microbatches=num_microbatches),
-    )
-
-
-def build_evaluation(
-    config: ConfigDict, *, cache_dir: Path | None = None, devices: Sequence[jax.Device] | None = None
-) -> Evaluation:
-    """Checks a config and its evaluation set, and makes the parts of an evaluation; compiles nothing.
-
-    The training set is not opened, and the number of devices does not have to divide the training batch size.
-
-    Args:
-      config: has the keys of `configs/default.py`.
-      cache_dir: directory for index files of the data if the directory of the data is not writable.
-      devices: devices to compute on; None: all devices.
-
-    Raises:
-      UsageError: a value is out of range, a name is unknown, or the data are missing.
-    """
-    check_bounds(KEYS, flatten(config.to_dict()))
-    mesh = make_mesh(devices)
-    check_image_sizes(config, [eval_image_size(config)])
-    source = open_from(config, training=False, cache_dir=cache_dir)
-    computation = make_eval_computation(config, mesh, len(source.class_names))
-    return Evaluation(
-        data=make_eval_data(config, source, num_devices=mesh.size),
-        computation=computation,
-        preprocessing=eval_preprocessing(config),
-        weights=weights_options(config),
-        description=describe_evaluation(config, source, computation),
     )
 
 

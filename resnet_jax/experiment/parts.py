@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 
 from resnet_jax.data.eval_preprocessing import EvalPreprocessing
 from resnet_jax.data.loader import Loader
+from resnet_jax.data.several_labels import Labels
 from resnet_jax.experiment.milestones import Milestones
 from resnet_jax.experiment.options import WeightsOptions
 from resnet_jax.models.resnet import ResNet
@@ -77,7 +78,7 @@ class Reporting(NamedTuple):
     keep_latest: int  # number of newest checkpoints to keep
     keep_best: int  # number of further checkpoints to keep, those of highest accuracy
     draws_inputs: bool  # whether a new run writes a picture of its first inputs, see `Experiment.show_inputs`
-    tensorboard: bool  # whether to write events for TensorBoard
+    trackers: tuple[str, ...]  # what the metrics go to besides `metrics.jsonl`
     data_name: str  # name of the data set, or of the directory of the user's images
     settings: dict[str, Any]  # config by dotted key, None replaced by computed values and data.name by `data_name`
 
@@ -112,3 +113,6 @@ class Evaluation:
     preprocessing: EvalPreprocessing  # how an image file is cropped and resized
     weights: WeightsOptions  # the weights to evaluate
     description: dict[str, str]  # the lines printed at the start, by label
+    right_labels: Callable[[], Labels | None]  # returns all right labels of each image; None: each has one
+    group: str = ""  # of `set_name`: sets of one group have a common mean
+    set_name: str = ""  # name of the set of `eval.sets`; '': the evaluation set of the config

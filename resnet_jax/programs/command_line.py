@@ -19,6 +19,7 @@ from resnet_jax.configs.default import KEYS
 from resnet_jax.errors import UsageError, unusable_path_as_usage_error
 from resnet_jax.local_paths import check_local, local_path
 from resnet_jax.nested import flatten
+from resnet_jax.old_settings import translated_flag
 from resnet_jax.programs.help_keys import help_keys, keys_pattern
 from resnet_jax.programs.recipes import FOLDER, RUN, locate, recipes
 from resnet_jax.programs.unset_keys import split_unset
@@ -45,7 +46,7 @@ def parse(argv: list[str]) -> list[str]:
 
 def _parse(argv: list[str]) -> list[str]:
     _print_keys_if_asked(argv)
-    argv = _with_config_of_run(argv)
+    argv = _with_config_of_run([translated_flag(word) for word in argv])
     given = [value for _, value in _values(argv, "config")]
     if not given and any(_is_override(word) for word in argv):
         workdirs = [value for _, value in _values(argv, "workdir")]

@@ -14,7 +14,7 @@ _FILES = (
     *("inputs.png", ".*.record_index.npz"),
 )
 _JSON_FILES = ("config.json", "run.json", "classes.json", "result.json")  # files that a start may replace
-_DIRECTORIES = ("checkpoints", "evaluations")
+_DIRECTORIES = ("checkpoints", "evaluations", "wandb")
 
 
 @contextlib.contextmanager

@@ -1,6 +1,8 @@
 """Writes the start and the end of a run to its work directory, and logs the closing summary."""
 
+import functools
 import logging
+import secrets
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +13,8 @@ from clu import platform
 from resnet_jax.reporting import metrics_file, provenance
 from resnet_jax.reporting.bottleneck import advice, time_table
 from resnet_jax.reporting.progress import accuracies_in_percent
+from resnet_jax.reporting.trackers import TrackedRun, open_tracker
+from resnet_jax.reporting.trackers.background import BackgroundTracker
 from resnet_jax.reporting.workdir import FINISHED, Workdir
 from resnet_jax.reporting.writers import Writers
 from resnet_jax.text import labelled
@@ -18,11 +22,12 @@ from resnet_jax.text import labelled
 logger = logging.getLogger(__name__)
 
 
-class Board(NamedTuple):
-    """What TensorBoard shows of a run besides its curves."""
+class Tracking(NamedTuple):
+    """The trackers of a run, and what they show besides metrics."""
 
+    names: Sequence[str]  # keys of `TRACKERS`
     settings: dict[str, Any]  # config by dotted key; values computed from the data replace None of `config.json`
-    leave_out: tuple[str, ...]  # metrics without a column in the table of runs, such as 'eval/top5'
+    leave_out: tuple[str, ...]  # tags of metrics that have no value in this run, such as 'eval/top5'
 
 
 def begin_record(
@@ -32,7 +37,7 @@ def begin_record(
     *,
     data: dict[str, Any],
     class_names: Sequence[str],
-    board: Board | None,
+    tracking: Tracking,
 ) -> Writers:
     """Writes `config.json`, `run.json` and `classes.json` when a run starts or continues; returns the metrics writers.
 
@@ -42,16 +47,17 @@ def begin_record(
       start_step: step from which the run starts or continues; lines of `metrics.jsonl` after it are dropped.
       data: JSON values that identify the data sets, as in checkpoints.
       class_names: names of the classes, in the order of the outputs.
-      board: what TensorBoard shows; None: no TensorBoard event files are written.
+      tracking: the trackers, and what they show besides metrics.
     """
     metrics_file.drop_lines_after(workdir.metrics, start_step)
-    start = provenance.describe_start(start_step) | {"data": data}
+    # A run that begins anew in this directory is another one, also for the trackers.
+    run_id = (workdir.earlier_run_id() if start_step else None) or secrets.token_hex(4)
+    start = provenance.describe_start(start_step) | {"data": data, "run_id": run_id}
     workdir.record_start(settings, start, class_names=class_names)
     platform.work_unit().create_artifact(platform.ArtifactType.DIRECTORY, str(workdir.path), "workdir")
-    writers = Writers(workdir.metrics, tensorboard_dir=workdir.path if board else None)
-    if start_step == 0 and board and writers.shows_images:
-        writers.hyperparameters(workdir.path.name, board.settings, leave_out=board.leave_out)
-    return writers
+    run = TrackedRun(workdir.path, run_id, start_step, tracking.settings, tracking.leave_out)
+    opened = [BackgroundTracker(name, functools.partial(open_tracker, name, run)) for name in tracking.names]
+    return Writers(workdir.metrics, opened)
 
 
 def end_record(result: dict[str, Any], workdir: Workdir, *, decoders: dict[str, Any]) -> None:

@@ -204,6 +204,14 @@ class Workdir:
         earlier = self._read_or_set_aside(self._run, _STARTS_SHAPE, "the list of starts begins anew")
         write_json(self._run, {"starts": [*(earlier["starts"] if earlier else []), start]})
 
+    def earlier_run_id(self) -> str | None:
+        """Returns the `run_id` of the last start in `run.json`; None if there is none."""
+        try:
+            starts = read_json(self._run, cure="", shape=_STARTS_SHAPE)["starts"]
+        except UsageError:
+            return None
+        return starts[-1]["run_id"] if starts and has_shape(starts[-1], {"run_id": str}) else None
+
     def write_result(self, result: dict[str, Any]) -> None:
         """Writes `result.json`."""
         write_json(self.result, result)

@@ -256,7 +256,7 @@ def test_a_small_run_of_the_digits_evaluates_the_average_and_the_trained_weights
         "data.image_size": "12",
         "model.features": "4",
         "log.inputs": "False",
-        "log.tensorboard": "False",
+        "log.trackers": "()",
     }
     command += ["--set", *(f"{key}={value}" for key, value in small.items()), "--json", tmp_path / "all.json"]
     env = os.environ | {"JAX_NUM_CPU_DEVICES": "1"}

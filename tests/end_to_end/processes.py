@@ -19,7 +19,7 @@ SMALL = {
     "checkpoint.every_steps": 10,
     "log.every_steps": 10,
     "log.inputs": False,
-    "log.tensorboard": False,
+    "log.trackers": (),
 }
 
 

@@ -29,7 +29,7 @@ SMALL = {
     "eval.every_steps": 20,
     "log.every_steps": 10,
     "log.inputs": False,
-    "log.tensorboard": False,
+    "log.trackers": (),
 }
 
 
@@ -142,7 +142,7 @@ def run(words, changes):
 def test_a_command_line_of_r1_learns_and_evaluates_its_own_files(binary, tmp_path):
     words = ["python", "cifar10_main.py", "-dd", str(binary), f"--model_dir={tmp_path}", "-rs", "8", "-bs", "50"]
     # The running averages need a thousand steps; the second command differs in nothing else.
-    changes = {"model.bn_momentum": 0.9, "eval.every_steps": 20, "log.every_steps": 10, "log.tensorboard": False}
+    changes = {"model.bn_momentum": 0.9, "eval.every_steps": 20, "log.every_steps": 10, "log.trackers": ()}
     done = run([*words, "--max_train_steps=40"], changes)
     result = check(tmp_path, done)
     assert result["stop_reason"] == "max_steps" and result["total_steps"] == 40

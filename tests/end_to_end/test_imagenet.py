@@ -133,7 +133,7 @@ def test_the_main_recipe_trains_on_the_prepared_data_set(files, prepared, source
         "train.total_steps": 2,
         "eval.every_steps": 2,
         "log.inputs": False,
-        "log.tensorboard": False,
+        "log.trackers": (),
     }
     done = processes.run("configs/resnet50.py", tmp_path, prepared, changes)
     assert done.returncode == 0, done.stderr

@@ -109,7 +109,7 @@ def test_a_published_line_runs_to_its_end(chosen, data, tmp_path):
     config = applied(recipe.get_config(), [word for word in command[3:] if not word.startswith("--verbosity")])
     # A smaller network and smaller images, for the time of the test; all else is as in the translation.
     small = {"model.depth": 8 if cifar else 18, "model.features": 4, "data.image_size": 8}
-    small |= {"log.inputs": False, "log.tensorboard": False, "data.num_threads": 1, "log.every_steps": 1}
+    small |= {"log.inputs": False, "log.trackers": (), "data.num_threads": 1, "log.every_steps": 1}
     num_images = IMAGES[model]
     if not values["use_synthetic_data"]:
         num_images = values["batch_size"]

@@ -114,7 +114,7 @@ def test_the_main_recipe_runs_at_full_size_on_synthetic_images(tmp_path, data_di
         "data.batch_size": 4,
         "train.total_steps": 2,
         "log.inputs": False,
-        "log.tensorboard": False,
+        "log.trackers": (),
     }
     done = processes.run("configs/resnet50.py", tmp_path, data_dir, changes, timeout=900)
     assert done.returncode == 0, done.stderr

@@ -21,7 +21,7 @@ TINY = [
     "--config.data.batch_size=48",
     "--config.model.features=4",
     "--config.log.inputs=False",
-    "--config.log.tensorboard=False",
+    "--config.log.trackers=()",
 ]
 SHORT = ["--config.train.total_steps=40", "--config.eval.every_steps=20", *TINY]
 

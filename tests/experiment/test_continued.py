@@ -34,7 +34,7 @@ def check(workdir, changes, may_change=experiment.MAY_CHANGE):
         {},
         {"eval.every_epochs": 1.0},
         {"eval.every_steps": 7, "eval.before_training": True},
-        {"log.every_steps": 5, "log.tensorboard": False, "checkpoint.every_steps": 50, "checkpoint.keep_best": 3},
+        {"log.every_steps": 5, "log.trackers": (), "checkpoint.every_steps": 50, "checkpoint.keep_best": 3},
         {"train.max_steps": 20, "eval.stop_at": 0.9, "data.num_workers": 2, "train.accumulate": 2},
         {"model.class_names": "names.txt", "predict.top_k": 1, "export.dtype": "float16", "plan.topology": "v5e:2x2"},
     ],

@@ -43,7 +43,7 @@ def test_a_pattern_is_a_regular_expression_or_the_beginning_of_a_flag():
     assert [line for line in listed if line.startswith("--")] == [
         "--config.log.every_steps=None",
         "--config.log.inputs=True",
-        "--config.log.tensorboard=True",
+        "--config.log.trackers=('tensorboard',)",
         "--config.predict.top_k=5",
     ]
     assert help_keys("--config.log[.]") == help_keys("log[.]")

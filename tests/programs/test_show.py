@@ -72,7 +72,7 @@ def started(tmp_path):
         made, shown = object.__new__(run_module._Run), []
         made.experiment, made.workdir = experiment.build(tiny_config(changes)), Workdir(tmp_path)
         made.start = Position(step)
-        writers = SimpleNamespace(image=lambda step, name, draw: shown.append((step, name, draw().shape)))
+        writers = SimpleNamespace(image=lambda step, tag, pixels: shown.append((step, tag, pixels.shape)))
         with made._drawing_inputs(writers):
             pass
         return made.workdir.inputs.exists(), shown

@@ -25,7 +25,7 @@ def totals(loss=1.0, grad_norm=2.0, top1=3):
 @pytest.fixture
 def open_log(tmp_path):
     def opened(total_steps=7, num_classes=10):
-        writers = Writers(tmp_path / "metrics.jsonl", tensorboard_dir=None).__enter__()
+        writers = Writers(tmp_path / "metrics.jsonl").__enter__()
         progress = Progress(start=0, total_steps=total_steps, visible=False)
         log = RunLog(
             writers=writers,
@@ -113,7 +113,7 @@ def test_five_classes_have_no_top_5(open_log, caplog):
 
 
 def test_the_first_step_alone_predicts_no_time(tmp_path, caplog):
-    with Writers(tmp_path / "m.jsonl", tensorboard_dir=None) as writers:
+    with Writers(tmp_path / "m.jsonl") as writers:
         log = RunLog(
             writers=writers,
             progress=Progress(start=0, total_steps=3, visible=False),

@@ -41,7 +41,7 @@ def config(tmp_path_factory):
             "schedule.boundaries": (float(DROP),),
             "schedule.factors": (1.0, 0.1),
             "train.total_steps": STEPS,
-            "log.tensorboard": False,
+            "log.trackers": (),
             "log.inputs": False,
         }
     )

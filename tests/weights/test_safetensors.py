@@ -182,5 +182,5 @@ def test_the_error_without_pytorch_says_what_to_install(tmp_path, monkeypatch):
 def test_the_error_without_tensorflow_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "tensorflow", None)
     (tmp_path / "model.ckpt-7.index").touch()
-    with pytest.raises(UsageError, match=r"not installed: pip install -e '.\[tensorboard\]'"):
+    with pytest.raises(UsageError, match=r"not installed: pip install -e '.\[tensorflow\]'"):
         read_weights(tmp_path / "model.ckpt-7")

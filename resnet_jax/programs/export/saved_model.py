@@ -19,7 +19,7 @@ from resnet_jax.programs.export.jax_artifact import PLATFORMS
 Predict = Callable[[dict[str, Any], jax.Array], dict[str, jax.Array]]
 
 _MISSING = (
-    "a SavedModel needs TensorFlow, which is not installed: pip install -e '.[tensorboard]', or remove "
+    "a SavedModel needs TensorFlow, which is not installed: pip install -e '.[tensorflow]', or remove "
     "'saved_model' from config.export.formats"
 )
 

@@ -27,8 +27,9 @@ from resnet_jax.reporting.compile_events import CompileCounter
 from resnet_jax.reporting.profiling import Profile
 from resnet_jax.reporting.progress import Progress, keep_log
 from resnet_jax.reporting.run_log import Course, Machine, RunLog
-from resnet_jax.reporting.run_record import Board, begin_record, end_record
+from resnet_jax.reporting.run_record import Tracking, begin_record, end_record
 from resnet_jax.reporting.time_accounting import TimeAccounting, process_age
+from resnet_jax.reporting.trackers import check_usable
 from resnet_jax.reporting.workdir import Workdir
 from resnet_jax.reporting.writers import Writers
 from resnet_jax.text import json_number, labelled
@@ -65,6 +66,8 @@ def train(
       UsageError: the data cannot be read or the disk cannot be written; the state is saved first where possible.
     """
     workdir.check_classes(experiment.data.class_names)
+    if channel is None or channel.is_main:
+        check_usable(experiment.reporting.trackers)
     with contextlib.ExitStack() as stack:
         accounting = stack.enter_context(accounting or TimeAccounting(age=process_age()))
         run = _Run(experiment, workdir, requests, channel or Channel(), accounting, stack)
@@ -211,14 +214,13 @@ class _Run:
     def _begin_record(self, settings: dict[str, Any]) -> Writers:
         data, reporting = self.experiment.data, self.experiment.reporting
         top5 = top5_is_meaningful(self.experiment.computation.model.num_classes)
-        board = Board(settings=reporting.settings, leave_out=() if top5 else ("eval/top5",))
         return begin_record(
             self.workdir,
             settings,
             self.start.step,
             data=data.identity,
             class_names=data.class_names,
-            board=board if reporting.tensorboard else None,
+            tracking=Tracking(reporting.trackers, reporting.settings, () if top5 else ("eval/top5",)),
         )
 
     @contextlib.contextmanager
@@ -234,7 +236,7 @@ class _Run:
             yield
             pixels = page.result()
         if pixels is not None:
-            writers.image(0, "inputs", lambda: pixels)
+            writers.image(0, "inputs", pixels)
 
     def _open_log(self, writers: Writers | None) -> RunLog:
         computation, milestones = self.experiment.computation, self.experiment.milestones

@@ -164,7 +164,7 @@ def _open(prefix: Path) -> tuple[Any, list[str]]:
         tf = import_tensorflow()
     except ImportError:
         raise UsageError(
-            f"{prefix} is a checkpoint of TensorFlow, which is not installed: pip install -e '.[tensorboard]'"
+            f"{prefix} is a checkpoint of TensorFlow, which is not installed: pip install -e '.[tensorflow]'"
         ) from None
     try:
         reader = tf.train.load_checkpoint(str(prefix))

@@ -14,7 +14,7 @@ from resnet_jax.programs.export.saved_model import run_saved_model, write_saved_
 def test_without_tensorflow_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     preprocessing = EvalPreprocessing(12, "central", 0, "area", None)
-    with pytest.raises(UsageError, match=r"^a SavedModel needs TensorFlow.*pip install -e '.\[tensorboard\]'"):
+    with pytest.raises(UsageError, match=r"^a SavedModel needs TensorFlow.*pip install -e '.\[tensorflow\]'"):
         write_saved_model(tmp_path / "saved_model", lambda variables, images: {}, {}, preprocessing=preprocessing)
     assert not (tmp_path / "saved_model").exists()
     with pytest.raises(UsageError, match="needs TensorFlow"):

@@ -1,0 +1,52 @@
+"""Event files for TensorBoard, written with CLU's summary writer, which needs TensorFlow."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from resnet_jax.optional_tensorflow import import_tensorflow
+from resnet_jax.reporting.hyperparameters import TableRow, table_row
+from resnet_jax.reporting.trackers.tracker import TrackedRun, Tracker
+
+
+def open_tracker(run: TrackedRun) -> Tracker:
+    """Opens a new event file in the work directory; that of a new run begins with its row of the table of runs."""
+    import_tensorflow()
+    from clu import metric_writers  # noqa: PLC0415  imports TensorFlow
+
+    writer = metric_writers.SummaryWriter(str(run.directory))
+    if run.start_step == 0:
+        _write_table_row(writer, table_row(run.name, run.settings, leave_out=run.leave_out))
+    return _CluWriter(writer)
+
+
+class _CluWriter(Tracker):
+    """CLU's writer of one event file."""
+
+    def __init__(self, writer: Any):
+        self._writer = writer
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """See `Tracker`."""
+        self._writer.write_scalars(step, values)
+
+    def image(self, step: int, tag: str, pixels: np.ndarray) -> None:
+        """See `Tracker`."""
+        self._writer.write_images(step, {tag: pixels})
+
+    def close(self, *, failed: bool) -> None:  # noqa: ARG002  TensorBoard does not show how a run ended
+        """See `Tracker`."""
+        self._writer.flush()
+        self._writer.close()
+
+
+def _write_table_row(writer: Any, row: TableRow) -> None:
+    """Writes the row of a run; CLU's own `write_hparams` names the run by a hash and orders the settings by name."""
+    from tensorboard.plugins.hparams import api  # noqa: PLC0415
+
+    metrics = [api.Metric(tag, display_name=shown) for tag, shown in row.metrics.items()]
+    columns = api.hparams_config_pb(hparams=[api.HParam(key) for key in row.settings], metrics=metrics)
+    for summary in (columns, api.hparams_pb(row.settings, trial_id=row.name)):
+        (value,) = summary.value  # the HPARAMS tab stores everything in the metadata of a single value
+        writer.write_summaries(0, {value.tag: np.zeros(0, np.float32)}, {value.tag: value.metadata})

@@ -1,0 +1,68 @@
+"""A run in Weights & Biases. WANDB_PROJECT, WANDB_NAME, WANDB_MODE and its other environment variables apply."""
+
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from resnet_jax.errors import UsageError
+from resnet_jax.reporting.trackers.tracker import TrackedRun, Tracker
+from resnet_jax.text import labelled
+
+logger = logging.getLogger(__name__)
+
+_WITHOUT_LOGIN = ("offline", "dryrun", "disabled")  # values of WANDB_MODE
+
+
+def check() -> None:
+    """Raises UsageError if metrics should be sent and no API key is known: W&B would ask for one on the terminal."""
+    if os.environ.get("WANDB_MODE") in _WITHOUT_LOGIN or os.environ.get("WANDB_API_KEY"):
+        return  # spares the import, which takes seconds
+    import wandb  # noqa: PLC0415
+
+    if wandb.setup().settings.mode not in _WITHOUT_LOGIN and not wandb.login(prompt=False, verify=False):
+        raise UsageError(
+            "config.log.trackers has 'wandb', and no API key of Weights & Biases is known: run `wandb login`, or set "
+            "WANDB_MODE=offline"
+        )
+
+
+def open_tracker(run: TrackedRun) -> Tracker:
+    """Begins a run in Weights & Biases, or continues that of the earlier starts."""
+    import wandb  # noqa: PLC0415
+
+    opened = wandb.init(
+        project=os.environ.get("WANDB_PROJECT", "resnet_jax"),
+        name=os.environ.get("WANDB_NAME", run.name),
+        id=run.run_id,
+        resume="allow",
+        dir=run.directory,
+        config=run.settings,
+        settings=wandb.Settings(console="off", silent=True),  # else it takes over stdout, and with it the progress bar
+    )
+    where = f"offline; to send it: wandb sync {opened.dir.removesuffix('/files')}" if opened.offline else opened.url
+    logger.info(labelled("wandb", where))
+    return _WandbRun(opened)
+
+
+class _WandbRun(Tracker):
+    """One start of a run."""
+
+    def __init__(self, run: Any):
+        self._run = run
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """See `Tracker`. W&B ignores steps that an earlier start has sent: their values are the same."""
+        self._run.log(dict(values), step=step)
+
+    def image(self, step: int, tag: str, pixels: np.ndarray) -> None:
+        """See `Tracker`."""
+        import wandb  # noqa: PLC0415
+
+        self._run.log({tag: wandb.Image(pixels)}, step=step)
+
+    def close(self, *, failed: bool) -> None:
+        """See `Tracker`."""
+        self._run.finish(exit_code=int(failed))
