@@ -4,7 +4,8 @@
 
 Needs libtpu (pip install -e '.[tpu]') and one to two minutes per program. The numbers are XLA's for one chip, except
 'HBM', the bytes read from and written to HBM (`analysis/hbm_traffic.py`), and 'bound by HBM', the rate at which these
-bytes take the whole memory bandwidth of the chip.
+bytes take the whole memory bandwidth of the chip. 'Estimated cycles' are the compiler's estimates of the time of a step
+(`analysis/tpu_cycles.py`) and the share of the operations that have one; compare programs of equal shares only.
 """
 
 import argparse
@@ -24,9 +25,9 @@ from benchmarks.table import markdown
 from benchmarks.trainers.flax_style import flax_style
 from resnet_jax import experiment
 from resnet_jax.analysis.hbm_traffic import hbm_traffic
-from resnet_jax.analysis.program_cost import program_cost
-from resnet_jax.analysis.roofline import PEAKS
-from resnet_jax.analysis.tpu_topology import topology_devices
+from resnet_jax.analysis.program_cost import ProgramCost, program_cost
+from resnet_jax.analysis.roofline import PEAKS, Peaks
+from resnet_jax.analysis.tpu_topology import tpu_devices
 from resnet_jax.configs import resnet50
 from resnet_jax.distributed.mesh import make_mesh, over_batch, replicated
 from resnet_jax.errors import UsageError
@@ -34,14 +35,17 @@ from resnet_jax.experiment.compile import compile_train_step
 from resnet_jax.programs.command_line import fail
 from resnet_jax.reporting import provenance
 
-_HEADER = ("step", "bytes accessed", "HBM", "GFLOP", "peak memory", "all-reduces", "bound by HBM")
+_HEADER = (
+    *("step", "bytes accessed", "HBM", "GFLOP", "peak memory", "all-reduces", "bound by HBM"),
+    *("estimated cycles", "at the chip's clock"),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Compiles the programs, prints the table and writes the JSON file."""
     options = _parse(argv)
     try:
-        mesh = make_mesh(topology_devices(options.topology))
+        mesh = make_mesh(tpu_devices(options.topology))
     except UsageError as error:
         fail(str(error))
     batch_size = options.batch_per_chip * mesh.size
@@ -51,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     print(f"{options.topology}, {options.batch_per_chip} images of {options.image_size} px per chip; per image:")
     print(table(found))
+    for name, figures in found.items():
+        print(f"operations without estimated cycles, {name}: {_listed(figures['operations_without_estimate'])}")
     if options.kinds:
         for name, figures in found.items():
             print(f"\n{name}: HBM, MB per image")
@@ -73,7 +79,21 @@ def measure(compiled: Compiled, mesh: Mesh, images: int) -> dict[str, Any]:
         "all_reduces": reduced.operations if reduced else 0,
         "all_reduced_bytes": reduced.bytes if reduced else 0,
         "images_per_second_bound": peaks.hbm_bytes_per_second / (traffic.total / images),
+        **_cycles(cost, peaks, images),
         "kinds": {kind: size / images for kind, size in {**traffic.operations, "copies": traffic.copies}.items()},
+    }
+
+
+def _cycles(cost: ProgramCost, peaks: Peaks, images: int) -> dict[str, Any]:
+    """Returns the compiler's estimate of the time of a step, and what it means at the clock of the chip."""
+    cycles = cost.cycles
+    seconds = cycles.cycles / peaks.clock if cycles and peaks.clock else None
+    return {
+        "estimated_cycles": cycles and cycles.cycles,
+        "estimated_cycles_coverage": cycles and cycles.coverage,
+        "operations_without_estimate": cycles.without if cycles else {},
+        "images_per_second_estimated": seconds and images / seconds,
+        "share_of_peak_estimated": seconds and cost.flops / seconds / peaks.bf16_flops,
     }
 
 
@@ -88,10 +108,25 @@ def table(found: dict[str, dict[str, Any]]) -> str:
             f"{figures['peak_memory'] / 1e9:.2f} GB",
             f"{figures['all_reduces']} of {figures['all_reduced_bytes'] / 1e6:.1f} MB",
             f"{figures['images_per_second_bound']:,.0f} images/s per chip",
+            *_cycles_cells(figures),
         )
         for name, figures in found.items()
     ]
     return markdown([_HEADER, *lines])
+
+
+def _cycles_cells(figures: dict[str, Any]) -> tuple[str, str]:
+    if figures["estimated_cycles"] is None:
+        return "none", ""
+    cells = f"{figures['estimated_cycles'] / 1e6:.2f} M for {figures['estimated_cycles_coverage']:.1%} of operations"
+    if figures["images_per_second_estimated"] is None:
+        return cells, "unknown"
+    rate, share = figures["images_per_second_estimated"], figures["share_of_peak_estimated"]
+    return cells, f"{rate:,.0f} images/s per chip, {share:.0%} of peak"
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {opcode}" for opcode, count in counts.items()) or "none"
 
 
 def _ours(mesh: Mesh, batch_size: int, options: argparse.Namespace) -> Compiled:

@@ -23,8 +23,8 @@ MODE_KEYS = (
     Key("show.png", None, "file of the picture; None: WORKDIR/inputs.png", optional=str, effect=FREE, is_path=True),
 
     # --mode=plan (docs/scaling.md).
-    Key("plan.topology", None, "TPUs to compile for, for example 'v5e:4x4'; None: the devices of this machine",
-        optional=str, effect=FREE),
+    Key("plan.topology", None, "TPUs or GPUs to compile for, for example 'v5e:4x4' or 'h100:8'; None: the devices of "
+        "this machine", optional=str, effect=FREE),
     Key("plan.json", None, "output file of the plan in JSON", optional=str, effect=FREE, is_path=True),
 
     # --mode=benchmark (docs/performance.md).
@@ -35,14 +35,20 @@ MODE_KEYS = (
     Key("benchmark.warmup_steps", 5, "steps before the first window", REPETITIONS_OR_NONE, FREE),
     Key("benchmark.json", None, "output file of the record in JSON", optional=str, effect=FREE, is_path=True),
 
-    # --mode=prepare: ImageNet from its archives (docs/data.md).
+    # --mode=prepare: ImageNet from its archives, or a copy of other data (docs/data.md).
     Key("prepare.archives", None, "directory of ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar",
         optional=str, effect=FREE, is_path=True),
     Key("prepare.allow_partial", False, "accept archives with only part of ILSVRC2012", effect=FREE),
     Key("prepare.resize_short_side", None, "shorter side in pixels to which larger images are shrunk and re-encoded; "
         "None: store all as they are", optional=int, effect=FREE),
     Key("prepare.quality", 90, "JPEG quality of re-encoded images, 1 to 100", effect=FREE),
-    Key("prepare.shuffle", True, "store images in random order; False: in archive order", effect=FREE),
+    Key("prepare.restart_markers", False, "give JPEG files restart markers: crops decode alone (needs jpegtran)",
+        effect=FREE),
+    Key("prepare.verify_all", False, "compare the pixels of all files that get markers; False: of one in 32",
+        effect=FREE),
+    Key("prepare.output", None, "directory for a copy of the data of config.data; None: ImageNet from its archives",
+        optional=str, effect=FREE, is_path=True),
+    Key("prepare.shuffle", True, "store images of archives in random order; False: in archive order", effect=FREE),
     Key("prepare.num_threads", None, "threads that read and re-encode; None: two per core, at least 8",
         optional=int, effect=FREE),
 )

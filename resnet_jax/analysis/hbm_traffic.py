@@ -6,27 +6,10 @@ XLA's own figure, 'bytes accessed', adds up the operands and results of all oper
 """
 
 import collections
-import math
-import re
-from collections.abc import Iterator
 from typing import NamedTuple
 
-_BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f32": 4, "s32": 4, "u32": 4}
-# Matches e.g. bf16[128,56,56,64]{0,3,2,1:T(8,128)(2,1)S(1)}; S(1) marks VMEM.
-_ARRAY = re.compile(r"(\w+)\[([\d,]*)\](?:\{([^}]*)\})?")
-_INSTRUCTION = re.compile(r"\s*(?:ROOT )?%?([\w.\-]+) = (\(.*?\)|\S+) ([\w\-]+)\((.*)")
-_NO_TRAFFIC = {
-    "parameter",
-    "tuple",
-    "get-tuple-element",
-    "bitcast",
-    "constant",
-    "after-all",
-    "opt-barrier",
-    "while",
-    "conditional",
-    "call",
-}
+from resnet_jax.analysis.hlo_text import ENTRY, NO_DATA, Array, Instruction, arrays, parse_computations
+
 _COPIES = {"copy-start", "slice-start"}  # asynchronous transfers by the DMA engines
 _CONCAT_BITCAST = "ConcatBitcast"  # joins slices that are already adjacent in memory, so it moves no bytes
 
@@ -54,58 +37,43 @@ def hbm_traffic(program: str) -> Traffic:
     Args:
       program: optimized HLO text of a program compiled for a TPU, from `Compiled.as_text()`.
     """
-    bodies = _computations(program)
+    computations = parse_computations(program)
     shapes: dict[str, str] = {}
     operations: collections.Counter[str] = collections.Counter()
     copies = 0
-    for line in bodies["ENTRY"]:
-        match = _INSTRUCTION.match(line)
-        if not match:
-            continue
-        name, shape, kind, rest = match.groups()
-        shapes[name] = shape
-        if kind in _COPIES:
-            copies += _copied_bytes(shape)
-        elif kind not in _NO_TRAFFIC and not kind.endswith("-done") and _CONCAT_BITCAST not in line:
-            operands = re.findall(r"%([\w.\-]+)", rest.split("), ", 1)[0])
-            moved = _hbm_bytes(shape) + sum(_hbm_bytes(shapes.get(operand, "")) for operand in operands)
-            operations[_kind(kind, line, bodies)] += moved
+    for instruction in computations[ENTRY]:
+        shapes[instruction.name] = instruction.shape
+        if instruction.opcode in _COPIES:
+            copies += _copied_bytes(instruction.shape)
+        elif is_operation(instruction):
+            read = sum(_hbm_bytes(shapes.get(operand, "")) for operand in instruction.operands)
+            operations[_kind(instruction, computations)] += _hbm_bytes(instruction.shape) + read
     return Traffic(dict(operations.most_common()), copies)
 
 
-def _computations(program: str) -> dict[str, list[str]]:
-    """Returns the lines of each computation of a program by its name; the entry computation is named 'ENTRY'."""
-    found: dict[str, list[str]] = {}
-    lines: list[str] = []
-    for line in program.splitlines():
-        header = re.match(r"(ENTRY )?%?([\w.\-]+) \(.*\) -> .* \{", line)
-        if header:
-            lines = found["ENTRY" if header.group(1) else header.group(2)] = []
-        else:
-            lines.append(line)
-    return found
+def is_operation(instruction: Instruction) -> bool:
+    """Whether a TPU's compute units execute an instruction: it moves data, and is not an asynchronous copy."""
+    opcode = instruction.opcode
+    if opcode in NO_DATA or opcode in _COPIES or opcode.endswith("-done"):
+        return False
+    return _CONCAT_BITCAST not in instruction.attributes
 
 
-def _kind(kind: str, line: str, bodies: dict[str, list[str]]) -> str:
+def _kind(instruction: Instruction, computations: dict[str, list[Instruction]]) -> str:
     """Returns the opcode of an HLO instruction; for a fusion, its main operation and pass: 'convolution backward'."""
-    if kind != "fusion":
-        return kind
-    called = re.search(r"calls=%?([\w.\-]+)", line)
-    body = "\n".join(bodies.get(called.group(1), [])) if called else ""
-    what = "convolution" if " convolution(" in body else "reduction" if " reduce(" in body else "elementwise"
-    return f"{what} {'backward' if 'transpose(jvp' in line else 'forward'}"
+    if instruction.opcode != "fusion":
+        return instruction.opcode
+    inner = {one.opcode for one in computations.get(instruction.called, [])}
+    what = "convolution" if "convolution" in inner else "reduction" if "reduce" in inner else "elementwise"
+    return f"{what} {'backward' if 'transpose(jvp' in instruction.attributes else 'forward'}"
 
 
-def _arrays(shape: str) -> Iterator[tuple[int, bool]]:
-    """Yields the size in bytes of each array of an HLO shape, and whether the array is in VMEM."""
-    for kind, lengths, layout in _ARRAY.findall(shape):
-        if kind in _BYTES:
-            size = _BYTES[kind] * math.prod(int(length) for length in lengths.split(",") if length)
-            yield size, "S(1)" in layout
+def _in_vmem(array: Array) -> bool:
+    return "S(1)" in array.layout
 
 
 def _hbm_bytes(shape: str) -> int:
-    return sum(size for size, in_vmem in _arrays(shape) if not in_vmem)
+    return sum(array.bytes for array in arrays(shape) if not _in_vmem(array))
 
 
 def _copied_bytes(shape: str) -> int:
@@ -115,5 +83,5 @@ def _copied_bytes(shape: str) -> int:
     is copied, the smaller of the two has its size. A read from HBM and a write to HBM count separately; a read or write
     of VMEM does not count.
     """
-    (first, first_in_vmem), (second, second_in_vmem) = list(_arrays(shape))[:2]
-    return min(first, second) * ((not first_in_vmem) + (not second_in_vmem))
+    first, second = arrays(shape)[:2]
+    return min(first.bytes, second.bytes) * ((not _in_vmem(first)) + (not _in_vmem(second)))

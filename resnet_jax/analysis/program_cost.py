@@ -1,21 +1,27 @@
-"""Reads FLOPs, memory traffic and collectives of a compiled program from XLA's analyses."""
+"""Reads FLOPs, memory traffic and collectives of a compiled program from XLA's analyses and from its text."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 from jax.stages import Compiled
 
+from resnet_jax.analysis.gpu_kernels import Kernel, gpu_kernels
 from resnet_jax.analysis.hbm_traffic import has_memory_spaces, hbm_traffic
 from resnet_jax.analysis.hlo_collectives import Collectives, find_collectives
+from resnet_jax.analysis.tpu_cycles import EstimatedCycles, estimated_cycles
 
 
 class ProgramCost(NamedTuple):
     """Costs of one call of a compiled program on one device."""
 
     flops: float  # executed FLOPs; a multiply-accumulate counts as two
-    bytes_accessed: float  # bytes of operands and results of all operations, in any memory
+    bytes_accessed: float | None  # bytes of operands and results of all operations, in any memory; None: not reported
     hbm_bytes: float  # bytes read from and written to HBM; where unknown, `bytes_accessed`
     peak_memory: int | None  # bytes of arguments, temporaries and results; donated arguments count once; None: unknown
     collectives: dict[str, Collectives]  # the collective operations by kind, e.g. 'all-reduce'
+    kernels: Sequence[Kernel] = ()  # of a program for GPUs
+    cycles: EstimatedCycles | None = None  # the compiler's estimate of time, of a program for TPUs
 
 
 def hardware_flops(compiled: Compiled, *, num_microbatches: int) -> float:
@@ -24,25 +30,48 @@ def hardware_flops(compiled: Compiled, *, num_microbatches: int) -> float:
 
 
 def program_cost(compiled: Compiled, *, num_microbatches: int) -> ProgramCost:
-    """Reads XLA's cost and memory analyses of a training step.
+    """Reads XLA's cost and memory analyses of a training step, and the text of the program.
 
     Args:
       compiled: the training step.
       num_microbatches: iterations of the loop of gradient accumulation. XLA counts the body of a loop once, so FLOPs
-        and bytes are multiplied by this number; the weight update, a few percent, is then counted too often.
+        and bytes are multiplied by this number; the weight update, a few percent, is then counted too often. Kernels,
+        bytes and cycles that are read from the text count exactly.
     """
-    analysis, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
-    peak = memory and (
+    analysis, text = compiled.cost_analysis(), compiled.as_text() or ""
+    kernels = gpu_kernels(text) if _is_for_gpus(compiled) else ()
+    accessed = analysis and num_microbatches * analysis["bytes accessed"]
+    flops = analysis and num_microbatches * analysis["flops"]
+    return ProgramCost(
+        # XLA has no analysis of a program for a GPU that is not attached.
+        flops=sum(kernel.times * kernel.flops for kernel in kernels) if flops is None else flops,
+        bytes_accessed=accessed,
+        hbm_bytes=_hbm_bytes(text, kernels, accessed, num_microbatches=num_microbatches),
+        peak_memory=_peak_memory(compiled),
+        collectives=find_collectives(text),
+        kernels=kernels,
+        cycles=estimated_cycles(text),
+    )
+
+
+def _hbm_bytes(text: str, kernels: Sequence[Kernel], accessed: float | None, *, num_microbatches: int) -> float:
+    if kernels:
+        return sum(kernel.times * kernel.bytes for kernel in kernels)
+    if num_microbatches == 1 and has_memory_spaces(text):
+        return hbm_traffic(text).total
+    return accessed or 0.0
+
+
+def _peak_memory(compiled: Compiled) -> int | None:
+    memory = compiled.memory_analysis()
+    return memory and (
         memory.argument_size_in_bytes
         + memory.temp_size_in_bytes
         + memory.output_size_in_bytes
         - memory.alias_size_in_bytes
     )
-    text, accessed = compiled.as_text() or "", num_microbatches * analysis["bytes accessed"]
-    return ProgramCost(
-        flops=hardware_flops(compiled, num_microbatches=num_microbatches),
-        bytes_accessed=accessed,
-        hbm_bytes=hbm_traffic(text).total if num_microbatches == 1 and has_memory_spaces(text) else accessed,
-        peak_memory=peak,
-        collectives=find_collectives(text),
-    )
+
+
+def _is_for_gpus(compiled: Compiled) -> bool:
+    shardings = jax.tree.leaves(compiled.output_shardings)
+    return any(device.platform == "gpu" for sharding in shardings[:1] for device in sharding.device_set)

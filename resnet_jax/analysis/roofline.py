@@ -1,11 +1,12 @@
 """Peak FLOPs and bandwidths of devices, and the lower bounds they set on step time (Williams et al. 2009, Roofline)."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
 
+from resnet_jax.analysis.gpu_kernels import Kernel
 from resnet_jax.analysis.hlo_collectives import Collectives
 
 
@@ -18,6 +19,8 @@ class Peaks:
     hbm_bytes_per_second: float  # bandwidth of the device's memory
     memory: float  # bytes
     link_bytes_per_second: float | None  # sent by one device over all links; None: unknown, or depends on the machine
+    exact_f32_flops: float | None = None  # in float32 without rounding the inputs, `Precision.HIGHEST`; None: unknown
+    clock: float | None = None  # Hz, at which a TPU's matrix units reach `bf16_flops`; None: unknown
 
     def flops(self, dtype: str) -> float:
         """Returns the peak FLOPs per second for activations of 'bfloat16', 'float16' or 'float32'."""
@@ -32,16 +35,18 @@ _GIB = 2**30
 # Exceptions: a TPU v4 has 6 links of 50 GB/s (Jouppi et al. 2023, arXiv 2304.01433); that of v3 is not published.
 # Source of the GPU figures: NVIDIA's data sheets of the A100, H100 and H200 (SXM).
 # Figures that NVIDIA marks 'with sparsity' are halved here.
+# Clocks: peak FLOPs / (matrix units x 128 x 128 x 2), with the matrix units of a device from the TPU pages: 2 of a v3,
+# 8 of a v4 and a v5p, 4 of a v5e. Jouppi et al. 2023 give the same 940 MHz for v3 and 1,050 MHz for v4.
 PEAKS: dict[str, Peaks] = {
-    "TPU v3": Peaks(61.5e12, 61.5e12, 450e9, 16 * _GIB, None),
-    "TPU v4": Peaks(275e12, 275e12, 1200e9, 32 * _GIB, 300e9),
-    "TPU v5 lite": Peaks(197e12, 197e12, 819e9, 16 * _GIB, 200e9),
-    "TPU v5": Peaks(459e12, 459e12, 2765e9, 95e9, 600e9),
+    "TPU v3": Peaks(61.5e12, 61.5e12, 450e9, 16 * _GIB, None, clock=0.94e9),
+    "TPU v4": Peaks(275e12, 275e12, 1200e9, 32 * _GIB, 300e9, clock=1.05e9),
+    "TPU v5 lite": Peaks(197e12, 197e12, 819e9, 16 * _GIB, 200e9, clock=1.5e9),
+    "TPU v5": Peaks(459e12, 459e12, 2765e9, 95e9, 600e9, clock=1.75e9),
     "TPU v6 lite": Peaks(918e12, 918e12, 1640e9, 32 * _GIB, 448e9),
-    "NVIDIA A100-SXM4-40GB": Peaks(312e12, 156e12, 1555e9, 40e9, None),
-    "NVIDIA A100-SXM4-80GB": Peaks(312e12, 156e12, 2039e9, 80e9, None),
-    "NVIDIA H100 80GB HBM3": Peaks(989.5e12, 494.7e12, 3350e9, 80e9, None),
-    "NVIDIA H200": Peaks(989.5e12, 494.7e12, 4800e9, 141e9, None),
+    "NVIDIA A100-SXM4-40GB": Peaks(312e12, 156e12, 1555e9, 40e9, None, exact_f32_flops=19.5e12),
+    "NVIDIA A100-SXM4-80GB": Peaks(312e12, 156e12, 2039e9, 80e9, None, exact_f32_flops=19.5e12),
+    "NVIDIA H100 80GB HBM3": Peaks(989.5e12, 494.7e12, 3350e9, 80e9, None, exact_f32_flops=67e12),
+    "NVIDIA H200": Peaks(989.5e12, 494.7e12, 4800e9, 141e9, None, exact_f32_flops=67e12),
 }
 
 # libtpu also uses the names v5p and v6e for two of these devices.
@@ -97,3 +102,37 @@ def bound_step_time(
     sent = sum(size * _SENT.get(kind, lambda _: 1.0)(devices) for kind, (_, size) in collectives.items())
     links = None if peaks.link_bytes_per_second is None else sent / peaks.link_bytes_per_second
     return StepTimeBounds(flops / peaks.flops(dtype), hbm_bytes / peaks.hbm_bytes_per_second, links)
+
+
+class Efficiency(NamedTuple):
+    """What a kernel reaches of the peaks of its device."""
+
+    bandwidth: float  # share of the memory bandwidth, 0 to 1
+    flops: float  # share of the peak FLOPs, 0 to 1
+    launch_seconds: float  # added to each kernel
+
+
+IDEAL = Efficiency(1.0, 1.0, 0.0)
+# Assumed, not measured: no GPU has run these programs yet.
+CAUTIOUS = Efficiency(0.7, 0.4, 2.5e-6)
+
+
+def kernels_seconds(kernels: Sequence[Kernel], peaks: Peaks, efficiency: Efficiency) -> float:
+    """Returns the time of kernels that run one after the other, each limited by its bytes or by its FLOPs.
+
+    Args:
+      kernels: kernels of one device.
+      peaks: figures of the device.
+      efficiency: what each kernel reaches of them.
+    """
+    rates = {
+        "bfloat16": peaks.bf16_flops,
+        "tf32": peaks.f32_flops,
+        "float32": peaks.exact_f32_flops or peaks.f32_flops,
+    }
+    bandwidth, launch = peaks.hbm_bytes_per_second * efficiency.bandwidth, efficiency.launch_seconds
+    return sum(
+        kernel.times
+        * (launch + max(kernel.bytes / bandwidth, kernel.flops / rates[kernel.precision] / efficiency.flops))
+        for kernel in kernels
+    )

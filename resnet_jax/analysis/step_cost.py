@@ -10,6 +10,7 @@ from jax.stages import Compiled
 from resnet_jax.analysis.model_flops import model_flops_per_step
 from resnet_jax.analysis.program_cost import ProgramCost, hardware_flops, program_cost
 from resnet_jax.analysis.roofline import PEAKS, Peaks, StepTimeBounds, bound_step_time, peak_flops
+from resnet_jax.analysis.step_estimates import estimates_json, estimates_lines
 from resnet_jax.experiment import Experiment
 from resnet_jax.experiment.compile import compile_train_step
 from resnet_jax.reporting.run_log import StepFlops
@@ -71,6 +72,7 @@ class StepCost:
             "bytes_accessed_per_image": accessed and accessed * self.devices / self.batch_size,
             "collectives": cost
             and {kind: {"count": count, "bytes": size} for kind, (count, size) in cost.collectives.items()},
+            **estimates_json(cost, PEAKS.get(self.device_kind), self.batch_size),
             "seconds_per_step_bound": bounds and {**bounds._asdict(), "bound": bounds.bound},
             "images_per_second_bound": self.images_per_second_bound,
             "mfu_bound": self.mfu_bound,
@@ -93,6 +95,7 @@ class StepCost:
             "memory": self._memory_line(),
             "collectives": self._collectives_line(),
             "bound": self._bound_line(),
+            **self._estimates_lines(),
         }
 
     @property
@@ -114,6 +117,12 @@ class StepCost:
         assert self.cost is not None
         each = [f"{count} {kind} of {scaled(size, 'B')}" for kind, (count, size) in self.cost.collectives.items()]
         return ", ".join(each) or "none"
+
+    def _estimates_lines(self) -> dict[str, str]:
+        assert self.cost is not None
+        peaks, bounds = PEAKS.get(self.device_kind), self.time_bounds
+        flops_peak = self.cost.flops / bounds.flops if bounds and bounds.flops else None
+        return estimates_lines(self.cost, peaks, self.batch_size, flops_peak=flops_peak)
 
     def _bound_line(self) -> str:
         bounds = self.time_bounds

@@ -19,7 +19,7 @@ _NO_TPU_SEARCH = {
 _EXAMPLES = "v5e:4x4, v6e:16x16 or v4:4x4x4"
 
 
-def topology_devices(name: str) -> Sequence[jax.Device]:
+def tpu_devices(name: str) -> Sequence[jax.Device]:
     """Returns the devices of a TPU topology, to compile for them.
 
     Must be called before JAX is initialized, since it sets JAX's platform to CPU.

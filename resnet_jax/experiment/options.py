@@ -45,7 +45,7 @@ class ExportOptions(NamedTuple):
 class PlanOptions(NamedTuple):
     """The devices that a plan is made for, and where the plan is written."""
 
-    topology: str | None  # name of the TPUs to compile for; None: the devices of this machine
+    topology: str | None  # name of the TPUs or GPUs to compile for; None: the devices of this machine
     json: str | None  # path of the JSON file of the plan; None: none is written
 
 

@@ -8,7 +8,7 @@ import jax
 from resnet_jax import experiment as experiments
 from resnet_jax.analysis.run_forecast import RunForecast, make_forecast
 from resnet_jax.analysis.step_cost import StepCost, compile_step_cost, scaled
-from resnet_jax.analysis.tpu_topology import topology_devices
+from resnet_jax.analysis.topology import topology_devices
 from resnet_jax.data.loader import Loader
 from resnet_jax.experiment import Experiment
 from resnet_jax.files import check_writable, write_json
@@ -35,7 +35,7 @@ def plan(experiment: Experiment, *, topology: str | None = None, json_path: str 
 
     Args:
       experiment: the training run; its mesh consists of the devices to compile for.
-      topology: name of the TPU topology to compile for; None: the devices of this machine.
+      topology: name of the topology to compile for, of TPUs or GPUs; None: the devices of this machine.
       json_path: file to which the same figures are written as JSON at the end; None: no file.
 
     Returns:

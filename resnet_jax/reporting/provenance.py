@@ -12,7 +12,10 @@ import jax
 
 import resnet_jax
 
-_PACKAGES = ("jax", "jaxlib", "libtpu", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "clu")
+_PACKAGES = (
+    *("jax", "jaxlib", "libtpu", "jax-cuda12-plugin", "jax-cuda13-plugin", "flax", "optax", "orbax-checkpoint"),
+    *("grain", "tensorflow-datasets", "clu"),
+)
 _ROOT = Path(resnet_jax.__file__).parents[1]  # the checkout, or the site-packages that the wheel was installed into
 
 

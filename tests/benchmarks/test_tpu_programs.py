@@ -19,12 +19,17 @@ FIGURES = {
     "all_reduces": 2,
     "all_reduced_bytes": 102.4e6,
     "images_per_second_bound": 5000.4,
+    "estimated_cycles": 87_510_000,
+    "estimated_cycles_coverage": 0.983,
+    "images_per_second_estimated": 2194.1,
+    "share_of_peak_estimated": 0.282,
 }
 
 
 def test_the_table_has_the_units_of_its_header():
     lines = [[cell.strip() for cell in row.split("|")[1:-1]] for row in tpu_programs.table({"a": FIGURES}).splitlines()]
     cells = ["a", "351.8 MB", "163.8 MB", "25.34", "3.48 GB", "2 of 102.4 MB", "5,000 images/s per chip"]
+    cells += ["87.51 M for 98.3% of operations", "2,194 images/s per chip, 28% of peak"]
     assert lines[0][3] == "GFLOP"
     assert lines[2] == cells
 
@@ -53,6 +58,9 @@ def test_both_programs_compile_for_four_chips(tmp_path):
         assert figures["flops"] == pytest.approx(work, rel=0.25)
         assert sum(figures["kinds"].values()) == pytest.approx(figures["hbm_bytes"])
         assert 0 < figures["hbm_bytes"] < figures["bytes_accessed"]
+        assert 0.8 < figures["estimated_cycles_coverage"] <= 1
+        # An estimate of time is above what the arithmetic alone takes at the peak.
+        assert 0 < figures["share_of_peak_estimated"] < 1
     # One all-reduce of gradients and metrics; a batch norm over all chips needs one more, forward and backward.
     assert ours["all_reduces"] <= 2 and flax["all_reduces"] > 2 * 17
     assert "convolution backward" in done.stdout

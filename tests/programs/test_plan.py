@@ -13,7 +13,7 @@ from resnet_jax.analysis.program_cost import ProgramCost, program_cost
 from resnet_jax.analysis.roofline import StepTimeBounds
 from resnet_jax.analysis.run_forecast import evaluation_steps, make_forecast
 from resnet_jax.analysis.step_cost import StepCost, scaled
-from resnet_jax.analysis.tpu_topology import topology_devices
+from resnet_jax.analysis.topology import topology_devices
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment import Milestones, build
 from resnet_jax.programs.plan import plan
