@@ -1,4 +1,4 @@
-"""The config keys that define the function of the network: architecture and input normalisation.
+"""The config keys that define the function of the network: architecture and input normalization.
 
 They are stored with the weights of a run, and checked when weights are loaded.
 """

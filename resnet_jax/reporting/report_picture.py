@@ -12,7 +12,7 @@ from resnet_jax.reporting.metrics_file import Columns, read_columns
 from resnet_jax.text import printable
 
 _INK, _FAINT, _GRID = "#1f2328", "#59636e", "#d1d9e0"
-# Okabe and Ito's palette, which colour-blind people can tell apart (https://jfly.uni-koeln.de/color/).
+# Okabe and Ito's palette, which color-blind people can tell apart (https://jfly.uni-koeln.de/color/).
 _TRAIN, _EVAL, _MFU = "#0072b2", "#d55e00", "#cc79a7"
 # Phases are stacked from the bottom in this order. 'step' is lowest, so that its share can be read off the axis.
 _PHASE_COLORS = {
@@ -204,7 +204,7 @@ def _style(axes: Axes, name: str) -> None:
 
 
 def _add_legend(axes: Axes, *, from_top: bool = False) -> None:
-    """Adds a legend beside the panel if it has labelled curves; `from_top` lists the last curve first."""
+    """Adds a legend beside the panel if it has labeled curves; `from_top` lists the last curve first."""
     handles, labels = axes.get_legend_handles_labels()
     if labels:
         order = slice(None, None, -1) if from_top else slice(None)

@@ -10,7 +10,7 @@ import numpy as np
 from resnet_jax.data.batch import UNREADABLE
 
 NO_ANSWER = -1  # predicted class where the label is `UNREADABLE` or a logit is NaN
-TOP = 5  # classes that are kept of each image
+TOP = 5  # number of classes whose probability is kept for each image
 # The inverse temperatures b for which `Scores.log_partition` is computed: 2^-3 to 2^3, twelve in each factor of 2.
 INVERSE_TEMPERATURES = 2.0 ** (np.arange(-36, 37) / 12)
 
@@ -25,7 +25,7 @@ class Scores:
 
     top: Any  # [B, k] int32, the classes of the largest logits in descending order; `NO_ANSWER` if there is no answer
     log_probability: Any  # [B, k] float32, natural logarithm of the probabilities of `top`
-    label_log_probability: Any  # [B] float32, of the label; NaN if the label is `UNREADABLE`
+    label_log_probability: Any  # [B] float32, the same for the label; NaN if the label is `UNREADABLE`
     log_partition: Any  # [B, J] float32, log(sum over classes of p^b) for each b of `INVERSE_TEMPERATURES`
 
 

@@ -1,4 +1,4 @@
-"""Keeps the index of a set of files in a file beside them, so that it is built once and again when they change.
+"""Keeps the index of a set of files in a file beside them, so that it is built again only when the files change.
 
 An index is a dict of arrays, for example the offsets of the records of all files. It is an npz file that also holds the
 names, sizes and modification times of the files.

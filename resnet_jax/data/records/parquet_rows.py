@@ -1,6 +1,6 @@
 """Random access to the rows of Parquet files: a row group is read when one of its rows is needed, and kept for a while.
 
-Parquet has no access to single rows, so reading one row costs reading its row group, in files of Hugging Face 100 rows.
+Parquet has no access to single rows: to read a row, its whole row group is read, 100 rows in files of Hugging Face.
 The memory for row groups is bounded, whatever the number of threads and the size of the files.
 """
 
@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-_CACHE_BYTES = 256 << 20  # row groups kept for further rows; the last one read is kept, however large it is
-_READING_BYTES = 512 << 20  # memory for row groups that are being read
+_CACHE_BYTES = 256 << 20  # bytes of row groups that are kept in memory; the last one read is kept, however large it is
+_READING_BYTES = 512 << 20  # bytes of memory for row groups that are being read
 _COPIES = 3  # memory that reading a row group takes, as a multiple of its size: compressed, as a dictionary, as rows
 
 
@@ -101,7 +101,7 @@ class _RowGroups:
     def _read(self, path: str, group: int) -> Any:
         with self._permits:
             try:
-                # A reader of its own for each read, because those of Arrow must not be shared by threads.
+                # Each read opens a reader of its own, because threads must not share a reader of Arrow.
                 with pq.ParquetFile(path, metadata=self._metadata.get(path)) as file:
                     self._metadata[path] = file.metadata
                     column = file.read_row_group(group, columns=[self._column], use_threads=False).column(0)

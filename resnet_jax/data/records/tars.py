@@ -28,7 +28,7 @@ from resnet_jax.text import printable
 logger = logging.getLogger(__name__)
 
 IMAGES = ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "avif", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "jp2")
-_LABELS = ("cls", "json")  # endings of members that hold a label, the first that exists of a sample counts
+_LABELS = ("cls", "json")  # endings of members that hold a label; if a sample has both, the first one counts
 _KEYS = ("label", "cls", "class")  # keys of the label in a JSON member; the first that holds an integer counts
 _VERSION = 1  # version of the format of the cached index
 _READ_SIZE = 2048  # bytes per read of headers: a header and a label after it take two blocks of 512 bytes each
@@ -144,7 +144,7 @@ def _samples(path: str) -> list[Sample]:
 
 
 def _sample(path: str, descriptor: int, group: Sequence[_Member]) -> list[Sample]:
-    """Returns the sample that members make up, in a list; [] if none of them is an image, as in a member of notes."""
+    """Returns the sample that members make up, in a list; [] if none of them is an image, such as a text file."""
     by_ending = {member.ending.rpartition(".")[2]: member for member in group}
     image = next((by_ending[ending] for ending in IMAGES if ending in by_ending), None)
     if image is None:
