@@ -25,12 +25,14 @@ _CODES = np.resize(np.arange(_FIRST_CODE, _FIRST_CODE + _NUM_CODES, dtype=np.uin
 # Pixels of a cut within this distance of its edge may differ from the image: libjpeg's chroma upsampling reads the
 # neighboring chroma value, which belongs to up to 2 more pixels.
 _MARGIN = 2
-# libjpeg omits the filter of chroma upsampling for images of at most this width: two chroma values (jdsample.c).
+# libjpeg omits the filter of chroma upsampling for images of at most this many columns: two chroma values (jdsample.c).
 _UNFILTERED_WIDTH = 4
 _BLOCK = 8  # side in pixels of the squares to which the DCT is applied
-_WORTHWHILE = 0.92  # largest share of the rows down to the end of a box for which cutting is faster than not cutting
-# The search ends at this factor times the share of the intervals that are needed, plus bytes; it is repeated up to the
-# end of the file if they were not all found.
+# Cutting is faster only if the part has at most this share of the intervals from the top of the image to the end of the
+# box, which would be decoded otherwise.
+_WORTHWHILE = 0.92
+# If a share s of all intervals is needed, the markers are first searched in this factor times s of the compressed data,
+# plus these bytes. If some are not found there, they are searched in the whole file.
 _SEARCH_FACTOR, _SEARCH_BYTES = 1.1, 2048
 
 
@@ -45,8 +47,8 @@ class Cut(NamedTuple):
 class _Grid(NamedTuple):
     """How the intervals of an image lie: in rows from left to right, each covering a rectangle of the same size."""
 
-    height: int  # pixels of an interval
-    width: int  # pixels of an interval
+    height: int  # height of an interval in pixels
+    width: int  # width of an interval in pixels
     rows: int  # number of intervals above each other
     columns: int  # number of intervals beside each other
 
@@ -56,7 +58,7 @@ def cut_box(encoded: bytes, frame: Frame, box: Box) -> Cut | None:
 
     Args:
       encoded: content of the file.
-      frame: its frame header.
+      frame: frame header of the file.
       box: a rectangle within the image.
 
     Returns:
@@ -111,7 +113,14 @@ def _mcu_size(sampling: bytes) -> tuple[int, int]:
 
 
 def _span(start: int, length: int, size: int, count: int) -> tuple[int, int]:
-    """Returns the first and the last of `count` intervals of `size` pixels under a side of a box, with the margin."""
+    """Returns the numbers of the first and the last interval that a box and its margin touch along one axis.
+
+    Args:
+      start: first pixel of the box.
+      length: pixels of the box.
+      size: pixels of an interval.
+      count: number of intervals.
+    """
     return max(0, start - _MARGIN) // size, min(count - 1, (start + length - 1 + _MARGIN) // size)
 
 
@@ -129,7 +138,7 @@ def _find_bounds(encoded: bytes, scan: int, needed: int, total: int) -> np.ndarr
         seconds = np.flatnonzero(data[scan:stop] == _MARKER_START)
         seconds += scan + 1
         codes = data[seconds]
-        found = np.flatnonzero(codes)[:needed]  # in compressed data, a 0 after 0xFF means that it is no marker
+        found = np.flatnonzero(codes)[:needed]  # in compressed data, 0 after 0xFF means that the 0xFF starts no marker
         if len(found) == needed or stop == last:
             break
     expected = _codes(needed).copy()
@@ -144,7 +153,7 @@ def _find_bounds(encoded: bytes, scan: int, needed: int, total: int) -> np.ndarr
 
 
 def _join(encoded: bytes, head: bytearray, bounds: np.ndarray, firsts: np.ndarray, columns: int) -> bytearray:
-    """Joins a header and `columns` intervals from each of `firsts`; numbers the markers anew, the last becomes EOI."""
+    """Joins a header and `columns` intervals from each of `firsts`; renumbers the markers, and the last becomes EOI."""
     starts, stops = bounds[firsts], bounds[firsts + columns]
     slices = itertools.starmap(slice, zip(starts.tolist(), stops.tolist(), strict=True))
     joined = bytearray().join([head, *map(encoded.__getitem__, slices)])
