@@ -60,6 +60,7 @@ HEAVY = {
     "mlflow": set(),
     "tensorflow_datasets": {
         "data/sources/tfds.py",
+        "data/sources/tfds_features.py",
         "data/sources/tf_example.py",
         "data/datasets/digits/builder.py",
         "programs/prepare/builder.py",

@@ -5,10 +5,10 @@ from resnet_jax.experiment.build import (
     MAY_CHANGE,
     as_begun,
     build,
-    build_evaluation,
     default_settings,
     resolve,
 )
+from resnet_jax.experiment.evaluation import build_evaluation, build_evaluations
 from resnet_jax.experiment.further_training import FurtherTraining, make_further_training
 from resnet_jax.experiment.inference import Inference, build_inference
 from resnet_jax.experiment.milestones import Milestones
@@ -50,6 +50,7 @@ __all__ = [
     "benchmark_options",
     "build",
     "build_evaluation",
+    "build_evaluations",
     "build_inference",
     "default_settings",
     "export_options",

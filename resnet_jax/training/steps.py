@@ -208,10 +208,14 @@ class EvalStep:
     Attributes:
       model: takes float images [B, H, W, 3] and `train=`.
       preprocess: normalizes pixels to the input of the model.
+      flip: average the probabilities of each image and of its mirror image (A. Krizhevsky et al., NeurIPS 2012).
+      num_compared: only this many outputs, the first ones, can be predicted; None: all.
     """
 
     model: nn.Module
     preprocess: Preprocess = imagenet_input
+    flip: bool = False
+    num_compared: int | None = None
 
     def __call__(self, variables: dict[str, Any], batch: DeviceBatch) -> Totals:
         """Returns the loss and accuracy totals of the batch."""
@@ -220,8 +224,15 @@ class EvalStep:
     def with_answers(self, variables: dict[str, Any], batch: DeviceBatch) -> tuple[Totals, Answers]:
         """Returns the loss and accuracy totals of the batch, and label, prediction and probabilities of each row."""
         images = self.preprocess(batch.image)
-        logits: jax.Array = self.model.apply(variables, images, train=False)  # type: ignore[assignment]
+        logits = self._logits(variables, images)
+        if self.flip:
+            both = jnp.stack([logits, self._logits(variables, images[:, :, ::-1])]).astype(jnp.float32)
+            logits = jax.nn.logsumexp(jax.nn.log_softmax(both, axis=-1), axis=0) - jnp.log(2.0)
         losses = cross_entropy(logits, batch.label)
         totals = count_examples(logits, batch.label, batch.mask, losses)
         predicted = predicted_class(logits, batch.label)
         return totals, Answers(batch.label, predicted, batch.mask, score(logits, batch.label))
+
+    def _logits(self, variables: dict[str, Any], images: jax.Array) -> jax.Array:
+        logits: jax.Array = self.model.apply(variables, images, train=False)  # type: ignore[assignment]
+        return logits[:, : self.num_compared]

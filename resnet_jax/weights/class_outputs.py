@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from resnet_jax.data.imagenet_classes import labels
+from resnet_jax.data.imagenet_classes import labels, synsets
 from resnet_jax.errors import UsageError
 from resnet_jax.text import labelled, printable
 
@@ -78,14 +78,52 @@ def in_order_of(
     Raises:
       UsageError: raised by `class_outputs`.
     """
+    num_outputs = variables["params"]["head"]["bias"].shape[0]
+    return move_outputs(variables, class_outputs(classes.names, num_outputs, chosen=classes.outputs, path=path))
+
+
+def move_outputs(variables: dict[str, Any], first: Sequence[int]) -> tuple[dict[str, Any], tuple[int, ...] | None]:
+    """Moves the outputs whose numbers are `first` to the front; returns the same as `in_order_of`."""
     params = variables["params"]
     num_outputs = params["head"]["bias"].shape[0]
-    first = class_outputs(classes.names, num_outputs, chosen=classes.outputs, path=path)
     outputs = (*first, *sorted(set(range(num_outputs)) - set(first)))
     if outputs == tuple(range(num_outputs)):
         return variables, None
     head = {name: np.asarray(array)[..., list(outputs)] for name, array in params["head"].items()}
     return variables | {"params": params | {"head": head}}, outputs
+
+
+def outputs_of_set(
+    class_names: Sequence[str], known: Sequence[str] | None, num_outputs: int, *, set_name: str, path: str
+) -> tuple[int, ...]:
+    """Returns for each class of an evaluation set, which may have fewer classes than the network, its output.
+
+    Classes are found by name, such as n01440764. Names that are numbers, as the folders of ImageNet-V2, are numbers of
+    outputs, unless the weights have classes of these names.
+
+    Args:
+      class_names: names of the classes of the set, in the order of the labels.
+      known: name of the class of each output of the weights; None: unknown, 1,000 outputs are those of ImageNet.
+      num_outputs: number of outputs of the network.
+      set_name: name of the set, for messages.
+      path: path of the weights, for messages.
+
+    Raises:
+      UsageError: a class of the set is no class of the weights.
+    """
+    names = synsets() if known is None and num_outputs == len(labels()) else known or ()
+    position = {name: number for number, name in enumerate(names)}
+    if all(name in position for name in class_names):
+        return tuple(position[name] for name in class_names)
+    numbers = _numbers(class_names, num_outputs)
+    if numbers is not None:
+        return numbers
+    missing = [name for name in class_names if name not in position]
+    what = f"which has {_some(names)}" if names else f"whose {num_outputs:,} outputs have no names"
+    raise UsageError(
+        f"config.eval.sets: {set_name} has {len(missing):,} classes ({_some(missing)}) that are no classes of {path}, "
+        f"{what}: evaluate weights of the same classes, or name folders after WordNet IDs such as n01440764"
+    )
 
 
 def _numbers(class_names: Sequence[str], num_outputs: int) -> tuple[int, ...] | None:

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,14 @@ from resnet_jax.checkpoints.checksums import sha256_of_arrays
 from resnet_jax.checkpoints.files import DamagedError
 from resnet_jax.checkpoints.retention import Retention
 from resnet_jax.data.class_names import check_same, fingerprint
+from resnet_jax.data.imagenet_classes import synsets
 from resnet_jax.errors import UsageError
 from resnet_jax.files import is_number, numbered
 from resnet_jax.local_paths import local_path
 from resnet_jax.text import labelled
 from resnet_jax.training.state import WeightsKind
 from resnet_jax.weights import StoredWeights, check_settings, match_variables, read_weights
-from resnet_jax.weights.class_outputs import Classes, in_order_of
+from resnet_jax.weights.class_outputs import Classes, in_order_of, move_outputs, outputs_of_set
 
 logger = logging.getLogger(__name__)
 
@@ -114,6 +115,28 @@ def with_outputs_in_order_of(selected: SelectedWeights, classes: Classes) -> Sel
       UsageError: raised by `class_outputs`.
     """
     variables, outputs = in_order_of(classes, selected.variables, path=selected.path)
+    return dataclasses.replace(selected, variables=variables, outputs=outputs)
+
+
+def with_outputs_of_set(
+    selected: SelectedWeights, stored: StoredWeights, class_names: Sequence[str], *, set_name: str
+) -> SelectedWeights:
+    """Moves the outputs of the classes of an evaluation set to the front; see `class_outputs.outputs_of_set`."""
+    known = selected.class_names
+    if known is None and stored.class_list == fingerprint(synsets()):
+        known = synsets()
+    elif known is None and stored.class_list == fingerprint(class_names):
+        known = tuple(class_names)
+    elif known is None and stored.class_list is not None:
+        known = ()  # a list of classes that is not known: only numbers name outputs
+    first = outputs_of_set(
+        class_names,
+        known,
+        selected.variables["params"]["head"]["bias"].shape[0],
+        set_name=set_name,
+        path=selected.path,
+    )
+    variables, outputs = move_outputs(selected.variables, first)
     return dataclasses.replace(selected, variables=variables, outputs=outputs)
 
 

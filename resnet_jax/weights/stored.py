@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from resnet_jax.errors import UsageError
 from resnet_jax.training.state import WeightsKind
 
 HEAD = "params/head/"  # prefix of the arrays of the last layer
@@ -41,3 +42,12 @@ class StoredWeights:
     step: int | None = None
     kind: WeightsKind | None = None
     has_background: bool = False
+
+    @property
+    def num_outputs(self) -> int:
+        """The number of classes, without 'background'. Raises UsageError if the weights have no last layer."""
+        if f"{HEAD}bias" not in self.arrays:
+            raise UsageError(
+                f"{self.path} has no last layer: train one with --config.model.init_from, then use that run"
+            )
+        return len(self.arrays[f"{HEAD}bias"]) - self.has_background

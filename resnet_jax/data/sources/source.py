@@ -1,6 +1,6 @@
 """The interface of a source of examples: any object with these members can be given to `Loader`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -85,9 +85,24 @@ class Identified(Protocol):
         ...
 
 
-def example_ids(source: Source) -> Iterator[str]:
-    """Yields what identifies each example on every machine: its name if the source is `Identified`, else its index."""
-    yield from map(source.example_id if isinstance(source, Identified) else str, range(len(source)))
+@runtime_checkable
+class SeveralLabels(Protocol):
+    """A source whose examples may have several right labels, as ReaL."""
+
+    def right_labels(self, index: int) -> tuple[int, ...] | None:
+        """Returns all right labels of an example, perhaps none; None if no example has more labels than its own."""
+        ...
+
+
+def example_ids(source: Source, indices: Iterable[int] | None = None) -> Iterator[str]:
+    """Yields what identifies examples on every machine: their names if the source is `Identified`, else their indices.
+
+    Args:
+      source: the examples.
+      indices: which examples; None: all.
+    """
+    name = source.example_id if isinstance(source, Identified) else str
+    yield from map(name, range(len(source)) if indices is None else indices)
 
 
 def count_shared(train: Source, evaluation: Source) -> int:

@@ -32,6 +32,11 @@ def one_integer(features: Features, key: str) -> int:
     return _one(features[key].int64_list.value if key in features else (), key, "integer")
 
 
+def integers(features: Features, key: str) -> tuple[int, ...]:
+    """Returns the values of an integer feature, () if absent."""
+    return tuple(features[key].int64_list.value) if key in features else ()
+
+
 def floats(features: Features, key: str) -> np.ndarray:
     """Returns the values of a float feature: [N] float32, empty if absent. Raises ValueError if one is not finite."""
     values = np.array(features[key].float_list.value if key in features else (), np.float32)

@@ -7,9 +7,8 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import tensorflow_datasets as tfds
 from google.protobuf.json_format import ParseError
 
@@ -18,7 +17,8 @@ from resnet_jax.data.records.records import RecordFiles, Records, ShardRange, ch
 from resnet_jax.data.records.tfrecords import open_tfrecords
 from resnet_jax.data.sources.image_folders import image_folders_instead
 from resnet_jax.data.sources.source import NO_BOXES, Example, Origin
-from resnet_jax.data.sources.tf_example import floats, one_bytes, one_integer, parse
+from resnet_jax.data.sources.tf_example import floats, integers, one_bytes, one_integer, parse
+from resnet_jax.data.sources.tfds_features import Keys, classification
 from resnet_jax.errors import UsageError
 from resnet_jax.local_paths import local_path
 
@@ -26,18 +26,10 @@ from resnet_jax.local_paths import local_path
 _BUNDLED = {"digits": "resnet_jax.data.datasets.digits"}
 
 
-class _Keys(NamedTuple):
-    """The names of the TFDS features that hold the image, the label and the boxes of an example."""
-
-    image: str
-    label: str
-    boxes: str | None  # None if the data set has no boxes
-
-
 class TfdsSource:
     """One split of a prepared TFDS data set; its examples are encoded image files."""
 
-    def __init__(self, name: str, records: Records, keys: _Keys, class_names: tuple[str, ...]):
+    def __init__(self, name: str, records: Records, keys: Keys, class_names: tuple[str, ...]):
         self.name, self.class_names = name, class_names
         self._records, self._keys = records, keys
 
@@ -54,6 +46,12 @@ class TfdsSource:
             )
         boxes = NO_BOXES if self._keys.boxes is None else floats(features, self._keys.boxes).reshape(-1, 4)
         return Example(one_bytes(features, self._keys.image), label, boxes)
+
+    def right_labels(self, index: int) -> tuple[int, ...] | None:
+        """Implements `SeveralLabels`: returns all right labels of an example; None if the data set has one for each."""
+        if self._keys.labels is None:
+            return None
+        return integers(parse(self._records[index]), self._keys.labels)
 
     @property
     def origins(self) -> list[Origin]:
@@ -99,7 +97,7 @@ def open_source(
     """
     builder = _find(name, data_root(data_dir))
     split = train_split if training else _eval_split(builder, eval_split)
-    keys, class_names = _classification(builder)
+    keys, class_names = classification(builder)
     records = _open_records(builder, split, "train_split" if training else "eval_split", cache_dir)
     source = TfdsSource(f"{_full_name(builder)}/{split}", records, keys, class_names)
     check_samples(records, source.check)
@@ -129,6 +127,24 @@ def data_root(data_dir: str | None) -> Path:
     if given := os.environ.get("TFDS_DATA_DIR"):
         return local_path(given, name="TFDS_DATA_DIR").resolve()
     return local_path(tfds.core.constants.DATA_DIR, name="the default of config.data.data_dir").resolve()
+
+
+def prepared_variants(name: str, root: Path) -> list[str]:
+    """Returns the prepared data sets of a name: itself, or 'NAME/CONFIG' for each of its configs; [] if there are none.
+
+    Args:
+      name: such as 'imagenet_a', 'imagenet_v2/topimages', or 'imagenet_v2' for all its configs.
+      root: directory of the data sets, from `data_root`.
+    """
+
+    def is_prepared(folder: Path) -> bool:
+        return any(tfds.core.Version.is_valid(path.parent.name) for path in folder.glob("*/dataset_info.json"))
+
+    plain, _, version = name.partition(":")
+    if is_prepared(root / plain):
+        return [name]
+    configs = sorted(path.name for path in (root / plain).glob("*") if is_prepared(path))
+    return [f"{plain}/{config}" + (f":{version}" if version else "") for config in configs]
 
 
 def _find(name: str, directory: Path) -> tfds.core.DatasetBuilder:
@@ -265,31 +281,3 @@ def _file_instructions(builder: tfds.core.DatasetBuilder, split: str, key: str) 
             f"config.data.{key}={split!r} selects no example of data set {builder.name!r}: take a larger slice"
         )
     return instructions
-
-
-def _classification(builder: tfds.core.DatasetBuilder) -> tuple[_Keys, tuple[str, ...]]:
-    """Returns the names of the features to read, and the names of the classes."""
-    keys: Any = builder.info.supervised_keys
-    if keys is not None and len(keys) == 2 and all(isinstance(key, str) for key in keys):
-        image, label = (builder.info.features[key] for key in keys)
-        if isinstance(image, tfds.features.Image) and isinstance(label, tfds.features.ClassLabel):
-            _check_pixels(builder.name, image)
-            boxes = next((key for key, feature in builder.info.features.items() if _are_boxes(feature)), None)
-            return _Keys(keys[0], keys[1], boxes), tuple(label.names)
-    raise UsageError(f"data set {builder.name!r} is not an image classification: its supervised_keys are {keys}")
-
-
-def _check_pixels(name: str, image: tfds.features.Image) -> None:
-    """Raises UsageError if TFDS stores floating-point pixels, whose 4 bytes are the colors and alpha of a PNG file."""
-    if np.dtype(image.np_dtype).kind == "f":
-        raise UsageError(
-            f"data set {name!r} has images of floating-point numbers, whose range is unknown: prepare it with pixels "
-            "of dtype uint8 or uint16"
-        )
-
-
-def _are_boxes(feature: tfds.features.FeatureConnector) -> bool:
-    """Returns whether a feature is a list of boxes in the order ymin, xmin, ymax, xmax, relative to the image size."""
-    one = feature.feature if isinstance(feature, tfds.features.Sequence) else None
-    relative = tfds.core.features.bounding_boxes_utils.BBoxFormat.REL_YXYX
-    return isinstance(one, tfds.features.BBoxFeature) and one.bbox_format == relative

@@ -32,7 +32,7 @@ def describe_subject(evaluation: Evaluation, selected: SelectedWeights) -> dict[
     Two evaluations for which these values are equal have the same result.
     """
     computation, class_names = evaluation.computation, evaluation.data.class_names
-    source = evaluation.data.eval_loader.source
+    source, step = evaluation.data.eval_loader.source, computation.eval_step
     return {
         "weights": {
             "sha256": selected.sha256,
@@ -47,8 +47,10 @@ def describe_subject(evaluation: Evaluation, selected: SelectedWeights) -> dict[
             "outputs": num_outputs(selected),
             "fingerprint": fingerprint(class_names),
             **({} if selected.outputs is None else {"output_of_class": selected.outputs[: len(class_names)]}),
+            **({} if step.num_compared is None else {"compared": step.num_compared}),
         },
-        "preprocessing": _without_new_defaults(evaluation.preprocessing),  # normalization is part of "network"
+        # The normalization is part of "network".
+        "preprocessing": _without_new_defaults(evaluation.preprocessing) | ({"flip": True} if step.flip else {}),
     }
 
 

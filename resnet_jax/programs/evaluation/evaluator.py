@@ -5,10 +5,11 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 import jax
+from jax.stages import Compiled
 
 from resnet_jax.data.bad_examples import BadExamples
 from resnet_jax.data.feed import device_batches, host_batches
-from resnet_jax.data.loader import LoadedBatch
+from resnet_jax.data.loader import LoadedBatch, Loader
 from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.experiment import EvalComputation, EvalData
 from resnet_jax.experiment.compile import compile_eval_step
@@ -27,8 +28,9 @@ class Evaluator:
         requests: StopRequests,
         *,
         take: Callable[[Answers], None] | None = None,
+        steps: "CompiledSteps | None" = None,
     ):
-        """Compiles the evaluation step.
+        """Compiles the evaluation step, or takes it from `steps`.
 
         Args:
           computation: the network on its devices.
@@ -36,10 +38,11 @@ class Evaluator:
           bad_examples: records the examples that cannot be read.
           requests: stop and save requests, checked once per batch.
           take: called on the host with labels and predictions of each batch, in order; None: only totals are computed.
+          steps: steps that were compiled for other evaluations of the same weights; None: there are none.
         """
         self._computation, self._data, self._bad_examples, self._requests = computation, data, bad_examples, requests
         self._take = take
-        self._step = compile_eval_step(computation, data.eval_loader, with_answers=take is not None)
+        self._step = (steps or CompiledSteps()).step(computation, data.eval_loader, with_answers=take is not None)
 
     def __call__(self, variables: dict[str, Any], *, save: Callable[[], None] = lambda: None) -> Totals | None:
         """Returns the totals of the whole evaluation set as Python numbers, or None if a stop request came first.
@@ -86,3 +89,18 @@ class Evaluator:
         totals, answers = fetched
         self._take(answers)
         return metrics.merge(sums, totals)
+
+
+class CompiledSteps:
+    """The compiled evaluation steps of evaluations of the same network: each is compiled once."""
+
+    def __init__(self) -> None:
+        self._compiled: dict[tuple[Any, ...], Compiled] = {}
+
+    def step(self, computation: EvalComputation, loader: Loader, *, with_answers: bool) -> Compiled:
+        """Returns the step for the batches of a loader; see `compile_eval_step`."""
+        step = computation.eval_step
+        key = (loader.image_size_at(0), loader.batch_size, step.flip, step.num_compared, with_answers)
+        if key not in self._compiled:
+            self._compiled[key] = compile_eval_step(computation, loader, with_answers=with_answers)
+        return self._compiled[key]

@@ -23,7 +23,7 @@ def main(command: Command) -> int:
     with open_session(command, workdir, must_hold_a_run=of_the_run) as (channel, requests):
         from resnet_jax import experiment  # noqa: PLC0415
         from resnet_jax.experiment.compile import keep_programs  # noqa: PLC0415
-        from resnet_jax.programs.evaluation.evaluate import evaluate  # noqa: PLC0415
+        from resnet_jax.programs.evaluation.evaluate import Place, evaluate_all, read_stored  # noqa: PLC0415
         from resnet_jax.programs.run_identity import check_same_run  # noqa: PLC0415
 
         settings = experiment.resolve(command.config)
@@ -31,11 +31,15 @@ def main(command: Command) -> int:
             defaults = experiment.default_settings()
             workdir.check(settings, may_change=experiment.EVALUATION_MAY_CHANGE, defaults=defaults, cure=_cure)
         check_same_run(channel, settings, workdir)
+        place = Place(workdir, requests, channel)
+        stored = read_stored(experiment.weights_options(command.config), place)
         # Process 0 builds first: it may prepare or index the data, and the other processes use what it has written.
         with channel.first():
-            evaluation = experiment.build_evaluation(command.config, cache_dir=workdir.path)
+            evaluations = experiment.build_evaluations(
+                command.config, num_outputs=stored.num_outputs, cache_dir=workdir.path
+            )
         keep_programs()
-        return evaluate(evaluation, workdir, requests, channel)
+        return evaluate_all(evaluations, stored, place)
 
 
 def _check_writable(workdir: Workdir, which: str) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 from resnet_jax.programs.evaluation.certificate import accuracy_with_interval
 from resnet_jax.programs.evaluation.confusion import Confusion
 from resnet_jax.programs.evaluation.result_directory import BAD_EXAMPLES, Results
-from resnet_jax.text import labelled_lines
+from resnet_jax.programs.evaluation.table import Row
+from resnet_jax.text import labelled, labelled_lines, printable
 
 _LISTED = 5  # number of worst classes, and of most frequent confusions, in the summary
 
@@ -22,6 +23,7 @@ def summary_lines(results: Results, directory: Path) -> list[str]:
     loss, unreadable, not_finite = certificate["eval"]["loss"], confusion.unreadable, certificate["not_finite"]["count"]
     sections = {
         "accuracy": [f"{', '.join(accuracies)}, n = {confusion.total:,}"],
+        "several": _several_labels(certificate.get("several_labels")),
         "loss": ["not finite" if loss is None else f"{loss:.4f}"],
         "unreadable": [f"{unreadable:,} images, counted as wrong: {BAD_EXAMPLES}"] if unreadable else [],
         "no answer": [f"for {not_finite:,} images, counted as wrong: outputs are NaN"] if not_finite else [],
@@ -31,6 +33,22 @@ def summary_lines(results: Results, directory: Path) -> list[str]:
         "results": [f"{directory}/", ", ".join(results.files)],
     }
     return [line for label, lines in sections.items() for line in labelled_lines(label, lines)]
+
+
+def progress_lines(row: Row) -> list[str]:
+    """Returns the line for one of several evaluations, logged as soon as it is done."""
+    accuracy = f"{accuracy_with_interval(row.certificate, 'top1')}, n = {row.certificate['eval']['count']:,}"
+    return [labelled("evaluated", f"{printable(row.set_name)} at {row.size} px: {accuracy}")]
+
+
+def _several_labels(several: dict[str, Any] | None) -> list[str]:
+    if not several or several["top1"] is None:
+        return []
+    low, high = (100 * end for end in several["interval"])
+    return [
+        f"right labels: top-1 {100 * several['top1']:.2f} % ({low:.2f} to {high:.2f}), n = {several['count']:,}; "
+        f"{several['without_label']:,} images without a label are left out"
+    ]
 
 
 def _calibration(calibration: dict[str, Any] | None) -> list[str]:
