@@ -33,7 +33,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 _TRAIN_PER_CLASS = 20
 _EPOCHS_OF_WEIGHTS = 20
 _FLAGS = ("--config.data.image_size=32", "--config.model.depth=8", "--config.input.flip=False")  # a mirrored 5 is no 5
-_HEADER = ("run", "epochs", "top-1, mean", "lowest - highest")
+_HEADER = ("run", "steps", "top-1, mean", "lowest - highest")
 
 
 def write_folders(out: Path) -> None:
@@ -51,8 +51,8 @@ def write_folders(out: Path) -> None:
                 Image.fromarray(images[row]).save(path)
 
 
-def train(data: Path, workdir: Path, *flags: str) -> tuple[float, float]:
-    """Trains the recipe on a folder, unless `workdir` has a result; returns the epochs and the last top-1, 0 to 1."""
+def train(data: Path, workdir: Path, *flags: str) -> tuple[int, float]:
+    """Trains the recipe on a folder, unless `workdir` has a result; returns the steps and the last top-1, 0 to 1."""
     result = workdir / "result.json"
     if not result.exists():
         recipe = ["--config=configs/photos.py:small", f"--config.data.data_dir={data}", f"--workdir={workdir}"]
@@ -61,13 +61,13 @@ def train(data: Path, workdir: Path, *flags: str) -> tuple[float, float]:
         if done.returncode:
             sys.exit(f"error: {' '.join(command)} ended with status {done.returncode}: {done.stderr.strip()[-500:]}")
     record = json.loads(result.read_text())
-    return record["epoch"], record["eval"]["top1"]
+    return record["step"], record["eval"]["top1"]
 
 
-def row(name: str, runs: Sequence[tuple[float, float]]) -> tuple[str, ...]:
+def row(name: str, runs: Sequence[tuple[int, float]]) -> tuple[str, ...]:
     """Returns a row of the table, for runs as `train` returns them."""
     top1 = [100 * value for _, value in runs]
-    return name, f"{runs[0][0]:g}", f"{statistics.mean(top1):.1f} %", f"{min(top1):.1f} - {max(top1):.1f}"
+    return name, f"{runs[0][0]:,}", f"{statistics.mean(top1):.1f} %", f"{min(top1):.1f} - {max(top1):.1f}"
 
 
 def measure(out: Path, num_seeds: int) -> str:

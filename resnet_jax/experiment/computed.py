@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from resnet_jax.errors import UsageError
 
 EVAL_BATCH_SIZE = 64  # images per evaluation batch if neither eval.batch_size nor data.batch_size is set
-_IMAGES_PER_BATCH = 64  # training images / batch size, that is, the intended number of steps per epoch
+_STEPS_PER_EPOCH = 64  # intended number: training images / batch size
 _BATCH_SIZES = (16, 256)
 _EPOCHS = (30.0, 200.0)
 _EVALUATIONS = 40
@@ -21,7 +21,7 @@ def batch_size(num_images: int) -> int:
     use the devices well for a large one.
     """
     smallest, largest = _BATCH_SIZES
-    return min(max(2 ** round(math.log2(max(1.0, num_images / _IMAGES_PER_BATCH))), smallest), largest)
+    return min(max(2 ** round(math.log2(max(1.0, num_images / _STEPS_PER_EPOCH))), smallest), largest)
 
 
 def epochs(num_images: int, *, pretrained: bool) -> float:
@@ -35,7 +35,7 @@ def epochs(num_images: int, *, pretrained: bool) -> float:
     return float(round(whole / 4 if pretrained else whole))
 
 
-def base_lr(num_images: int, *, pretrained: bool) -> float:
+def base_lr(batch: int, *, pretrained: bool) -> float:
     """Returns SGD's peak learning rate as `schedule.base_lr`, which is multiplied by batch size / 256.
 
     The product grows with the square root of the batch size (Krizhevsky 2014, arXiv 1404.5997, section 5): 0.05 for a
@@ -46,7 +46,7 @@ def base_lr(num_images: int, *, pretrained: bool) -> float:
       num_images: images in a batch.
       pretrained: whether training starts from given weights, not from random ones.
     """
-    return (0.1 if pretrained else 0.2) * math.sqrt(256 / num_images)
+    return (0.1 if pretrained else 0.2) * math.sqrt(256 / batch)
 
 
 def epochs_between_evaluations(num_epochs: float) -> float:
