@@ -43,7 +43,7 @@ def base_lr(batch: int, *, pretrained: bool) -> float:
     docs/own_photos.md.
 
     Args:
-      num_images: images in a batch.
+      batch: images in a batch.
       pretrained: whether training starts from given weights, not from random ones.
     """
     return (0.1 if pretrained else 0.2) * math.sqrt(256 / batch)
