@@ -1,6 +1,5 @@
 import json
 
-import numpy as np
 import pytest
 
 from resnet_jax.data.several_labels import labels_from_file, stored_labels
@@ -52,15 +51,3 @@ def test_images_of_other_names_and_a_missing_file_are_one_line(tmp_path):
         labels_from_file(write(tmp_path, [[0]] * 6), source)
     with pytest.raises(UsageError, match=r"labels=/none.json cannot be read \(No such file"):
         labels_from_file("/none.json", source)
-
-
-def test_answers_are_judged_by_any_of_the_labels_and_images_without_one_are_left_out():
-    from resnet_jax.programs.evaluation.several_labels import judge
-    from resnet_jax.programs.evaluation.wilson import wilson
-    from tests.programs.evaluation.example import answers_of
-
-    answers = answers_of([0, 0, 1, 2, -1], [0, 1, 2, 2, -1])
-    found = judge(answers, [(0, 1), (1,), (), (0,), (2,)])
-    assert found == {"count": 4, "without_label": 1, "right": 2, "top1": 0.5, "interval": wilson(2, 4)}
-    assert judge(answers_of([0], [0]), [()])["top1"] is None
-    assert np.isclose(judge(answers, [(0,)] * 5)["top1"], 0.2)
