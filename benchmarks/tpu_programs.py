@@ -5,7 +5,7 @@
 Needs libtpu (pip install -e '.[tpu]') and one to two minutes per program. The numbers are XLA's for one chip, except
 'HBM', the bytes read from and written to HBM (`analysis/hbm_traffic.py`), and 'bound by HBM', the rate at which these
 bytes take the whole memory bandwidth of the chip. 'Estimated cycles' are the compiler's estimates of the time of a step
-(`analysis/tpu_cycles.py`) and the share of the operations that have one; compare programs of equal shares only.
+(`analysis/tpu_cycles.py`), with the share of the bytes whose operations have one: compare programs of equal shares.
 """
 
 import argparse
@@ -56,7 +56,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{options.topology}, {options.batch_per_chip} images of {options.image_size} px per chip; per image:")
     print(table(found))
     for name, figures in found.items():
-        print(f"operations without estimated cycles, {name}: {_listed(figures['operations_without_estimate'])}")
+        print(
+            f"operations without estimated cycles, {name}: {', '.join(figures['opcodes_without_estimate']) or 'none'}"
+        )
     if options.kinds:
         for name, figures in found.items():
             print(f"\n{name}: HBM, MB per image")
@@ -91,7 +93,7 @@ def _cycles(cost: ProgramCost, peaks: Peaks, images: int) -> dict[str, Any]:
     return {
         "estimated_cycles": cycles and cycles.cycles,
         "estimated_cycles_coverage": cycles and cycles.coverage,
-        "operations_without_estimate": cycles.without if cycles else {},
+        "opcodes_without_estimate": cycles.uncovered if cycles else [],
         "images_per_second_estimated": seconds and images / seconds,
         "share_of_peak_estimated": seconds and cost.flops / seconds / peaks.bf16_flops,
     }
@@ -118,15 +120,11 @@ def table(found: dict[str, dict[str, Any]]) -> str:
 def _cycles_cells(figures: dict[str, Any]) -> tuple[str, str]:
     if figures["estimated_cycles"] is None:
         return "none", ""
-    cells = f"{figures['estimated_cycles'] / 1e6:.2f} M for {figures['estimated_cycles_coverage']:.1%} of operations"
+    cells = f"{figures['estimated_cycles'] / 1e6:.2f} M for {figures['estimated_cycles_coverage']:.1%} of the bytes"
     if figures["images_per_second_estimated"] is None:
         return cells, "unknown"
     rate, share = figures["images_per_second_estimated"], figures["share_of_peak_estimated"]
     return cells, f"{rate:,.0f} images/s per chip, {share:.0%} of peak"
-
-
-def _listed(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count} {opcode}" for opcode, count in counts.items()) or "none"
 
 
 def _ours(mesh: Mesh, batch_size: int, options: argparse.Namespace) -> Compiled:

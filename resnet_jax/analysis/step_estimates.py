@@ -74,10 +74,9 @@ def _kernels_line(cost: ProgramCost) -> str:
 def _cycles_line(cost: ProgramCost, peaks: Peaks | None, batch_size: int, flops_peak: float | None) -> str:
     assert cost.cycles is not None
     found = cost.cycles
-    without = ", ".join(f"{count} {opcode}" for opcode, count in found.without.items())
     line = (
-        f"{found.cycles / 1e6:.2f} M estimated by the compiler for {found.operations:,} operations, "
-        f"{found.coverage:.1%} of all" + (f" (none for {without})" if without else "")
+        f"{found.cycles / 1e6:.2f} M estimated by the compiler for {found.operations:,} operations with "
+        f"{found.coverage:.1%} of the bytes" + (f" (none for {', '.join(found.uncovered)})" if found.uncovered else "")
     )
     if peaks is None or peaks.clock is None:
         return f"{line}; the clock of this device is unknown"

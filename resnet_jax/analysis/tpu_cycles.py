@@ -1,17 +1,20 @@
 """Adds up the compiler's own estimates of time in a compiled TPU program, from the text of the program.
 
 The TPU compiler writes the cycles that it expects of an operation into the operation's `backend_config`. It estimates
-all convolutions and most other fusions; it gives none for collectives and custom calls. Asynchronous copies have none
-either: they run beside the operations. The sum is an estimate, no measurement, and takes the operations one after the
-other. It ranks programs for the same network better than bytes do, as long as they have estimates for the same share of
-their operations: compare the coverage first.
+all convolutions and most other fusions; it gives none for collectives and some custom calls. Asynchronous copies have
+none either: they run beside the operations. The sum is an estimate, no measurement, and takes the operations one after
+the other. It ranks programs for the same network better than bytes do, as long as their estimates cover the same: an
+operation without an estimate counts as nothing. The coverage is a share of bytes, so that operations on single numbers,
+of which a program has many, do not matter.
 """
 
 import collections
 from typing import NamedTuple
 
 from resnet_jax.analysis.hbm_traffic import is_operation
-from resnet_jax.analysis.hlo_text import executed, parse_computations
+from resnet_jax.analysis.hlo_text import executed, parse_computations, size_in_bytes
+
+_RELEVANT = 0.001  # share of the bytes above which `uncovered` lists an opcode
 
 
 class EstimatedCycles(NamedTuple):
@@ -19,12 +22,19 @@ class EstimatedCycles(NamedTuple):
 
     cycles: int  # sum of the estimates
     operations: int  # operations with an estimate
-    without: dict[str, int]  # number of operations without one, by opcode, the most frequent first
+    bytes: int  # operands and results of these operations, in any memory
+    bytes_without: dict[str, int]  # the same of the operations without an estimate, by opcode, the largest first
 
     @property
     def coverage(self) -> float:
-        """Share of the operations that have an estimate, 0 to 1."""
-        return self.operations / (self.operations + sum(self.without.values()))
+        """Share of the bytes of all operations that belongs to operations with an estimate, 0 to 1."""
+        return self.bytes / (self.bytes + sum(self.bytes_without.values()))
+
+    @property
+    def uncovered(self) -> list[str]:
+        """Opcodes without an estimate that have more than a thousandth of the bytes, the largest first."""
+        total = self.bytes + sum(self.bytes_without.values())
+        return [opcode for opcode, size in self.bytes_without.items() if size > _RELEVANT * total]
 
 
 def estimated_cycles(program: str) -> EstimatedCycles | None:
@@ -32,13 +42,20 @@ def estimated_cycles(program: str) -> EstimatedCycles | None:
 
     The body of a loop counts once for each iteration.
     """
-    cycles, operations = 0, 0
+    if '"estimated_cycles"' not in program:
+        return None
+    computations = parse_computations(program)
+    shapes = {name: {one.name: one.shape for one in body} for name, body in computations.items()}
+    cycles = operations = covered = 0
     without: collections.Counter[str] = collections.Counter()
-    for _, instruction, times in executed(parse_computations(program)):
+    for owner, instruction, times in executed(computations):
+        if not is_operation(instruction):
+            continue
+        operands = sum(size_in_bytes(shapes[owner].get(operand, "")) for operand in instruction.operands)
+        moved = times * (operands + size_in_bytes(instruction.shape))
         estimate = int(instruction.attribute(r'"estimated_cycles":"?(-?\d+)') or -1)
-        if estimate >= 0:
-            cycles += times * estimate
-            operations += times
-        elif is_operation(instruction):
-            without[instruction.opcode] += times
-    return EstimatedCycles(cycles, operations, dict(without.most_common())) if operations else None
+        if estimate < 0:
+            without[instruction.opcode] += moved
+        else:
+            cycles, operations, covered = cycles + times * estimate, operations + times, covered + moved
+    return EstimatedCycles(cycles, operations, covered, dict(without.most_common()))

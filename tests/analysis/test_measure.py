@@ -46,7 +46,7 @@ def test_a_step_is_measured_without_any_of_the_data(tiny, monkeypatch):
 
 @pytest.mark.slow
 def test_steps_with_a_loss_that_is_not_finite_are_an_error():
-    wild = experiment.build(tiny_config({"schedule.base_lr": 1e30, "schedule.warmup_epochs": 0.0}))
+    wild = experiment.build(tiny_config({"schedule.base_lr": 1e9, "schedule.warmup_epochs": 0.0}))
     with pytest.raises(UsageError, match="the loss is nan after 7 steps on random images: set a lower"):
         measure_step(wild, WINDOWS)
 

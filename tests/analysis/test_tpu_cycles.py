@@ -29,8 +29,17 @@ ENTRY %main (x: bf16[8,56,56,64]) -> bf16[8,56,56,64] {
 def test_estimates_are_added_up_and_operations_without_one_are_named():
     found = estimated_cycles(PROGRAM)
     assert (found.cycles, found.operations) == (1000 + 4 * 30, 1 + 4)
-    assert found.without == {"fusion": 1, "all-reduce": 1, "select-and-scatter": 1}
-    assert found.coverage == pytest.approx(5 / 8)
+    array, loop = 8 * 56 * 56 * 64 * 2, 4 * (4 + 8 * 4 + 8 * 4)  # bytes; the state of the loop and its result
+    assert found.bytes == 2 * array + loop
+    assert found.bytes_without == {"select-and-scatter": 3 * array, "fusion": 2 * array, "all-reduce": array + 64 * 4}
+    assert found.coverage == pytest.approx(2 / 8, rel=1e-3)
+    assert found.uncovered == ["select-and-scatter", "fusion", "all-reduce"]
+
+
+def test_operations_on_single_numbers_are_not_listed():
+    more = PROGRAM.replace("  %sum =", "  %next = u32[] add(%seed, %seed)\n  %sum =")
+    assert "add" in estimated_cycles(more).bytes_without
+    assert "add" not in estimated_cycles(more).uncovered
 
 
 def test_a_program_without_estimates_has_none():

@@ -29,7 +29,7 @@ FIGURES = {
 def test_the_table_has_the_units_of_its_header():
     lines = [[cell.strip() for cell in row.split("|")[1:-1]] for row in tpu_programs.table({"a": FIGURES}).splitlines()]
     cells = ["a", "351.8 MB", "163.8 MB", "25.34", "3.48 GB", "2 of 102.4 MB", "5,000 images/s per chip"]
-    cells += ["87.51 M for 98.3% of operations", "2,194 images/s per chip, 28% of peak"]
+    cells += ["87.51 M for 98.3% of the bytes", "2,194 images/s per chip, 28% of peak"]
     assert lines[0][3] == "GFLOP"
     assert lines[2] == cells
 
