@@ -64,7 +64,7 @@ def test_what_is_printed(finished):
 
 @pytest.mark.slow  # tests/programs/test_train.py does it within one process
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, data_dir):
-    changes = processes.SMALL | {"schedule.base_lr": 1e30, "schedule.warmup_epochs": 1.0, "checkpoint.every_steps": 1}
+    changes = processes.SMALL | {"schedule.base_lr": 1e9, "schedule.warmup_epochs": 1.0, "checkpoint.every_steps": 1}
     done = processes.run(CONFIG, tmp_path, data_dir, changes)
     assert done.returncode == 3, done.stdout + done.stderr
     result = processes.read_result(tmp_path)
