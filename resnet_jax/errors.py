@@ -67,7 +67,7 @@ def disk_full_as_usage_error(purpose: str) -> Iterator[None]:
 
 
 def _disk_error(error: BaseException) -> tuple[int | None, str | bytes | None]:
-    """Returns the number in `_DISK` of an error or of one that caused it, and the file, if it is known."""
+    """Returns the first errno of `_DISK` that an error or one of its causes has, and the file; None for the unknown."""
     for found in _with_causes(error):
         if isinstance(found, OSError) and found.errno in _DISK:
             return found.errno, found.filename

@@ -71,6 +71,7 @@ class Workdir:
         self.result = self.path / "result.json"
         self.report = self.path / "report.png"
         self.inputs = self.path / "inputs.png"
+        self.data_check = self.path / "data_check.json"  # of --mode=check_data
         self.evaluations = self.path / "evaluations"  # one directory for each use of --mode=eval
         self._config = self.path / "config.json"
         self.bad_examples = self.path / "bad_examples.jsonl"
@@ -98,7 +99,8 @@ class Workdir:
         is removed, files of the user stay.
 
         Raises:
-          UsageError: another process has locked the directory, it cannot be written, or a file of a run is a directory.
+          UsageError: another process has locked the directory, it cannot be written, or it has a directory under the name of
+            a file of a run, see `check_kinds`.
         """
         self.check_kinds()
         lock = self.path / ".lock"
