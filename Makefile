@@ -94,7 +94,7 @@ install: $(STAMP)
 $(BASE): pyproject.toml requirements.lock
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 to 3.13 found: install one, or say PYTHON=/path/to/python3.12"; exit 2; }
 	@$(PYTHON) -c '$(SUPPORTED)' || { echo "error: $(PYTHON) is not Python 3.11 to 3.13: say PYTHON=python3.12"; exit 2; }
-	@echo "installing into $(VENV) (Python $(WANTED); SIZE GB; a minute or two)"
+	@echo "installing into $(VENV) (Python $(WANTED); 1.3 GB; a minute or two)"
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV)
 	@$(INSTALL) .
@@ -102,7 +102,7 @@ $(BASE): pyproject.toml requirements.lock
 
 # What the tests need besides: their own packages, and TensorFlow.
 $(DEV): $(STAMP)
-	@echo "installing the packages of the tests (SIZE GB, most of it TensorFlow)"
+	@echo "installing the packages of the tests (1.5 GB, most of it TensorFlow)"
 	@$(INSTALL) ".[dev,tensorflow]"
 	@touch $@
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from resnet_jax.experiment.compile import initial_state as initial_state
     from resnet_jax.models.variants import create_model as create_model
     from resnet_jax.programs.recipes import get_recipe as get_recipe
+    from resnet_jax.programs.train.main import train_recipe as train  # noqa: F401
     from resnet_jax.training.gradients import imagenet_input as imagenet_input
     from resnet_jax.training.losses import create_loss as create_loss
     from resnet_jax.training.metrics import merge as merge_totals  # noqa: F401
@@ -73,6 +74,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "open_source": ("data.sources",),
     "replicated": ("distributed.mesh",),
     "scalars": ("training.metrics",),
+    "train": ("programs.train.main", "train_recipe"),
     "zero_totals": ("training.metrics", "zero"),
 }
 

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import FieldReference
 
 from resnet_jax.errors import UsageError
-from resnet_jax.local_paths import local_path
+from resnet_jax.local_paths import check_local, local_path
 
 
 class Effect(enum.Enum):
@@ -132,10 +132,16 @@ def check_keys(keys: Iterable[Key], values: Mapping[str, Any], *, file: str) -> 
 
 
 def check_paths(keys: Iterable[Key], values: Mapping[str, Any]) -> None:
-    """Raises UsageError if one of `values`, which are given by dotted key, should be a local path and is none."""
+    """Raises UsageError if one of `values`, which are given by dotted key, should be a local path and is none.
+
+    An address such as gs://bucket/run is refused in every key.
+    """
     for key in keys:
-        if key.is_path and values[key.name] is not None:
-            local_path(values[key.name], name=f"config.{key.name}")
+        value = values[key.name]
+        if key.is_path and value is not None:
+            local_path(value, name=f"config.{key.name}")
+        elif isinstance(value, str) and "://" in value:
+            check_local(value, name=f"config.{key.name}")
 
 
 def check_bounds(keys: Iterable[Key], values: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Shows a run's progress: a live bar on a terminal, lines in a log."""
+"""Shows a run's progress: a live bar on a terminal and in a notebook, lines in a log."""
 
 import contextlib
 import logging
@@ -10,19 +10,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from resnet_jax.reporting.bottleneck import shares_line
 from resnet_jax.text import duration, labelled, printable_lines, wrapped
 
 logger = logging.getLogger(__name__)
 
+# Whether this process is the kernel of a notebook that can show a bar; `tqdm.auto` looks for ipykernel and ipywidgets.
+_IN_NOTEBOOK = any(base.__module__ == "tqdm.notebook" for base in tqdm.__mro__)
+
 
 class Progress:
     """Shows the progress of training. A context manager: leaving it closes the progress bar."""
 
     def __init__(self, *, start: int, total_steps: int, visible: bool):
-        """Opens a progress bar if stderr is a terminal.
+        """Opens a progress bar in a notebook, and if stderr is a terminal.
 
         Args:
           start: number of updates done before this start of the run.
@@ -36,7 +39,8 @@ class Progress:
             initial=start,
             unit=" step",
             dynamic_ncols=True,
-            disable=None if visible else True,  # None disables the bar if stderr is not a terminal
+            # None disables the bar if stderr is not a terminal, which it never is in a notebook.
+            disable=(False if _IN_NOTEBOOK else None) if visible else True,
         )
 
     def __enter__(self) -> "Progress":

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 from typing import Any
 
 from resnet_jax.programs.command import Command
@@ -9,8 +10,34 @@ from resnet_jax.programs.session import open_session
 from resnet_jax.reporting.workdir import Workdir
 
 
-def main(command: Command) -> int:
+def train_recipe(recipe: Any, workdir: str | os.PathLike) -> dict[str, Any]:
+    """Trains as `python main.py` does, in this process: the function `train` of the library.
+
+    Runs to the end, or continues the run in the work directory, with everything that `--mode=train` writes there and
+    prints. Ctrl-C, or the interruption of a notebook's kernel, stops after the current step and saves.
+
+    Args:
+      recipe: a config, for example that of `get_recipe`, with changes.
+      workdir: directory of the run.
+
+    Returns:
+      The content of `result.json` (docs/workdir.md); `stop_reason` says whether the run is finished.
+
+    Raises:
+      UsageError: a mistake in the recipe or the data, or the disk cannot be written.
+    """
+    main(Command(mode="train", config=recipe, workdir=os.fspath(workdir), num_processes=1), age=0.0)
+    result = Workdir(workdir).stored_result()
+    assert result is not None  # main has written it
+    return result
+
+
+def main(command: Command, *, age: float | None = None) -> int:
     """Trains, or prints the result of a finished run; returns the exit status.
+
+    Args:
+      command: the command line.
+      age: seconds before this call that count as time of the run, in phase 'import'; None: the age of the process.
 
     JAX and the modules that use it are imported after `open_session` has installed the signal handlers: the imports
     take seconds, and a signal during that time must already count as a stop request.
@@ -24,7 +51,7 @@ def main(command: Command) -> int:
         from resnet_jax.programs.train.run import train  # noqa: PLC0415
         from resnet_jax.reporting.time_accounting import TimeAccounting, process_age  # noqa: PLC0415
 
-        accounting = TimeAccounting(age=process_age())
+        accounting = TimeAccounting(age=process_age() if age is None else age)
         command = dataclasses.replace(command, config=experiment.as_begun(command.config, workdir.keys_added_since()))
         settings = experiment.resolve(command.config)
         if channel.is_main:
