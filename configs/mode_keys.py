@@ -22,6 +22,10 @@ MODE_KEYS = (
     # --mode=show (docs/data.md).
     Key("show.png", None, "file of the picture; None: WORKDIR/inputs.png", optional=str, effect=FREE, is_path=True),
 
+    # --mode=check_data (docs/data.md).
+    Key("check_data.json", None, "output file of all findings in JSON; None: WORKDIR/data_check.json",
+        optional=str, effect=FREE, is_path=True),
+
     # --mode=plan (docs/scaling.md).
     Key("plan.topology", None, "TPUs or GPUs to compile for, for example 'v5e:4x4' or 'h100:8'; None: the devices of "
         "this machine", optional=str, effect=FREE),

@@ -66,6 +66,7 @@ HEAVY = {
         "programs/prepare/builder.py",
         "programs/prepare/examples.py",
         "programs/prepare/prepare.py",
+        "programs/prepare/shards.py",
     },
     "grain": {"data/feed.py"},
     "clu": {"reporting/profiling.py", "programs/train/run.py", "reporting/run_log.py", "reporting/run_record.py"},
@@ -86,7 +87,7 @@ HEAVY = {
     },
     "safetensors": {"weights/formats/safetensors.py"},
     "torch": set(),
-    "cv2": {"data/png.py", "data/resize.py", "data/sources/synthetic_jpeg.py"},
+    "cv2": {"data/examination.py", "data/png.py", "data/resize.py", "data/sources/synthetic_jpeg.py"},
     "simplejpeg": {"data/jpeg.py", "programs/prepare/shrinking.py", "data/sources/synthetic_jpeg.py"},
     "PIL": {
         "data/decoder_messages.py",

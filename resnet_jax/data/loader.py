@@ -240,14 +240,14 @@ class Loader:
 
     def _open(self, index: int) -> tuple[Example, LazyImage]:
         """Reads an example and opens its image. Raises OSError or ValueError if it cannot be read."""
-        example = _read_with_retries(self.source, index)
+        example = read_with_retries(self.source, index)
         image = open_image(example.image, self.max_image_pixels, fast_dct=self.fast_dct)
         if self.enlarge_to is not None:
             image = open_image(enlarge(image.decode_rows(image.height), self.enlarge_to, self.max_image_pixels))
         return example, image
 
 
-def _read_with_retries(source: Source, index: int) -> Example:
+def read_with_retries(source: Source, index: int) -> Example:
     """Reads an example; retries after I/O errors other than a missing file, since a network disk may recover."""
     for delay in _RETRY_DELAYS:
         try:

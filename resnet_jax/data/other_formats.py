@@ -6,6 +6,7 @@ Pillow reads more formats, some by starting another program (EPS by Ghostscript)
 import contextlib
 import io
 import struct
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from PIL import (
 from resnet_jax.data.decoder_messages import counting
 from resnet_jax.data.image_limits import check_size
 
+_ORIENTATION = 0x0112  # the EXIF tag
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")
 
 
@@ -40,6 +42,29 @@ def stated_size(encoded: bytes) -> tuple[int, int]:
         return _webp_size(encoded)
     with counting(), _open(encoded) as image:
         return image.height, image.width
+
+
+class StoredKind(NamedTuple):
+    """How a file stores its pixels, which decoded pixels do not tell."""
+
+    mode: str  # Pillow's name of the colors, such as 'RGB', 'CMYK', 'L' or 'I;16'
+    bits: int  # bits of a value: 8 or fewer, or 16
+    orientation: int  # EXIF orientation, 1 to 8; 1: as stored; 0 if it has an invalid value
+
+
+def stored_kind(encoded: bytes) -> StoredKind:
+    """Returns how a file stores its pixels; decodes none. Raises ValueError as `stated_size` does."""
+    with counting(), _open(encoded) as image:
+        bits = 16 if image.mode.startswith("I") else 8
+        if image.format == "PNG":
+            bits = encoded[24]  # the bit depth in the chunk IHDR
+        elif isinstance(image, TiffImagePlugin.TiffImageFile):
+            bits = image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (8,))[0]
+        try:
+            orientation = int(image.getexif().get(_ORIENTATION, 1))
+        except Exception:  # Pillow raises errors of many types for damaged EXIF data
+            orientation = 0
+        return StoredKind(image.mode, bits, orientation)
 
 
 def decode_other(encoded: bytes, max_pixels: int) -> np.ndarray:

@@ -8,9 +8,11 @@ from resnet_jax.experiment.build import (
     default_settings,
     resolve,
 )
+from resnet_jax.experiment.checked_data import CheckedData, check_json, open_checked_data
 from resnet_jax.experiment.evaluation import build_evaluation, build_evaluations
 from resnet_jax.experiment.further_training import FurtherTraining, make_further_training
 from resnet_jax.experiment.inference import Inference, build_inference
+from resnet_jax.experiment.inputs import open_splits
 from resnet_jax.experiment.milestones import Milestones
 from resnet_jax.experiment.options import (
     BenchmarkOptions,
@@ -32,6 +34,7 @@ __all__ = [
     "EVALUATION_MAY_CHANGE",
     "MAY_CHANGE",
     "BenchmarkOptions",
+    "CheckedData",
     "Computation",
     "Data",
     "EvalComputation",
@@ -52,9 +55,12 @@ __all__ = [
     "build_evaluation",
     "build_evaluations",
     "build_inference",
+    "check_json",
     "default_settings",
     "export_options",
     "make_further_training",
+    "open_checked_data",
+    "open_splits",
     "plan_options",
     "predict_options",
     "prepare_options",

@@ -78,6 +78,14 @@ def open_from(config: ConfigDict, *, training: bool, cache_dir: Path | None) -> 
     return open_source(data.source, training=training, **options.get(data.source, {}))
 
 
+def open_splits(config: ConfigDict, *, cache_dir: Path | None = None) -> dict[str, Source]:
+    """Opens the training and the evaluation set, as 'train' and 'validation'; `cache_dir` and errors as in `build`."""
+    return {
+        "train": open_from(config, training=True, cache_dir=cache_dir),
+        "validation": open_from(config, training=False, cache_dir=cache_dir),
+    }
+
+
 def data_name(config: ConfigDict) -> str:
     """Returns a name of the data: the TFDS name, the name of the directory of user files, or the kind of source."""
     data = config.data

@@ -37,9 +37,16 @@ MODES = {
     ),
     "export": Mode(f"{_PROGRAMS}.export.main", "write the model as a JAX artifact or a TF SavedModel", "to export"),
     "show": Mode(f"{_PROGRAMS}.show", "draw training and evaluation images as the network sees them", "to draw again"),
+    "check_data": Mode(
+        f"{_PROGRAMS}.check_data.main", "read all images once and say what would harm training", "to check the data"
+    ),
     "plan": Mode(f"{_PROGRAMS}.plan", "compile only: print memory, FLOPs and the least time of a run", "to plan"),
     "benchmark": Mode(f"{_PROGRAMS}.benchmark", "measure the training speed of this machine", "to benchmark"),
-    "prepare": Mode(f"{_PROGRAMS}.prepare.main", "make the ImageNet data set from its archives", "to begin anew"),
+    "prepare": Mode(
+        f"{_PROGRAMS}.prepare.main",
+        "make the ImageNet data set from its archives, or a copy of other data",
+        "to prepare",
+    ),
 }
 
 

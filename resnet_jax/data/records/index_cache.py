@@ -103,7 +103,7 @@ def _save(arrays: Index, file: Path) -> bool:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file, unique=True) as temporary, temporary.open("xb") as stream:
-            np.savez(stream, **arrays)
+            np.savez(stream, **arrays)  # type: ignore[arg-type]  # mypy takes the arrays for `allow_pickle`
     except OSError:
         return False
     return True
