@@ -99,8 +99,8 @@ class Workdir:
         is removed, files of the user stay.
 
         Raises:
-          UsageError: another process has locked the directory, it cannot be written, or it has a directory under the name of
-            a file of a run, see `check_kinds`.
+          UsageError: another process has locked the directory, it cannot be written, or there is a directory in the place
+            of a file, see `check_kinds`.
         """
         self.check_kinds()
         lock = self.path / ".lock"
