@@ -99,7 +99,7 @@ class Workdir:
         is removed, files of the user stay.
 
         Raises:
-          UsageError: another process has locked the directory, it cannot be written, or there is a directory in the place
+          UsageError: another process has locked the directory, it cannot be written, or there is a directory instead
             of a file, see `check_kinds`.
         """
         self.check_kinds()
