@@ -180,4 +180,5 @@ def test_a_mode_that_starts_the_program_again_finds_it(environment, tmp_path):
 
 def test_flags_of_r1_become_a_command_of_the_wheel(environment, tmp_path):
     done = call(environment / "resnet-jax-r1", "cifar10_main.py", "--data_dir=d", cwd=tmp_path)
-    assert done.stdout.splitlines()[0] == "resnet-jax --config=cifar10_r1 --config.data.data_dir=d"
+    expected = "resnet-jax --config=cifar10_r1 --config.data.data_dir=d --config.schedule.images_per_epoch=50000"
+    assert done.stdout.splitlines()[0] == expected
