@@ -7,7 +7,7 @@ import pytest
 
 from resnet_jax.data.imagenet_classes import synsets
 from resnet_jax.errors import UsageError
-from resnet_jax.weights.class_outputs import Classes, class_outputs
+from resnet_jax.weights.class_outputs import Classes, class_outputs, outputs_of_set
 from resnet_jax.weights.select import SelectedWeights, with_outputs_in_order_of
 
 
@@ -77,3 +77,38 @@ def test_the_columns_of_the_last_layer_are_moved():
     np.testing.assert_array_equal(moved.variables["params"]["head"]["kernel"], kernel[:, [3, 1, 0, 2]])
     np.testing.assert_array_equal(variables["params"]["head"]["bias"], bias)
     assert with_outputs_in_order_of(selected, Classes(["a", "b"], "order")) == selected
+
+
+def of_set(names, known, count):
+    return outputs_of_set(names, known, count, set_name="a set", path="w.pth")
+
+
+def test_an_evaluation_set_may_have_some_of_the_classes_of_the_weights_in_any_order():
+    assert of_set(["eel", "cat"], ("cat", "dog", "eel"), 3) == (2, 0)
+    assert of_set([synsets()[5], synsets()[900]], None, 1000) == (5, 900)  # 1,000 outputs without names
+    assert of_set(["3", "10"], tuple(unpadded(11)), 11) == (4, 2)  # names of classes come before numbers of outputs
+
+
+def test_folders_named_by_numbers_are_numbers_of_outputs():
+    names = unpadded(1000)  # the folders of ImageNet-V2 in the order of their names: 0, 1, 10, 100, 101, ...
+    assert of_set(names, synsets(), 1000)[:4] == (0, 1, 10, 100) == of_set(names, None, 1000)[:4]
+
+
+@pytest.mark.parametrize(
+    ("names", "known", "count", "message"),
+    [
+        (
+            ["cat", "yak"],
+            ("cat", "dog"),
+            2,
+            r"a set has 1 classes \(yak\) that are no classes of w.pth, which has cat, dog",
+        ),
+        (["cat"], None, 10, "whose 10 outputs have no names"),
+        (["cat"], (), 1000, "whose 1,000 outputs have no names"),
+        (["1000"], synsets(), 1000, "1 classes .1000. that are no classes of w.pth, which has n01440764, "),
+    ],
+)
+def test_classes_of_a_set_that_the_weights_lack_are_one_line(names, known, count, message):
+    with pytest.raises(UsageError, match=message) as error:
+        of_set(names, known, count)
+    assert "\n" not in str(error.value)

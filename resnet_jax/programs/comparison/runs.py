@@ -1,5 +1,6 @@
 """Finds the answers of the runs that a user names, and checks that they can be compared."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -106,8 +107,14 @@ def _certificate(directory: Path) -> dict[str, Any]:
 
 def _nothing_shared(found: Sequence[Sequence[Evaluated]]) -> UsageError:
     """Returns the error that the runs were evaluated on different data or classes, with the first difference."""
-    first = found[0][-1]
-    other = next(own[-1] for own in found if not {one.data for one in own} & {one.data for one in found[0]})
+    data = [{evaluated.data for evaluated in own} for own in found]
+    apart = next(((i, j) for i, j in itertools.combinations(range(len(found)), 2) if not data[i] & data[j]), None)
+    if apart is None:
+        return UsageError(
+            "each two of the runs were evaluated on the same data, but there are no data on which all of them were: "
+            "compare two at a time, or evaluate all of them on the same data with --mode=eval"
+        )
+    first, other = (found[k][-1] for k in apart)
     same_images = other.data[:2] == first.data[:2]
     what = "with different classes, or the same in another order" if same_images else "on different images"
     return UsageError(

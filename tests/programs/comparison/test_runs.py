@@ -73,3 +73,14 @@ def test_a_damaged_certificate_is_one_line(tmp_path, text):
     (directory / "certificate.json").write_text(text)
     with pytest.raises(UsageError, match="certificate.json .*--mode=eval again"):
         find_runs([str(directory)])
+
+
+def test_three_runs_that_share_data_only_in_pairs_are_one_line(tmp_path):
+    x, y, z = ({"data": {"sample_sha256": digit * 64}} for digit in "123")
+    pairs = {"a": (x, y), "b": (y, z), "c": (z, x)}
+    for word, own in pairs.items():
+        for number, data in enumerate(own):
+            run(tmp_path / word, accuracies(9), name=str(number), **data)
+    words = [str(tmp_path / word) for word in pairs]
+    with pytest.raises(UsageError, match="there are no data on which all of them were: compare two at a time"):
+        find_runs(words)

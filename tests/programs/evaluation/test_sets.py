@@ -14,8 +14,9 @@ from resnet_jax.data.imagenet_classes import synsets
 from resnet_jax.distributed.channel import Channel
 from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.errors import UsageError
+from resnet_jax.experiment.compile import compile_eval_step
 from resnet_jax.programs.comparison.runs import find_runs
-from resnet_jax.programs.evaluation import result_directory
+from resnet_jax.programs.evaluation import evaluator, result_directory
 from resnet_jax.programs.evaluation.evaluate import Place, evaluate_all
 from resnet_jax.reporting.workdir import Workdir
 from resnet_jax.weights import StoredWeights
@@ -55,11 +56,14 @@ def run(place, changes, **of_weights):
     return {certificate["data"]["name"]: certificate for certificate in found}, common[0] if common else None
 
 
-def test_folders_as_they_are_distributed(place, tmp_path, caplog):
+def test_folders_as_they_are_distributed(place, tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(
+        evaluator, "compile_eval_step", lambda *of, **options: compiled.append(of) or compile_eval_step(*of, **options)
+    )
     sets = (str(imagenet_a(tmp_path)), str(imagenet_v2(tmp_path)), str(imagenet_c(tmp_path)))
-    with caplog.at_level("INFO"):
-        found, common = run(place, {"eval.sets": sets})
-    assert len(found) == 14
+    found, common = run(place, {"eval.sets": sets})
+    assert len(found) == 14 and len(compiled) == 3  # one step for each number of classes and images
     # ImageNet-A: of its classes 6, 11, 13, 300 and 999 the network prefers 11, although it prefers 500 to all.
     one = found["imagenet-a"]
     assert (one["right"]["top1"], one["eval"]["count"], one["classes"]["compared"]) == (2, 10, 5)
