@@ -160,24 +160,26 @@ def _estimate(first: Group, second: Group) -> Estimate:
 
 
 def _class_differences(pairs: Sequence[tuple[Group, Group]], labels: np.ndarray, number: int) -> list[ClassDifference]:
+    found = [one for first, second in pairs for one in _in_classes(first, second, labels, number)]
+    adjusted = holm(np.array([one.p for one in found])).tolist()
+    return [one._replace(p=p, told_apart=p < 1 - CONFIDENCE) for one, p in zip(found, adjusted, strict=True)]
+
+
+def _in_classes(first: Group, second: Group, labels: np.ndarray, number: int) -> list[ClassDifference]:
+    """Compares two groups in each class with images; the p-values are not corrected for the number of classes."""
     counts = np.bincount(labels[labels >= 0], minlength=number)
-    filled = np.flatnonzero(counts)
-    results, p = [], []
-    for first, second in pairs:
-        only_first, only_second = (
-            _per_class(one.right & ~other.right, labels, number) for one, other in ((first, second), (second, first))
-        )
-        if len(first.right) == 1:
-            p.append(mcnemar(only_first[0], only_second[0])[filled])
-        else:
-            shares = (only_second - only_first)[:, filled] / counts[filled]
-            p.append(np.array([over_seeds(column).p for column in shares.T]))
-        sums = (only_first.sum(axis=0), only_second.sum(axis=0))
-        results += [(first.letter, second.letter, k, counts[k], sums[0][k], sums[1][k]) for k in filled]
-    adjusted = holm(np.concatenate(p)).tolist()
+    only_first = _per_class(first.right & ~second.right, labels, number)
+    only_second = _per_class(second.right & ~first.right, labels, number)
+    if len(first.right) == 1:
+        p = mcnemar(only_first[0], only_second[0])
+    else:
+        shares = (only_second - only_first) / np.maximum(1, counts)
+        p = np.array([over_seeds(column).p for column in shares.T])
+    sums = np.stack([counts, only_first.sum(axis=0), only_second.sum(axis=0)], axis=1).tolist()
     return [
-        ClassDifference(*result[:2], *map(int, result[2:]), p=value, told_apart=value < 1 - CONFIDENCE)
-        for result, value in zip(results, adjusted, strict=True)
+        ClassDifference(first.letter, second.letter, k, images, one, other, p=float(p[k]), told_apart=False)
+        for k, (images, one, other) in enumerate(sums)
+        if images
     ]
 
 

@@ -74,11 +74,13 @@ def _only_right(one: Difference) -> str:
 def _classes(comparison: Comparison) -> list[str]:
     found = [one for one in comparison.classes if one.told_apart]
     tests = len(comparison.classes)
+    pairs = len(comparison.differences)
+    about = f"{tests // pairs:,} classes in {pairs} pairs, Holm's correction" if pairs > 1 else "Holm's correction"
     if not found:
-        return [f"none of {tests:,} is told apart (Holm's correction)"]
+        return [f"none of {tests:,} told apart ({about})"]
     ordered = sorted(found, key=lambda one: one.p)
     listed = [_class_line(one, comparison.names) for one in ordered[:_LISTED]]
-    return [f"{len(found):,} of {tests:,} are told apart (Holm's correction)", *listed]
+    return [f"{len(found):,} of {tests:,} told apart ({about})", *listed]
 
 
 def _class_line(one: ClassDifference, names: Sequence[str]) -> str:

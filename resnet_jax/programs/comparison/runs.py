@@ -14,7 +14,7 @@ from resnet_jax.programs.evaluation.answers import ANSWERS, StoredAnswers, read
 from resnet_jax.text import printable
 
 _CERTIFICATE, _EVALUATIONS = "certificate.json", "evaluations"
-_SHAPE = {
+_SHAPE: dict[str, dict[str, type]] = {
     "data": {"name": str, "examples": int, "sample_sha256": str},
     "classes": {"fingerprint": str},
     "provenance": {"time": str},

@@ -20,7 +20,7 @@ class Bin(NamedTuple):
 
     low: float  # the bin has the images with low < confidence <= high
     high: float
-    count: int  # number of images
+    images: int  # number of images
     confidence: float | None  # their mean probability of the predicted class; None without images
     accuracy: float | None  # fraction of them that are right; None without images
 
@@ -110,7 +110,7 @@ def expected_error(confidence: np.ndarray, right: np.ndarray) -> float:
       right: [N] bool, whether the predicted class is the label.
     """
     bins = reliability(confidence, right)
-    gaps = [bin_.count * abs((bin_.accuracy or 0.0) - (bin_.confidence or 0.0)) for bin_ in bins]
+    gaps = [bin_.images * abs((bin_.accuracy or 0.0) - (bin_.confidence or 0.0)) for bin_ in bins]
     return sum(gaps) / len(right)
 
 
@@ -142,7 +142,8 @@ def _known(answers: Answers) -> Probabilities:
     top, label, partition = scores.log_probability[:, 0], scores.label_log_probability, scores.log_partition
     known = (scores.top[:, 0] >= 0) & np.isfinite(top) & np.isfinite(label) & np.isfinite(partition).all(axis=1)
     right = answers.predicted == answers.label
-    return Probabilities(*(array[known].astype(np.float64) for array in (top, label, partition)), right[known])
+    top, label, partition = (array[known].astype(np.float64) for array in (top, label, partition))
+    return Probabilities(top, label, partition, right[known])
 
 
 def _inverse(position: float) -> float:

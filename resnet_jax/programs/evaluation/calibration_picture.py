@@ -14,14 +14,14 @@ def plot_calibration(calibration: dict[str, Any], *, title: str) -> Figure:
     """Plots the bins of `calibration`; the red bars are the gaps between accuracy and mean confidence."""
     figure = Figure((5.2, 5.6), dpi=150, facecolor="white", layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    filled = [bin_ for bin_ in calibration["reliability"] if bin_["count"]]
+    filled = [bin_ for bin_ in calibration["reliability"] if bin_["images"]]
     middles = [(bin_["low"] + bin_["high"]) / 2 for bin_ in filled]
     width = 0.9 / calibration["bins"]
     above.plot([0, 1], [0, 1], color=_FAINT, linewidth=1, linestyle="--")
     above.bar(middles, [bin_["accuracy"] for bin_ in filled], width, color=_BLUE)
     gaps = [bin_["confidence"] - bin_["accuracy"] for bin_ in filled]
     above.bar(middles, gaps, width / 4, bottom=[bin_["accuracy"] for bin_ in filled], color=_GAP)
-    below.bar(middles, [bin_["count"] for bin_ in filled], width, color=_BLUE)
+    below.bar(middles, [bin_["images"] for bin_ in filled], width, color=_BLUE)
     above.set(xlim=(0, 1), ylim=(0, 1))
     _label(above, "accuracy")
     _label(below, "images")

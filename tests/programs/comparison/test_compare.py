@@ -71,7 +71,7 @@ def test_classes_that_differ_beyond_chance_are_named(tmp_path):
     assert found.classes[1].p == pytest.approx(3 * 2 * 0.5**58)  # Holm: times the number of classes
     lines = comparison_lines(found)
     assert "             B better than A in dog: 58 to 0 of 300 images" in lines
-    assert "classes      1 of 3 are told apart (Holm's correction)" in lines
+    assert "classes      1 of 3 told apart (Holm's correction)" in lines
 
 
 def test_more_than_two_runs_are_compared_at_once_first(tmp_path):

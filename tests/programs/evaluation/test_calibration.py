@@ -100,7 +100,7 @@ def test_ece_of_four_images_by_hand():
     # Fifteen bins of at most one image: |0.95 - 1| + |0.95 - 0| + |0.65 - 1| + |0.60 - 1|.
     assert adaptive_error(confidence, right) == pytest.approx((0.05 + 0.95 + 0.35 + 0.40) / 4)
     bins = reliability(confidence, right)
-    assert [bin_.count for bin_ in bins] == [0] * 8 + [1, 1, 0, 0, 0, 0, 2] and bins[0].accuracy is None
+    assert [bin_.images for bin_ in bins] == [0] * 8 + [1, 1, 0, 0, 0, 0, 2] and bins[0].accuracy is None
 
 
 def test_images_without_an_answer_are_left_out():
@@ -119,7 +119,7 @@ def test_the_picture_has_the_bars_of_the_filled_bins():
     figure = plot_calibration(found, title="digits\ntop-1 50 %")
     FigureCanvasAgg(figure)
     figure.savefig(io.BytesIO())
-    filled = sum(bin_["count"] > 0 for bin_ in found["reliability"])
+    filled = sum(bin_["images"] > 0 for bin_ in found["reliability"])
     above, below = figure.axes
     assert len(above.patches) == 2 * filled and len(below.patches) == filled
     assert sum(bar.get_height() for bar in below.patches) == 300
