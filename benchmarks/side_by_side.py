@@ -20,6 +20,8 @@ import platform
 import statistics
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,8 @@ from benchmarks.trainers import TRAINERS, Task  # noqa: E402
 class StepProcess:
     """A trainer in its own process; a context manager that kills the process on exit."""
 
-    def __init__(self, trainer: str, task: Task):
+    def __init__(self, trainer: str, task: Task, deadline: float | None = None):
+        """Starts the process and waits until it is ready; after `deadline` seconds it is killed."""
         request = json.dumps({"trainer": trainer, "task": dataclasses.asdict(task)})
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.step_process", request],
@@ -44,12 +47,17 @@ class StepProcess:
             text=True,
         )
         self.what, self.error = "", ""
+        self._timer = None if deadline is None else threading.Timer(max(deadline, 0.0), self._process.kill)
+        if self._timer:
+            self._timer.start()
         self._take(self._read())
 
     def __enter__(self) -> "StepProcess":
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._timer:
+            self._timer.cancel()
         self._process.kill()
         self._process.communicate()
 
@@ -74,7 +82,7 @@ class StepProcess:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measures, prints a table per batch size, and writes the JSON file."""
     options = _parse(argv)
-    record: dict[str, Any] = {**_describe(options), "results": []}
+    record: dict[str, Any] = {**describe(), "windows": options.windows, "warmup_steps": options.warmup, "results": []}
     for batch_size in options.batch_sizes:
         task = Task(
             options.depth, batch_size, options.image_size, options.classes, options.dtype, not options.no_compile
@@ -91,14 +99,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
 
 
-def compare(trainers: Sequence[str], task: Task, *, windows: int, steps: int, warmup: int) -> dict[str, Any]:
-    """Times the trainers in turn on one task; returns the times of each, and who was left out and why."""
+def compare(
+    trainers: Sequence[str], task: Task, *, windows: int, steps: int, warmup: int, deadline: float | None = None
+) -> dict[str, Any]:
+    """Times the trainers in turn on one task; returns the times of each, and who was left out and why.
+
+    Args:
+      trainers: names from `TRAINERS`.
+      task: network and batch.
+      windows: timed windows of each trainer.
+      steps: steps in a window.
+      warmup: steps before the first window.
+      deadline: seconds after which the trainers that still run are killed and left out; None: no limit.
+    """
+    end = None if deadline is None else time.monotonic() + deadline
     processes: dict[str, StepProcess] = {}
     rounds: dict[str, Any] = {}
     left_out: dict[str, str | None] = {}
     try:
         for name in trainers:
-            process = processes[name] = StepProcess(name, task)
+            process = processes[name] = StepProcess(name, task, None if end is None else end - time.monotonic())
             if process.error or process.seconds(warmup) is None:
                 left_out[name] = process.error
             else:
@@ -144,7 +164,8 @@ def best_of(results: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, int]
     return best
 
 
-def _describe(options: argparse.Namespace) -> dict[str, Any]:
+def describe() -> dict[str, Any]:
+    """Returns machine, device, commit and command as JSON values."""
     done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
     return {
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
@@ -152,8 +173,6 @@ def _describe(options: argparse.Namespace) -> dict[str, Any]:
         "device": _gpu(),
         "commit": done.stdout.strip(),
         "command": sys.argv,
-        "windows": options.windows,
-        "warmup_steps": options.warmup,
     }
 
 

@@ -33,6 +33,15 @@ class Event(NamedTuple):
     name: str
 
 
+class Operation(NamedTuple):
+    """The time of all operations of one name."""
+
+    name: str
+    milliseconds: float  # per step, without nested operations
+    share: float  # of the time of all operations
+    calls: float  # per step
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the table."""
     options = _parse(argv)
@@ -104,8 +113,8 @@ def own_times(timeline: list[Event]) -> Iterator[tuple[str, float]]:
     yield from ((name, own) for _, name, own in open_events)
 
 
-def table(timelines: list[list[Event]], *, steps: int, count: int) -> str:
-    """Formats the `count` operations with the most time as a Markdown table."""
+def most_time(timelines: list[list[Event]], *, steps: int, count: int) -> list[Operation]:
+    """Returns the `count` operations with the most time, the longest first."""
     spent: collections.defaultdict[str, float] = collections.defaultdict(float)  # microseconds
     calls: collections.Counter[str] = collections.Counter()
     for timeline in timelines:
@@ -113,9 +122,15 @@ def table(timelines: list[list[Event]], *, steps: int, count: int) -> str:
             spent[name] += own
             calls[name] += 1
     total = sum(spent.values())
+    longest = sorted(spent.items(), key=lambda item: item[1], reverse=True)[:count]
+    return [Operation(name, time / 1000 / steps, time / total, calls[name] / steps) for name, time in longest]
+
+
+def table(timelines: list[list[Event]], *, steps: int, count: int) -> str:
+    """Formats the `count` operations with the most time as a Markdown table."""
     lines = [("operation", "ms per step", "share", "calls per step")]
-    for name, time in sorted(spent.items(), key=lambda item: item[1], reverse=True)[:count]:
-        lines.append((name[:80], f"{time / 1000 / steps:.3f}", f"{time / total:.1%}", f"{calls[name] / steps:.1f}"))
+    for name, milliseconds, share, calls in most_time(timelines, steps=steps, count=count):
+        lines.append((name[:80], f"{milliseconds:.3f}", f"{share:.1%}", f"{calls:.1f}"))
     return markdown(lines)
 
 

@@ -72,6 +72,7 @@ def measure(compiled: Compiled, mesh: Mesh, images: int) -> dict[str, Any]:
     """Returns the costs of a program; bytes and FLOPs are per image, of `images` images per chip."""
     cost, traffic = program_cost(compiled, num_microbatches=1), hbm_traffic(compiled.as_text() or "")
     peaks = PEAKS[mesh.devices.flat[0].device_kind]
+    assert cost.bytes_accessed is not None  # XLA reports it for TPUs
     reduced = cost.collectives.get("all-reduce")
     return {
         "bytes_accessed": cost.bytes_accessed / images,

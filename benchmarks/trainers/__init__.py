@@ -21,6 +21,8 @@ class Task:
     num_classes: int
     dtype: str  # type of the activations, 'bfloat16' or 'float32'
     compiled: bool  # whether PyTorch uses torch.compile
+    group_size: int | None = None  # images of a batch norm group in our step; None: the whole batch, as in the others
+    without: str = ""  # optimization of our step that is switched off, from `switches.py`
 
 
 def load(name: str) -> ModuleType:

@@ -52,6 +52,12 @@ def gpu_devices(name: str) -> Sequence[jax.Device]:
         ) from None
 
 
+def gpu_of_kind(device_kind: str) -> str | None:
+    """Returns the one of `GPUS` to which the driver gives the name `device_kind`; None if there is none."""
+    wanted = f'device_description_str: "{device_kind}"'
+    return next((gpu for gpu in GPUS if wanted in (_TARGETS / f"{gpu}.txtpb").read_text()), None)
+
+
 def _parse(name: str) -> tuple[str, int]:
     """Splits 'h100:8' into the GPU and the number of devices."""
     match = re.fullmatch(r"(\w+)(?::(\d+))?", name)

@@ -8,7 +8,7 @@ import jaxlib
 import pytest
 
 from resnet_jax.analysis import gpu_topology
-from resnet_jax.analysis.gpu_topology import GPUS, gpu_devices
+from resnet_jax.analysis.gpu_topology import GPUS, gpu_devices, gpu_of_kind
 from resnet_jax.analysis.roofline import PEAKS
 from resnet_jax.analysis.topology import topology_devices
 from resnet_jax.errors import UsageError
@@ -45,6 +45,10 @@ def test_all_descriptions_are_offered_and_part_of_the_package():
     assert GPUS == ("a100", "h100", "h200")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert project["tool"]["setuptools"]["package-data"]["resnet_jax.analysis"] == ["gpu_targets/*.txtpb"]
+
+
+def test_a_gpu_is_found_by_the_name_that_its_driver_gives_it():
+    assert [gpu_of_kind(kind) for kind in ("NVIDIA H200", "NVIDIA A100-SXM4-80GB", "cpu")] == ["h200", "a100", None]
 
 
 def test_the_extra_installs_the_plugin_without_nvidia_packages():

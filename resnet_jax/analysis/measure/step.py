@@ -18,6 +18,7 @@ from resnet_jax.errors import UsageError
 from resnet_jax.experiment import Experiment
 from resnet_jax.experiment.compile import compile_train_step, initial_state
 from resnet_jax.reporting.compile_events import CompileCounter
+from resnet_jax.training.state import TrainState
 
 BATCHES = 4  # number of batches that are used in turn, so that no batch stays in a cache
 
@@ -76,6 +77,11 @@ class StepRunner:
         for _ in range(steps):
             self._state, self._totals = self._step(self._state, next(self._batches))
         jax.block_until_ready(self._totals)
+
+    @property
+    def state(self) -> TrainState:
+        """The training state after the latest step; the next step donates it."""
+        return self._state
 
     def loss(self) -> float:
         """Returns the mean loss of the last batch; 0 if loss scaling skipped its update because of an overflow."""
