@@ -193,7 +193,7 @@ class Parts:
 
     def without(self) -> None:
         """Switches one optimization off at a time."""
-        for name in SWITCHES:
+        for name in self._options.without:
             self._report.measure(f"without {name}", functools.partial(self._slowdown, name))
 
     def benchmark(self) -> None:
@@ -276,6 +276,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--parts", nargs="+", choices=Parts.names, default=Parts.names)
     parser.add_argument("--minutes", type=float, default=7.5, help="time for all parts (%(default)s)")
     parser.add_argument("--trainers", nargs="+", choices=TRAINERS, default=list(TRAINERS))
+    parser.add_argument("--without", nargs="+", choices=SWITCHES, default=list(SWITCHES), help="what to switch off")
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=[256, 512], metavar="N")
     parser.add_argument("--depth", type=int, choices=(18, 50, 101), default=50)
     parser.add_argument("--image-size", type=int, default=224)

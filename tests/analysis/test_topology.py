@@ -111,7 +111,8 @@ def test_the_step_of_the_main_recipe_on_eight_h100(tmp_path):
     # 24.5 GFLOP of the model, without products with padding, and with the covariances of the fused norms.
     assert found["per_device"]["flops"] / 128 == pytest.approx(24.5e9, rel=0.05)
     assert 200e6 < found["hbm_bytes_per_image"] < 410e6
-    assert found["small_kernels"] < found["kernels"] < 1500
+    # Some 1,300 kernels on one device, and 360 small ones that unpack what several devices have summed.
+    assert found["small_kernels"] < found["kernels"] < 1700
     assert found["per_device"]["fits"] and found["per_device"]["peak_memory_bytes"] > 1e9
     assert found["collectives"]["all-reduce"]["bytes"] > 25.5e6 * 4  # the gradients in float32
     assert found["images_per_second_cautious"] < found["images_per_second_ideal"] < found["images_per_second_bound"]
