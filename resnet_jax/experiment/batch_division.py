@@ -7,17 +7,30 @@ from ml_collections import ConfigDict
 from resnet_jax.errors import UsageError
 
 
-def count_microbatches(config: ConfigDict, num_devices: int) -> int:
+# Fewest images of a batch norm group that passes through a GPU alone. With fewer, the launches of about a thousand
+# kernels would take longer than their work.
+_SMALLEST_PART = 64
+
+
+def count_microbatches(config: ConfigDict, num_devices: int, *, on_gpus: bool = False) -> int:
     """Returns into how many micro-batches a training step divides its batch.
 
     The number is `train.accumulate` if this key is set, else the smallest with which no device has more than
-    `train.per_device_limit` images at once, or 1 without a limit. The number of micro-batches changes the result of a
-    step only by rounding, since no batch norm group is split.
+    `train.per_device_limit` images at once. Without a limit it is 1, or, where a GPU then moves fewer bytes, the number
+    of batch norm groups on each device. The number of micro-batches changes the result of a step only by rounding,
+    since no group is split.
+
+    Args:
+      config: has the keys of `configs/default.py`.
+      num_devices: devices over which the batch is split.
+      on_gpus: whether these are GPUs.
 
     Raises:
       UsageError: the batch cannot be divided over devices, batch norm groups and micro-batches.
     """
     batch_size, limit = config.data.batch_size, config.train.per_device_limit
+    if limit is None and on_gpus and _needs_one_group(config, num_devices):
+        limit = _group_size(config)
     given = config.train.accumulate or 1
     _check_groups(config, given)
     _check_division(config, num_devices, given)
@@ -31,6 +44,22 @@ def count_microbatches(config: ConfigDict, num_devices: int) -> int:
         f"config.train.per_device_limit={limit}: with batch norm groups of {_group_size(config)} images, the smallest "
         f"micro-batch on {_devices(num_devices)} has {unit // num_devices} images each: raise "
         "config.train.per_device_limit, or use more devices"
+    )
+
+
+def _needs_one_group(config: ConfigDict, num_devices: int) -> bool:
+    """Whether a GPU moves fewer bytes if each of its batch norm groups is a micro-batch (docs/compiled_programs.md).
+
+    cuDNN computes the end of a bottleneck block in one call only if all images have the same scaled kernel, that is,
+    belong to one group (`models/fused_conv_norm.py`).
+    """
+    model, group_size = config.model, _group_size(config)
+    has_fused_end = model.name == "resnet" and model.depth >= 50 and model.version != "v2"
+    return (
+        has_fused_end
+        and model.dtype != "float32"
+        and group_size >= _SMALLEST_PART
+        and config.data.batch_size % (num_devices * group_size) == 0
     )
 
 

@@ -90,7 +90,8 @@ def build(
     if refuse_tiny_crops:
         check_views(config, views)
     config, computed = with_computed(config, len(train_source))
-    num_microbatches = count_microbatches(config, mesh.size)
+    on_gpus = mesh.devices.flat[0].platform == "gpu"
+    num_microbatches = count_microbatches(config, mesh.size, on_gpus=on_gpus)
     milestones = make_milestones(config, len(train_source))
     schedule = create_schedule(**schedule_options(config, milestones))
     data = make_data(config, train_source, eval_source, milestones, num_devices=mesh.size)

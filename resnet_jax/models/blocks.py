@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from resnet_jax.models.batch_norm import BatchNorm
 from resnet_jax.models.fused_conv_norm import FusedConvNorm
+from resnet_jax.models.fused_norm_relu import FusedNormRelu
 from resnet_jax.models.layers import PointwiseConv
 
 # Constructors of layers. The arguments in parentheses are still to be given, all others are set.
@@ -79,10 +80,10 @@ class BasicBlock(ResidualBlock):
     def __call__(self, x: jax.Array, uniforms: jax.Array | None = None) -> jax.Array:
         """Applies the block; for shapes see `ResidualBlock`, for `uniforms` see `scale_branch`."""
         y = self.conv(self.features, 3, self.stride, name="conv1")(x)
-        y = nn.relu(self.norm(name="bn1")(y))
+        y = FusedNormRelu(self.norm(name="bn1"))(y)
         y = self.conv(self.features, 3, 1, name="conv2")(y)
         y = self.norm(name="bn2", scale_init=self.last_scale_init)(y)
-        return nn.relu(self.scale_branch(y, uniforms) + self.shortcut(x))
+        return final_relu(self.scale_branch(y, uniforms) + self.shortcut(x))
 
 
 class BottleneckBlock(ResidualBlock):
@@ -96,12 +97,12 @@ class BottleneckBlock(ResidualBlock):
         """Applies the block; for shapes see `ResidualBlock`, for `uniforms` see `scale_branch`."""
         first, second = (self.stride, 1) if self.stride_on_first else (1, self.stride)
         y = self.conv(self.features, 1, first, name="conv1")(x)
-        y = nn.relu(self.norm(name="bn1")(y))
+        y = FusedNormRelu(self.norm(name="bn1"))(y)
         y = self.conv(self.features, 3, second, name="conv2")(y)
-        y = nn.relu(self.norm(name="bn2")(y))
+        y = FusedNormRelu(self.norm(name="bn2"))(y)
         conv3 = self.pointwise(self.features * self.expansion, name="conv3")
         y = FusedConvNorm(conv3, self.norm(name="bn3", scale_init=self.last_scale_init))(y)
-        return nn.relu(self.scale_branch(y, uniforms) + self.shortcut(x))
+        return final_relu(self.scale_branch(y, uniforms) + self.shortcut(x))
 
 
 class BottleneckBlockV1(BottleneckBlock):
@@ -116,9 +117,9 @@ class PreactivationBasicBlock(ResidualBlock):
     @nn.compact
     def __call__(self, x: jax.Array, uniforms: jax.Array | None = None) -> jax.Array:
         """Applies the block; for shapes see `ResidualBlock`, for `uniforms` see `scale_branch`."""
-        activated = nn.relu(self.norm(name="bn1")(x))
+        activated = FusedNormRelu(self.norm(name="bn1"))(x)
         y = self.conv(self.features, 3, self.stride, name="conv1")(activated)
-        y = nn.relu(self.norm(name="bn2")(y))
+        y = FusedNormRelu(self.norm(name="bn2"))(y)
         y = self.conv(self.features, 3, 1, name="conv2")(y)
         return self.scale_branch(y, uniforms) + self.shortcut(x, activated=activated)
 
@@ -131,11 +132,11 @@ class PreactivationBottleneckBlock(ResidualBlock):
     @nn.compact
     def __call__(self, x: jax.Array, uniforms: jax.Array | None = None) -> jax.Array:
         """Applies the block; for shapes see `ResidualBlock`, for `uniforms` see `scale_branch`."""
-        activated = nn.relu(self.norm(name="bn1")(x))
+        activated = FusedNormRelu(self.norm(name="bn1"))(x)
         y = self.conv(self.features, 1, 1, name="conv1")(activated)
-        y = nn.relu(self.norm(name="bn2")(y))
+        y = FusedNormRelu(self.norm(name="bn2"))(y)
         y = self.conv(self.features, 3, self.stride, name="conv2")(y)
-        y = nn.relu(self.norm(name="bn3")(y))
+        y = FusedNormRelu(self.norm(name="bn3"))(y)
         y = self.conv(self.features * self.expansion, 1, 1, name="conv3")(y)
         return self.scale_branch(y, uniforms) + self.shortcut(x, activated=activated)
 
@@ -146,6 +147,25 @@ BLOCKS: dict[str, dict[str, type[ResidualBlock]]] = {
     "v1.5": {"basic": BasicBlock, "bottleneck": BottleneckBlock},
     "v2": {"basic": PreactivationBasicBlock, "bottleneck": PreactivationBottleneckBlock},
 }
+
+
+@jax.custom_vjp
+def final_relu(x: jax.Array) -> jax.Array:
+    """ReLU at the end of a block, whose gradient is found from its result: the next block keeps it, and not `x`."""
+    return nn.relu(x)
+
+
+def _final_relu_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    y = nn.relu(x)
+    return y, y
+
+
+def _final_relu_backward(y: jax.Array, cotangent: jax.Array) -> tuple[jax.Array]:
+    # `y > 0` is the same, but XLA replaces it by `x > 0` and computes x again, from the product and the shortcut.
+    return (jnp.where(y != 0, cotangent, 0),)
+
+
+final_relu.defvjp(_final_relu_forward, _final_relu_backward)
 
 
 def squeeze_and_excite(x: jax.Array, *, ratio: float, conv: Conv) -> jax.Array:

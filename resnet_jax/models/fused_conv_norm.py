@@ -14,14 +14,22 @@ Result. With slope = scale / sqrt(var(y) + epsilon), the norm of y is one convol
 
     norm(y) = (y - mean(y)) * slope + bias = x (W slope) + (bias - mean(x) (W slope))
 
-XLA fuses the addition of the offset, of the shortcut and the ReLU into the output of this convolution, so that a block
-writes its output only.
+Groups. Each group of images has statistics of its own, and so its own kernel and offset. With several groups on a
+device, the result is a batched product, with one kernel for each group.
 
-Gradient. Automatic differentiation of these formulas keeps x and W, and no array of the size of y.
+XLA fuses the addition of the offset, of the shortcut and the ReLU into the output of the convolution, so that a block
+writes its output only. On GPUs this needs one group, and offset and shortcut in the 16-bit type of the activations:
+then the whole end of a block is one call of cuDNN.
+
+Gradient. Automatic differentiation of the formulas keeps x and W, and no array of the size of y. The gradients of the
+statistics and of the product are written out, since the ones that JAX derives would multiply x by matrices in float32:
+x is multiplied by the gradient of E[x x^T], rounded to the type of x, in one convolution.
 
 Rounding. The device rounds the scaled kernel W slope, so mean(x) is multiplied by the rounded kernel too. Otherwise the
 rounding error of the kernel, multiplied by mean(x), would remain as an error of the mean of every channel.
 """
+
+import functools
 
 import flax.linen as nn
 import jax
@@ -29,16 +37,17 @@ import jax.numpy as jnp
 from jax.lax import Precision
 from jax.typing import DTypeLike
 
-from resnet_jax.models.batch_norm import BatchNorm, group_count
-from resnet_jax.models.layers import PointwiseConv, pointwise_convolution
+from resnet_jax.models.batch_norm import BatchNorm, split_into_groups
+from resnet_jax.models.layers import PointwiseConv
+from resnet_jax.models.platforms import by_platform, with_ordered_gradient
 
 
 class FusedConvNorm(nn.Module):
     """Computes `norm(conv(x))` without storing the result of the convolution.
 
     The fused form multiplies the factors of the norm into the kernel of the convolution (see the docstring of this
-    file). It is used if the whole batch is normalized by its own statistics, as one group. Otherwise `conv` and `norm`
-    are applied one after the other: with running statistics, and with several groups, whose statistics differ.
+    file). It is used if the norm normalizes by the statistics of the batch. With running statistics, `conv` and `norm`
+    are applied one after the other.
 
     The shortcut and the ReLU at the end of a block are not part of this module: squeeze-and-excitation and stochastic
     depth scale the normalized branch before the shortcut is added, and a projection shortcut is a convolution and a
@@ -56,40 +65,76 @@ class FusedConvNorm(nn.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, K] to [B, H, W, C]. Raises ValueError if `norm.group_size` < B does not divide B."""
-        if not self.norm.uses_batch_statistics or group_count(len(x), self.norm.group_size) > 1:
-            return self.norm(self.conv(x))
-        return self._fused(x)
+        return self._fused(x) if self.norm.uses_batch_statistics else self.norm(self.conv(x))
 
     def _fused(self, x: jax.Array) -> jax.Array:
-        kernel = self.conv.kernel_parameter(x.shape[-1])
+        kernel = with_ordered_gradient(self.conv.kernel_parameter(x.shape[-1]))[0, 0]
         variables = self.norm.channel_variables(kernel.shape[-1])
-        mean, covariance = channel_moments(x)
+        grouped = split_into_groups(x.astype(self.norm.dtype), self.norm.group_size)
+        mean, covariance = channel_moments(grouped)
         var = output_variance(covariance, kernel)
-        self.norm.update_running(variables, output_mean(mean, kernel), var, count=x.size // x.shape[-1])
-        kernel = kernel * jax.lax.rsqrt(var + self.norm.epsilon) * variables.scale
-        dtype = self.norm.dtype
-        output = pointwise_convolution(x.astype(dtype), kernel, exact_products(dtype)).astype(jnp.float32)
-        offset = variables.bias - output_mean(mean, rounded(kernel, dtype))
-        return (output + offset).astype(dtype)
+        count = grouped[0].size // grouped.shape[-1]
+        self.norm.update_running(variables, output_mean(mean, kernel), var, count=count)
+        slope = jax.lax.rsqrt(var + self.norm.epsilon) * variables.scale
+        kernels = kernel * slope[:, None, :]
+        offsets = variables.bias - output_mean(mean, rounded(kernels, self.norm.dtype))
+        return affine_product(grouped, kernels, offsets).reshape(*x.shape[:-1], kernel.shape[-1])
 
 
+@jax.custom_vjp
 def channel_moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns the mean per channel [K] and the covariance between channels [K, K] of x [B, H, W, K], in float32."""
-    mean = jnp.mean(x.astype(jnp.float32), axis=(0, 1, 2))
-    return mean, _gram(x) * (x.shape[-1] / x.size) - jnp.outer(mean, mean)
+    """Returns the mean per channel and the covariance between channels of each group.
+
+    Args:
+      x: [G, N, H, W, K].
+
+    Returns:
+      [G, K] and [G, K, K], both float32.
+    """
+    mean = jnp.mean(x.astype(jnp.float32), axis=(1, 2, 3))
+    gram = jnp.einsum("gnhwk,gnhwl->gkl", x, x, precision=exact_products(x.dtype), preferred_element_type=jnp.float32)
+    return mean, gram / _pixels(x) - mean[:, :, None] * mean[:, None, :]
+
+
+def _moments_forward(x: jax.Array) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
+    mean, covariance = channel_moments(x)
+    return (mean, covariance), (x, mean)
+
+
+def _moments_backward(
+    residuals: tuple[jax.Array, jax.Array], cotangents: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array]:
+    """Returns ((x - mean) S + cotangent of the mean) / n, with S = cotangent of the covariance + its transpose."""
+    x, mean = residuals
+    of_mean, of_covariance = cotangents
+    symmetric = (of_covariance + jnp.swapaxes(of_covariance, 1, 2)) / _pixels(x)
+    # float16 has too small a range for the matrix, whose values are divided by the number of pixels.
+    wide = x.astype(jnp.float32) if x.dtype == jnp.float16 else x
+    # The mean is multiplied by the same rounded matrix as x, see "Rounding" above.
+    offsets = of_mean / _pixels(x) - output_mean(mean, rounded(symmetric, wide.dtype))
+    return (_affine(wide, symmetric, offsets, exact_products(x.dtype)).astype(x.dtype),)
+
+
+channel_moments.defvjp(_moments_forward, _moments_backward)
+
+
+def _pixels(x: jax.Array) -> int:
+    """Returns the number of pixels of a group: [G, N, H, W, K] -> N H W."""
+    return x[0].size // x.shape[-1]
 
 
 def output_mean(mean: jax.Array, kernel: jax.Array) -> jax.Array:
     """Returns the mean of each output channel of a 1x1 convolution, from the means of its input.
 
     Args:
-      mean: [K] float32, mean per input channel.
-      kernel: [1, 1, K, C].
+      mean: [G, K] float32, mean of each group and input channel.
+      kernel: [K, C], or [G, K, C], one for each group.
 
     Returns:
-      [C] float32.
+      [G, C] float32.
     """
-    return jnp.matmul(mean, kernel[0, 0].astype(jnp.float32), precision=Precision.HIGHEST)
+    # Sums, since a product of a vector and a matrix would round its inputs, and be a kernel of its own on GPUs.
+    return jnp.sum(mean[:, :, None] * kernel, axis=1)
 
 
 def output_variance(covariance: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -98,14 +143,88 @@ def output_variance(covariance: jax.Array, kernel: jax.Array) -> jax.Array:
     Rounding can make the computed variance negative, so it is clipped at zero.
 
     Args:
-      covariance: [K, K] float32, covariance between input channels.
-      kernel: [1, 1, K, C].
+      covariance: [G, K, K] float32, covariance between input channels in each group.
+      kernel: [K, C].
 
     Returns:
-      [C] float32.
+      [G, C] float32.
     """
-    matrix = kernel[0, 0].astype(jnp.float32)
-    return jnp.maximum(jnp.sum(matrix * jnp.matmul(covariance, matrix, precision=Precision.HIGHEST), axis=0), 0.0)
+    return jnp.maximum(jnp.sum(kernel * jnp.matmul(covariance, kernel, precision=Precision.HIGHEST), axis=1), 0.0)
+
+
+@jax.custom_vjp
+def affine_product(x: jax.Array, kernels: jax.Array, offsets: jax.Array) -> jax.Array:
+    """Computes a 1x1 convolution and adds an offset to each channel, with a kernel and offsets for each group.
+
+    The gradients of kernels and offsets are returned in float32, in which they are accumulated.
+
+    Args:
+      x: [G, N, H, W, K].
+      kernels: [G, K, C] float32, rounded to the type of `x`.
+      offsets: [G, C] float32.
+
+    Returns:
+      [G, N, H, W, C], of the type of `x`.
+    """
+    return _affine(x, kernels, offsets, exact_products(x.dtype))
+
+
+def _affine_forward(
+    x: jax.Array, kernels: jax.Array, offsets: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return affine_product(x, kernels, offsets), (x, kernels)
+
+
+def _affine_backward(
+    residuals: tuple[jax.Array, jax.Array], cotangent: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    x, kernels = residuals
+    precision = exact_products(x.dtype)
+    of_x = _product(cotangent, jnp.swapaxes(kernels, 1, 2), precision)
+    of_kernels = jnp.einsum("gnhwk,gnhwc->gkc", x, cotangent, precision=precision, preferred_element_type=jnp.float32)
+    return of_x, of_kernels, jnp.sum(cotangent.astype(jnp.float32), axis=(1, 2, 3))
+
+
+affine_product.defvjp(_affine_forward, _affine_backward)
+
+
+def _affine(x: jax.Array, kernels: jax.Array, offsets: jax.Array, precision: Precision | None) -> jax.Array:
+    """Computes `affine_product` at a given precision of the products."""
+
+    def as_product(x: jax.Array, kernels: jax.Array, offsets: jax.Array) -> jax.Array:
+        product = _batched_product(x, kernels, precision).astype(jnp.float32)
+        return (product + offsets[:, None, None, None]).astype(x.dtype)
+
+    def as_convolution(x: jax.Array, kernels: jax.Array, offsets: jax.Array) -> jax.Array:
+        return _convolution(x, kernels) + offsets[:, None, None, None].astype(x.dtype)
+
+    if _is_one_convolution(x):
+        return by_platform(x, kernels, offsets, cuda=as_convolution, others=as_product)
+    return as_product(x, kernels, offsets)
+
+
+def _product(x: jax.Array, kernels: jax.Array, precision: Precision | None) -> jax.Array:
+    """Multiplies the channels of each group by a matrix, rounded to the type of `x`: [G, ..., K] -> [G, ..., C]."""
+    as_product = functools.partial(_batched_product, precision=precision)
+    if _is_one_convolution(x):
+        return by_platform(x, kernels, cuda=_convolution, others=as_product)
+    return as_product(x, kernels)
+
+
+def _batched_product(x: jax.Array, kernels: jax.Array, precision: Precision | None) -> jax.Array:
+    return jnp.einsum("gnhwk,gkc->gnhwc", x, kernels.astype(x.dtype), precision=precision)
+
+
+def _is_one_convolution(x: jax.Array) -> bool:
+    """Whether a product with x [G, N, H, W, K] can be one convolution: one group, of 16 bits."""
+    return len(x) == 1 and x.dtype != jnp.float32
+
+
+def _convolution(x: jax.Array, kernels: jax.Array) -> jax.Array:
+    """Convolves one group with its kernel, rounded to the type of `x`: [1, N, H, W, K] -> [1, N, H, W, C]."""
+    layouts = ("NHWC", "HWIO", "NHWC")
+    kernel = kernels[None].astype(x.dtype)
+    return jax.lax.conv_general_dilated(x[0], kernel, (1, 1), "VALID", dimension_numbers=layouts)[None]
 
 
 def exact_products(dtype: DTypeLike) -> Precision | None:
@@ -124,8 +243,3 @@ def rounded(x: jax.Array, dtype: DTypeLike) -> jax.Array:
     # convolution does not flush them to zero, and the mean must be that of its output.
     error = jax.lax.reduce_precision(x, exponent_bits=8, mantissa_bits=jnp.finfo(dtype).nmant) - x
     return x + jax.lax.stop_gradient(error)
-
-
-def _gram(x: jax.Array) -> jax.Array:
-    """Returns the Gram matrix of the channels, sum of x_k x_l over all pixels: [B, H, W, K] -> [K, K] float32."""
-    return jnp.einsum("bhwk,bhwl->kl", x, x, precision=exact_products(x.dtype), preferred_element_type=jnp.float32)

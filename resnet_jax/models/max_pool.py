@@ -1,8 +1,7 @@
 """The 3x3 max-pool of stride 2, with a gradient that is reproducible bit by bit on every platform.
 
-Forward, all platforms compute the same `reduce_window`. For the gradient of a max-pool, XLA has one operation,
-select-and-scatter. Which form of the gradient is used depends on the platform, and this is the only place in the
-models where a platform is chosen:
+For the gradient of a max-pool, XLA has one operation, select-and-scatter. Its form depends on the platform
+(`platforms.py`):
 
 * TPU: select-and-scatter, which TPUs compute in a fixed order. The form below moves 9 MB more HBM per image there.
 * all others: the forward pass also stores the position of each maximum in its window as int8, and the gradient of each
@@ -12,8 +11,6 @@ models where a platform is chosen:
 
 Both give the gradient of a window to its largest value, and to the first one in row-major order if several are equal.
 On CPUs, where both can be run, they are equal bit by bit (tests/models/test_max_pool.py).
-
-The platform is that of the devices for which a program is compiled, which need not be attached.
 """
 
 import functools
@@ -21,6 +18,8 @@ import functools
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+from resnet_jax.models.platforms import by_platform
 
 _SIZE, _STRIDE = 3, 2
 
@@ -53,19 +52,19 @@ def _reduce_window(x: jax.Array, pads: Pads) -> jax.Array:
 def _forward(x: jax.Array, pads: Pads) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     """Returns the result of the pool, and what the gradient may need: the input and the positions of the maxima."""
     # Each platform uses one of the two in `_backward`; XLA removes the other from the program.
-    y, positions = jax.lax.platform_dependent(
-        x, tpu=functools.partial(_without_positions, pads=pads), default=functools.partial(_with_positions, pads=pads)
+    y, positions = by_platform(
+        x, tpu=functools.partial(_without_positions, pads=pads), others=functools.partial(_with_positions, pads=pads)
     )
     return y, (x, positions)
 
 
 def _backward(pads: Pads, residuals: tuple[jax.Array, jax.Array], cotangent: jax.Array) -> tuple[jax.Array]:
     return (
-        jax.lax.platform_dependent(
+        by_platform(
             *residuals,
             cotangent,
             tpu=functools.partial(_select_and_scatter, pads=pads),
-            default=functools.partial(_sum_over_windows, pads=pads),
+            others=functools.partial(_sum_over_windows, pads=pads),
         ),
     )
 

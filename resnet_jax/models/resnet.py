@@ -13,6 +13,7 @@ from jax.typing import DTypeLike
 from resnet_jax.models.batch_norm import BatchNorm
 from resnet_jax.models.blocks import BLOCKS, SHORTCUTS, Norm, ResidualBlock, drop_rate
 from resnet_jax.models.fused_norm_pool import FusedNormPool
+from resnet_jax.models.fused_norm_relu import FusedNormRelu
 from resnet_jax.models.layers import HEAD_INITS, KERNEL_INITS, PointwiseConv, convolution
 from resnet_jax.models.max_pool import max_pool
 from resnet_jax.models.stems import STEMS
@@ -109,7 +110,7 @@ class ResNet(nn.Module):
             block = self._block(index, x.shape[-1], norm)
             x = block(x, uniforms[:, index.in_network] if drops and uniforms is not None else None)
         if self.version == "v2":
-            x = nn.relu(norm(name="final_bn")(x))
+            x = FusedNormRelu(norm(name="final_bn"))(x)
         return self._head(jnp.mean(x.astype(jnp.float32), axis=(1, 2)))
 
     def _norm(self, *, train: bool) -> Norm:
@@ -129,7 +130,7 @@ class ResNet(nn.Module):
         if self.version == "v2":
             return x if pool is None else pool(x)
         stem_bn = norm(name="stem_bn")
-        return nn.relu(stem_bn(x) if pool is None else FusedNormPool(stem_bn, pool)(x))
+        return FusedNormRelu(stem_bn)(x) if pool is None else nn.relu(FusedNormPool(stem_bn, pool)(x))
 
     def _block_indices(self) -> Iterator[_BlockIndex]:
         in_network = iter(range(self.num_blocks))

@@ -6,6 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from resnet_jax.models.platforms import with_ordered_gradient
+
 # Largest height or width of a result, in pixels, that is computed by a matrix product. Up to here XLA's code for CPUs
 # computes a convolution or the gradient of its input at a fiftieth of its usual speed; above, convolutions are as fast
 # as products, and faster with few channels (benchmarks/cpu_convolutions.py).
@@ -28,7 +30,7 @@ def convolve(x: jax.Array, kernel: jax.Array, window_strides: Sequence[int], pad
     Returns:
       [B, H', W', F].
     """
-    size = kernel.shape[0]
+    size, kernel = kernel.shape[0], with_ordered_gradient(kernel)
     padded = (side + sum(pads) for side, pads in zip(x.shape[1:3], padding, strict=True))
     sides = ((side - size) // stride + 1 for side, stride in zip(padded, window_strides, strict=True))
     if size == 1 or max(sides) > LARGEST_RESULT or not _is_plain(x, kernel, options):

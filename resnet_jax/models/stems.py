@@ -10,6 +10,7 @@ from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
 from resnet_jax.errors import UsageError
+from resnet_jax.models.fused_norm_relu import FusedNormRelu
 from resnet_jax.models.layers import convolution
 
 Norm = Callable[..., nn.Module]  # constructor of a batch norm: (name=...)
@@ -109,7 +110,7 @@ def _deep(x: jax.Array, features: int, norm: Norm, **options: Any) -> jax.Array:
     """
     for number, stride in ((1, 2), (2, 1)):
         x = convolution(features // 2, 3, stride, name=f"stem_conv{number}", **options)(x)
-        x = nn.relu(norm(name=f"stem_bn{number}")(x))
+        x = FusedNormRelu(norm(name=f"stem_bn{number}"))(x)
     return convolution(features, 3, 1, name="stem_conv", **options)(x)
 
 

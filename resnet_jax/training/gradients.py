@@ -6,9 +6,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from resnet_jax.data.batch import DeviceBatch
 from resnet_jax.data.on_device import Erasing, Mixed, Mixing, normalize, random_flip, row_keys
+from resnet_jax.models.platforms import by_platform
 from resnet_jax.models.resnet import ResNet
 from resnet_jax.training.losses import Loss, soft_targets
 from resnet_jax.training.metrics import Totals, count_examples
@@ -136,6 +138,20 @@ def accumulate(gradient_fn: GradientFn, split: Split) -> GradientFn:
         return Gradients(grads, jax.tree.map(jnp.subtract, old, decreases), sums.examples)
 
     return accumulated
+
+
+def gradient_norm(grads: Any) -> jax.Array:
+    """Returns the global L2 norm of a tree of gradients, a float32 scalar."""
+    # A sum over a whole array is two kernels on a GPU. Sums over rows are computed by the kernels that read the
+    # gradients for the update, so that a single long sum is left.
+    return by_platform(grads, cuda=_norm_by_rows, others=optax.tree.norm)
+
+
+def _norm_by_rows(grads: Any) -> jax.Array:
+    squares = [jnp.square(leaf) for leaf in jax.tree.leaves(grads)]
+    rows = [square if square.ndim == 1 else jnp.sum(square, axis=-1).ravel() for square in squares]
+    # Without the barrier, XLA would replace the sum of sums by a sum over each array.
+    return jnp.sqrt(jnp.sum(jax.lax.optimization_barrier(jnp.concatenate(rows))))
 
 
 def _keys_for(operation: int, keys: jax.Array) -> jax.Array:

@@ -22,6 +22,7 @@ from resnet_jax.training.gradients import (
     Preprocess,
     Variables,
     accumulate,
+    gradient_norm,
     imagenet_input,
     make_gradient_fn,
     make_train_input,
@@ -174,7 +175,7 @@ def make_update_step(
         )
         if average:
             new = dataclasses.replace(new, average=average(state.average, new.variables, step=state.step))
-        totals = StepTotals(gradients.examples, grad_norm=optax.tree.norm(grads), lr=lr, loss_scale=state.loss_scale)
+        totals = StepTotals(gradients.examples, grad_norm=gradient_norm(grads), lr=lr, loss_scale=state.loss_scale)
         return _skip_overflow(state, new, totals, scaling) if state.loss_scale else (new, totals)
 
     return train_step

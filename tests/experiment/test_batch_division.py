@@ -1,5 +1,6 @@
 import pytest
 
+from resnet_jax.configs import resnet50
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment.batch_division import count_microbatches, limit_eval_batch
 from tests.tiny import tiny_config
@@ -51,3 +52,27 @@ def test_evaluation_keeps_to_the_limit():
     assert limit_eval_batch(tiny_config(), 2, 1000) == 1000
     assert limit_eval_batch(tiny_config({"train.per_device_limit": 64}), 2, 1000) == 128
     assert limit_eval_batch(tiny_config({"train.per_device_limit": 64}), 2, 100) == 100
+
+
+@pytest.mark.parametrize(
+    ("changes", "devices", "expected"),
+    [
+        ({}, 1, 8),
+        ({}, 2, 4),
+        ({}, 8, 1),
+        ({}, 16, 1),  # groups span devices
+        ({"train.accumulate": 1}, 1, 1),
+        ({"train.per_device_limit": 512}, 1, 2),
+        ({"model.bn_group_size": 32}, 1, 1),  # too few images for a pass of their own
+        ({"model.bn_group_size": None}, 1, 1),
+        ({"model.depth": 34}, 1, 1),  # blocks that do not end in a 1x1 convolution
+        ({"model.version": "v2", "model.zero_init_last_bn": False}, 1, 1),
+        ({"model.dtype": "float32"}, 1, 1),
+    ],
+    ids=str,
+)
+def test_on_gpus_each_group_of_the_main_recipe_is_a_microbatch(changes, devices, expected):
+    config = resnet50.get_config()
+    config.update_from_flattened_dict(changes)
+    assert count_microbatches(config, devices, on_gpus=True) == expected
+    assert count_microbatches(config, devices) == (2 if "train.per_device_limit" in changes else 1)

@@ -1,0 +1,67 @@
+"""Operations whose form depends on the platform; the only file of the models that asks for the platform.
+
+All forms of an operation compute the same function, up to rounding. The figures of each choice, from compiled programs,
+are in docs/compiled_programs.md.
+
+| operation | on NVIDIA GPUs (cuda) | on TPUs | on others |
+|---|---|---|---|
+| gradient of the max-pool (`max_pool.py`) | positions of the maxima | select-and-scatter | positions |
+| two sums over the same pixels | one reduction of pairs | two reductions, which XLA fuses | as on TPUs |
+| 1x1 convolution with an offset, 16 bits | convolution, 16-bit offset | product, float32 offset | as on TPUs |
+| gradient of a convolution kernel | stored in the order of the parameter | as XLA likes | as on TPUs |
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.experimental.layout import Layout, with_layout_constraint
+
+
+def by_platform(*arguments: Any, others: Callable[..., Any], **forms: Callable[..., Any]) -> Any:
+    """Calls the form for the platform for which the program is compiled: the devices need not be attached.
+
+    Args:
+      *arguments: arrays passed to the form.
+      others: form for the platforms that are not named.
+      **forms: forms by the name of the platform, `cuda` or `tpu`. All forms return the same shapes and types.
+    """
+    return jax.lax.platform_dependent(*arguments, default=others, **forms)
+
+
+def two_sums(x: jax.Array, y: jax.Array, axes: Sequence[int]) -> tuple[jax.Array, jax.Array]:
+    """Returns the sums of two float32 arrays of the same shape over `axes`; it has no gradient."""
+    # XLA splits a long sum on a GPU in two kernels; of a reduction of pairs it makes two kernels, not three.
+    zero = jnp.float32(0)
+
+    def of_pairs(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return tuple(jax.lax.reduce((x, y), (zero, zero), lambda a, b: (a[0] + b[0], a[1] + b[1]), axes))
+
+    return by_platform(x, y, cuda=of_pairs, others=lambda x, y: (jnp.sum(x, axes), jnp.sum(y, axes)))
+
+
+@jax.custom_vjp
+def with_ordered_gradient(kernel: jax.Array) -> jax.Array:
+    """Returns the kernel of a convolution; the gradient is stored in the order of the parameter on NVIDIA GPUs.
+
+    cuDNN computes it in the order OHWI. Without this, XLA copies the parameter and its velocity to that order, and the
+    updated ones back, for every kernel in every step: four copies in float32 instead of one in the type of the kernel.
+    """
+    return kernel
+
+
+def _ordered_forward(kernel: jax.Array) -> tuple[jax.Array, None]:
+    return kernel, None
+
+
+def _ordered_backward(_: None, cotangent: jax.Array) -> tuple[jax.Array]:
+    order = Layout(major_to_minor=tuple(range(cotangent.ndim)))
+    return (
+        by_platform(
+            cotangent, cuda=lambda gradient: with_layout_constraint(gradient, order), others=lambda gradient: gradient
+        ),
+    )
+
+
+with_ordered_gradient.defvjp(_ordered_forward, _ordered_backward)
