@@ -49,8 +49,8 @@ KEYS = (
     Key("seed", 0, "seed of the initial weights, the example order, the crops and all randomness on device", UINT32),
 
     # The data set, and its images from file to batch, on the host (docs/data.md).
-    Key("data.source", "tfds", "'tfds', 'tfrecord' (r1's shards), 'folder', 'parquet' (of Hugging Face), 'webdataset' "
-        "(tars), 'cifar_binary', or, without any files, 'synthetic' or 'synthetic_jpeg'"),
+    Key("data.source", "tfds", "'tfds', 'tfrecord' (r1's shards), 'folder', 'parquet' (Hugging Face), 'webdataset', "
+        "'cifar_binary', or, without any files, 'synthetic' or 'synthetic_jpeg'"),
     Key("data.name", "imagenet2012", "TFDS image classification data set, for example 'cifar10', 'imagenette/320px-v2' "
         "or the bundled 'digits'"),
     Key("data.data_dir", None, "directory of the data; None: TFDS_DATA_DIR if set, else the default of TFDS",

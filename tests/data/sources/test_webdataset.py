@@ -130,7 +130,8 @@ def test_labels_of_imagenet_are_compared_with_file_names(tmp_path):
         (b"once upon a time" * 100, "is truncated, damaged, compressed or not a tar"),
         ("gzip", "is truncated, damaged, compressed or not a tar .*: copy it again, or unpack"),
         ("cut", r"x-train-0000.tar is truncated, damaged, .*ends inside 001.jpg"),
-        ("within a header", r"x-train-0000.tar is truncated, damaged, .*unexpected end of data"),
+        ("within padding", r"x-train-0000.tar is truncated, damaged, .*unexpected end of data"),
+        ("within a header", r"x-train-0000.tar is truncated, damaged, .*no valid header at byte 2,048"),
         ("between members", r"x-train-0000.tar is truncated, damaged, .*no valid header at byte 2,048"),
     ],
 )
@@ -145,6 +146,7 @@ def test_what_is_wrong_with_tars_is_reported(tmp_path, content, message):
         changed = {
             "gzip": gzip.compress(whole),
             "cut": whole[:cut],
+            "within padding": whole[: header - 10],
             "within a header": whole[: header + 100],
             "between members": whole[:header],
         }
