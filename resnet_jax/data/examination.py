@@ -41,7 +41,7 @@ def examine(image: bytes | np.ndarray, max_pixels: int = MAX_PIXELS) -> Examined
     if not deviation.any():
         unusual.append(BLANK)
     digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=8)
-    digest.update(np.ascontiguousarray(pixels))
+    digest.update(np.ascontiguousarray(pixels).data)
     return Examined(
         height=pixels.shape[0],
         width=pixels.shape[1],

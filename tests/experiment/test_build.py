@@ -119,7 +119,7 @@ def test_lr_scales_can_be_set_on_the_command_line_and_survive_json(monkeypatch):
         ({"schedule.name": "step"}, r"schedule.name='step' is not one of"),
         ({"optimizer.name": "lion"}, r"optimizer.name='lion' is not one of"),
         ({"optimizer.decay_pattern": "weights"}, r"matches no parameter"),
-        ({"data.source": "imagenet"}, r"data.source='imagenet' is not one of .*folder, synthetic"),
+        ({"data.source": "imagenet"}, r"data.source='imagenet' is not one of .*folder, parquet, synthetic"),
         ({"data.train_crop.name": "random"}, r"data.train_crop.name='random' is not one of random_resized, box_guided"),
         ({"data.eval_crop.name": "ten"}, r"data.eval_crop.name='ten' is not one of central, resize"),
         ({"data.resize": "nearest"}, r"data.resize='nearest' is not one of bilinear, bicubic, area"),
