@@ -21,6 +21,8 @@ from resnet_jax.text import labelled
 
 logger = logging.getLogger(__name__)
 
+_LARGEST_JSON = 2**30  # bytes; more than any JSON file of this program has
+
 
 @contextlib.contextmanager
 def locked(path: Path, *, what: str, cure: str, patience: float = 0.0) -> Iterator[None]:
@@ -207,6 +209,8 @@ def read_json(path: Path, *, cure: str, shape: Any = None) -> Any:
     try:
         if path.exists() and not path.is_file():  # a named pipe would never end
             raise ValueError("it is a directory" if path.is_dir() else "it is not a regular file")
+        if path.exists() and path.stat().st_size > _LARGEST_JSON:
+            raise ValueError(f"it has {path.stat().st_size:,} bytes, more than this program writes")
         content = json.loads(path.read_bytes())
         if shape is not None and not has_shape(content, shape):
             raise ValueError("its content is not what this program writes there")

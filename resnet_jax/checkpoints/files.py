@@ -169,7 +169,8 @@ def _damage_as_error(path: Path) -> Iterator[None]:
         raise UsageError(f"checkpoint {path} does not fit into the memory: use a machine with more memory") from error
     except Exception as error:  # TensorStore raises errors of type Exception itself
         try:
-            _read_all(path)
+            if (path / META).is_file():  # otherwise it is no checkpoint, and may be a large directory or a link to one
+                _read_all(path)
         except OSError as problem:
             raise UsageError(
                 f"checkpoint {path} cannot be read ({problem.strerror}: {problem.filename or path}): repair the disk "

@@ -93,7 +93,9 @@ class RandomResized:
                 top, left = int(u_top * (height - box_height + 1)), int(u_left * (width - box_width + 1))
                 return _resized(Box(top, left, box_height, box_width), self.size)
         ratio = min(max(width / height, self.aspect[0]), self.aspect[1])
-        box_height, box_width = min(height, round(width / ratio)), min(width, round(height * ratio))
+        box_height, box_width = (
+            min(max(1, round(side)), whole) for side, whole in ((width / ratio, height), (height * ratio, width))
+        )
         return _resized(Box((height - box_height) // 2, (width - box_width) // 2, box_height, box_width), self.size)
 
 

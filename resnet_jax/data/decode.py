@@ -68,14 +68,17 @@ def image_size(image: bytes | np.ndarray) -> tuple[int, int]:
     """Returns the height and width of an image in pixels, for a file from its header; `image` is as in `open_image`.
 
     Raises:
-      ValueError: the file is not in a known format.
+      ValueError: the file is not in a known format, or states a height or width of 0.
     """
     if not isinstance(image, bytes):
         return image.shape[0], image.shape[1]
     try:
-        return png_size(image) if image.startswith(PNG) else _jpeg_or_other_size(image)
+        height, width = png_size(image) if image.startswith(PNG) else _jpeg_or_other_size(image)
+        if not (height and width):
+            raise ValueError(f"it states {height} x {width} pixels")
     except Exception as error:
         raise _unreadable(error) from None
+    return height, width
 
 
 def decode(encoded: bytes, max_pixels: int = MAX_PIXELS, *, fast_dct: bool = False) -> np.ndarray:

@@ -7,7 +7,8 @@ from pathlib import Path
 from resnet_jax.errors import UsageError
 
 _VARIABLE, _FILE_VARIABLE = "RESNET_JAX_SECRET", "RESNET_JAX_SECRET_FILE"
-_SHORTEST = 16  # fewest characters of a secret; a shorter one could be guessed
+_SHORTEST = 16  # fewest bytes of a secret; a shorter one could be guessed
+_LONGEST = 4096  # most bytes of the file of a secret
 _MAKE_ONE = "make one with `openssl rand -hex 32`"
 
 
@@ -22,7 +23,11 @@ def find_secret(coordinator: str, *, trust_network: bool) -> bytes:
       UsageError: the secret cannot be read or is too short, or there is none although other machines can reach
         process 0.
     """
-    secret = os.environ.get(_VARIABLE, "").strip() or _read_file(os.environ.get(_FILE_VARIABLE, ""))
+    variable = os.environ.get(_VARIABLE, "")
+    given = variable.strip()
+    if variable and (not given or not given.isprintable()):
+        raise UsageError(f"{_VARIABLE} is not a text: {_MAKE_ONE}, or unset the variable")
+    secret = given.encode() or _read_file(os.environ.get(_FILE_VARIABLE, ""))
     if secret and len(secret) < _SHORTEST:
         raise UsageError(f"the secret of the run is shorter than {_SHORTEST} characters: {_MAKE_ONE}")
     if not secret and not trust_network and not is_loopback(coordinator.rpartition(":")[0]):
@@ -31,7 +36,7 @@ def find_secret(coordinator: str, *, trust_network: bool) -> bytes:
             f"to the same random text for all processes ({_MAKE_ONE}), or {_FILE_VARIABLE} to a file that contains it; "
             "or pass --trust_network if only trusted machines are on the network; --num_processes=1 runs alone"
         )
-    return secret.encode()
+    return secret
 
 
 def is_loopback(host: str) -> bool:
@@ -49,13 +54,20 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _read_file(name: str) -> str:
+def _read_file(name: str) -> bytes:
     if not name:
-        return ""
+        return b""
     try:
-        secret = Path(name).read_text().strip()
+        if Path(name).exists() and not Path(name).is_file():  # reading a named pipe or a device might never end
+            raise ValueError("it is not a regular file")
+        with Path(name).open("rb") as file:
+            secret = file.read(_LONGEST + 1).strip()
+        if len(secret) > _LONGEST:
+            raise ValueError(f"it has more than {_LONGEST} bytes")
+        if secret.decode(errors="ignore").encode() != secret:
+            raise ValueError("it is not text")
     except (OSError, ValueError) as error:
-        cause = getattr(error, "strerror", None) or "it is not text"
+        cause = getattr(error, "strerror", None) or error
         raise UsageError(f"{_FILE_VARIABLE}={name} cannot be read ({cause}): {_MAKE_ONE} > {name}") from None
     if not secret:
         raise UsageError(f"{_FILE_VARIABLE}={name} is empty: {_MAKE_ONE} > {name}")

@@ -29,6 +29,8 @@ from resnet_jax.text import printable_lines
 # value that is too long or too deeply nested.
 _MISTAKES = (AttributeError, KeyError, TypeError, ValueError, SyntaxError, ArithmeticError, RecursionError, MemoryError)
 
+_MOST_CAUSES = 10  # errors inside of errors that are looked into: an error may contain itself
+
 NO_CONFIG = "--config is missing: name a recipe, for example --config=resnet50, or an existing run with --workdir=DIR"
 
 
@@ -81,6 +83,14 @@ def open_missing_streams() -> None:
                 os.close(null)
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8", errors="backslashreplace"))  # noqa: PTH123, SIM115
+
+
+def check_current_directory() -> None:
+    """Exits with status 2 if the current directory was deleted: no relative path has a meaning then."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        fail(f"the current directory cannot be used ({error.strerror}): change to another one with cd")
 
 
 def allow_any_file_names() -> None:
@@ -182,7 +192,11 @@ def _load(value: str) -> ConfigDict:
     try:
         get_config = runpy.run_path(str(path)).get("get_config")
         config = get_config(*argument) if callable(get_config) else None
-    except (Exception, SystemExit) as error:  # a config file is code and can raise anything
+        if isinstance(config, ConfigDict):
+            keys = flatten(config.to_dict())  # computes lazy values, which can raise anything too
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a config file is code and can raise anything
         fail(_one_line(error) if path == RUN else f"config file {_as_typed(path)}{_line(error, path)}: {_cause(error)}")
     if not callable(get_config):
         fail(
@@ -195,9 +209,11 @@ def _load(value: str) -> ConfigDict:
             "and return default.get_config(), as the recipes do"
         )
     try:
-        check_keys(KEYS, flatten(config.to_dict()), file=_as_typed(path))
+        check_keys(KEYS, keys, file=_as_typed(path))
     except UsageError as error:
         fail(str(error))
+    except TypeError as error:  # a key that is not a text
+        fail(f"config file {_as_typed(path)}: {_cause(error)}")
     return config
 
 
@@ -243,10 +259,11 @@ def _check_overrides(argv: list[str], name: str, settings: ConfigDict) -> None:
 
 def _one_line(error: BaseException) -> str:
     """Returns the message of `error` on one line, without the list of all config keys that ml_collections appends."""
-    while error.args and isinstance(error.args[0], Exception):
-        error = error.args[0]  # ml_collections wraps a KeyError in an AttributeError: use the inner text
+    for _ in range(_MOST_CAUSES):
+        if error.args and isinstance(error.args[0], Exception):
+            error = error.args[0]  # ml_collections wraps a KeyError in an AttributeError: use the inner text
     try:
         message = error.args[0] if len(error.args) == 1 and isinstance(error.args[0], str) else str(error)
-    except Exception:  # the config file has defined the type of the error, and its `__str__` fails
+    except BaseException:  # the config file has defined the type of the error, and its `__str__` fails
         message = ""
     return " ".join(re.sub(r'Other fields present: ".*"(?=\n|$)', "", message, flags=re.DOTALL).split())

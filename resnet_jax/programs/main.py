@@ -43,9 +43,13 @@ _TRUST_NETWORK = flags.DEFINE_bool(
 def run() -> None:
     """Parses the command line of this process, runs it, and exits."""
     command_line.open_missing_streams()
+    command_line.check_current_directory()
     if help_page.is_asked_for(sys.argv[1:]):
         command_line.print_and_exit(help_page.help_page())
-    app.run(main, flags_parser=command_line.parse)
+    try:
+        app.run(main, flags_parser=command_line.parse)
+    except KeyboardInterrupt:  # while the config file is loaded
+        sys.exit(128 + signal.SIGINT)
 
 
 def main(argv: list[str]) -> None:

@@ -90,9 +90,12 @@ def read_weights(path: str | Path, *, kind: WeightsKind | None = None) -> Stored
       kind: 'trained', or 'ema': the moving average of the trained weights; None: the average if there is one.
 
     Raises:
-      UsageError: the path does not exist, is damaged, is of no known format or network, or lacks the requested kind.
+      UsageError: the path does not exist, is no file or directory, is damaged, is of no known format or network, or
+        lacks the requested kind.
     """
     resolved = local_path(path, name="path of weights", only_utf8=True).resolve()
+    if resolved.exists() and not (resolved.is_file() or resolved.is_dir()):
+        raise UsageError(f"{resolved} is a named pipe or a device, not a file: give the path of {_FORMATS}")
     prefix = r1.find_prefix(resolved)
     if prefix:
         reader: _Reader = r1.read

@@ -54,7 +54,7 @@ class Naming:
     def to_ours(self, name: str) -> str | None:
         """Translates 'layer1.0.conv1.weight' to 'params/stage1_block1/conv1/kernel'; None for an unknown layer."""
         module, _, leaf = name.rpartition(".")
-        inside = re.fullmatch(r"layer(\d+)\.(\d+)\.(.+)", module)
+        inside = re.fullmatch(r"layer(\d{1,9})\.(\d{1,9})\.(.+)", module)
         table = self._block if inside else self._outer
         own = {theirs: ours for ours, theirs in table.items()}.get(inside[3] if inside else module)
         if own is None:

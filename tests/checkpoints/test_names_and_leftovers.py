@@ -210,3 +210,15 @@ def test_a_checkpoint_of_another_program_is_one_line(directory, open_checkpoints
         checkpoints.save(20, state(20), meta={"epoch": 3})
         with pytest.raises(UsageError, match="was not saved by --mode=train"):
             checkpoints.check_data({"epoch": 3}, {})
+
+
+def test_what_is_no_checkpoint_is_not_read(directory, open_checkpoints, tmp_path, monkeypatch):
+    """A link named as a step may lead to a directory of any size."""
+    (tmp_path / "large").mkdir()
+    (tmp_path / "large" / "data").write_bytes(b"1")
+    (directory / "99").symlink_to(tmp_path / "large")
+    monkeypatch.setattr(files, "_read_all", lambda path: pytest.fail(f"read {path}"))
+    with open_checkpoints() as checkpoints:
+        assert checkpoints.restore_latest(abstract())[1] == {"step": 10}
+    assert names(directory.parent / "damaged_checkpoints") == {"99"}
+    assert (tmp_path / "large" / "data").exists()

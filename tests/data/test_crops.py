@@ -23,6 +23,13 @@ def boxes_of(views):
     return np.array([view.box for view in views])
 
 
+@pytest.mark.parametrize("aspect", [(1e9, 1e9), (100.0, 100.0), (0.001, 0.002)])
+@pytest.mark.parametrize(("height", "width"), [(30, 40), (1, 1), (2, 900)])
+def test_boxes_have_pixels_whatever_the_aspect_ratio(aspect, height, width):
+    for view in draw(RandomResized(9, (0.1, 1.0), aspect), height, width, 50):
+        assert 0 < view.box.height <= height and 0 < view.box.width <= width
+
+
 @pytest.mark.parametrize(("height", "width"), [(500, 375), (10, 10), (1, 1), (3, 900), (900, 3)])
 @pytest.mark.parametrize("crop", [RESIZED, GUIDED, Central(224, 0.875), Central(8, 1.0)], ids=repr)
 def test_boxes_lie_inside_and_are_resized_to_the_size(crop, height, width):

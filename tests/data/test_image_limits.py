@@ -127,3 +127,11 @@ def test_an_image_is_not_enlarged_beyond_the_limit():
     assert enlarge(thin, 4, max_pixels=16_000).shape == (4, 4000, 3)
     with pytest.raises(ValueError, match="4 x 4,000 pixels, more than config.data.max_image_pixels=15999"):
         enlarge(thin, 4, max_pixels=15_999)
+
+
+@pytest.mark.parametrize(("width", "height"), [(0, 8), (8, 0), (0, 0)])
+def test_an_image_without_pixels_is_unreadable_and_has_no_size(width, height):
+    encoded = png(struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0), chunk(b"IDAT", zlib.compress(b"")))
+    for read in (image_size, open_image):
+        with pytest.raises(ValueError, match="."):
+            read(encoded)

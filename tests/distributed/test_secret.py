@@ -1,3 +1,4 @@
+import os
 import pytest
 
 from resnet_jax.distributed.listening import listen
@@ -67,3 +68,25 @@ def test_process_0_listens_everywhere_if_its_address_is_not_one_of_its_machine(r
     server, where = listen("this-machine:0")
     with server:
         assert where is None
+
+
+@pytest.mark.parametrize("value", ["  \t ", "\udcff" * 20])
+def test_a_variable_that_is_no_text(value, monkeypatch):
+    monkeypatch.setenv("RESNET_JAX_SECRET", value)
+    with pytest.raises(UsageError, match="RESNET_JAX_SECRET is not a text: make one with"):
+        find_secret("localhost:1", trust_network=False)
+
+
+@pytest.mark.parametrize("target", ["pipe", "/dev/zero"])
+def test_a_secret_file_that_is_no_file(target, tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.setenv("RESNET_JAX_SECRET_FILE", str(tmp_path / target))
+    with pytest.raises(UsageError, match="cannot be read .it is not a regular file.: make one with"):
+        find_secret("localhost:1", trust_network=False)
+
+
+def test_a_secret_file_that_is_too_long(tmp_path, monkeypatch):
+    (tmp_path / "secret").write_bytes(b"a" * 5000)
+    monkeypatch.setenv("RESNET_JAX_SECRET_FILE", str(tmp_path / "secret"))
+    with pytest.raises(UsageError, match="it has more than 4096 bytes"):
+        find_secret("localhost:1", trust_network=False)

@@ -216,7 +216,7 @@ def _list(folder: str) -> _Listed:
         for entry in entries:
             is_image = entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith(".")
             # Resolving a million links to images would take minutes on a network disk: trust their suffixes.
-            if entry.is_dir(follow_symlinks=not is_image):
+            if _is_folder(entry, follow_symlinks=not is_image):
                 if not entry.name.startswith("."):
                     listed.folders.append(entry.name)
             elif is_image and (entry.is_file(follow_symlinks=False) or entry.is_symlink()):
@@ -224,6 +224,13 @@ def _list(folder: str) -> _Listed:
             else:
                 listed.left_out.update(["FIFOs, sockets or devices"] if is_image else kind_left_out(entry.name))
     return listed
+
+
+def _is_folder(entry: os.DirEntry, *, follow_symlinks: bool) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=follow_symlinks)
+    except OSError:  # a link to itself, or to what may not be read
+        return False
 
 
 def _inode(folder: str) -> Inode:

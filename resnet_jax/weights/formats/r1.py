@@ -133,6 +133,8 @@ def _index(prefix: Path) -> Path:
 
 
 def _is_version_1(file: Path) -> bool:
+    if not file.is_file():  # reading a named pipe or a device might never end
+        return False
     try:
         with file.open("rb") as opened:
             opened.seek(-len(_MAGIC), os.SEEK_END)

@@ -2,18 +2,21 @@
 
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from resnet_jax.data.class_names import fingerprint
+from resnet_jax.data.regular_files import read_regular
 from resnet_jax.errors import UsageError
-from resnet_jax.nested import by_path
+from resnet_jax.nested import by_path, has_shape
 from resnet_jax.text import some_of
 from resnet_jax.training.state import WeightsKind
 from resnet_jax.weights.architecture import infer_settings
@@ -25,6 +28,7 @@ from resnet_jax.weights.stored import StoredWeights
 # Keys in the metadata of the .safetensors files that this program writes; the values are JSON.
 _SETTINGS, _CLASS_NAMES, _SAME_AS = "resnet_jax.settings", "resnet_jax.class_names", "resnet_jax.same_as"
 SOURCE_STEP, SOURCE_WEIGHTS = "source_step", "source_weights"
+_METADATA_SHAPES = (dict, ([str], None), (int, None), (str, None))  # settings, class names, step, kind of weights
 _LONGEST_HEADER = 100_000_000  # most bytes of the JSON header, the limit of the format
 
 _COUNTERS = re.compile(r"(^|\.)(num_batches_tracked|n_averaged)$")
@@ -33,6 +37,22 @@ _FIRST_MODULE = re.compile(r"(?:^|(?<=\.))(?:conv1|bn1|fc|layer\d+)\.")
 _TORCHVISION_SIZE = 224  # pixels; the evaluation size of all ResNets of torchvision
 # Settings that all networks of torchvision have, and all networks of timm that this program can read.
 _NETWORK = {"model.version": "v1.5", "model.blur_pool": False, "model.bn_epsilon": 1e-5}
+
+
+def _is_color(value: Any) -> bool:
+    return has_shape(value, [lambda number: type(number) in (int, float) and math.isfinite(number)]) and len(value) == 3
+
+
+def _is_deviation(value: Any) -> bool:
+    return _is_color(value) and min(value) > 0
+
+
+def _is_input_size(value: Any) -> bool:
+    return has_shape(value, [int]) and len(value) == 3 and min(value) > 0
+
+
+# What is read of timm's `config.json`: mean and std of R, G, B in 0..1, and [3, height, width] of the images.
+_TIMM_SHAPE = {"mean": (_is_color, None), "std": (_is_deviation, None), "input_size": (_is_input_size, None)}
 
 
 def is_safetensors(start: bytes) -> bool:
@@ -56,13 +76,15 @@ def read(path: Path, kind: WeightsKind | None) -> StoredWeights:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
         settings = json.loads(metadata.get(_SETTINGS, "{}"))
         names = json.loads(metadata.get(_CLASS_NAMES, "null"))
-        if not isinstance(settings, dict) or not isinstance(names, list | None):
-            raise ValueError("its metadata were not written by this program")
         step, stored_kind = (json.loads(metadata.get(key, "null")) for key in (SOURCE_STEP, SOURCE_WEIGHTS))
+        if not all(map(has_shape, (settings, names, step, stored_kind), _METADATA_SHAPES)):
+            raise ValueError("its metadata were not written by this program")
     except (AttributeError, TypeError) as error:  # a dtype that numpy does not have
         raise UsageError(f"{path} cannot be read ({error}): convert it to float16 or float32") from error
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} is damaged ({error}): copy or download it again") from error
+    except MemoryError as error:
+        raise UsageError(f"{path} does not fit into the memory: use a machine with more memory") from error
     if kind == "ema" and stored_kind != "ema":
         raise UsageError(f"{path} is not known to be a moving average: leave config.eval.weights unset")
     stored = from_state_dict(tensors, path)
@@ -102,6 +124,11 @@ def from_state_dict(tensors: Mapping[str, np.ndarray], path: Path, *, found_in: 
             f"{path} holds no array with a name of a ResNet of torchvision, such as 'layer1.0.conv1.weight', but "
             f"{some_of(sorted(map(repr, tensors))) or 'none at all'}: save only the state_dict of such a network"
         )
+    for name in known:
+        if not jnp.issubdtype(tensors[name].dtype, np.floating):
+            raise UsageError(
+                f"{path} holds {tensors[name].dtype} numbers ({name!r}), as quantized networks do: save it as float32"
+            )
     arrays = {own: to_our_layout(tensors[name].astype(np.float32, copy=False)) for name, own in known.items()}
     settings = _NETWORK | infer_settings(arrays, path=str(path))
     if settings["model.name"] == "resnet":
@@ -158,10 +185,10 @@ def _input_settings(path: Path) -> dict[str, Any]:
     """
     config_path = path.with_name("config.json")
     try:
-        content = json.loads(config_path.read_text(encoding="utf-8"))
+        content = json.loads(read_regular(config_path))
     except FileNotFoundError:
         return IMAGENET_INPUT
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(
             f"{config_path}, beside the weights, is damaged ({error}): correct it, or move it away"
         ) from None
@@ -170,14 +197,13 @@ def _input_settings(path: Path) -> dict[str, Any]:
     architecture = str(values.get("architecture", ""))
     if re.search(r"blur|aa\d", architecture):
         raise UsageError(f"{path} is {architecture}, whose blurred pooling is not supported: use a network without it")
-    try:
-        given = {f"input.{key}": [255.0 * v for v in values[key]] for key in ("mean", "std") if values.get(key)}
-        size = {IMAGE_SIZE_KEY: int(values["input_size"][-1])} if values.get("input_size") else {}  # [3, height, width]
-    except (TypeError, ValueError):
+    found = {key: values.get(key) or None for key in _TIMM_SHAPE}
+    if not has_shape(found, _TIMM_SHAPE):
         raise UsageError(
             f"{config_path}, beside the weights, is damaged: correct its mean, std and input_size, or move it away"
-        ) from None
-    return IMAGENET_INPUT | given | size
+        )
+    given = {f"input.{key}": [255.0 * v for v in found[key]] for key in ("mean", "std") if found[key]}
+    return IMAGENET_INPUT | given | ({IMAGE_SIZE_KEY: found["input_size"][-1]} if found["input_size"] else {})
 
 
 def check_named(settings: Mapping[str, Any]) -> None:

@@ -67,6 +67,14 @@ def test_hidden_files_and_folders_are_skipped(tmp_path):
     assert [source[index].image for index in range(len(source))] == [b"train/a/1.jpg", b"train/b/2.jpg"]
 
 
+def test_a_link_to_itself_is_left_out(tmp_path):
+    open_files(tmp_path, "train/a/1.jpg")
+    (tmp_path / "train" / "b").symlink_to("b")
+    (tmp_path / "train" / "a" / "c").symlink_to("c")
+    source = open_files(tmp_path)
+    assert len(source) == 1 and source.class_names == ("a",)
+
+
 def test_links_are_followed(tmp_path):
     open_files(tmp_path, "train/a/1.jpg")
     (tmp_path / "elsewhere").mkdir()
