@@ -220,9 +220,8 @@ KEYS = (
     Key("train.trainable", None, "trained parameters: 'all', 'head' or a regular expression; None: all", optional=str),
     Key("train.freeze_statistics", True, "batch norms without trained parameters use and keep their running "
         "statistics"),
-    Key("train.accumulate", None, "micro-batches per step (gradient accumulation); None: as few as "
-        "per_device_limit allows, on GPUs one for each batch norm group of a bottleneck network", REPETITIONS, FREE,
-        optional=int),
+    Key("train.accumulate", None, "micro-batches per step; None: as few as per_device_limit allows, on GPUs one for "
+        "each batch norm group", REPETITIONS, FREE, optional=int),
     Key("train.per_device_limit", None, "largest micro-batch per device, in images; None: no limit",
         AT_LEAST_1, FREE, optional=int),
     Key("train.reduce_dtype", "float32", "dtype in which devices sum gradients: 'float32' or 'bfloat16' "

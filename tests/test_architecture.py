@@ -97,6 +97,7 @@ HEAVY = {
         "data/resize.py",
         "data/datasets/digits/builder.py",
         "programs/export/tensorflow_resize.py",
+        "programs/prepare/marking.py",
     },
     "ml_collections": {
         *(f"experiment/{path.name}" for path in (PACKAGE / "experiment").glob("*.py")),  # the readers of configs

@@ -6,7 +6,6 @@ from ml_collections import ConfigDict
 
 from resnet_jax.errors import UsageError
 
-
 # Fewest images of a batch norm group that passes through a GPU alone. With fewer, the launches of about a thousand
 # kernels would take longer than their work.
 _SMALLEST_PART = 64

@@ -10,10 +10,11 @@ from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
 from resnet_jax.errors import UsageError
+from resnet_jax.models.batch_norm import BatchNorm
 from resnet_jax.models.fused_norm_relu import FusedNormRelu
 from resnet_jax.models.layers import convolution
 
-Norm = Callable[..., nn.Module]  # constructor of a batch norm: (name=...)
+Norm = Callable[..., BatchNorm]  # constructor of a batch norm: (name=...)
 
 
 class SpaceToDepthConv(nn.Module):

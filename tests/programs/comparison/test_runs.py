@@ -61,9 +61,7 @@ def test_a_run_without_an_evaluation_or_without_answers_is_one_line(tmp_path):
         find_runs([str(tmp_path / "none")])
     directory = evaluated(tmp_path / "one", accuracies(3))
     (directory / "answers.npz").unlink()
-    with pytest.raises(
-        UsageError, match="one has no answers.npz, which earlier versions did not write: run"
-    ):
+    with pytest.raises(UsageError, match="one has no answers.npz, which earlier versions did not write: run"):
         find_runs([str(directory)])
 
 
