@@ -12,12 +12,14 @@ import numpy as np
 from jax.sharding import Mesh
 from jax.stages import Compiled
 
-from resnet_jax.data.batch import Batch, abstract_batch
+from resnet_jax.data.batch import Batch, DeviceBatch, abstract_batch
 from resnet_jax.data.loader import Loader
 from resnet_jax.distributed.mesh import over_batch, put_on_devices, replicated
 from resnet_jax.experiment.inference import Inference
 from resnet_jax.experiment.parts import EvalComputation, Experiment
+from resnet_jax.training.metrics import Answers, Totals
 from resnet_jax.training.state import TrainState, abstract_state
+from resnet_jax.training.steps import answer
 
 
 def initial_state(experiment: Experiment, *, r1_checkpoint: Path | None = None) -> TrainState:
@@ -57,19 +59,35 @@ def compile_train_step(experiment: Experiment, image_size: int) -> Compiled:
     return jitted.lower(state, _abstract_batch(experiment.data.train_loader, image_size, computation.mesh)).compile()
 
 
-def compile_eval_step(computation: EvalComputation, loader: Loader, *, with_answers: bool = False) -> Compiled:
-    """Compiles the evaluation step for the batches of a loader.
-
-    Args:
-      computation: has the evaluation step and the devices.
-      loader: the loader of the evaluation set.
-      with_answers: compile `EvalStep.with_answers`, which also returns the prediction for each image, to every process.
-    """
+def compile_eval_step(computation: EvalComputation, loader: Loader) -> Compiled:
+    """Compiles the evaluation step for the batches of a loader."""
     whole, rows = replicated(computation.mesh), over_batch(computation.mesh)
-    step = computation.eval_step.with_answers if with_answers else computation.eval_step
-    jitted = jax.jit(step, in_shardings=(whole, rows), out_shardings=whole)
+    jitted = jax.jit(computation.eval_step, in_shardings=(whole, rows), out_shardings=whole)
     batch = _abstract_batch(loader, loader.image_size_at(0), computation.mesh)
     return jitted.lower(_abstract_variables(computation), batch).compile()
+
+
+class EvalStepWithAnswers:
+    """The compiled evaluation step that also returns the answers for all images of the batch, to every process.
+
+    The answers are computed by a program of their own from the logits. In one program, XLA would compute the losses and
+    the probabilities together, and round the losses differently than during training.
+    """
+
+    def __init__(self, computation: EvalComputation, loader: Loader):
+        """Compiles both programs for the batches of a loader."""
+        whole, rows = replicated(computation.mesh), over_batch(computation.mesh)
+        step = jax.jit(computation.eval_step.with_logits, in_shardings=(whole, rows), out_shardings=(whole, rows))
+        batch = _abstract_batch(loader, loader.image_size_at(0), computation.mesh)
+        self._step = step.lower(_abstract_variables(computation), batch).compile()
+        _, logits = step.eval_shape(_abstract_variables(computation), batch)
+        logits = jax.ShapeDtypeStruct(logits.shape, logits.dtype, sharding=rows)
+        self.answer = jax.jit(answer, out_shardings=whole).lower(logits, batch.label, batch.mask).compile()
+
+    def __call__(self, variables: dict[str, Any], batch: DeviceBatch) -> tuple[Totals, Answers]:
+        """Computes `EvalStep.with_answers`."""
+        totals, logits = self._step(variables, batch)
+        return totals, self.answer(logits, batch.label, batch.mask)
 
 
 def compile_predict_step(inference: Inference, batch_size: int) -> Compiled:

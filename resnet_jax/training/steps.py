@@ -220,20 +220,34 @@ class EvalStep:
 
     def __call__(self, variables: dict[str, Any], batch: DeviceBatch) -> Totals:
         """Returns the loss and accuracy totals of the batch."""
-        return self.with_answers(variables, batch)[0]
+        return self.with_logits(variables, batch)[0]
 
     def with_answers(self, variables: dict[str, Any], batch: DeviceBatch) -> tuple[Totals, Answers]:
         """Returns the loss and accuracy totals of the batch, and label, prediction and probabilities of each row."""
+        totals, logits = self.with_logits(variables, batch)
+        return totals, answer(logits, batch.label, batch.mask)
+
+    def with_logits(self, variables: dict[str, Any], batch: DeviceBatch) -> tuple[Totals, jax.Array]:
+        """Returns the loss and accuracy totals of the batch, and the logits [B, K] of the outputs that are compared."""
         images = self.preprocess(batch.image)
         logits = self._logits(variables, images)
         if self.flip:
             both = jnp.stack([logits, self._logits(variables, images[:, :, ::-1])]).astype(jnp.float32)
             logits = jax.nn.logsumexp(jax.nn.log_softmax(both, axis=-1), axis=0) - jnp.log(2.0)
         losses = cross_entropy(logits, batch.label)
-        totals = count_examples(logits, batch.label, batch.mask, losses)
-        predicted = predicted_class(logits, batch.label)
-        return totals, Answers(batch.label, predicted, batch.mask, score(logits, batch.label))
+        return count_examples(logits, batch.label, batch.mask, losses), logits
 
     def _logits(self, variables: dict[str, Any], images: jax.Array) -> jax.Array:
         logits: jax.Array = self.model.apply(variables, images, train=False)  # type: ignore[assignment]
         return logits[:, : self.num_compared]
+
+
+def answer(logits: jax.Array, labels: jax.Array, mask: jax.Array) -> Answers:
+    """Returns the answers of a batch.
+
+    Args:
+      logits: [B, K].
+      labels: [B] int32, true class or `UNREADABLE`.
+      mask: [B] bool, False for padding rows.
+    """
+    return Answers(labels, predicted_class(logits, labels), mask, score(logits, labels))

@@ -5,14 +5,13 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 import jax
-from jax.stages import Compiled
 
 from resnet_jax.data.bad_examples import BadExamples
 from resnet_jax.data.feed import device_batches, host_batches
 from resnet_jax.data.loader import LoadedBatch, Loader
 from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.experiment import EvalComputation, EvalData
-from resnet_jax.experiment.compile import compile_eval_step
+from resnet_jax.experiment.compile import EvalStepWithAnswers, compile_eval_step
 from resnet_jax.training import metrics
 from resnet_jax.training.metrics import Answers, Totals
 
@@ -95,12 +94,13 @@ class CompiledSteps:
     """The compiled evaluation steps of evaluations of the same network: each is compiled once."""
 
     def __init__(self) -> None:
-        self._compiled: dict[tuple[Any, ...], Compiled] = {}
+        self._compiled: dict[tuple[Any, ...], Callable[..., Any]] = {}
 
-    def step(self, computation: EvalComputation, loader: Loader, *, with_answers: bool) -> Compiled:
-        """Returns the step for the batches of a loader; see `compile_eval_step`."""
+    def step(self, computation: EvalComputation, loader: Loader, *, with_answers: bool) -> Callable[..., Any]:
+        """Returns the step for the batches of a loader: `EvalStepWithAnswers`, or one that only returns the totals."""
         step = computation.eval_step
         key = (loader.image_size_at(0), loader.batch_size, step.flip, step.num_compared, with_answers)
         if key not in self._compiled:
-            self._compiled[key] = compile_eval_step(computation, loader, with_answers=with_answers)
+            compile_step = EvalStepWithAnswers if with_answers else compile_eval_step
+            self._compiled[key] = compile_step(computation, loader)
         return self._compiled[key]

@@ -6,16 +6,19 @@ import shutil
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
 from resnet_jax import experiment
 from resnet_jax.checkpoints.checksums import sha256_of_arrays
 from resnet_jax.data.class_names import fingerprint
+from resnet_jax.data.feed import feed
+from resnet_jax.distributed.mesh import put_on_devices, replicated
 from resnet_jax.distributed.signals import STOPPED
 from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.errors import UsageError
-from resnet_jax.experiment.compile import compile_eval_step
+from resnet_jax.experiment.compile import EvalStepWithAnswers, compile_eval_step
 from resnet_jax.programs.evaluation import result_directory
 from resnet_jax.programs.evaluation.evaluate import evaluate
 from resnet_jax.programs.evaluation.wilson import wilson
@@ -250,8 +253,8 @@ def test_devices_that_do_not_divide_the_training_batch_evaluate_alike(trained):
 class Spoilt(EvalStep):
     """Replaces all weights by NaN before it evaluates."""
 
-    def with_answers(self, variables, batch):
-        return super().with_answers(jax.tree.map(lambda leaf: leaf * jnp.nan, variables), batch)
+    def with_logits(self, variables, batch):
+        return super().with_logits(jax.tree.map(lambda leaf: leaf * jnp.nan, variables), batch)
 
 
 def test_weights_that_are_not_finite_have_a_certificate(trained, caplog):
@@ -294,7 +297,21 @@ def test_two_processes_write_the_certificate_of_one(trained, tmp_path):
 def test_the_evaluation_within_training_does_not_gather_answers():
     built = build(devices=jax.devices()[:2])
     assert "all-gather" not in compile_eval_step(built.computation, built.data.eval_loader).as_text()
-    assert "all-gather" in compile_eval_step(built.computation, built.data.eval_loader, with_answers=True).as_text()
+    assert "all-gather" in EvalStepWithAnswers(built.computation, built.data.eval_loader).answer.as_text()
+
+
+def test_the_loss_is_bit_for_bit_that_of_the_evaluation_within_training():
+    built, random = build(devices=jax.devices()[:1]), np.random.default_rng(0)
+    totals, with_answers = (
+        form(built.computation, built.data.eval_loader) for form in (compile_eval_step, EvalStepWithAnswers)
+    )
+    shapes = built.computation.shapes
+    for _ in range(20):
+        weights = jax.tree.map(lambda leaf: np.abs(random.normal(1, 0.3, leaf.shape)).astype(np.float32), shapes)
+        weights = put_on_devices(weights, replicated(built.computation.mesh))
+        for batch in feed(built.data.eval_loader, mesh=built.computation.mesh):
+            expected, (got, _) = totals(weights, batch), with_answers(weights, batch)
+            assert float(got.loss) == float(expected.loss)
 
 
 def test_the_certificate_distinguishes_data_of_equal_name_and_labels_by_their_pixels(trained):

@@ -14,7 +14,7 @@ from resnet_jax.data.imagenet_classes import synsets
 from resnet_jax.distributed.channel import Channel
 from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.errors import UsageError
-from resnet_jax.experiment.compile import compile_eval_step
+from resnet_jax.experiment.compile import EvalStepWithAnswers
 from resnet_jax.programs.comparison.runs import find_runs
 from resnet_jax.programs.evaluation import evaluator, result_directory
 from resnet_jax.programs.evaluation.evaluate import Place, evaluate_all
@@ -58,9 +58,7 @@ def run(place, changes, **of_weights):
 
 def test_folders_as_they_are_distributed(place, tmp_path, monkeypatch):
     compiled = []
-    monkeypatch.setattr(
-        evaluator, "compile_eval_step", lambda *of, **options: compiled.append(of) or compile_eval_step(*of, **options)
-    )
+    monkeypatch.setattr(evaluator, "EvalStepWithAnswers", lambda *of: compiled.append(of) or EvalStepWithAnswers(*of))
     sets = (str(imagenet_a(tmp_path)), str(imagenet_v2(tmp_path)), str(imagenet_c(tmp_path)))
     found, common = run(place, {"eval.sets": sets})
     assert len(found) == 14 and len(compiled) == 3  # one step for each number of classes and images
