@@ -1,11 +1,14 @@
 """Compares our input pipeline with tf.data, torchvision and NVIDIA DALI on the same JPEG files.
 
-    python benchmarks/input_pipeline.py [--images DIR] [--ours KEY=VALUE ...] [--json FILE]
+    python benchmarks/input_pipeline.py [--images DIR] [--ours KEY=VALUE ...] [--evaluation] [--json FILE]
 
 Our loader needs only this package. The others are measured if they are installed in the same environment (Linux,
 Python 3.12; a few gigabytes; no GPU is needed):
 
     pip install tensorflow-cpu torch torchvision nvidia-dali-cuda130 psutil
+
+If `jpegtran` is installed, each of ours is also measured on the same photos with restart markers, as --mode=prepare
+stores them (`prepare.restart_markers`). With --evaluation, ours is measured on evaluation batches, too.
 
 Each measurement is a new process with one pipeline, which makes some batches to warm up and then a timed window of
 batches. The pipelines run in turn in each round, so that other load on the machine affects all of them alike; the files
@@ -22,10 +25,12 @@ import dataclasses
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +42,8 @@ from benchmarks.pipelines import RIVALS, Contender, ours
 from benchmarks.table import render, summarize
 from resnet_jax.errors import UsageError
 from resnet_jax.programs.command_line import fail
+from resnet_jax.programs.prepare.marking import Marking, find_tool
+from resnet_jax.programs.prepare.rewriting import Rewrite
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -45,10 +52,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measures, prints the table and writes the JSON file."""
     options = _parse(argv)
     try:
-        contenders = [*map(ours, options.ours or [{}]), *_rivals(options.rivals)]
+        markers = options.markers and _finds_jpegtran()
+        contenders = [*_ours(options.ours or [{}], markers=markers, evaluation=options.evaluation)]
+        contenders += _rivals(options.rivals)
         if len({contender.name for contender in contenders}) < len(contenders):
             raise UsageError("a pipeline is listed twice: give each --ours different keys, and name each rival once")
-        with _linked_photos(options.images, options.count) as (folder, statistics):
+        with _linked_photos(options.images, options.count, markers=markers) as (folder, statistics):
             settings = Settings(
                 folder=str(folder),
                 batch_size=options.batch_size,
@@ -117,9 +126,28 @@ def describe(settings: Settings, photo: photos.Statistics, repeats: int) -> dict
     }
 
 
+def _ours(overrides: Sequence[dict[str, str]], *, markers: bool, evaluation: bool) -> Iterator[Contender]:
+    """Yields our pipelines; the first is the reference of the ratios."""
+    for evaluates in (False, True)[: 1 + evaluation]:
+        for own in overrides:
+            for marked in (False, True)[: 1 + markers]:
+                yield ours(own, markers=marked, evaluation=evaluates)
+
+
+def _finds_jpegtran() -> bool:
+    """Returns whether `jpegtran` is installed; prints a line if it is not."""
+    found = shutil.which("jpegtran") is not None
+    if not found:
+        print("ours, restart markers: left out: jpegtran is not installed (apt install libjpeg-turbo-progs)")
+    return found
+
+
 @contextlib.contextmanager
-def _linked_photos(images: Path | None, count: int) -> Iterator[tuple[Path, photos.Statistics]]:
-    """Finds or generates the photos, links them into folders of one class, and reads them into the page cache."""
+def _linked_photos(images: Path | None, count: int, *, markers: bool) -> Iterator[tuple[Path, photos.Statistics]]:
+    """Finds or generates the photos, links them into folders of one class, and reads them into the page cache.
+
+    With `markers`, it also writes them with restart markers, and prints the change of the sizes.
+    """
     with tempfile.TemporaryDirectory(prefix="input_pipeline-") as scratch:
         source = images or Path(scratch, "photos")
         if not source.exists() or (source.is_dir() and not any(source.iterdir())):
@@ -127,7 +155,27 @@ def _linked_photos(images: Path | None, count: int) -> Iterator[tuple[Path, phot
             photos.write(source, count=count, seed=0)
         files = photos.find(source, count=count)
         photos.link(files, Path(scratch, "linked"))
+        if markers:
+            marked = _mark(files, Path(scratch, "marked"))
+            photos.link(marked, photos.with_markers(Path(scratch, "linked")))
         yield Path(scratch, "linked"), photos.statistics(files)
+
+
+def _mark(files: Sequence[Path], folder: Path) -> list[Path]:
+    """Writes the files with restart markers into a folder, where it can; returns the paths."""
+    folder.mkdir()
+    rewrite = Rewrite(marking=Marking(find_tool()))
+
+    def write_one(numbered: tuple[int, Path]) -> Path:
+        path = folder / f"{numbered[0]:06}.jpg"
+        path.write_bytes(rewrite(numbered[1].read_bytes()).encoded)
+        return path
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        marked = list(threads.map(write_one, enumerate(files)))
+    before, after = (sum(path.stat().st_size for path in paths) for paths in (files, marked))
+    print(f"size of the photos with restart markers: {after / before - 1:+.2%}", flush=True)
+    return marked
 
 
 def _record(
@@ -186,6 +234,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add(
         "--rivals", nargs="*", help=f"pipelines to compare with, from {', '.join(rival.name for rival in RIVALS)} (all)"
     )
+    add("--no-markers", dest="markers", action="store_false", help="do not measure ours with restart markers")
+    add("--evaluation", action="store_true", help="measure ours on evaluation batches, too")
     add("--repeats", type=int, default=5, help="number of rounds (%(default)s)")
     add("--batches", type=int, default=32, help="batches per window (%(default)s)")
     add("--warmup", type=int, default=16, help="warm-up batches before the window (%(default)s)")

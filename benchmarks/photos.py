@@ -79,6 +79,11 @@ def link(files: Sequence[Path], root: Path) -> None:
             (folder / f"{number:06}.jpg").symlink_to(file.resolve())
 
 
+def with_markers(folder: Path) -> Path:
+    """Returns the folder that has the same photos as `folder`, but with restart markers."""
+    return folder.with_name(f"{folder.name}_markers")
+
+
 def statistics(files: Sequence[Path]) -> Statistics:
     """Returns statistics of the files; reading them also loads them into the page cache."""
     encoded = [file.read_bytes() for file in files]

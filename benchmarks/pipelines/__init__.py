@@ -30,10 +30,11 @@ RIVALS = (
 )
 
 
-def ours(overrides: Mapping[str, str]) -> Contender:
-    """Returns our loader with the given config keys."""
-    name = " ".join(["ours", *(f"{key}={value}" for key, value in overrides.items())])
-    return Contender(name, "ours", {"overrides": dict(overrides)})
+def ours(overrides: Mapping[str, str], *, markers: bool = False, evaluation: bool = False) -> Contender:
+    """Returns our loader with the given config keys; `markers` and `evaluation` as in `pipelines/ours.py`."""
+    kind = ["ours", *["evaluation"] * evaluation, *["restart markers"] * markers]
+    name = " ".join([", ".join(kind), *(f"{key}={value}" for key, value in overrides.items())])
+    return Contender(name, "ours", {"overrides": dict(overrides), "markers": markers, "evaluation": evaluation})
 
 
 def load(contender: Contender) -> ModuleType:

@@ -19,6 +19,7 @@ _WITHOUT_LENGTH = (0x01, *range(0xD0, 0xDA), 0xFF)  # TEM, RST0 to RST7, SOI, EO
 _HEIGHT_OFFSET = 5  # bytes from the marker of a frame header to the image height, which is followed by the width
 _SAMPLING_OFFSET = 6  # bytes from the height to the sampling factors of the first component; then every 3 bytes
 _MARGIN = 4  # rows; chroma upsampling reads at most this far below the last requested row
+_UNWRITTEN = (1, 254, 3)  # a color that is rare in photos; the last pixel has it until it is decoded
 _MAX_SCANS = 1000  # encoders write up to about 30; each scan of ten bytes costs a pass over the whole image
 
 
@@ -76,10 +77,10 @@ def decode_top(encoded: bytes, frame: Frame, num_rows: int, *, fast_dct: bool = 
       ValueError: the file cannot be decoded.
     """
     if num_rows + _MARGIN >= frame.height:
-        return simplejpeg.decode_jpeg(encoded, colorspace="RGB", strict=False, fastdct=fast_dct)
+        return _decode_despite_warnings(encoded, frame.height, frame.width, fast_dct=fast_dct)
     patched = bytearray(encoded)
     patched[frame.offset : frame.offset + 2] = (num_rows + _MARGIN).to_bytes(2, "big")
-    return simplejpeg.decode_jpeg(patched, colorspace="RGB", strict=False, fastdct=fast_dct)
+    return _decode_despite_warnings(patched, num_rows + _MARGIN, frame.width, fast_dct=fast_dct)
 
 
 def decode_complete(encoded: bytes | bytearray, *, fast_dct: bool = False) -> np.ndarray:
@@ -111,6 +112,17 @@ def decode_jpeg(encoded: bytes, max_pixels: int, *, fast_dct: bool = False) -> n
     if color_space in _PRINT_COLOR_SPACES:
         return None
     return simplejpeg.decode_jpeg(encoded, colorspace="RGB", fastdct=fast_dct)
+
+
+def _decode_despite_warnings(encoded: bytes | bytearray, height: int, width: int, *, fast_dct: bool) -> np.ndarray:
+    """Decodes a JPEG file of a known size. Raises ValueError if libjpeg does not reach the last row."""
+    pixels = np.empty((height, width, 3), np.uint8)
+    pixels[-1, -1] = _UNWRITTEN
+    simplejpeg.decode_jpeg(encoded, colorspace="RGB", strict=False, fastdct=fast_dct, buffer=pixels)
+    # libjpeg-turbo reports an error after a warning as a warning, and leaves the other rows as they were in memory.
+    if tuple(pixels[-1, -1].tolist()) == _UNWRITTEN:
+        raise ValueError("the last row cannot be decoded")
+    return pixels
 
 
 def _with_markers(encoded: bytes, frame: Frame, interval: int, *, scan: int) -> Frame:

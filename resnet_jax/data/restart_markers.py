@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from resnet_jax.data.crops import Box
-from resnet_jax.data.jpeg import Frame
+from resnet_jax.data.jpeg import Frame, find_frame
 
 _MARKER_START, _FIRST_CODE, _NUM_CODES = 0xFF, 0xD0, 8  # restart markers are FF D0 to FF D7, in turn
 _END = 0xD9  # second byte of EOI, the last marker of a file
@@ -74,7 +74,7 @@ def cut_box(encoded: bytes, frame: Frame, box: Box) -> Cut | None:
     rows, columns = last_row + 1 - first_row, last_column + 1 - first_column
     if rows * columns > _WORTHWHILE * (last_row + 1) * grid.columns:
         return None
-    bounds = _find_bounds(encoded, frame.scan, last_row * grid.columns + last_column + 1, grid.rows * grid.columns)
+    bounds = _find_bounds(encoded, frame.scan, (last_row + 1) * grid.columns, grid.rows * grid.columns)
     if bounds is None:
         return None
     head = bytearray(encoded[: frame.scan])
@@ -82,8 +82,35 @@ def cut_box(encoded: bytes, frame: Frame, box: Box) -> Cut | None:
     height = min(frame.height - top, rows * grid.height)
     width = min(frame.width - left, columns * grid.width)
     head[frame.offset : frame.offset + 4] = height.to_bytes(2, "big") + width.to_bytes(2, "big")
-    firsts = np.arange(first_row, last_row + 1) * grid.columns + first_column
-    return Cut(_join(encoded, head, bounds, firsts, columns), top, left)
+    starts = bounds[:-1].reshape(-1, grid.columns)[first_row:, first_column]
+    ends = bounds[1:].reshape(-1, grid.columns)[first_row:, first_column : last_column + 1]
+    return Cut(_join(encoded, head, starts, ends), top, left)
+
+
+def has_markers(encoded: bytes) -> bool:
+    """Returns whether boxes can be cut from a JPEG file: all of its restart markers are there, at useful intervals."""
+    frame = find_frame(encoded)
+    grid = None if frame is None else _find_grid(frame)
+    if frame is None or grid is None:
+        return False
+    total = grid.rows * grid.columns
+    return _find_bounds(encoded, frame.scan, total, total) is not None
+
+
+def best_interval(encoded: bytes) -> int:
+    """Returns the restart interval in MCUs that makes cuts of a JPEG file small without making the file much larger.
+
+    This is one MCU, or, if an MCU is only 8 pixels wide, a few that divide a row of the image evenly.
+
+    Args:
+      encoded: content of a file with restart markers.
+    """
+    frame = find_frame(encoded)
+    width = 0 if frame is None else _mcu_size(frame.sampling)[1]
+    if frame is None or width != _BLOCK:
+        return 1
+    mcus_per_row = -(-frame.width // width)
+    return next((interval for interval in (2, 3, 4) if mcus_per_row % interval == 0), 1)
 
 
 def _find_grid(frame: Frame) -> _Grid | None:
@@ -131,35 +158,36 @@ def _find_bounds(encoded: bytes, scan: int, needed: int, total: int) -> np.ndarr
       [needed + 1] offsets in bytes: interval i with the marker after it is encoded[bounds[i] : bounds[i + 1]]. None if
       the markers are not as the standard demands, because then libjpeg may assign the data to other positions.
     """
-    data = np.frombuffer(encoded, np.uint8)
-    last = len(encoded) - 1
+    data, last = np.frombuffer(encoded, np.uint8), len(encoded) - 1
     guess = scan + int((last - scan) * _SEARCH_FACTOR * needed / total) + _SEARCH_BYTES
     for stop in (min(guess, last), last):
-        seconds = np.flatnonzero(data[scan:stop] == _MARKER_START)
-        seconds += scan + 1
-        codes = data[seconds]
-        found = np.flatnonzero(codes)[:needed]  # in compressed data, 0 after 0xFF means that the 0xFF starts no marker
+        is_marker = data[scan:stop] == _MARKER_START
+        is_marker &= data[scan + 1 : stop + 1] != 0  # in compressed data, a 0 after 0xFF means that it is no marker
+        found = np.flatnonzero(is_marker)[:needed] + (scan + 1)
         if len(found) == needed or stop == last:
             break
-    expected = _codes(needed).copy()
+    expected = _codes(needed)
     if needed == total:
-        expected[-1] = _END
-    if len(found) < needed or not np.array_equal(codes[found], expected):
+        expected = np.append(expected[:-1], np.uint8(_END))
+    if not np.array_equal(data[found], expected):
         return None
-    bounds = np.empty(needed + 1, np.int64)
-    bounds[0] = scan
-    np.add(seconds[found], 1, out=bounds[1:])
-    return bounds
+    return np.append(np.int64(scan), found + 1)
 
 
-def _join(encoded: bytes, head: bytearray, bounds: np.ndarray, firsts: np.ndarray, columns: int) -> bytearray:
-    """Joins a header and `columns` intervals from each of `firsts`; renumbers the markers, and the last becomes EOI."""
-    starts, stops = bounds[firsts], bounds[firsts + columns]
+def _join(encoded: bytes, head: bytearray, starts: np.ndarray, ends: np.ndarray) -> bytearray:
+    """Joins a header and intervals; numbers the markers anew, and the last becomes EOI.
+
+    Args:
+      encoded: content of the file with the intervals.
+      head: the header.
+      starts: [R] offsets in bytes of the first interval of each row.
+      ends: [R, C] offsets of the end of each interval of each row, after its marker.
+    """
+    stops = ends[:, -1]
     slices = itertools.starmap(slice, zip(starts.tolist(), stops.tolist(), strict=True))
     joined = bytearray().join([head, *map(encoded.__getitem__, slices)])
-    moved = np.cumsum(stops - starts) + len(head) - stops  # by how many bytes each row of intervals has moved
-    ends = bounds[firsts[:, None] + np.arange(1, columns + 1)] + moved[:, None]
-    np.frombuffer(joined, np.uint8)[ends.ravel() - 1] = _codes(ends.size)
+    moved = np.cumsum(stops - starts) + (len(head) - 1) - stops  # by how many bytes each row of intervals moves, less 1
+    np.frombuffer(joined, np.uint8)[ends + moved[:, None]] = _codes(ends.size).reshape(ends.shape)
     joined[-1] = _END
     return joined
 

@@ -216,7 +216,8 @@ def test_a_small_run_of_ours(tmp_path):
     """Runs the file from another directory; checks the printed table and the JSON file."""
     command = [sys.executable, ROOT / "benchmarks" / "input_pipeline.py", "--images", tmp_path / "photos", "--count"]
     command += ["12", "--repeats", "1", "--batches", "10", "--warmup", "1", "--batch-size", "8", "--image-size", "32"]
-    command += ["--cores", "1", "--rivals", "--ours", "seed=1", "data.num_threads=2", "--json", "all.json"]
+    command += ["--cores", "1", "--rivals", "--ours", "seed=1", "data.num_threads=2", "--no-markers"]
+    command += ["--json", "all.json"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "12 JPEG" in done.stdout

@@ -89,6 +89,23 @@ def test_a_damaged_file_is_read_as_pillow_reads_it():
         np.testing.assert_array_equal(got, expected)
 
 
+def test_rows_that_an_error_leaves_out_are_never_what_was_in_memory(monkeypatch):
+    """libjpeg-turbo reports an error that follows a warning as a warning: simplejpeg then returns with rows missing."""
+    encoded, rejected = encode(photo(24, 24), "JPEG", "L"), 0
+    empty = np.empty
+    for place in range(find_frame(encoded).offset, 400):
+        damaged, found = encoded[:place] + b"\xff" + encoded[place:], []
+        for fill in (0, 77):
+            monkeypatch.setattr(np, "empty", lambda *shape, fill=fill: empty(*shape) * 0 + np.uint8(fill))
+            try:
+                found.append(open_image(damaged).decode_rows(24).tobytes())
+            except ValueError:
+                found.append("rejected")
+        assert found[0] == found[1], place
+        rejected += found[0] == "rejected"
+    assert rejected > 0
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("subsampling", SUBSAMPLINGS)
 def test_pixels_do_not_depend_on_the_number_of_rows_decoded(subsampling, seed):

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,8 +21,8 @@ from resnet_jax.data.decode import decode
 from resnet_jax.data.sources import open_source
 from resnet_jax.errors import UsageError
 from resnet_jax.programs.prepare import completeness
-from resnet_jax.programs.prepare import prepare as program
 from resnet_jax.programs.prepare.prepare import prepare
+from resnet_jax.programs.prepare.target import Target, lock
 from tests.data import ilsvrc
 from tests.end_to_end import processes
 
@@ -226,7 +227,7 @@ def test_one_of_the_two_archives_is_enough_for_a_part(tars, data):
 
 
 def test_too_small_a_disk_is_an_error_before_anything_is_written(tars, data, monkeypatch):
-    monkeypatch.setattr(program.shutil, "disk_usage", lambda path: SimpleNamespace(free=10_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10_000))
     with pytest.raises(
         UsageError, match=r"needs 0.0 GB and .*/data has 0.0 GB free: free space, name another directory"
     ):
@@ -259,12 +260,12 @@ def test_a_full_disk_is_an_error_that_says_what_running_again_does(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=processes.ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == "error: the disk is full: make room and run the same command again to begin anew\n"
+    assert done.stderr == "error: the disk is full: make room and run the same command again to prepare\n"
 
 
 def test_two_processes_do_not_prepare_the_same_data_set_at_once(tars, data):
     with (
-        program._lock(program.Target(data.resolve(), shrink=None)),
+        lock(Target(data.resolve(), shrink=None)),
         pytest.raises(UsageError, match="another process is at work in data directory .*/imagenet2012: wait for it"),
     ):
         run(tars, data)

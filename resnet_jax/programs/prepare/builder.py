@@ -13,6 +13,7 @@ from tensorflow_datasets.core.writer import ExampleWriter
 
 from resnet_jax.data import imagenet_classes
 from resnet_jax.programs.prepare.examples import Example
+from resnet_jax.programs.prepare.target import IMAGENET, VERSION
 
 # Errors of the disk that a user can remedy: full, over quota, read-only, failing.
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
@@ -36,8 +37,8 @@ class Imagenet2012(tfds.core.ShardBasedBuilder, skip_registration=True):  # type
     does not.
     """
 
-    name = "imagenet2012"
-    VERSION = tfds.core.Version("6.0.0")
+    name = IMAGENET
+    VERSION = tfds.core.Version(VERSION)
 
     def __init__(
         self,
@@ -84,7 +85,7 @@ class Imagenet2012(tfds.core.ShardBasedBuilder, skip_registration=True):  # type
         return {name: _shards(split) for name, split in self._splits.items()}
 
     def _example_writer(self) -> ExampleWriter:
-        return _Writer(file_format=self.info.file_format)
+        return Writer(file_format=self.info.file_format)
 
     def _log_download_bytes(self) -> None:
         """Suppresses a log line of TFDS: there is no download."""
@@ -93,10 +94,11 @@ class Imagenet2012(tfds.core.ShardBasedBuilder, skip_registration=True):  # type
         """Suppresses a log line of TFDS: there is no download."""
 
 
-class _Writer(ExampleWriter):
+class Writer(ExampleWriter):
     """Syncs each shard to disk before the next one, and raises OSError for errors of the disk."""
 
     def write(self, path: os.PathLike, examples: Iterator[tuple[str, bytes]]) -> None:
+        """Writes serialized examples with their keys; ArrayRecord does not store the keys."""
         try:
             super().write(path, examples)
         except RuntimeError as error:  # array_record raises it instead of OSError

@@ -31,7 +31,7 @@ class Counter:
           unit: name of the items in the plural.
         """
         self._what, self._total, self._unit, self._requests = what, total, unit, requests
-        self._done, self._start = 0, time.monotonic()
+        self._done, self._skipped, self._start = 0, 0, time.monotonic()
         self._next_line = self._start + _SECONDS_PER_LINE
         self._bar = tqdm(total=total, desc=what, unit=f" {unit}", dynamic_ncols=True, disable=None)
 
@@ -53,8 +53,14 @@ class Counter:
         if self._bar.disable and now >= self._next_line:
             self._next_line = now + _SECONDS_PER_LINE
             seconds = now - self._start
-            left = duration(seconds * max(0, self._total - self._done) / max(1, self._done))
-            logger.info("%s, %s/s, %s left", self._state(), f"{self._done / seconds:,.0f}", left)
+            own = self._done - self._skipped
+            left = duration(seconds * max(0, self._total - self._done) / max(1, own))
+            logger.info("%s, %s/s, %s left", self._state(), f"{own / seconds:,.0f}", left)
+
+    def skip(self, count: int) -> None:
+        """Adds `count` items that an earlier process has finished; they do not count for the rate."""
+        self._skipped += count
+        self.add(count)
 
     def _state(self) -> str:
         return f"{self._what} {self._done:,} of {self._total:,} {self._unit}"

@@ -11,6 +11,8 @@ import tensorflow_datasets as tfds
 from resnet_jax.programs.prepare.archives import Images, opened
 from resnet_jax.programs.prepare.boxes import Boxes
 from resnet_jax.programs.prepare.in_order import in_order
+from resnet_jax.programs.prepare.marking import Marking
+from resnet_jax.programs.prepare.rewriting import Rewrite
 from resnet_jax.programs.prepare.shrinking import Shrink
 
 _ROWS_PER_TASK = 16  # handing one task to a thread costs as much as reading one image from memory
@@ -28,6 +30,8 @@ class ExampleMaker:
       shrink: re-encodes images at a smaller size; None: images are stored as they are.
       num_threads: threads that read and re-encode.
       not_shrunk: names of the images that could not be decoded and are stored as they are; `examples` appends to it.
+      marking: gives the images restart markers; None: does not.
+      not_marked: names of the images that cannot have restart markers; `examples` appends to it.
     """
 
     images: Images
@@ -35,6 +39,8 @@ class ExampleMaker:
     shrink: Shrink | None
     num_threads: int
     not_shrunk: list[str] = dataclasses.field(default_factory=list)
+    marking: Marking | None = None
+    not_marked: list[str] = dataclasses.field(default_factory=list)
 
     def examples(self, rows: np.ndarray) -> Iterator[Example]:
         """Yields the examples of the rows of `images`, in order; a few hundred images are in memory at a time."""
@@ -49,11 +55,10 @@ class ExampleMaker:
 
     def _example(self, descriptor: int, row: int) -> Example:
         name = self.images.name(row)
-        encoded = self.images.read(descriptor, row)
-        if self.shrink is not None:
-            try:
-                encoded = self.shrink(encoded)
-            except ValueError:
-                self.not_shrunk.append(name)
+        encoded, not_shrunk, not_marked = Rewrite(self.shrink, self.marking)(self.images.read(descriptor, row))
+        if not_shrunk:
+            self.not_shrunk.append(name)
+        if not_marked:
+            self.not_marked.append(name)
         boxes = [tfds.features.BBox(*map(float, box)) for box in self.boxes.of(name)]
         return name, {"image": encoded, "label": int(self.images.labels[row]), "file_name": name, "bboxes": boxes}

@@ -1,12 +1,8 @@
 """Converts the archives of ILSVRC2012 (ImageNet) to a TFDS data set with random access."""
 
-import contextlib
-import dataclasses
 import hashlib
 import json
 import logging
-import os
-import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -22,45 +18,27 @@ from resnet_jax.data.sources.tfds import data_root
 from resnet_jax.distributed.signals import STOPPED, Signals
 from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.errors import UsageError
-from resnet_jax.files import locked
 from resnet_jax.local_paths import local_path
-from resnet_jax.programs import recipes
 from resnet_jax.programs.prepare.archives import Images
 from resnet_jax.programs.prepare.builder import Imagenet2012, Split
 from resnet_jax.programs.prepare.counter import Counter, StoppedError
 from resnet_jax.programs.prepare.examples import Example, ExampleMaker
-from resnet_jax.programs.prepare.shrinking import Shrink
+from resnet_jax.programs.prepare.marking import LARGEST_GROWTH
 from resnet_jax.programs.prepare.survey import Contents, archives_in, survey
+from resnet_jax.programs.prepare.target import (
+    RECORD_OVERHEAD,
+    Target,
+    check_space,
+    count_threads,
+    lock,
+    make_target,
+    train_command,
+)
 
 logger = logging.getLogger(__name__)
 
-_RECORD_OVERHEAD = 512  # bytes per image for name, label, boxes and ArrayRecord
-_FILE_OVERHEAD = 1 << 20  # bytes per data set, because ArrayRecord pads each shard to a multiple of 64 KiB
-_SPARE = 1.01  # factor by which the required disk space exceeds the estimated size
-_SAMPLE = 64  # number of images that are shrunk to estimate the size of all shrunk images
-
-
-@dataclasses.dataclass(frozen=True)
-class Target:
-    """The data set to be made."""
-
-    root: Path  # directory of prepared data sets
-    shrink: Shrink | None  # None: images are stored as they are
-
-    @property
-    def variant(self) -> str | None:
-        """Name of the TFDS config; None for images stored as they are."""
-        return None if self.shrink is None else self.shrink.name
-
-    @property
-    def name(self) -> str:
-        """The value of `config.data.name` for this data set."""
-        return "/".join(filter(None, (Imagenet2012.name, self.variant)))
-
-    @property
-    def directory(self) -> Path:
-        """The directory in which TFDS expects the data set."""
-        return self.root / self.name / str(Imagenet2012.VERSION)
+_MAX_NAMED = 30  # number of images without restart markers that the summary names at most
+_SAMPLE = 64  # number of images that are rewritten to estimate the size of all
 
 
 def prepare(  # noqa: PLR0913  one argument for each config key
@@ -72,6 +50,8 @@ def prepare(  # noqa: PLR0913  one argument for each config key
     quality: int,
     shuffle: bool,
     num_threads: int | None,
+    restart_markers: bool = False,
+    verify_all: bool = False,
     max_image_pixels: int = MAX_PIXELS,
 ) -> int:
     """Makes the data set, unless it exists.
@@ -85,6 +65,8 @@ def prepare(  # noqa: PLR0913  one argument for each config key
       shuffle: store the images in a fixed random order of their names; otherwise read the archives front to back and
         keep their order.
       num_threads: threads that read and re-encode; None: two per core, at least 8.
+      restart_markers: store JPEG files with restart markers, see `Marking`.
+      verify_all: verify the pixels of all images that get markers, not only of a sample.
       max_image_pixels: number of pixels above which an image is not re-encoded, but stored as it is.
 
     Returns:
@@ -93,13 +75,18 @@ def prepare(  # noqa: PLR0913  one argument for each config key
     Raises:
       UsageError: an archive is missing, damaged, incomplete or cannot be read, or the disk is too small.
     """
-    target, source = _target(data_dir, resize_short_side, quality, max_image_pixels), _source(archives)
-    threads = max(8, 2 * (os.cpu_count() or 1)) if num_threads is None else num_threads
-    if threads < 1:
-        raise UsageError(f"config.prepare.num_threads={threads} must be at least 1")
+    source, threads = _source(archives), count_threads(num_threads)
+    target = make_target(
+        data_root(data_dir),
+        resize_short_side=resize_short_side,
+        quality=quality,
+        restart_markers=restart_markers,
+        verify_all=verify_all,
+        max_pixels=max_image_pixels,
+    )
     requests = StopRequests()
     requests.begin(saves=False)
-    with Signals(requests.ask), _lock(target):
+    with Signals(requests.ask), lock(target):
         if target.directory.exists():
             _check_existing(target, allow_partial=allow_partial)
             print(f"Nothing to do: {target.name} is prepared.", *_made_without(target, source), sep="\n")
@@ -108,7 +95,7 @@ def prepare(  # noqa: PLR0913  one argument for each config key
             try:
                 contents = survey(source, requests, allow_partial=allow_partial, sequential=not shuffle)
                 makers = {
-                    split: ExampleMaker(images=images, boxes=contents.boxes, shrink=target.shrink, num_threads=threads)
+                    split: ExampleMaker(images, contents.boxes, target.shrink, threads, marking=target.marking)
                     for split, images in contents.images.items()
                 }
                 _write(target, contents, makers, requests, shuffle=shuffle)
@@ -119,15 +106,6 @@ def prepare(  # noqa: PLR0913  one argument for each config key
     return 0
 
 
-def _target(data_dir: str | None, resize_short_side: int | None, quality: int, max_pixels: int) -> Target:
-    if resize_short_side is not None and resize_short_side < 1:
-        raise UsageError(f"config.prepare.resize_short_side={resize_short_side} must be at least 1 pixel")
-    if not 1 <= quality <= 100:
-        raise UsageError(f"config.prepare.quality={quality} must be in 1..100")
-    shrink = None if resize_short_side is None else Shrink(resize_short_side, quality, max_pixels)
-    return Target(data_root(data_dir), shrink)
-
-
 def _source(archives: str | None) -> Path:
     if archives is None:
         raise UsageError(
@@ -135,13 +113,6 @@ def _source(archives: str | None) -> Path:
             "--config.prepare.archives=DIR (docs/data.md lists them)"
         )
     return local_path(archives, name="config.prepare.archives")
-
-
-def _lock(target: Target) -> contextlib.AbstractContextManager[None]:
-    """Creates the parent directory and locks it, so that no other process prepares the same data set."""
-    parent = target.directory.parent
-    cure = "name another directory with --config.data.data_dir=DIR"
-    return locked(parent / f".{target.directory.name}.lock", what=f"data directory {parent}", cure=cure)
 
 
 def _remove_leftovers(target: Target) -> None:
@@ -180,14 +151,14 @@ def _write(
     target: Target, contents: Contents, makers: Mapping[str, ExampleMaker], requests: StopRequests, *, shuffle: bool
 ) -> None:
     sizes = {split: _estimated_bytes(maker) for split, maker in makers.items()}
-    _check_space(target.root, sum(sizes.values()))
+    check_space(target.root, sum(sizes.values()))
     total = sum(len(maker.images) for maker in makers.values())
     orders = {split: _order(maker.images, shuffle=shuffle) for split, maker in makers.items()}
-    metadata: dict[str, Any] = contents.as_metadata() | {
-        "resize_short_side": None if target.shrink is None else target.shrink.short_side,
-        "quality": None if target.shrink is None else target.shrink.quality,
+    metadata: dict[str, Any] = contents.as_metadata() | target.settings
+    metadata |= {
         # `ExampleMaker.examples` appends to these lists while the data set is written.
         "not_resized": {split: maker.not_shrunk for split, maker in makers.items()},
+        "without_restart_markers": {split: maker.not_marked for split, maker in makers.items()},
         "shuffled": shuffle,
         "fingerprint": _fingerprint(makers, orders),
     }
@@ -232,25 +203,17 @@ def _fingerprint(makers: Mapping[str, ExampleMaker], orders: Mapping[str, np.nda
 
 
 def _estimated_bytes(maker: ExampleMaker) -> int:
-    """Estimates the size of a split in bytes; if its images are to be shrunk, by shrinking a sample of them."""
+    """Estimates the size of a split in bytes; if its images are to be rewritten, by rewriting a sample of them."""
     images = maker.images
     size = int(images.sizes.sum())
-    if maker.shrink is not None:
+    if maker.shrink is not None or maker.marking is not None:
         rows = _order(images, shuffle=True)[:_SAMPLE]
-        shrunk = sum(len(features["image"]) for _, features in maker.examples(rows))
-        maker.not_shrunk.clear()  # the images of the sample are shrunk again when the split is written
-        size = round(size * min(1.0, shrunk / int(images.sizes[rows].sum())))
-    return size + _RECORD_OVERHEAD * len(images)
-
-
-def _check_space(root: Path, num_bytes: int) -> None:
-    needed, free = round(num_bytes * _SPARE) + _FILE_OVERHEAD, shutil.disk_usage(root).free
-    if free < needed:
-        raise UsageError(
-            f"the data set needs {needed / 1e9:,.1f} GB and {root} has {free / 1e9:,.1f} GB free: free space, name "
-            "another directory with --config.data.data_dir=DIR, or store smaller images with "
-            "--config.prepare.resize_short_side=320"
-        )
+        rewritten = sum(len(features["image"]) for _, features in maker.examples(rows))
+        # The images of the sample are rewritten again when the split is written.
+        maker.not_shrunk.clear()
+        maker.not_marked.clear()
+        size = round(size * min(LARGEST_GROWTH, rewritten / int(images.sizes[rows].sum())))
+    return size + RECORD_OVERHEAD * len(images)
 
 
 def _read_metadata(target: Target) -> dict[str, Any]:
@@ -274,7 +237,8 @@ def _summary(target: Target) -> list[str]:
     for split, names in metadata["not_resized"].items():
         if names:
             lines.append(f"not resized because they do not decode, {len(names)} of {split}: {', '.join(names)}")
-    command = [*recipes.command("resnet50"), f"--config.data.data_dir={shlex.quote(str(target.root))}"]
-    if target.variant is not None:
-        command.append(f"--config.data.name={target.name}")
-    return [*lines, f"train with: {' '.join(command)}"]
+    for split, names in metadata.get("without_restart_markers", {}).items():
+        if names:
+            listed = ", ".join(names[:_MAX_NAMED]) + (", ..." if len(names) > _MAX_NAMED else "")
+            lines.append(f"stored without restart markers, {len(names):,} of {split}: {listed}")
+    return [*lines, f"train with: {train_command(target)}"]

@@ -8,6 +8,7 @@ import simplejpeg
 from resnet_jax.data.decode import decode
 from resnet_jax.data.image_limits import MAX_PIXELS
 from resnet_jax.data.resize import area
+from resnet_jax.programs.prepare.marking import encode_with_markers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,6 +18,7 @@ class Shrink:
     short_side: int  # pixels
     quality: int  # JPEG quality, 1 to 100
     max_pixels: int = MAX_PIXELS  # number of pixels above which an image is not decoded
+    markers: bool = False  # write restart markers, with an encoder whose pixels differ slightly
 
     @property
     def name(self) -> str:
@@ -38,4 +40,6 @@ class Shrink:
             return encoded
         smaller = np.empty((round(height * factor), round(width * factor), 3), np.uint8)
         area(image, smaller)
+        if self.markers:
+            return encode_with_markers(smaller, self.quality)
         return simplejpeg.encode_jpeg(smaller, quality=self.quality, colorspace="RGB", colorsubsampling="420")
