@@ -1,4 +1,5 @@
 import os
+
 import pytest
 
 from resnet_jax.distributed.listening import listen

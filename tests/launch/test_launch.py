@@ -132,6 +132,38 @@ def test_the_manifest_is_consistent():
     assert (rule["action"], rule["onJobFailureReasons"]) == ("FailJobSet", ["PodFailurePolicy"])
 
 
+def skypilot():
+    return yaml.safe_load((LAUNCH / "skypilot.yaml").read_text())
+
+
+def sky_command(**variables):
+    """The words with which the last command of skypilot.yaml starts Python on a machine with these variables."""
+    shown = skypilot()["run"].replace("exec .venv/bin/python", "printf '%s\\n'")
+    done = subprocess.run(["bash", "-c", shown], env=os.environ | variables, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def test_skypilot_starts_one_process_on_each_machine():
+    variables = {"SKYPILOT_NUM_NODES": "2", "SKYPILOT_NODE_RANK": "1", "SKYPILOT_NODE_IPS": "10.0.0.1\n10.0.0.2"}
+    assert sky_command(FLAGS=shlex.join(FLAGS), **variables) == [
+        "main.py",
+        *FLAGS,
+        "--num_processes=2",
+        "--process_id=1",
+        "--coordinator=10.0.0.1:8476",
+    ]
+
+
+def test_skypilot_recovers_from_75_and_asks_for_what_has_no_default():
+    task = skypilot()
+    assert task["resources"]["job_recovery"]["recover_on_exit_codes"] == [75]
+    asked = [name for kind in ("envs", "secrets") for name, value in task[kind].items() if value is None]
+    used = set(re.findall(r"\$(\w+)", task["setup"] + task["run"])) - {"SKYPILOT_NUM_NODES", "SKYPILOT_NODE_RANK"}
+    assert used - {"SKYPILOT_NODE_IPS"} | {"RESNET_JAX_SECRET"} == set(asked)
+    extras = re.findall(r"EXTRAS=(\w+)", task["setup"])
+    assert extras == ["cuda13"] and (LAUNCH / "worker.sh").exists()
+
+
 def test_the_image_contains_what_main_needs():
     lines = (LAUNCH / "Dockerfile").read_text().splitlines()
     copied = {name for line in lines if line.startswith("COPY") for name in line.split()[1:-1]}
@@ -150,8 +182,13 @@ def test_main_accepts_all_command_lines():
         text = script.read_text().replace("\\\n#", "")
         examples = re.findall(r"^#   .*?((?:--config=|--coordinator)[^\n\[]*)", text, re.MULTILINE)
         lines += [example.split() for example in examples]
+    example = re.search(r'"FLAGS=(.*)"', (LAUNCH / "skypilot.yaml").read_text())[1]
+    variables = {"SKYPILOT_NUM_NODES": "2", "SKYPILOT_NODE_RANK": "0", "SKYPILOT_NODE_IPS": "10.0.0.1\n10.0.0.2"}
+    lines.append(sky_command(FLAGS=example, **variables)[1:])
+    (line,) = re.findall(r'--command="python main.py (.*)"', (ROOT / "docs" / "scaling.md").read_text())
+    lines.append(line.split())
     lines.append([*FLAGS, "--coordinator=127.0.0.1:1", "--num_processes=2", "--process_id=0", "--join_timeout=9"])
-    assert len(lines) == 5
+    assert len(lines) == 7
     program = (
         "import json, sys\n"
         "from resnet_jax.programs import main\n"

@@ -202,8 +202,9 @@ def _input_settings(path: Path) -> dict[str, Any]:
         raise UsageError(
             f"{config_path}, beside the weights, is damaged: correct its mean, std and input_size, or move it away"
         )
-    given = {f"input.{key}": [255.0 * v for v in found[key]] for key in ("mean", "std") if found[key]}
-    return IMAGENET_INPUT | given | ({IMAGE_SIZE_KEY: found["input_size"][-1]} if found["input_size"] else {})
+    mean, std, size = found.values()
+    given = {f"input.{key}": [255.0 * v for v in color] for key, color in (("mean", mean), ("std", std)) if color}
+    return IMAGENET_INPUT | given | ({IMAGE_SIZE_KEY: size[-1]} if size else {})
 
 
 def check_named(settings: Mapping[str, Any]) -> None:
