@@ -20,6 +20,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python benchmarks/FILE.py`
 
@@ -53,15 +54,22 @@ def write_folders(out: Path) -> None:
 
 def train(data: Path, workdir: Path, *flags: str) -> tuple[int, float]:
     """Trains the recipe on a folder, unless `workdir` has a result; returns the steps and the last top-1, 0 to 1."""
-    result = workdir / "result.json"
-    if not result.exists():
+    record = _result(workdir)
+    if record is None:
         recipe = ["--config=configs/photos.py:small", f"--config.data.data_dir={data}", f"--workdir={workdir}"]
         command = [sys.executable, "main.py", *recipe, *_FLAGS, *flags]
         done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
         if done.returncode:
             sys.exit(f"error: {' '.join(command)} ended with status {done.returncode}: {done.stderr.strip()[-500:]}")
-    record = json.loads(result.read_text())
+        record = _result(workdir) or sys.exit(f"error: the run in {workdir} was stopped")
     return record["step"], record["eval"]["top1"]
+
+
+def _result(workdir: Path) -> Any:
+    """Returns the content of `result.json`; None if the run has not reached its end."""
+    file = workdir / "result.json"
+    record = json.loads(file.read_text()) if file.exists() else {}
+    return record if record.get("stop_reason") == "completed" else None
 
 
 def row(name: str, runs: Sequence[tuple[int, float]]) -> tuple[str, ...]:

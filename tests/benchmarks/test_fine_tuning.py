@@ -19,6 +19,7 @@ def test_the_folders_hold_every_digit_once(tmp_path):
 
 
 def test_a_run_with_a_result_is_not_trained_again(tmp_path):
-    (tmp_path / "result.json").write_text(json.dumps({"step": 50, "eval": {"top1": 0.9}}))
+    result = {"step": 50, "eval": {"top1": 0.9}, "stop_reason": "completed"}
+    (tmp_path / "result.json").write_text(json.dumps(result))
     assert fine_tuning.train(tmp_path, tmp_path) == (50, 0.9)
     assert fine_tuning.row("tuned", [(50, 0.9), (50, 0.8)]) == ("tuned", "50", "85.0 %", "80.0 - 90.0")
