@@ -5,9 +5,12 @@ compilation three times as fast. `XLA_FLAGS= make test` compiles the way a user'
 """
 
 import importlib.metadata
+import logging
 import os
 import signal
 from pathlib import Path
+
+import pytest
 
 CACHE = Path(__file__).parent.parent / ".cache" / "xla"
 
@@ -29,3 +32,12 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 os.environ.setdefault("XLA_FLAGS", fast_compile_flags())
+
+
+@pytest.fixture(autouse=True)
+def log_as_before():
+    """Restores the logger of the package after each test: programs that a test calls show their log on stdout."""
+    package = logging.getLogger("resnet_jax")
+    before = package.level, package.propagate, package.handlers
+    yield
+    package.level, package.propagate, package.handlers = before
