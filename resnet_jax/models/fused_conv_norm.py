@@ -199,7 +199,7 @@ def _affine(x: jax.Array, kernels: jax.Array, offsets: jax.Array, precision: Pre
         return _convolution(x, kernels) + offsets[:, None, None, None].astype(x.dtype)
 
     if _is_one_convolution(x):
-        return by_platform(x, kernels, offsets, cuda=as_convolution, others=as_product)
+        return by_platform(x, kernels, offsets, cuda=as_convolution, tpu=as_convolution, others=as_product)
     return as_product(x, kernels, offsets)
 
 

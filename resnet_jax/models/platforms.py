@@ -7,7 +7,7 @@ are in docs/compiled_programs.md.
 |---|---|---|---|
 | gradient of the max-pool (`max_pool.py`) | positions of the maxima | select-and-scatter | positions |
 | two sums over the same pixels | one reduction of pairs | two reductions, which XLA fuses | as on TPUs |
-| 1x1 convolution with an offset, 16 bits | convolution, 16-bit offset | product, float32 offset | as on TPUs |
+| 1x1 convolution with an offset, 16 bits | convolution, 16-bit offset | as on GPUs | product, float32 offset |
 | gradient of a convolution kernel | stored in the order of the parameter | as XLA likes | as on TPUs |
 """
 

@@ -47,8 +47,8 @@ def test_only_gpus_store_gradients_of_kernels_in_the_order_of_the_parameter(plat
 @pytest.mark.parametrize(("groups", "convolutions"), [(1, 1), (2, 0)])
 def test_on_gpus_the_product_of_one_group_is_a_convolution(groups, convolutions):
     shapes = ((groups, 2, 4, 4, 8), (groups, 8, 16), (groups, 16))
-    programs = [lowered(affine_product, name, *shapes, dtype=jnp.bfloat16) for name in ("cuda", "tpu")]
-    assert [program.count("stablehlo.convolution") for program in programs] == [convolutions, 0]
+    programs = [lowered(affine_product, name, *shapes, dtype=jnp.bfloat16) for name in ("cuda", "tpu", "cpu")]
+    assert [program.count("stablehlo.convolution") for program in programs] == [convolutions, convolutions, 0]
 
 
 def test_the_convolution_with_a_16_bit_offset_is_as_close_to_float32_as_the_product():
