@@ -14,6 +14,8 @@ from ml_collections import ConfigDict
 from resnet_jax.configs import default
 from resnet_jax.old_settings import translated
 
+_MOST_BYTES = 2**24  # many times the size of any config.json
+
 
 def get_config(run: str = "") -> ConfigDict:
     """Returns the config of a run, by its work directory or by the path of its config.json."""
@@ -34,6 +36,8 @@ def get_config(run: str = "") -> ConfigDict:
 def _read(path: Path) -> dict[str, Any]:
     if path.exists() and not path.is_file():
         raise ValueError("it is not a file")
+    if path.exists() and path.stat().st_size > _MOST_BYTES:
+        raise ValueError(f"it has {path.stat().st_size:,} bytes")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

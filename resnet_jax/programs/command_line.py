@@ -20,14 +20,19 @@ from resnet_jax.errors import UsageError, unusable_path_as_usage_error
 from resnet_jax.local_paths import check_local, local_path
 from resnet_jax.nested import flatten
 from resnet_jax.old_settings import translated_flag
+from resnet_jax.programs import flag_files
 from resnet_jax.programs.help_keys import help_keys, keys_pattern
 from resnet_jax.programs.recipes import FOLDER, RUN, locate, recipes
 from resnet_jax.programs.unset_keys import split_unset
-from resnet_jax.text import printable_lines
+from resnet_jax.text import printable
 
 # The types of the errors that ml_collections raises for an unknown config key, for a value of the wrong type, and for a
 # value that is too long or too deeply nested.
 _MISTAKES = (AttributeError, KeyError, TypeError, ValueError, SyntaxError, ArithmeticError, RecursionError, MemoryError)
+
+# The parsed command line. In these words, and not in `sys.argv`, ml_collections looks for --config.KEY=VALUE: they have
+# the keys of this version, and the flags of files.
+WORDS: list[str] = []
 
 _MOST_CAUSES = 10  # errors inside of errors that are looked into: an error may contain itself
 
@@ -47,6 +52,7 @@ def parse(argv: list[str]) -> list[str]:
 
 
 def _parse(argv: list[str]) -> list[str]:
+    argv = flag_files.expand(argv)
     _print_keys_if_asked(argv)
     argv = _with_config_of_run([translated_flag(word) for word in argv])
     given = [value for _, value in _values(argv, "config")]
@@ -57,13 +63,16 @@ def _parse(argv: list[str]) -> list[str]:
         _check_overrides(argv, given[-1], _load(given[-1]))
     try:
         argv, unset = split_unset(argv)
-        words = flags.FLAGS(_with_config_files(argv))
+        WORDS[:] = _with_config_files(argv)
+        words = flags.FLAGS(WORDS)
         if unset:
             flags.FLAGS.config.update_from_flattened_dict(dict.fromkeys(unset))
         if given:
             _check_values(flatten(flags.FLAGS.config.to_dict()))
-    except (flags.Error, UsageError, *_MISTAKES) as error:
-        fail(_one_line(error))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # ml_collections runs the config file a second time
+        fail(_mistake(error, given))
     return words
 
 
@@ -120,7 +129,7 @@ def close_stdout() -> None:
 
 def fail(message: str, status: int = UsageError.exit_status) -> NoReturn:
     """Prints `error: MESSAGE` to stderr and exits with `status`."""
-    print(f"error: {printable_lines(message)}", file=sys.stderr)
+    print(f"error: {printable(message)}", file=sys.stderr)
     sys.exit(status)
 
 
@@ -215,6 +224,26 @@ def _load(value: str) -> ConfigDict:
     except TypeError as error:  # a key that is not a text
         fail(f"config file {_as_typed(path)}: {_cause(error)}")
     return config
+
+
+def _mistake(error: BaseException, given: list[str]) -> str:
+    """Returns the message for an error of parsing the flags; raises the error again if it is no mistake of the user.
+
+    Args:
+      error: the error.
+      given: the values of --config.
+    """
+    path = locate(given[-1])[0] if given else None
+    cause = (
+        error.__cause__ or error
+    )  # ml_collections raises an OSError of the config file later, as the cause of another
+    if path is not None and (line := _line(cause, path)):
+        return f"config file {_as_typed(path)}{line}: {_cause(cause)}"
+    if isinstance(cause, OSError) and cause is not error:
+        return _one_line(cause)
+    if isinstance(error, (flags.Error, UsageError, *_MISTAKES)):
+        return _one_line(error)
+    raise error
 
 
 def _line(error: BaseException, path: Path) -> str:

@@ -21,7 +21,7 @@ from resnet_jax.programs import command_line, help_page
 from resnet_jax.programs.command import MODES, Command, default_workdir
 
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Name of a recipe, path of a config file, or an existing run."
+    "config", None, "Name of a recipe, path of a config file, or an existing run.", sys_argv=command_line.WORDS
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run; default: runs/<name of the recipe>.")
 _MODE = flags.DEFINE_enum("mode", "train", list(MODES), "What to do.")
