@@ -39,7 +39,7 @@ from jax.typing import DTypeLike
 
 from resnet_jax.models.batch_norm import BatchNorm, split_into_groups
 from resnet_jax.models.layers import PointwiseConv
-from resnet_jax.models.platforms import by_platform, with_ordered_gradient
+from resnet_jax.models.platforms import by_platform, computed_together, with_ordered_gradient
 
 
 class FusedConvNorm(nn.Module):
@@ -72,18 +72,20 @@ class FusedConvNorm(nn.Module):
         variables = self.norm.channel_variables(kernel.shape[-1])
         grouped = split_into_groups(x.astype(self.norm.dtype), self.norm.group_size)
         mean, covariance = channel_moments(grouped)
-        var = output_variance(covariance, kernel)
-        count = grouped[0].size // grouped.shape[-1]
-        self.norm.update_running(variables, output_mean(mean, kernel), var, count=count)
-        slope = jax.lax.rsqrt(var + self.norm.epsilon) * variables.scale
+        output_mean, var = output_moments(mean, covariance, kernel)
+        self.norm.update_running(variables, output_mean, var, count=_pixels(grouped))
+        slope = normalizing_slope(var, variables.scale, self.norm.epsilon)
         kernels = kernel * slope[:, None, :]
-        offsets = variables.bias - output_mean(mean, rounded(kernels, self.norm.dtype))
+        offsets = variables.bias - mean_of_product(mean, rounded(kernels, self.norm.dtype))
         return affine_product(grouped, kernels, offsets).reshape(*x.shape[:-1], kernel.shape[-1])
 
 
 @jax.custom_vjp
 def channel_moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns the mean per channel and the covariance between channels of each group.
+
+    The gradient is that of functions for which both halves of the symmetric covariance are alike, so that their
+    gradient is symmetric too, as that of `output_moments`.
 
     Args:
       x: [G, N, H, W, K].
@@ -104,15 +106,15 @@ def _moments_forward(x: jax.Array) -> tuple[tuple[jax.Array, jax.Array], tuple[j
 def _moments_backward(
     residuals: tuple[jax.Array, jax.Array], cotangents: tuple[jax.Array, jax.Array]
 ) -> tuple[jax.Array]:
-    """Returns ((x - mean) S + cotangent of the mean) / n, with S = cotangent of the covariance + its transpose."""
+    """Returns ((x - mean) 2 S + cotangent of the mean) / n, with S = cotangent of the covariance, symmetric."""
     x, mean = residuals
     of_mean, of_covariance = cotangents
-    symmetric = (of_covariance + jnp.swapaxes(of_covariance, 1, 2)) / _pixels(x)
+    matrices = (2 / _pixels(x)) * of_covariance
     # float16 has too small a range for the matrix, whose values are divided by the number of pixels.
     wide = x.astype(jnp.float32) if x.dtype == jnp.float16 else x
     # The mean is multiplied by the same rounded matrix as x, see "Rounding" above.
-    offsets = of_mean / _pixels(x) - output_mean(mean, rounded(symmetric, wide.dtype))
-    return (_affine(wide, symmetric, offsets, exact_products(x.dtype)).astype(x.dtype),)
+    offsets = of_mean / _pixels(x) - mean_of_product(mean, rounded(matrices, wide.dtype))
+    return (_affine(wide, matrices, offsets, exact_products(x.dtype)).astype(x.dtype),)
 
 
 channel_moments.defvjp(_moments_forward, _moments_backward)
@@ -123,33 +125,86 @@ def _pixels(x: jax.Array) -> int:
     return x[0].size // x.shape[-1]
 
 
-def output_mean(mean: jax.Array, kernel: jax.Array) -> jax.Array:
+def mean_of_product(mean: jax.Array, kernels: jax.Array) -> jax.Array:
     """Returns the mean of each output channel of a 1x1 convolution, from the means of its input.
 
     Args:
       mean: [G, K] float32, mean of each group and input channel.
-      kernel: [K, C], or [G, K, C], one for each group.
+      kernels: [G, K, C] float32.
 
     Returns:
       [G, C] float32.
     """
     # Sums, since a product of a vector and a matrix would round its inputs, and be a kernel of its own on GPUs.
-    return jnp.sum(mean[:, :, None] * kernel, axis=1)
+    return jnp.sum(mean[:, :, None] * kernels, axis=1)
 
 
-def output_variance(covariance: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Returns the biased variance of each output channel of a 1x1 convolution, from the covariance of its input.
+@jax.custom_vjp
+def output_moments(mean: jax.Array, covariance: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns mean and biased variance of each output channel of a 1x1 convolution, from the moments of its input.
 
-    Rounding can make the computed variance negative, so it is clipped at zero.
+    Rounding can make the computed variance negative, so it is clipped at zero; the gradient is zero there. The mean is a
+    constant in the gradient, for it serves the running statistics alone.
 
     Args:
-      covariance: [G, K, K] float32, covariance between input channels in each group.
-      kernel: [K, C].
+      mean: [G, K] float32, mean of each group and input channel.
+      covariance: [G, K, K] float32, covariance between input channels in each group; symmetric, which the gradient
+        makes use of.
+      kernel: [K, C] float32.
 
     Returns:
-      [G, C] float32.
+      [G, C] and [G, C], both float32.
     """
-    return jnp.maximum(jnp.sum(kernel * jnp.matmul(covariance, kernel, precision=Precision.HIGHEST), axis=1), 0.0)
+    return _output_moments_forward(mean, covariance, kernel)[0]
+
+
+def _output_moments_forward(
+    mean: jax.Array, covariance: jax.Array, kernel: jax.Array
+) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array, jax.Array]]:
+    stacked = jnp.concatenate([covariance, mean[:, None, :]], axis=1)  # [G, K + 1, K], to be multiplied at once
+    product = jnp.matmul(stacked, kernel, precision=Precision.HIGHEST)
+    of_covariance, of_mean = product[:, :-1], product[:, -1]
+    var = jnp.maximum(jnp.sum(kernel * of_covariance, axis=1), 0.0)
+    return (of_mean, var), (kernel, of_covariance, var)
+
+
+def _output_moments_backward(
+    residuals: tuple[jax.Array, jax.Array, jax.Array], cotangents: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns zero, W diag(c) W^T and the sum over the groups of 2 cov(x) W diag(c), for the cotangent c of var."""
+    kernel, product, var = residuals
+    weights = jnp.where(var > 0, cotangents[1], 0.0)[:, None, :]
+    of_covariance = jnp.matmul(kernel * weights, kernel.T, precision=Precision.HIGHEST)
+    of_kernel = jnp.sum(2 * product * weights, axis=0)
+    return jnp.zeros_like(of_covariance[:, 0]), *computed_together(of_covariance, of_kernel)
+
+
+output_moments.defvjp(_output_moments_forward, _output_moments_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def normalizing_slope(var: jax.Array, scale: jax.Array, epsilon: float) -> jax.Array:
+    """Returns scale / sqrt(var + epsilon): [G, C] and [C] -> [G, C].
+
+    Its gradient needs no `scale`, so that a step can update it in place before the gradient of `var` is computed.
+    """
+    return jax.lax.rsqrt(var + epsilon) * scale
+
+
+def _slope_forward(var: jax.Array, scale: jax.Array, epsilon: float) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    inverse_std = jax.lax.rsqrt(var + epsilon)
+    return inverse_std * scale, (inverse_std, inverse_std * scale)
+
+
+def _slope_backward(
+    _epsilon: float, residuals: tuple[jax.Array, jax.Array], cotangent: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    inverse_std, slope = residuals
+    of_var = -0.5 * cotangent * slope * jnp.square(inverse_std)
+    return of_var, jnp.sum(cotangent * inverse_std, axis=0)
+
+
+normalizing_slope.defvjp(_slope_forward, _slope_backward)
 
 
 @jax.custom_vjp

@@ -8,6 +8,7 @@ are in docs/compiled_programs.md.
 | gradient of the max-pool (`max_pool.py`) | positions of the maxima | select-and-scatter | positions |
 | two sums over the same pixels | one reduction of pairs | two reductions, which XLA fuses | as on TPUs |
 | 1x1 convolution with an offset, 16 bits | convolution, 16-bit offset | as on GPUs | product, float32 offset |
+| gradients that read a parameter | complete before the parameter is updated | in any order | as on TPUs |
 | gradient of a convolution kernel | stored in the order of the parameter | as XLA likes | as on TPUs |
 """
 
@@ -39,6 +40,17 @@ def two_sums(x: jax.Array, y: jax.Array, axes: Sequence[int]) -> tuple[jax.Array
         return tuple(jax.lax.reduce((x, y), (zero, zero), lambda a, b: (a[0] + b[0], a[1] + b[1]), axes))
 
     return by_platform(x, y, cuda=of_pairs, others=lambda x, y: (jnp.sum(x, axes), jnp.sum(y, axes)))
+
+
+def computed_together(*gradients: jax.Array) -> tuple[jax.Array, ...]:
+    """Returns the arrays; on NVIDIA GPUs none of them can be used before all of them are computed.
+
+    If one of them is the gradient of a parameter and another one is computed from this parameter, XLA could update the
+    parameter first, and so it copies the parameter at the start of the step.
+    """
+    return by_platform(
+        *gradients, cuda=lambda *arrays: jax.lax.optimization_barrier(arrays), others=lambda *arrays: arrays
+    )
 
 
 @jax.custom_vjp
