@@ -143,8 +143,8 @@ def mean_of_product(mean: jax.Array, kernels: jax.Array) -> jax.Array:
 def output_moments(mean: jax.Array, covariance: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns mean and biased variance of each output channel of a 1x1 convolution, from the moments of its input.
 
-    Rounding can make the computed variance negative, so it is clipped at zero; the gradient is zero there. The mean is a
-    constant in the gradient, for it serves the running statistics alone.
+    Rounding can make the computed variance negative, so it is clipped at zero; the gradient is zero there. The mean is
+    a constant in the gradient, for it serves the running statistics alone.
 
     Args:
       mean: [G, K] float32, mean of each group and input channel.

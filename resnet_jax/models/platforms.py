@@ -10,6 +10,7 @@ are in docs/compiled_programs.md.
 | 1x1 convolution with an offset, 16 bits | convolution, 16-bit offset | as on GPUs | product, float32 offset |
 | gradients that read a parameter | complete before the parameter is updated | in any order | as on TPUs |
 | gradient of a convolution kernel | stored in the order of the parameter | as XLA likes | as on TPUs |
+| the same, 1x1 | computed in the order of the parameter | as XLA likes | as on TPUs |
 """
 
 from collections.abc import Callable, Sequence
@@ -77,3 +78,39 @@ def _ordered_backward(_: None, cotangent: jax.Array) -> tuple[jax.Array]:
 
 
 with_ordered_gradient.defvjp(_ordered_forward, _ordered_backward)
+
+
+def with_direct_gradient(convolution: Callable[[jax.Array, jax.Array], jax.Array]) -> Callable[..., jax.Array]:
+    """Returns a 1x1 convolution of stride 1 whose kernel gradient is computed in the order of the parameter on GPUs.
+
+    The gradient is the sum over the pixels of the products of each channel of the input x with each channel of the
+    cotangent. cuDNN computes it as [F, 1, 1, C], which XLA would transpose to the order of the parameter, [1, 1, C, F].
+    With the roles of x and the cotangent exchanged, cuDNN computes it as [C, 1, 1, F], which is that order.
+
+    Args:
+      convolution: maps [B, H, W, C] and [1, 1, C, F] to [B, H, W, F], for any C and F.
+    """
+
+    @jax.custom_vjp
+    def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return convolution(x, kernel)
+
+    def forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        return convolution(x, kernel), (x, kernel)
+
+    def direct(x: jax.Array, kernel: jax.Array, cotangent: jax.Array) -> jax.Array:
+        swapped = jax.ShapeDtypeStruct((1, 1, kernel.shape[3], kernel.shape[2]), kernel.dtype)
+        (gradient,) = jax.linear_transpose(lambda other: convolution(cotangent, other), swapped)(x)
+        return jnp.swapaxes(gradient, 2, 3)
+
+    def derived(x: jax.Array, kernel: jax.Array, cotangent: jax.Array) -> jax.Array:
+        (gradient,) = jax.linear_transpose(lambda other: convolution(x, other), kernel)(cotangent)
+        return gradient
+
+    def backward(residuals: tuple[jax.Array, jax.Array], cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
+        x, kernel = residuals
+        (of_x,) = jax.linear_transpose(lambda other: convolution(other, kernel), x)(cotangent)
+        return of_x, by_platform(x, kernel, cotangent, cuda=direct, others=derived)
+
+    convolve.defvjp(forward, backward)
+    return convolve

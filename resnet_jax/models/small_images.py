@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from resnet_jax.models.platforms import with_ordered_gradient
+from resnet_jax.models.platforms import with_direct_gradient, with_ordered_gradient
 
 # Largest height or width of a result, in pixels, that is computed by a matrix product. Up to here XLA's code for CPUs
 # computes a convolution or the gradient of its input at a fiftieth of its usual speed; above, convolutions are as fast
@@ -33,9 +33,16 @@ def convolve(x: jax.Array, kernel: jax.Array, window_strides: Sequence[int], pad
     size, kernel = kernel.shape[0], with_ordered_gradient(kernel)
     padded = (side + sum(pads) for side, pads in zip(x.shape[1:3], padding, strict=True))
     sides = ((side - size) // stride + 1 for side, stride in zip(padded, window_strides, strict=True))
-    if size == 1 or max(sides) > LARGEST_RESULT or not _is_plain(x, kernel, options):
+
+    def convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return jax.lax.conv_general_dilated(x, kernel, window_strides, padding, **options)
-    return as_product(x, kernel, window_strides, padding, precision=options.get("precision"))
+
+    plain = _is_plain(x, kernel, options)
+    if plain and size == 1 and max(window_strides) == 1:
+        return with_direct_gradient(convolution)(x, kernel)
+    if plain and size > 1 and max(sides) <= LARGEST_RESULT:
+        return as_product(x, kernel, window_strides, padding, precision=options.get("precision"))
+    return convolution(x, kernel)
 
 
 def as_product(

@@ -8,8 +8,15 @@ import numpy as np
 import pytest
 
 import resnet_jax.models
+from resnet_jax.models import platforms
 from resnet_jax.models.fused_conv_norm import _convolution, affine_product
-from resnet_jax.models.platforms import by_platform, two_sums, with_ordered_gradient
+from resnet_jax.models.platforms import (
+    by_platform,
+    computed_together,
+    two_sums,
+    with_direct_gradient,
+    with_ordered_gradient,
+)
 from tests.models.fused import normal, relative_gap
 from tests.paths import ROOT
 
@@ -42,6 +49,30 @@ def test_gpus_sum_pairs_in_one_reduction():
 def test_only_gpus_store_gradients_of_kernels_in_the_order_of_the_parameter(platform, is_ordered):
     program = lowered(jax.grad(lambda kernel: jnp.sum(with_ordered_gradient(kernel) ** 2)), platform, (3, 3, 2, 4))
     assert ("LayoutConstraint" in program) == is_ordered
+
+
+def as_on_gpus(*arguments, cuda, **others):
+    """`by_platform` as if the program were compiled for a GPU."""
+    return cuda(*arguments)
+
+
+@pytest.mark.parametrize("form", [by_platform, as_on_gpus], ids=["here", "as on GPUs"])
+def test_both_forms_of_the_gradient_of_a_1x1_kernel_are_the_gradient(form, monkeypatch):
+    def plain(x, kernel):
+        return jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    def gradients(convolution):
+        result, backward = jax.vjp(convolution, normal(0, 2, 5, 4, 6), normal(1, 1, 1, 6, 3))
+        return result, *backward(normal(2, *result.shape))
+
+    monkeypatch.setattr(platforms, "by_platform", form)
+    for found, wanted in zip(gradients(with_direct_gradient(plain)), gradients(plain), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_only_gpus_compute_arrays_together():
+    programs = [lowered(computed_together, name, (2,), (3,)) for name in ("cuda", "tpu", "cpu")]
+    assert [program.count("stablehlo.optimization_barrier") for program in programs] == [1, 0, 0]
 
 
 @pytest.mark.parametrize(("groups", "convolutions"), [(1, 1), (2, 0)])
