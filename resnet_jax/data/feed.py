@@ -17,12 +17,13 @@ from jax.sharding import Mesh
 from resnet_jax.data.batch import Batch, DeviceBatch, HostBatch
 from resnet_jax.data.loader import LoadedBatch, Loader
 from resnet_jax.data.shared_memory import READY_BATCHES
-from resnet_jax.data.workers import NOT_FOR_WORKERS, WorkerLostError, begin_worker, lost_worker
+from resnet_jax.data.workers import NOT_FOR_WORKERS, StoppedWorkers, WorkerLostError, begin_worker, lost_worker
 from resnet_jax.distributed.mesh import over_batch
 from resnet_jax.text import printable
 
 logger = logging.getLogger(__name__)
 
+STALL_TIMEOUT = 60.0  # seconds, the default of --stall_timeout
 _MAX_THREADS = 16  # each thread holds a whole batch in memory; more threads would wait for the GIL
 
 
@@ -60,6 +61,7 @@ def host_batches(
     num_workers: int = 0,
     stopping: Callable[[], bool] = lambda: False,
     worker_lost: Callable[[str], None] | None = None,
+    stall_timeout: float = STALL_TIMEOUT,
 ) -> Generator[LoadedBatch, None, None]:
     """Yields the batches of steps start, ..., stop - 1; the numbers of threads and workers do not change the batches.
 
@@ -74,6 +76,7 @@ def host_batches(
         this process then decodes the remaining batches, up to the step at which all processes of the run stop.
       worker_lost: called with a line for the user if a worker process has ended, for example because memory ran out;
         this process then decodes the remaining batches. None: raise the error.
+      stall_timeout: seconds after which a worker process that a signal has stopped is ended, and counts as lost.
 
     Raises:
       WorkerLostError: a worker process has ended, and `worker_lost` is None.
@@ -90,7 +93,7 @@ def host_batches(
         batches = batches.mp_prefetch(options, worker_init_fn=begin_worker)
     next_step = start
     try:
-        for loaded in _exactly(batches, stop - start, num_workers=num_workers):
+        for loaded in _exactly(batches, stop - start, num_workers=num_workers, stall_timeout=stall_timeout):
             yield loaded
             next_step += 1
     except Exception as error:
@@ -142,10 +145,21 @@ def _log_unreadable(loaded: Iterator[LoadedBatch], loader: Loader, start: int) -
         yield batch
 
 
-def _exactly(dataset: grain.IterDataset, count: int, *, num_workers: int) -> Iterator[LoadedBatch]:
+def _exactly(
+    dataset: grain.IterDataset, count: int, *, num_workers: int, stall_timeout: float
+) -> Iterator[LoadedBatch]:
     """Yields `count` batches. Raises WorkerLostError if a worker process has ended."""
     with _blocked(NOT_FOR_WORKERS):
         iterator = iter(dataset)
+    stopped = StoppedWorkers(stall_timeout) if num_workers else None
+    with stopped or contextlib.nullcontext():
+        yield from _until_lost(iterator, count, num_workers=num_workers, stopped=stopped)
+
+
+def _until_lost(
+    iterator: grain.DatasetIterator, count: int, *, num_workers: int, stopped: StoppedWorkers | None
+) -> Iterator[LoadedBatch]:
+    """Yields `count` batches of an iterator, and closes it. Raises WorkerLostError if a worker process has ended."""
     try:
         for _ in range(count):
             try:
@@ -154,7 +168,7 @@ def _exactly(dataset: grain.IterDataset, count: int, *, num_workers: int) -> Ite
             except (RuntimeError, StopIteration) as error:
                 if not num_workers or (isinstance(error, RuntimeError) and "Worker process" not in str(error)):
                     raise
-                raise lost_worker(error, num_workers=num_workers) from None
+                raise lost_worker(error, num_workers=num_workers, stopped=stopped) from None
             yield batch
     finally:
         iterator.close()

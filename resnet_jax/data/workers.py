@@ -9,11 +9,17 @@ import re
 import signal
 import threading
 from multiprocessing import connection
+from pathlib import Path
+from types import TracebackType
 
 from resnet_jax.errors import ProcessLostError
 
 # Signals that are meant for the process that started the worker, also if they are sent to its whole process group.
 NOT_FOR_WORKERS = frozenset({signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU})
+
+
+_LOOKS = 10  # number of checks of every worker within the time limit of `StoppedWorkers`
+_NAME = "grain-process-prefetch"  # how the names of the worker processes begin (grain, process_prefetch.py)
 
 
 class WorkerLostError(ProcessLostError):
@@ -30,21 +36,73 @@ def begin_worker(_index: int, _count: int) -> None:
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
 
 
-def lost_worker(error: Exception, *, num_workers: int) -> WorkerLostError:
+class StoppedWorkers:
+    """Kills worker processes that have been stopped (SIGSTOP) for too long, in a thread; a context manager.
+
+    This process would wait forever for the batches of such a worker. A killed worker is noticed, see `lost_worker`. The
+    thread counts its checks, not seconds: if this process itself is stopped with its workers for a while, all continue.
+    Only Linux tells whether a process is stopped; on other systems nothing is done.
+    """
+
+    def __init__(self, timeout: float):
+        """Takes the time limit in seconds."""
+        self.killed = False  # whether a worker was killed
+        self.timeout = timeout
+        self._ended = threading.Event()
+
+    def __enter__(self) -> "StoppedWorkers":
+        self._thread = threading.Thread(target=self._watch, name="stopped workers", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        looks: dict[multiprocessing.process.BaseProcess, int] = {}
+        while not self._ended.wait(self.timeout / _LOOKS):
+            stopped = [worker for worker in multiprocessing.active_children() if _is_stopped(worker)]
+            looks = {worker: looks.get(worker, 0) + 1 for worker in stopped}
+            for worker, count in looks.items():
+                if count >= _LOOKS:
+                    self.killed = True
+                    worker.kill()
+
+
+def _is_stopped(process: multiprocessing.process.BaseProcess) -> bool:
+    """Whether a process is a worker of the input pipeline that a signal has stopped."""
+    if not process.name.startswith(_NAME):
+        return False
+    try:
+        status = Path(f"/proc/{process.pid}/stat").read_text()  # 'PID (NAME) STATE ...', see proc_pid_stat(5)
+    except OSError:  # it has ended, or this system has no /proc
+        return False
+    return status.rpartition(")")[2].split()[0] == "T"
+
+
+def lost_worker(error: Exception, *, num_workers: int, stopped: StoppedWorkers | None = None) -> WorkerLostError:
     """Returns the error that reports the end of a worker process.
 
     Args:
       error: the error of Grain, which contains the exit status of the worker.
       num_workers: number of worker processes.
+      stopped: what has watched the workers; None: nothing has.
     """
     found = re.search(r"exit code (-?\d+)", str(error))
     status = int(found[1]) if found else 0
     fewer = f"below {num_workers}" if num_workers > 1 else "to 0"
-    cure = f"set config.data.num_workers {fewer}, or fewer config.data.num_threads"
-    if status == -signal.SIGKILL:
+    if stopped is not None and stopped.killed:
+        how = f"was stopped for {stopped.timeout:g} s (--stall_timeout), as SIGSTOP does, and is ended"
+        cure = "find out what stops it, or set config.data.num_workers to 0"
+    elif status == -signal.SIGKILL:
         how = "was killed by SIGKILL, as Linux does when memory runs out"
+        cure = f"set config.data.num_workers {fewer}, or fewer config.data.num_threads"
+    elif status == -signal.SIGTERM:
+        how, cure = "was ended by SIGTERM, which another program sends", "find out what has sent it to this process"
     elif status < 0:
         how = f"was ended by {_name(-status)}"
+        cure = "if this happens again, find the image that does it with --mode=check_data"
     else:
         how, cure = "has ended" + (f" with status {status}" if status else ""), "the lines above may say why"
     return WorkerLostError(f"a worker process of the input pipeline {how}: {cure}")

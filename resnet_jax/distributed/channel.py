@@ -15,7 +15,7 @@ from resnet_jax.distributed.link import Link, Links
 from resnet_jax.distributed.messages import Fields, ForeignMessageError, Message, check_fields, read_message
 from resnet_jax.distributed.rendezvous import Connections
 from resnet_jax.distributed.signals import STOPPED
-from resnet_jax.errors import UsageError
+from resnet_jax.errors import ProcessLostError, UsageError
 from resnet_jax.text import printable
 
 logger = logging.getLogger(__name__)
@@ -25,6 +25,7 @@ _WAIT_TO_LEAVE = 30.0  # seconds that a thread waits at most until another threa
 _WAIT_FOR_CAUSE = 5.0  # seconds that a failing process waits to learn whether another process failed first
 _PATIENCE = 60.0  # seconds between log lines about the process that `gather` waits for
 _WAIT_FOR_RELAY = 5.0  # most seconds that process 0 waits, before it exits, until its last message is relayed
+_AGAIN = "start all processes again to continue from the last checkpoint"  # the cure if a process is lost
 _MOST_EARLY = 10_000  # most messages that are kept because their handler is not registered yet
 
 
@@ -55,7 +56,7 @@ class Channel:
         self.process_id = process_id
         self._hosts = connections.hosts if connections else ("",)
         self._links = Links(connections.sockets if connections else {}, stall_timeout=stall_timeout)
-        self._stall_timeout = stall_timeout
+        self.stall_timeout = stall_timeout
         self._handlers: dict[str, tuple[Callable[[Message], None], Fields]] = {}
         self._early: list[Message] = []  # messages that arrived before their handler was registered
         self._handling = threading.RLock()
@@ -137,15 +138,19 @@ class Channel:
             self._links.write(encode(message))  # to process 0, which relays it
 
     def gather(self, text: str) -> list[str]:
-        """All-gather: returns the texts of all processes, ordered by process id. Blocks until all processes call it."""
+        """All-gather: returns the texts of all processes, by process id, when all have called it.
+
+        Raises ProcessLostError if a process has left the context without calling it.
+        """
         self._round += 1
         number = self._round
         self.send("text", round=number, text=text)
         with self._changed:
-            while not self._changed.wait_for(lambda: len(self._texts.get(number, ())) == self.num_processes, _PATIENCE):
-                received = self._texts.get(number, {})
-                missing = next(other for other in range(self.num_processes) if other not in received)
-                logger.info("waiting for %s", self.name(missing))
+            while missing := set(range(self.num_processes)) - self._texts.get(number, {}).keys():
+                if left := self._done & missing:
+                    raise ProcessLostError(f"{self.name(min(left))} has left the run early: {_AGAIN}")
+                if not self._changed.wait(_PATIENCE):
+                    logger.info("waiting for %s", self.name(min(missing)))
             texts = self._texts.pop(number)
         return [texts[other] for other in range(self.num_processes)]
 
@@ -246,31 +251,30 @@ class Channel:
             with self._changed:
                 self._done.add(number)
                 self._changed.notify_all()
+            self._handle(message)
         elif kind == "gone":
             if number not in self._done and 0 not in self._done:
-                why = f", it stood still for {self._stall_timeout:g} s (--stall_timeout)" if message["stalled"] else ""
-                again = "start all processes again to continue from the last checkpoint"
-                self._leave(STOPPED, f"{self.name(number)} is gone{why}: {again}")
+                why = f", it stood still for {self.stall_timeout:g} s (--stall_timeout)" if message["stalled"] else ""
+                self._leave(STOPPED, f"{self.name(number)} is gone{why}: {_AGAIN}")
         elif kind == "leave":
             own = number == self.process_id
             text = message["text"] if own else f"{self.name(number)}: {printable(message['text'])}"
             self._leave(message["status"], text)
         else:
-            with self._handling:
-                self._handle(message)
+            self._handle(message)
 
     def _handle(self, message: Message) -> None:
-        if message["kind"] not in self._handlers:
-            if len(self._early) < _MOST_EARLY:
-                self._early.append(message)
-            return
-        handler, fields = self._handlers[message["kind"]]
-        try:
-            check_fields(message, fields)
-        except ForeignMessageError as error:
-            self._report(message["from"], error)
-        else:
-            handler(message)
+        with self._handling:
+            if message["kind"] not in self._handlers:
+                self._early += [message] if len(self._early) < _MOST_EARLY else []
+                return
+            handler, fields = self._handlers[message["kind"]]
+            try:
+                check_fields(message, fields)
+            except ForeignMessageError as error:
+                self._report(message["from"], error)
+            else:
+                handler(message)
 
     def _leave(self, status: int, text: str) -> None:
         if self._leaving.acquire(blocking=False):  # never released: only the first thread ends the process
@@ -289,7 +293,7 @@ def _end_process(status: int, text: str) -> NoReturn:
         if status == STOPPED:
             logger.warning("%s", text)
         else:
-            print(f"error: {text}", file=sys.stderr)
+            print(f"error: {printable(text)}", file=sys.stderr)
         sys.stdout.flush()
         sys.stderr.flush()
     finally:  # exit even if the line cannot be written, as on a full disk

@@ -31,7 +31,8 @@ class StopRequests:
         self._passed = 0  # number of `stop_here` calls that this process has returned from
         self._limit = 0  # while a request is open: number of the last `stop_here` call that may return
         self._open: RequestKind | None = None  # the request that some processes have not answered yet
-        self._answers: list[int] = []  # the `_limit` of each process that has answered
+        self._answers: dict[int, int] = {}  # process id -> its `_limit`, of each process that has answered
+        self._left: set[int] = set()  # ids of the processes that have left the run
         self._agreed: dict[int, RequestKind] = {}  # number of a `stop_here` call -> the request that takes effect there
         self._stop_asked = self._stopped = self._saving = False
         self.connect(Channel())
@@ -39,8 +40,14 @@ class StopRequests:
     def connect(self, channel: Channel) -> None:
         """Sends and receives requests through `channel` from now on. Before the call, this process decides alone."""
         self._channel = channel
+        channel.on("done", self._take_done)
         channel.on("request", self._open_request, request=lambda value: value in ("stop", "save"))
         channel.on("point", self._take_point, point=is_number)
+
+    @property
+    def stall_timeout(self) -> float:
+        """Seconds after which a process, or a worker process, that stands still counts as lost."""
+        return self._channel.stall_timeout
 
     def begin(self, *, saves: bool = True) -> None:
         """Declares that the steps begin: from now on a request takes effect at a call of `stop_here`.
@@ -113,7 +120,7 @@ class StopRequests:
             if self._open:
                 self._open = "stop" if "stop" in (self._open, request) else "save"
                 return
-            self._open, self._answers = request, []
+            self._open, self._answers = request, {}
             self._limit = max([self._passed, *self._agreed])
         self._channel.send("point", point=self._limit)
 
@@ -123,11 +130,21 @@ class StopRequests:
         When all have answered, all processes follow the request at the call whose number is the largest answer plus 1.
         """
         with self._changed:
-            self._answers.append(message["point"])
-            if self._open and len(self._answers) == self._channel.num_processes:
-                self._agreed[max(self._answers) + 1] = self._open
-                self._open = None
-                self._changed.notify_all()
+            self._answers[message["from"]] = message["point"]
+            self._agree()
+
+    def _take_done(self, message: Message) -> None:
+        """Handles the end of a process: it may have left before it answered an open request, or a later one."""
+        with self._changed:
+            self._left.add(message["from"])
+            self._agree()
+
+    def _agree(self) -> None:
+        """Closes the open request if every process has answered it, or has left."""
+        if self._open and len(self._left | self._answers.keys()) == self._channel.num_processes:
+            self._agreed[max(self._answers.values(), default=self._limit) + 1] = self._open
+            self._open = None
+            self._changed.notify_all()
 
     def _end_all(self) -> None:
         self._channel.end_all(STOPPED, "Stopped before the first step of this start: run the same command again.")

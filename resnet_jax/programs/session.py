@@ -47,7 +47,7 @@ def open_session(command: Command, workdir: Workdir, *, must_hold_a_run: bool = 
     requests = StopRequests()
     with (
         Signals(requests.ask),
-        _joined_processes(command, requests) as channel,
+        joined_processes(command, requests) as channel,
         disk_full_as_usage_error(command.run_again),
     ):
         if must_hold_a_run:
@@ -58,7 +58,7 @@ def open_session(command: Command, workdir: Workdir, *, must_hold_a_run: bool = 
 
 
 @contextlib.contextmanager
-def _joined_processes(command: Command, requests: StopRequests) -> Iterator[Channel]:
+def joined_processes(command: Command, requests: StopRequests) -> Iterator[Channel]:
     """Connects the processes of the command; inside the block each stop or save request is passed on to all of them."""
     from resnet_jax.distributed import cluster  # noqa: PLC0415  it loads JAX
 
@@ -73,7 +73,9 @@ def _joined_processes(command: Command, requests: StopRequests) -> Iterator[Chan
         timeout=timeout,
     )
     if spec is None:
-        yield Channel()
+        channel = Channel(stall_timeout=stall_timeout)
+        requests.connect(channel)
+        yield channel
         return
     if spec.process_id > 0:
         show_log(level=logging.WARNING)

@@ -1,5 +1,6 @@
 """Worker processes of the input pipeline: their signals, their end, and the end of their parent."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 
 from resnet_jax.data import feed
 from resnet_jax.data.feed import host_batches
-from resnet_jax.data.workers import NOT_FOR_WORKERS, WorkerLostError, lost_worker
+from resnet_jax.data.workers import NOT_FOR_WORKERS, StoppedWorkers, WorkerLostError, lost_worker
 from tests.data.test_loader import arrays, train_loader
 from tests.paths import ROOT
 
@@ -23,7 +24,8 @@ SECONDS = 60
     ("error", "parts"),
     [
         (RuntimeError("terminated unexpectedly with exit code -9. Search"), ["SIGKILL", "memory", "below 3"]),
-        (RuntimeError("terminated unexpectedly with exit code -11. Search"), ["ended by SIGSEGV", "below 3"]),
+        (RuntimeError("terminated unexpectedly with exit code -11. Search"), ["ended by SIGSEGV", "--mode=check_data"]),
+        (RuntimeError("terminated unexpectedly with exit code -15. Search"), ["ended by SIGTERM", "another program"]),
         (RuntimeError("terminated unexpectedly with exit code -100."), ["ended by signal 100"]),
         (RuntimeError("terminated unexpectedly with exit code 1."), ["has ended with status 1: the lines above"]),
         (StopIteration(), ["has ended: the lines above"]),
@@ -33,6 +35,35 @@ def test_the_error_says_how_a_worker_ended(error, parts):
     lost = lost_worker(error, num_workers=3)
     assert lost.exit_status == 75 and "\n" not in str(lost)
     assert all(part in str(lost) for part in parts), lost
+    assert ("num_workers" in str(lost)) == (
+        "SIGKILL" in parts
+    )  # the cure for memory, only where memory may be the cause
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
+def test_a_stopped_worker_is_killed_but_no_other_process_and_no_pause_of_all():
+    context = multiprocessing.get_context("fork")
+    worker, other, busy = (
+        context.Process(target=signal.pause, name=name, daemon=True)
+        for name in ("grain-process-prefetch-1", "another", "grain-process-prefetch-2")
+    )
+    for process in (worker, other, busy):
+        process.start()
+    try:
+        for process in (worker, other):
+            os.kill(process.pid, signal.SIGSTOP)
+        with StoppedWorkers(timeout=60.0) as patient:
+            assert not patient.killed
+        with StoppedWorkers(timeout=0.5) as stopped:
+            worker.join(SECONDS)
+        assert worker.exitcode == -signal.SIGKILL and stopped.killed
+        assert other.is_alive() and busy.is_alive()
+        line = str(lost_worker(RuntimeError("exit code -9"), num_workers=2, stopped=stopped))
+        assert "was stopped for 0.5 s (--stall_timeout)" in line and "memory" not in line
+    finally:
+        for process in (worker, other, busy):
+            process.kill()
+            process.join()
 
 
 def test_the_cure_for_the_only_worker_is_to_use_none():
@@ -43,7 +74,7 @@ def test_the_cure_for_the_only_worker_is_to_use_none():
 def losing_workers(monkeypatch, *, after):
     """Makes the input pipeline lose a worker process after some batches."""
 
-    def lose(dataset, count, *, num_workers):
+    def lose(dataset, count, **_):
         for number, batch in enumerate(dataset):
             if number == after:
                 raise lost_worker(RuntimeError("exit code -9"), num_workers=2)
@@ -100,6 +131,22 @@ def test_a_worker_that_is_killed_is_one_error_and_the_batches_can_continue():
     assert step == 199
     (line,) = lines
     assert "killed by SIGKILL" in line
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
+def test_a_worker_that_stands_still_is_one_error_and_the_batches_can_continue():
+    loader, lines = train_loader(), []
+    batches = host_batches(
+        loader, start=0, stop=60, num_threads=1, num_workers=2, worker_lost=lines.append, stall_timeout=2.0
+    )
+    for step, batch in enumerate(batches):
+        if step == 5:
+            os.kill(children_of(os.getpid())[0], signal.SIGSTOP)
+        for array, expected in zip(arrays(batch), arrays(loader.batch(step)), strict=True):
+            np.testing.assert_array_equal(array, expected)
+    (line,) = lines
+    assert step == 59 and "was stopped for 2 s" in line
 
 
 @pytest.mark.slow

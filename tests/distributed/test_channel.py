@@ -69,9 +69,12 @@ def test_a_lost_process_ends_the_others_with_status_75(lost):
 
 def test_a_process_that_is_done_may_go():
     with channels(3, ends := Ends()) as made:
+        told = [threading.Event(), threading.Event()]
+        for channel, event in zip((made[0], made[2]), told, strict=True):
+            channel.on("done", lambda message, event=event: event.set())
         with made[1]:
             pass
-        together(lambda channel: channel.gather("it is done"), made)
+        assert all(event.wait(SECONDS) for event in told)
         disconnect(made[1])
         heard = threading.Event()
         made[2].on("gone on", lambda message: heard.set())

@@ -59,6 +59,7 @@ class Evaluator:
             num_workers=reading.num_workers,
             stopping=self._requests.stop_asked,
             worker_lost=self._requests.stop_because,
+            stall_timeout=self._requests.stall_timeout,
         )
         with contextlib.closing(loaded):  # also stops the decoding threads and processes
             return self._sum(variables, loaded, save)

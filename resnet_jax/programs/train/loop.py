@@ -104,6 +104,7 @@ class TrainLoop:
             num_workers=data.reading.num_workers,
             stopping=self.requests.stop_asked,
             worker_lost=self.requests.stop_because,
+            stall_timeout=self.requests.stall_timeout,
         )
         self.stack.enter_context(contextlib.closing(loaded))
         batches = self.bad_examples.watch(loaded, data.train_loader, start=start)
