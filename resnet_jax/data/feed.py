@@ -52,7 +52,7 @@ def feed(
         yield from device_batches(_log_unreadable(loaded, loader, start), mesh=mesh)
 
 
-def host_batches(
+def host_batches(  # noqa: PLR0913, an argument for each independent choice
     loader: Loader,
     *,
     start: int,

@@ -28,7 +28,7 @@ def test_a_file_that_cannot_be_read_is_one_line(kind, tmp_path):
         os.mkfifo(file)
     elif kind == "directory":
         file.mkdir()
-    elif kind != "missing" and kind != "/dev/zero":
+    elif kind not in {"missing", "/dev/zero"}:
         content = {"not text": b"--a=\xff\n", "itself": f"--flagfile={file}\n".encode(), "large": bytes(2**20 + 1)}
         file.write_bytes(content[kind])
     given = kind if kind == "/dev/zero" else file
