@@ -20,6 +20,7 @@ _HEIGHT_OFFSET = 5  # bytes from the marker of a frame header to the image heigh
 _SAMPLING_OFFSET = 6  # bytes from the height to the sampling factors of the first component; then every 3 bytes
 _MARGIN = 4  # rows; chroma upsampling reads at most this far below the last requested row
 _UNWRITTEN = (1, 254, 3)  # a color that is rare in photos; the last pixel has it until it is decoded
+_MAX_SEGMENTS = 1000  # before the compressed data: encoders write some 10, and one for each 64 kB of metadata
 _MAX_SCANS = 1000  # encoders write up to about 30; each scan of ten bytes costs a pass over the whole image
 
 
@@ -46,7 +47,9 @@ def find_frame(encoded: bytes) -> Frame | None:
     if not (encoded.startswith(START) and encoded.endswith(_END)):
         return None
     frame, offset, components, interval = None, 2, 0, 0
-    while offset + 9 < len(encoded) and encoded[offset] == 0xFF:
+    for _ in range(_MAX_SEGMENTS):
+        if offset + 9 >= len(encoded) or encoded[offset] != 0xFF:
+            break
         marker, length = encoded[offset + 1], _uint16(encoded, offset + 2)
         if marker == _SCAN:
             if frame is None or components != encoded[offset + 4]:

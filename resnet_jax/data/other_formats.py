@@ -26,9 +26,14 @@ from PIL import (
 )
 
 from resnet_jax.data.decoder_messages import counting
-from resnet_jax.data.image_limits import check_size
+from resnet_jax.data.image_limits import check_size, one_large_image
 
 _ORIENTATION = 0x0112  # the EXIF tag
+# Pillow reads headers and blocks in Python, some byte by byte, a microsecond or more each. Encoders write blocks of 8 kB.
+_MOST_READS = 2**18
+_MOST_COMMENTS = 10_000  # in a plain PPM file; for each, Pillow copies a block of 16 kB
+_MOST_VALUES = 2**20  # of the tags of a TIFF file, such as the offsets of its strips
+_TIFF_STARTS = {b"II*\0": "<", b"MM\0*": ">"}  # first bytes -> byte order
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")
 
 
@@ -75,25 +80,61 @@ def decode_other(encoded: bytes, max_pixels: int) -> np.ndarray:
       ValueError: the file is not in one of `FORMATS`, or has pixels of an unknown range. For a damaged file, Pillow
         raises errors of many types.
     """
-    check_size(*stated_size(encoded), max_pixels)
-    with counting(), _open(encoded) as image:
+    height, width = stated_size(encoded)
+    check_size(height, width, max_pixels)
+    with one_large_image(height * width), counting(), _open(encoded) as image:
         if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
             return _upper_bits(image)
         if image.mode in ("I", "F"):
             kind = "integers of 32 bits or with a sign" if image.mode == "I" else "floating-point numbers"
             raise ValueError(f"its pixels are {kind}, whose range is unknown: store them as 8-bit or 16-bit numbers")
-        return np.asarray(image.convert("RGB"))
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+class _Reads(io.BytesIO):
+    """The content of a file, which may be read in at most `_MOST_READS` pieces."""
+
+    _count = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Returns the next bytes. Raises ValueError if the file has been read in too many pieces."""
+        self._count += 1
+        if self._count > _MOST_READS:
+            raise ValueError(f"it consists of too many small pieces, more than {_MOST_READS:,}")
+        return super().read(size)
 
 
 def _open(encoded: bytes) -> ImageFile.ImageFile:
     """Opens a file as `Image.open` does, but without Pillow's limit on the size, which is one for the whole process."""
+    _check_time(encoded)
     for name in FORMATS:
         create, accepts = Image.OPEN[name]
         if accepts is not None and accepts(encoded[:16]) is not True:  # a text: Pillow was built without the format
             continue
         with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):  # the file has another format
-            return create(io.BytesIO(encoded), "")
+            return create(_Reads(encoded), "")
     raise ValueError("not an image file, or the beginning of the file is missing")
+
+
+def _check_time(encoded: bytes) -> None:
+    """Raises ValueError for a header that Pillow would read in few pieces, but for minutes."""
+    if encoded[:2] in (b"P1", b"P2", b"P3") and encoded.count(b"#") > _MOST_COMMENTS:
+        raise ValueError(f"it has more than {_MOST_COMMENTS:,} comments")
+    order = _TIFF_STARTS.get(encoded[:4])
+    if order is not None and _count_values(encoded, order) > _MOST_VALUES:
+        raise ValueError(f"its tags have more than {_MOST_VALUES:,} values")
+
+
+def _count_values(encoded: bytes, order: str) -> int:
+    """Returns the number of values, other than bytes and texts, of the tags of a TIFF file (TIFF 6.0, section 2)."""
+    with contextlib.suppress(struct.error):
+        (start,) = struct.unpack_from(f"{order}I", encoded, 4)
+        (number,) = struct.unpack_from(f"{order}H", encoded, start)
+        tags = np.frombuffer(
+            encoded[start + 2 : start + 2 + 12 * number], f"{order}u2, {order}u2, {order}u4, {order}u4"
+        )
+        return int(tags["f2"][~np.isin(tags["f1"], (1, 2, 6, 7))].sum(dtype=np.uint64))
+    return 0
 
 
 def _upper_bits(image: Image.Image) -> np.ndarray:

@@ -17,6 +17,7 @@ START = b"\x89PNG\r\n\x1a\n"
 _HEADER = struct.Struct(">IIBBBBB")  # width, height, bit depth, color type, compression, filter, interlacing
 _HEADER_START = 16  # byte offset of the header's data: signature, length and name of the chunk IHDR come before it
 _CHUNK = struct.Struct(">I4s")  # length of the data, name
+_MAX_CHUNKS = 2**18  # encoders write chunks of 8 kB or more
 _PALETTE = 3  # the color type of images with a palette
 
 # (color type, bit depth) -> three names of Pillow: the mode of the image, the layout of the stored pixels, and the
@@ -78,7 +79,9 @@ def _pixel_chunks(encoded: bytes) -> tuple[bytes, bytes] | None:
     Checksums of other chunks than the header are not compared: the compressed data contain a checksum of their own.
     """
     palette, parts, offset, last = b"", [], len(START), len(encoded) - 12
-    while offset <= last:
+    for _ in range(_MAX_CHUNKS):
+        if offset > last:
+            break
         length, name = _CHUNK.unpack_from(encoded, offset)
         start = offset + 8
         if name == b"IDAT":

@@ -52,14 +52,7 @@ def bilinear_tf1(image: np.ndarray, out: np.ndarray) -> None:
     Half-pixel centers would sample at (i + 0.5) * scale - 0.5; without them (and `align_corners=False`) the image
     shifts by up to half a source pixel. TensorFlow returns floats; this function rounds them.
     """
-    above, below, weight = _tf1_taps(image.shape[0], out.shape[0])
-    rows = image[above].astype(np.float32)
-    rows += (image[below] - rows) * weight[:, None, None]
-    left, right, weight = _tf1_taps(image.shape[1], out.shape[1])
-    pixels = rows[:, left]
-    pixels += (rows[:, right] - pixels) * weight[:, None]
-    np.rint(pixels, out=pixels)
-    out[...] = pixels  # a weighted mean of uint8 values stays in 0..255
+    _bilinear_tf1_part(image, out.shape[:2], range(out.shape[0]), range(out.shape[1]), out)
 
 
 RESIZES: dict[str, Resize] = {
@@ -93,6 +86,9 @@ def apply_view(image: np.ndarray, view: View, resize: Resize, out: np.ndarray, *
     if flip:
         region = np.ascontiguousarray(region[:, ::-1])  # OpenCV does not read rows backwards
     direct = (view.height, view.width, view.top, view.left) == (size, size, 0, 0)
+    if resize is bilinear_tf1 and not direct:
+        _cut_bilinear_tf1(region, view, out)
+        return
     resized = out if direct else np.empty((view.height, view.width, 3), np.uint8)
     if region.shape == resized.shape:
         resized[...] = region
@@ -132,8 +128,35 @@ def _pillow(image: np.ndarray, out: np.ndarray, kernel: Image.Resampling) -> Non
     out[...] = Image.fromarray(image).resize(out.shape[1::-1], kernel)
 
 
-def _tf1_taps(size: int, out_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the two source pixels that each output pixel interpolates between, and the weight of the second."""
-    position = np.arange(out_size, dtype=np.float32) * np.float32(size / out_size)
+def _cut_bilinear_tf1(region: np.ndarray, view: View, out: np.ndarray) -> None:
+    """Resizes by `bilinear_tf1` only the part of `region` that is in the square of a view.
+
+    The whole of a thin image, 65,500 times as high as wide, would take half a minute.
+    """
+    size = out.shape[0]
+    rows = range(max(view.top, 0), max(min(view.top + size, view.height), 0))
+    columns = range(max(view.left, 0), max(min(view.left + size, view.width), 0))
+    if (len(rows), len(columns)) != (size, size):
+        out[...] = 0
+    first_row, first_column = rows.start - view.top, columns.start - view.left
+    part = out[first_row : first_row + len(rows), first_column : first_column + len(columns)]
+    _bilinear_tf1_part(region, (view.height, view.width), rows, columns, part)
+
+
+def _bilinear_tf1_part(image: np.ndarray, whole: tuple[int, int], rows: range, columns: range, out: np.ndarray) -> None:
+    """Writes some rows and columns of an image, resized by `bilinear_tf1` to height and width `whole`, into `out`."""
+    above, below, weight = _tf1_taps(image.shape[0], whole[0], rows)
+    mixed = image[above].astype(np.float32)
+    mixed += (image[below] - mixed) * weight[:, None, None]
+    left, right, weight = _tf1_taps(image.shape[1], whole[1], columns)
+    pixels = mixed[:, left]
+    pixels += (mixed[:, right] - pixels) * weight[:, None]
+    np.rint(pixels, out=pixels)
+    out[...] = pixels  # a weighted mean of uint8 values stays in 0..255
+
+
+def _tf1_taps(size: int, out_size: int, outputs: range) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns the two source pixels that each of some outputs interpolates between, and the weight of the second."""
+    position = np.arange(outputs.start, outputs.stop, dtype=np.float32) * np.float32(size / out_size)
     before = position.astype(np.int64)
     return before, np.minimum(before + 1, size - 1), position - before
