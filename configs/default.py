@@ -153,8 +153,8 @@ KEYS = (
     Key("model.kernel_init", "he", "'he' (normal, fan out) or 'lecun' (truncated normal, fan in, as in r1)"),
     Key("model.head_init", "normal", "initial weights of the last layer: 'normal' (deviation 0.01), 'glorot_uniform' "
         "(as in r1), 'torch' or 'zeros'"),
-    Key("model.init_from", None, "initial weights: a run, or a file from PyTorch or r1 (docs/weights.md)",
-        optional=str, is_path=True),
+    Key("model.init_from", None, "initial weights: a run, a file of PyTorch or r1, hf://org/name (docs/weights.md)",
+        optional=str, is_path=True, may_be_on_hub=True),
     Key("model.init_head", False, "take the last layer from init_from too; otherwise it is new"),
     Key("model.init_optimizer", False, "take the optimizer state (momentum) and the average from init_from too, which "
         "must be a run"),
@@ -247,7 +247,7 @@ KEYS = (
     Key("eval.before_training", False, "evaluate at step 0 too", effect=FREE),
     Key("eval.stop_at", None, "top-1 accuracy at which the run ends, such as 0.759", FRACTION, FREE, optional=float),
     Key("eval.checkpoint", "latest", "weights for --mode=eval, predict and export: 'latest', 'best', a step, or a path "
-        "as for model.init_from", effect=FREE, is_path=True),
+        "as for model.init_from", effect=FREE, is_path=True, may_be_on_hub=True),
 
     # Checkpoints and logs.
     Key("checkpoint.every_steps", None, "steps between checkpoints; there is one after each evaluation as well",

@@ -1,6 +1,6 @@
 """The config keys of the modes that do not train; `default.py` declares all others, and explains how."""
 
-from resnet_jax.config_keys import BATCH, REPETITIONS, REPETITIONS_OR_NONE, Effect, Key
+from resnet_jax.config_keys import AT_LEAST_1, BATCH, REPETITIONS, REPETITIONS_OR_NONE, Effect, Key
 
 FREE = Effect.FREE
 
@@ -13,14 +13,22 @@ MODE_KEYS = (
     Key("predict.batch_size", 32, "images computed at once", BATCH, FREE),
     Key("export.dir", None, "output directory, which must not exist; None: WORKDIR/exports/STEP",
         optional=str, effect=FREE, is_path=True),
-    Key("export.formats", ("jax", "safetensors"), "some of 'jax', 'safetensors', 'saved_model' (needs TensorFlow)",
-        effect=FREE),
+    Key("export.formats", ("jax", "safetensors"), "some of 'jax', 'safetensors', 'hub' (a folder for timm and the "
+        "Hugging Face Hub), 'saved_model' (needs TensorFlow)", effect=FREE),
     Key("export.signatures", "own", "of the SavedModel: 'own', or of r1: 'r1_tensor', 'r1_image_bytes'", effect=FREE),
     Key("export.batch_size", None, "images in a call of 'r1_tensor'; None: any number", BATCH, FREE, optional=int),
+    Key("export.license", None, "of 'hub': license of the weights, for example apache-2.0", optional=str, effect=FREE),
+    Key("export.push_to", None, "of 'hub': repository of the Hugging Face Hub to upload to, org/name",
+        optional=str, effect=FREE),
     Key("export.dtype", "float32", "dtype of activations: 'float32', 'bfloat16' or 'float16'", effect=FREE),
 
     # --mode=show (docs/data.md).
     Key("show.png", None, "file of the picture; None: WORKDIR/inputs.png", optional=str, effect=FREE, is_path=True),
+
+    # --mode=replay (docs/evidence.md).
+    Key("replay.step", None, "step to compute again, counted from 1 as in metrics.jsonl; None: the step whose loss was "
+        "not finite", AT_LEAST_1, FREE, optional=int),
+    Key("replay.images", 32, "most images in the picture of the batch", REPETITIONS, FREE),
 
     # --mode=check_data (docs/data.md).
     Key("check_data.json", None, "output file of all findings in JSON; None: WORKDIR/data_check.json",

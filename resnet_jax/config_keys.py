@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import FieldReference
 
 from resnet_jax.errors import UsageError
-from resnet_jax.local_paths import check_local, local_path
+from resnet_jax.local_paths import check_local, is_bucket, is_hub_address, local_path
 
 
 class Effect(enum.Enum):
@@ -90,6 +90,8 @@ class Key:
       optional: type of a key that may be None, for example int; its default may be a value of this type too. None: the
         key always has a value, of the type of its default.
       is_path: the value is the path of a file or a directory, or a word such as 'latest' that stands for one.
+      may_be_on_hub: the value may be an address of the Hugging Face Hub, hf://org/name, or that of a run in a bucket,
+        instead of a path.
     """
 
     name: str
@@ -99,6 +101,7 @@ class Key:
     effect: Effect = Effect.TRAINING
     optional: type | None = None
     is_path: bool = False
+    may_be_on_hub: bool = False
 
     @property
     def type_name(self) -> str:
@@ -134,10 +137,13 @@ def check_keys(keys: Iterable[Key], values: Mapping[str, Any], *, file: str) -> 
 def check_paths(keys: Iterable[Key], values: Mapping[str, Any]) -> None:
     """Raises UsageError if one of `values`, which are given by dotted key, should be a local path and is none.
 
-    An address such as gs://bucket/run is refused in every key.
+    An address such as gs://bucket/run is refused in every key; hf://org/name and a run in a bucket are accepted in those for
+    weights.
     """
     for key in keys:
         value = values[key.name]
+        if key.may_be_on_hub and value is not None and (is_hub_address(value) or is_bucket(value)):
+            continue
         if key.is_path and value is not None:
             local_path(value, name=f"config.{key.name}")
         elif isinstance(value, str) and "://" in value:

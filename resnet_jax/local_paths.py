@@ -9,6 +9,19 @@ from resnet_jax.errors import UsageError
 # 'gs://bucket/run'; `pathlib` shortens it to 'gs:/bucket/run'.
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 _DOWNLOADS = ("http", "https", "ftp")
+_BUCKETS = ("gs://", "s3://")
+_HUB = "hf://"  # of a repository of the Hugging Face Hub, as in huggingface_hub's file system
+
+
+def is_bucket(text: str | os.PathLike) -> bool:
+    """Whether the text is an address in a kind of bucket that --workdir and the run of --config may be in."""
+    return os.fspath(text).startswith(_BUCKETS)
+
+
+def check_workdir(text: str, *, name: str) -> None:
+    """Raises UsageError if the text is an address, but not one of a bucket that a run may be in."""
+    if not is_bucket(text):
+        check_local(text, name=name, buckets="give an address that begins with gs:// or s3://, mount the bucket")
 
 
 def local_path(text: str | os.PathLike, *, name: str, only_utf8: bool = False) -> Path:
@@ -53,15 +66,26 @@ def _check_utf8(path: Path, *, name: str) -> None:
         ) from None
 
 
-def check_local(text: str, *, name: str) -> None:
-    """Raises UsageError if the text is an address such as gs://bucket/run, or contains '://'."""
+def check_local(text: str, *, name: str, buckets: str = "mount the bucket") -> None:
+    """Raises UsageError if the text is an address such as gs://bucket/run, or contains '://'.
+
+    Args:
+      text: what the user gave.
+      name: the flag, config key or kind of file that the user gave it for, for the message.
+      buckets: what the user can do about a bucket, for the message.
+    """
     match = _ADDRESS.match(text)
     if not match and "://" not in text:
         return
     scheme = match[1].lower() if match else ""
-    cure = "mount the bucket, or copy the files to a disk, and give that path"
+    cure = f"{buckets}, or copy the files to a disk, and give that path"
     if scheme == "file":
         cure = "leave out 'file://'"
     elif scheme in _DOWNLOADS:
         cure = "download the files, or mount the place where they are, and give that path"
     raise UsageError(f"{name}={text} is not a local path: {cure}")
+
+
+def is_hub_address(text: str | os.PathLike) -> bool:
+    """Returns whether the text is the address of a repository of the Hugging Face Hub, such as 'hf://org/name'."""
+    return isinstance(text, str) and text.startswith(_HUB)

@@ -4,9 +4,10 @@ from typing import Any, NamedTuple, get_args
 
 from ml_collections import ConfigDict
 
-from resnet_jax.config_keys import check_bounds
+from resnet_jax.config_keys import Effect, check_bounds
 from resnet_jax.configs.default import KEYS
 from resnet_jax.errors import UsageError
+from resnet_jax.local_paths import is_hub_address
 from resnet_jax.nested import flatten
 from resnet_jax.training.state import WeightsKind
 
@@ -40,6 +41,8 @@ class ExportOptions(NamedTuple):
     signatures: str  # of the SavedModel: 'own', 'r1_tensor' or 'r1_image_bytes'
     batch_size: int | None  # fixed number of images of 'r1_tensor'; None: any number
     dtype: str  # dtype of the activations
+    license: str | None  # of the weights, for the model card of the format 'hub'
+    push_to: str | None  # repository of the Hugging Face Hub, org/name; None: nothing is uploaded
 
 
 class PlanOptions(NamedTuple):
@@ -57,6 +60,19 @@ class BenchmarkOptions(NamedTuple):
     window_steps: int
     warmup_steps: int
     json: str | None  # path of the JSON file of the results; None: none is written
+
+
+class ReplayOptions(NamedTuple):
+    """Which step of a run is computed again."""
+
+    step: int | None  # counted from 1; None: the step that ended the run
+    images: int  # largest number of images in the picture
+
+
+def replay_options(config: ConfigDict) -> ReplayOptions:
+    """Reads the section `replay` of the config. Raises UsageError if any value of the config is out of range."""
+    check_bounds(KEYS, flatten(config.to_dict()))
+    return ReplayOptions(**config.replay)
 
 
 def show_png(config: ConfigDict) -> str | None:
@@ -93,6 +109,15 @@ def predict_options(config: ConfigDict) -> PredictOptions:
 def export_options(config: ConfigDict) -> ExportOptions:
     """Reads the section `export` of the config; `check_request` in export.py checks its directory and formats."""
     return ExportOptions(**config.export)
+
+
+def training_changes(config: ConfigDict) -> dict[str, Any]:
+    """Returns the settings of the training that are not at their defaults, by dotted key; without local paths."""
+    values = flatten(config.to_dict())
+    changed = {
+        key: values[key.name] for key in KEYS if key.effect is not Effect.FREE and values[key.name] != key.default
+    }
+    return {key.name: value for key, value in changed.items() if not key.is_path or is_hub_address(value)}
 
 
 def plan_options(config: ConfigDict) -> PlanOptions:

@@ -38,3 +38,12 @@ def pytorch_network(settings: Mapping[str, Any]) -> str | None:
     if squeeze:
         return f"timm's seresnet{depth}" if squeeze == 1 / 16 and depth in _TIMM_SQUEEZED else None
     return f"torchvision's resnet{depth}" if depth in _TORCHVISION else f"timm's resnet{depth}"
+
+
+def timm_architecture(settings: Mapping[str, Any]) -> str | None:
+    """Returns timm's name of the same network, such as 'resnet50'; None if timm does not have it.
+
+    timm has all ResNets of torchvision, under the same names. It normalizes images by a mean and a deviation only.
+    """
+    found = pytorch_network(settings)
+    return found.split(" ")[-1] if found and not settings["input.per_image"] else None

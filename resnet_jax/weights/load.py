@@ -9,11 +9,13 @@ import jax
 import jax.numpy as jnp
 
 from resnet_jax.errors import UsageError
-from resnet_jax.local_paths import local_path
+from resnet_jax.local_paths import is_bucket, is_hub_address, local_path
 from resnet_jax.models.resnet import ResNet
 from resnet_jax.nested import by_path
+from resnet_jax.storage.mirror import restored
 from resnet_jax.text import some_of
 from resnet_jax.training.state import WeightsKind
+from resnet_jax.weights import hub
 from resnet_jax.weights.compatibility import check_model
 from resnet_jax.weights.formats import own, r1, safetensors, torch_pickle
 from resnet_jax.weights.match import match_variables
@@ -85,15 +87,16 @@ def read_weights(path: str | Path, *, kind: WeightsKind | None = None) -> Stored
     """Reads weights of any supported format.
 
     Args:
-      path: a work directory of this program or one of its checkpoints; a .safetensors or .pth file of PyTorch; the
-        prefix or the directory of a checkpoint of TensorFlow's r1 ResNet, or its SavedModel.
+      path: a work directory of this program or one of its checkpoints; a .safetensors or .pth file of PyTorch, or the
+        directory of a `model.safetensors`; hf://org/name or hf://org/name@revision, a repository of the Hugging Face
+        Hub; the prefix or the directory of a checkpoint of TensorFlow's r1 ResNet, or its SavedModel.
       kind: 'trained', or 'ema': the moving average of the trained weights; None: the average if there is one.
 
     Raises:
       UsageError: the path does not exist, is no file or directory, is damaged, is of no known format or network, or
-        lacks the requested kind.
+        lacks the requested kind; or the weights cannot be downloaded.
     """
-    resolved = local_path(path, name="path of weights", only_utf8=True).resolve()
+    resolved = hub.download(str(path)) if is_hub_address(path) else _resolve(path)
     if resolved.exists() and not (resolved.is_file() or resolved.is_dir()):
         raise UsageError(f"{resolved} is a named pipe or a device, not a file: give the path of {_FORMATS}")
     prefix = r1.find_prefix(resolved)
@@ -108,9 +111,22 @@ def read_weights(path: str | Path, *, kind: WeightsKind | None = None) -> Stored
         raise UsageError(f"{resolved} cannot be read ({reason}): give the path of other weights") from error
 
 
+def _resolve(path: str | Path) -> Path:
+    """Returns the absolute path, with links followed, but for a link to a file; of a run in a bucket, its mirror.
+
+    timm's `config.json` is beside the link: the cache of the Hugging Face Hub stores the targets elsewhere.
+    """
+    if is_bucket(path):
+        return restored(str(path))
+    given = local_path(path, name="path of weights", only_utf8=True)
+    return given.parent.resolve() / given.name if given.is_file() else given.resolve()
+
+
 def _reader_of_directory(path: Path) -> _Reader:
     if own.holds_checkpoint(path):
         return own.read
+    if (path / hub.SAFETENSORS).is_file():
+        return lambda directory, kind: safetensors.read(directory / hub.SAFETENSORS, kind)
     raise UsageError(f"{path} holds no checkpoint: give the path of {_FORMATS}")
 
 

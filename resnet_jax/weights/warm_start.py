@@ -12,8 +12,9 @@ import optax
 
 from resnet_jax.data.class_names import fingerprint
 from resnet_jax.errors import UsageError
-from resnet_jax.local_paths import local_path
+from resnet_jax.local_paths import is_bucket, is_hub_address, local_path
 from resnet_jax.nested import by_path
+from resnet_jax.storage.mirror import restored
 from resnet_jax.text import labelled, some_of
 from resnet_jax.training.state import TrainState, WeightsKind
 from resnet_jax.weights import check_settings, match_variables, read_weights
@@ -76,8 +77,7 @@ def warm_start_optimizer(path: str, opt_state: optax.OptState, *, name: str) -> 
     Raises:
       UsageError: the path is no checkpoint of this program, or is of another optimizer or other trained parameters.
     """
-    resolved = _resolved(path)
-    if not (resolved.is_dir() and own.holds_checkpoint(resolved)):
+    if is_hub_address(path) or not ((resolved := _resolved(path)).is_dir() and own.holds_checkpoint(resolved)):
         raise UsageError(
             f"{path} is not a run or a checkpoint of this program, and has no optimizer state: {_WITHOUT_OPTIMIZER}"
         )
@@ -106,7 +106,7 @@ def _without_positions(key: str) -> str:
 
 
 def _resolved(path: str) -> Path:
-    return local_path(path, name="config.model.init_from").resolve()
+    return restored(path) if is_bucket(path) else local_path(path, name="config.model.init_from").resolve()
 
 
 def warm_start_variables(

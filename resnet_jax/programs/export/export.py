@@ -9,8 +9,9 @@ from resnet_jax.errors import UsageError
 from resnet_jax.experiment import Inference
 from resnet_jax.files import own_directory, write_json
 from resnet_jax.programs.export.formats import FORMATS
+from resnet_jax.programs.export.hub_folder import check_card
 from resnet_jax.programs.export.metadata import format_size, hash_files, make_metadata
-from resnet_jax.programs.export.model import SIGNATURES, Model, Signatures
+from resnet_jax.programs.export.model import SIGNATURES, Card, Model, Signatures
 from resnet_jax.programs.export.sample import Sample, compare, make_sample
 from resnet_jax.text import labelled
 from resnet_jax.weights.select import SelectedWeights
@@ -18,10 +19,12 @@ from resnet_jax.weights.select import SelectedWeights
 logger = logging.getLogger(__name__)
 
 METADATA = "model.json"
-_OWN = Signatures()
+_OWN, _NO_CARD = Signatures(), Card()
 
 
-def check_request(directory: Path, formats: Sequence[str], signatures: Signatures = _OWN) -> None:
+def check_request(
+    directory: Path, formats: Sequence[str], signatures: Signatures = _OWN, card: Card = _NO_CARD
+) -> None:
     """Raises UsageError if the directory exists, no format is requested, or an option is unknown or has no effect."""
     if not formats or not set(formats) <= set(FORMATS):
         got = ", ".join(map(repr, formats)) or "empty"
@@ -37,6 +40,7 @@ def check_request(directory: Path, formats: Sequence[str], signatures: Signature
         raise UsageError(
             f"config.export.batch_size={signatures.batch_size} has no effect: set config.export.signatures=r1_tensor"
         )
+    check_card(formats, card)
     if directory.exists():
         raise UsageError(f"{directory} already exists: set config.export.dir to another directory, or remove this one")
 
@@ -48,6 +52,7 @@ def export(
     directory: Path,
     formats: Sequence[str],
     signatures: Signatures = _OWN,
+    card: Card = _NO_CARD,
 ) -> int:
     """Writes the formats and `model.json` to a directory, which appears only when all files are written and checked.
 
@@ -58,6 +63,7 @@ def export(
       directory: the directory to create.
       formats: keys of `FORMATS`.
       signatures: the signatures of the SavedModel.
+      card: what the model card of the format 'hub' says.
 
     Returns:
       The exit status, 0.
@@ -66,14 +72,16 @@ def export(
       UsageError: `directory` exists or cannot be written, `formats` is empty or has an unknown name, a format does not
         support this network, or the outputs of an export differ from those of this program.
     """
-    check_request(directory, formats, signatures)
-    model = _make_model(inference, selected, class_names, signatures)
+    check_request(directory, formats, signatures, card)
+    model = _make_model(inference, selected, class_names, signatures, card)
     for name in formats:
         FORMATS[name].check(model)
     part, cure = directory.with_name(f"{directory.name}.part"), "set config.export.dir to another directory"
     try:
         with own_directory(part, what=f"the export {directory}", cure=cure):
-            check_request(directory, formats)  # again: another process may have created `directory` since
+            check_request(
+                directory, formats, signatures, card
+            )  # again: another process may have created `directory` since
             sample = make_sample(inference, selected)
             written = {name: _write_format(name, model, sample, part) for name in formats}
             write_json(part / METADATA, make_metadata(model, dtype=inference.dtype, formats=written))
@@ -85,7 +93,7 @@ def export(
 
 
 def _make_model(
-    inference: Inference, selected: SelectedWeights, class_names: Sequence[str], signatures: Signatures
+    inference: Inference, selected: SelectedWeights, class_names: Sequence[str], signatures: Signatures, card: Card
 ) -> Model:
     source = {"path": selected.path, "step": selected.step, "weights": selected.kind, "sha256": selected.sha256}
     return Model(
@@ -97,6 +105,7 @@ def _make_model(
         preprocessing=inference.preprocessing,
         class_names=tuple(class_names),
         signatures=signatures,
+        card=card,
         source=source,
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from resnet_jax.errors import UsageError
 from resnet_jax.nested import by_path
+from resnet_jax.programs.export.hub_folder import HUB, check_in_timm, write_hub_folder
 from resnet_jax.programs.export.jax_artifact import run_jax_artifact, write_jax_artifact
 from resnet_jax.programs.export.model import Model
 from resnet_jax.programs.export.r1_saved_model import run_r1_saved_model, write_r1_saved_model
@@ -17,6 +18,7 @@ from resnet_jax.programs.export.sample import Outputs, Sample
 from resnet_jax.programs.export.saved_model import check_tensorflow, run_saved_model, write_saved_model
 from resnet_jax.weights import check_named, match_variables, read_weights, write_safetensors
 from resnet_jax.weights.compatibility import IMAGE_SIZE_KEY
+from resnet_jax.weights.hub import SAFETENSORS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,8 +87,13 @@ def _run_safetensors(path: Path, model: Model, sample: Sample) -> dict[str, Outp
     return {"weights": {name: np.asarray(value) for name, value in outputs.items()}}
 
 
+def _write_hub(path: Path, model: Model) -> None:
+    write_hub_folder(path, model, write_weights=_write_safetensors)
+
+
 FORMATS = {
     "jax": Format("model.jax", _supports_all, _write_jax, _run_jax),
     "saved_model": Format("saved_model", lambda _: check_tensorflow(), _write_saved_model, _run_saved_model),
     "safetensors": Format("model.safetensors", _check_torchvision_names, _write_safetensors, _run_safetensors),
+    HUB: Format(HUB, check_in_timm, _write_hub, lambda path, *rest: _run_safetensors(path / SAFETENSORS, *rest)),
 }

@@ -1,7 +1,7 @@
 """The network that is exported."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +15,17 @@ class Signatures(NamedTuple):
     name: str = "own"  # one of `SIGNATURES`
     batch_size: int | None = None  # fixed number of images in a call of 'r1_tensor'; None: any number
     dtype: str = "float32"  # dtype of the input of 'r1_tensor'
+
+
+class Card(NamedTuple):
+    """What the model card of the format 'hub' says besides what the network itself shows."""
+
+    title: str = "ResNet"
+    license: str | None = None  # name of the license of the weights on the Hugging Face Hub; None: not given
+    push_to: str | None = None  # 'org/name' of the repository; None: not pushed
+    training: Mapping[str, Any] = {}  # config keys of the training that are not at their defaults; empty: unknown
+    data: Mapping[str, Any] = {}  # names and sizes of the data of the run, as in `run.json`; empty: unknown
+    certificates: tuple[dict[str, Any], ...] = ()  # of the evaluations of these weights
 
 
 SIGNATURES = ("own", "r1_tensor", "r1_image_bytes")
@@ -33,6 +44,7 @@ class Model:
       preprocessing: how an image file becomes an image [S, S, 3] uint8.
       class_names: names of the outputs.
       signatures: the signatures of a SavedModel.
+      card: what the model card of the format 'hub' says.
       source: where the weights come from, as JSON values: path, step, weights (their kind), sha256.
     """
 
@@ -44,6 +56,7 @@ class Model:
     preprocessing: EvalPreprocessing
     class_names: tuple[str, ...]
     signatures: Signatures
+    card: Card
     source: dict[str, Any]
 
     def predict(self, images: jax.Array) -> dict[str, jax.Array]:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,16 +13,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from resnet_jax.data.class_names import fingerprint
-from resnet_jax.data.regular_files import read_regular
 from resnet_jax.errors import UsageError
 from resnet_jax.nested import by_path, has_shape
 from resnet_jax.text import some_of
 from resnet_jax.training.state import WeightsKind
 from resnet_jax.weights.architecture import infer_settings
-from resnet_jax.weights.compatibility import IMAGE_SIZE_KEY, IMAGENET_INPUT
+from resnet_jax.weights.compatibility import IMAGE_SIZE_KEY
+from resnet_jax.weights.formats.timm_config import read_timm_config
 from resnet_jax.weights.known_networks import pytorch_network
 from resnet_jax.weights.naming import Naming, to_our_layout, to_torch_layout
-from resnet_jax.weights.stored import StoredWeights
+from resnet_jax.weights.stored import HEAD, StoredWeights
 
 # Keys in the metadata of the .safetensors files that this program writes; the values are JSON.
 _SETTINGS, _CLASS_NAMES, _SAME_AS = "resnet_jax.settings", "resnet_jax.class_names", "resnet_jax.same_as"
@@ -37,22 +36,6 @@ _FIRST_MODULE = re.compile(r"(?:^|(?<=\.))(?:conv1|bn1|fc|layer\d+)\.")
 _TORCHVISION_SIZE = 224  # pixels; the evaluation size of all ResNets of torchvision
 # Settings that all networks of torchvision have, and all networks of timm that this program can read.
 _NETWORK = {"model.version": "v1.5", "model.blur_pool": False, "model.bn_epsilon": 1e-5}
-
-
-def _is_color(value: Any) -> bool:
-    return has_shape(value, [lambda number: type(number) in (int, float) and math.isfinite(number)]) and len(value) == 3
-
-
-def _is_deviation(value: Any) -> bool:
-    return _is_color(value) and min(value) > 0
-
-
-def _is_input_size(value: Any) -> bool:
-    return has_shape(value, [int]) and len(value) == 3 and min(value) > 0
-
-
-# What is read of timm's `config.json`: mean and std of R, G, B in 0..1, and [3, height, width] of the images.
-_TIMM_SHAPE = {"mean": (_is_color, None), "std": (_is_deviation, None), "input_size": (_is_input_size, None)}
 
 
 def is_safetensors(start: bytes) -> bool:
@@ -95,9 +78,13 @@ def read(path: Path, kind: WeightsKind | None) -> StoredWeights:
         settings=known,
         step=step,
         kind=stored_kind or stored.kind,
-        class_names=None if names is None else tuple(names),
-        class_list=None if names is None else fingerprint(names),
+        **({} if names is None else _class_names(names)),
     )
+
+
+def _class_names(names: Sequence[str]) -> dict[str, Any]:
+    """Returns the fields of `StoredWeights` for known class names."""
+    return {"class_names": tuple(names), "class_list": fingerprint(names)}
 
 
 def from_state_dict(tensors: Mapping[str, np.ndarray], path: Path, *, found_in: str = "") -> StoredWeights:
@@ -130,14 +117,7 @@ def from_state_dict(tensors: Mapping[str, np.ndarray], path: Path, *, found_in: 
                 f"{path} holds {tensors[name].dtype} numbers ({name!r}), as quantized networks do: save it as float32"
             )
     arrays = {own: to_our_layout(tensors[name].astype(np.float32, copy=False)) for name, own in known.items()}
-    settings = _NETWORK | infer_settings(arrays, path=str(path))
-    if settings["model.name"] == "resnet":
-        settings |= {"model.padding": "torch"} | _input_settings(path)
-    if naming.pooled_shortcut:
-        settings["model.shortcut"] = "average_pool"
-    # Such a file may be timm's instead of torchvision's: timm's weights of these networks mostly are for the same size.
-    if str(pytorch_network(settings)).startswith("torchvision"):
-        settings.setdefault(IMAGE_SIZE_KEY, _TORCHVISION_SIZE)
+    settings, class_names = _described(arrays, path, pooled_shortcut=naming.pooled_shortcut)
     return StoredWeights(
         path=str(path),
         format=describe_format(settings) + found_in + (f", names after {prefix!r}" if prefix else ""),
@@ -146,7 +126,27 @@ def from_state_dict(tensors: Mapping[str, np.ndarray], path: Path, *, found_in: 
         skipped=skipped,
         unknown=tuple(name for name, own in names.items() if own is None),
         settings=settings,
+        **class_names,
     )
+
+
+def _described(
+    arrays: Mapping[str, np.ndarray], path: Path, *, pooled_shortcut: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the settings of a network, from its arrays and timm's `config.json`, and its class names, if known."""
+    settings = _NETWORK | infer_settings(arrays, path=str(path))
+    class_names: dict[str, Any] = {}
+    if settings["model.name"] == "resnet":
+        described = read_timm_config(path)
+        settings |= {"model.padding": "torch"} | described.settings
+        if described.label_names and len(described.label_names) == len(arrays.get(f"{HEAD}bias", ())):
+            class_names = _class_names(described.label_names)
+    if pooled_shortcut:
+        settings["model.shortcut"] = "average_pool"
+    # Such a file may be timm's instead of torchvision's: timm's weights of these networks mostly are for the same size.
+    if str(pytorch_network(settings)).startswith("torchvision"):
+        settings.setdefault(IMAGE_SIZE_KEY, _TORCHVISION_SIZE)
+    return settings, class_names
 
 
 def describe_format(settings: Mapping[str, Any]) -> str:
@@ -176,35 +176,6 @@ def _prefix(names: Iterable[str], path: Path) -> str:
             "arrays of one of them alone"
         )
     return next(iter(networks), "")
-
-
-def _input_settings(path: Path) -> dict[str, Any]:
-    """Returns the input normalization, in pixel values 0..255: that of timm's `config.json`, or else ImageNet's.
-
-    If timm's `config.json` exists, also returns the image size that it contains.
-    """
-    config_path = path.with_name("config.json")
-    try:
-        content = json.loads(read_regular(config_path))
-    except FileNotFoundError:
-        return IMAGENET_INPUT
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(
-            f"{config_path}, beside the weights, is damaged ({error}): correct it, or move it away"
-        ) from None
-    inner = content.get("pretrained_cfg") if isinstance(content, dict) else None
-    values = (content if isinstance(content, dict) else {}) | (inner if isinstance(inner, dict) else {})
-    architecture = str(values.get("architecture", ""))
-    if re.search(r"blur|aa\d", architecture):
-        raise UsageError(f"{path} is {architecture}, whose blurred pooling is not supported: use a network without it")
-    found = {key: values.get(key) or None for key in _TIMM_SHAPE}
-    if not has_shape(found, _TIMM_SHAPE):
-        raise UsageError(
-            f"{config_path}, beside the weights, is damaged: correct its mean, std and input_size, or move it away"
-        )
-    mean, std, size = found.values()
-    given = {f"input.{key}": [255.0 * v for v in color] for key, color in (("mean", mean), ("std", std)) if color}
-    return IMAGENET_INPUT | given | ({IMAGE_SIZE_KEY: size[-1]} if size else {})
 
 
 def check_named(settings: Mapping[str, Any]) -> None:
