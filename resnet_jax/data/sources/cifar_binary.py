@@ -13,10 +13,9 @@ from resnet_jax.data.records.open_files import OpenFiles
 from resnet_jax.data.records.records import Records, ShardRange
 from resnet_jax.data.records.tfrecord_format import open_at_random
 from resnet_jax.data.regular_files import read_regular
-from resnet_jax.data.sources.image_folders import image_folders_instead
+from resnet_jax.data.sources.image_folders import data_folder, image_folders_instead
 from resnet_jax.data.sources.source import Example
 from resnet_jax.errors import UsageError
-from resnet_jax.local_paths import local_path
 
 _SIDE = 32  # pixels
 RECORD_BYTES = 1 + 3 * _SIDE * _SIDE
@@ -91,7 +90,7 @@ def open_source(*, training: bool = True, data_dir: str | None = None) -> CifarB
             "config.data.source=cifar_binary needs --config.data.data_dir=DIR with DIR/data_batch_1.bin to "
             f"data_batch_5.bin and DIR/test_batch.bin: unpack {_URL} there"
         )
-    root = local_path(data_dir, name="config.data.data_dir")
+    root = data_folder(data_dir)
     folder = root if (root / TEST_FILES[0]).exists() else root / _FOLDER if (root / _FOLDER).is_dir() else root
     instead = None if (folder / TEST_FILES[0]).exists() else image_folders_instead(root)
     if instead is not None:

@@ -8,11 +8,10 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from resnet_jax.data.sources.image_folders import holds_only_folders, list_folders, other_source_instead
+from resnet_jax.data.sources.image_folders import data_folder, holds_only_folders, list_folders, other_source_instead
 from resnet_jax.data.sources.kaggle import image_root, label_folders
 from resnet_jax.data.sources.splits import Split, parse_split
 from resnet_jax.errors import UsageError
-from resnet_jax.local_paths import local_path
 from resnet_jax.text import printable
 
 EVAL_NAMES = ("val", "validation", "test", "valid")  # if eval_split is None: the first of these that exists
@@ -72,7 +71,7 @@ def find_layout(data_dir: str, train_split: str, eval_split: str | None) -> Layo
     Raises:
       UsageError: `data_dir` or the training folder is missing, or a split is not in the syntax of `parse_split`.
     """
-    root = image_root(local_path(data_dir, name="config.data.data_dir"))
+    root = image_root(data_folder(data_dir))
     train = parse_split("train_split", train_split)
     folders = list_folders(root)
     if not folders:

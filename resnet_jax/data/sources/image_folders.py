@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from resnet_jax.data.sources.kaggle import image_root
 from resnet_jax.errors import UsageError
+from resnet_jax.local_paths import local_path
 from resnet_jax.text import printable
 
 # The endings of the formats that `data/other_formats.py` reads, as Pillow knows them, in lower case.
@@ -32,6 +33,31 @@ _TARS = re.compile(r".*(train|val|test|\d{2}).*\.tar")  # tars of samples: 'imag
 _KINDS = 6  # kinds of files that are named, of those left out
 _LONGEST_ENDING = 10  # characters: what follows the last dot of a longer name is not an ending
 _SAMPLE = 10  # folders that `image_folders_instead` looks into: a data directory may hold thousands
+
+
+def data_folder(text: str, *, name: str = "config.data.data_dir") -> Path:
+    """Returns the path of a folder of data, which need not exist.
+
+    Args:
+      text: the path, see `local_path`.
+      name: the config key or environment variable that the user gave it for, for messages.
+
+    Raises:
+      UsageError: the text is empty, which would be the current directory, or the folder cannot be listed.
+    """
+    if not text:
+        raise UsageError(f"{name} is empty: set it to a folder ('.' is the current directory), or leave it out")
+    path = local_path(text, name=name)
+    try:
+        with os.scandir(path):
+            return path
+    except (FileNotFoundError, NotADirectoryError):  # the source says what should be there
+        return path
+    except OSError as error:
+        raise UsageError(
+            f"{name}={printable(text)} cannot be listed ({error.strerror}): give another folder, or the permission to "
+            "read and to enter it"
+        ) from None
 
 
 def list_folders(folder: Path) -> list[str]:

@@ -3,6 +3,7 @@
 DIR/ILSVRC/Data/CLS-LOC/{train,val,test}, DIR/LOC_val_solution.csv, DIR/LOC_synset_mapping.txt
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +20,7 @@ _MAPPING = "LOC_synset_mapping.txt"  # lines such as 'n01440764 tench, Tinca tin
 def image_root(root: Path) -> Path:
     """Returns the folder of the splits: the one that Kaggle's archive has it in, if it is below `root`, else `root`."""
     inner = (root / _IMAGES, root / _TOP / _IMAGES)
-    return next((folder for folder in inner if folder.is_dir()), root)
+    return next((folder for folder in inner if os.path.isdir(folder)), root)  # noqa: PTH112  never raises
 
 
 def label_folders(root: Path) -> tuple[Path, ...]:

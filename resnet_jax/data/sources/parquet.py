@@ -14,11 +14,10 @@ import numpy as np
 from resnet_jax.data.imagenet_classes import check_order, names_by_files
 from resnet_jax.data.records.records import Records, ShardRange, sample, select
 from resnet_jax.data.records.scan import scan
-from resnet_jax.data.sources.image_folders import image_folders_instead
+from resnet_jax.data.sources.image_folders import data_folder, image_folders_instead
 from resnet_jax.data.sources.source import Example, Origin
 from resnet_jax.data.sources.splits import Split, parse_split
 from resnet_jax.errors import UsageError
-from resnet_jax.local_paths import local_path
 from resnet_jax.text import printable, some_of
 
 try:
@@ -103,7 +102,7 @@ def open_source(
         raise UsageError(
             "config.data.source=parquet needs --config.data.data_dir=DIR with DIR/data/train-00000-of-00294.parquet"
         )
-    root = local_path(data_dir, name="config.data.data_dir")
+    root = data_folder(data_dir)
     split = parse_split("train_split", train_split) if training else _eval_split(root, eval_split)
     paths = {part.name: _complete_files(root, split, part.name) for part in split.parts}
     every = list(itertools.chain(*paths.values()))

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from resnet_jax.errors import UsageError
 
+_MOST_PARTS = 100  # TFDS takes a level of recursion for each
 _NUMBER = r"-?\d[\d_]*(?:\.\d+)?"
 _PART = re.compile(rf"([^\[\]]*[^\[\]\s])(?:\[({_NUMBER})?(%)?:({_NUMBER})?(%)?\])?")
 
@@ -50,6 +51,15 @@ class Split(NamedTuple):
         return rows
 
 
+def check_length(key: str, text: str) -> None:
+    """Raises UsageError if the value of a config key that names a split has too many parts."""
+    number = text.count("+") + 1
+    if number > _MOST_PARTS:
+        raise UsageError(
+            f"config.data.{key}={text[:40]!r}... has {number:,} parts, more than {_MOST_PARTS}: name larger slices"
+        )
+
+
 def parse_split(key: str, text: str) -> Split:
     """Parses the value of a config key that names a split.
 
@@ -60,6 +70,7 @@ def parse_split(key: str, text: str) -> Split:
     Raises:
       UsageError: the text has another form.
     """
+    check_length(key, text)
     parts = []
     for piece in text.split("+"):
         match = _PART.fullmatch(piece.strip())

@@ -15,8 +15,9 @@ from google.protobuf.json_format import ParseError
 from resnet_jax.data.records.array_records import open_array_records
 from resnet_jax.data.records.records import RecordFiles, Records, ShardRange, check_samples
 from resnet_jax.data.records.tfrecords import open_tfrecords
-from resnet_jax.data.sources.image_folders import image_folders_instead
+from resnet_jax.data.sources.image_folders import data_folder, image_folders_instead
 from resnet_jax.data.sources.source import NO_BOXES, Example, Origin
+from resnet_jax.data.sources.splits import check_length
 from resnet_jax.data.sources.tf_example import floats, integers, one_bytes, one_integer, parse
 from resnet_jax.data.sources.tfds_features import Keys, classification
 from resnet_jax.errors import UsageError
@@ -122,10 +123,10 @@ def data_root(data_dir: str | None) -> Path:
     Raises:
       UsageError: that directory is not a local path, or is below an unknown home directory.
     """
-    if data_dir:
-        return local_path(data_dir, name="config.data.data_dir").resolve()
+    if data_dir is not None:
+        return data_folder(data_dir).resolve()
     if given := os.environ.get("TFDS_DATA_DIR"):
-        return local_path(given, name="TFDS_DATA_DIR").resolve()
+        return data_folder(given, name="TFDS_DATA_DIR").resolve()
     return local_path(tfds.core.constants.DATA_DIR, name="the default of config.data.data_dir").resolve()
 
 
@@ -268,6 +269,7 @@ def _file_instructions(builder: tfds.core.DatasetBuilder, split: str, key: str) 
             f"data set {builder.name!r} in {builder.data_dir} is stored as {builder.info.file_format.value}: "
             "prepare it with file_format='array_record' (docs/data.md says how)"
         )
+    check_length(key, split)
     try:
         instructions = builder.info.splits[split].file_instructions
     except (KeyError, ValueError, AssertionError):

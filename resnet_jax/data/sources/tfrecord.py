@@ -9,12 +9,11 @@ import numpy as np
 from resnet_jax.data.imagenet_classes import synsets
 from resnet_jax.data.records.records import Records, check_samples, select
 from resnet_jax.data.records.tfrecords import open_tfrecords
-from resnet_jax.data.sources.image_folders import image_folders_instead
+from resnet_jax.data.sources.image_folders import data_folder, image_folders_instead
 from resnet_jax.data.sources.source import NO_BOXES, Example, Origin
 from resnet_jax.data.sources.splits import Split, parse_split
 from resnet_jax.data.sources.tf_example import Features, floats, one_bytes, one_integer, parse
 from resnet_jax.errors import UsageError
-from resnet_jax.local_paths import local_path
 from resnet_jax.text import printable
 
 _BOX = tuple(f"image/object/bbox/{side}" for side in ("ymin", "xmin", "ymax", "xmax"))
@@ -103,7 +102,7 @@ def open_source(
     """
     if data_dir is None:
         raise UsageError("config.data.source=tfrecord needs --config.data.data_dir=DIR with DIR/train-00000-of-01024")
-    root = local_path(data_dir, name="config.data.data_dir")
+    root = data_folder(data_dir)
     split = parse_split("train_split", train_split) if training else _eval_split(root, eval_split)
     records = _open_records(root, split, cache_dir)
     source = TFRecordSource(

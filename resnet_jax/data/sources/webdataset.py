@@ -15,11 +15,10 @@ from resnet_jax.data.imagenet_classes import check_order, names_by_files
 from resnet_jax.data.records.records import Records, ShardRange, select
 from resnet_jax.data.records.tars import TarFiles, open_tars
 from resnet_jax.data.regular_files import read_regular
-from resnet_jax.data.sources.image_folders import image_folders_instead
+from resnet_jax.data.sources.image_folders import data_folder, image_folders_instead
 from resnet_jax.data.sources.source import Example, Origin
 from resnet_jax.data.sources.splits import Split, parse_split
 from resnet_jax.errors import UsageError
-from resnet_jax.local_paths import local_path
 from resnet_jax.text import printable, some_of
 
 EVAL_NAMES = ("validation", "val", "test")  # if eval_split is None: the first of these that has tars
@@ -94,7 +93,7 @@ def open_source(
         raise UsageError(
             "config.data.source=webdataset needs --config.data.data_dir=DIR with DIR/<name>-train-000000.tar"
         )
-    root = local_path(data_dir, name="config.data.data_dir")
+    root = data_folder(data_dir)
     train = parse_split("train_split", train_split)
     split = train if training else _eval_split(root, eval_split)
     files, records = _open_records(root, split, cache_dir)
