@@ -17,6 +17,7 @@ _DISK = {
 _SHARED_MEMORY = "/dev/shm"  # where worker processes pass batches
 # Error numbers of a path that this process may not use or that is no valid path.
 _PATH = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ESTALE)
+_NO_THREAD = "can't start new thread"  # Python's RuntimeError (Modules/_threadmodule.c)
 _START_OF_PLATFORMS = "jax/_src/xla_bridge.py"  # the file of JAX that starts the platforms, such as cpu and cuda
 
 
@@ -100,6 +101,21 @@ def unusable_path_as_usage_error() -> Iterator[None]:
         raise UsageError(
             f"{os.fsdecode(error.filename)} cannot be used ({error.strerror}): change its permissions, or give "
             "another path"
+        ) from error
+
+
+@contextlib.contextmanager
+def process_limit_as_usage_error() -> Iterator[None]:
+    """Turns the error of a thread or process that cannot be started, because a limit is reached, into a UsageError."""
+    try:
+        yield
+    except (RuntimeError, BlockingIOError) as error:
+        is_fork = isinstance(error, BlockingIOError) and error.strerror == os.strerror(errno.EAGAIN)
+        if not (is_fork or _NO_THREAD in str(error)):
+            raise
+        raise UsageError(
+            "no further thread or process can be started: raise the limit (ulimit -u, or the pids limit of the "
+            "container), or set fewer config.data.num_threads and config.data.num_workers"
         ) from error
 
 

@@ -78,6 +78,20 @@ def test_a_path_without_permission_or_of_too_long_a_name():
         raise OSError(errno.EACCES, "no")
 
 
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))])
+def test_a_limit_on_threads_or_processes(error):
+    with pytest.raises(UsageError, match="ulimit -u") as found, errors.process_limit_as_usage_error():
+        raise error
+    assert "num_workers" in str(found.value)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("another"), BlockingIOError(errno.EAGAIN, "write could not complete without blocking")])
+def test_other_errors_are_no_limit_on_processes(error):
+    with pytest.raises(type(error)) as found, errors.process_limit_as_usage_error():
+        raise error
+    assert found.value is error
+
+
 def test_a_platform_that_is_not_there(monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "nosuch")
     for statement in ("raise RuntimeError('Unable to initialize backend')", "assert False"):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from resnet_jax.data.hashing import combine, uniforms
 from resnet_jax.data.host_augment import Policy
 from resnet_jax.data.image_limits import MAX_PIXELS, check_size
 from resnet_jax.data.order import BatchRows, EvalOrder, Order, TrainOrder
+from resnet_jax.data.regular_files import NO_FILE
 from resnet_jax.data.resize import apply_view, create_resize, enlarge
 from resnet_jax.data.sources import Example, Source
 from resnet_jax.errors import UsageError
@@ -34,6 +35,18 @@ class LoadedBatch(NamedTuple):
     batch: HostBatch
     unreadable: np.ndarray  # [B] bool, True if the example of the row cannot be read
     num_messages: int = 0  # messages of libtiff and Pillow that are not shown, see `decoder_messages.py`
+
+
+class RowOrigin(NamedTuple):
+    """What is in a row of a batch: an example, and the part of its image that the crop shows."""
+
+    position: int  # of the row in the run
+    index: int  # of the example in the source
+    replaced: int | None  # index of the unreadable example that this one replaces; None: it replaces none
+    label: int  # index of the class
+    height: int  # of the image, in pixels
+    width: int  # of the image, in pixels
+    crop: tuple[float, float, float, float]  # top, left, height, width in the image, in pixels; may extend beyond it
 
 
 class _Drawn(NamedTuple):
@@ -157,6 +170,27 @@ class Loader:
         indices = np.arange(0, len(self.source), -(-len(self.source) // count))
         return self._load(BatchRows(indices, indices, np.ones(len(indices), bool)), self.crop_stages.at(0)).batch
 
+    def origins(self, step: int, rows: Iterable[int]) -> Iterator[RowOrigin]:
+        """Yields the origin of some rows of the batch of a step; reads and decodes the images again."""
+        batch_rows, crop = self.rows(step), self.crop_stages.at(step)
+        drawn = self._sample_uniforms(_CROP_STREAM, batch_rows, crop.num_uniforms)
+        scratch = np.empty((crop.size, crop.size, 3), np.uint8)
+        for row in rows:
+            own, uniform = int(batch_rows.indices[row]), drawn[row].tolist()
+            for index in self._candidates(batch_rows, row):
+                if self._fill(index, crop, _Drawn(uniform, flip=False), scratch) != UNREADABLE:
+                    example, image = self._open(index)
+                    shown = _shown(crop(image.height, image.width, example.boxes, uniform), crop.size)
+                    replaced = None if index == own else own
+                    position = int(batch_rows.positions[row])
+                    yield RowOrigin(position, index, replaced, example.label, image.height, image.width, shown)
+                    break
+
+    def stored_image(self, index: int) -> np.ndarray:
+        """Returns the whole image of a readable example, enlarged if `enlarge_to` says so: [H, W, 3] uint8."""
+        _, image = self._open(index)
+        return image.decode_rows(image.height)
+
     def read_error(self, index: int) -> str | None:
         """Tries to read and decode an example; returns the error message, or None if there was no error."""
         try:
@@ -247,13 +281,19 @@ class Loader:
         return example, image
 
 
+def _shown(view: View, size: int) -> tuple[float, float, float, float]:
+    """Returns top, left, height and width, in pixels of the image, of what a square of `size` pixels shows of it."""
+    down, right = view.box.height / view.height, view.box.width / view.width
+    return view.box.top + view.top * down, view.box.left + view.left * right, size * down, size * right
+
+
 def read_with_retries(source: Source, index: int) -> Example:
-    """Reads an example; retries after I/O errors other than a missing file, since a network disk may recover."""
+    """Reads an example; retries after I/O errors that may pass, since a network disk may recover."""
     for delay in _RETRY_DELAYS:
         try:
             return source[index]
-        except FileNotFoundError:
-            raise
-        except OSError:
+        except OSError as error:
+            if isinstance(error, FileNotFoundError | PermissionError) or error.errno in NO_FILE:
+                raise
             time.sleep(delay)
     return source[index]

@@ -8,7 +8,8 @@ import stat
 # bytes each, rounded.
 MAX_BYTES = 2**30
 
-_NEVER = (errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENOTDIR, errno.ENXIO)  # errors that no retry can cure
+# Error numbers of a path that is no regular file: no retry can cure these.
+NO_FILE = (errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENODEV, errno.ENOTDIR, errno.ENXIO)
 
 
 def open_regular(path: str | bytes | os.PathLike) -> int:
@@ -37,7 +38,7 @@ def read_regular(path: str | bytes | os.PathLike) -> bytes:
     try:
         descriptor = open_regular(path)
     except OSError as error:
-        if error.errno in _NEVER:
+        if error.errno in NO_FILE:
             raise ValueError(str(error.strerror)) from None
         raise
     try:

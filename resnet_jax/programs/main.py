@@ -14,6 +14,7 @@ from resnet_jax.errors import (
     UsageError,
     disk_full_as_usage_error,
     missing_platform_as_usage_error,
+    process_limit_as_usage_error,
     unusable_path_as_usage_error,
 )
 from resnet_jax.local_paths import check_local
@@ -64,6 +65,7 @@ def main(argv: list[str]) -> None:
         with (
             unusable_path_as_usage_error(),
             missing_platform_as_usage_error(),
+            process_limit_as_usage_error(),
             disk_full_as_usage_error(command.run_again),
         ):
             status = importlib.import_module(MODES[command.mode].program).main(command)

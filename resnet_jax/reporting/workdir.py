@@ -84,7 +84,8 @@ class Workdir:
         files = (self._config, self._run, self._classes, self.metrics, self.log, self.result, self.report, self.inputs)
         for path in (*files, self.bad_examples, self.path / ".lock"):
             if os.path.lexists(path) and not path.is_file() and not _is_link_to_new_file(path):
-                kind = "directory" if path.is_dir() else "link to nothing" if path.is_symlink() else "special file"
+                is_empty_link = path.is_symlink() and not path.exists()
+                kind = "directory" if path.is_dir() else "link to nothing" if is_empty_link else "special file"
                 raise UsageError(f"{path} is a {kind}, and a file is needed there: move it away and run again")
         for path in (self.checkpoints, self.evaluations, self.path / "damaged_checkpoints"):
             if os.path.lexists(path) and not path.is_dir():

@@ -8,7 +8,7 @@ from resnet_jax.data.crop_stages import CropStages
 from resnet_jax.data.crops import Central, RandomResized
 from resnet_jax.data.hashing import combine, uniforms
 from resnet_jax.data.host_augment import TrivialAugment
-from resnet_jax.data.loader import Loader
+from resnet_jax.data.loader import Loader, read_with_retries
 from resnet_jax.data.sources import Example
 from resnet_jax.errors import UsageError
 from tests.data.encoded import encode, smooth
@@ -167,6 +167,23 @@ def test_io_errors_are_retried(monkeypatch):
     failures.clear()
     monkeypatch.setattr("resnet_jax.data.loader._RETRY_DELAYS", ())
     assert train_loader(batch_size=10, source=Slow()).batch(0).unreadable.sum() == 1
+
+
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "Permission denied"), OSError(36, "File name too long"), OSError(40, "loop")]
+)
+def test_errors_that_no_retry_can_cure_are_not_retried(error, monkeypatch):
+    monkeypatch.setattr("resnet_jax.data.loader._RETRY_DELAYS", (0.0, 0.0))
+    reads = []
+
+    class Closed(Smooth):
+        def __getitem__(self, index):
+            reads.append(index)
+            raise error
+
+    with pytest.raises(type(error)):
+        read_with_retries(Closed(), 3)
+    assert reads == [3]
 
 
 def test_an_error_in_a_crop_is_not_an_unreadable_image():

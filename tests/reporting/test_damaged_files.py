@@ -150,14 +150,19 @@ def link_to_itself(path):
     path.symlink_to(path.name)
 
 
-OTHER_KINDS = {
-    "directory": Path.mkdir,
-    "special file": os.mkfifo,
-    "link to nothing": link_to_nothing,
-}
+def link_to_device(path):
+    path.symlink_to("/dev/zero")
 
 
-@pytest.mark.parametrize(("kind", "make"), OTHER_KINDS.items())
+OTHER_KINDS = [
+    ("directory", Path.mkdir),
+    ("special file", os.mkfifo),
+    ("special file", link_to_device),
+    ("link to nothing", link_to_nothing),
+]
+
+
+@pytest.mark.parametrize(("kind", "make"), OTHER_KINDS)
 @pytest.mark.parametrize("name", [*NAMES, "train.log", "report.png", "inputs.png", ".lock"])
 def test_a_directory_in_the_place_of_a_file_is_one_line(name, kind, make, workdir):
     path = workdir.path / name
