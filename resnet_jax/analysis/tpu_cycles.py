@@ -32,7 +32,10 @@ class EstimatedCycles(NamedTuple):
 
     @property
     def uncovered(self) -> list[str]:
-        """Opcodes without an estimate that have more than a thousandth of the bytes, the largest first."""
+        """Returns the HLO opcodes that the compiler gives no estimate for, in descending order of their bytes.
+
+        Opcodes with at most a thousandth of the bytes of the program are left out.
+        """
         total = self.bytes + sum(self.bytes_without.values())
         return [opcode for opcode, size in self.bytes_without.items() if size > _RELEVANT * total]
 

@@ -138,7 +138,10 @@ def _open_tfds(name: str, data_dir: str | None, cache_dir: Path | None) -> Itera
 
 
 def _present(source: Source) -> np.ndarray:
-    """Returns the sorted numbers of the classes that have images; stops reading when all of them have been seen."""
+    """Returns the class numbers that occur as a label in the source, in ascending order.
+
+    Reads examples in random order until every class of the source has occurred, and at most all examples.
+    """
     seen = np.zeros(len(source.class_names), bool)
     for index in np.random.default_rng(0).permutation(len(source)).tolist():
         with contextlib.suppress(OSError, ValueError):  # an unreadable image is reported by the evaluation

@@ -28,8 +28,8 @@ class Bin(NamedTuple):
 class Probabilities(NamedTuple):
     """The log-probabilities of N images, and the logarithms of the sums that change their temperature."""
 
-    top: np.ndarray  # [N] float64, of the predicted class
-    label: np.ndarray  # [N] float64, of the label
+    top: np.ndarray  # [N] float64, log-probability of the predicted class
+    label: np.ndarray  # [N] float64, log-probability of the correct class, the label
     partition: np.ndarray  # [N, J] float64, see `Scores.log_partition`
     right: np.ndarray  # [N] bool, whether the predicted class is the label
 

@@ -45,7 +45,7 @@ _PROGRESS = "progress"  # folder in an unfinished data set: what is complete, an
 
 
 class Estimate(NamedTuple):
-    """The size of a split and of its copy, and the time to make it, from a sample."""
+    """The sizes of a split and of its converted copy, and the time of the conversion, estimated from a sample."""
 
     examples: int
     source_bytes: int
@@ -167,7 +167,7 @@ def _plan(
 
 
 def _estimate(source: Source, rewrite: Rewrite, num_threads: int) -> Estimate:
-    """Rewrites evenly spaced examples."""
+    """Estimates size and time of the whole conversion: converts a sample of evenly spaced examples and scales up."""
     indices = np.unique(np.linspace(0, len(source) - 1, _SAMPLE).astype(int)).tolist()
     originals = [rewritten(source, Rewrite(), index).image.encoded for index in indices]
     start = time.monotonic()
