@@ -34,13 +34,20 @@ class ProcessLostError(UsageError):
 
 
 class NonFiniteError(Exception):
-    """The loss or the gradient norm is NaN or infinite; `cure` names the config keys to change."""
+    """The loss or the gradient norm is NaN or infinite; `cure` names the config keys to change.
+
+    Attributes:
+      step: the step at which it was noticed, counted from 1, as in `metrics.jsonl`.
+      cure: what to change in the config.
+    """
 
     exit_status = 3
 
-    def __init__(self, problem: str, *, cure: str = "a lower schedule.base_lr, a longer schedule.warmup_epochs"):
-        super().__init__(problem)
-        self.cure = cure
+    def __init__(
+        self, problem: str, *, step: int, cure: str = "a lower schedule.base_lr, a longer schedule.warmup_epochs"
+    ):
+        super().__init__(f"step {step}: {problem}")
+        self.step, self.cure = step, cure
 
 
 @contextlib.contextmanager

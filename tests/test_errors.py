@@ -48,7 +48,7 @@ def test_an_error_of_the_disk_is_recognized_in_any_type(number, kind):
         ValueError("x"),
         OSError(errno.ENOENT, "no", "f"),
         UsageError(os.strerror(28)),
-        NonFiniteError("No space left on device"),
+        NonFiniteError("No space left on device", step=1),
     ],
 )
 def test_other_errors_are_raised_as_they_are(error):
@@ -78,14 +78,18 @@ def test_a_path_without_permission_or_of_too_long_a_name():
         raise OSError(errno.EACCES, "no")
 
 
-@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("can't start new thread"), BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))]
+)
 def test_a_limit_on_threads_or_processes(error):
     with pytest.raises(UsageError, match="ulimit -u") as found, errors.process_limit_as_usage_error():
         raise error
     assert "num_workers" in str(found.value)
 
 
-@pytest.mark.parametrize("error", [RuntimeError("another"), BlockingIOError(errno.EAGAIN, "write could not complete without blocking")])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("another"), BlockingIOError(errno.EAGAIN, "write could not complete without blocking")]
+)
 def test_other_errors_are_no_limit_on_processes(error):
     with pytest.raises(type(error)) as found, errors.process_limit_as_usage_error():
         raise error

@@ -28,7 +28,7 @@ from resnet_jax.experiment.inputs import (
 )
 from resnet_jax.experiment.milestones import make_milestones, schedule_options
 from resnet_jax.experiment.parts import Experiment, Reporting
-from resnet_jax.experiment.shown_inputs import show_inputs
+from resnet_jax.experiment.shown_inputs import show_inputs, show_rows
 from resnet_jax.nested import flatten
 from resnet_jax.reporting.trackers import check_names
 from resnet_jax.text import labelled
@@ -114,6 +114,7 @@ def build(
             settings=flatten(resolve(config)) | {"data.name": data_name(config)},
         ),
         show_inputs=functools.partial(show_inputs, config, data, num_microbatches=num_microbatches),
+        show_rows=functools.partial(show_rows, config, num_microbatches=num_microbatches),
     )
 
 

@@ -27,11 +27,12 @@ from resnet_jax.training.gradients import (
     Preprocess,
     TrainInput,
     accumulate,
+    make_forward_fn,
     make_gradient_fn,
     make_train_input,
     split_into_microbatches,
 )
-from resnet_jax.training.losses import create_loss
+from resnet_jax.training.losses import Loss, create_loss
 from resnet_jax.training.optimizers import create_optimizer
 from resnet_jax.training.schedules import Schedule
 from resnet_jax.training.sharded_gradients import sum_over_devices
@@ -58,6 +59,10 @@ def make_computation(
     """
     model, optimizer = make_model(config, len(class_names)), make_optimizer(config)
     init = _make_init(config, model, optimizer)
+    train_input = make_train_input_of(config, group_size=config.model.bn_group_size)
+    forward: dict[str, Any] = {"model": model, "train_input": train_input, "loss": _make_loss(config)}
+    one_device = make_gradient_fn(**forward, trainable=trainable_pattern(config.train.trainable))
+    gradient_fn = _over_batch(config, one_device, mesh, num_microbatches)
     return Computation(
         mesh=mesh,
         model=model,
@@ -70,7 +75,10 @@ def make_computation(
         init=init,
         warm_start=_make_warm_start(config, class_names),
         continue_r1=make_continue_r1(config),
-        train_step=_make_train_step(config, mesh, num_microbatches, model, optimizer, schedule),
+        train_step=_make_train_step(config, gradient_fn, optimizer, schedule),
+        forward_fn=make_forward_fn(**forward),
+        gradient_fn=gradient_fn,
+        seed=config.seed,
         eval_weights=_weights_to_evaluate(config),
     )
 
@@ -192,15 +200,13 @@ def _make_init(config: ConfigDict, model: ResNet, optimizer: optax.GradientTrans
 
 def _make_train_step(
     config: ConfigDict,
-    mesh: Mesh,
-    num_microbatches: int,
-    model: ResNet,
+    gradient_fn: GradientFn,
     optimizer: optax.GradientTransformationExtraArgs,
     schedule: Schedule,
 ) -> steps.TrainStep:
     ema = config.ema
     return steps.make_update_step(
-        gradient_fn=_over_batch(config, _make_gradient_fn(config, model), mesh, num_microbatches),
+        gradient_fn=gradient_fn,
         optimizer=optimizer,
         schedule=schedule,
         average=functools.partial(update_average, decay=ema.decay, every_steps=ema.every_steps) if ema.decay else None,
@@ -258,15 +264,12 @@ def make_train_input_of(config: ConfigDict, *, group_size: int | None) -> TrainI
     )
 
 
-def _make_gradient_fn(config: ConfigDict, model: ResNet) -> GradientFn:
-    train_input = make_train_input_of(config, group_size=config.model.bn_group_size)
-    loss = create_loss(
+def _make_loss(config: ConfigDict) -> Loss:
+    return create_loss(
         config.loss.name,
         label_smoothing=config.loss.label_smoothing,
         target_threshold=config.loss.target_threshold,
     )
-    pattern = trainable_pattern(config.train.trainable)
-    return make_gradient_fn(model=model, train_input=train_input, loss=loss, trainable=pattern)
 
 
 def make_preprocess(config: ConfigDict) -> Preprocess:

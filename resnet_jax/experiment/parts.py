@@ -1,19 +1,21 @@
 """The parts of an experiment and of an evaluation, as frozen dataclasses; `build.py` makes them from a config."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jax.sharding import Mesh
 
+from resnet_jax.data.batch import HostBatch
 from resnet_jax.data.eval_preprocessing import EvalPreprocessing
 from resnet_jax.data.loader import Loader
 from resnet_jax.data.several_labels import Labels
 from resnet_jax.experiment.milestones import Milestones
 from resnet_jax.experiment.options import WeightsOptions
 from resnet_jax.models.resnet import ResNet
+from resnet_jax.training.gradients import ForwardFn, GradientFn
 from resnet_jax.training.state import TrainState, WeightsKind
 from resnet_jax.training.steps import EvalStep, TrainStep
 
@@ -66,6 +68,9 @@ class Computation(EvalComputation):
     warm_start: Callable[[TrainState], TrainState] | None  # loads weights into the state; None: no weights are loaded
     continue_r1: Callable[[Path, TrainState], TrainState]  # loads the checkpoint of r1 with the given prefix
     train_step: TrainStep
+    forward_fn: ForwardFn  # the forward pass of a micro-batch in training
+    gradient_fn: GradientFn  # the gradients of a whole batch, as `train_step` computes them
+    seed: int  # seed of the random numbers on the devices; the key of step s is fold_in(key(seed), s)
     eval_weights: WeightsKind  # the weights of the state that are evaluated
 
 
@@ -91,6 +96,11 @@ class ShownInputs(NamedTuple):
     labels: np.ndarray  # [N] int32, class index, or `batch.UNREADABLE`
     partners: np.ndarray  # [N] int32, class index of the image that is mixed in
     shares: np.ndarray  # [N] float32, share of the image's own label; 1 if nothing is mixed in
+    partner_rows: np.ndarray | None = None  # [N] row of the batch of the image that is mixed in; None: not known
+
+    def of_rows(self, rows: Sequence[int]) -> "ShownInputs":
+        """Returns some of the N inputs."""
+        return ShownInputs(self.about, *(array if array is None else array[list(rows)] for array in self[1:]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +112,8 @@ class Experiment:
     milestones: Milestones
     reporting: Reporting
     show_inputs: Callable[[], tuple[ShownInputs, ShownInputs]]  # returns some inputs of training and of evaluation
+    # Maps a step, counted from 0, its whole batch and some row numbers to the training inputs in these rows.
+    show_rows: Callable[[int, HostBatch, Sequence[int]], ShownInputs]
 
 
 @dataclasses.dataclass(frozen=True)

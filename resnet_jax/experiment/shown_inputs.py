@@ -1,11 +1,13 @@
 """The first inputs of a run, cropped, augmented, mixed and normalized for the network, converted back to pixels."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from resnet_jax.data.batch import Batch
+from resnet_jax.data.batch import Batch, HostBatch
 from resnet_jax.data.loader import Loader
 from resnet_jax.data.on_device import row_keys
 from resnet_jax.experiment.computation import make_preprocess, make_train_input_of
@@ -53,6 +55,36 @@ def _train_inputs(config: ConfigDict, loader: Loader, group_size: int) -> ShownI
     return ShownInputs(about, *(array[skipped:] for array in arrays))
 
 
+def show_rows(
+    config: ConfigDict, step: int, batch: HostBatch, rows: Sequence[int], *, num_microbatches: int
+) -> ShownInputs:
+    """Returns the training inputs in some rows of a batch, as the training step makes them on the devices.
+
+    Args:
+      config: has the keys of `configs/default.py`.
+      step: number of updates before the batch.
+      batch: the whole batch of the step.
+      rows: numbers of the rows.
+      num_microbatches: number of pieces of a batch, within which images are mixed.
+    """
+    size = len(batch.label) // num_microbatches
+    size = min(config.model.bn_group_size or size, size)
+    step_key = jax.random.fold_in(jax.random.key(config.seed), step)
+    train_input = jax.jit(make_train_input_of(config, group_size=size))
+    found: dict[int, tuple[np.ndarray, int, float]] = {}  # of each row: pixels, label of the partner, own share
+    for start in sorted({row // size * size for row in rows}):  # not the whole batch at once, which may be large
+        keys = row_keys(step_key, jnp.arange(start, start + size, dtype=jnp.int32))
+        mixed = train_input(keys, Batch(*(jnp.asarray(array[start : start + size]) for array in batch)))
+        for row in (row for row in rows if row // size * size == start):
+            pixels = _to_pixels(config, np.asarray(mixed.images[row - start]))
+            found[row] = (pixels, int(mixed.partner[row - start]), float(mixed.share[row - start]))
+    images, partners, shares = zip(*(found[row] for row in rows), strict=True)
+    about = f"What the network gets, {batch.image.shape[1]} px"
+    arrays = (np.stack(images), batch.label[list(rows)], np.asarray(partners), np.asarray(shares))
+    # An image is mixed with the previous row of its group, see `Mixing`.
+    return ShownInputs(about, *arrays, partner_rows=np.array([row // size * size + (row - 1) % size for row in rows]))
+
+
 def _eval_inputs(config: ConfigDict, loader: Loader) -> ShownInputs:
     """Returns evaluation inputs, evenly spaced in the data set."""
     batch, crop = loader.spread_batch(_SHOWN), config.data.eval_crop
@@ -63,6 +95,6 @@ def _eval_inputs(config: ConfigDict, loader: Loader) -> ShownInputs:
 
 
 def _to_pixels(config: ConfigDict, inputs: np.ndarray) -> np.ndarray:
-    """Inverts the normalization: [N, H, W, 3] float32 -> uint8."""
+    """Inverts the normalization: [..., H, W, 3] float32 -> uint8; NaN becomes 0."""
     mean, std = (_MEAN, _DEVIATION) if config.input.per_image else (config.input.mean, config.input.std)
-    return np.rint(inputs * np.asarray(std) + np.asarray(mean)).clip(0, 255).astype(np.uint8)
+    return np.rint(np.nan_to_num(inputs) * np.asarray(std) + np.asarray(mean)).clip(0, 255).astype(np.uint8)

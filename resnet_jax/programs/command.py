@@ -35,12 +35,24 @@ MODES = {
         takes_paths=True,
         needs_config=False,
     ),
+    "replay": Mode(
+        f"{_PROGRAMS}.replay.main",
+        "compute a training step again: its images, its numbers, and where the first one that is not finite arises",
+        "to replay",
+    ),
     "export": Mode(f"{_PROGRAMS}.export.main", "write the model as a JAX artifact or a TF SavedModel", "to export"),
     "show": Mode(f"{_PROGRAMS}.show", "draw training and evaluation images as the network sees them", "to draw again"),
     "check_data": Mode(
         f"{_PROGRAMS}.check_data.main", "read all images once and say what would harm training", "to check the data"
     ),
     "plan": Mode(f"{_PROGRAMS}.plan", "compile only: print memory, FLOPs and the least time of a run", "to plan"),
+    "doctor": Mode(
+        f"{_PROGRAMS}.doctor.main",
+        "check whether machine, software, data and work directory are ready: a line each, with the cure",
+        "to check again",
+        many_processes=True,
+        needs_config=False,
+    ),
     "benchmark": Mode(f"{_PROGRAMS}.benchmark", "measure the training speed of this machine", "to benchmark"),
     "prepare": Mode(
         f"{_PROGRAMS}.prepare.main",

@@ -147,12 +147,13 @@ class RunLog:
     def _check(self, step: int, fetched: StepTotals) -> None:
         loss, grad_norm, count = float(fetched.examples.loss), float(fetched.grad_norm), int(fetched.examples.count)
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-            raise NonFiniteError(f"step {step}: loss {loss / count}, gradient norm {grad_norm}")
+            raise NonFiniteError(f"loss {loss / count}, gradient norm {grad_norm}", step=step)
         self._skipped = 0 if count else self._skipped + 1
         if self._skipped >= _MAX_SKIPPED:
             scale = float(fetched.loss_scale.scale)
-            problem = f"step {step}: {self._skipped} gradients in a row not finite, loss scale {scale:g}"
-            raise NonFiniteError(problem, cure="a lower loss.scale, or loss.scale_growth_steps, which adapts it")
+            problem = f"{self._skipped} gradients in a row not finite, loss scale {scale:g}"
+            cure = "a lower loss.scale, or loss.scale_growth_steps, which adapts it"
+            raise NonFiniteError(problem, step=step, cure=cure)
 
     def _report(self) -> None:
         window, now = self._window, self._accounting.seconds()

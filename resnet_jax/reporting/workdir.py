@@ -43,6 +43,7 @@ _RESULT_DEFAULTS: dict[str, Any] = {
     "eval": None,
     "best": None,
     "bad_examples": 0,
+    "failed_step": None,
     "images_per_second": None,
     "seconds": {},
 }
@@ -53,6 +54,7 @@ _RESULT_SHAPE = {
     "eval": ({"count": int, "top1": (int, float), "top5": (int, float, None)}, None),
     "best": ({"step": int, "top1": _is_number}, None),
     "bad_examples": int,
+    "failed_step": (int, None),
     "images_per_second": (_is_number, None),
     "seconds": _are_seconds,
 }
@@ -72,6 +74,7 @@ class Workdir:
         self.report = self.path / "report.png"
         self.inputs = self.path / "inputs.png"
         self.data_check = self.path / "data_check.json"  # of --mode=check_data
+        self.replays = self.path / "replays"  # one directory for each step that --mode=replay has computed again
         self.evaluations = self.path / "evaluations"  # one directory for each use of --mode=eval
         self._config = self.path / "config.json"
         self.bad_examples = self.path / "bad_examples.jsonl"
@@ -96,6 +99,8 @@ class Workdir:
     def lock(self, *, patience: float = 0.0) -> Iterator[None]:
         """Creates the directory and locks it against other processes in the `with` block. See also `files.locked`.
 
+        Of a directory in a bucket, the mirror is locked and restored, and then uploaded (`Mirror.session`). `lost` is
+        called if another process takes the bucket over.
         If the block raises before `begin` was called, the directory is left as it was: what a failed start has created
         is removed, files of the user stay.
 
@@ -141,6 +146,7 @@ class Workdir:
         settings: dict[str, Any],
         *,
         may_change: tuple[str, ...],
+        without_checkpoints: bool = False,
         defaults: dict[str, Any] | None = None,
         cure: Callable[[], str] = lambda: "choose another directory with --workdir=DIR",
     ) -> None:
@@ -149,6 +155,7 @@ class Workdir:
         Args:
           settings: the resolved config, nested dicts of JSON values.
           may_change: dotted keys, or whole sections, that may differ from those of the run in this directory.
+          without_checkpoints: check the config of a run without checkpoints too; False: it may begin anew with another.
           defaults: default of every key, nested as `settings`; used for keys that were added to the project after
             the run was started. None treats such keys as differences.
           cure: makes the end of the error message: what the user can do.
@@ -158,7 +165,7 @@ class Workdir:
         """
         if not self._config.exists() and numbered(self.checkpoints):
             logger.warning("%s is missing, so only data and network are compared with those of the run", self._config)
-        if self.holds_checkpoints():  # without checkpoints there is nothing to continue
+        if self.holds_checkpoints() or (without_checkpoints and self._config.exists()):
             changes = difference(flatten(defaults or {}) | self._stored_config(), settings, ignore=may_change)
             if changes:
                 raise UsageError(
@@ -207,12 +214,17 @@ class Workdir:
         earlier = self._read_or_set_aside(self._run, _STARTS_SHAPE, "the list of starts begins anew")
         write_json(self._run, {"starts": [*(earlier["starts"] if earlier else []), start]})
 
+    def starts(self) -> list[dict[str, Any]]:
+        """Returns the starts in `run.json`, the first one first; [] if there is none or the file is damaged."""
+        try:
+            starts: list[dict[str, Any]] = read_json(self._run, cure="", shape=_STARTS_SHAPE)["starts"]
+        except UsageError:
+            return []
+        return starts
+
     def earlier_run_id(self) -> str | None:
         """Returns the `run_id` of the last start in `run.json`; None if there is none."""
-        try:
-            starts = read_json(self._run, cure="", shape=_STARTS_SHAPE)["starts"]
-        except UsageError:
-            return None
+        starts = self.starts()
         return starts[-1]["run_id"] if starts and has_shape(starts[-1], {"run_id": str}) else None
 
     def write_result(self, result: dict[str, Any]) -> None:

@@ -36,6 +36,15 @@ class Gradients(NamedTuple):
     examples: Totals  # counts and summed loss of the batch
 
 
+class Forward(NamedTuple):
+    """The result of a forward pass over a batch in training."""
+
+    inputs: Mixed  # augmented and normalized images, with their labels
+    logits: jax.Array  # [B, K] float32
+    losses: jax.Array  # [B] float32, in nats
+    batch_stats: dict[str, Any]  # running mean and variance of each batch norm after the batch
+
+
 class IndexedBatch(NamedTuple):
     """A batch or micro-batch, and for each of its rows the number from which the random key of the row is derived."""
 
@@ -44,6 +53,7 @@ class IndexedBatch(NamedTuple):
 
 
 Variables = dict[str, dict[str, Any]]  # variables of a network: 'params' and 'batch_stats', each a tree of arrays
+ForwardFn = Callable[[Variables, IndexedBatch, jax.Array], Forward]
 GradientFn = Callable[[Variables, IndexedBatch, jax.Array, jax.Array | float], Gradients]
 
 
@@ -71,6 +81,26 @@ def make_train_input(
     return train_input
 
 
+def make_forward_fn(*, model: ResNet, train_input: TrainInput, loss: Loss) -> ForwardFn:
+    """Returns the function that maps variables, an indexed batch and the key of the step to `Forward`.
+
+    Args:
+      model: see `make_gradient_fn`.
+      train_input: see `make_gradient_fn`.
+      loss: see `make_gradient_fn`.
+    """
+
+    def forward_fn(variables: Variables, indexed: IndexedBatch, key: jax.Array) -> Forward:
+        batch, keys = indexed.batch, row_keys(key, indexed.row_numbers)
+        mixed = train_input(keys, batch)
+        uniforms = _uniforms(_keys_for(_DEPTH, keys), model.num_blocks) if model.stochastic_depth else None
+        logits, updated = model.apply(variables, mixed.images, train=True, uniforms=uniforms, mutable=["batch_stats"])
+        losses = loss(logits, soft_targets(batch.label, mixed.partner, mixed.share, logits.shape[-1]))
+        return Forward(mixed, logits, losses, updated["batch_stats"])
+
+    return forward_fn
+
+
 def make_gradient_fn(*, model: ResNet, train_input: TrainInput, loss: Loss, trainable: str = "") -> GradientFn:
     """Returns the function that maps variables, an indexed batch, the step's key and the loss scale to `Gradients`.
 
@@ -80,18 +110,15 @@ def make_gradient_fn(*, model: ResNet, train_input: TrainInput, loss: Loss, trai
       loss: function of logits [B, K] and targets [B, K] that returns one loss per example, [B].
       trainable: regular expression of the parameters to train, see `only_trained`; '' matches all.
     """
+    forward_fn = make_forward_fn(model=model, train_input=train_input, loss=loss)
 
     def loss_fn(
         trained: Any, params: Any, batch_stats: Any, indexed: IndexedBatch, key: jax.Array, scale: jax.Array | float
     ) -> tuple[jax.Array, Any]:
-        batch, keys = indexed.batch, row_keys(key, indexed.row_numbers)
-        mixed = train_input(keys, batch)
-        variables = {"params": with_frozen(trained, params), "batch_stats": batch_stats}
-        uniforms = _uniforms(_keys_for(_DEPTH, keys), model.num_blocks) if model.stochastic_depth else None
-        logits, updated = model.apply(variables, mixed.images, train=True, uniforms=uniforms, mutable=["batch_stats"])
-        losses = loss(logits, soft_targets(batch.label, mixed.partner, mixed.share, logits.shape[-1]))
+        variables, batch = {"params": with_frozen(trained, params), "batch_stats": batch_stats}, indexed.batch
+        mixed, logits, losses, updated = forward_fn(variables, indexed, key)
         labels = jnp.where(mixed.share >= 0.5, batch.label, mixed.partner)  # the label with the larger share
-        return scale * jnp.mean(losses), (updated["batch_stats"], count_examples(logits, labels, batch.mask, losses))
+        return scale * jnp.mean(losses), (updated, count_examples(logits, labels, batch.mask, losses))
 
     def gradient_fn(variables: Variables, indexed: IndexedBatch, key: jax.Array, scale: jax.Array | float) -> Gradients:
         params, trained = variables["params"], only_trained(variables["params"], trainable)

@@ -50,3 +50,21 @@ def test_images_standardized_one_by_one_are_shown_with_one_brightness():
     shown, evaluated = experiment.build(tiny_config({"input.per_image": True})).show_inputs()
     for images in (shown.images, evaluated.images):
         assert np.abs(images.mean(axis=(1, 2, 3)) - 128).max() < 5
+
+
+@pytest.mark.parametrize(("group", "first"), [(6, 0), (48, 1)])
+def test_rows_of_a_step_are_those_that_training_shows(group, first):
+    changes = {"mixing.mixup_alpha": 0.4, "input.erasing.probability": 0.5, "model.bn_group_size": group}
+    built = experiment.build(tiny_config(changes))
+    expected, _ = built.show_inputs()
+    rows = list(range(first, first + len(expected.labels)))[::-1]
+    shown = built.show_rows(0, built.data.train_loader.batch(0).batch, rows)
+    for name in ("labels", "partners"):
+        np.testing.assert_array_equal(getattr(expected, name), getattr(shown, name)[::-1])
+    np.testing.assert_allclose(expected.shares, shown.shares[::-1], rtol=1e-5)  # other shapes, other rounding
+    np.testing.assert_allclose(expected.images.astype(int), shown.images[::-1].astype(int), atol=1)
+    previous = [row - 1 if row % group else row + group - 1 for row in rows]
+    assert shown.partner_rows.tolist() == previous
+    part = shown.of_rows([2, 0])
+    np.testing.assert_array_equal(part.images, shown.images[[2, 0]])
+    assert part.partner_rows.tolist() == [previous[2], previous[0]]

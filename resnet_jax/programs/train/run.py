@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import shlex
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,12 +23,13 @@ from resnet_jax.errors import NonFiniteError, UsageError, out_of_memory_as_usage
 from resnet_jax.experiment import Experiment
 from resnet_jax.experiment.compile import compile_train_steps, initial_state
 from resnet_jax.programs.evaluation.evaluator import Evaluator
+from resnet_jax.programs.recipes import launcher
 from resnet_jax.programs.train.loop import Position, TrainLoop
 from resnet_jax.reporting.compile_events import CompileCounter
 from resnet_jax.reporting.profiling import Profile
 from resnet_jax.reporting.progress import Progress, keep_log
 from resnet_jax.reporting.run_log import Course, Machine, RunLog
-from resnet_jax.reporting.run_record import Tracking, begin_record, end_record
+from resnet_jax.reporting.run_record import Tracking, begin_record, end_record, short_path
 from resnet_jax.reporting.time_accounting import TimeAccounting, process_age
 from resnet_jax.reporting.trackers import check_usable
 from resnet_jax.reporting.workdir import Workdir
@@ -169,7 +171,7 @@ class _Run:
         # All processes must call `collect`. They do: all have the same totals, so all have raised NonFiniteError.
         self.bad_examples.collect()
         step, directory = self.checkpoints.latest_step, self.checkpoints.directory
-        self._write_result(step or 0, "non_finite")
+        self._write_result(step or 0, "non_finite", failed_step=error.step)
         good = "no checkpoint was saved" if step is None else f"the last good checkpoint is {directory / str(step)}"
         logger.error(
             "error: %s; %s. The same command would fail again: change the recipe (%s) and use a new --workdir.",
@@ -177,7 +179,13 @@ class _Run:
             good,
             error.cure,
         )
+        logger.error(labelled("to explain", f"{self._replay(error.step)} names the layer and the images"))
         return error.exit_status
+
+    def _replay(self, step: int) -> str:
+        """Returns the command that replays a step of this run."""
+        workdir = shlex.quote(f"--workdir={short_path(self.workdir.path)}")
+        return " ".join([*launcher(), workdir, "--mode=replay", f"--config.replay.step={step}"])
 
     def _finish_writing(self) -> None:
         self.loop.log.finish()
@@ -255,7 +263,7 @@ class _Run:
         reading = self.experiment.data.reading
         return {"source": reading.source} | decoders(reading.num_threads, reading.num_workers)
 
-    def _write_result(self, step: int, stop_reason: str) -> None:
+    def _write_result(self, step: int, stop_reason: str, *, failed_step: int | None = None) -> None:
         if not self.channel.is_main:
             return
         best, to_first_step = self.checkpoints.best(), self.accounting.seconds_to_first_step
@@ -265,6 +273,7 @@ class _Run:
             "step": step,
             "total_steps": self.experiment.milestones.total_steps,
             "stop_reason": stop_reason,
+            "failed_step": failed_step,
             "eval": self.loop.last_evaluation,
             "best": best and {"step": best[0], "top1": best[1]},
             "bad_examples": len(self.bad_examples),

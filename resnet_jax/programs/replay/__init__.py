@@ -1,0 +1,1 @@
+"""--mode=replay: computes one training step of a run again, and explains it."""

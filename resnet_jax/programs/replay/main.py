@@ -1,0 +1,100 @@
+"""Entry point of --mode=replay."""
+
+import dataclasses
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from resnet_jax.distributed.signals import STOPPED
+from resnet_jax.errors import UsageError
+from resnet_jax.programs.command import Command
+from resnet_jax.programs.session import open_session
+from resnet_jax.reporting.workdir import Workdir
+from resnet_jax.text import labelled
+
+if TYPE_CHECKING:
+    from resnet_jax.experiment import Experiment
+    from resnet_jax.programs.replay.replay import Replay
+
+logger = logging.getLogger(__name__)
+
+
+def main(command: Command) -> int:
+    """Computes the step config.replay.step of the run in the work directory again; returns the exit status.
+
+    JAX and the modules that use it are imported after `open_session` has installed the signal handlers: the imports
+    take seconds, and a signal during that time must already count as a stop request.
+    """
+    workdir = Workdir(command.workdir)
+    with open_session(command, workdir, must_hold_a_run=True) as (_, requests):
+        from resnet_jax import experiment  # noqa: PLC0415
+        from resnet_jax.experiment.compile import keep_programs  # noqa: PLC0415
+        from resnet_jax.programs.replay.replay import replay  # noqa: PLC0415
+
+        command = dataclasses.replace(command, config=experiment.as_begun(command.config, workdir.keys_added_since()))
+        workdir.check(
+            experiment.resolve(command.config),
+            may_change=experiment.MAY_CHANGE,
+            without_checkpoints=True,
+            defaults=experiment.default_settings(),
+            cure=lambda: "leave out --config to replay the run with its own config",
+        )
+        options = experiment.replay_options(command.config)
+        step = options.step or _failed_step(workdir)
+        built = experiment.build(command.config, cache_dir=workdir.path, refuse_tiny_crops=False)
+        keep_programs()
+        replayed = replay(built, workdir, step, requests)
+        if replayed is None:
+            return STOPPED
+        workdir.begin()
+        _report(built, replayed, workdir.replays / str(step), most=options.images)
+        return 0
+
+
+def _failed_step(workdir: Workdir) -> int:
+    """Returns the step at which the run ended because its loss was not finite. Raises UsageError if it did not."""
+    result = workdir.stored_result()
+    if result is None or result["failed_step"] is None:
+        raise UsageError(
+            f"the run in {workdir.path} has no step whose loss was not finite: name a step, --config.replay.step=N, "
+            "counted from 1 as in metrics.jsonl"
+        )
+    step: int = result["failed_step"]
+    return step
+
+
+def _report(experiment: "Experiment", replayed: "Replay", directory: Path, *, most: int) -> None:
+    """Logs the result, and writes it to `directory`."""
+    from resnet_jax.programs.replay import files  # noqa: PLC0415
+    from resnet_jax.programs.replay.finding import find  # noqa: PLC0415
+    from resnet_jax.programs.replay.lines import finding_lines, replay_lines  # noqa: PLC0415
+    from resnet_jax.programs.replay.picture import draw_batch  # noqa: PLC0415
+    from resnet_jax.reporting.input_grid import write_png  # noqa: PLC0415
+
+    source, names, layers = experiment.data.train_loader.source, experiment.data.class_names, replayed.layers
+    finding = find(layers, replayed.parameters) if layers else None
+    lines = replay_lines(replayed, source.where, names)
+    lines += finding_lines(replayed, finding, source.where, names) if layers else []
+    for line in lines:
+        logger.info(line)
+    directory.mkdir(parents=True, exist_ok=True)
+    rows = range(len(replayed.origins))
+    shown = experiment.show_rows(replayed.step - 1, replayed.batch, rows)
+    drawn = [*(finding.rows if finding and finding.in_few else ()), *rows]
+    drawn = list(dict.fromkeys(drawn))[:most]
+    figure = draw_batch(
+        drawn,
+        [replayed.origins[row] for row in drawn],
+        experiment.data.train_loader.stored_image,
+        shown.of_rows(drawn),
+        names,
+        where=source.where,
+        title=f"{experiment.reporting.data_name}: the batch of step {replayed.step}",
+    )
+    write_png(figure, directory / files.PICTURE)
+    files.write_rows(directory, replayed, shown, finding, where=source.where, names=names)
+    if layers:
+        files.write_layers(directory, layers)
+    files.write_result(directory, replayed, finding)
+    written = [files.RESULT, files.ROWS, files.PICTURE, *([files.LAYERS] if layers else [])]
+    logger.info(labelled("written", f"{directory}/: {', '.join(written)}"))

@@ -1,0 +1,85 @@
+"""The picture of a replayed batch: each stored image with its crop, and what the network gets of it."""
+
+from collections.abc import Callable, Sequence
+from pathlib import PurePath
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from resnet_jax.data.loader import RowOrigin
+from resnet_jax.data.resize import area, bilinear
+from resnet_jax.experiment.parts import ShownInputs
+from resnet_jax.programs.input_page import captions
+from resnet_jax.reporting.input_grid import Panel, draw_panels
+
+_SIDE = 128  # pixels of a square in which a stored image is drawn
+_CHARACTERS = 18  # of the name of a file below an image
+_FRAME = np.array([230, 40, 40], np.uint8)  # color of the crop
+_EMPTY = 255  # gray level around images that are not square
+
+
+def draw_batch(
+    rows: Sequence[int],
+    origins: Sequence[RowOrigin],
+    stored: Callable[[int], np.ndarray],
+    shown: ShownInputs,
+    names: Sequence[str],
+    *,
+    where: Callable[[int], str],
+    title: str,
+) -> Figure:
+    """Draws some rows of a batch.
+
+    Args:
+      rows: numbers of the rows.
+      origins: of these rows.
+      stored: returns the whole image of an example, from its index, [H, W, 3] uint8.
+      shown: what the network gets in these rows.
+      names: of the classes.
+      where: returns the file of an example, from its index.
+      title: heading of the picture.
+    """
+    whole = np.stack([with_crop(stored(origin.index), origin.crop, side=_SIDE) for origin in origins])
+    files = [_short(PurePath(where(origin.index)).name) for origin in origins]
+    about = [f"row {row}\n{file}" for row, file in zip(rows, files, strict=True)]
+    inputs = [f"row {row}\n{text}" for row, text in zip(rows, captions(shown, names), strict=True)]
+    side = shown.images.shape[1]
+    images = shown.images.repeat(-(-_SIDE // side), axis=1).repeat(-(-_SIDE // side), axis=2)
+    panels = [
+        Panel("The stored images, with the region of the training crop", whole, about),
+        Panel(shown.about, images, inputs),
+    ]
+    return draw_panels(panels, title=title)
+
+
+def with_crop(image: np.ndarray, crop: tuple[float, float, float, float], *, side: int) -> np.ndarray:
+    """Fits an image into a square and draws the outline of a crop: [H, W, 3] uint8 -> [side, side, 3] uint8.
+
+    Args:
+      image: the whole image.
+      crop: top, left, height and width in pixels of the image; what lies beyond the image is not drawn.
+      side: of the square, in pixels.
+    """
+    scale = side / max(image.shape[:2])
+    height, width = (max(1, round(length * scale)) for length in image.shape[:2])
+    small = np.empty((height, width, 3), np.uint8)
+    (area if scale < 1 else bilinear)(image, small)
+    top, left, tall, wide = (value * scale for value in crop)
+    first, last = (_inside(end, height) for end in (top, top + tall - 1))
+    start, end = (_inside(edge, width) for edge in (left, left + wide - 1))
+    for row in (first, last):
+        small[row, start : end + 1] = _FRAME
+    for column in (start, end):
+        small[first : last + 1, column] = _FRAME
+    square = np.full((side, side, 3), _EMPTY, np.uint8)
+    square[:height, :width] = small
+    return square
+
+
+def _short(name: str) -> str:
+    """Returns the end of the name of a file, in which the names of a folder differ."""
+    return name if len(name) <= _CHARACTERS else "…" + name[1 - _CHARACTERS :]
+
+
+def _inside(position: float, length: int) -> int:
+    return min(max(0, round(position)), length - 1)

@@ -1,0 +1,122 @@
+"""What a run recorded about its steps in `metrics.jsonl`, and the comparison with the same steps computed again."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from resnet_jax.nested import has_shape
+from resnet_jax.reporting.metrics_file import read_columns
+from resnet_jax.reporting.workdir import Workdir
+from resnet_jax.training import metrics
+from resnet_jax.training.metrics import StepTotals
+
+COMPARED = ("loss", "top1", "grad_norm", "lr")
+# Relative difference that other devices, another number of devices or another version of XLA can explain: they add
+# numbers in another order. Errors of a relative size of 1e-7 grow from step to step.
+ROUNDING = 1e-3
+
+
+class Window(NamedTuple):
+    """A line of `metrics.jsonl`: means over some steps, and the learning rate of the last one."""
+
+    first: int  # first step, counted from 1
+    last: int  # last step; the step of the line
+    values: dict[str, float]  # of `COMPARED`; NaN where the value was not finite
+
+
+class Compared(NamedTuple):
+    """A value of `metrics.jsonl` and the same value computed again."""
+
+    name: str  # one of `COMPARED`
+    recorded: float
+    replayed: float
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether all bits are equal, or both values are not finite."""
+        return self.recorded == self.replayed or not (math.isfinite(self.recorded) or math.isfinite(self.replayed))
+
+    @property
+    def difference(self) -> float:
+        """The difference relative to the larger magnitude."""
+        largest = max(abs(self.recorded), abs(self.replayed))
+        return 0.0 if self.is_equal else abs(self.recorded - self.replayed) / largest
+
+
+def find_window(workdir: Workdir, step: int) -> Window | None:
+    """Returns the line of `metrics.jsonl` that covers `step`, else the last line before it; None if there is none.
+
+    A line covers the steps after the line before it, or, if the run was stopped in between, after the step from which
+    the run continued.
+    """
+    if not workdir.metrics.exists():
+        return None
+    columns = read_columns(workdir.metrics).get("train", {})
+    steps = [int(number) for number in columns.get("step", ())]
+    covering = [number for number in steps if number >= step] or steps[-1:]
+    if not covering:
+        return None
+    last = covering[0]
+    earlier = [number for number in steps if number < last]
+    begun = [start["start_step"] for start in workdir.starts() if has_shape(start, {"start_step": int})]
+    begun = [start for start in begun if start < last]  # the last of these starts wrote the line
+    first = 1 + max([*earlier[-1:], *begun[-1:], 0])
+    row = steps.index(last)
+    return Window(first, last, {name: _value(columns, name, row) for name in COMPARED})
+
+
+def _value(columns: Mapping[str, np.ndarray], name: str, row: int) -> float:
+    return float(columns[name][row]) if name in columns else math.nan
+
+
+def compare(window: Window, totals: Mapping[int, StepTotals]) -> list[Compared]:
+    """Compares a window with the totals of its steps.
+
+    The means are computed as `reporting/run_log.py` computes them, so that equal totals have means of equal bits.
+
+    Args:
+      window: the line of `metrics.jsonl`.
+      totals: step, counted from 1 -> its totals on the host. If a step of the window is missing, only the learning
+        rate, which is that of the last step, can be compared.
+    """
+    steps = range(window.first, window.last + 1)
+    replayed: dict[str, float] = {}
+    if all(step in totals for step in steps):
+        replayed |= mean_scalars([totals[step] for step in steps])
+    if window.last in totals:
+        replayed["lr"] = float(totals[window.last].lr)
+    return [Compared(name, window.values[name], replayed[name]) for name in COMPARED if name in replayed]
+
+
+def mean_scalars(steps: Sequence[StepTotals]) -> dict[str, float]:
+    """Returns loss, top-1 accuracy (0 to 1) and gradient norm of several steps: means as in `metrics.jsonl`."""
+    sums, norms, updates = metrics.zero(), 0.0, 0
+    for totals in steps:
+        sums = metrics.merge(sums, totals.examples)
+        norms += float(totals.grad_norm)
+        updates += int(totals.examples.count > 0)
+    scalars = metrics.scalars(sums)
+    grad_norm = norms / updates if updates else math.nan
+    return {"loss": scalars["loss"], "top1": scalars["top1"], "grad_norm": grad_norm}
+
+
+def as_json(window: Window | None, compared: Sequence[Compared]) -> dict[str, Any] | None:
+    """Returns the comparison as JSON values; None if there is no line to compare with."""
+    if window is None:
+        return None
+    values = {
+        one.name: {
+            "recorded": _finite(one.recorded),
+            "replayed": _finite(one.replayed),
+            "equal": one.is_equal,
+            "relative_difference": _finite(one.difference),
+        }
+        for one in compared
+    }
+    return {"first_step": window.first, "last_step": window.last, "values": values}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
