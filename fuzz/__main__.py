@@ -24,6 +24,8 @@ TARGETS = {
     "images": "fuzz.images",
     "tfrecord": "fuzz.tfrecord",
     "example": "fuzz.example",
+    "webdataset": "fuzz.webdataset",
+    "parquet": "fuzz.parquet",
     "safetensors": "fuzz.safetensors",
     "config": "fuzz.config",
     "checkpoint": "fuzz.checkpoint",

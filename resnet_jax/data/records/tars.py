@@ -33,6 +33,7 @@ _KEYS = ("label", "cls", "class")  # keys of the label in a JSON member; the fir
 _VERSION = 1  # version of the format of the cached index
 _READ_SIZE = 2048  # bytes per read of headers: a header and a label after it take two blocks of 512 bytes each
 _MAX_LABEL_BYTES = 1 << 20  # a longer JSON member is not read
+_MAX_HEADER_BYTES = 1 << 20  # of a long name, or of what else an extended header says about a member
 
 
 class Sample(NamedTuple):
@@ -176,28 +177,41 @@ def _label(content: bytes, *, is_json: bool) -> int | None:
 
 def _members(path: str, descriptor: int) -> Iterator[_Member]:
     """Yields the regular files of a tar, read by their headers only."""
-    size = os.fstat(descriptor).st_size
+    size, end = os.fstat(descriptor).st_size, 0
     try:
-        file = io.BufferedReader(_PositionedFile(descriptor), _READ_SIZE)
-        with tarfile.open(fileobj=file, mode="r:") as tar:
+        with tarfile.open(fileobj=_HeaderReader(_PositionedFile(descriptor), _READ_SIZE), mode="r:") as tar:
             while (member := tar.next()) is not None:
                 tar.members = []  # type: ignore[attr-defined]  # tarfile would keep all members in memory
+                if tar.offset <= end:  # a header states a negative size
+                    raise tarfile.ReadError(f"the header before byte {end:,} leads back")
+                end = tar.offset
                 if not member.isreg():
                     continue
                 if member.offset_data + member.size > size:
                     raise tarfile.ReadError(f"it ends inside {member.name}")
                 name = PurePosixPath(member.name)
                 stem, _, ending = name.name.partition(".")
-                yield _Member(
-                    str(name.with_name(stem)) if stem else str(name), ending.lower(), member.offset_data, member.size
-                )
+                key = str(name.with_name(stem)) if stem else str(name)
+                yield _Member(key, ending.lower(), member.offset_data, member.size)
             if os.pread(descriptor, tarfile.BLOCKSIZE, tar.offset).strip(b"\0") or tar.offset >= size:
                 raise tarfile.ReadError(f"no valid header at byte {tar.offset:,}")
-    except tarfile.TarError as error:
+    except OSError:
+        raise
+    except Exception as error:  # tarfile raises errors of many types for damaged headers
         raise UsageError(
             f"{path} is truncated, damaged, compressed or not a tar ({printable(str(error))}): copy it again, or "
             "unpack a compressed tar with gunzip"
         ) from None
+
+
+class _HeaderReader(io.BufferedReader):
+    """Reads the headers of a tar, none of which is large."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Returns the next bytes. Raises ReadError if a header states a wrong length."""
+        if size is None or not 0 <= size <= _MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header states {size} bytes of names and attributes")
+        return super().read(size)
 
 
 class _PositionedFile(io.RawIOBase):
