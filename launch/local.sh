@@ -6,6 +6,7 @@
 # Each process uses one GPU if there are at least as many GPUs as processes, else JAX_NUM_CPU_DEVICES (default 1)
 # virtual CPU devices. Output lines of process I start with [I]. On Ctrl-C, or SIGTERM or SIGHUP to this script or to its
 # process group, all processes save and stop; on SIGUSR1 they save and continue. The exit status is that of main.py.
+# DOCTOR=1 launch/local.sh ... first checks this machine and the data with --mode=doctor, and stops if there is an error.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -25,6 +26,10 @@ port=$("$PYTHON" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)
 if [[ -z ${RESNET_JAX_SECRET:-}${RESNET_JAX_SECRET_FILE:-} ]]; then
 	RESNET_JAX_SECRET=$(od -An -tx1 -N32 /dev/urandom | tr -d ' \n')
 	export RESNET_JAX_SECRET
+fi
+
+if [[ ${DOCTOR:-0} != 0 ]]; then
+	"$PYTHON" main.py "$@" --mode=doctor --num_processes=1 || exit $?
 fi
 
 # Prepends [INDEX] to each line. It ends with the process whose output it reads, and never before: without a reader the

@@ -25,6 +25,10 @@
 #                            (docs/scaling.md)
 #   --setup=COMMAND          command to run on each host before each installation
 #   --poll=SECONDS           time between checks of a VM that is not ready yet (30)
+#
+# Before each start, --mode=doctor checks all hosts, for about half a minute: an error ends this script with status 2. With
+# DOCTOR=0 in the environment it is left out.
+#
 #   --config* --workdir --mode --join_timeout --stall_timeout, and everything after --: passed to main.py
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -181,6 +185,17 @@ prepare() {
 	on_hosts install resnet_jax.bundle "$commit"
 }
 
+# Runs --mode=doctor on all hosts that do not run yet; ends this script if it finds an error. If the connection breaks,
+# nothing is known: go on.
+check_hosts() {
+	local output
+	output=$(on_hosts check ../venv/bin/python main.py "${run_flags[@]}" --mode=doctor) || true
+	if [[ $output ]]; then echo "$output"; fi
+	if grep -qx 'doctor: exit 2' <<<"$output"; then
+		fail "--mode=doctor found an error on the hosts of $name: see the lines above; DOCTOR=0 leaves the check out"
+	fi
+}
+
 # Prints the state of the run, from the states of its hosts: stopped, running, lost, or an exit status. A host that
 # fails makes the others end with 75, so any other status is the cause and is printed.
 outcome() {
@@ -221,6 +236,7 @@ run() {
 			[[ $(vm_state) == READY ]] && fail "the hosts of $name could not be prepared: see the lines above" 1
 			continue
 		fi
+		if [[ ${DOCTOR:-1} != 0 && $(outcome) != running ]]; then check_hosts; fi
 		on_hosts start ../venv/bin/python main.py "${run_flags[@]}" || true # `follow` reports a failed start
 		started=$SECONDS
 		follow

@@ -4,6 +4,8 @@
 #
 #   worker.sh install SOURCE COMMIT   clone SOURCE at COMMIT and install it; no effect if that is done
 #   worker.sh mount nfs HOST:/SHARE | bucket NAME   mount the shared directory at /mnt/shared
+#   worker.sh check COMMAND...        run COMMAND, which checks the host, and print 'doctor: exit STATUS'; no effect if the
+#                                     command of `start` is running
 #   worker.sh start COMMAND...        run COMMAND in the background; no effect if one is running. If there is a file
 #                                     ~/resnet_jax.secret, it is the secret of the run
 #   worker.sh watch                   show the output of the command until it ends
@@ -80,6 +82,20 @@ until_over() {
 	flock --shared "$STATE/run.lock" true
 }
 
+# Runs a command in the checkout, with the secret of the run, in place of this (sub)shell.
+exec_in_code() {
+	cd "$STATE/code"
+	if [[ -e $SECRET ]]; then export RESNET_JAX_SECRET_FILE=$SECRET; fi
+	exec "$@"
+}
+
+check() {
+	local status=0
+	if running; then return; fi
+	(exec_in_code "$@") </dev/null 2>&1 || status=$?
+	echo "doctor: exit $status"
+}
+
 start() {
 	exec 9>"$STATE/start.lock"
 	flock 9
@@ -107,9 +123,7 @@ supervise() {
 	echo "--- $(date -u +%FT%TZ) $*"
 	(
 		echo "$BASHPID" >"$STATE/pid"
-		cd "$STATE/code"
-		if [[ -e $SECRET ]]; then export RESNET_JAX_SECRET_FILE=$SECRET; fi
-		exec "$@"
+		exec_in_code "$@"
 	) || status=$?
 	echo "--- $(date -u +%FT%TZ) exit $status"
 	echo "$status" >"$STATE/status.part"
@@ -156,13 +170,14 @@ main() {
 	case ${1:-} in
 	install) install "$2" "$3" ;;
 	mount) mount_shared "$2" "$3" ;;
+	check) check "${@:2}" ;;
 	start) start "${@:2}" ;;
 	supervise) supervise "${@:2}" ;;
 	watch) watch ;;
 	status) status ;;
 	stop) stop ;;
 	save) send USR1 ;;
-	*) fail "worker.sh ${1:-} is not a command: choose one of install, mount, start, watch, status, stop, save" ;;
+	*) fail "worker.sh ${1:-} is not a command: choose one of install, mount, check, start, watch, status, stop, save" ;;
 	esac
 }
 

@@ -93,6 +93,11 @@ def concrete(command, runs):
         flags = flags or ["--help"]
     if command.words[0] == "main.py" and len(flags) == 1:  # only the name of a mode
         flags.append("--config=digits")
+    mode = next((word.removeprefix("--mode=") for word in flags if word.startswith("--mode=")), "train")
+    if not MODES[mode if mode in MODES else "train"].takes_paths and "--help_keys" not in flags:
+        flags = [
+            word for word in flags if word.startswith("-")
+        ]  # words of the sentence in which a program names a command
     flags = [PLACEHOLDERS.get(word, word) for word in flags]
     added = keys_added_by(command.where)
     for position, word in enumerate(flags):

@@ -22,6 +22,11 @@ home = Path(os.environ["CLOUD"])
 flags = dict(flag.split("=", 1) for flag in sys.argv[1:])
 process = int(flags.get("--process_id", Path(os.environ["HOME"]).name if "--process_id" not in flags else 0))
 starts = home / f"starts-{process}"
+if "--mode=doctor" in sys.argv:
+    with (home / f"doctors-{process}").open("a") as file:
+        file.write(json.dumps(sys.argv) + "\\n")
+    print("the checks of the doctor")
+    sys.exit(int(os.environ.get("DOCTOR_STATUS", 0)))
 number = starts.read_text().count("\\n") if starts.exists() else 0
 secret_file = os.environ.get("RESNET_JAX_SECRET_FILE")
 secret = Path(secret_file).read_text() if secret_file else os.environ.get("RESNET_JAX_SECRET", "none")
@@ -88,7 +93,7 @@ class Cloud:
         own = {
             name: value for name, value in os.environ.items() if name != "PYTHON"
         }  # `make PYTHON=...` may have set it
-        for name in ("RESNET_JAX_SECRET", "RESNET_JAX_SECRET_FILE"):
+        for name in ("RESNET_JAX_SECRET", "RESNET_JAX_SECRET_FILE", "DOCTOR"):
             own.pop(name, None)
         self.environment = {**own, "PATH": f"{self.bin}:{os.environ['PATH']}", "CLOUD": str(path)}
 

@@ -18,12 +18,12 @@ from tests.launch.fakes import FLAGS, LAUNCH, ROOT, is_one_secret, until
 SCRIPTS = [LAUNCH / name for name in ("tpu_vm.sh", "worker.sh", "local.sh", "slurm.sbatch")]
 
 
-def slurm(cloud, ends, *, start=0):
+def slurm(cloud, ends, *, doctor="0"):
     record = 'echo srun "$@" >> "$CLOUD/calls"; echo "$RESNET_JAX_SECRET" > "$CLOUD/secret-all"'
     cloud.stub("srun", record + '; sed -n "$(wc -l < "$CLOUD/calls")p" "$CLOUD/ends" | exit $(cat)')
     cloud.stub("scontrol", 'echo scontrol "$@" >> "$CLOUD/requeued"; exit "${SCONTROL:-0}"')
     (cloud.path / "ends").write_text("\n".join(map(str, ends)) + "\n")
-    names = {"SLURM_JOB_ID": "17", "SLURM_JOB_NAME": "it", "SLURM_CPUS_PER_TASK": "12"}
+    names = {"SLURM_JOB_ID": "17", "SLURM_JOB_NAME": "it", "SLURM_CPUS_PER_TASK": "12", "DOCTOR": doctor}
     return [cloud.run("slurm.sbatch", *FLAGS, **names) for _ in ends]
 
 
@@ -47,7 +47,7 @@ def test_a_slurm_job_is_not_requeued_after_three_quick_ends(cloud):
 def test_a_signalled_slurm_job_waits_for_its_processes(cloud):
     cloud.stub("srun", 'touch "$CLOUD/started"; until [[ -e $CLOUD/saved ]]; do sleep 0.02; done; exit 75')
     cloud.stub("scontrol", 'touch "$CLOUD/requeued"')
-    process = cloud.start("slurm.sbatch", *FLAGS, SLURM_JOB_ID="17", SLURM_JOB_NAME="it")
+    process = cloud.start("slurm.sbatch", *FLAGS, SLURM_JOB_ID="17", SLURM_JOB_NAME="it", DOCTOR="0")
     until((cloud.path / "started").exists)
     process.send_signal(signal.SIGTERM)
     (cloud.path / "saved").touch()
@@ -138,7 +138,7 @@ def skypilot():
 
 def sky_command(**variables):
     """The words with which the last command of skypilot.yaml starts Python on a machine with these variables."""
-    shown = skypilot()["run"].replace("exec .venv/bin/python", "printf '%s\\n'")
+    shown = skypilot()["run"].replace(".venv/bin/python", "true", 1).replace("exec .venv/bin/python", "printf '%s\\n'")
     done = subprocess.run(["bash", "-c", shown], env=os.environ | variables, capture_output=True, text=True, check=True)
     return done.stdout.splitlines()
 

@@ -1,0 +1,67 @@
+"""Measures how fast all devices of a mesh sum an array, as training sums gradients."""
+
+import time
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+
+_MOST_REPETITIONS = 10_000
+
+
+class AllReduce(NamedTuple):
+    """The result of a measurement."""
+
+    seconds: float  # for one sum
+    bus_bytes_per_second: float  # what each device sends and receives if the sum goes round a ring
+    repetitions: int
+    is_exact: bool  # whether every element of the sum on every local device is right
+
+
+def measure_all_reduce(mesh: Mesh, *, num_bytes: int, seconds: float) -> AllReduce:
+    """Sums a float32 array over all devices again and again, and checks the sum.
+
+    Every process of the run must call it. The bandwidth is that of NVIDIA's nccl-tests (doc/PERFORMANCE.md): with n
+    devices, each sends 2 (n - 1) / n of the bytes.
+
+    Args:
+      mesh: the devices.
+      num_bytes: size of the array on each device.
+      seconds: about how long to measure.
+    """
+    count = mesh.size
+    per_device = jax.make_array_from_callback(
+        (count, num_bytes // 4), jax.NamedSharding(mesh, PartitionSpec("data")), lambda index: _values(index, num_bytes)
+    )
+    add = jax.jit(
+        jax.shard_map(
+            lambda rows: jax.lax.psum(rows, "data"),
+            mesh=mesh,
+            in_specs=PartitionSpec("data"),
+            out_specs=PartitionSpec(),
+        )
+    )
+    total = jax.block_until_ready(add(per_device))
+    # Integers, so that their sum in float32 is exact; the i-th device has i + 1.
+    is_exact = all(bool(jnp.all(shard.data == count * (count + 1) / 2)) for shard in total.addressable_shards)
+    once = _timed(add, per_device, 1)
+    # Every process must sum equally often: the mean time of one sum over the devices decides.
+    times = add(jax.make_array_from_callback((count, 1), per_device.sharding, lambda _: np.full((1, 1), once, "f4")))
+    mean = float(times.addressable_shards[0].data[0, 0]) / count
+    repetitions = int(min(_MOST_REPETITIONS, max(1, seconds // mean)))
+    spent = _timed(add, per_device, repetitions) / repetitions
+    return AllReduce(spent, 2 * (count - 1) / count * num_bytes / spent, repetitions, is_exact)
+
+
+def _values(index: tuple[slice, ...], num_bytes: int) -> np.ndarray:
+    return np.full((1, num_bytes // 4), (index[0].start or 0) + 1, np.float32)
+
+
+def _timed(add: jax.stages.Wrapped, array: jax.Array, repetitions: int) -> float:
+    """Returns the seconds that a number of sums take."""
+    start = time.perf_counter()
+    for _ in range(repetitions):
+        jax.block_until_ready(add(array))
+    return time.perf_counter() - start

@@ -1,0 +1,34 @@
+"""What a check has found: one line, OK, a warning or an error, with the cure."""
+
+from typing import NamedTuple
+
+from resnet_jax.text import labelled, printable
+
+OK, WARNING, ERROR = "OK", "warning", "error"
+
+
+class Finding(NamedTuple):
+    """The result of a check."""
+
+    level: str  # OK; WARNING: a run may be slow or end; ERROR: a run cannot work
+    subject: str  # what was checked, in at most 12 characters
+    text: str  # what was found; for a warning or an error followed by ': ' and the cure
+
+    def line(self) -> str:
+        """Returns the line for the log."""
+        return labelled(self.subject, f"{self.level:<8} {printable(self.text)}")
+
+
+def ok(subject: str, text: str) -> Finding:
+    """Returns the finding that all is well."""
+    return Finding(OK, subject, text)
+
+
+def warning(subject: str, problem: str, *, cure: str) -> Finding:
+    """Returns the finding that a run may be slow, or may end before its time."""
+    return Finding(WARNING, subject, f"{problem}: {cure}")
+
+
+def error(subject: str, problem: str, *, cure: str) -> Finding:
+    """Returns the finding that a run cannot work."""
+    return Finding(ERROR, subject, f"{problem}: {cure}")
