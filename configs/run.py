@@ -12,14 +12,16 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from resnet_jax.configs import default
+from resnet_jax.local_paths import is_bucket
 from resnet_jax.old_settings import translated
+from resnet_jax.storage.mirror import restored
 
 _MOST_BYTES = 2**24  # many times the size of any config.json
 
 
 def get_config(run: str = "") -> ConfigDict:
     """Returns the config of a run, by its work directory or by the path of its config.json."""
-    path = Path(run).expanduser()
+    path = restored(run.removesuffix("/config.json")) if is_bucket(run) else Path(run).expanduser()
     path = path if path.suffix == ".json" else path / "config.json"
     try:
         config = default.get_config()

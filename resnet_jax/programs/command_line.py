@@ -17,13 +17,14 @@ from ml_collections import ConfigDict
 from resnet_jax.config_keys import check_bounds, check_keys, check_paths
 from resnet_jax.configs.default import KEYS
 from resnet_jax.errors import UsageError, unusable_path_as_usage_error
-from resnet_jax.local_paths import check_local, local_path
+from resnet_jax.local_paths import is_bucket, local_path
 from resnet_jax.nested import flatten
 from resnet_jax.old_settings import translated_flag
 from resnet_jax.programs import flag_files
 from resnet_jax.programs.help_keys import help_keys, keys_pattern
 from resnet_jax.programs.recipes import FOLDER, RUN, locate, recipes
 from resnet_jax.programs.unset_keys import split_unset
+from resnet_jax.storage.mirror import restored
 from resnet_jax.text import printable
 
 # The types of the errors that ml_collections raises for an unknown config key, for a value of the wrong type, and for a
@@ -154,7 +155,8 @@ def _with_config_of_run(argv: list[str]) -> list[str]:
 
 
 def _holds_config(workdir: str) -> bool:
-    return (local_path(workdir, name="--workdir") / "config.json").exists()
+    path = restored(workdir) if is_bucket(workdir) else local_path(workdir, name="--workdir")
+    return (path / "config.json").exists()
 
 
 def _with_config_files(argv: list[str]) -> list[str]:
@@ -193,7 +195,6 @@ def _is_override(word: str) -> bool:
 
 def _load(value: str) -> ConfigDict:
     """Returns the config of --config=VALUE; see `locate`. Exits with status 2 for a mistake in VALUE or in the file."""
-    check_local(value, name="--config")
     path, argument = locate(value)
     if not path.is_file():
         names = ", ".join(recipe for recipe, _ in recipes())

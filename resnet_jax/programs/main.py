@@ -17,9 +17,10 @@ from resnet_jax.errors import (
     process_limit_as_usage_error,
     unusable_path_as_usage_error,
 )
-from resnet_jax.local_paths import check_local
+from resnet_jax.local_paths import check_local, check_workdir
 from resnet_jax.programs import command_line, help_page
 from resnet_jax.programs.command import MODES, Command, default_workdir
+from resnet_jax.storage.mirror import restored_and_uploaded
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Name of a recipe, path of a config file, or an existing run.", sys_argv=command_line.WORDS
@@ -39,6 +40,9 @@ _STALL_TIMEOUT = flags.DEFINE_float(
 _TRUST_NETWORK = flags.DEFINE_bool(
     "trust_network", False, "Whether several processes may connect without RESNET_JAX_SECRET: only trusted machines."
 )
+
+_LOCKING = ("train", "eval")  # modes that lock the work directory, and upload it if it is in a bucket
+_ONLY_LOCAL = ("compare", "doctor", "prepare")  # modes whose work directory cannot be in a bucket
 
 
 def run() -> None:
@@ -68,7 +72,9 @@ def main(argv: list[str]) -> None:
             process_limit_as_usage_error(),
             disk_full_as_usage_error(command.run_again),
         ):
-            status = importlib.import_module(MODES[command.mode].program).main(command)
+            program = importlib.import_module(MODES[command.mode].program)
+            with restored_and_uploaded(command.workdir, locks=command.mode in _LOCKING):
+                status = program.main(command)
     except UsageError as error:
         command_line.fail(str(error), error.exit_status)
     except BrokenPipeError:  # the program that reads stdout, such as `head`, has ended
@@ -90,7 +96,8 @@ def _command(words: list[str]) -> Command:
         raise UsageError(command_line.NO_CONFIG)
     for word in words:
         check_local(word, name="path")
-    check_local(_WORKDIR.value or "", name="--workdir")
+    check = check_local if mode in _ONLY_LOCAL else check_workdir
+    check(_WORKDIR.value or "", name="--workdir")
     several = _COORDINATOR.value or _PROCESS_ID.value is not None or (_NUM_PROCESSES.value or 1) > 1
     if several and not MODES[mode].many_processes:
         raise UsageError(f"--mode={mode} runs in one process: omit --coordinator, --num_processes and --process_id")

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from resnet_jax import configs
 from resnet_jax.errors import UsageError
-from resnet_jax.local_paths import local_path
+from resnet_jax.local_paths import check_workdir, is_bucket, local_path
 
 FOLDER = Path(configs.__file__).parent
 RUN = FOLDER / "run.py"  # the config of an existing run
@@ -28,6 +28,11 @@ def locate(value: str) -> tuple[Path, list[str]]:
     such as 'runs/first', or the config.json in it. A recipe or a file may be followed by ':ARGUMENT'.
     """
     name, *argument = value.split(":", 1)
+    if is_bucket(value):
+        return RUN, [value]
+    if argument and is_bucket(argument[0]):
+        return Path(name), argument
+    check_workdir(value, name="--config")
     recipe = FOLDER / f"{name}.py"
     if name.isidentifier() and recipe.is_file():
         return recipe, argument

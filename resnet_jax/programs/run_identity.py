@@ -28,10 +28,13 @@ def check_same_run(channel: Channel, settings: dict[str, Any], workdir: Workdir)
     if channel.num_processes == 1:
         return
     with workdir.marker() if channel.is_main else contextlib.nullcontext() as marker:
-        own = {"settings": settings, "versions": versions(), "marker": marker, "workdir": str(workdir.path)}
+        place = workdir.mirror.address if workdir.mirror else str(workdir.path)
+        own = {"settings": settings, "versions": versions(), "marker": marker, "workdir": place}
         everyone = [json.loads(text) for text in channel.gather(json.dumps(own))]
         _check_settings(channel, everyone)
-        answer = "yes" if workdir.has_marker(everyone[0]["marker"]) else ""
+        # Each machine has its own mirror of a bucket.
+        is_same = everyone[0]["workdir"] == place if workdir.mirror else workdir.has_marker(everyone[0]["marker"])
+        answer = "yes" if is_same else ""
         blind = [number for number, seen in enumerate(channel.gather(answer)) if not seen]
     if blind:
         number = blind[0]

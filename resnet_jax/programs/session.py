@@ -53,7 +53,15 @@ def open_session(command: Command, workdir: Workdir, *, must_hold_a_run: bool = 
         if must_hold_a_run:
             workdir.must_hold_a_run()
         patience = _LOCK_PATIENCE if channel.num_processes > 1 else 0.0
-        with workdir.lock(patience=patience) if channel.is_main else contextlib.nullcontext():
+
+        def lost() -> None:
+            requests.stop_because(f"{command.workdir} is in use by another process")
+
+        with workdir.lock(patience=patience, lost=lost) if channel.is_main else contextlib.nullcontext():
+            if workdir.mirror:
+                channel.gather("")  # until process 0 has the lease, and the bucket does not change any more
+                if not channel.is_main:
+                    workdir.mirror.pull()
             yield Session(channel, requests)
 
 

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 from clu import platform
 
-from resnet_jax.reporting import metrics_file, provenance
+from resnet_jax.reporting import metrics_file, provenance, step_file
 from resnet_jax.reporting.bottleneck import advice, time_table
+from resnet_jax.reporting.code_state import record_code
 from resnet_jax.reporting.progress import accuracies_in_percent
 from resnet_jax.reporting.trackers import TrackedRun, open_tracker
 from resnet_jax.reporting.trackers.background import BackgroundTracker
@@ -50,14 +51,16 @@ def begin_record(
       tracking: the trackers, and what they show besides metrics.
     """
     metrics_file.drop_lines_after(workdir.metrics, start_step)
+    step_file.drop_steps_after(workdir.steps, start_step)
     # A run that begins anew in this directory is another one, also for the trackers.
     run_id = (workdir.earlier_run_id() if start_step else None) or secrets.token_hex(4)
     start = provenance.describe_start(start_step) | {"data": data, "run_id": run_id}
+    start |= {"code": record_code(workdir.code)}
     workdir.record_start(settings, start, class_names=class_names)
     platform.work_unit().create_artifact(platform.ArtifactType.DIRECTORY, str(workdir.path), "workdir")
     run = TrackedRun(workdir.path, run_id, start_step, tracking.settings, tracking.leave_out)
     opened = [BackgroundTracker(name, functools.partial(open_tracker, name, run)) for name in tracking.names]
-    return Writers(workdir.metrics, opened)
+    return Writers(workdir.metrics, opened, steps=workdir.steps)
 
 
 def end_record(result: dict[str, Any], workdir: Workdir, *, decoders: dict[str, Any]) -> None:
@@ -118,6 +121,8 @@ def summary(result: dict[str, Any], workdir: Workdir) -> list[str]:
         text = f"{short_path(workdir.report)}: loss, accuracy, rate, and where the time went"
         lines.append(labelled("report", text))
     lines.append(labelled("checkpoints", short_path(workdir.checkpoints)))
+    if workdir.mirror:
+        lines = [line.replace(str(workdir.path), workdir.mirror.address) for line in lines]
     if list(workdir.path.glob("events.out.tfevents.*")):
         program = Path(sys.executable).parent / "tensorboard"
         lines.append(labelled("TensorBoard", f"{short_path(program)} --logdir {short_path(workdir.path)}"))

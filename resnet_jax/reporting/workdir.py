@@ -19,10 +19,11 @@ from resnet_jax.files import (
     set_aside_as_damaged,
     write_json,
 )
-from resnet_jax.local_paths import local_path
+from resnet_jax.local_paths import is_bucket, local_path
 from resnet_jax.nested import difference, flatten, has_shape
 from resnet_jax.old_settings import ADDED, translated
 from resnet_jax.reporting.failed_start import undone_if_start_fails
+from resnet_jax.storage.mirror import Mirror
 
 logger = logging.getLogger(__name__)
 
@@ -66,9 +67,13 @@ class Workdir:
     """The paths and JSON files of one run. Only process 0 writes."""
 
     def __init__(self, path: str | os.PathLike):
-        self.path = local_path(path, name="--workdir", only_utf8=True).resolve()
+        self.mirror = Mirror(os.fspath(path)) if is_bucket(path) else None  # of a work directory in a bucket
+        local = self.mirror.path if self.mirror else path
+        self.path = local_path(local, name="--workdir", only_utf8=True).resolve()
         self.checkpoints = self.path / "checkpoints"
         self.metrics = self.path / "metrics.jsonl"
+        self.steps = self.path / "steps.f32"  # loss and gradient norm of each step
+        self.code = self.path / "code"  # uncommitted changes of the code
         self.log = self.path / "train.log"
         self.result = self.path / "result.json"
         self.report = self.path / "report.png"
@@ -84,8 +89,8 @@ class Workdir:
 
     def check_kinds(self) -> None:
         """Raises UsageError if a file of the run is a directory, or one of its directories is a file."""
-        files = (self._config, self._run, self._classes, self.metrics, self.log, self.result, self.report, self.inputs)
-        for path in (*files, self.bad_examples, self.path / ".lock"):
+        files = (self._config, self._run, self._classes, self.metrics, self.steps, self.log, self.result, self.report)
+        for path in (*files, self.inputs, self.bad_examples, self.path / ".lock"):
             if os.path.lexists(path) and not path.is_file() and not _is_link_to_new_file(path):
                 is_empty_link = path.is_symlink() and not path.exists()
                 kind = "directory" if path.is_dir() else "link to nothing" if is_empty_link else "special file"
@@ -96,7 +101,7 @@ class Workdir:
                 raise UsageError(f"{path} is a {kind}, and a directory is needed there: move it away and run again")
 
     @contextlib.contextmanager
-    def lock(self, *, patience: float = 0.0) -> Iterator[None]:
+    def lock(self, *, patience: float = 0.0, lost: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Creates the directory and locks it against other processes in the `with` block. See also `files.locked`.
 
         Of a directory in a bucket, the mirror is locked and restored, and then uploaded (`Mirror.session`). `lost` is
@@ -114,12 +119,17 @@ class Workdir:
         cure = "choose another directory with --workdir=DIR"
         with new_directories_removed_on_error(self.path), locked(lock, what=what, cure=cure, patience=patience):
             try:
-                with undone_if_start_fails(self.path, lambda: self._has_begun):
+                with self._mirrored(lost), undone_if_start_fails(self.path, lambda: self._has_begun):
                     yield
             except BaseException:
                 if is_new and not self._has_begun:
                     lock.unlink(missing_ok=True)
                 raise
+
+    def _mirrored(self, lost: Callable[[], None]) -> contextlib.AbstractContextManager[Any]:
+        if self.mirror is None:
+            return contextlib.nullcontext()
+        return self.mirror.session(has_begun=lambda: self._has_begun, lost=lost)
 
     def begin(self) -> None:
         """Declares that the run has results to keep: from now on, an error removes nothing from the directory."""

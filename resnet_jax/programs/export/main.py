@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resnet_jax.local_paths import is_hub_address, local_path
+from resnet_jax.local_paths import is_bucket, is_hub_address, local_path
 from resnet_jax.programs.command import Command
 from resnet_jax.reporting.progress import show_log
 from resnet_jax.reporting.workdir import Workdir
@@ -76,6 +76,8 @@ def _default_directory(command: Command) -> Path:
     path = selected_path(weights.checkpoint, workdir.checkpoints)
     if is_hub_address(path):
         name = repository(path).split("/")[-1]
+    elif is_bucket(path):
+        name = path.rstrip("/").split("/")[-1]
     else:
         name = local_path(path, name="config.eval.checkpoint").resolve().name
     name = name.removesuffix(".safetensors").removesuffix(".pth")

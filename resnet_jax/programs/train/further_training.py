@@ -5,7 +5,6 @@ These commands are shown in messages about a run that is finished, or whose conf
 
 import itertools
 import shlex
-from pathlib import Path
 from typing import Any
 
 from resnet_jax.checkpoints import files
@@ -23,13 +22,13 @@ from resnet_jax.text import labelled
 
 def cure(command: Command, workdir: Workdir) -> str:
     """Returns what a user can do if the config of `command` differs from that of the run in `workdir`, as a text."""
-    new = _new_directory(workdir.path)
+    new = _new_directory(workdir)
     ways = [] if _has_finished(workdir) else [f"to continue that run with its own config, run {_continue(workdir)}"]
     ways.append(f"to train this config from the beginning, set --workdir={shlex.quote(new)}")
     found = _further_training(command.config, workdir)
     if found is not None:
         parts = "weights, statistics and optimizer state" if found.with_optimizer else "weights and statistics"
-        words = " ".join(_command(found, workdir.path, new))
+        words = " ".join(_command(found, workdir, new))
         ways.append(f"to train further from the {parts} of that run (learning rate: {found.rate}), run {words}")
     return "; ".join(ways)
 
@@ -48,7 +47,7 @@ def further_commands(command: Command, workdir: Workdir, *, stop_reason: str) ->
     found = _further_training(command.config, workdir)
     if found is None:
         return []
-    return [labelled("more epochs", " ".join(_command(found, workdir.path, _new_directory(workdir.path))))]
+    return [labelled("more epochs", " ".join(_command(found, workdir, _new_directory(workdir))))]
 
 
 def _has_finished(workdir: Workdir) -> bool:
@@ -64,23 +63,30 @@ def _further_training(wanted: Any, workdir: Workdir) -> FurtherTraining | None:
     try:
         meta, _ = files.read_meta(workdir.checkpoints / str(step))
         stored, num_images = run.get_config(str(workdir.path)), meta["data"]["train"]["examples"]
-        return make_further_training(stored, wanted, run=short_path(workdir.path), step=step, num_images=num_images)
+        return make_further_training(stored, wanted, run=_shown(workdir), step=step, num_images=num_images)
     # No error is raised: the caller then prints its message without this command.
     except (DamagedError, KeyError, TypeError, ValueError, UsageError):
         return None
 
 
 def _continue(workdir: Workdir) -> str:
-    return " ".join([*launcher(), shlex.quote(f"--workdir={short_path(workdir.path)}")])
+    return " ".join([*launcher(), shlex.quote(f"--workdir={_shown(workdir)}")])
 
 
-def _command(found: FurtherTraining, old: Path, new: str) -> list[str]:
-    flags = [f"--config={short_path(old)}", f"--workdir={new}"]
+def _command(found: FurtherTraining, old: Workdir, new: str) -> list[str]:
+    flags = [f"--config={_shown(old)}", f"--workdir={new}"]
     flags += [f"--config.{key}={value}" for key, value in found.keys.items()]
     return [*launcher(), *map(shlex.quote, flags)]
 
 
-def _new_directory(path: Path) -> str:
-    """Returns the first of PATH-2, PATH-3, ... that does not exist."""
+def _shown(workdir: Workdir) -> str:
+    return workdir.mirror.address if workdir.mirror else short_path(workdir.path)
+
+
+def _new_directory(workdir: Workdir) -> str:
+    """Returns the first of PATH-2, PATH-3, ... that does not exist; in a bucket ADDRESS-2, which may exist."""
+    path = workdir.path
+    if workdir.mirror:
+        return f"{workdir.mirror.address}-2"
     numbered = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
     return short_path(next(candidate for candidate in numbered if not candidate.exists()))

@@ -116,7 +116,7 @@ class _Run:
                 gather=channel.gather,
             )
         )
-        channel.before_leaving(self.checkpoints.finish)
+        channel.before_leaving(self._before_leaving)
         max_bad_examples = experiment.data.reading.max_bad_examples
         self.bad_examples = BadExamples(workdir.bad_examples, at_most=max_bad_examples, channel=channel)
         with accounting.measure("start"):
@@ -186,6 +186,11 @@ class _Run:
         """Returns the command that replays a step of this run."""
         workdir = shlex.quote(f"--workdir={short_path(self.workdir.path)}")
         return " ".join([*launcher(), workdir, "--mode=replay", f"--config.replay.step={step}"])
+
+    def _before_leaving(self) -> None:
+        self.checkpoints.finish()
+        if self.workdir.mirror:
+            self.workdir.mirror.upload_now()
 
     def _finish_writing(self) -> None:
         self.loop.log.finish()

@@ -1,0 +1,185 @@
+"""The mirror of a work directory in a bucket: a work directory on the disk of this machine."""
+
+import contextlib
+import fcntl
+import functools
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from resnet_jax.errors import UsageError
+from resnet_jax.files import locked
+from resnet_jax.local_paths import is_bucket
+from resnet_jax.storage import lease
+from resnet_jax.storage.index import Index
+from resnet_jax.storage.lease import Lease
+from resnet_jax.storage.objects import Bucket, normalized
+from resnet_jax.storage.restore import Restoration
+from resnet_jax.storage.upload import Upload
+from resnet_jax.storage.uploads import Uploads
+from resnet_jax.text import labelled
+
+logger = logging.getLogger(__name__)
+
+_CONFIG = "config.json"  # every run has it
+_OTHERS = 600.0  # seconds to wait for another process of this machine that restores the same mirror
+
+
+class Mirror:
+    """A work directory in a bucket, and its copy on this machine."""
+
+    def __init__(self, address: str, *, bucket: Bucket | None = None):
+        """Names the mirror; nothing is read or written yet.
+
+        Args:
+          address: an address such as gs://bucket/run.
+          bucket: its objects; None: those at the address.
+
+        Raises:
+          UsageError: it is not such an address.
+        """
+        self.address = normalized(address, name="--workdir")
+        self._bucket = bucket or Bucket(self.address)
+        self._uploads: Uploads | None = None  # in a session
+        self._root = _cache() / hashlib.sha256(self.address.encode()).hexdigest()[:16]
+        self.path = self._root / "mirror" / self.address.rpartition("/")[2]
+
+    def pull(self) -> None:
+        """Makes the mirror equal to the bucket. Does nothing while a run on this machine uses the mirror.
+
+        Raises:
+          UsageError: the bucket cannot be read, or the mirror cannot be written.
+        """
+        with self._locked():
+            if not self._is_in_use():
+                self._restore(is_newest=False, asks_lease=True)
+
+    @contextlib.contextmanager
+    def session(self, *, has_begun: Callable[[], bool], lost: Callable[[], None]) -> Iterator[None]:
+        """Holds the lease, restores the mirror, and uploads what the block writes into it: meanwhile and at its end.
+
+        Args:
+          has_begun: whether there are results to keep. If the block raises before, nothing is uploaded.
+          lost: called in another thread if another process takes the lease.
+
+        Raises:
+          UsageError: another process is at work in the bucket, or the bucket cannot be used.
+        """
+        held = Lease(self._bucket, mirror=self._id())
+        is_newest = held.take()
+        was_empty = False
+        try:
+            with self._locked():
+                index = self._restore(is_newest=is_newest)
+            was_empty = not index.files
+            held.keep(lost)
+            logger.info(labelled("bucket", f"{self.address}, mirrored in {self.path}"))
+            upload = Upload(self.path, index, self._bucket, outgoing=self._root / "outgoing", check=held.check)
+            with Uploads(upload.run, self._checkpoints, has_begun, address=self.address, mirror=self.path) as uploads:
+                self._uploads = uploads
+                yield
+        finally:
+            self._uploads = None
+            held.release(remove=was_empty and not has_begun())
+
+    def upload_now(self) -> None:
+        """In a session, uploads what has changed, before the process ends. May be called from any thread; raises nothing."""
+        if self._uploads is not None:
+            with contextlib.suppress(UsageError):
+                self._uploads.finish()
+
+    def upload_outputs(self) -> None:
+        """Uploads what a mode without a lease has written, such as exports; a run that uses the mirror does it itself.
+
+        Raises:
+          UsageError: the bucket cannot be written.
+        """
+        with self._locked(), _disk_errors(self.path):
+            if not self._is_in_use():
+                Upload(self.path, Index(self.path), self._bucket, outgoing=self._root / "outgoing").run_outputs()
+
+    def _id(self) -> str:
+        """Returns the id of the mirror, which is given to it if it is new."""
+        with self._locked(), _disk_errors(self.path):
+            index = Index(self.path)
+            index.save()
+            return index.id
+
+    def _restore(self, *, is_newest: bool, asks_lease: bool = False) -> Index:
+        with _disk_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            index = Index(self.path)
+            if asks_lease:
+                is_newest = lease.last_mirror(self._bucket) == index.id
+            # Somebody who deletes the files of a mirror does not mean those in the bucket.
+            was_emptied = _CONFIG in index.files and not (self.path / _CONFIG).exists()
+            Restoration(self.path, index, self._bucket, is_newest=is_newest and not was_emptied).run()
+            return index
+
+    def _checkpoints(self) -> list[str]:
+        return sorted(path.name for path in (self.path / "checkpoints").glob("*") if path.name.isdigit())
+
+    def _locked(self) -> contextlib.AbstractContextManager[None]:
+        cure = "set XDG_CACHE_HOME to a directory that can be written"
+        return locked(
+            self._root / "lock", what=f"{self._root}, the mirror of {self.address},", cure=cure, patience=_OTHERS
+        )
+
+    def _is_in_use(self) -> bool:
+        """Whether a run on this machine holds the lock of the work directory."""
+        try:
+            with (self.path / ".lock").open("a") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+
+@functools.cache
+def restored(address: str) -> Path:
+    """Returns the mirror of a work directory in a bucket, restored at the first call in a process. See `Mirror.pull`."""
+    mirror = Mirror(address)
+    mirror.pull()
+    return mirror.path
+
+
+@contextlib.contextmanager
+def restored_and_uploaded(workdir: str, *, locks: bool) -> Iterator[None]:
+    """If a work directory is in a bucket, restores its mirror before the block and uploads outputs after it.
+
+    Args:
+      workdir: the value of --workdir.
+      locks: whether the block locks the work directory; then it restores it again and uploads it itself.
+
+    Raises:
+      UsageError: the bucket cannot be used, or the mirror cannot be written.
+    """
+    if is_bucket(workdir):
+        restored(workdir)
+    yield
+    if is_bucket(workdir) and not locks:
+        Mirror(workdir).upload_outputs()
+
+
+@contextlib.contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"{path}, the mirror of a bucket, cannot be written ({error.strerror or error}): make room, or set "
+            "XDG_CACHE_HOME to a directory on another disk"
+        ) from error
+
+
+def _cache() -> Path:
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "resnet_jax", "buckets").absolute()
+    except RuntimeError:
+        raise UsageError(
+            "the home directory, in which buckets are mirrored, is not known: set XDG_CACHE_HOME or HOME"
+        ) from None

@@ -1,0 +1,162 @@
+"""Makes a bucket equal to its mirror.
+
+The order is that in which a run writes to a disk, so that a kill at any moment leaves a bucket from which it continues:
+
+1. Files outside of checkpoints, which contain at least the lines up to the newest checkpoint.
+2. The files of each new checkpoint, then its marker.
+3. `result.json`, which says that the newest checkpoint is the last one.
+4. Deletions: of a checkpoint, the marker first.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+
+from resnet_jax.files import delete
+from resnet_jax.storage import layout
+from resnet_jax.storage.index import Entry, Index
+from resnet_jax.storage.layout import RESULT, Signature
+from resnet_jax.storage.objects import Bucket
+
+
+class Upload:
+    """One upload of a mirror. The caller holds the lease."""
+
+    def __init__(
+        self, root: Path, index: Index, bucket: Bucket, *, outgoing: Path, check: Callable[[], None] = lambda: None
+    ):
+        """Takes what is uploaded.
+
+        Args:
+          root: the mirror; another thread may write in it meanwhile.
+          index: its index.
+          bucket: its bucket.
+          outgoing: a directory on the same disk, for links to the files of checkpoints: the run may delete a checkpoint
+            that is being uploaded.
+          check: raises an error if the lease is lost.
+        """
+        self._root, self._index, self._bucket, self._outgoing, self._check = root, index, bucket, outgoing, check
+
+    def run(self) -> None:
+        """Uploads what has changed since the last upload.
+
+        Raises:
+          BucketError: the bucket cannot be written. The next call uploads what is missing.
+          OSError: the mirror cannot be read.
+        """
+        result = layout.signature(self._root / RESULT)
+        checkpoints = self._link_checkpoints()
+        plain = layout.plain_files(self._root)
+        plain.pop(RESULT, None)
+        self._check()
+        self._begin(plain, checkpoints, result)
+        self._delete(self._gone(plain, checkpoints, result))
+        self._write(plain)
+        for step, files in checkpoints.items():
+            self._write_checkpoint(step, files)
+        if result is not None:
+            self._write({RESULT: result})
+        self._delete_checkpoints(checkpoints)
+        delete(self._outgoing)
+        self._index.pending = set()
+        self._index.save()
+
+    def run_outputs(self) -> None:
+        """Uploads what modes without a lease write, such as exports. Raises BucketError and OSError."""
+        plain = layout.plain_files(self._root)
+        self._write({name: seen for name, seen in plain.items() if name.startswith(layout.OUTPUTS)})
+        self._index.save()
+
+    def _link_checkpoints(self) -> dict[int, dict[str, Signature]]:
+        """Links the files of checkpoints that are not in the bucket; returns step -> files by name."""
+        found = {}
+        for step in layout.steps(self._root):
+            if step not in self._index.complete:
+                self._link(step)
+                files = layout.checkpoint_files(self._outgoing, step)
+            else:
+                files = layout.checkpoint_files(self._root, step)
+            if files:
+                found[step] = files
+        return found
+
+    def _link(self, step: int) -> None:
+        source, target = (root / layout.CHECKPOINTS / str(step) for root in (self._root, self._outgoing))
+        delete(target)
+        try:
+            shutil.copytree(source, target, copy_function=_link_or_copy)
+        except (FileNotFoundError, shutil.Error):  # the run has deleted it meanwhile
+            delete(target)
+
+    def _begin(
+        self, plain: Mapping[str, Signature], checkpoints: Mapping[int, dict[str, Signature]], result: Signature | None
+    ) -> None:
+        """Records which objects this upload may change, before it does; see `Index.pending`."""
+        files = dict(plain) | ({RESULT: result} if result else {})
+        for of_step in checkpoints.values():
+            files |= of_step
+        self._index.pending |= set(self._changed(files))
+        self._index.save(sync=True)
+
+    def _changed(self, files: Mapping[str, Signature]) -> list[str]:
+        entries = self._index.files
+        return [name for name, seen in files.items() if name not in entries or entries[name].signature != seen]
+
+    def _write(self, files: Mapping[str, Signature], *, below: Path | None = None) -> None:
+        """Uploads those of the files that have changed, from the mirror or from a copy of it."""
+        seen: dict[str, Signature] = {}
+
+        def contents() -> Iterator[tuple[str, bytes]]:
+            for name in self._changed(files):
+                path = (below or self._root) / name
+                before = layout.signature(path)  # taken before the content, which may grow meanwhile
+                try:
+                    content = path.read_bytes()
+                except FileNotFoundError:  # the run has deleted it meanwhile; the next upload deletes the object
+                    continue
+                if before is not None:
+                    seen[name] = before
+                    yield name, content
+
+        for name, version in self._bucket.write_all(contents()):
+            self._index.files[name] = Entry(seen[name], version)
+
+    def _write_checkpoint(self, step: int, files: Mapping[str, Signature]) -> None:
+        if step in self._index.complete:  # its JSON file may have been replaced, after an evaluation
+            self._write(files)
+            return
+        self._write(files, below=self._outgoing)
+        self._check()
+        for _ in self._bucket.write_all([(layout.marker(step), layout.marker_content(files))]):
+            self._index.complete.add(step)
+
+    def _gone(
+        self, plain: Mapping[str, Signature], checkpoints: Mapping[int, dict[str, Signature]], result: Signature | None
+    ) -> list[str]:
+        """Returns the names of the objects outside of checkpoints whose files no longer exist."""
+        kept = {*plain, *([RESULT] if result else [])}
+        return [name for name in self._index.files if layout.step_of(name) is None and name not in kept]
+
+    def _delete(self, names: Iterable[str]) -> None:
+        names = list(names)
+        self._bucket.delete(names)
+        for name in names:
+            self._index.files.pop(name, None)
+
+    def _delete_checkpoints(self, kept: Mapping[int, Mapping[str, Signature]]) -> None:
+        """Deletes the objects of checkpoints that no longer exist, and those that a kill left without a marker."""
+        gone = self._index.complete - kept.keys()
+        self._bucket.delete(map(layout.marker, sorted(gone)))
+        self._index.complete -= gone
+        of_steps = ((name, layout.step_of(name)) for name in self._index.files)
+        self._delete([name for name, step in of_steps if step is not None and name not in kept.get(step, {})])
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        shutil.copy2(source, target)  # this file system has no links
