@@ -1,6 +1,7 @@
 """ImageNet as Kaggle, torchvision, Hugging Face and WebDataset have it: the images and labels of --mode=prepare."""
 
 import collections
+import functools
 
 import pytest
 
@@ -9,6 +10,7 @@ from resnet_jax.configs import resnet50
 from resnet_jax.data import imagenet_classes
 from resnet_jax.data.sources import open_source
 from resnet_jax.experiment.inputs import open_from
+from resnet_jax.programs.prepare.conversion import convert_to
 from tests.data import ilsvrc
 from tests.data.containers import write_parquet, write_tar
 from tests.data.sources.test_flat_folder import make_devkit
@@ -152,6 +154,35 @@ def pixels(built):
         for label, image, used in zip(batch.label, batch.image, batch.mask, strict=True)
         if used
     )
+
+
+def check_copy(out, files):
+    """Checks that the data set in `out` has the images, labels and classes of the archives."""
+    for split, training in (("train", True), ("val", False)):
+        copy = open_source("tfds", training=training, name="imagenet2012", data_dir=str(out))
+        assert copy.class_names == SYNSETS
+        assert content(copy) == collections.Counter(row[2:] for row in labeled(files) if row[0] == split)
+
+
+def test_a_copy_has_the_images_and_labels_of_the_archives(layout, files, tmp_path):
+    splits = functools.partial(experiment.open_splits, config(*layout, {}), cache_dir=tmp_path / "cache")
+    plain = {"resize_short_side": None, "quality": 90, "restart_markers": False, "verify_all": False}
+    assert convert_to(str(tmp_path / "out"), splits, num_threads=2, **plain) == 0
+    check_copy(tmp_path / "out", files)
+
+
+@pytest.mark.slow
+def test_mode_prepare_copies_it_to_the_same_pixels(layout, files, tmp_path):
+    source, root = layout
+    changes = {"data.source": source, "data.data_dir": root, "prepare.output": tmp_path / "out"}
+    command = [*processes.command("configs/resnet50.py", tmp_path / "run", changes), "--mode=prepare"]
+    done = processes.subprocess.run(command, cwd=processes.ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    check_copy(tmp_path / "out", files)
+    copied, original = (
+        pixels(experiment.build(config(*one, TINY))) for one in (("tfds", tmp_path / "out"), (source, root))
+    )
+    assert copied == original and copied.total() == 50
 
 
 @pytest.mark.slow
