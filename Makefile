@@ -107,7 +107,7 @@ $(DEV): $(STAMP)
 	@touch $@
 
 $(BASE)-parity: $(DEV)
-	@$(INSTALL) ".[parity,hub,notebook,wandb,mlflow]"
+	@$(INSTALL) ".[parity,hub,onnx,notebook,wandb,mlflow]"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(LIBTPU) \
 		"$$($(BIN)/python -c '$(LIBTPU_VERSION)')"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(CUDA_PLUGIN) \
@@ -123,7 +123,7 @@ endif
 # Needs uv (pip install uv).
 lock:
 	uv pip compile pyproject.toml --universal --python-version 3.11 \
-		--extra tensorflow --extra dev --extra hub --extra notebook --extra wandb --extra mlflow \
+		--extra tensorflow --extra dev --extra hub --extra onnx --extra notebook --extra wandb --extra mlflow \
 		--no-annotate --no-emit-index-url --custom-compile-command "make lock" --quiet --output-file requirements.lock
 
 clean:

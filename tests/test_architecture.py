@@ -59,6 +59,8 @@ HEAVY = {
     "tensorboard": set(),
     "tensorstore": set(),
     "huggingface_hub": set(),
+    "onnx": set(),
+    "onnxruntime": set(),
     "wandb": set(),
     "mlflow": set(),
     "tensorflow_datasets": {

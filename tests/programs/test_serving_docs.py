@@ -56,6 +56,13 @@ def test_with_jax(tmp_path):
 
 
 @pytest.mark.slow
+def test_with_onnx_runtime(tmp_path):
+    pytest.importorskip("onnxruntime")
+    probabilities = served(tmp_path, ("onnx",))
+    check(run("onnx", tmp_path), probabilities)
+
+
+@pytest.mark.slow
 def test_with_tensorflow(tmp_path):
     probabilities = served(tmp_path, ("saved_model",))
     check(run("tensorflow", tmp_path), probabilities)

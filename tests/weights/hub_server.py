@@ -58,7 +58,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def answer_with(self, status, content=b"", headers=None):
         self.answer(status, content, **(headers or {}))
 
-    do_GET = do_HEAD = do_POST = do_PUT = handle_request
+    do_GET = do_HEAD = do_POST = do_PUT = handle_request  # noqa: N815, names of the library
 
 
 class Hub:

@@ -83,18 +83,18 @@ def cached(directory, files):
 def client(snapshot):
     """A client that has downloaded a snapshot."""
 
-    class Absent(Exception):
+    class AbsentError(Exception):
         pass
 
     def hf_hub_download(repo, name, *, revision):
         if not (snapshot / name).exists():
-            raise Absent
+            raise AbsentError
         return str(snapshot / name)
 
-    class Never(Exception):
+    class OfflineError(Exception):
         pass
 
-    errors = types.SimpleNamespace(LocalEntryNotFoundError=Never, RemoteEntryNotFoundError=Absent)
+    errors = types.SimpleNamespace(LocalEntryNotFoundError=OfflineError, RemoteEntryNotFoundError=AbsentError)
     return types.SimpleNamespace(hf_hub_download=hf_hub_download, errors=errors, constants=types.SimpleNamespace())
 
 

@@ -13,6 +13,7 @@ from resnet_jax.nested import by_path
 from resnet_jax.programs.export.hub_folder import HUB, check_in_timm, write_hub_folder
 from resnet_jax.programs.export.jax_artifact import run_jax_artifact, write_jax_artifact
 from resnet_jax.programs.export.model import Model
+from resnet_jax.programs.export.onnx_file import check_onnx, run_onnx, write_onnx
 from resnet_jax.programs.export.r1_saved_model import run_r1_saved_model, write_r1_saved_model
 from resnet_jax.programs.export.sample import Outputs, Sample
 from resnet_jax.programs.export.saved_model import check_tensorflow, run_saved_model, write_saved_model
@@ -95,5 +96,8 @@ FORMATS = {
     "jax": Format("model.jax", _supports_all, _write_jax, _run_jax),
     "saved_model": Format("saved_model", lambda _: check_tensorflow(), _write_saved_model, _run_saved_model),
     "safetensors": Format("model.safetensors", _check_torchvision_names, _write_safetensors, _run_safetensors),
+    "onnx": Format(
+        "model.onnx", check_onnx, write_onnx, lambda path, _, sample: {"images": run_onnx(path, sample.images)}
+    ),
     HUB: Format(HUB, check_in_timm, _write_hub, lambda path, *rest: _run_safetensors(path / SAFETENSORS, *rest)),
 }

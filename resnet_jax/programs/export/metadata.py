@@ -28,7 +28,7 @@ def make_metadata(model: Model, *, dtype: str, formats: dict[str, Any]) -> dict[
         "input": {"shape": ["batch", side, side, 3], "dtype": "uint8", "channels": "RGB"},
         "outputs": {
             "probabilities": {"shape": ["batch", len(model.class_names)], "dtype": "float32"},
-            "classes": {"shape": ["batch"], "dtype": "int32 (saved_model: int64)"},
+            "classes": {"shape": ["batch"], "dtype": "int32 (saved_model, onnx: int64)"},
         },
         "preprocessing": {
             # What a user does before calling the export ("before"), and what the exported function does ("inside").

@@ -111,7 +111,7 @@ def test_unsupported_formats_are_reported_before_anything_is_computed(tmp_path, 
 
 
 def test_invalid_formats_and_existing_directories_are_errors(tmp_path):
-    for which in ((), ("onnx",), ("jax", "onnx")):
+    for which in ((), ("tflite",), ("jax", "tflite")):
         with pytest.raises(
             UsageError, match=r"config.export.formats .* must name some of jax, saved_model, safetensors"
         ):

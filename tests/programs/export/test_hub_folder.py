@@ -208,7 +208,7 @@ push(pathlib.Path(sys.argv[1]), "me/flowers")
 def test_an_upload_with_the_real_client_and_what_it_gives_back(tmp_path, folder):
     pytest.importorskip("huggingface_hub")
     pytest.importorskip("torch")
-    path, model = folder
+    path, _ = folder
 
     def upload(**changes):
         command = [sys.executable, "-c", UPLOAD, str(path)]
