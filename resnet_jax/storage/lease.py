@@ -92,8 +92,8 @@ class Lease:
     def keep(self, lost: Callable[[], None]) -> None:
         """Names the mirror in the object, and renews the lease in a thread; calls `lost` if another process takes it.
 
-        To be called when the mirror has been restored. Before that the object names no mirror, so that a process that is
-        killed while it restores does not leave a mirror that is taken for the newest state.
+        To be called when the mirror has been restored. Before that the object names no mirror, so that a process that
+        is killed while it restores does not leave a mirror that is taken for the newest state.
         """
         self._is_of_mirror = True
         self._renew()

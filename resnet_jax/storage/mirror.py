@@ -85,7 +85,7 @@ class Mirror:
             held.release(remove=was_empty and not has_begun())
 
     def upload_now(self) -> None:
-        """In a session, uploads what has changed, before the process ends. May be called from any thread; raises nothing."""
+        """In a session, uploads what has changed. May be called from any thread; raises nothing."""
         if self._uploads is not None:
             with contextlib.suppress(UsageError):
                 self._uploads.finish()
@@ -123,9 +123,8 @@ class Mirror:
 
     def _locked(self) -> contextlib.AbstractContextManager[None]:
         cure = "set XDG_CACHE_HOME to a directory that can be written"
-        return locked(
-            self._root / "lock", what=f"{self._root}, the mirror of {self.address},", cure=cure, patience=_OTHERS
-        )
+        what = f"{self._root}, the mirror of {self.address},"
+        return locked(self._root / "lock", what=what, cure=cure, patience=_OTHERS)
 
     def _is_in_use(self) -> bool:
         """Whether a run on this machine holds the lock of the work directory."""
@@ -141,7 +140,7 @@ class Mirror:
 
 @functools.cache
 def restored(address: str) -> Path:
-    """Returns the mirror of a work directory in a bucket, restored at the first call in a process. See `Mirror.pull`."""
+    """Returns the mirror of a work directory in a bucket; the first call in a process restores it (`Mirror.pull`)."""
     mirror = Mirror(address)
     mirror.pull()
     return mirror.path

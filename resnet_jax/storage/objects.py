@@ -5,6 +5,7 @@ depend on the version of the object, which a lease needs; `etils.epath` and fssp
 """
 
 import contextlib
+import functools
 import itertools
 import os
 import re
@@ -45,19 +46,19 @@ class Bucket:
     """The objects below an address such as gs://bucket/run; their names are relative to it."""
 
     def __init__(self, address: str, *, store: Any = None):
-        """Opens the address; nothing is sent yet.
+        """Names the address; it is opened at the first use.
 
         Args:
           address: as `normalized` returns it.
           store: a `tensorstore.KvStore` to use in place of the one of the address.
-
-        Raises:
-          BucketError: TensorStore refuses the address.
         """
         self.address = address
         self._scheme = address.partition("://")[0]
-        with self._errors():
-            self._store = _open(address) if store is None else store
+        self._given_store = store
+
+    @functools.cached_property
+    def _store(self) -> Any:
+        return _open(self.address) if self._given_store is None else self._given_store
 
     def read(self, name: str, *, known: bytes | None = None) -> Read:
         """Reads an object; 'unchanged' if its version is `known`. Raises BucketError."""

@@ -51,7 +51,7 @@ class Upload:
         plain.pop(RESULT, None)
         self._check()
         self._begin(plain, checkpoints, result)
-        self._delete(self._gone(plain, checkpoints, result))
+        self._delete(self._gone(plain, result))
         self._write(plain)
         for step, files in checkpoints.items():
             self._write_checkpoint(step, files)
@@ -131,9 +131,7 @@ class Upload:
         for _ in self._bucket.write_all([(layout.marker(step), layout.marker_content(files))]):
             self._index.complete.add(step)
 
-    def _gone(
-        self, plain: Mapping[str, Signature], checkpoints: Mapping[int, dict[str, Signature]], result: Signature | None
-    ) -> list[str]:
+    def _gone(self, plain: Mapping[str, Signature], result: Signature | None) -> list[str]:
         """Returns the names of the objects outside of checkpoints whose files no longer exist."""
         kept = {*plain, *([RESULT] if result else [])}
         return [name for name in self._index.files if layout.step_of(name) is None and name not in kept]

@@ -70,8 +70,8 @@ class Uploads:
         while not self._try():
             if time.monotonic() > end:
                 raise UsageError(
-                    f"{self._address} could not be written; everything is saved in {self._mirror}: run the same command "
-                    "again on this machine to upload it"
+                    f"{self._address} could not be written; everything is saved in {self._mirror}: run the same "
+                    "command again on this machine to upload it"
                 )
             time.sleep(_LOOKED_EVERY)
 

@@ -59,9 +59,18 @@ def test_a_lock_is_free_again_after_use(tmp_path):
             pass
 
 
-def test_a_bucket_is_not_taken_for_a_directory():
-    with pytest.raises(UsageError, match="--workdir=gs://bucket/run is not a local path"):
-        Workdir("gs://bucket/run")
+def test_an_address_is_not_taken_for_a_directory():
+    with pytest.raises(UsageError, match="--workdir=abfs://bucket/run is not a local path"):
+        Workdir("abfs://bucket/run")
+
+
+def test_a_work_directory_in_a_bucket_has_a_mirror(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    workdir, other = Workdir("gs://bucket//run/"), Workdir("s3://bucket/run")
+    assert workdir.mirror.address == "gs://bucket/run"
+    assert workdir.path == workdir.mirror.path != other.path
+    assert workdir.path.is_relative_to(tmp_path) and workdir.path.name == "run"
+    assert not list(tmp_path.iterdir())
 
 
 def test_another_config_is_an_error_that_shows_the_difference(workdir):

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import threading
 
 import pytest
 
@@ -169,13 +170,11 @@ def test_a_start_that_fails_leaves_nothing(machine, store):
 
 def test_a_failed_upload_is_reported_and_done_by_the_next_start(machine, store):
     mirror = machine("a").mirror()
-    with pytest.raises(
-        UsageError, match=r"could not be written; everything is saved in .*/first: run the same command"
-    ):
-        with session(mirror):
-            start(mirror.path)
-            save(mirror.path, 10)
-            store.error, store.writes_left = BucketError("no network"), 0
+    message = r"could not be written; everything is saved in .*/first: run the same command"
+    with pytest.raises(UsageError, match=message), session(mirror):
+        start(mirror.path)
+        save(mirror.path, 10)
+        store.error, store.writes_left = BucketError("no network"), 0
     store.writes_left = None
     upload_once(machine("a").mirror())
     assert files(mirror.path) == in_bucket(store)
@@ -183,23 +182,20 @@ def test_a_failed_upload_is_reported_and_done_by_the_next_start(machine, store):
 
 def test_a_second_run_is_refused(machine, monkeypatch):
     monkeypatch.setattr(lease, "RENEWED_EVERY", 0.05)
-    with session(machine("a").mirror()):
-        with pytest.raises(UsageError, match=r"another process is at work in gs://bucket/runs/first \(process "):
-            with session(machine("b").mirror()):
-                pytest.fail("both hold the lease")
+    message = r"another process is at work in gs://bucket/runs/first \(process "
+    with session(machine("a").mirror()), pytest.raises(UsageError, match=message), session(machine("b").mirror()):
+        pytest.fail("both hold the lease")
 
 
-def test_a_run_that_was_taken_over_uploads_nothing_more_and_is_stopped(machine, store):
-    lost = []
-    first = machine("a").mirror()
-    # The lease of the tests ends before it is renewed, as if the process had been paused.
-    with pytest.raises(UsageError, match="another process has taken over"):
-        with session(first, lost=lambda: lost.append(True)):
-            with session(machine("b").mirror()):
-                pass
-            start(first.path)
-            save(first.path, 90)
-            first.upload_now()
+def test_a_run_that_was_taken_over_uploads_nothing_more_and_is_stopped(machine, store, monkeypatch):
+    monkeypatch.setattr(lease, "RENEWED_EVERY", 0.5)  # longer than the lease: as if the process had been paused
+    lost, first = threading.Event(), machine("a").mirror()
+    with pytest.raises(UsageError, match="another process has taken over"), session(first, lost=lost.set):
+        upload_once(machine("b").mirror())
+        start(first.path)
+        save(first.path, 90)
+        first.upload_now()
+        assert lost.wait(30.0)
     assert "metrics.jsonl" not in store.content()
 
 
