@@ -12,7 +12,7 @@ from resnet_jax.experiment.checked_data import CheckedData, check_json, open_che
 from resnet_jax.experiment.evaluation import build_evaluation, build_evaluations
 from resnet_jax.experiment.further_training import FurtherTraining, make_further_training
 from resnet_jax.experiment.inference import Inference, build_inference
-from resnet_jax.experiment.inputs import open_splits
+from resnet_jax.experiment.inputs import open_splits, open_training, train_order
 from resnet_jax.experiment.milestones import Milestones
 from resnet_jax.experiment.options import (
     BenchmarkOptions,
@@ -65,12 +65,14 @@ __all__ = [
     "make_further_training",
     "open_checked_data",
     "open_splits",
+    "open_training",
     "plan_options",
     "predict_options",
     "prepare_options",
     "replay_options",
     "resolve",
     "show_png",
+    "train_order",
     "training_changes",
     "weights_options",
 ]

@@ -12,11 +12,12 @@ from resnet_jax.data.crops import create_eval_crop, create_train_crop
 from resnet_jax.data.eval_preprocessing import EvalPreprocessing
 from resnet_jax.data.host_augment import create_policy
 from resnet_jax.data.loader import Loader
+from resnet_jax.data.order import TrainOrder
 from resnet_jax.data.shared_memory import check_shared_memory
 from resnet_jax.data.sources import Source, open_source
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment.batch_division import limit_eval_batch
-from resnet_jax.experiment.computed import EVAL_BATCH_SIZE
+from resnet_jax.experiment.computed import EVAL_BATCH_SIZE, with_computed
 from resnet_jax.experiment.milestones import Milestones
 from resnet_jax.experiment.parts import Data, EvalData, Reading
 from resnet_jax.local_paths import local_path
@@ -125,8 +126,7 @@ def make_train_loader(config: ConfigDict, source: Source, milestones: Milestones
     Raises:
       UsageError: unknown crop, resize kernel or augmentation, or not as many progressive.until_epochs as sizes.
     """
-    data, group_size = config.data, config.model.bn_group_size
-    groups = max(1, data.batch_size // group_size) if group_size else 1
+    data = config.data
     crops = CropStages(
         tuple(create_train_crop(size=size, **data.train_crop) for size in train_image_sizes(config)),
         end_steps=tuple(round(epoch * milestones.steps_per_epoch) for epoch in data.progressive.until_epochs),
@@ -144,9 +144,27 @@ def make_train_loader(config: ConfigDict, source: Source, milestones: Milestones
         augment=create_policy(**data.augment),
         repeats=data.repeats,
         flip=config.input.flip and data.flip_before_resize,
-        num_groups=groups,
+        num_groups=_num_groups(config),
         **_loader_options(config),
     )
+
+
+def train_order(config: ConfigDict, num_images: int) -> TrainOrder:
+    """Returns the order of the training examples of a run, without opening the data set of `num_images`."""
+    complete, _ = with_computed(config, num_images)
+    data = complete.data
+    return TrainOrder(num_images, data.batch_size, config.seed, data.repeats, _num_groups(complete))
+
+
+def open_training(config: ConfigDict) -> Source:
+    """Opens the training set. Raises UsageError as `build` does."""
+    return open_from(config, training=True, cache_dir=None)
+
+
+def _num_groups(config: ConfigDict) -> int:
+    """Returns the number of batch norm groups of a batch."""
+    group_size = config.model.bn_group_size
+    return max(1, config.data.batch_size // group_size) if group_size else 1
 
 
 def make_eval_loader(config: ConfigDict, source: Source, num_devices: int) -> Loader:

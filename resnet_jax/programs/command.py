@@ -35,6 +35,13 @@ MODES = {
         takes_paths=True,
         needs_config=False,
     ),
+    "diff": Mode(
+        f"{_PROGRAMS}.difference.main",
+        "say why two runs differ, and at which step their losses part: RUN RUN",
+        "to compare",
+        takes_paths=True,
+        needs_config=False,
+    ),
     "replay": Mode(
         f"{_PROGRAMS}.replay.main",
         "compute a training step again: its images, its numbers, and where the first one that is not finite arises",
@@ -46,6 +53,13 @@ MODES = {
         f"{_PROGRAMS}.check_data.main", "read all images once and say what would harm training", "to check the data"
     ),
     "plan": Mode(f"{_PROGRAMS}.plan", "compile only: print memory, FLOPs and the least time of a run", "to plan"),
+    "report": Mode(
+        f"{_PROGRAMS}.report.main",
+        "write report.html, one file that shows a run, or several runs together: RUN ...",
+        "to write the report",
+        takes_paths=True,
+        needs_config=False,
+    ),
     "doctor": Mode(
         f"{_PROGRAMS}.doctor.main",
         "check whether machine, software, data and work directory are ready: a line each, with the cure",

@@ -11,10 +11,10 @@ from resnet_jax.files import delete, write_atomically
 # unreadable images, which the error message names, and damaged checkpoints that were moved aside.
 _FILES = (
     *("config.json", "run.json", "classes.json", "metrics.jsonl", "train.log", "events.out.tfevents.*", "*.part"),
-    *("inputs.png", ".*.record_index.npz"),
+    *("inputs.png", "steps.f32", ".*.record_index.npz"),
 )
 _JSON_FILES = ("config.json", "run.json", "classes.json", "result.json")  # files that a start may replace
-_DIRECTORIES = ("checkpoints", "evaluations", "wandb")
+_DIRECTORIES = ("checkpoints", "evaluations", "wandb", "code")
 
 
 @contextlib.contextmanager

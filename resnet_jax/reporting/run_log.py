@@ -109,6 +109,8 @@ class RunLog:
           NonFiniteError: the loss or the gradient norm is not finite, or too many updates in a row were skipped.
         """
         fetched = jax.device_get(totals)
+        if self._writers:
+            self._writers.step(step, float(fetched.examples.loss), float(fetched.grad_norm))
         self._check(step, fetched)
         if not self._step:
             spent, loss = self._accounting.seconds(), metrics.scalars(fetched.examples)["loss"]

@@ -1,4 +1,4 @@
-"""Writes metrics to `metrics.jsonl`, and passes them to the trackers of the run."""
+"""Writes metrics to `metrics.jsonl` and `steps.f32`, and passes them to the trackers of the run."""
 
 import json
 import math
@@ -8,6 +8,7 @@ from types import TracebackType
 
 import numpy as np
 
+from resnet_jax.reporting.step_file import StepFile
 from resnet_jax.reporting.trackers.background import BackgroundTracker
 from resnet_jax.text import json_numbers
 
@@ -15,13 +16,15 @@ from resnet_jax.text import json_numbers
 class Writers:
     """Writes the metrics of a run, on process 0 only. A context manager: leaving it closes file and trackers."""
 
-    def __init__(self, lines: Path, trackers: Sequence[BackgroundTracker] = ()):
-        """Opens the file.
+    def __init__(self, lines: Path, trackers: Sequence[BackgroundTracker] = (), *, steps: Path | None = None):
+        """Opens the files.
 
         Args:
           lines: JSON Lines file to append to.
           trackers: what else receives the metrics.
+          steps: file of the single steps, see `step_file.py`; None: they are not recorded.
         """
+        self._steps = None if steps is None else StepFile(steps)
         self._lines = lines.open("a", buffering=1)
         self._trackers = tuple(trackers)
 
@@ -30,12 +33,21 @@ class Writers:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._lines.close()
+        if self._steps is not None:
+            self._steps.close()
         for tracker in self._trackers:
             tracker.close(failed=error is not None)
+
+    def step(self, step: int, loss: float, grad_norm: float) -> None:
+        """Records a training step, counted from 1: the sum of the losses of its batch, and its gradient norm."""
+        if self._steps is not None:
+            self._steps.add(step, loss, grad_norm)
 
     def scalars(self, step: int, split: str, scalars: Mapping[str, float]) -> None:
         """Writes the scalars of a split ('train' or 'eval') as one line of JSON, with null for NaN and infinity."""
         self._lines.write(json.dumps({"step": step, "split": split, **json_numbers(scalars)}) + "\n")
+        if self._steps is not None:
+            self._steps.flush()
         # 'count', the number of evaluation images, is constant; NaN stands for a value that is not known.
         curves = {f"{split}/{name}": v for name, v in scalars.items() if name != "count" and not math.isnan(v)}
         for tracker in self._trackers:

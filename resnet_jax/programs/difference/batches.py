@@ -1,0 +1,74 @@
+"""Compares which training examples two runs have in the batch of a step."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from resnet_jax import experiment
+from resnet_jax.errors import UsageError
+from resnet_jax.nested import has_shape
+from resnet_jax.programs.difference.runs import Run
+
+_DATA_SHAPE = {"train": {"name": str, "examples": int}}
+
+
+class Batches(NamedTuple):
+    """The batch of a step in two runs."""
+
+    step: int  # counted from 1
+    first: np.ndarray  # [B] int64, index of the example in each row
+    second: np.ndarray
+    same_data: bool  # whether indices mean the same examples in both runs
+
+    @property
+    def are_equal(self) -> bool:
+        """Whether both have the same examples in the same rows."""
+        return self.same_data and np.array_equal(self.first, self.second)
+
+    @property
+    def shared(self) -> int:
+        """The number of rows of the first batch whose example is also in the second batch, in any row."""
+        return int(np.isin(self.first, self.second).sum()) if self.same_data else 0
+
+
+def batch_size(run: Run) -> int | None:
+    """Returns the batch size of a run; None if its number of training images is unknown and the batch size follows."""
+    data = _data(run)
+    if data is None:
+        size = run.settings["data.batch_size"]
+        return int(size) if size else None
+    return experiment.train_order(run.config, data["train"]["examples"]).batch_size
+
+
+def compare_batches(first: Run, second: Run, step: int) -> Batches | None:
+    """Returns the batches of a step, counted from 1; None if the data of a run are unknown."""
+    data = [_data(run) for run in (first, second)]
+    if data[0] is None or data[1] is None:
+        return None
+    orders = [
+        experiment.train_order(run.config, own["train"]["examples"])
+        for run, own in zip((first, second), data, strict=True)
+        if own is not None
+    ]
+    one, other = (order.rows(step - 1).indices for order in orders)
+    return Batches(step, one, other, same_data=data[0]["train"] == data[1]["train"])
+
+
+def file_names(run: Run) -> Callable[[int], str]:
+    """Returns the function that maps an example of a run to its file; to '' if its data cannot be opened here."""
+    try:
+        where: Callable[[int], str] = experiment.open_training(run.config).where
+    except UsageError:
+        return _no_file
+    return where
+
+
+def _no_file(index: int) -> str:
+    del index
+    return ""
+
+
+def _data(run: Run) -> dict[str, Any] | None:
+    data = run.start.get("data")
+    return data if has_shape(data, _DATA_SHAPE) else None

@@ -1,0 +1,78 @@
+"""Finds the first step at which the losses of two runs part, and compares the batch of that step."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from resnet_jax.programs.difference.runs import Run
+from resnet_jax.reporting.step_file import as_numbers, is_known
+
+
+class Parting(NamedTuple):
+    """The first steps at which loss or gradient norm of two runs differ; they are counted from 1."""
+
+    first: int  # first step that may differ
+    last: int  # last such step: `first`, if each step was recorded; else the step of a line of `metrics.jsonl`
+    losses: tuple[float, float]  # mean loss of the step, or over the steps of the line
+    grad_norms: tuple[float, float]
+    compared: int  # number of steps that both runs have recorded
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the step itself is known."""
+        return self.first == self.last
+
+
+class Together(NamedTuple):
+    """Two runs whose losses never part."""
+
+    compared: int  # number of steps that both runs have recorded; 0: none
+    exact: bool  # whether every step was compared bit for bit; False: means over several steps
+
+
+def find_parting(first: Run, second: Run, *, batch_sizes: tuple[int, int]) -> Parting | Together:
+    """Returns where two runs part, from the bits of each step, or, for runs without them, from `metrics.jsonl`.
+
+    Args:
+      first: a run.
+      second: another run.
+      batch_sizes: images of a step of each, by which sums of losses are divided.
+    """
+    count = min(len(first.bits), len(second.bits))
+    known = is_known(first.bits[:count]) & is_known(second.bits[:count])
+    if not known.any():
+        return _from_lines(first, second)
+    scaled = [_scaled(run.bits[:count], size) for run, size in zip((first, second), batch_sizes, strict=True)]
+    one, other = scaled
+    # With equal batch sizes the comparison of these numbers is that of the bits; two NaN count as equal.
+    differs = known & ~((one == other) | (np.isnan(one) & np.isnan(other))).all(axis=1)
+    steps = np.flatnonzero(differs)
+    if not len(steps):
+        return Together(int(known.sum()), exact=bool(known.all()))
+    row = int(steps[0])
+    earlier = np.flatnonzero(known[:row])
+    begin = int(earlier[-1]) + 1 if len(earlier) else 0  # the steps between may differ too, and were not recorded
+    losses, norms = ((float(one[row, column]), float(other[row, column])) for column in (0, 1))
+    return Parting(begin + 1, row + 1, losses, norms, int(known.sum()))
+
+
+def _scaled(bits: np.ndarray, batch_size: int) -> np.ndarray:
+    """Returns mean loss and gradient norm of each step, [N, 2] float64."""
+    return as_numbers(np.ascontiguousarray(bits)).astype(np.float64) / np.array([batch_size, 1.0])
+
+
+def _from_lines(first: Run, second: Run) -> Parting | Together:
+    """Compares the lines of `metrics.jsonl` that both runs have."""
+    rows = [{int(step): row for row, step in enumerate(run.lines.get("step", ()))} for run in (first, second)]
+    equal_until = 0
+    common = sorted(rows[0].keys() & rows[1].keys())
+    for step in common:
+        values = [
+            [float(run.lines[name][own[step]]) if name in run.lines else np.nan for name in ("loss", "grad_norm")]
+            for run, own in zip((first, second), rows, strict=True)
+        ]
+        if not np.array_equal(*map(np.asarray, values), equal_nan=True):
+            (loss, norm), (other_loss, other_norm) = values
+            return Parting(equal_until + 1, step, (loss, other_loss), (norm, other_norm), common[-1])
+        equal_until = step
+    return Together(equal_until, exact=False)

@@ -1,0 +1,72 @@
+"""Reads what a run has recorded about itself."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from resnet_jax.configs import run as run_config
+from resnet_jax.configs.default import KEYS
+from resnet_jax.errors import UsageError
+from resnet_jax.nested import flatten, has_shape
+from resnet_jax.reporting.metrics_file import read_columns
+from resnet_jax.reporting.step_file import read_bits
+from resnet_jax.reporting.workdir import Workdir
+from resnet_jax.text import printable
+
+_START_SHAPE = {
+    "versions": (dict, None),
+    "devices": ([str], None),
+    "processes": (int, None),
+    "host": (str, None),
+    "git_commit": (str, None),
+    "data": (dict, None),
+    "code": ({"sources_sha256": (str, None), "uncommitted": (dict, None)}, None),
+}
+
+
+class Run(NamedTuple):
+    """A run."""
+
+    word: str  # as the user named it
+    workdir: Workdir
+    config: Any  # a ConfigDict; only `resnet_jax.experiment` reads its keys
+    settings: dict[str, Any]  # config by dotted key
+    starts: list[dict[str, Any]]  # descriptions of its starts, see `provenance.describe_start`; [] if unknown
+    bits: np.ndarray  # [N, 2] uint32, loss and gradient norm of each step, see `step_file.py`; N = 0: not recorded
+    lines: dict[str, np.ndarray]  # columns of `metrics.jsonl` of training
+
+    @property
+    def start(self) -> dict[str, Any]:
+        """The first start; {} if it is unknown."""
+        return self.starts[0] if self.starts else {}
+
+    @property
+    def steps(self) -> int:
+        """The number of steps of which the run has recorded the loss."""
+        return max(len(self.bits), *map(int, self.lines.get("step", ())), 0)
+
+
+def read_run(word: str) -> Run:
+    """Reads the run in a work directory.
+
+    Raises:
+      UsageError: the directory holds no run, or its config cannot be read.
+    """
+    workdir = Workdir(word)
+    if not (workdir.path / "config.json").exists():
+        raise UsageError(f"{printable(word)} holds no run: name two work directories, --mode=diff RUN RUN")
+    try:
+        config = run_config.get_config(str(workdir.path))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    settings = flatten(config.to_dict())
+    lines = read_columns(workdir.metrics).get("train", {}) if workdir.metrics.exists() else {}
+    return Run(
+        word=word,
+        workdir=workdir,
+        config=config,
+        settings={key.name: settings[key.name] for key in KEYS},
+        starts=[start for start in workdir.starts() if has_shape(start, _START_SHAPE)],
+        bits=read_bits(workdir.steps),
+        lines=lines,
+    )
