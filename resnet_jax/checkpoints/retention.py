@@ -30,7 +30,7 @@ class Retention:
 
     @property
     def best(self) -> tuple[int, float] | None:
-        """The step with the highest accuracy (the latest such step) and that accuracy; None: none was evaluated."""
+        """The latest step with the highest accuracy, and that accuracy; None if no step was evaluated."""
         return next(iter(self._best_first()), None)
 
     def lacks_evaluation(self, step: int) -> bool:

@@ -32,7 +32,7 @@ def signature(path: Path) -> Signature | None:
 
 
 def plain_files(root: Path) -> dict[str, Signature]:
-    """Returns the files outside of checkpoints by name. Those that begin with a dot or are temporary are left out."""
+    """Returns the files outside of checkpoints by name, without temporary ones and names that begin with a dot."""
     found = {}
     for directory, folders, files in os.walk(root):
         folders[:] = sorted(folder for folder in folders if not folder.startswith("."))

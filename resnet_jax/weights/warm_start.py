@@ -151,7 +151,7 @@ def warm_start_variables(
     for line in matched.report:
         logger.info("%s", line)
     for pattern in matched.unused_patterns:
-        logger.warning(labelled("unused", f"config.model.allow_missing: {pattern!r} matches nothing that differs"))
+        logger.warning(labelled("unused", f"config.model.allow_missing: {pattern!r} matches no variable that differs"))
     logger.debug("weights, name by name\n%s", "\n".join(matched.table))
     loaded = matched.variables
     if head and stored.class_list is None and isinstance(loaded["params"]["head"]["bias"], np.ndarray):

@@ -232,9 +232,10 @@ def _is_sliced(split: Split) -> bool:
 
 
 def _mark(parts: Sequence[tuple[_Listing, np.ndarray]]) -> str:
-    """Returns a '+' and the fingerprint of the chosen names: another choice is another data set, even if of equal size.
+    """Returns what the name of a source ends with if it has only part of the images of its folders.
 
-    The name of a source of whole folders has no mark, since earlier versions of this project recorded none.
+    It is '+' and a hash of the file names of these images, so that two parts of equal size have different names. The
+    name of a source of whole folders does not get it, because it has to equal the name that runs recorded before.
     """
     hashes = [name_hashes(listing.names[row] for row in rows) for listing, rows in parts]
     return f"+{fingerprint(np.concatenate(hashes))}"

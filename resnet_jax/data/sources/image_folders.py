@@ -83,7 +83,8 @@ class ClassFiles(NamedTuple):
 def list_images(root: Path, class_name: str, above: Set[Inode] | None = None) -> ClassFiles:
     """Lists the images of a class, in the order of torchvision's `ImageFolder`.
 
-    A folder that links reach twice is listed once. A link to a folder above the class is not followed.
+    Images of a folder to which several symbolic links lead are listed once. A link to a folder above the class is not
+    followed.
 
     Args:
       root: the folder of the split.

@@ -12,7 +12,7 @@ from resnet_jax.programs.check_data.findings import Findings, class_counts, tiny
 from resnet_jax.programs.check_data.survey import UNKNOWN, Survey
 from resnet_jax.text import labelled, labelled_lines, printable
 
-_LISTED = 10_000  # images of each kind that the JSON lists; their number is always exact
+_LISTED = 10_000  # most images that the JSON lists with the same problem; it also has the number of all of them
 
 
 def as_lines(data: CheckedData, surveys: Mapping[str, Survey], found: Findings) -> list[str]:

@@ -120,7 +120,7 @@ def compare(groups: Sequence[Sequence[Run]]) -> Comparison:
     ]
     answers = groups[0][0].answers
     number = answers.subject["classes"]["number"]
-    # An image that one run could not read has the label of another run.
+    # A run stores a negative label for an image that it could not read; the label then comes from another run.
     labels = np.max([run.answers.label for runs in groups for run in runs], axis=0)
     single = len(made[0].right) == 1
     omnibus = cochran(np.concatenate([group.right for group in made])) if single and len(made) > 2 else None

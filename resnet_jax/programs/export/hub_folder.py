@@ -71,7 +71,7 @@ def write_hub_folder(directory: Path, model: Model, *, write_weights: Callable[[
 
 
 def certificates_of(evaluations: Path, sha256: str) -> tuple[dict, ...]:
-    """Returns the certificates of the evaluations of a run that evaluated the weights with a hash, oldest first.
+    """Returns the certificates (results of evaluations, JSON) of the weights that have a hash, oldest first.
 
     Args:
       evaluations: directory with a result directory for each evaluation.
