@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 _CACHE_BYTES = 256 << 20  # bytes of row groups that are kept in memory; the last one read is kept, however large it is
 _READING_BYTES = 512 << 20  # bytes of memory for row groups that are being read
+_LONGEST_REASON = 200  # characters of an error message of Arrow, which has several lines
 _COPIES = 3  # memory that reading a row group takes, as a multiple of its size: compressed, as a dictionary, as rows
 
 
@@ -46,7 +47,10 @@ class ParquetRows:
         """Implements `RecordFiles.read`: returns the value of a row."""
         ends = self._ends[path]
         group = int(np.searchsorted(ends, number, side="right"))
-        value = self._groups.get(path, group)[number - (int(ends[group - 1]) if group else 0)].as_py()
+        values, row = self._groups.get(path, group), number - (int(ends[group - 1]) if group else 0)
+        if row >= len(values):
+            raise ValueError(f"row group {group} is damaged: it has fewer rows than the file states")
+        value = values[row].as_py()
         if value is None:
             raise ValueError(
                 "the row has no image bytes, only a path: store the images in the file (embed_external_files)"
@@ -105,12 +109,11 @@ class _RowGroups:
                 with pq.ParquetFile(path, metadata=self._metadata.get(path)) as file:
                     self._metadata[path] = file.metadata
                     column = file.read_row_group(group, columns=[self._column], use_threads=False).column(0)
-            except pa.ArrowException as error:
-                raise ValueError(f"row group {group} is damaged: {error}") from None
-            except OSError as error:
-                if error.errno is None:  # Arrow reports damaged data as an OSError without a number
-                    raise ValueError(f"row group {group} is damaged: {error}") from None
-                raise
+            except (pa.ArrowException, OSError) as error:
+                if isinstance(error, OSError) and error.errno is not None:
+                    raise  # of the disk; Arrow reports damaged data as an OSError without a number
+                reason = " ".join(str(error).split())[:_LONGEST_REASON]
+                raise ValueError(f"row group {group} is damaged: {reason}") from None
         values = column.combine_chunks()
         for name in self._column.split(".")[1:]:
             values = values.field(name)

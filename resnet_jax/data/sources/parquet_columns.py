@@ -26,13 +26,13 @@ def find_columns(path: str) -> Columns:
     """Finds the columns by the description that Hugging Face stores in the file, or by their types."""
     schema = open_parquet(path).schema_arrow
     features = _features(schema)
-    names = [name for name, value in features.items() if _type(value) == "Image"] or [
-        field.name for field in schema if _is_image(field)
-    ]
-    labels = [name for name, value in features.items() if _type(value) == "ClassLabel"] or [
-        field.name for field in schema if pa.types.is_integer(field.type)
-    ]
-    image, label = (_choose(found, usual) for found, usual in ((names, "image"), (labels, "label")))
+    image, label = (
+        _choose([name for name in found if features.get(name, {}).get("_type") == kind] or found, usual)
+        for found, kind, usual in (
+            ([field.name for field in schema if _is_image(field)], "Image", "image"),
+            ([field.name for field in schema if pa.types.is_integer(field.type)], "ClassLabel", "label"),
+        )
+    )
     if image is None or label is None:
         has = some_of([f"{field.name} ({field.type})" for field in schema], shown=6)
         raise UsageError(
@@ -55,10 +55,6 @@ def _choose(names: list[str], usual: str) -> str | None:
     return usual if usual in names else names[0] if len(names) == 1 else None
 
 
-def _type(feature: Any) -> str | None:
-    return feature.get("_type") if isinstance(feature, dict) else None
-
-
 def _is_image(field: Any) -> bool:
     """Whether a column may hold image files: it is binary, or has a part 'bytes' that is."""
     kind = field.type
@@ -71,13 +67,13 @@ def _is_binary(kind: Any) -> bool:
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
-def _features(schema: Any) -> dict[str, Any]:
+def _features(schema: Any) -> dict[str, dict[str, Any]]:
     """Returns the description of the columns by Hugging Face; {} if the file has none."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-    except (LookupError, TypeError, ValueError):
+    except (LookupError, TypeError, ValueError, RecursionError):
         return {}
-    return features if isinstance(features, dict) else {}
+    return {name: one for name, one in features.items() if isinstance(one, dict)} if isinstance(features, dict) else {}
 
 
 def open_parquet(path: str) -> Any:

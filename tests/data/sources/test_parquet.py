@@ -1,4 +1,5 @@
 import concurrent.futures
+import json
 import os
 import pickle
 import subprocess
@@ -145,6 +146,25 @@ def test_missing_and_damaged_files_are_named(tmp_path, change, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "features",
+    [
+        {"label": None},
+        {"label": "ClassLabel", "image": 3},
+        {"picture": {"_type": "Image"}, "class": {"_type": "ClassLabel", "names": ["a"]}},
+        {"label": {"_type": "Image"}, "image": {"_type": "ClassLabel"}},
+        [],
+    ],
+)
+def test_a_description_of_other_columns_is_left_aside(tmp_path, features):
+    path = tmp_path / "train.parquet"
+    write_parquet(path, [("a.jpg", colored(1), 1)])
+    table = pq.read_table(path).replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    pq.write_table(table, path)
+    source = open_part(tmp_path)
+    assert (source[0].image, source[0].label, source.class_names) == (colored(1), 1, ("0", "1"))
+
+
 def test_files_given_to_another_source_are_recognised(parquet, tars):
     for root, source in ((parquet, "parquet"), (tars, "webdataset")):
         with pytest.raises(
@@ -190,8 +210,9 @@ def test_damaged_row_groups_are_unreadable_examples(tmp_path):
     start = content.index(images[8][:50])
     content[start - 60 : start] = bytes(60)
     (tmp_path / "train.parquet").write_bytes(content)
-    with pytest.raises(ValueError, match="row group 2 is damaged: "):
+    with pytest.raises(ValueError, match="row group 2 is damaged: ") as raised:
         source[8]
+    assert "\n" not in str(raised.value)
     assert source[0].image == images[0]
 
 
