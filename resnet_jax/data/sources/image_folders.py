@@ -215,11 +215,19 @@ def _others(directory: Path) -> dict[str, Path]:
 
 
 def _find_tfds(directory: Path) -> Iterator[Path]:
-    """Yields the info files of prepared data sets: <name>/<version>/ or <name>/<config>/<version>/dataset_info.json."""
+    """Yields the info files of prepared data sets: <name>/<version>/ or <name>/<config>/<version>/dataset_info.json.
+
+    Leaves out folders that cannot be listed: they may be anything.
+    """
     folders = [directory]
     for _ in range(3):
-        folders = [folder / name for folder in folders for name in list_folders(folder)]
-        yield from (path for path in (folder / "dataset_info.json" for folder in folders) if path.exists())
+        below = []
+        for folder in folders:
+            with contextlib.suppress(UsageError):
+                below += [folder / name for name in list_folders(folder)]
+        folders = below
+        infos = (folder / "dataset_info.json" for folder in folders)
+        yield from (path for path in infos if os.path.isfile(path))  # noqa: PTH113  never raises
 
 
 def _holds_images(folder: Path) -> bool:

@@ -1,6 +1,7 @@
 """Finds the columns of images and labels of Parquet files, and the class names, as Hugging Face describes them."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from resnet_jax.data.regular_files import read_regular
+from resnet_jax.data.regular_files import open_regular, read_regular
 from resnet_jax.errors import UsageError
 from resnet_jax.text import printable, some_of
 
@@ -79,6 +80,7 @@ def _features(schema: Any) -> dict[str, dict[str, Any]]:
 def open_parquet(path: str) -> Any:
     """Opens a Parquet file, which closes it at the end of a `with` block. Raises UsageError if it cannot be read."""
     try:
+        os.close(open_regular(path))  # Arrow would wait at a FIFO
         return pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
         raise UsageError(

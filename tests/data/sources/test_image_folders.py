@@ -1,5 +1,7 @@
 """A source that is given the data of another one names that one."""
 
+import os
+
 import pytest
 
 from resnet_jax.data.sources import open_source
@@ -44,3 +46,19 @@ def test_a_directory_without_images_is_not_taken_for_folders_of_images(tmp_path)
     assert image_folders_instead(tmp_path) is None and image_folders_instead(tmp_path / "none") is None
     (tmp_path / "a" / "b" / "1.jpg").touch()
     assert image_folders_instead(tmp_path) is not None
+
+
+def test_a_folder_that_cannot_be_listed_hides_no_other_data(tmp_path, monkeypatch):
+    """Looks for data sets of TFDS in a directory with folders that belong to others, such as '/'."""
+    for name in ("closed", "open"):
+        (tmp_path / name / "1.0.0").mkdir(parents=True)
+        (tmp_path / name / "1.0.0" / "dataset_info.json").write_text("{}")
+    scandir = os.scandir
+
+    def refuse(path):
+        if "closed" in str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert other_source_instead(tmp_path).startswith(". It holds open/1.0.0/dataset_info.json: ")

@@ -240,3 +240,10 @@ def test_a_pickled_source_is_small_and_reads_the_same(parquet):
     source = open_part(parquet)
     assert source[3].label == 3 and len(pickle.dumps(source)) < 5000
     assert pickle.loads(pickle.dumps(source))[3].image == source[3].image
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), lambda path: path.mkdir()])
+def test_what_is_no_file_is_one_line(tmp_path, make):
+    make(tmp_path / "train-00000-of-00001.parquet")
+    with pytest.raises(UsageError, match="train-00000-of-00001.parquet cannot be read as a Parquet file"):
+        open_part(tmp_path)
