@@ -6,6 +6,7 @@
 # make test-all-pythons  run make test with Python 3.11, 3.12 and 3.13, each in an environment of its own
 # make drill             kill a run in 69 ways and check that nothing is lost: KILLS=500 sets the number
 # make fuzz              test what reads images, records and other foreign data with damaged input: MINUTES=5
+# make docs              build the documentation site in build/docs; its packages are in an environment of their own
 # make pictures          draw docs/images again
 # make check             run what CI runs: lint, types, tests
 # PYTHON=python3.12 selects the interpreter, EXTRAS=cuda13 adds extras of pyproject.toml.
@@ -34,7 +35,7 @@ LIBTPU_VERSION := import importlib.metadata as m; print(next(r.split(";")[0] for
 CUDA_PLUGIN := $(abspath $(VENV))/cuda_plugin
 CUDA_PLUGIN_VERSION := import jaxlib; print(*(f"jax-cuda13-{part}=={jaxlib.__version__}" for part in ("plugin", "pjrt")))
 
-.PHONY: help demo test test-fast test-slow test-all-pythons drill fuzz pictures lint types check install lock clean
+.PHONY: help demo test test-fast test-slow test-all-pythons drill fuzz docs pictures lint types check install lock clean
 
 help:
 	@sed -n '/^$$/q; s/^# //p' Makefile
@@ -75,6 +76,19 @@ drill: $(DEV)
 fuzz: $(DEV)
 	@$(BIN)/python -m fuzz $(TARGETS) --minutes=$(or $(MINUTES),5)
 
+# Sphinx in an environment of its own: it reads the source, and needs none of the packages of the trainer.
+DOCS := $(VENV)-docs
+
+docs: $(DOCS)/.installed
+	@$(DOCS)/bin/python -m sphinx -b html --fail-on-warning --keep-going --quiet docs build/docs
+	@echo "documentation  build/docs/index.html"
+
+$(DOCS)/.installed: pyproject.toml
+	@$(PYTHON) -m venv $(DOCS)
+	@$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"], sep="\n")' \
+		| $(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check -r /dev/stdin
+	@touch $@
+
 pictures: $(DEV)
 	@$(BIN)/python benchmarks/augmentations_picture.py
 	@$(BIN)/python benchmarks/schedules_picture.py
@@ -107,7 +121,7 @@ $(DEV): $(STAMP)
 	@touch $@
 
 $(BASE)-parity: $(DEV)
-	@$(INSTALL) ".[parity,hub,onnx,notebook,wandb,mlflow]"
+	@$(INSTALL) ".[parity,emulators,hub,onnx,notebook,wandb,mlflow]"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(LIBTPU) \
 		"$$($(BIN)/python -c '$(LIBTPU_VERSION)')"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(CUDA_PLUGIN) \

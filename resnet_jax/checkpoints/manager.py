@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 class Checkpoints:
     """The checkpoints in a directory, one subdirectory per step. On exit, the context manager waits for a save.
 
-    A state is any pytree of arrays: a `TrainState`, or dicts of JAX or numpy arrays.
+    A state is any pytree of arrays: a `TrainState`, or dicts of JAX or numpy arrays. Example::
 
         with Checkpoints("runs/mine/checkpoints") as checkpoints:
             restored = checkpoints.restore_latest(state)  # None in a new directory
