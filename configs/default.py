@@ -244,6 +244,8 @@ KEYS = (
     Key("eval.labels", None, "file of several right labels for ImageNet's validation images: real.json of ReaL",
         optional=str, effect=FREE, is_path=True),
     Key("eval.weights", None, "'trained' or 'ema' (the average); None: the average if there is one", optional=str),
+    Key("eval.precise_statistics", 0, "training images from which --mode=eval computes batch norm statistics anew; 0: "
+        "the stored ones are used", AT_LEAST_0, FREE),
     Key("eval.before_training", False, "evaluate at step 0 too", effect=FREE),
     Key("eval.stop_at", None, "top-1 accuracy at which the run ends, such as 0.759", FRACTION, FREE, optional=float),
     Key("eval.checkpoint", "latest", "weights for --mode=eval, predict and export: 'latest', 'best', a step, or a path "

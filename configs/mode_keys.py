@@ -1,6 +1,6 @@
 """The config keys of the modes that do not train; `default.py` declares all others, and explains how."""
 
-from resnet_jax.config_keys import AT_LEAST_1, BATCH, REPETITIONS, REPETITIONS_OR_NONE, Effect, Key
+from resnet_jax.config_keys import AT_LEAST_0, AT_LEAST_1, BATCH, REPETITIONS, REPETITIONS_OR_NONE, Effect, Key
 
 FREE = Effect.FREE
 
@@ -30,6 +30,13 @@ MODE_KEYS = (
         "not finite", AT_LEAST_1, FREE, optional=int),
     Key("replay.images", 32, "most images in the picture of the batch", REPETITIONS, FREE),
 
+    # --mode=average (docs/evidence.md).
+    Key("average.checkpoints", (), "checkpoints to average: steps, 'latest', 'best' or paths, such as (60, 80); (): "
+        "all of the run", effect=FREE),
+    Key("average.last", None, "only the newest checkpoints, this number of them", AT_LEAST_1, FREE, optional=int),
+    Key("average.images", 10_000, "training images from which batch norm statistics are computed anew; 0: the "
+        "statistics are averaged too", AT_LEAST_0, FREE),
+
     # --mode=check_data (docs/data.md).
     Key("check_data.json", None, "output file of all findings in JSON; None: WORKDIR/data_check.json",
         optional=str, effect=FREE, is_path=True),
@@ -46,6 +53,17 @@ MODE_KEYS = (
     Key("benchmark.window_steps", 20, "steps, or batches, per window", REPETITIONS, FREE),
     Key("benchmark.warmup_steps", 5, "steps before the first window", REPETITIONS_OR_NONE, FREE),
     Key("benchmark.json", None, "output file of the record in JSON", optional=str, effect=FREE, is_path=True),
+
+    # --mode=sweep (docs/sweep.md).
+    Key("sweep.grid", (), "values of config keys, of which every combination is trained: ('optimizer.momentum=0.9,0.8',)",
+        effect=FREE),
+    Key("sweep.seeds", (0, 1, 2), "seeds with which each combination is trained", effect=FREE),
+    Key("sweep.file", None, "TOML file with the grid, and the seeds if it has any", optional=str, effect=FREE,
+        is_path=True),
+    Key("sweep.launch", None, "print commands that begin so, for example 'sbatch launch/slurm.sbatch', instead of "
+        "training here; '': python main.py", optional=str, effect=FREE),
+    Key("sweep.stop_behind", None, "stop a run whose top-1 is so many points behind the worst finished run at the same "
+        "step; None: never", AT_LEAST_0, FREE, optional=float),
 
     # --mode=prepare: ImageNet from its archives, or a copy of other data (docs/data.md).
     Key("prepare.archives", None, "directory of ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar",

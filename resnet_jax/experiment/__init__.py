@@ -15,12 +15,14 @@ from resnet_jax.experiment.inference import Inference, build_inference
 from resnet_jax.experiment.inputs import open_splits, open_training, train_order
 from resnet_jax.experiment.milestones import Milestones
 from resnet_jax.experiment.options import (
+    AverageOptions,
     BenchmarkOptions,
     ExportOptions,
     PlanOptions,
     PredictOptions,
     ReplayOptions,
     WeightsOptions,
+    average_options,
     benchmark_options,
     export_options,
     plan_options,
@@ -32,10 +34,12 @@ from resnet_jax.experiment.options import (
     weights_options,
 )
 from resnet_jax.experiment.parts import Computation, Data, EvalComputation, EvalData, Evaluation, Experiment, Reading
+from resnet_jax.experiment.statistics import Statistics, build_statistics
 
 __all__ = [
     "EVALUATION_MAY_CHANGE",
     "MAY_CHANGE",
+    "AverageOptions",
     "BenchmarkOptions",
     "CheckedData",
     "Computation",
@@ -52,13 +56,16 @@ __all__ = [
     "PredictOptions",
     "Reading",
     "ReplayOptions",
+    "Statistics",
     "WeightsOptions",
     "as_begun",
+    "average_options",
     "benchmark_options",
     "build",
     "build_evaluation",
     "build_evaluations",
     "build_inference",
+    "build_statistics",
     "check_json",
     "default_settings",
     "export_options",

@@ -62,6 +62,30 @@ class BenchmarkOptions(NamedTuple):
     json: str | None  # path of the JSON file of the results; None: none is written
 
 
+class AverageOptions(NamedTuple):
+    """Which checkpoints of a run are averaged."""
+
+    checkpoints: tuple[str, ...]  # steps, 'latest', 'best' or paths; (): all checkpoints of the run
+    last: int | None  # only the newest checkpoints; None: all that `checkpoints` names
+    images: int  # training images from which statistics are computed anew; 0: the statistics are averaged
+
+
+def average_options(config: ConfigDict) -> AverageOptions:
+    """Reads the section `average` of the config.
+
+    Raises:
+      UsageError: a value is out of range, or both `checkpoints` and `last` are given.
+    """
+    check_bounds(KEYS, flatten(config.to_dict()))
+    options = dict(config.average)
+    names = tuple(map(str, options.pop("checkpoints")))
+    if names and options["last"] is not None:
+        raise UsageError(
+            f"config.average.checkpoints={names} and config.average.last={options['last']}: set only one of them"
+        )
+    return AverageOptions(names, **options)
+
+
 class ReplayOptions(NamedTuple):
     """Which step of a run is computed again."""
 

@@ -35,6 +35,11 @@ MODES = {
         takes_paths=True,
         needs_config=False,
     ),
+    "average": Mode(
+        f"{_PROGRAMS}.averaging.main",
+        "average checkpoints, with batch norm statistics computed anew: weights for all other modes",
+        "to average",
+    ),
     "diff": Mode(
         f"{_PROGRAMS}.difference.main",
         "say why two runs differ, and at which step their losses part: RUN RUN",
@@ -53,6 +58,11 @@ MODES = {
         f"{_PROGRAMS}.check_data.main", "read all images once and say what would harm training", "to check the data"
     ),
     "plan": Mode(f"{_PROGRAMS}.plan", "compile only: print memory, FLOPs and the least time of a run", "to plan"),
+    "sweep": Mode(
+        f"{_PROGRAMS}.sweep.main",
+        "train every combination of some settings with several seeds, and compare them",
+        "to continue",
+    ),
     "report": Mode(
         f"{_PROGRAMS}.report.main",
         "write report.html, one file that shows a run, or several runs together: RUN ...",

@@ -79,6 +79,7 @@ class Workdir:
         self.report = self.path / "report.png"
         self.inputs = self.path / "inputs.png"
         self.data_check = self.path / "data_check.json"  # of --mode=check_data
+        self.averages = self.path / "averages"  # weights of --mode=average, as checkpoints
         self.replays = self.path / "replays"  # one directory for each step that --mode=replay has computed again
         self.evaluations = self.path / "evaluations"  # one directory for each use of --mode=eval
         self._config = self.path / "config.json"

@@ -39,6 +39,7 @@ class SelectedWeights:
       sha256: hash of `variables` (`checksums.sha256_of_arrays`), 64 hexadecimal digits.
       class_names: name of the class of each output, in order; None: unknown.
       outputs: for each output of `variables`, the number that it has in the file; None: no output was moved.
+      statistics_images: training images from which batch norm statistics were computed anew; 0: they are as stored.
     """
 
     variables: dict[str, Any]
@@ -48,6 +49,7 @@ class SelectedWeights:
     sha256: str
     class_names: tuple[str, ...] | None
     outputs: tuple[int, ...] | None = None
+    statistics_images: int = 0
 
 
 def selected_path(checkpoint: str, checkpoints: Path) -> str:

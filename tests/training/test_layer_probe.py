@@ -32,7 +32,7 @@ def network():
     model = create_model(name="resnet_cifar", depth=8, features=4, num_classes=3, dtype="float32", bn_group_size=2)
     images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8)
     batch = Batch(jnp.asarray(images), jnp.array([0, 1, 2, 0]), jnp.ones(4, bool))
-    variables = model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), train=False)
+    variables = jax.jit(lambda: model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), train=False))()
     train_input = make_train_input(preprocess=imagenet_input, flip=False, erasing=None, mixing=None)
     parts = {"model": model, "train_input": train_input, "loss": create_loss()}
     return parts, variables, IndexedBatch(batch, jnp.arange(4))
@@ -65,9 +65,11 @@ def test_magnitudes_are_those_of_the_outputs_and_of_their_gradients(network):
     parts, variables, indexed = network
     found = jax.jit(make_probe(make_forward_fn(**parts)))(variables, indexed, jax.random.key(0), 2.0)
     images = imagenet_input(indexed.batch.image)
-    _, kept = parts["model"].apply(
-        variables, images, train=True, capture_intermediates=True, mutable=["intermediates", "batch_stats"]
+    mutable = ["intermediates", "batch_stats"]
+    capture = jax.jit(
+        lambda *values: parts["model"].apply(*values, train=True, capture_intermediates=True, mutable=mutable)
     )
+    _, kept = capture(variables, images)
     conv = kept["intermediates"]["stem_conv"]["__call__"][0]
     logits = kept["intermediates"]["head"]["__call__"][0]
     np.testing.assert_allclose(found.inputs, np.abs(images).max(axis=(1, 2, 3)), rtol=1e-6)
@@ -80,6 +82,7 @@ def test_magnitudes_are_those_of_the_outputs_and_of_their_gradients(network):
     np.testing.assert_allclose(found.losses, -(targets * log_probabilities).sum(axis=1), rtol=1e-4)
 
 
+@pytest.mark.slow  # the gradient of the last layer has a cheap test above
 def test_gradients_of_inner_layers_are_those_of_perturbed_outputs(network):
     parts, variables, indexed = network
     images = imagenet_input(indexed.batch.image)
@@ -93,7 +96,7 @@ def test_gradients_of_inner_layers_are_those_of_perturbed_outputs(network):
             logits, _ = parts["model"].apply(variables, images, train=True, mutable=["batch_stats"])
         return jnp.mean(parts["loss"](logits, jax.nn.one_hot(indexed.batch.label, 3)))
 
-    expected = jax.grad(loss)(jnp.zeros((4, 4, 4, 8)))
+    expected = jax.jit(jax.grad(loss))(jnp.zeros((4, 4, 4, 8)))
     forward = make_forward_fn(**parts)
     found = jax.jit(make_probe(forward))(variables, indexed, jax.random.key(0), 1.0)
     layer = layer_names(forward, variables, indexed, jax.random.key(0)).index("stage2_block1/conv2")

@@ -39,6 +39,7 @@ def describe_subject(evaluation: Evaluation, selected: SelectedWeights) -> dict[
             "path": selected.path,
             "step": selected.step,
             "kind": selected.kind,
+            **({"statistics_images": selected.statistics_images} if selected.statistics_images else {}),
         },
         "network": computation.network | {"dtype": computation.dtype},
         "data": {"name": source.name, "examples": len(source), "sample_sha256": _sample_hash(source)},

@@ -1,11 +1,13 @@
 """Evaluates weights on every image of a split, and writes a certificate of the result."""
 
+import dataclasses
 import functools
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from resnet_jax.checkpoints.checksums import sha256_of_arrays
 from resnet_jax.data.bad_examples import BadExamples
 from resnet_jax.data.class_names import check_same, fingerprint
 from resnet_jax.data.sources import example_ids
@@ -15,7 +17,7 @@ from resnet_jax.distributed.mesh import put_on_devices, replicated
 from resnet_jax.distributed.signals import STOPPED
 from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.errors import UsageError
-from resnet_jax.experiment import Evaluation, WeightsOptions
+from resnet_jax.experiment import Evaluation, Statistics, WeightsOptions
 from resnet_jax.programs.evaluation import answers, certificate, result_directory
 from resnet_jax.programs.evaluation.evaluator import CompiledSteps, Evaluator
 from resnet_jax.programs.evaluation.result_directory import Results
@@ -46,6 +48,13 @@ class Place(NamedTuple):
     channel: Channel  # connects the processes
 
 
+class Precise(NamedTuple):
+    """Batch norm statistics that are computed anew before an evaluation."""
+
+    statistics: Statistics
+    images: int  # number of training images
+
+
 def evaluate(evaluation: Evaluation, workdir: Workdir, requests: StopRequests, channel: Channel | None = None) -> int:
     """Evaluates the weights that `evaluation` names, logs the result, and writes a certificate.
 
@@ -65,16 +74,32 @@ def evaluate(evaluation: Evaluation, workdir: Workdir, requests: StopRequests, c
     return evaluate_all([evaluation], read_stored(evaluation.weights, place), place)
 
 
-def evaluate_all(evaluations: Sequence[Evaluation], stored: StoredWeights, place: Place) -> int:
+def evaluate_all(
+    evaluations: Sequence[Evaluation], stored: StoredWeights, place: Place, *, precise: "Precise | None" = None
+) -> int:
     """Evaluates the same weights on several data sets or at several image sizes; see `evaluate`.
 
     Each evaluation has the certificate that it would have alone; if there are several, a table follows.
+
+    Args:
+      evaluations: what to evaluate.
+      stored: the weights.
+      place: where to evaluate.
+      precise: batch norm statistics are computed anew; None: they are used as stored.
     """
     for label, line in evaluations[0].description.items():
         if len(evaluations) == 1 or label in ("devices", "model"):
             logger.info(labelled(label, line))
     first = evaluations[0].computation
     weights = select_weights(stored, first.shapes, network=first.network, any_input=evaluations[0].weights.any_input)
+    if precise is not None:
+        place.requests.begin(saves=False)
+        anew = precise.statistics.compute(weights.variables, precise.images, stopping=place.requests.stop_here)
+        if anew is None:
+            return STOPPED
+        count = precise.statistics.num_images(precise.images)
+        logger.info(labelled("statistics", f"computed anew from {count:,} training images"))
+        weights = dataclasses.replace(weights, variables=anew, sha256=sha256_of_arrays(anew), statistics_images=count)
     # Classes that do not fit a set are an error before the first evaluation.
     selected = [_for_classes(weights, stored, evaluation) for evaluation in evaluations]
     rows, steps = [], CompiledSteps()

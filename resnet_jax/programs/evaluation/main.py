@@ -23,7 +23,7 @@ def main(command: Command) -> int:
     with open_session(command, workdir, must_hold_a_run=of_the_run) as (channel, requests):
         from resnet_jax import experiment  # noqa: PLC0415
         from resnet_jax.experiment.compile import keep_programs  # noqa: PLC0415
-        from resnet_jax.programs.evaluation.evaluate import Place, evaluate_all, read_stored  # noqa: PLC0415
+        from resnet_jax.programs.evaluation.evaluate import Place, Precise, evaluate_all, read_stored  # noqa: PLC0415
         from resnet_jax.programs.run_identity import check_same_run  # noqa: PLC0415
 
         settings = experiment.resolve(command.config)
@@ -38,8 +38,14 @@ def main(command: Command) -> int:
             evaluations = experiment.build_evaluations(
                 command.config, num_outputs=stored.num_outputs, cache_dir=workdir.path
             )
+            images, precise = command.config.eval.precise_statistics, None
+            if images:
+                statistics = experiment.build_statistics(
+                    command.config, num_outputs=stored.num_outputs, cache_dir=workdir.path
+                )
+                precise = Precise(statistics, images)
         keep_programs()
-        return evaluate_all(evaluations, stored, place)
+        return evaluate_all(evaluations, stored, place, precise=precise)
 
 
 def _check_writable(workdir: Workdir, which: str) -> None:
