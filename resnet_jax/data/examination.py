@@ -54,6 +54,9 @@ def examine(image: bytes | np.ndarray, max_pixels: int = MAX_PIXELS) -> Examined
 
 def _unusual_file(encoded: bytes) -> list[str]:
     """Returns what the header of a file tells that its decoded pixels do not."""
-    kind = stored_kind(encoded)
+    try:
+        kind = stored_kind(encoded)
+    except Exception:  # Pillow raises errors of many types for some files that `decode` reads without Pillow
+        return []
     found = {PRINT_COLORS: kind.mode == "CMYK", DEEP: kind.bits > 8, ROTATED: kind.orientation not in (0, 1)}
     return [name for name, is_so in found.items() if is_so]

@@ -1,4 +1,5 @@
 import io
+import zlib
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ from PIL import Image
 
 from resnet_jax.data.examination import examine
 from tests.data.encoded import encode, photo, smooth
+from tests.data.test_png import chunk
 
 
 def stored(image, kind, **options):
@@ -62,3 +64,11 @@ def test_what_cannot_be_decoded_is_an_error():
         examine(encode(photo(20, 30), "JPEG")[:200])
     with pytest.raises(ValueError, match="more than config.data.max_image_pixels=599"):
         examine(encode(photo(20, 30), "PNG"), 599)
+
+
+def test_a_file_that_only_pillow_refuses_is_examined():
+    """Puts a text of a megabyte, compressed, into a PNG file: Pillow refuses it, but the pixels are whole."""
+    whole = encode(photo(8, 8), "PNG")
+    text = chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(10**7)))
+    examined = examine(whole[:33] + text + whole[33:])
+    assert examined.digest == examine(whole).digest and examined.unusual == ()
