@@ -93,7 +93,13 @@ HEAVY = {
     },
     "safetensors": {"weights/formats/safetensors.py"},
     "torch": set(),
-    "cv2": {"data/examination.py", "data/png.py", "data/resize.py", "data/sources/synthetic_jpeg.py"},
+    "cv2": {
+        "data/examination.py",
+        "data/png.py",
+        "data/resize.py",
+        "data/sources/synthetic_jpeg.py",
+        "programs/report/pictures.py",
+    },
     "simplejpeg": {"data/jpeg.py", "programs/prepare/shrinking.py", "data/sources/synthetic_jpeg.py"},
     "PIL": {
         "data/decoder_messages.py",

@@ -18,6 +18,7 @@ def test_the_files_of_a_work_directory(finished):
         ".lock",
         "classes.json",
         "config.json",
+        "report.html",
         "report.png",
         "run.json",
         "metrics.jsonl",

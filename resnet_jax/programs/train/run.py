@@ -24,6 +24,7 @@ from resnet_jax.experiment import Experiment
 from resnet_jax.experiment.compile import compile_train_steps, initial_state
 from resnet_jax.programs.evaluation.evaluator import Evaluator
 from resnet_jax.programs.recipes import launcher
+from resnet_jax.programs.report.at_the_end import write_at_the_end
 from resnet_jax.programs.train.loop import Position, TrainLoop
 from resnet_jax.reporting.compile_events import CompileCounter
 from resnet_jax.reporting.profiling import Profile
@@ -288,3 +289,4 @@ class _Run:
             "programs_compiled_later": self.compile_counter.unexpected,
         }
         end_record(result, self.workdir, decoders=self._decoders())
+        write_at_the_end(self.workdir)

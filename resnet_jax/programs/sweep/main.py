@@ -1,0 +1,117 @@
+"""Entry point of --mode=sweep."""
+
+import csv
+import functools
+import io
+import logging
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from resnet_jax.distributed.signals import STOPPED
+from resnet_jax.errors import NonFiniteError, UsageError
+from resnet_jax.experiment.sweep import Sweep, make_sweep
+from resnet_jax.files import locked, read_json, write_atomically, write_json
+from resnet_jax.local_paths import local_path
+from resnet_jax.programs.command import Command
+from resnet_jax.programs.recipes import launcher
+from resnet_jax.programs.sweep.early_stop import accuracies, is_behind
+from resnet_jax.programs.sweep.process import Process
+from resnet_jax.programs.sweep.runs import Run, cell_names, make_runs
+from resnet_jax.programs.sweep.table import as_json, csv_rows, make_table, table_lines
+from resnet_jax.reporting.progress import show_log
+from resnet_jax.text import labelled
+
+logger = logging.getLogger(__name__)
+
+SWEEP, TABLE = "sweep.json", "table.csv"
+
+
+def main(command: Command) -> int:
+    """Trains the runs that have not ended yet, and writes the table; returns the exit status."""
+    show_log()
+    sweep = make_sweep(command.config)
+    directory = local_path(command.workdir, name="--workdir").resolve()
+    runs = make_runs(sweep, directory, sys.argv[1:])
+    if sweep.launch is not None:
+        _print_commands(runs, sweep.launch)
+        return 0
+    with locked(directory / ".lock", what=f"the sweep in {directory}", cure="choose another --workdir=DIR"):
+        stopped_early = set(_stopped_early(directory / SWEEP))
+        status = _train_all(sweep, runs, directory, stopped_early)
+        _write(sweep, runs, directory, stopped_early)
+    if status == STOPPED:
+        logger.info(labelled("stopped", "run the same command again to continue"))
+    return status
+
+
+def _print_commands(runs: Sequence[Run], launch: str) -> None:
+    """Prints the command of each run that has not ended, and shows the results of those that have."""
+    words = shlex.split(launch) or launcher()
+    for run in runs:
+        if run.result() is None:
+            print(shlex.join([*words, *run.flags]))
+
+
+def _train_all(sweep: Sweep, runs: Sequence[Run], directory: Path, stopped_early: set[str]) -> int:
+    """Trains the runs one after another; returns 0, or the status of a run that ends the sweep.
+
+    A run whose loss is not finite is a result like others; a mistake in the command would repeat itself.
+    """
+    process = Process()
+    for number, run in enumerate(runs):
+        if run.result() is not None or str(run.workdir) in stopped_early:
+            continue
+        logger.info(labelled("run", f"{number + 1} of {len(runs)}: {run.workdir.relative_to(directory)}"))
+        check = None
+        if sweep.stop_behind is not None:
+            check = functools.partial(is_behind, run, runs, points=sweep.stop_behind)
+        status = process.train(run, is_hopeless=check)
+        if process.stopped or (status == STOPPED and check is None):
+            return STOPPED
+        if status == STOPPED and check is not None:
+            stopped_early.add(str(run.workdir))
+            logger.info(labelled("hopeless", f"{run.workdir.relative_to(directory)} was stopped, and is saved"))
+            _write(sweep, runs, directory, stopped_early, quiet=True)
+        elif status not in (0, NonFiniteError.exit_status):
+            _fail(status, run)
+    return 0
+
+
+def _fail(status: int, run: Run) -> None:
+    problem = f"the run in {run.workdir} has ended with status {status}"
+    raise UsageError(
+        f"{problem}: see its lines above; the sweep continues where it was when the same command runs again"
+    )
+
+
+def _stopped_early(path: Path) -> list[str]:
+    """Returns the work directories of runs that an earlier start has stopped as hopeless."""
+    if not path.exists():
+        return []
+    cure = "move it away: runs that were stopped early will continue"
+    found: list[str] = read_json(path, cure=cure, shape={"stopped_early": [str]})["stopped_early"]
+    return found
+
+
+def _write(sweep: Sweep, runs: Sequence[Run], directory: Path, stopped_early: set[str], *, quiet: bool = False) -> None:
+    """Writes the table as JSON and CSV, and logs it unless `quiet`."""
+    rows = make_table(cell_names(sweep.cells), accuracies(runs, len(sweep.cells)))
+    content = {
+        "seeds": list(sweep.seeds),
+        "cells": sweep.cells,
+        "rows": as_json(rows),
+        "method": "paired t over seeds, Holm's correction",
+        "stopped_early": sorted(stopped_early),
+        "not_finite": [str(run.workdir) for run in runs if (run.result() or {}).get("stop_reason") == "non_finite"],
+        "commands": [["resnet-jax", *run.flags] for run in runs],
+    }
+    write_json(directory / SWEEP, content)
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(csv_rows(rows))
+    write_atomically(directory / TABLE, text.getvalue())
+    if not quiet:
+        for line in table_lines(rows):
+            logger.info(line)
+        logger.info(labelled("written", f"{directory}/: {SWEEP}, {TABLE}"))

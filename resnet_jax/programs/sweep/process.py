@@ -1,0 +1,51 @@
+"""Trains a run of a sweep in its own process, passes signals on to it, and stops it if it is hopeless."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from types import FrameType
+
+from resnet_jax.programs.sweep.runs import Run
+
+_POLL = 0.5  # seconds between two looks at the metrics of a run
+
+
+class Process:
+    """Runs training processes, one after another; a signal to this process goes to the current one."""
+
+    def __init__(self, program: Sequence[str] = (sys.executable, "-m", "resnet_jax")):
+        """Installs the signal handlers; `program` begins the command of each training process."""
+        self._program = program
+        self._current: subprocess.Popen | None = None
+        self.stopped = False  # whether a signal has asked to stop
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._pass_on)
+
+    def train(self, run: Run, *, is_hopeless: Callable[[], bool] | None = None) -> int:
+        """Trains a run to its end; returns the exit status.
+
+        Args:
+          run: the run.
+          is_hopeless: asked now and then; once it is true, the run is saved and stopped. None: never.
+        """
+        # In a group of its own: Ctrl-C reaches only this process, which passes it on once.
+        command = [*self._program, "--mode=train", *run.flags]
+        self._current = subprocess.Popen(command, start_new_session=True)
+        asked = False
+        try:
+            while self._current.poll() is None:
+                try:
+                    self._current.wait(_POLL if is_hopeless else None)
+                except subprocess.TimeoutExpired:
+                    if is_hopeless and not asked and is_hopeless():
+                        self._current.send_signal(signal.SIGTERM)
+                        asked = True
+            return self._current.returncode
+        finally:
+            self._current = None
+
+    def _pass_on(self, number: int, _frame: FrameType | None) -> None:
+        self.stopped = True
+        if self._current is not None:
+            self._current.send_signal(number)
