@@ -30,6 +30,7 @@ _PLACES = {
     "reporting": (2, 3),
     "checkpoints": (0, 4),
     "training": (1, 4),
+    "storage": (2, 4),
     "data": (1, 5),
     "models": (2, 5),
     "distributed": (0, 6),

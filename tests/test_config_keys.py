@@ -137,7 +137,10 @@ def test_an_address_is_no_path_for_any_key_that_names_one():
             assert key.is_path or key.name in ("data.train_split", "data.eval_split"), key.name
     values = {key.name: key.default for key in default.KEYS}
     config_keys.check_paths(default.KEYS, values)
-    for name in [*paths, "data.train_split", "data.name", "train.trainable"]:
+    of_weights = {key.name for key in default.KEYS if key.may_be_on_hub}
+    for name in of_weights:  # a run in a bucket
+        config_keys.check_paths(default.KEYS, values | {name: "gs://bucket/x"})
+    for name in [*paths - of_weights, "data.train_split", "data.name", "train.trainable"]:
         with pytest.raises(UsageError, match=rf"^config.{name}=gs://bucket/x is not a local path: mount the bucket"):
             config_keys.check_paths(default.KEYS, values | {name: "gs://bucket/x"})
 

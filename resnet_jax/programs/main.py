@@ -42,7 +42,8 @@ _TRUST_NETWORK = flags.DEFINE_bool(
 )
 
 _LOCKING = ("train", "eval")  # modes that lock the work directory, and upload it if it is in a bucket
-_ONLY_LOCAL = ("compare", "doctor", "prepare")  # modes whose work directory cannot be in a bucket
+# Modes whose work directory can be in a bucket.
+_IN_BUCKETS = (*_LOCKING, "predict", "export", "show", "plan", "check_data", "benchmark", "replay")
 
 
 def run() -> None:
@@ -96,7 +97,7 @@ def _command(words: list[str]) -> Command:
         raise UsageError(command_line.NO_CONFIG)
     for word in words:
         check_local(word, name="path")
-    check = check_local if mode in _ONLY_LOCAL else check_workdir
+    check = check_workdir if mode in _IN_BUCKETS else check_local
     check(_WORKDIR.value or "", name="--workdir")
     several = _COORDINATOR.value or _PROCESS_ID.value is not None or (_NUM_PROCESSES.value or 1) > 1
     if several and not MODES[mode].many_processes:

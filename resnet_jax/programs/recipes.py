@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from resnet_jax import configs
 from resnet_jax.errors import UsageError
 from resnet_jax.local_paths import check_workdir, is_bucket, local_path
+from resnet_jax.storage.objects import normalized
 
 FOLDER = Path(configs.__file__).parent
 RUN = FOLDER / "run.py"  # the config of an existing run
@@ -29,7 +30,7 @@ def locate(value: str) -> tuple[Path, list[str]]:
     """
     name, *argument = value.split(":", 1)
     if is_bucket(value):
-        return RUN, [value]
+        return RUN, [normalized(value, name="--config")]
     if argument and is_bucket(argument[0]):
         return Path(name), argument
     check_workdir(value, name="--config")

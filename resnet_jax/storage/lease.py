@@ -87,6 +87,10 @@ class Lease:
                 if self._put(released=False):
                     return self._is_of_mirror
                 watched = None  # another process was faster
+                if self._bucket.read(NAME).state == "missing":  # what TensorStore reports of a bucket in S3 that is not
+                    raise BucketError(
+                        f"{self._bucket.address} cannot be written: create the bucket, or give this machine access"
+                    )
             time.sleep(_POLLED_EVERY)
 
     def keep(self, lost: Callable[[], None]) -> None:

@@ -118,10 +118,10 @@ class Bucket:
         if "404" in text or "NOT_FOUND" in text or "NoSuchBucket" in text:
             return "create the bucket, or correct its name"
         if re.search("40[13]|UNAUTHENTICATED|PERMISSION_DENIED|[Cc]redential|[Tt]oken", text):
-            return _LOGIN[self._scheme]
+            return f"{_LOGIN[self._scheme]}; or mount the bucket"
         if "INVALID_ARGUMENT" in text or "Invalid" in text:
             return "correct the name of the bucket"
-        return "check the network and run the same command again"
+        return "check the network and run the same command again, or mount the bucket"
 
 
 def normalized(address: str, *, name: str) -> str:

@@ -71,7 +71,7 @@ def test_a_mistake_in_an_imported_file_has_the_line_that_leads_to_it(tmp_path, c
         ("def get_config():\n    return {'a': 1}\n", "get_config returns a dict instead of a ConfigDict"),
         (
             "from ml_collections import ConfigDict\ndef get_config():\n    return ConfigDict({'lr': 1})\n",
-            "has no key 'benchmark.json': let get_config change and return default.get_config()",
+            "has no key 'average.checkpoints': let get_config change and return default.get_config()",
         ),
         (
             f"{START}    config.unlock()\n    config.lr = 3\n    return config\n",
@@ -93,7 +93,7 @@ def test_a_config_file_that_is_not_text(tmp_path, capsys):
     assert f"config file {file}" in message_of(file, capsys)
 
 
-@pytest.mark.parametrize("name", ["gs://bucket/run", "~nobody9/run", "https://host/config.py"])
+@pytest.mark.parametrize("name", ["abfs://bucket/run", "~nobody9/run", "https://host/config.py", "gs://bucket"])
 def test_an_address_is_no_config(name, capsys):
     with pytest.raises(SystemExit):
         command_line.parse(["main.py", f"--config={name}"])
