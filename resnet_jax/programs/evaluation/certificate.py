@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +158,7 @@ def make_certificate(
     }
 
 
-def accuracy_with_interval(certificate: dict[str, Any], metric: str) -> str:
+def accuracy_with_interval(certificate: Mapping[str, Any], metric: str) -> str:
     """Formats 'top1' or 'top5' with its confidence interval in percent: 'top-1 99.17 % (97.58 to 99.72)'."""
     low, high = certificate["interval"][metric]
     return f"top-{metric[3:]} {100 * certificate['eval'][metric]:.2f} % ({100 * low:.2f} to {100 * high:.2f})"

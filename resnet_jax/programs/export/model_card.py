@@ -99,6 +99,9 @@ def _row(certificate: Mapping[str, Any]) -> str:
 def _input(model: Model) -> Iterator[str]:
     before, network = model.preprocessing, model.network
     yield "## Input"
+    enlarge = (
+        f"enlarge an image whose shorter side is below {before.enlarge_to} pixels to it; " if before.enlarge_to else ""
+    )
     crop = {
         "central": f"cut the central square whose side is {before.fraction:g} of the shorter side, then resize it to "
         f"{before.image_size} pixels",
@@ -106,7 +109,8 @@ def _input(model: Model) -> Iterator[str]:
         f"square of {before.image_size} pixels",
     }[before.crop]
     yield (
-        f"Decode an image to RGB, ignoring its EXIF rotation; {crop}. Kernel of the resizing: `{before.resize}`. "
+        f"Decode an image to RGB, ignoring its EXIF rotation; {enlarge}{crop}. "
+        f"Kernel of the resizing: `{before.resize}`. "
         f"Subtract {list(network['input.mean'])} from the pixels (0 to 255) and divide them by "
         f"{list(network['input.std'])}."
     )

@@ -23,10 +23,10 @@ def write_normalization(graph: Graph, pixels: str, settings: Mapping[str, Any]) 
     if not settings["input.per_image"]:
         x = graph.add("Sub", x, graph.channels(settings["input.mean"]))
         return graph.add("Mul", x, graph.channels(1.0 / np.asarray(settings["input.std"], np.float32)))
-    axes = {"axes": [1, 2, 3], "keepdims": 1}
+    axes: dict[str, Any] = {"axes": [1, 2, 3], "keepdims": 1}
     centered = graph.add("Sub", x, graph.add("ReduceMean", x, **axes))
     variance = graph.add("ReduceMean", graph.add("Mul", centered, centered), **axes)
-    smallest = graph.add("Pow", _size_of_images(graph, x), graph.constant(np.float32(-0.5)))
+    smallest = graph.add("Pow", _size_of_images(graph, x), graph.constant(np.array(-0.5, np.float32)))
     return graph.add("Div", centered, graph.add("Max", graph.add("Sqrt", variance), smallest))
 
 
@@ -92,7 +92,7 @@ class _Network:
     def _max_pool(self, x: str) -> str:
         side = -(-self._image_size // 2)
         before = 0 if self._settings["padding"] == "tf" and side % 2 == 0 else 1
-        sizes = {"kernel_shape": [_POOL, _POOL], "strides": [_POOL_STRIDE, _POOL_STRIDE]}
+        sizes: dict[str, Any] = {"kernel_shape": [_POOL, _POOL], "strides": [_POOL_STRIDE, _POOL_STRIDE]}
         return self._graph.add("MaxPool", x, pads=[before, before, 1, 1], **sizes)
 
     def _block(self, x: str, block: str, stride: int) -> str:
@@ -138,7 +138,7 @@ class _Network:
         if kind == "zero_pad":
             return self._zero_padded(x, block, stride)
         if kind == "average_pool" and stride > 1:
-            window = {"kernel_shape": [stride, stride], "strides": [stride, stride]}
+            window: dict[str, Any] = {"kernel_shape": [stride, stride], "strides": [stride, stride]}
             x, stride = self._graph.add("AveragePool", x, auto_pad="SAME_UPPER", **window), 1
         kernel = self._kernel(f"{block}/shortcut_conv")
         x = self._blurred(x, kernel, stride)

@@ -78,7 +78,7 @@ def read_timm_config(weights: Path) -> TimmConfig:
     given = {f"input.{key}": [255.0 * v for v in color] for key, color in (("mean", mean), ("std", std)) if color}
     settings = IMAGENET_INPUT | given | ({IMAGE_SIZE_KEY: size[-1]} if size else {})
     names = values.get("label_names")  # timm also accepts a dict, from numbers to names, with gaps
-    return TimmConfig(settings, tuple(names) if has_shape(names, [str]) else None)
+    return TimmConfig(settings, tuple(names) if isinstance(names, list) and has_shape(names, [str]) else None)
 
 
 def make_timm_config(
