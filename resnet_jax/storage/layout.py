@@ -15,7 +15,8 @@ from resnet_jax.nested import has_shape
 
 CHECKPOINTS = "checkpoints"
 RESULT = "result.json"
-OUTPUTS = ("exports/", "benchmarks/", "replays/", "inputs.png", "data_check.json")  # of modes that take no lease
+# Of modes that take no lease.
+OUTPUTS = ("exports/", "benchmarks/", "replays/", "inputs.png", "report.html", "data_check.json")
 UNFINISHED = ".orbax-checkpoint-tmp"  # suffix of a checkpoint that is being restored; the next start deletes it
 _MARKER = ".complete"
 

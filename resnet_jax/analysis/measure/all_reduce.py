@@ -55,7 +55,8 @@ def measure_all_reduce(mesh: Mesh, *, num_bytes: int, seconds: float) -> AllRedu
     return AllReduce(spent, 2 * (count - 1) / count * num_bytes / spent, repetitions, is_exact)
 
 
-def _values(index: tuple[slice, ...], num_bytes: int) -> np.ndarray:
+def _values(index: tuple[slice, ...] | None, num_bytes: int) -> np.ndarray:
+    assert index is not None
     return np.full((1, num_bytes // 4), (index[0].start or 0) + 1, np.float32)
 
 

@@ -64,7 +64,8 @@ def driver(*, devices: Path = Path("/dev")) -> list[Finding]:
     if not plugins:
         return [error("driver", f"{about}, and JAX has no plugin for GPUs", cure="pip install -e '.[cuda13]'")]
     needed = min(CUDA_PLUGINS[name] for name in plugins)
-    if int(re.match(r"\d*", gpus[0].driver)[0] or needed) < needed:
+    major = re.match(r"\d+", gpus[0].driver)
+    if major and int(major[0]) < needed:
         cure = f"install driver {needed} or newer" + (", or pip install -e '.[cuda12]'" if needed > 525 else "")
         return [error("driver", f"{about} is too old for {' and '.join(plugins)}", cure=cure)]
     return [*_in_use(gpus)] or [ok("driver", about)]

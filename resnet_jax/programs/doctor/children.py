@@ -91,8 +91,8 @@ def _answer(function: Callable[[], Any], writer: int) -> None:
         answer = ["usage", str(wrong)]
     except BaseException as wrong:  # also SystemExit: the parent must hear of everything
         answer = ["error", " ".join(f"{type(wrong).__name__}: {wrong}".split())]
-    with contextlib.suppress(BaseException), os.fdopen(writer, "w") as stream:
-        stream.write(json.dumps(answer) + "\n")
+    with contextlib.suppress(BaseException), os.fdopen(writer, "w") as output:
+        output.write(json.dumps(answer) + "\n")
     os._exit(0)
 
 

@@ -99,7 +99,7 @@ def _process_id(command: Command) -> int | None:
 
 
 def _alone() -> list[Finding]:
-    found = []
+    found: list[Finding] = []
     for subject, run in (("devices", accelerators.jax_devices), ("all-reduce", accelerators.all_reduce)):
         if not any(one.level == ERROR for one in found):
             found += _shown(findings(Check(subject, run, _DEVICES, _STUCK)))

@@ -77,7 +77,7 @@ def _json(path: Path, shape: Any) -> Any:
 
 def _lines(path: Path) -> list[dict[str, Any]]:
     """Returns the first objects of a file of JSON lines."""
-    found = []
+    found: list[dict[str, Any]] = []
     with contextlib.suppress(OSError, ValueError), path.open(encoding="utf-8") as file:
         for line in file:
             record = json.loads(line)

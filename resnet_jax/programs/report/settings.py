@@ -1,5 +1,6 @@
 """The config of a run with the source of each value: default, recipe or command line."""
 
+import itertools
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -55,7 +56,7 @@ def _words(command: Any) -> list[str]:
 def _recipe(words: Sequence[str]) -> str:
     """Returns 'recipe NAME' for the last --config=NAME of the command lines; 'recipe' if there is none."""
     names = [word.partition("=")[2] for word in words if re.match(r"--?config=", word)]
-    names += [following for word, following in zip(words, words[1:], strict=False) if word in ("--config", "-config")]
+    names += [following for word, following in itertools.pairwise(words) if word in ("--config", "-config")]
     name = re.sub(r"^.*/|\.py(?=:|$)", "", names[-1]) if names else ""
     return f"recipe {name}".strip()
 

@@ -10,8 +10,8 @@ EMPTY = {"meta", "img", "br"}
 COMMAND = ["python", "main.py", "--config=configs/digits.py", "--config.data.batch_size=64", "--config.seed", "5"]
 
 
-def make_run(path, *, right=None, seed=0, ids=None, result=True, **changes):
-    """Makes the files of a run of the recipe digits with 40 lines of metrics, and of an evaluation if `right` is given."""
+def make_run(path, *, right=None, seed=0, result=True, **changes):
+    """Makes the files of a run of the recipe digits with 40 lines of metrics; with `right`, also of an evaluation."""
     path.mkdir(parents=True)
     recipe = get_recipe("digits")
     recipe.update_from_flattened_dict({"seed": seed, "data.batch_size": 64, **changes})
