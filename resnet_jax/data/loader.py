@@ -41,7 +41,7 @@ class RowOrigin(NamedTuple):
     """What is in a row of a batch: an example, and the part of its image that the crop shows."""
 
     position: int  # of the row in the run
-    index: int  # of the example in the source
+    example: int  # its index in the source
     replaced: int | None  # index of the unreadable example that this one replaces; None: it replaces none
     label: int  # index of the class
     height: int  # of the image, in pixels

@@ -100,7 +100,9 @@ class ShownInputs(NamedTuple):
 
     def of_rows(self, rows: Sequence[int]) -> "ShownInputs":
         """Returns some of the N inputs."""
-        return ShownInputs(self.about, *(array if array is None else array[list(rows)] for array in self[1:]))
+        chosen, partners = list(rows), self.partner_rows
+        arrays = (self.images[chosen], self.labels[chosen], self.partners[chosen], self.shares[chosen])
+        return ShownInputs(self.about, *arrays, partner_rows=None if partners is None else partners[chosen])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -67,8 +67,8 @@ def make_probe(forward_fn: ForwardFn) -> ProbeFn:
             return scale * jnp.mean(found.losses), measured
 
         probes = jnp.zeros((count, len(indexed.row_numbers)), jnp.float32)
-        gradients, measured = jax.grad(scaled_loss, has_aux=True)(probes)
-        return Probed(*measured, gradients)
+        gradients, (inputs, outputs, losses) = jax.grad(scaled_loss, has_aux=True)(probes)
+        return Probed(inputs, outputs, losses, gradients)
 
     return probe
 

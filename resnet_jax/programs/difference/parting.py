@@ -71,8 +71,8 @@ def _from_lines(first: Run, second: Run) -> Parting | Together:
             [float(run.lines[name][own[step]]) if name in run.lines else np.nan for name in ("loss", "grad_norm")]
             for run, own in zip((first, second), rows, strict=True)
         ]
-        if not np.array_equal(*map(np.asarray, values), equal_nan=True):
-            (loss, norm), (other_loss, other_norm) = values
+        (loss, norm), (other_loss, other_norm) = values
+        if not np.array_equal(values[0], values[1], equal_nan=True):
             return Parting(equal_until + 1, step, (loss, other_loss), (norm, other_norm), common[-1])
         equal_until = step
     return Together(equal_until, exact=False)

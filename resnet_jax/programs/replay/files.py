@@ -69,7 +69,7 @@ def write_rows(
         share = float(shown.shares[row])
         mixed = (int(partner_rows[row]), int(shown.partners[row])) if share < 1 else ("", "")
         crop = [round(value, 2) for value in origin.crop]
-        example = (origin.position, origin.index, where(origin.index), names[origin.label], origin.label)
+        example = (origin.position, origin.example, where(origin.example), names[origin.label], origin.label)
         replaced = "" if origin.replaced is None else origin.replaced
         size = (origin.height, origin.width)
         lines.append((row, *example, *size, *crop, *mixed, round(share, 6), replaced, int(row in bad)))

@@ -1,7 +1,7 @@
 """Finds where the first number of a step that is not finite arises: in which layer, for which examples, and why."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,7 @@ class Finding(NamedTuple):
     where: str  # `FORWARD`, `BACKWARD`, `PARAMETER` (a gradient of a parameter) or `NORM` (of the gradient)
     name: str  # of the layer or the parameter; '' for the norm
     rows: tuple[int, ...]  # of the examples with such numbers; () for parameters and the norm
-    count: int  # examples of the batch
+    images: int  # of the batch
     before: str  # the layer that was computed before it; '': there is none
     largest_before: float  # largest magnitude in that layer
     largest_row: int | None  # the example with this magnitude; None: there is no layer before
@@ -28,7 +28,7 @@ class Finding(NamedTuple):
     @property
     def in_few(self) -> bool:
         """Whether the numbers arise in some examples only, which are then the cause."""
-        return 0 < len(self.rows) <= _FEW * self.count
+        return 0 < len(self.rows) <= _FEW * self.images
 
 
 def find(layers: LayerReport, parameters: ParameterReport) -> Finding | None:
@@ -69,7 +69,7 @@ def _first(where: str, names: tuple[str, ...], values: np.ndarray) -> Finding | 
     return Finding(where, names[layer], rows, values.shape[1], names[layer - 1], largest, row, outlier=outlier)
 
 
-def largest_weight(weights: Mapping[str, np.ndarray]) -> tuple[str, float]:
+def largest_weight(weights: Mapping[str, Any]) -> tuple[str, float]:
     """Returns the path and the magnitude of the largest parameter, or of one that is not finite."""
     broken = [name for name, value in weights.items() if not np.isfinite(value)]
     name = broken[0] if broken else max(weights, key=lambda path: float(weights[path]))

@@ -115,7 +115,7 @@ def _arises(
     if not finding.rows:
         return [place]
     count = len(finding.rows)
-    lines = [f"{place}, for {'all' if count == finding.count else count} of {finding.count} images"]
+    lines = [f"{place}, for {'all' if count == finding.images else count} of {finding.images} images"]
     if finding.in_few:
         described = [describe_row(row, replayed.origins[row], where, class_names) for row in finding.rows[:_LISTED]]
         lines += [*described, *([f"and {count - _LISTED} more, in batch.csv"] if count > _LISTED else [])]
@@ -154,4 +154,4 @@ def _rises(losses: Sequence[float]) -> bool:
 
 def describe_row(row: int, origin: RowOrigin, where: Callable[[int], str], class_names: Sequence[str]) -> str:
     """Returns a row of the batch in words: 'row 17, FILE, class cat'."""
-    return f"row {row}, {printable(where(origin.index))}, class {printable(class_names[origin.label])}"
+    return f"row {row}, {printable(where(origin.example))}, class {printable(class_names[origin.label])}"

@@ -39,8 +39,8 @@ def draw_batch(
       where: returns the file of an example, from its index.
       title: heading of the picture.
     """
-    whole = np.stack([with_crop(stored(origin.index), origin.crop, side=_SIDE) for origin in origins])
-    files = [_short(PurePath(where(origin.index)).name) for origin in origins]
+    whole = np.stack([with_crop(stored(origin.example), origin.crop, side=_SIDE) for origin in origins])
+    files = [_short(PurePath(where(origin.example)).name) for origin in origins]
     about = [f"row {row}\n{file}" for row, file in zip(rows, files, strict=True)]
     inputs = [f"row {row}\n{text}" for row, text in zip(rows, captions(shown, names), strict=True)]
     side = shown.images.shape[1]

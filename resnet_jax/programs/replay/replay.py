@@ -8,7 +8,7 @@ import jax
 from jax.stages import Compiled
 
 from resnet_jax.checkpoints.manager import Checkpoints
-from resnet_jax.data.batch import HostBatch
+from resnet_jax.data.batch import DeviceBatch, HostBatch
 from resnet_jax.data.feed import device_batches, host_batches
 from resnet_jax.data.loader import RowOrigin
 from resnet_jax.distributed.mesh import replicated
@@ -119,7 +119,7 @@ class _Steps:
                 self.totals[step + 1] = jax.device_get(totals)
         return True
 
-    def _measure(self, state: TrainState, batch: jax.Array) -> None:
+    def _measure(self, state: TrainState, batch: DeviceBatch) -> None:
         computation = self._experiment.computation
         self.parameters = report_step(computation, state, batch)
         if not is_finite(self.parameters):
