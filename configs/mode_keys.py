@@ -13,8 +13,8 @@ MODE_KEYS = (
     Key("predict.batch_size", 32, "images computed at once", BATCH, FREE),
     Key("export.dir", None, "output directory, which must not exist; None: WORKDIR/exports/STEP",
         optional=str, effect=FREE, is_path=True),
-    Key("export.formats", ("jax", "safetensors"), "some of 'jax', 'safetensors', 'onnx', 'saved_model' (needs "
-        "TensorFlow), 'hub' (a folder for timm and the Hugging Face Hub)", effect=FREE),
+    Key("export.formats", ("jax", "safetensors"), "some of 'jax', 'safetensors', 'onnx', 'onnx_int8', 'hub' (a "
+        "folder for timm and the Hugging Face Hub), 'saved_model' (needs TensorFlow)", effect=FREE),
     Key("export.signatures", "own", "of the SavedModel: 'own', or of r1: 'r1_tensor', 'r1_image_bytes'", effect=FREE),
     Key("export.batch_size", None, "images in a call of 'r1_tensor'; None: any number", BATCH, FREE, optional=int),
     Key("export.license", None, "of 'hub': license of the weights, for example apache-2.0", optional=str, effect=FREE),
@@ -55,7 +55,7 @@ MODE_KEYS = (
     Key("benchmark.json", None, "output file of the record in JSON", optional=str, effect=FREE, is_path=True),
 
     # --mode=sweep (docs/sweep.md).
-    Key("sweep.grid", (), "values of config keys, of which every combination is trained: ('optimizer.momentum=0.9,0.8',)",
+    Key("sweep.grid", (), "values of config keys; each combination is trained: ('optimizer.momentum=0.9,0.8',)",
         effect=FREE),
     Key("sweep.seeds", (0, 1, 2), "seeds with which each combination is trained", effect=FREE),
     Key("sweep.file", None, "TOML file with the grid, and the seeds if it has any", optional=str, effect=FREE,
