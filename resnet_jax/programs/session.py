@@ -58,10 +58,9 @@ def open_session(command: Command, workdir: Workdir, *, must_hold_a_run: bool = 
             requests.stop_because(f"{command.workdir} is in use by another process")
 
         with workdir.lock(patience=patience, lost=lost) if channel.is_main else contextlib.nullcontext():
-            if workdir.mirror:
-                channel.gather("")  # until process 0 has the lease, and the bucket does not change any more
-                if not channel.is_main:
-                    workdir.mirror.pull()
+            channel.gather("")  # until process 0 has locked the directory: a bucket does not change from now on
+            if workdir.mirror and not channel.is_main:
+                workdir.mirror.pull()
             yield Session(channel, requests)
 
 
