@@ -81,10 +81,15 @@ def _check_alike(first: StoredWeights, other: StoredWeights) -> None:
         )
 
 
-def average_name(stored: Sequence[StoredWeights]) -> str:
-    """Returns the name of an average, such as 'average-of-3-60-to-100' or 'average-of-3-ema-60-to-100'."""
+def average_name(stored: Sequence[StoredWeights], *, anew: bool) -> str:
+    """Returns the name of an average, such as 'average-of-3-60-to-100' or 'average-of-3-ema-60-to-100'.
+
+    Args:
+      stored: the weights that were averaged.
+      anew: whether batch norm statistics were computed anew; if not, the name ends in '-averaged-statistics'.
+    """
     steps = sorted(one.step for one in stored if one.step is not None)
     words: list[Any] = ["average-of", len(stored)]
     words += ["ema"] if stored[0].kind == "ema" else []
     words += [steps[0], "to", steps[-1]] if len(steps) > 1 else steps
-    return "-".join(map(str, words))
+    return "-".join(map(str, words if anew else [*words, "averaged-statistics"]))

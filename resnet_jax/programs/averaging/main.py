@@ -70,7 +70,7 @@ def _write(workdir: Workdir, variables: dict[str, Any], stored: "list[StoredWeig
     from resnet_jax.files import delete  # noqa: PLC0415
     from resnet_jax.programs.averaging.average import average_name  # noqa: PLC0415
 
-    path = workdir.averages / average_name(stored)
+    path = workdir.averages / average_name(stored, anew=images > 0)
     path.parent.mkdir(exist_ok=True)
     delete(path)
     meta = {

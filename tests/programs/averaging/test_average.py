@@ -50,9 +50,12 @@ def test_weights_that_do_not_belong_together_are_refused():
 
 
 def test_names_say_what_was_averaged():
-    assert average_name([stored(0, step=60), stored(0, step=100), stored(0, step=80)]) == "average-of-3-60-to-100"
-    assert average_name([stored(0, step=60, kind="ema")]) == "average-of-1-ema-60"
-    assert average_name([stored(0, step=None)]) == "average-of-1"
+    assert (
+        average_name([stored(0, step=60), stored(0, step=100), stored(0, step=80)], anew=True)
+        == "average-of-3-60-to-100"
+    )
+    assert average_name([stored(0, step=60, kind="ema")], anew=True) == "average-of-1-ema-60"
+    assert average_name([stored(0, step=None)], anew=False) == "average-of-1-averaged-statistics"
 
 
 def test_checkpoints_are_the_last_the_named_or_all(tmp_path):
@@ -95,7 +98,7 @@ def arrays(path):
 
 def test_weights_are_averaged_and_written_as_a_checkpoint(run, capsys):
     averaged(run, last=2, images=0)
-    path = run.averages / "average-of-2-4-to-6"
+    path = run.averages / "average-of-2-4-to-6-averaged-statistics"
     printed = capsys.readouterr().out
     assert f"written      {path}" in printed and f"--mode=eval --config.eval.checkpoint={path}" in printed
     one, two, found = (arrays(each) for each in (run.checkpoints / "4", run.checkpoints / "6", path))
