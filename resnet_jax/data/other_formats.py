@@ -29,8 +29,8 @@ from resnet_jax.data.decoder_messages import counting
 from resnet_jax.data.image_limits import check_size, one_large_image
 
 _ORIENTATION = 0x0112  # the EXIF tag
-# Pillow reads headers and blocks in Python, some byte by byte, a microsecond or more each. Encoders write blocks of 8 kB
-# or more.
+# Pillow reads headers and blocks in Python, some byte by byte, and takes a microsecond or more for each read. Encoders
+# write blocks of 8 kB or more.
 _MOST_READS = 2**18
 _MOST_COMMENTS = 10_000  # in a plain PPM file; for each, Pillow copies a block of 16 kB
 _MOST_VALUES = 2**20  # of the tags of a TIFF file, such as the offsets of its strips
