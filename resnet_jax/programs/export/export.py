@@ -1,5 +1,6 @@
 """Writes an export directory: `model.json` and the requested formats, after comparing their outputs with JAX's."""
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from resnet_jax.programs.export.formats import FORMATS
 from resnet_jax.programs.export.hub_folder import check_card
 from resnet_jax.programs.export.metadata import format_size, hash_files, make_metadata
 from resnet_jax.programs.export.model import SIGNATURES, Card, Model, Signatures
+from resnet_jax.programs.export.onnx_int8 import Splits
 from resnet_jax.programs.export.sample import Sample, compare, make_sample
 from resnet_jax.text import labelled
 from resnet_jax.weights.select import SelectedWeights
@@ -45,7 +47,7 @@ def check_request(
         raise UsageError(f"{directory} already exists: set config.export.dir to another directory, or remove this one")
 
 
-def export(
+def export(  # noqa: PLR0913  the last three are options of single formats
     inference: Inference,
     selected: SelectedWeights,
     class_names: Sequence[str],
@@ -53,6 +55,8 @@ def export(
     formats: Sequence[str],
     signatures: Signatures = _OWN,
     card: Card = _NO_CARD,
+    *,
+    splits: Splits | None = None,
 ) -> int:
     """Writes the formats and `model.json` to a directory, which appears only when all files are written and checked.
 
@@ -64,6 +68,7 @@ def export(
       formats: keys of `FORMATS`.
       signatures: the signatures of the SavedModel.
       card: what the model card of the format 'hub' says.
+      splits: the data of the run, for the format 'onnx_int8'.
 
     Returns:
       The exit status, 0.
@@ -73,7 +78,7 @@ def export(
         support this network, or the outputs of an export differ from those of this program.
     """
     check_request(directory, formats, signatures, card)
-    model = _make_model(inference, selected, class_names, signatures, card)
+    model = dataclasses.replace(_make_model(inference, selected, class_names, signatures, card), splits=splits)
     for name in formats:
         FORMATS[name].check(model)
     part, cure = directory.with_name(f"{directory.name}.part"), "set config.export.dir to another directory"
@@ -118,9 +123,21 @@ def _write_format(name: str, model: Model, sample: Sample, directory: Path) -> d
     """
     path = directory / FORMATS[name].file
     FORMATS[name].write(path, model)
+    entry = {"file": FORMATS[name].file, "sha256": hash_files(path)}
+    measure = FORMATS[name].measure
+    if measure is not None:
+        return entry | {"measured": _log_measured(name, path, measure(path, model))}
     outputs = FORMATS[name].run(path, model, sample)
     compared = {signature: compare(out, sample, what=f"{name}, {signature}") for signature, out in outputs.items()}
     largest = max(comparison["largest_difference"] for comparison in compared.values())
     text = labelled(name, "%s, %s; %d images: same predicted classes, probabilities within %.1e")
     logger.info(text, FORMATS[name].file, format_size(path), len(sample.files), largest)
-    return {"file": FORMATS[name].file, "sha256": hash_files(path), "compared": compared}
+    return entry | {"compared": compared}
+
+
+def _log_measured(name: str, path: Path, measured: dict[str, Any]) -> dict[str, Any]:
+    """Logs the accuracy of an export that is not exact beside that of this program; returns `measured`."""
+    shown = [f"{100 * measured[key]['top1']:.2f} %" for key in ("int8", "this_program")]
+    text = labelled(name, "%s, %s; top-1 %s, this program %s, n = %d, %d with the same predicted class")
+    logger.info(text, path.name, format_size(path), *shown, measured["images"], measured["same_class"])
+    return measured

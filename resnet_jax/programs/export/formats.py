@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,6 +15,7 @@ from resnet_jax.programs.export.hub_folder import HUB, check_in_timm, write_hub_
 from resnet_jax.programs.export.jax_artifact import run_jax_artifact, write_jax_artifact
 from resnet_jax.programs.export.model import Model
 from resnet_jax.programs.export.onnx_file import check_onnx, run_onnx, write_onnx
+from resnet_jax.programs.export.onnx_int8 import check_int8, measure_int8, write_int8
 from resnet_jax.programs.export.r1_saved_model import run_r1_saved_model, write_r1_saved_model
 from resnet_jax.programs.export.sample import Outputs, Sample
 from resnet_jax.programs.export.saved_model import check_tensorflow, run_saved_model, write_saved_model
@@ -30,13 +32,16 @@ class Format:
       file: name of the file or directory in the export directory.
       check: raises UsageError if the format does not support the network or a package is missing.
       write: writes the network to a path.
-      run: reads the export at a path, runs it on a sample, and returns the outputs of each signature by its name.
+      run: reads the export at a path, runs it on a sample, and returns the outputs of each signature by its name, which
+        must be those of this program; {} for an export that is not exact.
+      measure: evaluates an export that is not exact on the data of the run, and returns JSON values.
     """
 
     file: str
     check: Callable[[Model], None]
     write: Callable[[Path, Model], None]
     run: Callable[[Path, Model, Sample], dict[str, Outputs]]
+    measure: Callable[[Path, Model], dict[str, Any]] | None = None
 
 
 def _supports_all(model: Model) -> None:
@@ -92,6 +97,7 @@ def _write_hub(path: Path, model: Model) -> None:
     write_hub_folder(path, model, write_weights=_write_safetensors)
 
 
+INT8 = "onnx_int8"
 FORMATS = {
     "jax": Format("model.jax", _supports_all, _write_jax, _run_jax),
     "saved_model": Format("saved_model", lambda _: check_tensorflow(), _write_saved_model, _run_saved_model),
@@ -99,5 +105,6 @@ FORMATS = {
     "onnx": Format(
         "model.onnx", check_onnx, write_onnx, lambda path, _, sample: {"images": run_onnx(path, sample.images)}
     ),
+    INT8: Format("model_int8.onnx", check_int8, write_int8, lambda *_: {}, measure_int8),
     HUB: Format(HUB, check_in_timm, _write_hub, lambda path, *rest: _run_safetensors(path / SAFETENSORS, *rest)),
 }

@@ -11,8 +11,9 @@ from resnet_jax.reporting.progress import show_log
 from resnet_jax.reporting.workdir import Workdir
 
 if TYPE_CHECKING:
-    from resnet_jax.experiment import ExportOptions
+    from resnet_jax.experiment import ExportOptions, Inference
     from resnet_jax.programs.export.model import Card
+    from resnet_jax.programs.export.onnx_int8 import Splits
     from resnet_jax.weights.select import SelectedWeights
 
 
@@ -42,10 +43,22 @@ def main(command: Command) -> int:
     if options.push_to:
         check_push(options.push_to)
     network = load_network(command, dtype=options.dtype, devices=jax.devices()[:1])
-    status = export(*network, directory, options.formats, signatures, _card(command, options, network.weights))
+    card, splits = _card(command, options, network.weights), _splits(command, options, network.inference)
+    status = export(*network, directory, options.formats, signatures, card, splits=splits)
     if options.push_to:
         push(directory / HUB, options.push_to)
     return status
+
+
+def _splits(command: Command, options: "ExportOptions", inference: "Inference") -> "Splits | None":
+    """Opens the data of the run if a format needs them."""
+    from resnet_jax import experiment  # noqa: PLC0415
+    from resnet_jax.programs.export.formats import INT8  # noqa: PLC0415
+    from resnet_jax.programs.export.onnx_int8 import make_splits  # noqa: PLC0415
+
+    if INT8 not in options.formats:
+        return None
+    return make_splits(experiment.open_splits(command.config, cache_dir=Path(command.workdir)), inference.make_loader)
 
 
 def _card(command: Command, options: "ExportOptions", weights: "SelectedWeights") -> "Card":

@@ -2,11 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 
 from resnet_jax.data.eval_preprocessing import EvalPreprocessing
+
+if TYPE_CHECKING:
+    from resnet_jax.programs.export.onnx_int8 import Splits
 
 
 class Signatures(NamedTuple):
@@ -45,6 +48,7 @@ class Model:
       class_names: names of the outputs.
       signatures: the signatures of a SavedModel.
       card: what the model card of the format 'hub' says.
+      splits: the data of the run, for 'onnx_int8'; None: not opened.
       source: where the weights come from, as JSON values: path, step, weights (their kind), sha256.
     """
 
@@ -58,6 +62,7 @@ class Model:
     signatures: Signatures
     card: Card
     source: dict[str, Any]
+    splits: "Splits | None" = None
 
     def predict(self, images: jax.Array) -> dict[str, jax.Array]:
         """Returns the outputs of `step` for images [B, S, S, 3] uint8, with `variables` as the weights."""
