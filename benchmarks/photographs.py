@@ -20,6 +20,7 @@ DIR/photographs.png has the training losses of all runs. Runs that are complete 
 
 import argparse
 import hashlib
+import importlib.resources
 import importlib.util
 import json
 import shutil
@@ -137,8 +138,7 @@ def main() -> None:
         if importlib.util.find_spec(name) is None:
             sys.exit(f"error: the package {name} is missing: pip install {package}")
     out = options.out.resolve()
-    (origin,) = importlib.util.find_spec("elpv_dataset").submodule_search_locations
-    write_folders(Path(origin), out / "data")
+    write_folders(Path(str(importlib.resources.files("elpv_dataset"))), out / "data")
     ours, pytorch = [], []
     for seed in range(options.seeds):
         ours.append(train_ours(out / "data", seed, out / f"ours{seed}"))

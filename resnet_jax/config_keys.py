@@ -137,8 +137,8 @@ def check_keys(keys: Iterable[Key], values: Mapping[str, Any], *, file: str) -> 
 def check_paths(keys: Iterable[Key], values: Mapping[str, Any]) -> None:
     """Raises UsageError if one of `values`, which are given by dotted key, should be a local path and is none.
 
-    An address such as gs://bucket/run is refused in every key; hf://org/name and a run in a bucket are accepted in those for
-    weights.
+    An address such as gs://bucket/run is refused in every key; keys for weights accept hf://org/name and a run in a
+    bucket.
     """
     for key in keys:
         value = values[key.name]

@@ -175,8 +175,8 @@ def _output_moments_backward(
     kernel, product, var = residuals
     weights = jnp.where(var > 0, cotangents[1], 0.0)[:, None, :]
     of_covariance = jnp.matmul(kernel * weights, kernel.T, precision=Precision.HIGHEST)
-    of_kernel = jnp.sum(2 * product * weights, axis=0)
-    return jnp.zeros_like(of_covariance[:, 0]), *computed_together(of_covariance, of_kernel)
+    of_covariance, of_kernel = computed_together(of_covariance, jnp.sum(2 * product * weights, axis=0))
+    return jnp.zeros_like(of_covariance[:, 0]), of_covariance, of_kernel
 
 
 output_moments.defvjp(_output_moments_forward, _output_moments_backward)
