@@ -56,6 +56,6 @@ def test_a_time_limit_must_be_a_number(name, value):
     command = Command("train", None, "nowhere", **{name: float(value)})
     with (
         pytest.raises(UsageError, match=f"^--{name}={value} is not a number of seconds$"),
-        session._joined_processes(command, None),
+        session.joined_processes(command, None),
     ):
         pass
