@@ -66,7 +66,11 @@ def test_another_machine_continues(machine, store):
     assert files(first.path) == in_bucket(store)  # and what it had, such as checkpoint 20, is gone
 
 
-@pytest.mark.parametrize(("writes", "next_machine"), list(zip(range(1, 75, 8), "ababababab", strict=True)))
+# Between the writes of the lease, of plain files, of the files of a checkpoint and of its marker.
+WRITES = [(1, "a"), (6, "b"), (9, "a"), (10, "b"), (14, "b"), (17, "a"), (21, "b"), (25, "a"), (28, "b"), (33, "a")]
+
+
+@pytest.mark.parametrize(("writes", "next_machine"), WRITES)
 def test_a_kill_loses_nothing_that_was_complete(writes, next_machine, machine, store):
     check_kill(writes, next_machine, machine, store)
 
@@ -109,6 +113,21 @@ def test_the_same_machine_loses_not_even_what_was_not_uploaded(machine, store):
     start(mirror.path)
     save(mirror.path, 30)  # a process that was killed before it could upload
     store.writes_left = None
+    train(machine("a").mirror())
+    assert steps_in_metrics(mirror.path) == [10, 20, 30, 40, 50]
+
+
+def test_an_upload_that_was_interrupted_does_not_replace_newer_files(machine, store):
+    mirror = machine("a").mirror()
+    train(mirror, until=10)
+    with contextlib.suppress(Killed), session(mirror):
+        start(mirror.path)
+        save(mirror.path, 20)
+        store.writes_left = 3
+        mirror.upload_now()
+    store.writes_left = None
+    assert b'"step": 20' in store.content()["metrics.jsonl"] and "checkpoints/20/.complete" not in store.content()
+    save(mirror.path, 30)  # what the killed process had written when it was killed
     train(machine("a").mirror())
     assert steps_in_metrics(mirror.path) == [10, 20, 30, 40, 50]
 
