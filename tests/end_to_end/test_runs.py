@@ -17,6 +17,7 @@ def test_the_files_of_a_work_directory(finished):
     assert names == {
         ".lock",
         "classes.json",
+        "code",
         "config.json",
         "report.html",
         "report.png",
@@ -25,6 +26,7 @@ def test_the_files_of_a_work_directory(finished):
         "train.log",
         "checkpoints",
         "result.json",
+        "steps.f32",
     }
     result = processes.read_result(workdir)
     assert (result["step"], result["total_steps"], result["stop_reason"]) == (60, 60, "completed")
