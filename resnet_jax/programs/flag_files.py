@@ -4,6 +4,7 @@ absl would do this when it parses the flags. That is too late for the words that
 path: a FIFO or a device such as /dev/zero would never end.
 """
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def expand(argv: Sequence[str]) -> list[str]:
 def _files_in(words: Sequence[str]) -> list[Path]:
     """Returns the files of all --flagfile=FILE and --flagfile FILE in some words."""
     found = []
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in itertools.pairwise([*words, ""]):
         name, equals, value = word.partition("=")
         file = (value if equals else following).strip()
         if name in _FLAG and file:  # absl ignores an empty value

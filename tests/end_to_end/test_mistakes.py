@@ -24,7 +24,11 @@ def test_a_missing_data_set_is_one_line(tmp_path, data_dir):
     ("config", "changes", "message"),
     [
         ("configs/digits.py", {"data.bacth_size": 3}, "there is no 'bacth_size' among augment, batch_size, data_dir"),
-        ("configs/digits.py", {"dtaa.batch_size": 3}, "there is no 'dtaa' among benchmark, check_data, checkpoint"),
+        (
+            "configs/digits.py",
+            {"dtaa.batch_size": 3},
+            "there is no 'dtaa' among average, benchmark, check_data, checkpoint",
+        ),
         ("configs/digits.py", {"data.batch_size": "many"}, "--config.data.batch_size=many: invalid literal"),
         ("configs/digits.py", {"input.flip": "maybe"}, "--config.input.flip=maybe"),
         ("configs/nothing.py", {}, "config file configs/nothing.py does not exist"),

@@ -21,6 +21,11 @@ def test_the_flags_of_files_stand_in_their_place(tmp_path):
     assert expand(["main.py", "--flagfile="]) == ["main.py"]
 
 
+def test_no_flags_and_a_file_without_lines(tmp_path):
+    (tmp_path / "empty").write_text("")
+    assert expand(["main.py"]) == ["main.py"] == expand(["main.py", f"--flagfile={tmp_path}/empty"])
+
+
 @pytest.mark.parametrize("kind", ["missing", "fifo", "/dev/zero", "directory", "not text", "itself", "large"])
 def test_a_file_that_cannot_be_read_is_one_line(kind, tmp_path):
     file = tmp_path / "flags"
