@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from resnet_jax.config_keys import changeable_when_continued, changeable_when_evaluated, check_bounds
 from resnet_jax.configs.default import KEYS, get_config
+from resnet_jax.configs.mode_keys import MODE_KEYS
 from resnet_jax.data.class_names import check_same
 from resnet_jax.distributed.mesh import make_mesh
 from resnet_jax.experiment.batch_division import count_microbatches
@@ -111,11 +112,17 @@ def build(
             draws_inputs=config.log.inputs,
             trackers=tuple(config.log.trackers),
             data_name=data_name(config),
-            settings=flatten(resolve(config)) | {"data.name": data_name(config)},
+            settings=_tracked_settings(config) | {"data.name": data_name(config)},
         ),
         show_inputs=functools.partial(show_inputs, config, data, num_microbatches=num_microbatches),
         show_rows=functools.partial(show_rows, config, num_microbatches=num_microbatches),
     )
+
+
+def _tracked_settings(config: ConfigDict) -> dict[str, Any]:
+    """Returns the settings by dotted key, without those of modes that do not train."""
+    of_other_modes = {key.name for key in MODE_KEYS}
+    return {key: value for key, value in flatten(resolve(config)).items() if key not in of_other_modes}
 
 
 def _profiled_steps(config: ConfigDict) -> range:

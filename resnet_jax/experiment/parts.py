@@ -85,7 +85,7 @@ class Reporting(NamedTuple):
     draws_inputs: bool  # whether a new run writes a picture of its first inputs, see `Experiment.show_inputs`
     trackers: tuple[str, ...]  # what the metrics go to besides `metrics.jsonl`
     data_name: str  # name of the data set, or of the directory of the user's images
-    settings: dict[str, Any]  # config by dotted key, None replaced by computed values and data.name by `data_name`
+    settings: dict[str, Any]  # of training by dotted key, with computed values and `data_name` as data.name
 
 
 class ShownInputs(NamedTuple):

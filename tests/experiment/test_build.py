@@ -221,6 +221,12 @@ def test_settings_are_plain_json_values():
     assert settings["data"]["data_dir"] is None
 
 
+def test_trackers_get_the_settings_of_training_alone():
+    settings = experiment.build(tiny_config()).reporting.settings
+    assert settings["data.batch_size"] == 48 and settings["eval.stop_at"] is None
+    assert not {"average", "benchmark", "sweep", "export"} & {key.partition(".")[0] for key in settings}
+
+
 def test_training_replaces_unreadable_examples_and_evaluation_counts_them():
     built = experiment.build(tiny_config())
     assert (built.data.train_loader.training, built.data.eval_loader.training) == (True, False)
