@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-# The first columns, where TensorBoard keeps their order: version 2.21 sorts settings by name, those in which runs differ
-# first. It shows five settings and five metrics; the user can select the others.
+# The first columns, where TensorBoard keeps their order: version 2.21 sorts settings by name, after those in which runs
+# differ. It shows five settings and five metrics; the user can select the others.
 _FIRST = ("data.name", "model.name", "model.depth", "data.batch_size", "schedule.base_lr")
 _METRICS = {
     "eval/top1": "evaluation top-1",
