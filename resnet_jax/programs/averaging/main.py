@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnet_jax.distributed.signals import STOPPED
 from resnet_jax.programs.command import Command
+from resnet_jax.programs.config_of_run import of_run
 from resnet_jax.programs.recipes import launcher
 from resnet_jax.programs.session import open_session
 from resnet_jax.reporting.run_record import short_path
@@ -34,13 +35,7 @@ def main(command: Command) -> int:
         from resnet_jax.weights import read_weights  # noqa: PLC0415
         from resnet_jax.weights.select import select_weights  # noqa: PLC0415
 
-        command = dataclasses.replace(command, config=experiment.as_begun(command.config, workdir.keys_added_since()))
-        workdir.check(
-            experiment.resolve(command.config),
-            may_change=experiment.MAY_CHANGE,
-            defaults=experiment.default_settings(),
-            cure=lambda: "leave out --config to average the run with its own config",
-        )
+        command = of_run(command, workdir, verb="average")
         options = experiment.average_options(command.config)
         kind = experiment.weights_options(command.config).kind
         paths = checkpoint_paths(options.checkpoints, workdir.checkpoints, last=options.last)

@@ -1,6 +1,5 @@
 """Entry point of --mode=replay."""
 
-import dataclasses
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING
 from resnet_jax.distributed.signals import STOPPED
 from resnet_jax.errors import UsageError
 from resnet_jax.programs.command import Command
+from resnet_jax.programs.config_of_run import of_run
 from resnet_jax.programs.session import open_session
 from resnet_jax.reporting.workdir import Workdir
 from resnet_jax.text import labelled
@@ -31,14 +31,7 @@ def main(command: Command) -> int:
         from resnet_jax.experiment.compile import keep_programs  # noqa: PLC0415
         from resnet_jax.programs.replay.replay import replay  # noqa: PLC0415
 
-        command = dataclasses.replace(command, config=experiment.as_begun(command.config, workdir.keys_added_since()))
-        workdir.check(
-            experiment.resolve(command.config),
-            may_change=experiment.MAY_CHANGE,
-            without_checkpoints=True,
-            defaults=experiment.default_settings(),
-            cure=lambda: "leave out --config to replay the run with its own config",
-        )
+        command = of_run(command, workdir, verb="replay", without_checkpoints=True)
         options = experiment.replay_options(command.config)
         step = options.step or _failed_step(workdir)
         built = experiment.build(command.config, cache_dir=workdir.path, refuse_tiny_crops=False)
