@@ -21,6 +21,7 @@ from resnet_jax.local_paths import check_local, check_workdir
 from resnet_jax.programs import command_line, help_page
 from resnet_jax.programs.command import MODES, Command, default_workdir
 from resnet_jax.storage.mirror import restored_and_uploaded
+from resnet_jax.text import printable
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Name of a recipe, path of a config file, or an existing run.", sys_argv=command_line.WORDS
@@ -94,7 +95,8 @@ def _command(words: list[str]) -> Command:
     if words and not MODES[mode].takes_paths:
         raise UsageError(f"{words[0]!r} is not a flag: flags begin with --, as in --config.data.batch_size=256")
     if _CONFIG.value is None and MODES[mode].needs_config:
-        raise UsageError(command_line.NO_CONFIG)
+        reason = f"{printable(_WORKDIR.value)} holds no run: " if _WORKDIR.value else ""
+        raise UsageError(reason + command_line.NO_CONFIG)
     for word in words:
         check_local(word, name="path")
     check = check_workdir if mode in _IN_BUCKETS else check_local

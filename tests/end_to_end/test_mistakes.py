@@ -84,7 +84,8 @@ def test_no_flags_at_all(data_dir):
     assert done.stderr == f"error: {MISSING}\n"
 
 
-def test_a_work_directory_without_a_run_and_no_config(tmp_path):
-    command = [processes.sys.executable, "main.py", f"--workdir={tmp_path}", "--config.export.dtype=float16"]
+@pytest.mark.parametrize("flag", ["--config.export.dtype=float16", "--mode=replay"])
+def test_a_work_directory_without_a_run_and_no_config(tmp_path, flag):
+    command = [processes.sys.executable, "main.py", f"--workdir={tmp_path}", flag]
     done = processes.subprocess.run(command, cwd=processes.ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (2, f"error: {tmp_path} holds no run: {MISSING}\n")

@@ -82,8 +82,8 @@ def _evaluations(word: str) -> list[Evaluated]:
         directories = sorted(file.parent for file in (path / _EVALUATIONS).glob(f"*/{_CERTIFICATE}"))
     if not directories:
         raise UsageError(
-            f"{printable(word)} has no evaluation: name a run that --mode=eval has evaluated, or the directory of a "
-            f"result, its {_CERTIFICATE} or its {ANSWERS}"
+            f"{printable(word)} has no evaluation: name a run that --mode=eval has evaluated (--workdir=RUN "
+            f"--mode=eval), or the directory of a result, its {_CERTIFICATE} or its {ANSWERS}"
         )
     complete = [directory for directory in directories if (directory / ANSWERS).exists()]
     if not complete:

@@ -180,7 +180,7 @@ class _Run:
             good,
             error.cure,
         )
-        logger.error(labelled("to explain", f"{self._replay(error.step)} names the layer and the images"))
+        logger.error(labelled("to explain", f"which layer and which images: {self._replay(error.step)}"))
         return error.exit_status
 
     def _replay(self, step: int) -> str:

@@ -107,7 +107,7 @@ def test_a_rate_that_is_too_large_is_explained_by_the_run_and_one_replay(tmp_pat
         workdir, status = trained(tmp_path / "run", HOT)
     failed = json.loads(workdir.result.read_text())["failed_step"]
     assert status == 3 and failed > 1
-    assert f"--workdir={workdir.path} --mode=replay --config.replay.step={failed} names the layer" in caplog.text
+    assert f"--workdir={workdir.path} --mode=replay --config.replay.step={failed}\n" in caplog.text + "\n"
     assert replay(workdir, HOT) == 0  # without replay.step: the step that ended the run
     printed = capsys.readouterr().out
     assert "not finite   first in the " in printed and f"step         {failed}: 48 images" in printed
