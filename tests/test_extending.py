@@ -59,7 +59,8 @@ def images(tmp_path):
 
 def run(project, command, workdir, data_dir):
     words = shlex.split(command.replace("DIR", str(data_dir)))
-    command = [sys.executable, *words[1:], *SHORT, f"--workdir={workdir}"]
+    short = [flag for flag in SHORT if flag.partition("=")[0] not in command]  # a tuple given twice would be joined
+    command = [sys.executable, *words[1:], *short, f"--workdir={workdir}"]
     return subprocess.run(command, cwd=project, env=environment(data_dir), capture_output=True, text=True, check=False)
 
 
