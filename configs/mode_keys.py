@@ -62,7 +62,7 @@ MODE_KEYS = (
         is_path=True),
     Key("sweep.launch", None, "print commands that begin so, for example 'sbatch launch/slurm.sbatch', instead of "
         "training here; '': python main.py", optional=str, effect=FREE),
-    Key("sweep.stop_behind", None, "stop a run whose top-1 is so many points behind the worst finished run at the same "
+    Key("sweep.stop_behind", None, "stop a run whose top-1 is this many points below the worst finished run at the same "
         "step; None: never", AT_LEAST_0, FREE, optional=float),
 
     # --mode=prepare: ImageNet from its archives, or a copy of other data (docs/data.md).

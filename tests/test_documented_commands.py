@@ -86,7 +86,7 @@ def keys_added_by(page):
 
 
 def concrete(command, runs):
-    """Returns the words that the parser gets: a run or a number takes the place of each name that stands for one."""
+    """Returns the words for the parser: placeholders such as RUN and N are replaced by a run and a number."""
     flags = [word for word in command.words[1:] if "KEY=VALUE" not in word]
     if command.words[0] in LAUNCHED:
         flags = [word for word in flags if re.match(r"--(config|workdir|mode|join_timeout|stall_timeout)", word)]

@@ -113,7 +113,7 @@ class Mirror:
             index = Index(self.path)
             if asks_lease:
                 is_newest = lease.last_mirror(self._bucket) == index.id
-            # Somebody who deletes the files of a mirror does not mean those in the bucket.
+            # A user who deletes the files of a mirror does not want those in the bucket to be deleted.
             was_emptied = _CONFIG in index.files and not (self.path / _CONFIG).exists()
             Restoration(self.path, index, self._bucket, is_newest=is_newest and not was_emptied).run()
             return index
