@@ -62,8 +62,8 @@ MODE_KEYS = (
         is_path=True),
     Key("sweep.launch", None, "print commands that begin so, for example 'sbatch launch/slurm.sbatch', instead of "
         "training here; '': python main.py", optional=str, effect=FREE),
-    Key("sweep.stop_behind", None, "stop a run whose top-1 is this many points below the worst finished run at the same "
-        "step; None: never", AT_LEAST_0, FREE, optional=float),
+    Key("sweep.stop_behind", None, "stop a run whose top-1 is this many points below the worst finished run at the "
+        "same step; None: never", AT_LEAST_0, FREE, optional=float),
 
     # --mode=prepare: ImageNet from its archives, or a copy of other data (docs/data.md).
     Key("prepare.archives", None, "directory of ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar",

@@ -62,7 +62,7 @@ def _splits(command: Command, options: "ExportOptions", inference: "Inference") 
 
 
 def _card(command: Command, options: "ExportOptions", weights: "SelectedWeights") -> "Card":
-    """Returns the facts of the model card about these weights; those about a run only if they are a checkpoint of it."""
+    """Returns the facts of the model card; those about the run only if the weights are a checkpoint of it."""
     from resnet_jax import experiment  # noqa: PLC0415
     from resnet_jax.programs.export.hub_folder import certificates_of  # noqa: PLC0415
     from resnet_jax.programs.export.model import Card  # noqa: PLC0415

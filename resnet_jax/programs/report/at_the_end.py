@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 
 
 def write_at_the_end(workdir: Workdir) -> None:
-    """Writes report.html without images of evaluations, which take longer; an error is logged and does not end the run."""
+    """Writes report.html without images of evaluations, which take longer. An error is only logged."""
     path = workdir.path / REPORT
     try:
         run = read_run(workdir.path)
