@@ -14,6 +14,7 @@ from resnet_jax.files import locked
 from resnet_jax.local_paths import is_bucket
 from resnet_jax.storage import lease
 from resnet_jax.storage.index import Index
+from resnet_jax.storage.layout import steps
 from resnet_jax.storage.lease import Lease
 from resnet_jax.storage.objects import Bucket, normalized
 from resnet_jax.storage.restore import Restoration
@@ -77,7 +78,8 @@ class Mirror:
             held.keep(lost)
             logger.info(labelled("bucket", f"{self.address}, mirrored in {self.path}"))
             upload = Upload(self.path, index, self._bucket, outgoing=self._root / "outgoing", check=held.check)
-            with Uploads(upload.run, self._checkpoints, has_begun, address=self.address, mirror=self.path) as uploads:
+            stored = functools.partial(steps, self.path)
+            with Uploads(upload.run, stored, has_begun, address=self.address, mirror=self.path) as uploads:
                 self._uploads = uploads
                 yield
         finally:
@@ -117,9 +119,6 @@ class Mirror:
             was_emptied = _CONFIG in index.files and not (self.path / _CONFIG).exists()
             Restoration(self.path, index, self._bucket, is_newest=is_newest and not was_emptied).run()
             return index
-
-    def _checkpoints(self) -> list[str]:
-        return sorted(path.name for path in (self.path / "checkpoints").glob("*") if path.name.isdigit())
 
     def _locked(self) -> contextlib.AbstractContextManager[None]:
         cure = "set XDG_CACHE_HOME to a directory that can be written"

@@ -24,7 +24,7 @@ class Uploads:
     def __init__(
         self,
         upload: Callable[[], None],
-        checkpoints: Callable[[], list[str]],
+        checkpoints: Callable[[], list[int]],
         has_begun: Callable[[], bool],
         *,
         address: str,
@@ -34,7 +34,7 @@ class Uploads:
 
         Args:
           upload: uploads what has changed; raises BucketError or OSError.
-          checkpoints: lists the checkpoints in the mirror.
+          checkpoints: lists the steps of the checkpoints in the mirror.
           has_begun: whether there is something to upload.
           address: address of the work directory, for messages.
           mirror: its mirror, for messages.
@@ -76,7 +76,7 @@ class Uploads:
             time.sleep(_LOOKED_EVERY)
 
     def _upload_until_stopped(self) -> None:
-        before: list[str] = []
+        before: list[int] = []
         last = time.monotonic()
         while not self._stopped.wait(_LOOKED_EVERY):
             now = self._checkpoints()
