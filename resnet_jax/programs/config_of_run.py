@@ -1,4 +1,4 @@
-"""Compares the config of a command that computes with a run, other than training it, with the config of the run."""
+"""Checks that the config of a command that uses an existing run, such as --mode=replay, is the config of that run."""
 
 import dataclasses
 
@@ -7,15 +7,16 @@ from resnet_jax.reporting.workdir import Workdir
 
 
 def of_run(command: Command, workdir: Workdir, *, verb: str, without_checkpoints: bool = False) -> Command:
-    """Returns the command with a config that begins as the run did.
+    """Checks the config of a command against that of a run, and returns the command with the checked config.
 
-    Imports JAX, so that it must be called after `open_session`.
+    Config keys that were added to the program after the run began get the values that the run was trained with.
+    This function imports JAX, so it must be called after `open_session`.
 
     Args:
       command: the command.
-      workdir: holds the run.
-      verb: what the command does with the run, for the message.
-      without_checkpoints: whether the config of a run without checkpoints is compared too.
+      workdir: the work directory of the run.
+      verb: what the command does with the run, for example 'replay'; part of the error message.
+      without_checkpoints: True: check also if the run has no checkpoints yet; False: then accept any config.
 
     Raises:
       UsageError: the config differs from that of the run in a key that a continued run may not change.

@@ -1,4 +1,7 @@
-"""Finds the answers of the runs that a user names, and checks that they can be compared."""
+"""Finds the stored predictions of the runs that a user names, and checks that they can be compared.
+
+The predictions of an evaluation, one for each image, are called its answers: the file `answers.npz`.
+"""
 
 import itertools
 from collections.abc import Sequence
@@ -24,19 +27,19 @@ _SHAPE: dict[str, dict[str, type]] = {
 class Evaluated(NamedTuple):
     """One evaluation of a run."""
 
-    word: str  # as the user named the run
-    directory: Path  # of the result
+    word: str  # the argument of the command line that names the run
+    directory: Path  # result directory of the evaluation
     certificate: dict[str, Any]
 
     @property
     def data(self) -> tuple[str, int, str]:
-        """What two evaluations must share: a hash of some images, the number of images, a hash of the class list."""
+        """What must be equal in both evaluations: hash of sample images, number of images, hash of the class list."""
         data = self.certificate["data"]
         return data["sample_sha256"], data["examples"], self.certificate["classes"]["fingerprint"]
 
     @property
     def about(self) -> str:
-        """The data in words."""
+        """Name and size of the evaluation set, for messages."""
         return f"{self.certificate['data']['name']} with {self.certificate['data']['examples']:,} images"
 
 
@@ -49,10 +52,11 @@ class Run(NamedTuple):
 
 
 def find_runs(words: Sequence[str]) -> list[Run]:
-    """Reads the answers of each run: of its newest evaluation on data on which all runs were evaluated.
+    """Finds data on which all runs were evaluated, and reads the answers of each run's newest evaluation on them.
 
     Args:
-      words: a work directory, the directory of an evaluation, or the path of `certificate.json` or `answers.npz`.
+      words: for each run its work directory, the result directory of an evaluation, or the path of a
+        `certificate.json` or `answers.npz`.
 
     Raises:
       UsageError: a run has no evaluation, or the runs have no evaluation on the same data and classes.
@@ -62,7 +66,7 @@ def find_runs(words: Sequence[str]) -> list[Run]:
     if not shared:
         raise _nothing_shared(found)
     chosen = [[evaluated for evaluated in own if evaluated.data in shared] for own in found]
-    # If there are several data sets in common, that of the newest evaluation of the first run.
+    # If all runs share several data sets, take the one of the first run's newest evaluation.
     data = chosen[0][-1].data
     newest = [[evaluated for evaluated in own if evaluated.data == data][-1] for own in chosen]
     runs = [Run(one.word, one.directory, read(one.directory / ANSWERS)) for one in newest]
@@ -72,7 +76,7 @@ def find_runs(words: Sequence[str]) -> list[Run]:
 
 
 def _evaluations(word: str) -> list[Evaluated]:
-    """Returns the evaluations that a word names, the oldest first."""
+    """Returns the evaluations in the directory or file that the argument `word` names, the oldest first."""
     path = local_path(word, name="path")
     if path.name in (ANSWERS, _CERTIFICATE) and path.is_file():
         directories = [path.parent]
@@ -106,12 +110,12 @@ def _certificate(directory: Path) -> dict[str, Any]:
 
 
 def _nothing_shared(found: Sequence[Sequence[Evaluated]]) -> UsageError:
-    """Returns the error that the runs were evaluated on different data or classes, with the first difference."""
+    """Returns the error for runs without common data; it names the first two runs that share none, if there are two."""
     data = [{evaluated.data for evaluated in own} for own in found]
     apart = next(((i, j) for i, j in itertools.combinations(range(len(found)), 2) if not data[i] & data[j]), None)
     if apart is None:
         return UsageError(
-            "each two of the runs were evaluated on the same data, but there are no data on which all of them were: "
+            "any two of the runs share an evaluation set, but no set is shared by all of them: "
             "compare two at a time, or evaluate all of them on the same data with --mode=eval"
         )
     first, other = (found[k][-1] for k in apart)
@@ -124,7 +128,7 @@ def _nothing_shared(found: Sequence[Sequence[Evaluated]]) -> UsageError:
 
 
 def _check_same_labels(first: Run, other: Run) -> None:
-    """Raises UsageError if an image that both runs could read has different labels."""
+    """Raises UsageError if an image has different labels in the two runs; unreadable images are skipped."""
     one, two = first.answers.label, other.answers.label
     different = np.flatnonzero((one != two) & (one >= 0) & (two >= 0)) if len(one) == len(two) else np.zeros(1, int)
     if len(different):

@@ -1,1 +1,1 @@
-"""--mode=diff: why two runs differ, and the first step at which their losses part."""
+"""--mode=diff: lists what differs between two runs, and finds the first step at which their losses differ."""

@@ -14,7 +14,7 @@ _DATA_SHAPE = {"train": {"name": str, "examples": int}}
 
 
 class Batches(NamedTuple):
-    """The batch of a step in two runs."""
+    """The batches of the same step in two runs."""
 
     step: int  # counted from 1
     first: np.ndarray  # [B] int64, index of the example in each row
@@ -33,7 +33,7 @@ class Batches(NamedTuple):
 
 
 def batch_size(run: Run) -> int | None:
-    """Returns the batch size of a run; None if its number of training images is unknown and the batch size follows."""
+    """Returns the batch size of a run; None if it depends on the number of training images and that is unknown."""
     data = _data(run)
     if data is None:
         size = run.settings["data.batch_size"]
@@ -56,7 +56,7 @@ def compare_batches(first: Run, second: Run, step: int) -> Batches | None:
 
 
 def file_names(run: Run) -> Callable[[int], str]:
-    """Returns the function that maps an example of a run to its file; to '' if its data cannot be opened here."""
+    """Returns the function from the index of a training example to its file name; '' if the data cannot be opened."""
     try:
         where: Callable[[int], str] = experiment.open_training(run.config).where
     except UsageError:

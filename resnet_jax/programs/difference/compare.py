@@ -13,10 +13,11 @@ from resnet_jax.reporting.code_state import changed_files, files_between
 from resnet_jax.text import some_of
 
 CONFIG, INTERVALS, VERSIONS, DEVICES, DATA, CODE = "config", "intervals", "versions", "devices", "data", "code"
-# What can change the numbers of a run; keys of `INTERVALS` cannot.
+# Kinds of differences that can change the losses of a run. The other kind, `INTERVALS`, cannot.
 CAUSES = (CONFIG, VERSIONS, DEVICES, DATA, CODE)
 
-# Keys that may change when a run continues, and that still affect the order in which numbers are added.
+# Keys that may change when a run continues, but are listed under `CONFIG`: they change the order in which numbers are
+# added, and so the rounding.
 _ROUNDING_KEYS = ("train.accumulate", "train.per_device_limit")
 _OF_OTHER_MODES = ("predict", "export", "show", "check_data", "plan", "benchmark", "prepare", "replay")
 
@@ -26,12 +27,12 @@ class Difference(NamedTuple):
 
     kind: str  # `CONFIG`, `INTERVALS` (config keys that do not affect training), `VERSIONS`, ...
     name: str  # what differs, such as 'schedule.base_lr' or 'jax'
-    first: str  # in words
+    first: str  # the value in the first run, as text
     second: str
 
 
 def differences(first: Run, second: Run) -> list[Difference]:
-    """Returns everything in which two runs differ, of the causes of other losses first."""
+    """Returns all differences between two runs; those that can change the losses (`CAUSES`) come first."""
     found = [
         *_config(first, second),
         *_mapping(VERSIONS, first.start.get("versions"), second.start.get("versions")),
@@ -43,7 +44,7 @@ def differences(first: Run, second: Run) -> list[Difference]:
 
 
 def changes_within(run: Run) -> list[str]:
-    """Returns how the later starts of a run differ from the first in versions, devices and code, in words."""
+    """Returns a line for each later start of a run that differs from the first in versions, devices or code."""
     lines = []
     for start in run.starts[1:]:
         earlier = run._replace(starts=run.starts[:1])
@@ -69,7 +70,7 @@ def _plain(value: Any) -> Any:
 
 
 def _devices(start: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Returns number and kind of the devices, and the processes of a start; None if they are unknown."""
+    """Returns number and kind of the devices, and the number of processes, of a start; None if they are unknown."""
     devices = start.get("devices")
     if devices is None:
         return None
@@ -111,7 +112,10 @@ def _is_commit(text: str) -> bool:
 
 
 def _uncommitted(run: Run) -> str | None:
-    """Returns the hash of the uncommitted changes of a run, 'unknown' for a run of an earlier version; None: none."""
+    """Returns the hash of the uncommitted code changes of a run; None if there were none.
+
+    'unknown': there were some, but an earlier version of this program did not record their hash.
+    """
     code = run.start.get("code")
     if code is None:
         return "unknown" if (run.start.get("git_commit") or "").endswith("-dirty") else None

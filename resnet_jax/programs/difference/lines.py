@@ -9,7 +9,7 @@ from resnet_jax.programs.difference.runs import Run
 from resnet_jax.text import labelled, labelled_lines, printable, some_of
 
 _LISTED = 40  # differences of one kind that are listed
-_ROUNDING = 1e-5  # relative difference of the first differing losses that rounding can explain
+_ROUNDING = 1e-5  # rounding explains relative differences up to this size at the first step that differs
 
 
 def difference_lines(
@@ -24,9 +24,9 @@ def difference_lines(
     Args:
       runs: the runs, A and B.
       found: everything in which they differ.
-      parting: where their losses part.
-      batches: of the first such step; None: there is none, or the data are unknown.
-      changes: how the later starts of each run differ from its first, in words.
+      parting: the first step at which their losses differ.
+      batches: the batches of that step; None: the losses never differ, or the data are unknown.
+      changes: for each run the lines of `changes_within`.
     """
     described = [
         f"{letter}  {printable(run.word)}, {run.steps:,} steps" for letter, run in zip("AB", runs, strict=True)
@@ -87,7 +87,7 @@ def _batch(batches: Batches) -> list[str]:
 
 
 def conclusion(found: Sequence[Difference], parting: Parting | Together) -> str:
-    """Returns the result as one sentence: where the losses part, and what differs."""
+    """Returns the result as one sentence: the first step at which the losses differ, and what else differs."""
     causes = [one for one in found if one.kind in CAUSES]
     names = some_of([one.name for one in causes], shown=5)
     if isinstance(parting, Together):

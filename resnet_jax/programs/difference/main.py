@@ -28,9 +28,9 @@ RESULT, ROWS = "diff.json", "batch.csv"
 
 
 def main(command: Command) -> int:
-    """Compares the two runs that the command names, from what they have recorded; returns the exit status.
+    """Compares the files of the two runs that the command names; returns the exit status.
 
-    It compiles nothing, and changes neither run.
+    It computes no training step, and writes to neither work directory.
     """
     show_log()
     if len(command.paths) != 2:
@@ -77,7 +77,7 @@ def _name(first: Run, second: Run) -> str:
 
 
 def _write_rows(path: Path, batches: Batches, first: Run, second: Run) -> None:
-    """Writes the examples in the rows of both batches, with their files where the data can be opened."""
+    """Writes a CSV file: for each row of the batch, the example of each run and its file ('' if it is not known)."""
     where = file_names(first), file_names(second)
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")

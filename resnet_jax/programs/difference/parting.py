@@ -1,4 +1,4 @@
-"""Finds the first step at which the losses of two runs part, and compares the batch of that step."""
+"""Finds the first step at which the losses or gradient norms of two runs differ."""
 
 from typing import NamedTuple
 
@@ -9,34 +9,36 @@ from resnet_jax.reporting.step_file import as_numbers, is_known
 
 
 class Parting(NamedTuple):
-    """The first steps at which loss or gradient norm of two runs differ; they are counted from 1."""
+    """The steps `first` to `last`, counted from 1: at one of them, loss or gradient norm of two runs first differ."""
 
-    first: int  # first step that may differ
-    last: int  # last such step: `first`, if each step was recorded; else the step of a line of `metrics.jsonl`
-    losses: tuple[float, float]  # mean loss of the step, or over the steps of the line
+    first: int  # all recorded steps before this one are equal
+    last: int  # first recorded step, or step of the first line of `metrics.jsonl`, that differs
+    losses: tuple[float, float]  # mean loss of both runs: of step `last`, or over the steps of that line
     grad_norms: tuple[float, float]
     compared: int  # number of steps that both runs have recorded
 
     @property
     def is_exact(self) -> bool:
-        """Whether the step itself is known."""
+        """Whether the first step that differs is known exactly."""
         return self.first == self.last
 
 
 class Together(NamedTuple):
-    """Two runs whose losses never part."""
+    """Two runs with equal losses and gradient norms in all steps that both have recorded."""
 
     compared: int  # number of steps that both runs have recorded; 0: none
-    exact: bool  # whether every step was compared bit for bit; False: means over several steps
+    exact: bool  # whether every step was compared bit for bit; False: only some steps, or means over several steps
 
 
 def find_parting(first: Run, second: Run, *, batch_sizes: tuple[int, int]) -> Parting | Together:
-    """Returns where two runs part, from the bits of each step, or, for runs without them, from `metrics.jsonl`.
+    """Returns the first step at which loss or gradient norm differ.
+
+    Compares the values of each step, from `steps.f32`; if a run has no such file, the means in `metrics.jsonl`.
 
     Args:
       first: a run.
       second: another run.
-      batch_sizes: images of a step of each, by which sums of losses are divided.
+      batch_sizes: batch size of each run, by which the recorded sums of losses are divided.
     """
     count = min(len(first.bits), len(second.bits))
     known = is_known(first.bits[:count]) & is_known(second.bits[:count])
@@ -44,14 +46,15 @@ def find_parting(first: Run, second: Run, *, batch_sizes: tuple[int, int]) -> Pa
         return _from_lines(first, second)
     scaled = [_scaled(run.bits[:count], size) for run, size in zip((first, second), batch_sizes, strict=True)]
     one, other = scaled
-    # With equal batch sizes the comparison of these numbers is that of the bits; two NaN count as equal.
+    # If the batch sizes are equal, these numbers are equal exactly if the recorded bits are. Two NaN count as equal.
     differs = known & ~((one == other) | (np.isnan(one) & np.isnan(other))).all(axis=1)
     steps = np.flatnonzero(differs)
     if not len(steps):
         return Together(int(known.sum()), exact=bool(known.all()))
     row = int(steps[0])
     earlier = np.flatnonzero(known[:row])
-    begin = int(earlier[-1]) + 1 if len(earlier) else 0  # the steps between may differ too, and were not recorded
+    # Steps between the last equal one and `row` were not recorded: the first difference may be at any of them.
+    begin = int(earlier[-1]) + 1 if len(earlier) else 0
     losses, norms = ((float(one[row, column]), float(other[row, column])) for column in (0, 1))
     return Parting(begin + 1, row + 1, losses, norms, int(known.sum()))
 
@@ -62,7 +65,7 @@ def _scaled(bits: np.ndarray, batch_size: int) -> np.ndarray:
 
 
 def _from_lines(first: Run, second: Run) -> Parting | Together:
-    """Compares the lines of `metrics.jsonl` that both runs have."""
+    """Compares the lines of both runs' `metrics.jsonl` that are of the same step."""
     rows = [{int(step): row for row, step in enumerate(run.lines.get("step", ()))} for run in (first, second)]
     equal_until = 0
     common = sorted(rows[0].keys() & rows[1].keys())

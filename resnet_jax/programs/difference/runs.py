@@ -25,15 +25,15 @@ _START_SHAPE = {
 
 
 class Run(NamedTuple):
-    """A run."""
+    """The records of a run."""
 
-    word: str  # as the user named it
+    word: str  # the argument of the command line that names the run
     workdir: Workdir
     config: Any  # a ConfigDict; only `resnet_jax.experiment` reads its keys
     settings: dict[str, Any]  # config by dotted key
-    starts: list[dict[str, Any]]  # descriptions of its starts, see `provenance.describe_start`; [] if unknown
+    starts: list[dict[str, Any]]  # one description for each start, see `provenance.describe_start`; [] if unknown
     bits: np.ndarray  # [N, 2] uint32, loss and gradient norm of each step, see `step_file.py`; N = 0: not recorded
-    lines: dict[str, np.ndarray]  # columns of `metrics.jsonl` of training
+    lines: dict[str, np.ndarray]  # columns of the training metrics in `metrics.jsonl`
 
     @property
     def start(self) -> dict[str, Any]:

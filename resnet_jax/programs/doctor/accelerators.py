@@ -1,4 +1,4 @@
-"""Checks of the accelerators: those that the machine has, their driver, those that JAX finds, and a sum over them."""
+"""Checks of the accelerators: the driver of NVIDIA GPUs, the devices that JAX finds, and an all-reduce over them."""
 
 import importlib.metadata
 import os
@@ -10,25 +10,25 @@ from typing import NamedTuple
 
 from resnet_jax.programs.doctor.finding import Finding, error, ok, warning
 
-# Package -> smallest major version of NVIDIA's driver. Source: "CUDA Compatibility", docs.nvidia.com/deploy, minor
-# version compatibility: CUDA 12 needs driver 525 or newer, CUDA 13 driver 580 or newer.
+# Package -> smallest major version of NVIDIA's driver that it works with. Source: "CUDA Compatibility",
+# docs.nvidia.com/deploy, section on minor version compatibility: CUDA 12 needs driver 525, CUDA 13 needs driver 580.
 CUDA_PLUGINS = {"jax-cuda12-plugin": 525, "jax-cuda13-plugin": 580}
 _QUERY = "name,driver_version,memory.total,memory.used"
-_SHARE_IN_USE = 0.1  # of the memory of a GPU
-_GRADIENT_BYTES = 102_400_000  # the gradient of ResNet-50 in float32, about 25.6 million parameters
+_SHARE_IN_USE = 0.1  # share of a GPU's memory; if other programs use more, the check warns
+_GRADIENT_BYTES = 102_400_000  # size of the gradient of ResNet-50: about 25.6 million float32 numbers
 
 
 class Gpu(NamedTuple):
     """A GPU as nvidia-smi describes it."""
 
     name: str
-    driver: str  # version
-    total_mb: int  # memory
-    used_mb: int  # by all programs
+    driver: str  # version of the driver
+    total_mb: int  # memory in MB
+    used_mb: int  # memory that all programs together use, in MB
 
 
 class DriverError(Exception):
-    """nvidia-smi is there and does not work."""
+    """nvidia-smi is installed, but fails."""
 
 
 def nvidia_gpus() -> list[Gpu]:
@@ -48,7 +48,7 @@ def nvidia_gpus() -> list[Gpu]:
 
 
 def driver(*, devices: Path = Path("/dev")) -> list[Finding]:
-    """Checks the driver of NVIDIA GPUs, JAX's plugin for them, and their free memory."""
+    """Checks the driver of NVIDIA GPUs, JAX's plugin for them, and their free memory; [] without such GPUs."""
     try:
         gpus = nvidia_gpus()
     except DriverError as wrong:
@@ -92,7 +92,7 @@ def has_accelerator(*, devices: Path = Path("/dev")) -> str:
 
 
 def jax_devices() -> list[Finding]:
-    """Checks which devices JAX finds."""
+    """Checks that JAX finds the accelerators of this machine."""
     import jax  # noqa: PLC0415  it takes a second to load
 
     asked = os.environ.get("JAX_PLATFORMS", "")

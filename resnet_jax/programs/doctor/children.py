@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 from resnet_jax.errors import UsageError
 from resnet_jax.programs.doctor.finding import ERROR, Finding, error, warning
 
-_REAP_SECONDS = 1.0  # how long to wait for the end of a killed child: one that waits for a file server does not end
+_REAP_SECONDS = 1.0  # how long to wait for a killed child to end: while it waits for a file server, it does not end
 
 
 class Check(NamedTuple):
     """A check that takes no arguments."""
 
-    subject: str  # of its findings
+    subject: str  # `Finding.subject` of its findings, such as 'memory'
     run: Callable[[], Sequence[Finding]]
     seconds: float  # time limit
     cure: str  # what the user can do if the check does not end in time
@@ -30,7 +30,7 @@ class ChildError(Exception):
 
 
 def findings(check: Check) -> list[Finding]:
-    """Runs a check in a child process and returns what it has found; if it fails, that it failed."""
+    """Runs a check in a child process; returns its findings, or one that says why it failed."""
     try:
         return [Finding(*found) for found in in_child(check.run, seconds=check.seconds)]
     except TimeoutError:
@@ -44,13 +44,13 @@ def findings(check: Check) -> list[Finding]:
 
 
 def in_child(function: Callable[[], Any], *, seconds: float) -> Any:
-    """Returns what a function returns in a forked process, as JSON values; its output is dropped.
+    """Calls a function in a forked child process and returns its result, which must consist of JSON values.
 
-    Call it before this process imports JAX or starts threads.
+    What the function prints is discarded. Call this before the process imports JAX or starts threads.
 
     Raises:
       TimeoutError: the function has not returned within `seconds`; its process was killed.
-      UsageError: the function has raised it.
+      UsageError: the function raised one.
       ChildError: the process has crashed, or the function has raised another exception.
     """
     sys.stdout.flush()
@@ -89,7 +89,7 @@ def _answer(function: Callable[[], Any], writer: int) -> None:
         answer = ["value", function()]
     except UsageError as wrong:
         answer = ["usage", str(wrong)]
-    except BaseException as wrong:  # also SystemExit: the parent must hear of everything
+    except BaseException as wrong:  # SystemExit too: every exception is reported to the parent
         answer = ["error", " ".join(f"{type(wrong).__name__}: {wrong}".split())]
     with contextlib.suppress(BaseException), os.fdopen(writer, "w") as output:
         output.write(json.dumps(answer) + "\n")
@@ -110,7 +110,7 @@ def _read_line(reader: int, *, deadline: float) -> bytes:
 
 
 def _end(child: int) -> int | None:
-    """Waits for a process that has answered, or kills it; returns its wait status, None if it does not end."""
+    """Waits a moment for a child process, then kills it; returns its wait status, None if it does not end even then."""
     deadline = time.monotonic() + _REAP_SECONDS
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)

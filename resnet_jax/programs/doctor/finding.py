@@ -10,9 +10,9 @@ OK, WARNING, ERROR = "OK", "warning", "error"
 class Finding(NamedTuple):
     """The result of a check."""
 
-    level: str  # OK; WARNING: a run may be slow or end; ERROR: a run cannot work
+    level: str  # `OK`, `WARNING` (a run may be slow or fail later) or `ERROR` (a run cannot start)
     subject: str  # what was checked, in at most 12 characters
-    text: str  # what was found; for a warning or an error followed by ': ' and the cure
+    text: str  # what was found; in a warning or an error followed by ': ' and what the user can do
 
     def line(self) -> str:
         """Returns the line for the log."""
@@ -20,15 +20,15 @@ class Finding(NamedTuple):
 
 
 def ok(subject: str, text: str) -> Finding:
-    """Returns the finding that all is well."""
+    """Returns a finding without a problem."""
     return Finding(OK, subject, text)
 
 
 def warning(subject: str, problem: str, *, cure: str) -> Finding:
-    """Returns the finding that a run may be slow, or may end before its time."""
+    """Returns a finding of a problem with which a run may be slow or fail later."""
     return Finding(WARNING, subject, f"{problem}: {cure}")
 
 
 def error(subject: str, problem: str, *, cure: str) -> Finding:
-    """Returns the finding that a run cannot work."""
+    """Returns a finding of a problem with which a run cannot start."""
     return Finding(ERROR, subject, f"{problem}: {cure}")

@@ -1,4 +1,4 @@
-"""Checks of several processes: they reach each other, have the same software and time, and see the same directory."""
+"""Checks of several processes: they reach each other, have the same versions and time, and share a work directory."""
 
 import datetime
 import json
@@ -18,7 +18,7 @@ from resnet_jax.reporting.workdir import Workdir
 
 logger = logging.getLogger(__name__)
 
-_CLOCK_DIFFERENCE = 10.0  # seconds
+_CLOCK_DIFFERENCE = 10.0  # seconds; if the clocks of two hosts differ by more, the check warns
 _SIGHT_SECONDS = 5.0  # how long a file server may take to show a new file to another host
 
 
@@ -34,16 +34,16 @@ def own_name() -> list[Finding]:
 
 
 def together(channel: Channel, own: Sequence[Finding], workdir: str, versions: dict[str, Any]) -> list[Finding]:
-    """Compares the processes; all of them call it, and all get the same findings.
+    """Compares the processes of a run. Every process must call it; all get the same findings.
 
     Args:
       channel: connects the processes.
-      own: what the checks of this process have found.
+      own: findings of the earlier checks in this process.
       workdir: the work directory.
-      versions: of Python and the main packages.
+      versions: versions of Python and the main packages in this process.
 
     Returns:
-      Findings about the processes together, and the warnings and errors of processes that process 0 does not have.
+      The findings of the comparison, then the warnings and errors in `own` of other processes that process 0 lacks.
     """
     names = [channel.name(number) for number in range(channel.num_processes)]
     found = [ok("processes", f"{channel.num_processes} reach each other: {', '.join(dict.fromkeys(names))}")]
@@ -54,7 +54,7 @@ def together(channel: Channel, own: Sequence[Finding], workdir: str, versions: d
 
 
 def _clocks(channel: Channel) -> list[Finding]:
-    channel.gather("")  # afterwards all processes read their clocks within the time of a message
+    channel.gather("")  # returns in all processes at nearly the same time, so that they read their clocks together
     times = [float(text) for text in channel.gather(repr(time.time()))]
     spread = max(times) - min(times)
     if spread > _CLOCK_DIFFERENCE:
@@ -76,7 +76,7 @@ def _same_versions(gathered: Sequence[str], names: Sequence[str]) -> list[Findin
 
 
 def _shared_directory(channel: Channel, place: Path) -> list[Finding]:
-    """Checks that a file which process 0 makes is seen by all."""
+    """Checks that all processes see a file that process 0 creates in the directory `place`."""
     marker = place / f".doctor-{channel.gather(os.urandom(8).hex())[0]}"
     problem = ""
     if channel.is_main:
@@ -85,7 +85,7 @@ def _shared_directory(channel: Channel, place: Path) -> list[Finding]:
         except OSError as wrong:
             problem = wrong.strerror or str(wrong)
     if channel.gather(problem)[0]:
-        return []  # `work_directory` has said so
+        return []  # the check `storage.work_directory` has reported that the directory cannot be written
     deadline = time.monotonic() + _SIGHT_SECONDS
     while not marker.exists() and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -100,7 +100,7 @@ def _shared_directory(channel: Channel, place: Path) -> list[Finding]:
 
 
 def _others(gathered: Sequence[str], names: Sequence[str]) -> list[Finding]:
-    """Returns the warnings and errors of the other processes, each once, with the name of a process that has it."""
+    """Returns warnings and errors that process 0 lacks, each once, with the name of the first process that has it."""
     findings = [[Finding(*found) for found in json.loads(text)] for text in gathered]
     known = set(findings[0])
     others = []
@@ -116,7 +116,7 @@ def with_time_limit(
 ) -> list[Finding]:
     """Runs a check that uses the devices of all processes, and calls `late` if it does not end in time.
 
-    Such a check cannot be interrupted: `late` ends this process.
+    `late` gets a finding that says so. It must end this process, because such a check cannot be interrupted.
     """
     cure = "a host or a link between devices does not answer: leave hosts out until it ends"
     finding = error(subject, f"the check has not ended within {seconds:g} s", cure=cure)

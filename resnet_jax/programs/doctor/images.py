@@ -1,4 +1,4 @@
-"""Checks of the input pipeline: how many images the cores decode, and whether the data are found and readable."""
+"""Checks of the input pipeline: how many images/s the CPU cores decode, and whether the data can be read."""
 
 import itertools
 import time
@@ -11,19 +11,19 @@ from resnet_jax.data.sources.source import Source
 from resnet_jax.errors import UsageError
 from resnet_jax.programs.doctor.finding import Finding, error, ok, warning
 
-_BATCH, _FILES = 8, 32  # images in a batch, and different files
-_SAMPLED = 8  # examples of each split
+_BATCH, _FILES = 8, 32  # images in a batch, and number of different JPEG files, in the decoding measurement
+_SAMPLED = 8  # number of examples of each split that are read as a sample
 
 
 def decoding(*, seconds: float = 1.5) -> list[Finding]:
-    """Measures how many photographs of 500 x 375 pixels the cores decode, crop and resize to 224 pixels."""
+    """Measures how many JPEG files of 500 x 375 pixels/s the CPU cores decode, crop and resize to 224 pixels."""
     from resnet_jax.data.feed import cores  # noqa: PLC0415  it loads JAX and Grain
     from resnet_jax.data.loader import Loader  # noqa: PLC0415
     from resnet_jax.data.sources import open_source  # noqa: PLC0415
 
     source = open_source("synthetic_jpeg", training=True, num_train=_FILES, num_classes=_BATCH)
     loader = Loader(source, batch_size=_BATCH)
-    for step in range(_FILES // _BATCH):  # makes the files
+    for step in range(_FILES // _BATCH):  # the source generates each file when it is first read
         loader.batch(step)
     start, steps = time.perf_counter(), itertools.count()
 
@@ -45,7 +45,7 @@ def data(splits: Mapping[str, Source], max_pixels: int) -> list[Finding]:
 
     Args:
       splits: the training and the evaluation set by name.
-      max_pixels: largest number of pixels of an image.
+      max_pixels: largest number of pixels that an image may have.
     """
     start, read = time.perf_counter(), 0
     for split, source in splits.items():

@@ -1,4 +1,4 @@
-"""Checks of the machine: memory, cores, shared memory, limits of files and processes, clock."""
+"""Checks of the machine: memory, CPU cores, shared memory, limits of open files and processes, clock."""
 
 import datetime
 import os
@@ -12,14 +12,14 @@ from resnet_jax.data.shared_memory import READY_BATCHES
 from resnet_jax.programs.doctor.finding import Finding, error, ok, warning
 
 _CONTROL_GROUP = Path("/sys/fs/cgroup")
-_LITTLE_MEMORY = 4e9  # bytes; a run of ResNet-50 with its decoding threads takes about so much
-_FEW_FILES, _TOO_FEW_FILES = 4096, 256  # ImageNet has 1,024 files as TFRecord
-_FEW_PROCESSES = 1024  # processes and threads: a run has several hundred threads on a machine with many cores
+_LITTLE_MEMORY = 4e9  # bytes that a run of ResNet-50 with its decoding threads needs; with less the check warns
+_FEW_FILES, _TOO_FEW_FILES = 4096, 256  # open files: below these a warning, an error; ImageNet has 1,024 TFRecord files
+_FEW_PROCESSES = 1024  # processes and threads; on a machine with many cores a run has several hundred threads
 _UNLIMITED = resource.RLIM_INFINITY
 
 
 def memory(*, group: Path = _CONTROL_GROUP) -> list[Finding]:
-    """Checks how much memory this process may still take."""
+    """Checks how much memory is free for this process."""
     total, free = psutil.virtual_memory().total, psutil.virtual_memory().available
     limit = _number(group / "memory.max")
     if limit is not None and limit < total:
@@ -32,7 +32,7 @@ def memory(*, group: Path = _CONTROL_GROUP) -> list[Finding]:
 
 
 def _used_memory(group: Path) -> int:
-    """Returns the bytes that a control group uses, without its file cache, which is given back when it is needed."""
+    """Returns the bytes that a control group uses, without its file cache, which Linux frees when memory is short."""
     used = _number(group / "memory.current") or 0
     lines = (group / "memory.stat").read_text().splitlines() if (group / "memory.stat").exists() else []
     cached = [int(line.split()[1]) for line in lines if line.startswith("inactive_file ")]
@@ -48,14 +48,14 @@ def _number(path: Path) -> int | None:
 
 
 def cores(*, group: Path = _CONTROL_GROUP) -> list[Finding]:
-    """Checks how many cores this process may use, and whether others use them."""
+    """Checks how many CPU cores this process may use, and whether other programs are using them."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     load = os.getloadavg()[0]
     text = f"{count} of {os.cpu_count()} may be used, load average {load:.1f}"
     try:
         quota, period = (group / "cpu.max").read_text().split()
         share = float(quota) / float(period)
-    except (OSError, ValueError):  # there is no limit: 'max 100000', or no such file
+    except (OSError, ValueError):  # no limit: the file does not exist, or it contains 'max 100000'
         share = float(count)
     if share < 0.9 * count:
         cure = f"raise the limit, or set --config.data.num_threads={max(1, round(share))}"
@@ -66,11 +66,11 @@ def cores(*, group: Path = _CONTROL_GROUP) -> list[Finding]:
 
 
 def shared_memory(num_workers: int, batch_bytes: int, *, directory: str = "/dev/shm") -> list[Finding]:
-    """Checks the shared memory, through which decoding processes pass batches; threads need none.
+    """Checks that there is enough shared memory, through which decoding processes pass batches.
 
     Args:
-      num_workers: number of decoding processes.
-      batch_bytes: size of a batch.
+      num_workers: number of decoding processes; 0: images are decoded in threads, which need no shared memory.
+      batch_bytes: size of a batch in bytes.
       directory: where the shared memory is mounted.
     """
     try:
@@ -99,7 +99,7 @@ def limits(*, group: Path = _CONTROL_GROUP) -> list[Finding]:
 
 
 def _file_limit(most: int) -> list[Finding]:
-    """Judges the largest number of open files that this process may ask for."""
+    """Returns a warning or an error if `most`, the hard limit of open files, is too low; [] if it is high enough."""
     if most == _UNLIMITED or most >= _FEW_FILES:
         return []
     problem = f"at most {most:,} files may be open"
@@ -121,7 +121,7 @@ def _process_limit(group: Path) -> list[Finding]:
 
 
 def clock() -> list[Finding]:
-    """Checks that the time is not before the files of this program were written, as on a machine without a clock."""
+    """Checks that the time is not before this program was installed, as on a machine whose clock was never set."""
     now, newest = datetime.datetime.now(datetime.UTC), _newest_file()
     text = f"{now:%Y-%m-%d %H:%M:%S} UTC"
     if now.timestamp() < newest - 60:

@@ -27,7 +27,7 @@ _BUSY = "the machine is overloaded: end other programs"
 def main(command: Command) -> int:
     """Prints a line for each check; returns the exit status: 0, or 2 if there is an error.
 
-    Each check has a time limit. Nothing is written; no data, devices or config are needed.
+    Each check has a time limit. No file is left behind; the program also runs without data, accelerators or a config.
 
     Raises:
       UsageError: the environment of a cluster cannot be read, or the processes of the run cannot be connected.
@@ -35,14 +35,14 @@ def main(command: Command) -> int:
     show_log()
     found, number = [], _process_id(command)
     for check in _checks(command):
-        # Process 0 shows what others have found once they have told it.
+        # Other processes print nothing here: process 0 prints their findings after `hosts.together` has gathered them.
         found += findings(check) if number else _shown(findings(check))
     found += _alone() if number is None else _with_others(command, found)
     return _end(found) if not number else UsageError.exit_status if _count(found, ERROR) else 0
 
 
 def _checks(command: Command) -> list[Check]:
-    """Returns the checks of this process; those of the devices come later."""
+    """Returns the checks that each process runs alone; the checks of the devices follow after them."""
     workdir = command.workdir
     return [
         Check("packages", software.packages, _QUICK, _BUSY),
@@ -107,7 +107,7 @@ def _alone() -> list[Finding]:
 
 
 def _with_others(command: Command, own: Sequence[Finding]) -> list[Finding]:
-    """Joins the processes, compares them, and checks the devices of all."""
+    """Connects the processes of the run, compares them, and checks the devices of all."""
     with contextlib.ExitStack() as stack:
         channel = stack.enter_context(joined_processes(command, StopRequests()))
         from resnet_jax.reporting.provenance import versions  # noqa: PLC0415  it loads JAX

@@ -1,4 +1,4 @@
-"""Checks of the installed packages: versions that fit each other, and TensorFlow, which may take the memory of GPUs."""
+"""Checks of the installed packages: compatible versions, and whether TensorFlow takes GPU memory away from JAX."""
 
 import importlib.metadata
 import importlib.util
@@ -14,7 +14,7 @@ from resnet_jax.programs.doctor.accelerators import CUDA_PLUGINS, nvidia_gpus
 from resnet_jax.programs.doctor.finding import Finding, error, ok, warning
 
 _OWN = "resnet-jax-trainer"
-_GRIP = 500  # MB of GPU memory more than before TensorFlow was loaded; a CUDA context alone takes up to about 400
+_GRIP = 500  # MB; if loading TensorFlow takes more GPU memory, the check warns (a CUDA context takes up to about 400)
 Version = Callable[[str], str | None]
 
 
@@ -27,7 +27,7 @@ def installed(package: str) -> str | None:
 
 
 def packages(*, version: Version = installed) -> list[Finding]:
-    """Checks that the packages fit each other: this one, JAX, its library, and its plugins for GPUs and TPUs."""
+    """Checks that the versions of this package, jax, jaxlib, and JAX's plugins for GPUs and TPUs are compatible."""
     found = [*_unmet(version), *_plugins(version), *_libtpu(version)]
     names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "libtpu", *CUDA_PLUGINS)
     known = [f"{name} {version(name)}" for name in names if version(name)]
@@ -50,7 +50,7 @@ def _unmet(version: Version) -> Iterator[Finding]:
 def _requirements(package: str) -> list[str]:
     try:
         return importlib.metadata.requires(package) or []
-    except importlib.metadata.PackageNotFoundError:  # a checkout that is not installed
+    except importlib.metadata.PackageNotFoundError:  # this program runs from a checkout that was not installed
         return []
 
 
@@ -80,7 +80,7 @@ def _libtpu(version: Version) -> Iterator[Finding]:
 
 
 def tensorflow() -> list[Finding]:
-    """Checks that TensorFlow, which reads some data sets, leaves the GPUs to JAX."""
+    """Checks that TensorFlow, if installed, takes no GPU memory, which JAX needs."""
     if importlib.util.find_spec("tensorflow") is None:
         return [ok("TensorFlow", "is not installed; few features need it")]
     has = installed("tensorflow") or installed("tensorflow-cpu")

@@ -1,4 +1,4 @@
-"""Checks of the work directory: free space, writing, locks, and whether another process uses it."""
+"""Checks of the work directory: free space, writing, file locks, and whether another process uses it."""
 
 import contextlib
 import fcntl
@@ -11,14 +11,15 @@ from resnet_jax.files import fsync, replacing
 from resnet_jax.programs.doctor.finding import Finding, error, ok, warning
 from resnet_jax.reporting.workdir import Workdir
 
-_LITTLE_SPACE, _TOO_LITTLE_SPACE = 5e9, 0.5e9  # bytes; a checkpoint of ResNet-50 has 0.2 GB, and three or four are kept
-_FEW_NAMES = 10_000  # files that can still be created; a checkpoint has about a dozen
-_CLOCK_DIFFERENCE = 5.0  # seconds
+# Free bytes below which there is a warning, an error. A checkpoint of ResNet-50 has 0.2 GB, and three or four are kept.
+_LITTLE_SPACE, _TOO_LITTLE_SPACE = 5e9, 0.5e9
+_FEW_NAMES = 10_000  # with fewer free inodes (files that can be created) the check warns; a checkpoint needs about 12
+_CLOCK_DIFFERENCE = 5.0  # seconds; if the clock of the file server differs by more, the check warns
 _CHOOSE = "choose another directory with --workdir=DIR"
 
 
 def disk(workdir: str) -> list[Finding]:
-    """Checks the free space of the file system that has, or will have, the work directory."""
+    """Checks the free space of the file system of the work directory, which need not exist yet."""
     place = existing_parent(Workdir(workdir).path)
     space = os.statvfs(place)
     free, names = space.f_bavail * space.f_frsize, space.f_favail
@@ -51,7 +52,7 @@ def work_directory(name: str) -> list[Finding]:
 
 
 def _try_writing(scratch: Path) -> list[Finding]:
-    """Writes, renames and locks a file. Raises OSError if it cannot be written."""
+    """Writes, renames and locks a file in `scratch`; returns the problems. Raises OSError if it cannot be written."""
     file = scratch / "file"
     with replacing(file) as part:
         part.write_bytes(bytes(1 << 20))
@@ -78,7 +79,7 @@ def _try_writing(scratch: Path) -> list[Finding]:
 
 
 def _is_locked(lock: Path) -> bool:
-    """Whether another process holds the lock of the work directory."""
+    """Whether another process holds the lock file `lock` of a work directory."""
     with contextlib.suppress(OSError), lock.open("r") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
