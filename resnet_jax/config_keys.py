@@ -35,9 +35,9 @@ class Bound:
     accepts: Callable[[Any], bool]  # whether a finite number, or a sequence of them, is valid
 
 
-# Limits of numbers without a bound of their own; what exceeds them can only be a mistake. Steps are int32 on devices.
+# Largest absolute values of int and float keys: a larger one can only be a mistake. Steps are int32 on devices.
 LARGEST_INT, LARGEST_FLOAT = 2**31 - 1, 1e9
-_LONGEST_SHOWN = 60  # characters of a value in a message
+_LONGEST_SHOWN = 60  # characters: an error message shows at most this many of a value
 
 
 def between(low: int, high: int) -> Bound:
@@ -135,7 +135,7 @@ def check_keys(keys: Iterable[Key], values: Mapping[str, Any], *, file: str) -> 
 
 
 def check_paths(keys: Iterable[Key], values: Mapping[str, Any]) -> None:
-    """Raises UsageError if one of `values`, which are given by dotted key, should be a local path and is none.
+    """Raises UsageError if one of `values`, which are given by dotted key, should be a local path but is not.
 
     An address such as gs://bucket/run is refused in every key; keys for weights accept hf://org/name and a run in a
     bucket.
@@ -153,7 +153,8 @@ def check_paths(keys: Iterable[Key], values: Mapping[str, Any]) -> None:
 def check_bounds(keys: Iterable[Key], values: Mapping[str, Any]) -> None:
     """Raises UsageError if one of `values`, which are given by dotted key, is outside the bound of its key.
 
-    None is outside the bound of a key that is not optional. A key without an upper bound has that of its type.
+    None is outside the bound of a key that is not optional. No number may exceed `LARGEST_INT` or `LARGEST_FLOAT`, the
+    limit of its type, in absolute value.
     """
     for key in keys:
         value = values[key.name]
@@ -173,7 +174,7 @@ def _is_valid(bound: Bound, value: Any) -> bool:
 
 
 def _exceeded_limit(value: Any) -> float | None:
-    """Returns the largest valid number if `value`, or a number inside of it, is larger in size; otherwise None."""
+    """Returns the limit of its type if `value`, or a number in the sequence `value`, exceeds that limit; else None."""
     if isinstance(value, tuple | list):
         return next(filter(None, map(_exceeded_limit, value)), None)
     limit = {int: LARGEST_INT, float: LARGEST_FLOAT}.get(type(value))
@@ -183,7 +184,7 @@ def _exceeded_limit(value: Any) -> float | None:
 def _shown(value: Any) -> str:
     try:
         text = repr(value)
-    except ValueError:  # Python's limit of 4,300 digits
+    except ValueError:  # Python refuses to print an int of more than 4,300 digits
         return "(a number of thousands of digits)"
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 

@@ -10,16 +10,16 @@ from resnet_jax.errors import UsageError
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 _DOWNLOADS = ("http", "https", "ftp")
 _BUCKETS = ("gs://", "s3://")
-_HUB = "hf://"  # of a repository of the Hugging Face Hub, as in huggingface_hub's file system
+_HUB = "hf://"  # start of the address of a repository of the Hugging Face Hub, as in huggingface_hub's file system
 
 
 def is_bucket(text: str | os.PathLike) -> bool:
-    """Whether the text is an address in a kind of bucket that --workdir and the run of --config may be in."""
+    """Whether the text is an address in a kind of bucket that is supported: gs:// or s3://."""
     return os.fspath(text).startswith(_BUCKETS)
 
 
 def check_workdir(text: str, *, name: str) -> None:
-    """Raises UsageError if the text is an address, but not one of a bucket that a run may be in."""
+    """Raises UsageError if the text is an address, such as 'ftp://host/run', but not one in a supported bucket."""
     if not is_bucket(text):
         check_local(text, name=name, buckets="give an address that begins with gs:// or s3://, mount the bucket")
 

@@ -2,10 +2,10 @@
 
 The TPU compiler writes the cycles that it expects of an operation into the operation's `backend_config`. It estimates
 all convolutions and most other fusions; it gives none for collectives and some custom calls. Asynchronous copies have
-none either: they run beside the operations. The sum is an estimate, no measurement, and takes the operations one after
-the other. It ranks programs for the same network better than bytes do, as long as their estimates cover the same: an
-operation without an estimate counts as nothing. The coverage is a share of bytes, so that operations on single numbers,
-of which a program has many, do not matter.
+none either: they run beside the operations. The sum is an estimate, not a measurement, and assumes that operations run
+one after the other. It ranks programs for the same network better than their bytes accessed do, as long as the same
+operations have estimates: an operation without one adds 0 cycles. The coverage is a share of bytes, so that operations
+on single numbers, of which a program has many, do not matter.
 """
 
 import collections

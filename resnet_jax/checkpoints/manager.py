@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class Checkpoints:
-    """The checkpoints in a directory, one subdirectory per step. On exit, the context manager waits for a save.
+    """The checkpoints in a directory, one subdirectory per step. A context manager: waits on exit for a save.
 
     A state is any pytree of arrays: a `TrainState`, or dicts of JAX or numpy arrays. Example::
 
@@ -35,8 +35,8 @@ class Checkpoints:
                 state, meta = restored
             checkpoints.save(step, state, meta={"epoch": 3}, top1=0.76)
 
-    With several processes, all make the same calls and pass `gather`. The state must be replicated: process 0 writes
-    all of it, so that a save waits for no other process and cannot hang when one has died. When restoring, every
+    With several processes, all must make the same calls and pass `gather`. The state must be replicated: process 0
+    writes all of it, so that a save waits for no other process and cannot hang when one has died. When restoring, every
     process reads the whole checkpoint; if one process finds it damaged, no process uses it.
     """
 
@@ -54,8 +54,8 @@ class Checkpoints:
           directory: directory of the checkpoints, the same for all processes.
           keep_latest: number of the newest checkpoints to keep.
           keep_best: number of checkpoints with the highest accuracy to keep, however old they are.
-          gather: all-gather of one text per process. The constructor, `restore` and `restore_latest` call it. The
-            default is for a single process.
+          gather: all-gather of strings: takes the string of this process, returns those of all processes. The
+            constructor, `restore` and `restore_latest` call it. The default is for a single process.
 
         Raises:
           UsageError: the directory cannot be created, read or cleared.

@@ -2,7 +2,8 @@
 
 A folder is a set if its subfolders hold images: ImageNet-A, -R, -Sketch, and each of the three sets of ImageNet-V2. A
 folder of such folders, however deep, is a group of sets: the sets of ImageNet-V2, or ImageNet-C with its folders
-CORRUPTION/SEVERITY/CLASS. A TFDS name without the part after the slash is the group of all its prepared variants.
+CORRUPTION/SEVERITY/CLASS. A TFDS name without a variant, 'imagenet_v2' instead of 'imagenet_v2/topimages', is the group
+of all its prepared variants.
 """
 
 import contextlib
@@ -18,16 +19,16 @@ from resnet_jax.errors import UsageError
 from resnet_jax.local_paths import local_path
 from resnet_jax.text import printable
 
-_DEEPEST = 4  # folders above the class folders, of which ImageNet-C has up to three
-_SAMPLE = 3  # class folders in which images are looked for
+_DEEPEST = 4  # levels of folders above the class folders that are searched; ImageNet-C has up to three
+_SAMPLE = 3  # number of subfolders of a folder that are searched for images
 _KEY = "config.eval.sets"
 
 
 class EvaluationSet(NamedTuple):
-    """One set."""
+    """An opened evaluation data set."""
 
     name: str  # such as 'imagenet-c/gaussian_noise/1' or 'imagenet_v2/topimages'
-    group: str  # what the user wrote, shortened: 'imagenet-c'; sets of one group have a common mean
+    group: str  # name of the group, such as 'imagenet-c'; the results of the sets of a group are averaged
     source: Source
 
 
@@ -59,15 +60,15 @@ class NamedSource:
         return example._replace(label=int(self._new[example.label]))
 
     def where(self, index: int) -> str:
-        """Implements `Source.where`."""
+        """Implements `Source.where`: returns the location of an example, for messages."""
         return self._source.where(index)
 
     def example_id(self, index: int) -> str:
-        """Implements `Identified`."""
+        """Implements `Identified`: returns a name of the example that is the same on every machine."""
         return next(iter(example_ids(self._source, [index])))
 
     def right_labels(self, index: int) -> tuple[int, ...] | None:
-        """Implements `SeveralLabels`; classes without images are left out."""
+        """Implements `SeveralLabels`: returns all right labels of an example, without classes that have no images."""
         labels = self._source.right_labels(index) if isinstance(self._source, SeveralLabels) else None
         return labels and tuple(new for label in labels if (new := int(self._new[label])) >= 0)
 

@@ -10,7 +10,7 @@ from resnet_jax.data.decode import decode
 from resnet_jax.data.image_limits import MAX_PIXELS
 from resnet_jax.data.other_formats import stored_kind
 
-PRINT_COLORS, DEEP, ROTATED, BLANK = "CMYK", "16-bit", "EXIF-rotated", "one color"  # what may be unusual
+PRINT_COLORS, DEEP, ROTATED, BLANK = "CMYK", "16-bit", "EXIF-rotated", "one color"  # values of `unusual`
 UNUSUAL = (PRINT_COLORS, DEEP, ROTATED, BLANK)
 
 
@@ -20,9 +20,9 @@ class Examined(NamedTuple):
     height: int  # pixels
     width: int  # pixels
     unusual: tuple[str, ...]  # some of `UNUSUAL`
-    digest: int  # 64 bits of a hash of size and pixels: equal images have equal ones
+    digest: int  # 64-bit hash of the size and the pixels: equal images have equal digests
     mean: np.ndarray  # [3] float64, mean of R, G, B in 0..255
-    mean_square: np.ndarray  # [3] float64, mean of their squares
+    mean_square: np.ndarray  # [3] float64, mean of the squares of R, G, B
 
 
 def examine(image: bytes | np.ndarray, max_pixels: int = MAX_PIXELS) -> Examined:
@@ -53,7 +53,7 @@ def examine(image: bytes | np.ndarray, max_pixels: int = MAX_PIXELS) -> Examined
 
 
 def _unusual_file(encoded: bytes) -> list[str]:
-    """Returns what the header of a file tells that its decoded pixels do not."""
+    """Returns the unusual properties that only the header of a file shows: CMYK, 16 bits, rotated by EXIF."""
     try:
         kind = stored_kind(encoded)
     except Exception:  # Pillow raises errors of many types for some files that `decode` reads without Pillow

@@ -183,7 +183,7 @@ def _start_resource_tracker() -> None:
     silence = "ignore:resource_tracker:UserWarning"
     sys.warnoptions.append(silence)  # the tracker inherits the warning options of this process
     with _blocked(NOT_FOR_WORKERS):
-        resource_tracker.ensure_running()  # unblocks SIGINT in this thread; the tracker ignores SIGINT anyway
+        resource_tracker.ensure_running()  # starts it with SIGINT not blocked, but the tracker ignores SIGINT
     sys.warnoptions.remove(silence)
 
 
@@ -192,7 +192,7 @@ def _blocked(signals: frozenset[signal.Signals]) -> Iterator[None]:
     """Blocks signals in this thread and in the processes that are started in the context, which inherit the block.
 
     A terminal sends SIGINT, and a scheduler its signals, to this process and all workers. Only this process, in a
-    thread that does not block them, is to handle them.
+    thread that does not block them, should handle them.
     """
     old = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:

@@ -19,13 +19,13 @@ _WITHOUT_LENGTH = (0x01, *range(0xD0, 0xDA), 0xFF)  # TEM, RST0 to RST7, SOI, EO
 _HEIGHT_OFFSET = 5  # bytes from the marker of a frame header to the image height, which is followed by the width
 _SAMPLING_OFFSET = 6  # bytes from the height to the sampling factors of the first component; then every 3 bytes
 _MARGIN = 4  # rows; chroma upsampling reads at most this far below the last requested row
-_UNWRITTEN = (1, 254, 3)  # a color that is rare in photos; the last pixel has it until it is decoded
-_MAX_SEGMENTS = 1000  # before the compressed data: encoders write some 10, and one for each 64 kB of metadata
+_UNWRITTEN = (1, 254, 3)  # a color that is rare in photos: marks a last pixel that the decoder has not written
+_MAX_SEGMENTS = 1000  # segments before the compressed data: encoders write about 10, and one per 64 kB of metadata
 _MAX_SCANS = 1000  # encoders write up to about 30; each scan of ten bytes costs a pass over the whole image
 
 
 class Frame(NamedTuple):
-    """The frame header of a JPEG file (ITU-T T.81, B.2.2); of a file with restart markers, also what a cut needs."""
+    """The frame header of a JPEG file (ITU-T T.81, B.2.2), and what `restart_markers.py` needs to cut the file."""
 
     offset: int  # bytes from the start of the file to the height, a big-endian uint16
     height: int  # pixels
@@ -107,7 +107,7 @@ def decode_jpeg(encoded: bytes, max_pixels: int, *, fast_dct: bool = False) -> n
       TooLargeError: the header states more than `max_pixels` pixels, or the file has more scans than are decoded.
       ValueError: the file cannot be decoded.
     """
-    scans = encoded.count(bytes([0xFF, _SCAN]))  # in compressed data, a 0xFF is followed by 0 or RST
+    scans = encoded.count(bytes([0xFF, _SCAN]))  # compressed data cannot contain this marker
     if scans > _MAX_SCANS:
         raise TooLargeError(f"it is a JPEG file of {scans:,} scans, more than {_MAX_SCANS:,}")
     height, width, color_space, _ = simplejpeg.decode_jpeg_header(encoded)
@@ -122,7 +122,7 @@ def _decode_despite_warnings(encoded: bytes | bytearray, height: int, width: int
     pixels = np.empty((height, width, 3), np.uint8)
     pixels[-1, -1] = _UNWRITTEN
     simplejpeg.decode_jpeg(encoded, colorspace="RGB", strict=False, fastdct=fast_dct, buffer=pixels)
-    # libjpeg-turbo reports an error after a warning as a warning, and leaves the other rows as they were in memory.
+    # After a warning, libjpeg-turbo reports even an error as a warning, and does not write the remaining rows.
     if tuple(pixels[-1, -1].tolist()) == _UNWRITTEN:
         raise ValueError("the last row cannot be decoded")
     return pixels

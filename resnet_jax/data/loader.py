@@ -30,7 +30,7 @@ _RETRY_DELAYS = (0.1, 1.0, 5.0)  # seconds of waiting before each retry of a fil
 
 
 class LoadedBatch(NamedTuple):
-    """A batch, which of its rows could not be read, and how many messages decoders had about its images."""
+    """A batch, which of its rows could not be read, and how many messages the image decoders issued."""
 
     batch: HostBatch
     unreadable: np.ndarray  # [B] bool, True if the example of the row cannot be read
@@ -40,12 +40,12 @@ class LoadedBatch(NamedTuple):
 class RowOrigin(NamedTuple):
     """What is in a row of a batch: an example, and the part of its image that the crop shows."""
 
-    position: int  # of the row in the run
-    example: int  # its index in the source
+    position: int  # index of the row among the rows of all batches of the run
+    example: int  # index of the example in the source
     replaced: int | None  # index of the unreadable example that this one replaces; None: it replaces none
     label: int  # index of the class
-    height: int  # of the image, in pixels
-    width: int  # of the image, in pixels
+    height: int  # of the stored image, in pixels
+    width: int  # of the stored image, in pixels
     crop: tuple[float, float, float, float]  # top, left, height, width in the image, in pixels; may extend beyond it
 
 
@@ -213,7 +213,7 @@ class Loader:
         augment_uniforms = self._sample_uniforms(
             _AUGMENT_STREAM, rows, self.augment.num_uniforms if self.augment else 0
         )
-        flips = self._sample_uniforms(_FLIP_STREAM, rows, self.flip) < 1 / 2  # [B, 0] without flips
+        flips = self._sample_uniforms(_FLIP_STREAM, rows, self.flip) < 1 / 2  # [B, 1]; [B, 0] if `flip` is False
         for row in np.flatnonzero(rows.mask).tolist():
             drawn = _Drawn(crop_uniforms[row].tolist(), flip=bool(flips[row].any()))
             labels[row], unreadable[row] = self._fill_row(rows, row, crop, drawn, images[row])
@@ -264,7 +264,7 @@ class Loader:
         return example.label
 
     def _decode(self, image: LazyImage, view: View) -> tuple[np.ndarray, View]:
-        """Decodes the part of an image that a view shows; returns it, and the view of this part that shows the same.
+        """Decodes the part of an image that a view shows; returns this part, and the view relative to it.
 
         Raises ValueError if the image cannot be decoded or the view is too large.
         """
@@ -282,13 +282,13 @@ class Loader:
 
 
 def _shown(view: View, size: int) -> tuple[float, float, float, float]:
-    """Returns top, left, height and width, in pixels of the image, of what a square of `size` pixels shows of it."""
+    """Returns top, left, height and width, in pixels of the image, of the region that a view of side `size` shows."""
     down, right = view.box.height / view.height, view.box.width / view.width
     return view.box.top + view.top * down, view.box.left + view.left * right, size * down, size * right
 
 
 def read_with_retries(source: Source, index: int) -> Example:
-    """Reads an example; retries after I/O errors that may pass, since a network disk may recover."""
+    """Reads an example; after an I/O error that may be temporary, as on a network disk, waits and tries again."""
     for delay in _RETRY_DELAYS:
         try:
             return source[index]

@@ -28,12 +28,12 @@ from PIL import (
 from resnet_jax.data.decoder_messages import counting
 from resnet_jax.data.image_limits import check_size, one_large_image
 
-_ORIENTATION = 0x0112  # the EXIF tag
-# Pillow reads headers and blocks in Python, some byte by byte, and takes a microsecond or more for each read. Encoders
-# write blocks of 8 kB or more.
+_ORIENTATION = 0x0112  # number of the EXIF tag Orientation
+# A limit on decoding time: Pillow reads headers and blocks in Python, some byte by byte, and takes a microsecond or
+# more for each read. Files of usual encoders stay far below it: they have blocks of 8 kB or more.
 _MOST_READS = 2**18
-_MOST_COMMENTS = 10_000  # in a plain PPM file; for each, Pillow copies a block of 16 kB
-_MOST_VALUES = 2**20  # of the tags of a TIFF file, such as the offsets of its strips
+_MOST_COMMENTS = 10_000  # comments in a plain PPM file; for each, Pillow copies a block of 16 kB
+_MOST_VALUES = 2**20  # values in the tags of a TIFF file, such as the offsets of its strips
 _TIFF_STARTS = {b"II*\0": "<", b"MM\0*": ">"}  # first bytes -> byte order
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")
 
@@ -53,7 +53,7 @@ def stated_size(encoded: bytes) -> tuple[int, int]:
 class StoredKind(NamedTuple):
     """How a file stores its pixels, which decoded pixels do not tell."""
 
-    mode: str  # Pillow's name of the colors, such as 'RGB', 'CMYK', 'L' or 'I;16'
+    mode: str  # Pillow's image mode, such as 'RGB', 'CMYK', 'L' or 'I;16'
     bits: int  # bits of a value: 8 or fewer, or 16
     orientation: int  # EXIF orientation, 1 to 8; 1: as stored; 0 if it has an invalid value
 
@@ -106,11 +106,11 @@ class _Reads(io.BytesIO):
 
 
 def _open(encoded: bytes) -> ImageFile.ImageFile:
-    """Opens a file as `Image.open` does, but without Pillow's limit on the size, which is one for the whole process."""
+    """Opens a file as `Image.open` does, but without Pillow's limit on the size, a global variable of Pillow."""
     _check_time(encoded)
     for name in FORMATS:
         create, accepts = Image.OPEN[name]
-        if accepts is not None and accepts(encoded[:16]) is not True:  # a text: Pillow was built without the format
+        if accepts is not None and accepts(encoded[:16]) is not True:  # a str: Pillow was built without the format
             continue
         with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):  # the file has another format
             return create(_Reads(encoded), "")
@@ -118,7 +118,7 @@ def _open(encoded: bytes) -> ImageFile.ImageFile:
 
 
 def _check_time(encoded: bytes) -> None:
-    """Raises ValueError for a header that Pillow would read in few pieces, but for minutes."""
+    """Raises ValueError for a header that would take Pillow minutes to parse although it takes few reads."""
     if encoded[:2] in (b"P1", b"P2", b"P3") and encoded.count(b"#") > _MOST_COMMENTS:
         raise ValueError(f"it has more than {_MOST_COMMENTS:,} comments")
     order = _TIFF_STARTS.get(encoded[:4])
@@ -143,7 +143,7 @@ def _upper_bits(image: Image.Image) -> np.ndarray:
     bits, inverted = 16, False
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         bits = image.tag_v2[TiffImagePlugin.BITSPERSAMPLE][0]
-        inverted = image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0  # 0 is white; Pillow ignores it
+        inverted = image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0  # the value 0 is white
     values = np.asarray(image).astype(np.int32) >> (bits - 8)
     gray = np.clip(255 - values if inverted else values, 0, 255).astype(np.uint8)
     return np.repeat(gray[:, :, None], 3, axis=2)

@@ -84,7 +84,7 @@ def apply_view(image: np.ndarray, view: View, resize: Resize, out: np.ndarray, *
     box, size = view.box, out.shape[0]
     region = image[box.top : box.top + box.height, box.left : box.left + box.width]
     if flip:
-        region = np.ascontiguousarray(region[:, ::-1])  # OpenCV does not read rows backwards
+        region = np.ascontiguousarray(region[:, ::-1])  # OpenCV does not accept negative strides
     direct = (view.height, view.width, view.top, view.left) == (size, size, 0, 0)
     if resize is bilinear_tf1 and not direct:
         _cut_bilinear_tf1(region, view, out)

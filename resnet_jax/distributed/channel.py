@@ -205,7 +205,7 @@ class Channel:
         """Reads the messages of process `number`. At the end of the connection it creates a message of kind 'gone'."""
         for line in link.read_lines():
             try:
-                sender = number if self.is_main else None  # process 0 passes on messages of any sender
+                sender = number if self.is_main else None  # None: any sender, because process 0 relays messages
                 message = read_message(line, num_processes=self.num_processes, sender=sender)
             except ForeignMessageError as error:
                 self._report(number, error)

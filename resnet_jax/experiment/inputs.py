@@ -185,7 +185,10 @@ def make_eval_loader(config: ConfigDict, source: Source, num_devices: int) -> Lo
 
 
 def _eval_batch_size(config: ConfigDict) -> int:
-    """Returns the size of evaluation batches; a default if both keys are None, as is possible in --mode=eval."""
+    """Returns the size of evaluation batches: `eval.batch_size`, else `data.batch_size`, else a default.
+
+    Both keys may be None in --mode=eval.
+    """
     return config.eval.batch_size or config.data.batch_size or EVAL_BATCH_SIZE
 
 

@@ -38,10 +38,10 @@ class ExportOptions(NamedTuple):
 
     dir: str | None  # output directory, which must not exist; None: <workdir>/exports/<name of weights>
     formats: tuple[str, ...]
-    signatures: str  # of the SavedModel: 'own', 'r1_tensor' or 'r1_image_bytes'
-    batch_size: int | None  # fixed number of images of 'r1_tensor'; None: any number
+    signatures: str  # which signatures the SavedModel has: 'own', 'r1_tensor' or 'r1_image_bytes'
+    batch_size: int | None  # fixed batch size of the signature 'r1_tensor'; None: any size
     dtype: str  # dtype of the activations
-    license: str | None  # of the weights, for the model card of the format 'hub'
+    license: str | None  # license of the weights, for the model card of the format 'hub'
     push_to: str | None  # repository of the Hugging Face Hub, org/name; None: nothing is uploaded
 
 
@@ -66,8 +66,8 @@ class AverageOptions(NamedTuple):
     """Which checkpoints of a run are averaged."""
 
     checkpoints: tuple[str, ...]  # steps, 'latest', 'best' or paths; (): all checkpoints of the run
-    last: int | None  # only the newest checkpoints; None: all that `checkpoints` names
-    images: int  # training images from which statistics are computed anew; 0: the statistics are averaged
+    last: int | None  # number of newest checkpoints to average; None: all that `checkpoints` names
+    images: int  # training images from which batch norm statistics are computed; 0: the statistics are averaged
 
 
 def average_options(config: ConfigDict) -> AverageOptions:

@@ -66,7 +66,7 @@ class Computation(EvalComputation):
     trainable: str  # regular expression of the parameters that are trained, '' for all
     init: Callable[[], TrainState]  # makes the state of step 0
     warm_start: Callable[[TrainState], TrainState] | None  # loads weights into the state; None: no weights are loaded
-    continue_r1: Callable[[Path, TrainState], TrainState]  # loads the checkpoint of r1 with the given prefix
+    continue_r1: Callable[[Path, TrainState], TrainState]  # loads a checkpoint of TensorFlow's r1 ResNet
     train_step: TrainStep
     forward_fn: ForwardFn  # the forward pass of a micro-batch in training
     gradient_fn: GradientFn  # the gradients of a whole batch, as `train_step` computes them
@@ -83,9 +83,9 @@ class Reporting(NamedTuple):
     keep_latest: int  # number of newest checkpoints to keep
     keep_best: int  # number of further checkpoints to keep, those of highest accuracy
     draws_inputs: bool  # whether a new run writes a picture of its first inputs, see `Experiment.show_inputs`
-    trackers: tuple[str, ...]  # what the metrics go to besides `metrics.jsonl`
+    trackers: tuple[str, ...]  # names of the trackers that get the metrics, for example 'tensorboard'
     data_name: str  # name of the data set, or of the directory of the user's images
-    settings: dict[str, Any]  # of training by dotted key, with computed values and `data_name` as data.name
+    settings: dict[str, Any]  # for trackers: training settings by dotted key, computed values, 'data.name'
 
 
 class ShownInputs(NamedTuple):
@@ -128,5 +128,5 @@ class Evaluation:
     weights: WeightsOptions  # the weights to evaluate
     description: dict[str, str]  # the lines printed at the start, by label
     right_labels: Callable[[], Labels | None]  # returns all right labels of each image; None: each has one
-    group: str = ""  # of `set_name`: sets of one group have a common mean
+    group: str = ""  # name of the group of sets that `set_name` belongs to; the results of a group are averaged
     set_name: str = ""  # name of the set of `eval.sets`; '': the evaluation set of the config

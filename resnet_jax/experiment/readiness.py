@@ -16,7 +16,7 @@ class CheckedSplits(NamedTuple):
     """The data sets of a config."""
 
     splits: dict[str, Source]  # 'train' and 'validation'
-    max_pixels: int  # of an image; a larger one counts as unreadable
+    max_pixels: int  # largest number of pixels of an image; a larger image counts as unreadable
 
 
 def open_checked_splits(config: ConfigDict) -> CheckedSplits:

@@ -19,7 +19,7 @@ from resnet_jax.experiment.parts import Data, ShownInputs
 _MEAN, _DEVIATION = 128.0, 64.0
 
 
-_SHOWN = 16  # most inputs of training, and most inputs of evaluation
+_SHOWN = 16  # largest number of training inputs, and of evaluation inputs, that are shown
 
 
 def show_inputs(config: ConfigDict, data: Data, *, num_microbatches: int) -> tuple[ShownInputs, ShownInputs]:

@@ -40,7 +40,7 @@ class Statistics:
     def compute(
         self, variables: dict[str, Any], images: int, *, stopping: Callable[[], bool] = lambda: False
     ) -> dict[str, Any] | None:
-        """Returns the variables with the statistics of at least `images` training images; None if `stopping`.
+        """Returns the variables with the statistics of at least `images` training images; None if `stopping` ended it.
 
         Args:
           variables: 'params' and 'batch_stats', numpy arrays.

@@ -27,7 +27,7 @@ class Sweep(NamedTuple):
         dict[str, Any]
     ]  # the overrides of each combination, by dotted key; the first is what others are compared to
     seeds: tuple[int, ...]
-    launch: str | None  # beginning of the commands that are printed; None: they run here
+    launch: str | None  # prefix of the commands, which are printed and not run; None: the runs are done here
     stop_behind: float | None  # difference of top-1, in percentage points, at which a run is stopped early; None: never
 
 

@@ -1,4 +1,4 @@
-"""Measures how fast all devices of a mesh sum an array, as training sums gradients."""
+"""Measures the all-reduce of an array over all devices of a mesh: training sums gradients by this operation."""
 
 import time
 from typing import NamedTuple
@@ -12,19 +12,19 @@ _MOST_REPETITIONS = 10_000
 
 
 class AllReduce(NamedTuple):
-    """The result of a measurement."""
+    """The time, the bandwidth and the correctness of an all-reduce."""
 
-    seconds: float  # for one sum
-    bus_bytes_per_second: float  # what each device sends and receives if the sum goes round a ring
+    seconds: float  # time of one all-reduce
+    bus_bytes_per_second: float  # bytes that each device sends per second if this is a ring all-reduce
     repetitions: int
-    is_exact: bool  # whether every element of the sum on every local device is right
+    is_exact: bool  # whether every element of the sum is correct on every local device
 
 
 def measure_all_reduce(mesh: Mesh, *, num_bytes: int, seconds: float) -> AllReduce:
     """Sums a float32 array over all devices again and again, and checks the sum.
 
-    Every process of the run must call it. The bandwidth is that of NVIDIA's nccl-tests (doc/PERFORMANCE.md): with n
-    devices, each sends 2 (n - 1) / n of the bytes.
+    Every process of the run must call this function. The bandwidth is the "bus bandwidth" of NVIDIA's nccl-tests
+    (doc/PERFORMANCE.md): with n devices, each device sends 2 (n - 1) / n * `num_bytes` for one sum.
 
     Args:
       mesh: the devices.
@@ -44,10 +44,10 @@ def measure_all_reduce(mesh: Mesh, *, num_bytes: int, seconds: float) -> AllRedu
         )
     )
     total = jax.block_until_ready(add(per_device))
-    # Integers, so that their sum in float32 is exact; the i-th device has i + 1.
+    # Device i (from 0) holds the value i + 1: the float32 sum of such integers is exact.
     is_exact = all(bool(jnp.all(shard.data == count * (count + 1) / 2)) for shard in total.addressable_shards)
     once = _timed(add, per_device, 1)
-    # Every process must sum equally often: the mean time of one sum over the devices decides.
+    # Every process must run the same number of sums, so it is computed from the mean over devices of the time of one.
     times = add(jax.make_array_from_callback((count, 1), per_device.sharding, lambda _: np.full((1, 1), once, "f4")))
     mean = float(times.addressable_shards[0].data[0, 0]) / count
     repetitions = int(min(_MOST_REPETITIONS, max(1, seconds // mean)))
@@ -61,7 +61,7 @@ def _values(index: tuple[slice, ...] | None, num_bytes: int) -> np.ndarray:
 
 
 def _timed(add: jax.stages.Wrapped, array: jax.Array, repetitions: int) -> float:
-    """Returns the seconds that a number of sums take."""
+    """Returns the seconds that `repetitions` sums take, one after the other."""
     start = time.perf_counter()
     for _ in range(repetitions):
         jax.block_until_ready(add(array))

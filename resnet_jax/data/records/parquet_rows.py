@@ -1,4 +1,4 @@
-"""Random access to the rows of Parquet files: a row group is read when one of its rows is needed, and kept for a while.
+"""Random access to the rows of Parquet files: reads a row group when one of its rows is needed, and caches it.
 
 Parquet has no access to single rows: to read a row, its whole row group is read, 100 rows in files of Hugging Face.
 The memory for row groups is bounded, whatever the number of threads and the size of the files.
@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 _CACHE_BYTES = 256 << 20  # bytes of row groups that are kept in memory; the last one read is kept, however large it is
-_READING_BYTES = 512 << 20  # bytes of memory for row groups that are being read
-_LONGEST_REASON = 200  # characters of an error message of Arrow, which has several lines
+_READING_BYTES = 512 << 20  # most bytes of memory for row groups that are being read
+_LONGEST_REASON = 200  # characters to which an error message of Arrow, which has several lines, is cut
 _COPIES = 3  # memory that reading a row group takes, as a multiple of its size: compressed, as a dictionary, as rows
 
 
@@ -24,7 +24,7 @@ class ParquetRows:
     """Implements `RecordFiles` for one binary column of Parquet files: a record is the value of a row."""
 
     def __init__(self, column: str, group_rows: Mapping[str, np.ndarray], largest_group: int):
-        """Takes what is known about the files.
+        """Takes the sizes of row groups, which `data/sources/parquet.py` has read from the files; reads nothing.
 
         Args:
           column: dotted name of the column.
@@ -59,7 +59,7 @@ class ParquetRows:
 
 
 class _RowGroups:
-    """Reads a column of row groups; keeps the last ones in memory. Thread-safe."""
+    """Reads a column of row groups; keeps the most recently used ones in memory. Thread-safe."""
 
     def __init__(self, column: str, largest_group: int):
         self._column = column
@@ -70,7 +70,7 @@ class _RowGroups:
         self._permits = threading.Semaphore(max(1, _READING_BYTES // max(1, _COPIES * largest_group)))
 
     def get(self, path: str, group: int) -> Any:
-        """Returns the column of a row group, an array of Arrow; several threads that need one read it once.
+        """Returns the column of a row group, an array of Arrow. If several threads need it, one reads it for all.
 
         Raises:
           OSError: the file cannot be read now.
@@ -105,13 +105,13 @@ class _RowGroups:
     def _read(self, path: str, group: int) -> Any:
         with self._permits:
             try:
-                # Each read opens a reader of its own, because threads must not share a reader of Arrow.
+                # Each read opens its own `ParquetFile`, because threads must not share one.
                 with pq.ParquetFile(path, metadata=self._metadata.get(path)) as file:
                     self._metadata[path] = file.metadata
                     column = file.read_row_group(group, columns=[self._column], use_threads=False).column(0)
             except (pa.ArrowException, OSError) as error:
                 if isinstance(error, OSError) and error.errno is not None:
-                    raise  # of the disk; Arrow reports damaged data as an OSError without a number
+                    raise  # an error of the disk: for damaged data, Arrow raises an OSError without errno
                 reason = " ".join(str(error).split())[:_LONGEST_REASON]
                 raise ValueError(f"row group {group} is damaged: {reason}") from None
         values = column.combine_chunks()

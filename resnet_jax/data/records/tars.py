@@ -33,7 +33,7 @@ _KEYS = ("label", "cls", "class")  # keys of the label in a JSON member; the fir
 _VERSION = 1  # version of the format of the cached index
 _READ_SIZE = 2048  # bytes per read of headers: a header and a label after it take two blocks of 512 bytes each
 _MAX_LABEL_BYTES = 1 << 20  # a longer JSON member is not read
-_MAX_HEADER_BYTES = 1 << 20  # of a long name, or of what else an extended header says about a member
+_MAX_HEADER_BYTES = 1 << 20  # most bytes of an extended header, which holds a long name or other metadata of a member
 
 
 class Sample(NamedTuple):
@@ -145,7 +145,7 @@ def _samples(path: str) -> list[Sample]:
 
 
 def _sample(path: str, descriptor: int, group: Sequence[_Member]) -> list[Sample]:
-    """Returns the sample that members make up, in a list; [] if none of them is an image, such as a text file."""
+    """Returns a list of the one sample that the members form; [] if none of the members is an image."""
     by_ending = {member.ending.rpartition(".")[2]: member for member in group}
     image = next((by_ending[ending] for ending in IMAGES if ending in by_ending), None)
     if image is None:
@@ -182,7 +182,7 @@ def _members(path: str, descriptor: int) -> Iterator[_Member]:
         with tarfile.open(fileobj=_HeaderReader(_PositionedFile(descriptor), _READ_SIZE), mode="r:") as tar:
             while (member := tar.next()) is not None:
                 tar.members = []  # type: ignore[attr-defined]  # tarfile would keep all members in memory
-                if tar.offset <= end:  # a header states a negative size
+                if tar.offset <= end:  # the header of this member states a negative size
                     raise tarfile.ReadError(f"the header before byte {end:,} leads back")
                 end = tar.offset
                 if not member.isreg():

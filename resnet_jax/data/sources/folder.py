@@ -209,7 +209,7 @@ def _choose(layout: Layout, split: Split, classes: list[str]) -> list[tuple[_Lis
 
 
 def _different_classes(layout: Layout, split: Split, folder: Path, difference: list[str]) -> UsageError:
-    """Returns the error that a folder has other classes than the training split: `difference` are in one of both."""
+    """Returns the error for a folder with other classes than the training split; only one of both has `difference`."""
     train_folder = layout.folder(layout.train.parts[0].name)
     both = f"{printable(str(train_folder))} and {printable(str(folder))}"
     twins = next(iter(alike(difference)), None)
@@ -232,10 +232,10 @@ def _is_sliced(split: Split) -> bool:
 
 
 def _mark(parts: Sequence[tuple[_Listing, np.ndarray]]) -> str:
-    """Returns what the name of a source ends with if it has only part of the images of its folders.
+    """Returns the suffix of the name of a source that has only some of the images of its folders.
 
-    It is '+' and a hash of the file names of these images, so that two parts of equal size have different names. The
-    name of a source of whole folders does not get it, because it has to equal the name that runs recorded before.
+    It is '+' and a hash of the file names of these images, so that two parts of equal size have different names. A
+    source of whole folders gets no suffix, because its name must equal the one in checkpoints of earlier versions.
     """
     hashes = [name_hashes(listing.names[row] for row in rows) for listing, rows in parts]
     return f"+{fingerprint(np.concatenate(hashes))}"

@@ -18,7 +18,7 @@ from resnet_jax.errors import UsageError
 from resnet_jax.local_paths import local_path
 from resnet_jax.text import printable
 
-# The endings of the formats that `data/other_formats.py` reads, as Pillow knows them, in lower case.
+# The file name endings, in lower case, by which Pillow knows the formats that `data/other_formats.py` reads.
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".avifs", ".bmp", ".gif", ".tif", ".tiff"),
     *(".pbm", ".pgm", ".pnm", ".ppm", ".pfm", ".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c"),
@@ -27,10 +27,10 @@ SUFFIXES = (
 Inode = tuple[int, int]  # device and number, which identify a folder whatever its path
 LeftOut = collections.Counter[str]  # kind of file -> number of files that are not read
 
-_ARCHIVES = "ILSVRC2012_img_"  # the archives of image-net.org, which --mode=prepare reads
-_PARQUET_PLACES = ("", "data/", "train/", "default/train/")  # a few: a directory may hold millions of files
+_ARCHIVES = "ILSVRC2012_img_"  # how the names of the archives of image-net.org begin, which --mode=prepare reads
+_PARQUET_PLACES = ("", "data/", "train/", "default/train/")  # the only folders in which Parquet files are looked for
 _TARS = re.compile(r".*(train|val|test|\d{2}).*\.tar")  # tars of samples: 'imagenet-train-000000.tar'
-_KINDS = 6  # kinds of files that are named, of those left out
+_KINDS = 6  # most kinds of skipped files that a message names
 _LONGEST_ENDING = 10  # characters: what follows the last dot of a longer name is not an ending
 _SAMPLE = 10  # folders that `image_folders_instead` looks into: a data directory may hold thousands
 
@@ -51,7 +51,7 @@ def data_folder(text: str, *, name: str = "config.data.data_dir") -> Path:
     try:
         with os.scandir(path):
             return path
-    except (FileNotFoundError, NotADirectoryError):  # the source says what should be there
+    except (FileNotFoundError, NotADirectoryError):  # the source reports this, and says what the folder should hold
         return path
     except OSError as error:
         raise UsageError(
@@ -201,7 +201,7 @@ def other_source_instead(directory: Path) -> str:
 
 
 def _others(directory: Path) -> dict[str, Path]:
-    """Returns a file of each kind of data that is not for the source 'folder', by the source that reads it."""
+    """Returns one file for each source, other than 'folder', whose data `directory` holds: source name -> path."""
     tars = (path for place in ("", "train/") for path in directory.glob(f"{place}*.tar") if _TARS.fullmatch(path.name))
     candidates = {
         "tfds": _find_tfds(directory),
@@ -217,7 +217,7 @@ def _others(directory: Path) -> dict[str, Path]:
 def _find_tfds(directory: Path) -> Iterator[Path]:
     """Yields the info files of prepared data sets: <name>/<version>/ or <name>/<config>/<version>/dataset_info.json.
 
-    Leaves out folders that cannot be listed: they may be anything.
+    Skips folders that cannot be listed.
     """
     folders = [directory]
     for _ in range(3):
@@ -264,7 +264,7 @@ def _list(folder: str) -> _Listed:
 def _is_folder(entry: os.DirEntry, *, follow_symlinks: bool) -> bool:
     try:
         return entry.is_dir(follow_symlinks=follow_symlinks)
-    except OSError:  # a link to itself, or to what may not be read
+    except OSError:  # a link to itself, or to a path without permission
         return False
 
 

@@ -13,20 +13,21 @@ from resnet_jax.errors import UsageError
 from resnet_jax.text import printable, some_of
 
 _IMAGES = Path("Data", "CLS-LOC")
-_TOP = "ILSVRC"  # the folder in the archive
+_TOP = "ILSVRC"  # name of the top folder in Kaggle's archive
 _MAPPING = "LOC_synset_mapping.txt"  # lines such as 'n01440764 tench, Tinca tinca', in the order of the classes
 
 
 def image_root(root: Path) -> Path:
-    """Returns the folder of the splits: the one that Kaggle's archive has it in, if it is below `root`, else `root`."""
+    """Returns the folder of the splits: Data/CLS-LOC or ILSVRC/Data/CLS-LOC in `root` if it exists, else `root`."""
     inner = (root / _IMAGES, root / _TOP / _IMAGES)
     return next((folder for folder in inner if os.path.isdir(folder)), root)  # noqa: PTH112  never raises
 
 
 def label_folders(root: Path) -> tuple[Path, ...]:
-    """Returns the folders in which files of labels may be: that of the splits, `root`, and for Kaggle's two above it.
+    """Returns the folders that may hold files of labels: `root`, and two folders above it if it is Data/CLS-LOC.
 
-    The files LOC_*.csv are beside the folder ILSVRC, or in it if a user has moved them.
+    `root` is the folder of the splits. Kaggle's files LOC_*.csv are beside the folder ILSVRC, or in it if a user has
+    moved them.
     """
     return (root, *root.resolve().parents[1:3]) if root.resolve().parts[-2:] == _IMAGES.parts else (root,)
 

@@ -34,7 +34,7 @@ _CARD = "README.md"
 
 
 class _File(NamedTuple):
-    """What is read of a Parquet file when a split is opened."""
+    """The labels and metadata that are read from a Parquet file when a split is opened."""
 
     group_rows: np.ndarray  # [G] int64, number of rows of each row group
     largest_group: int  # bytes of the largest row group, not compressed

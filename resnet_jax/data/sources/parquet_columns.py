@@ -78,9 +78,9 @@ def _features(schema: Any) -> dict[str, dict[str, Any]]:
 
 
 def open_parquet(path: str) -> Any:
-    """Opens a Parquet file, which closes it at the end of a `with` block. Raises UsageError if it cannot be read."""
+    """Returns a `pyarrow.parquet.ParquetFile`, a context manager. Raises UsageError if the file cannot be read."""
     try:
-        os.close(open_regular(path))  # Arrow would wait at a FIFO
+        os.close(open_regular(path))  # raises OSError for a FIFO, at which Arrow would wait
         return pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
         raise UsageError(
@@ -89,7 +89,7 @@ def open_parquet(path: str) -> Any:
 
 
 def card_names(card: Path, label: str) -> tuple[str, ...] | None:
-    """Returns the class names that the YAML at the top of a card lists for a column; None if it lists none."""
+    """Returns the class names that the YAML header of a data set card lists for a column; None if it lists none."""
     try:
         header = yaml.safe_load(read_regular(card).decode().split("---")[1])
         infos = header["dataset_info"]

@@ -49,7 +49,7 @@ class TfdsSource:
         return Example(one_bytes(features, self._keys.image), label, boxes)
 
     def right_labels(self, index: int) -> tuple[int, ...] | None:
-        """Implements `SeveralLabels`: returns all right labels of an example; None if the data set has one for each."""
+        """Implements `SeveralLabels`: returns all right labels of an example; None if no example has several."""
         if self._keys.labels is None:
             return None
         return integers(parse(self._records[index]), self._keys.labels)
@@ -156,10 +156,10 @@ def _find(name: str, directory: Path) -> tfds.core.DatasetBuilder:
         if bundled is not None:
             return _prepare(name, directory)
         return tfds.core.read_only_builder.builder_from_files(name, data_dir=directory)
-    # The exceptions of TFDS for files that it cannot read and for unknown names, configs and versions.
+    # TFDS raises these exceptions for files that it cannot read and for unknown names, configs and versions.
     except (tfds.core.DatasetNotFoundError, ParseError, OSError, ValueError, AssertionError) as error:
         damage = None
-        with contextlib.suppress(OSError):  # without read permission, report TFDS's own error
+        with contextlib.suppress(OSError):  # without read permission, TFDS's own error is reported below
             damage = _find_damage(name, directory)
         if damage is not None:
             raise UsageError(f"{damage}: copy it here again, or prepare it again") from None
@@ -215,7 +215,7 @@ def _full_name(builder: tfds.core.DatasetBuilder) -> str:
 
 def _prepare(name: str, directory: Path) -> tfds.core.DatasetBuilder:
     builder = tfds.builder(name, data_dir=directory)
-    marker = builder.data_path / "dataset_info.json"  # TFDS moves a complete directory to `data_path`
+    marker = builder.data_path / "dataset_info.json"  # is there only when prepared: TFDS works elsewhere, then moves
     if marker.exists():
         return builder
     instead = image_folders_instead(directory)

@@ -54,7 +54,8 @@ class TFRecordSource:
             label = self._label(features, index)
         except (OSError, ValueError) as error:
             raise UsageError(
-                f"{self.where(index)} is not a labeled image in the format of r1 ({error}): see docs/data.md"
+                f"{self.where(index)} is not a labeled image in the format of TensorFlow's r1 ResNet ({error}): "
+                "see docs/data.md"
             ) from None
         stored = features["image/class/synset"].bytes_list.value if "image/class/synset" in features else ()
         synset = stored[0].decode(errors="replace") if stored else None
@@ -62,7 +63,8 @@ class TFRecordSource:
             raise UsageError(
                 f"{self.where(index)} has WordNet ID {printable(synset)[:40]}, but its label "
                 f"{label + self._label_offset} stands for {self.class_names[label]}: set --config.data.label_offset "
-                "(1 for shards of r1), or --config.model.num_classes if these are not the 1,000 classes of ImageNet"
+                "(1 for shards of TensorFlow's r1 ResNet), or --config.model.num_classes if these are not the 1,000 "
+                "classes of ImageNet"
             )
 
     def _label(self, features: Features, index: int) -> int:
@@ -71,7 +73,7 @@ class TFRecordSource:
             last = self._label_offset + len(self.class_names) - 1
             raise UsageError(
                 f"{self.where(index)} has label {stored}, outside {self._label_offset}..{last}: "
-                "set --config.data.label_offset (1 for shards of r1) or --config.model.num_classes"
+                "set --config.data.label_offset (1 for shards of TensorFlow's r1 ResNet) or --config.model.num_classes"
             )
         return stored - self._label_offset
 

@@ -123,7 +123,7 @@ def _open_records(root: Path, split: Split, cache_dir: Path | None) -> tuple[Tar
 
 
 def _tars(root: Path, name: str) -> list[Path]:
-    """Returns the tars of a split, in the order of their numbers: those in the folder `name`, else those named so."""
+    """Returns the tars of a split in the order of their numbers: name/*.tar if there are any, else *-name-*.tar."""
     if any(inside := sorted((root / name).glob("*.tar"))):
         return inside
     pattern = re.compile(rf"(?:.*[-_.])?{re.escape(name)}(?:[-_.]?\d+)?(?:-of-\d+)?\.tar", re.IGNORECASE)
@@ -165,7 +165,7 @@ def _no_tars(root: Path, split: Split, name: str) -> UsageError:
 
 
 def _check_count(root: Path, name: str, count: int, num_tars: int) -> None:
-    """Raises UsageError if a split has no samples, or fewer than the file of timm beside it says."""
+    """Raises UsageError if a split has no samples, or not as many as the file _info.json of timm states."""
     if not count:
         raise UsageError(f"the {num_tars} tars of {name!r} in {root} have no images: copy them again")
     try:
@@ -198,7 +198,7 @@ def _class_names(root: Path) -> tuple[str, ...] | None:
 def _numbers(root: Path, train: Split, split: Split, cache_dir: Path | None) -> tuple[str, ...]:
     """Returns the names '0', '1', ... of the classes up to the largest label of the training split.
 
-    Without tars of the training split, as on a machine that only evaluates, `split` counts.
+    If there are no tars of the training split, as on a machine that only evaluates, uses the labels of `split` instead.
     """
     has_train = all(_tars(root, part.name) for part in train.parts)
     files, records = _open_records(root, train if has_train else split, cache_dir)
