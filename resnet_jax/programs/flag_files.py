@@ -1,7 +1,7 @@
 """Replaces --flagfile=FILE by the flags in FILE, one on each line, before anything else reads the command line.
 
-absl would do this when it parses the flags. That is too late for the words that set config keys, and absl opens every
-path: a FIFO or a device such as /dev/zero would never end.
+absl would do this when it parses the flags. That is too late for arguments that set config keys, and absl opens any
+path, even a FIFO or a device such as /dev/zero, which it would read forever.
 """
 
 import itertools
@@ -16,17 +16,17 @@ from resnet_jax.local_paths import local_path
 
 _FLAG = ("--flagfile", "-flagfile")
 _MOST_BYTES = 2**20
-_MOST_FILES = 20  # files that name each other
+_MOST_FILES = 20  # longest chain of flag files in which each file contains the --flagfile of the next
 
 
 def expand(argv: Sequence[str]) -> list[str]:
-    """Returns a command line in which the flags of a file stand in the place of --flagfile=FILE.
+    """Returns a command line in which each --flagfile=FILE is replaced by the flags in FILE.
 
     Args:
       argv: the name of the program, then its arguments.
 
     Raises:
-      UsageError: a file cannot be read, is not text, is larger than 1 MiB, or names itself.
+      UsageError: a file cannot be read, is not text, is larger than 1 MiB, or contains itself through its --flagfile.
     """
     for file in _files_in(argv[1:]):
         _check(file, [])
@@ -34,7 +34,7 @@ def expand(argv: Sequence[str]) -> list[str]:
 
 
 def _files_in(words: Sequence[str]) -> list[Path]:
-    """Returns the files of all --flagfile=FILE and --flagfile FILE in some words."""
+    """Returns the files of all --flagfile=FILE and --flagfile FILE among the arguments `words`."""
     found = []
     for word, following in itertools.pairwise([*words, ""]):
         name, equals, value = word.partition("=")
@@ -45,7 +45,12 @@ def _files_in(words: Sequence[str]) -> list[Path]:
 
 
 def _check(file: Path, above: Sequence[Path]) -> None:
-    """Raises UsageError if absl could not read `file`, or one that it names; `above` are the files that lead to it."""
+    """Raises UsageError if absl could not read `file`, or a flag file named in it.
+
+    Args:
+      file: the flag file.
+      above: the chain of flag files that leads to `file`, starting with that of the command line.
+    """
     if file in above or len(above) == _MOST_FILES:
         raise UsageError(f"--flagfile={above[0]} names files that name each other: remove a line that names another")
     try:

@@ -28,7 +28,8 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run; default: runs/<name of the recipe>.")
 _MODE = flags.DEFINE_enum("mode", "train", list(MODES), "What to do.")
-# Flags for several processes; on TPU pods, GKE, Slurm and Open MPI their values are detected (docs/scaling.md).
+# Flags for runs of several processes. On TPU pods, GKE, Slurm and Open MPI they can be omitted: their values are
+# detected (docs/scaling.md).
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, the same in all processes.")
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes; 1: run alone.", lower_bound=1)
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.", lower_bound=0)
@@ -42,8 +43,8 @@ _TRUST_NETWORK = flags.DEFINE_bool(
     "trust_network", False, "Whether several processes may connect without RESNET_JAX_SECRET: only trusted machines."
 )
 
-_LOCKING = ("train", "eval")  # modes that lock the work directory, and upload it if it is in a bucket
-# Modes whose work directory can be in a bucket.
+_LOCKING = ("train", "eval")  # modes that lock the work directory and, if it is in a bucket, upload all changes to it
+# Modes that accept a work directory in a bucket.
 _IN_BUCKETS = (*_LOCKING, "predict", "export", "show", "plan", "check_data", "benchmark", "replay")
 
 
@@ -55,17 +56,17 @@ def run() -> None:
         command_line.print_and_exit(help_page.help_page())
     try:
         app.run(main, flags_parser=command_line.parse)
-    except KeyboardInterrupt:  # while the config file is loaded
+    except KeyboardInterrupt:  # Ctrl-C before `main` runs, while absl loads the config file
         sys.exit(128 + signal.SIGINT)
 
 
 def main(argv: list[str]) -> None:
     """Runs the program of --mode and exits with the status that the program returns."""
     if not any(arg.startswith("--verbosity") for arg in sys.argv):
-        # Orbax logs each error before it raises it; without this line the user would see the error twice.
+        # Orbax logs each error before it raises it: hide its log lines, so that the user does not see errors twice.
         logging.set_verbosity(logging.FATAL)
         stdlib_logging.getLogger("jax").setLevel(stdlib_logging.WARNING)
-    stdlib_logging.raiseExceptions = False  # otherwise each line that cannot be logged prints a traceback
+    stdlib_logging.raiseExceptions = False  # print no traceback when a log line cannot be written
     try:
         command = _command(argv[1:])
         with (
@@ -90,7 +91,7 @@ def main(argv: list[str]) -> None:
 
 
 def _command(words: list[str]) -> Command:
-    """Returns the parsed flags. Raises UsageError for a flag that --mode does not take, before JAX is imported."""
+    """Returns the parsed flags. Raises UsageError, before JAX is imported, for a flag that --mode does not take."""
     mode = _MODE.value
     if words and not MODES[mode].takes_paths:
         raise UsageError(f"{words[0]!r} is not a flag: flags begin with --, as in --config.data.batch_size=256")
@@ -119,7 +120,7 @@ def _command(words: list[str]) -> Command:
 
 
 def _default_workdir(mode: str) -> str:
-    """Returns the work directory without --workdir: that of the config, or 'runs/MODE' if there is no config."""
+    """Returns the work directory of a command without --workdir: the default of its config; without one 'runs/MODE'."""
     if _CONFIG.value is None:
         return str(Path("runs", mode))
     return default_workdir(config_flags.get_config_filename(flags.FLAGS["config"]))

@@ -1,4 +1,4 @@
-"""Recipes by name: where --config finds them, and the command that trains one."""
+"""Recipes, the named configs in `configs/`: lists them, finds the file of --config, gives the command to train one."""
 
 import ast
 import importlib
@@ -12,7 +12,7 @@ from resnet_jax.local_paths import check_workdir, is_bucket, local_path
 from resnet_jax.storage.objects import normalized
 
 FOLDER = Path(configs.__file__).parent
-RUN = FOLDER / "run.py"  # the config of an existing run
+RUN = FOLDER / "run.py"  # config file that loads the config of an existing run, which is its argument
 _OTHER_FILES = ("__init__", "default", "mode_keys", "run")  # files in `FOLDER` that are not recipes
 
 
@@ -23,7 +23,7 @@ def recipes() -> list[tuple[str, str]]:
 
 
 def locate(value: str) -> tuple[Path, list[str]]:
-    """Returns the config file of --config=VALUE, and a list with the argument for it, empty if there is none.
+    """Returns the config file of --config=VALUE, and a list that contains its argument or is empty.
 
     VALUE is the name of a recipe such as 'digits', the path of a config file, or an existing run: its work directory
     such as 'runs/first', or the config.json in it. A recipe or a file may be followed by ':ARGUMENT'.
@@ -56,12 +56,12 @@ def get_recipe(name: str, *argument: str) -> ConfigDict:
 
 
 def launcher() -> list[str]:
-    """Returns the words that start this program: with main.py in a checkout, else with the console script."""
+    """Returns the start of a command line: 'python main.py' in a checkout, else the console script 'resnet-jax'."""
     return ["python", "main.py"] if Path("main.py").is_file() and Path("configs").is_dir() else ["resnet-jax"]
 
 
 def command(recipe: str) -> list[str]:
-    """Returns the words of a command that trains a recipe."""
+    """Returns the command that trains a recipe, as a list of words."""
     path = Path("configs", f"{recipe}.py")
     return [*launcher(), f"--config={path if path.is_file() and launcher()[0] == 'python' else recipe}"]
 

@@ -50,25 +50,28 @@ def describe_subject(evaluation: Evaluation, selected: SelectedWeights) -> dict[
             **({} if selected.outputs is None else {"output_of_class": selected.outputs[: len(class_names)]}),
             **({} if step.num_compared is None else {"compared": step.num_compared}),
         },
-        # The normalization is part of "network".
+        # The normalization of the pixels is in "network", as its settings input.*.
         "preprocessing": _without_new_defaults(evaluation.preprocessing) | ({"flip": True} if step.flip else {}),
     }
 
 
 def _sample_hash(source: Source) -> str:
-    """Returns the SHA-256 of 16 evenly spaced images: it distinguishes data sets of equal name, size and labels."""
+    """Returns the SHA-256 of 16 evenly spaced images, to tell apart data sets of equal name, size and labels."""
     digest = hashlib.sha256()
     for index in np.linspace(0, len(source) - 1, _HASHED_IMAGES).astype(int).tolist():
         try:
             image = source[index].image
-        except (OSError, ValueError):  # unreadable images are reported later, by the evaluation itself
+        except (OSError, ValueError):  # no error here: the evaluation itself reports unreadable images later
             image = b"unreadable"
         digest.update(image if isinstance(image, bytes) else np.ascontiguousarray(image).tobytes())
     return digest.hexdigest()
 
 
 def _without_new_defaults(preprocessing: EvalPreprocessing) -> dict[str, Any]:
-    """Returns the settings without `fast_dct` if it is off, so that an evaluation keeps the name of its directory."""
+    """Returns the settings as a dict, without `fast_dct` if it is off.
+
+    `fast_dct` was added later: evaluations without it keep the directory name that they had before.
+    """
     settings = dataclasses.asdict(preprocessing)
     return settings if preprocessing.fast_dct else {key: settings[key] for key in settings if key != "fast_dct"}
 
@@ -102,12 +105,15 @@ def num_outputs(selected: SelectedWeights) -> int:
 
 
 def output_names(class_names: Sequence[str], outputs: int, *, numbers: Sequence[int] | None = None) -> list[str]:
-    """Returns a name for each output: the class names of the data, then 'class 1000' and so on.
-
-    The numbers in these names are `numbers`, those of the outputs in the file of the weights; None: their positions.
+    """Returns a name for each output of the network: the class names of the data, then names such as 'class 1000'.
 
     Each name is one line of valid UTF-8: line breaks become spaces, and control characters and bytes that are not
     UTF-8, as a folder name may contain, become backslash escapes.
+
+    Args:
+      class_names: class names of the data, which belong to the first outputs.
+      outputs: number of outputs; there may be more outputs than classes.
+      numbers: number of each output in the file of the weights, for names such as 'class 1000'; None: 0, 1, 2, ...
     """
     lines = (" ".join(name.encode("utf-8", "backslashreplace").decode().split()) for name in class_names)
     plain = list(map(printable, lines))
@@ -133,7 +139,7 @@ def make_certificate(
       totals: loss and numbers of correct predictions, summed over all examples.
       confusion: the confusion matrix of all examples.
       answers: labels, predictions and probabilities of all images, in order.
-      batch_size: number of images of a batch.
+      batch_size: number of images in a batch; the certificate states it.
     """
     outputs = subject["classes"]["outputs"]
     top5 = totals.top5 if metrics.top5_is_meaningful(outputs) else None

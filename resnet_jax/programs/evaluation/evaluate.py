@@ -49,10 +49,10 @@ class Place(NamedTuple):
 
 
 class Precise(NamedTuple):
-    """Batch norm statistics that are computed anew before an evaluation."""
+    """How batch norm statistics are computed anew before an evaluation ('precise batch norm')."""
 
     statistics: Statistics
-    images: int  # number of training images
+    images: int  # number of training images that they are computed from
 
 
 def evaluate(evaluation: Evaluation, workdir: Workdir, requests: StopRequests, channel: Channel | None = None) -> int:
@@ -79,13 +79,13 @@ def evaluate_all(
 ) -> int:
     """Evaluates the same weights on several data sets or at several image sizes; see `evaluate`.
 
-    Each evaluation has the certificate that it would have alone; if there are several, a table follows.
+    Each evaluation writes the same certificate as if it ran alone. If there are several, a table of results follows.
 
     Args:
       evaluations: what to evaluate.
       stored: the weights.
       place: where to evaluate.
-      precise: batch norm statistics are computed anew; None: they are used as stored.
+      precise: how to compute batch norm statistics anew; None: the stored ones are used.
     """
     for label, line in evaluations[0].description.items():
         if len(evaluations) == 1 or label in ("devices", "model"):
@@ -100,7 +100,7 @@ def evaluate_all(
         count = precise.statistics.num_images(precise.images)
         logger.info(labelled("statistics", f"computed anew from {count:,} training images"))
         weights = dataclasses.replace(weights, variables=anew, sha256=sha256_of_arrays(anew), statistics_images=count)
-    # Classes that do not fit a set are an error before the first evaluation.
+    # For all evaluations first: if the classes of one data set do not fit the weights, fail before any evaluation.
     selected = [_for_classes(weights, stored, evaluation) for evaluation in evaluations]
     rows, steps = [], CompiledSteps()
     for evaluation, own in zip(evaluations, selected, strict=True):
@@ -144,7 +144,7 @@ def _evaluate_one(
     evaluator = Evaluator(
         evaluation.computation, evaluation.data, bad_examples, requests, take=batches.append, steps=steps
     )
-    # The first operation of all processes has a time limit of JAX (30 s on CPUs), which slower compilations exceed.
+    # Wait until all processes have compiled: on CPUs, JAX lets the first collective operation wait only 30 s.
     channel.gather("")
     place.workdir.begin()
     requests.begin(saves=False)
@@ -181,7 +181,11 @@ def read_stored(weights: WeightsOptions, place: Place) -> StoredWeights:
 
 
 def _for_classes(selected: SelectedWeights, stored: StoredWeights, evaluation: Evaluation) -> SelectedWeights:
-    """Returns the weights with the outputs in the order of the classes of the data."""
+    """Returns the weights with their outputs in the order of the data's classes.
+
+    Raises:
+      UsageError: the weights were trained on other classes.
+    """
     class_names = evaluation.data.class_names
     if evaluation.set_name:
         return with_outputs_of_set(selected, stored, class_names, set_name=evaluation.set_name)

@@ -37,7 +37,7 @@ class Evaluator:
           bad_examples: records the examples that cannot be read.
           requests: stop and save requests, checked once per batch.
           take: called on the host with labels and predictions of each batch, in order; None: only totals are computed.
-          steps: steps that were compiled for other evaluations of the same weights; None: there are none.
+          steps: cache of steps that other evaluations of the same network compiled; None: the step is compiled here.
         """
         self._computation, self._data, self._bad_examples, self._requests = computation, data, bad_examples, requests
         self._take = take
@@ -92,13 +92,19 @@ class Evaluator:
 
 
 class CompiledSteps:
-    """The compiled evaluation steps of evaluations of the same network: each is compiled once."""
+    """A cache of compiled evaluation steps, for several evaluations of the same network."""
 
     def __init__(self) -> None:
         self._compiled: dict[tuple[Any, ...], Callable[..., Any]] = {}
 
     def step(self, computation: EvalComputation, loader: Loader, *, with_answers: bool) -> Callable[..., Any]:
-        """Returns the step for the batches of a loader: `EvalStepWithAnswers`, or one that only returns the totals."""
+        """Returns the step for the batches of a loader, compiled at the first call.
+
+        Args:
+          computation: the network on its devices.
+          loader: loads the batches.
+          with_answers: whether the step also returns the predictions (`EvalStepWithAnswers`), or only the totals.
+        """
         step = computation.eval_step
         key = (loader.image_size_at(0), loader.batch_size, step.flip, step.num_compared, with_answers)
         if key not in self._compiled:

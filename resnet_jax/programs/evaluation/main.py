@@ -33,7 +33,7 @@ def main(command: Command) -> int:
         check_same_run(channel, settings, workdir)
         place = Place(workdir, requests, channel)
         stored = read_stored(experiment.weights_options(command.config), place)
-        # Process 0 builds first: it may prepare or index the data, and the other processes use what it has written.
+        # Process 0 enters this block first: it may prepare or index the data, and the others then use its files.
         with channel.first():
             evaluations = experiment.build_evaluations(
                 command.config, num_outputs=stored.num_outputs, cache_dir=workdir.path
@@ -49,9 +49,9 @@ def main(command: Command) -> int:
 
 
 def _check_writable(workdir: Workdir, which: str) -> None:
-    """Raises UsageError if the result of the evaluation cannot be written to the work directory of the run.
+    """Raises UsageError if the work directory is read-only, so that no result can be written there.
 
-    The message has the flags that write it to another directory.
+    The message gives the flags that evaluate the same weights and write the result to another directory.
     """
     if not workdir.path.is_dir() or os.access(workdir.path, os.W_OK):
         return

@@ -58,10 +58,12 @@ def export(  # noqa: PLR0913  the last three are options of single formats
     *,
     splits: Splits | None = None,
 ) -> int:
-    """Writes the formats and `model.json` to a directory, which appears only when all files are written and checked.
+    """Writes the formats and `model.json` to a new directory.
+
+    The files are written to `<directory>.part`, which is renamed when all are written and checked.
 
     Args:
-      inference: the network, with the activation dtype of the export.
+      inference: the network; its activation dtype is that of the export.
       selected: the weights.
       class_names: names of the outputs.
       directory: the directory to create.
@@ -84,9 +86,8 @@ def export(  # noqa: PLR0913  the last three are options of single formats
     part, cure = directory.with_name(f"{directory.name}.part"), "set config.export.dir to another directory"
     try:
         with own_directory(part, what=f"the export {directory}", cure=cure):
-            check_request(
-                directory, formats, signatures, card
-            )  # again: another process may have created `directory` since
+            # Check again: another process may have created `directory` in the meantime.
+            check_request(directory, formats, signatures, card)
             sample = make_sample(inference, selected)
             written = {name: _write_format(name, model, sample, part) for name in formats}
             write_json(part / METADATA, make_metadata(model, dtype=inference.dtype, formats=written))
@@ -136,7 +137,7 @@ def _write_format(name: str, model: Model, sample: Sample, directory: Path) -> d
 
 
 def _log_measured(name: str, path: Path, measured: dict[str, Any]) -> dict[str, Any]:
-    """Logs the accuracy of an export that is not exact beside that of this program; returns `measured`."""
+    """Logs the accuracy of an inexact export (int8) and that of this program, to compare them; returns `measured`."""
     shown = [f"{100 * measured[key]['top1']:.2f} %" for key in ("int8", "this_program")]
     text = labelled(name, "%s, %s; top-1 %s, this program %s, n = %d, %d with the same predicted class")
     logger.info(text, path.name, format_size(path), *shown, measured["images"], measured["same_class"])

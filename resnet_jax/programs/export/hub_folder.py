@@ -14,7 +14,7 @@ from resnet_jax.weights.hub import SAFETENSORS
 from resnet_jax.weights.known_networks import timm_architecture
 
 HUB, CARD = "hub", "README.md"  # name of the format and of its folder, and name of the model card on the Hub
-_LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")  # the names of licenses on the Hub
+_LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")  # form of the license names that the Hub accepts
 
 
 def check_card(formats: Sequence[str], card: Card) -> None:
@@ -36,7 +36,7 @@ def check_card(formats: Sequence[str], card: Card) -> None:
 
 
 def check_in_timm(model: Model) -> None:
-    """Raises UsageError for a network that timm does not have."""
+    """Raises UsageError if timm has no network of this architecture."""
     if timm_architecture(model.network) is None:
         raise UsageError(
             "timm does not have this network, so it could not load the format 'hub' (docs/serving.md): export without "
@@ -49,7 +49,7 @@ def write_hub_folder(directory: Path, model: Model, *, write_weights: Callable[[
 
     Args:
       directory: the folder to create.
-      model: the network; timm has it, and its card has a license.
+      model: the network; `check_in_timm` and `check_card` have accepted it and its card.
       write_weights: writes the weights of a model to a `.safetensors` file.
     """
     architecture, license_name = timm_architecture(model.network), model.card.license
@@ -71,7 +71,7 @@ def write_hub_folder(directory: Path, model: Model, *, write_weights: Callable[[
 
 
 def certificates_of(evaluations: Path, sha256: str) -> tuple[dict, ...]:
-    """Returns the certificates (results of evaluations, JSON) of the weights that have a hash, oldest first.
+    """Returns the certificates (results of evaluations, JSON) of the weights with the hash `sha256`, oldest first.
 
     Args:
       evaluations: directory with a result directory for each evaluation.

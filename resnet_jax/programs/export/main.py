@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def main(command: Command) -> int:
     """Exports the weights that config.eval.checkpoint names; returns the exit status.
 
-    Exports are compared with predictions of this program, which are computed on one device, as in serving: sharded over
-    several devices, bfloat16 results would be rounded differently.
+    Exports are compared with predictions of this program. These are computed on one device, because bfloat16 results
+    of a network sharded over several devices are rounded differently.
     """
     show_log()
     # On SIGTERM raise SystemExit, so that `own_directory` removes the unfinished files; the default action leaves them.
@@ -51,7 +51,7 @@ def main(command: Command) -> int:
 
 
 def _splits(command: Command, options: "ExportOptions", inference: "Inference") -> "Splits | None":
-    """Opens the data of the run if a format needs them."""
+    """Opens the data of the run if a requested format needs them (int8); else returns None."""
     from resnet_jax import experiment  # noqa: PLC0415
     from resnet_jax.programs.export.formats import INT8  # noqa: PLC0415
     from resnet_jax.programs.export.onnx_int8 import make_splits  # noqa: PLC0415
@@ -62,7 +62,7 @@ def _splits(command: Command, options: "ExportOptions", inference: "Inference") 
 
 
 def _card(command: Command, options: "ExportOptions", weights: "SelectedWeights") -> "Card":
-    """Returns the facts of the model card; those about the run only if the weights are a checkpoint of it."""
+    """Returns the facts of the model card; facts about training only if the weights are a checkpoint of the run."""
     from resnet_jax import experiment  # noqa: PLC0415
     from resnet_jax.programs.export.hub_folder import certificates_of  # noqa: PLC0415
     from resnet_jax.programs.export.model import Card  # noqa: PLC0415

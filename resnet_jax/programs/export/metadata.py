@@ -18,7 +18,7 @@ def make_metadata(model: Model, *, dtype: str, formats: dict[str, Any]) -> dict[
     Args:
       model: the exported network.
       dtype: the activation dtype.
-      formats: name of a format -> its file, the SHA-256 of its files and the results of the comparison.
+      formats: name of a format -> its file, the SHA-256 of its files, and how its outputs compare with this program's.
     """
     side = model.preprocessing.image_size
     return {
@@ -31,7 +31,7 @@ def make_metadata(model: Model, *, dtype: str, formats: dict[str, Any]) -> dict[
             "classes": {"shape": ["batch"], "dtype": "int32 (saved_model, onnx: int64)"},
         },
         "preprocessing": {
-            # What a user does before calling the export ("before"), and what the exported function does ("inside").
+            # "before": what the user must do to an image before calling the export. "inside": what the export does.
             "before": dataclasses.asdict(model.preprocessing),
             "inside": {key.removeprefix("input."): value for key, value in model.network.items() if "input." in key},
         },

@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 
 
 class Signatures(NamedTuple):
-    """The signatures of a SavedModel: this program's, or those of TensorFlow's r1 ResNet."""
+    """The signatures of a SavedModel: this program's ('own'), or one of those of TensorFlow's r1 ResNet."""
 
     name: str = "own"  # one of `SIGNATURES`
-    batch_size: int | None = None  # fixed number of images in a call of 'r1_tensor'; None: any number
-    dtype: str = "float32"  # dtype of the input of 'r1_tensor'
+    batch_size: int | None = None  # fixed number of images in a call of the signature 'r1_tensor'; None: any number
+    dtype: str = "float32"  # activation dtype of the export; the signature 'r1_tensor' takes images of this dtype
 
 
 class Card(NamedTuple):
-    """What the model card of the format 'hub' says besides what the network itself shows."""
+    """Facts for the model card of the format 'hub' that do not follow from the network and its weights."""
 
     title: str = "ResNet"
     license: str | None = None  # name of the license of the weights on the Hugging Face Hub; None: not given
     push_to: str | None = None  # 'org/name' of the repository; None: not pushed
-    training: Mapping[str, Any] = {}  # config keys of the training that are not at their defaults; empty: unknown
-    data: Mapping[str, Any] = {}  # names and sizes of the data of the run, as in `run.json`; empty: unknown
-    certificates: tuple[dict[str, Any], ...] = ()  # of the evaluations of these weights
+    training: Mapping[str, Any] = {}  # training config: keys whose values are not the defaults; empty: unknown
+    data: Mapping[str, Any] = {}  # split -> name and size of the data, as in `run.json`; empty: unknown
+    certificates: tuple[dict[str, Any], ...] = ()  # results of evaluations of these weights
 
 
 SIGNATURES = ("own", "r1_tensor", "r1_image_bytes")
@@ -39,16 +39,16 @@ class Model:
     """A network with its weights and everything needed to use it.
 
     Attributes:
-      step: maps 'params' and 'batch_stats', and images [B, S, S, 3] uint8, to 'probabilities' and 'classes'.
-      preprocess: the first part of `step`, which maps the images to the float32 input of the network.
-      network_step: `step` without `preprocess`.
+      step: maps a dict of 'params' and 'batch_stats', and images [B, S, S, 3] uint8, to 'probabilities' and 'classes'.
+      preprocess: the first part of `step`: maps the images to the float32 input of the network.
+      network_step: the second part of `step`: maps the variables and that input to the outputs.
       variables: 'params' and 'batch_stats' as numpy arrays.
-      network: config keys that determine what the network computes, and their values, from `network_settings`.
+      network: settings of the network, config key -> value, from `network_settings`.
       preprocessing: how an image file becomes an image [S, S, 3] uint8.
       class_names: names of the outputs.
       signatures: the signatures of a SavedModel.
       card: what the model card of the format 'hub' says.
-      splits: the data of the run, for 'onnx_int8'; None: not opened.
+      splits: the data of the run, which only the format 'onnx_int8' needs; None: not opened.
       source: where the weights come from, as JSON values: path, step, weights (their kind), sha256.
     """
 

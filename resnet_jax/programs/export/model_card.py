@@ -12,12 +12,12 @@ from resnet_jax.weights import pytorch_network
 from resnet_jax.weights.compatibility import IMAGENET_INPUT
 
 _SHOWN_CLASSES = 20
-# Settings of the network that are arguments of `create_model`, and their defaults there.
+# Config key of a network setting -> default of the argument of `create_model` that has the same name without 'model.'.
 _ARGUMENTS = {"model.stem": "conv7", "model.shortcut": "projection", "model.squeeze_excitation": 0.0}
 
 
 def make_card(model: Model, architecture: str, license_name: str) -> str:
-    """Returns the text of a model card, in Markdown after YAML.
+    """Returns the text of a model card: metadata in YAML, then Markdown.
 
     Args:
       model: the exported network, with its card.
@@ -41,7 +41,7 @@ def make_card(model: Model, architecture: str, license_name: str) -> str:
 
 
 def _header(card: Card, license_name: str) -> dict[str, Any]:
-    """Returns the metadata, by the keys of the Hub; JSON values are also YAML."""
+    """Returns the metadata of the card under the keys that the Hub defines."""
     header: dict[str, Any] = {
         "license": license_name,
         "library_name": "timm",

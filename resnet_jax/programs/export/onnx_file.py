@@ -14,7 +14,7 @@ from resnet_jax.programs.export.onnx_network import write_network, write_normali
 
 
 def check_onnx(model: Model) -> None:
-    """Raises UsageError if packages are missing, or the export has activations of another dtype than float32."""
+    """Raises UsageError if packages are missing or the activation dtype of the export is not float32."""
     import_onnx()
     if model.signatures.dtype != "float32":
         raise UsageError(
@@ -24,10 +24,10 @@ def check_onnx(model: Model) -> None:
 
 
 def write_onnx(path: Path, model: Model) -> None:
-    """Writes an ONNX file that computes for any batch size what the network does.
+    """Writes the network, with its weights and the normalization of pixels, as an ONNX file for any batch size.
 
     Its input is 'images' [B, S, S, 3] uint8; its outputs are 'probabilities' [B, K] float32 and 'classes' [B] int64.
-    The metadata have 'class_names' and 'source', both JSON.
+    Its metadata contain 'class_names' and 'source' as JSON.
     """
     graph, side = Graph(), model.preprocessing.image_size
     x = write_normalization(graph, "images", model.network)
@@ -50,7 +50,7 @@ def run_onnx(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def open_session(path: Path) -> Any:
-    """Returns a session of ONNX Runtime on CPUs, which logs errors only."""
+    """Returns a session of ONNX Runtime on CPUs that logs nothing but errors."""
     runtime = importlib.import_module("onnxruntime")
     options = runtime.SessionOptions()
     options.log_severity_level = 3

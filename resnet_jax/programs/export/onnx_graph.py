@@ -7,7 +7,7 @@ import numpy as np
 
 from resnet_jax.errors import UsageError
 
-_OPSET, _IR_VERSION = 17, 8  # of ONNX 1.12, July 2022: what TensorRT 8.6 and ONNX Runtime 1.14 already read
+_OPSET, _IR_VERSION = 17, 8  # versions of ONNX 1.12 (July 2022), which TensorRT 8.6 and ONNX Runtime 1.14 can read
 _BLUR = np.outer([1.0, 2.0, 1.0], [1.0, 2.0, 1.0]) / 16  # the kernel of `models.layers.low_pass`
 
 
@@ -22,12 +22,12 @@ class BatchNormArrays(NamedTuple):
 
     @property
     def factor(self) -> np.ndarray:
-        """What the batch norm multiplies each channel by, [C] float32."""
+        """The factor of the batch norm y = factor * x + offset, [C] float32."""
         return self.scale / np.sqrt(self.var + np.float32(self.epsilon))
 
     @property
     def offset(self) -> np.ndarray:
-        """What the batch norm then adds to each channel, [C] float32."""
+        """The offset of the batch norm y = factor * x + offset, [C] float32."""
         return self.bias - self.mean * self.factor
 
 
@@ -44,7 +44,7 @@ def import_onnx() -> Any:
 
 
 class Graph:
-    """A graph under construction; a value is the name of the output of a node."""
+    """An ONNX graph under construction. Its methods take and return values as names: the names of node outputs."""
 
     def __init__(self) -> None:
         self._onnx = import_onnx()
@@ -58,13 +58,13 @@ class Graph:
         return output
 
     def constant(self, array: np.ndarray) -> str:
-        """Adds an array to the file; returns its name."""
+        """Adds a constant array (an ONNX initializer); returns its name."""
         name = f"constant_{len(self._initializers)}"
         self._initializers.append(self._onnx.numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
     def channels(self, array: np.ndarray) -> str:
-        """Adds values per channel, [C], in a form that is broadcast over [B, C, H, W]; returns their name."""
+        """Adds a constant with a value per channel, [C], as [1, C, 1, 1] to broadcast with images; returns its name."""
         return self.constant(np.asarray(array, np.float32).reshape(1, -1, 1, 1))
 
     def conv(self, x: str, kernel: np.ndarray, bias: np.ndarray | None = None, *, stride: int = 1) -> str:
@@ -74,11 +74,11 @@ class Graph:
         return self.add("Conv", x, *map(self.constant, arrays), pads=pads, strides=[stride, stride])
 
     def conv_norm(self, x: str, kernel: np.ndarray, norm: BatchNormArrays, *, stride: int = 1) -> str:
-        """Convolves, then applies a batch norm, as one convolution with a bias."""
+        """Adds a convolution and the batch norm after it, folded into one convolution with a bias."""
         return self.conv(x, kernel * norm.factor, norm.offset, stride=stride)
 
     def norm(self, x: str, norm: BatchNormArrays) -> str:
-        """Applies a batch norm that follows no convolution."""
+        """Adds a batch norm that cannot be folded into a convolution, as a product and a sum."""
         return self.add("Add", self.add("Mul", x, self.channels(norm.factor)), self.channels(norm.offset))
 
     def blur(self, x: str, channels: int) -> str:
@@ -90,9 +90,9 @@ class Graph:
         """Returns the finished, checked model.
 
         Args:
-          inputs: name -> (numpy dtype, shape); a text in a shape names a size that may vary.
-          outputs: the same, for names that nodes have as outputs.
-          metadata: key -> text.
+          inputs: name of each input -> (numpy dtype, shape); a string in a shape, such as 'batch', is a variable size.
+          outputs: the same for the outputs, whose names are those of node outputs.
+          metadata: key -> value, both strings; stored in the file.
         """
         helper = self._onnx.helper
 

@@ -15,7 +15,7 @@ from resnet_jax.programs.evaluation.wilson import wilson
 from resnet_jax.programs.export.model import Model
 from resnet_jax.programs.export.onnx_file import check_onnx, open_session, write_onnx
 
-_BATCH = 8  # images; small, so that the calibration images come from many places of the data
+_BATCH = 8  # images in a batch; small, so that the calibration batches come from many places in the training set
 _CALIBRATION_BATCHES = 32
 # Operations whose inputs and weights are int8; the softmax and the normalization of pixels stay in float32.
 _OPERATIONS = ("Conv", "Gemm", "Add", "MaxPool", "AveragePool", "GlobalAveragePool")
@@ -29,12 +29,12 @@ class Splits(NamedTuple):
 
 
 def make_splits(sources: Mapping[str, Any], make_loader: Callable[..., Loader]) -> Splits:
-    """Makes the loaders from the sources 'train' and 'validation' and from `Inference.make_loader`."""
+    """Makes a loader for each of the sources 'train' and 'validation' with `make_loader`, `Inference.make_loader`."""
     return Splits(make_loader(sources["train"], _BATCH), make_loader(sources["validation"], _BATCH))
 
 
 def check_int8(model: Model) -> None:
-    """Raises UsageError if packages or data are missing, or the outputs are not the classes of the data."""
+    """Raises UsageError if packages or data are missing, or the model and the data have different classes."""
     check_onnx(model)
     if model.splits is None:
         raise UsageError("the format 'onnx_int8' needs the data of the run: export with --config or --workdir of a run")
@@ -46,7 +46,10 @@ def check_int8(model: Model) -> None:
 
 
 def write_int8(path: Path, model: Model) -> None:
-    """Writes an ONNX file whose weights, per channel, and activations are int8, with scales from training images."""
+    """Writes an ONNX file with int8 weights (a scale per channel) and int8 activations.
+
+    The scales of the activations are computed from training images.
+    """
     quantization = importlib.import_module("onnxruntime.quantization")
     images = iter(_calibration_images(_splits(model).train))
 
@@ -59,9 +62,8 @@ def write_int8(path: Path, model: Model) -> None:
     write_onnx(exact, model)
     root = logging.getLogger()
     level = root.level
-    root.setLevel(
-        logging.ERROR
-    )  # the library advises steps that `write_onnx` has done: batch norms are in convolutions
+    # Hide the library's advice to preprocess the model: `write_onnx` has already folded the batch norms.
+    root.setLevel(logging.ERROR)
     try:
         quantization.quantize_static(exact, path, Reader(), per_channel=True, op_types_to_quantize=list(_OPERATIONS))
     finally:
@@ -70,13 +72,13 @@ def write_int8(path: Path, model: Model) -> None:
 
 
 def measure_int8(path: Path, model: Model) -> dict[str, Any]:
-    """Evaluates an int8 file and this program on all images of the evaluation set, each once.
+    """Evaluates an int8 file and the same network in this program on every image of the evaluation set.
 
     Images that cannot be read count as wrong.
 
     Returns:
-      JSON values: the number of images, of images with the same predicted class, and for 'this_program' and 'int8' the
-      number of right ones with accuracy and Wilson interval.
+      JSON values: the number of images, the number of images for which both predict the same class, and for each of
+      'this_program' and 'int8' the number of correct predictions, the top-1 accuracy and its Wilson interval.
     """
     import jax  # noqa: PLC0415
 
@@ -103,7 +105,7 @@ def _splits(model: Model) -> Splits:
 
 
 def _calibration_images(loader: Loader) -> Iterator[np.ndarray]:
-    """Yields batches from places spread over the data: folders are sorted by class."""
+    """Yields batches that are evenly spaced over the data, so that they cover all classes of data sorted by class."""
     for step in sorted(set(np.linspace(0, _steps(loader) - 1, _CALIBRATION_BATCHES).astype(int).tolist())):
         batch = loader.batch(step).batch
         yield batch.image[batch.mask]

@@ -1,8 +1,8 @@
-"""Writes a network of `models/` as an ONNX graph: from its settings and weights, with batch norms in convolutions.
+"""Writes a network of `models/` as an ONNX graph, from its settings and weights, with batch norms in convolutions.
 
-The graph is built here, not by a converter of JAX functions: the maintained one, jax2onnx 0.17, excludes the versions
-of Orbax that are used here, and leaves batch norms as products that are expanded to whole feature maps. Every export is
-compared with the network in JAX before it is kept.
+The graph is built by hand, not by a converter of JAX functions. The maintained converter, jax2onnx 0.17, cannot be
+installed with the versions of Orbax that are used here, and it leaves batch norms as separate products, whose factors
+it expands to whole feature maps. Every export is compared with the network in JAX before it is kept.
 """
 
 import re
@@ -18,8 +18,8 @@ _POOL, _POOL_STRIDE = 3, 2
 
 
 def write_normalization(graph: Graph, pixels: str, settings: Mapping[str, Any]) -> str:
-    """Adds the nodes from pixels [B, S, S, 3] uint8 to the input of the network [B, 3, S, S] float32."""
-    x = graph.add("Cast", graph.add("Transpose", pixels, perm=[0, 3, 1, 2]), to=1)  # 1: float32
+    """Adds the nodes that normalize pixels: [B, S, S, 3] uint8 -> [B, 3, S, S] float32; returns the output's name."""
+    x = graph.add("Cast", graph.add("Transpose", pixels, perm=[0, 3, 1, 2]), to=1)  # 1 is ONNX's number for float32
     if not settings["input.per_image"]:
         x = graph.add("Sub", x, graph.channels(settings["input.mean"]))
         return graph.add("Mul", x, graph.channels(1.0 / np.asarray(settings["input.std"], np.float32)))
@@ -31,7 +31,7 @@ def write_normalization(graph: Graph, pixels: str, settings: Mapping[str, Any]) 
 
 
 def _size_of_images(graph: Graph, x: str) -> str:
-    """Returns the number of values of one image of [B, 3, H, W], as a float32 scalar."""
+    """Adds the nodes that compute the number of values in an image, 3 H W, as a float32 scalar; returns its name."""
     shape = graph.add("Shape", x, start=1)
     return graph.add("Cast", graph.add("ReduceProd", shape, keepdims=0), to=1)
 
@@ -43,7 +43,7 @@ def write_network(
 
     Args:
       graph: the graph to extend.
-      x: name of the images.
+      x: name of the images in the graph.
       variables: 'params' and 'batch_stats' of the network.
       settings: settings of the network, config key -> value for all `NETWORK_KEYS`.
       image_size: S in pixels.
@@ -52,7 +52,7 @@ def write_network(
 
 
 class _Network:
-    """The nodes of one network; the methods follow `models/resnet.py`, `stems.py` and `blocks.py`."""
+    """Adds the nodes of one network; the methods mirror `models/resnet.py`, `stems.py` and `blocks.py`."""
 
     def __init__(self, graph: Graph, variables: Mapping[str, Any], settings: Mapping[str, Any], image_size: int):
         self._graph = graph
@@ -96,7 +96,7 @@ class _Network:
         return self._graph.add("MaxPool", x, pads=[before, before, 1, 1], **sizes)
 
     def _block(self, x: str, block: str, stride: int) -> str:
-        """Adds a block of version 1 or 1.5."""
+        """Adds a residual block of a network of version 1 or 1.5 (batch norm after convolution)."""
         strides = self._strides(block, stride)
         y = x
         for number, of_conv in enumerate(strides, 1):
@@ -106,7 +106,7 @@ class _Network:
         return self._relu(self._graph.add("Add", self._gated(y, block), self._shortcut(x, block, stride)))
 
     def _preactivation_block(self, x: str, block: str, stride: int) -> str:
-        """Adds a block of version 2."""
+        """Adds a residual block of a network of version 2 (batch norm before convolution)."""
         activated = y = self._relu(self._graph.norm(x, self._norm(f"{block}/bn1")))
         for number, of_conv in enumerate(self._strides(block, stride), 1):
             y = self._relu(self._graph.norm(y, self._norm(f"{block}/bn{number}"))) if number > 1 else y

@@ -14,10 +14,10 @@ _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def check_push(repository: str) -> None:
-    """Checks before an export is made that it can be uploaded.
+    """Checks that an export can be uploaded; called before the export is made.
 
     Raises:
-      UsageError: the name is not org/name, `huggingface_hub` is not installed, or no token of a user is found.
+      UsageError: the name is not org/name, `huggingface_hub` is not installed or offline, or the user has no token.
     """
     if not _REPOSITORY.fullmatch(repository):
         raise UsageError(f"config.export.push_to={repository!r} is not org/name: name a repository of the Hub")
@@ -32,7 +32,7 @@ def check_push(repository: str) -> None:
 
 
 def push(folder: Path, repository: str) -> None:
-    """Creates the repository, public, unless it exists, and uploads the files of a folder in one commit.
+    """Uploads the files of a folder in one commit; creates the repository, as a public one, if it does not exist.
 
     Raises:
       UsageError: the upload failed; the message has the command that repeats it.
@@ -41,7 +41,7 @@ def push(folder: Path, repository: str) -> None:
     try:
         api.create_repo(repository, exist_ok=True)
         commit = api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Export of resnet_jax")
-    except Exception as error:  # of the libraries below `huggingface_hub`, which change: of HTTP and of storage
+    except Exception as error:  # the HTTP and storage libraries that `huggingface_hub` uses raise errors of many types
         reason = printable((str(error).strip() or type(error).__name__).split("\n", 1)[0][:300])
         raise UsageError(
             f"{folder} is written, but was not uploaded to {repository} ({reason}): upload it by "

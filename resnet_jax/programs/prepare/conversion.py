@@ -1,4 +1,4 @@
-"""Copies a data set of any source into shards with random access, with smaller images or restart markers on request."""
+"""Copies any data set into shards with random access; on request resizes images or adds JPEG restart markers."""
 
 import dataclasses
 import hashlib
@@ -39,9 +39,9 @@ from resnet_jax.text import duration
 
 logger = logging.getLogger(__name__)
 
-OTHER = "converted"  # name of data sets whose classes are not the 1,000 of ImageNet
+OTHER = "converted"  # name of a copy whose classes are not the 1,000 classes of ImageNet
 _SAMPLE = 64  # images of each split that are rewritten to estimate size and time
-_PROGRESS = "progress"  # folder in an unfinished data set: what is complete, and what the data set is made from
+_PROGRESS = "progress"  # folder in an unfinished copy; it records the complete shards and the plan of the conversion
 
 
 class Estimate(NamedTuple):
@@ -51,7 +51,7 @@ class Estimate(NamedTuple):
     source_bytes: int
     bytes: int
     seconds: float
-    digest: str  # hash of the sample, to tell other data from the same
+    digest: str  # hash of the sampled images; tells when a conversion is continued from other data
 
     def describe(self, split: str) -> str:
         """Returns a line for the screen."""
@@ -86,9 +86,9 @@ def convert_to(  # noqa: PLR0913  one argument for each config key
 
 
 def convert(sources: Mapping[str, Source], target: Target, *, num_threads: int) -> int:
-    """Copies the splits of a data set, or what an interrupted conversion has not copied.
+    """Copies the splits of a data set; continues an interrupted conversion.
 
-    Examples keep their order and number, so that a run on the copy sees the same batches as on the original.
+    The copy has the same examples in the same order, so that a run on it sees the same batches as on the original.
 
     Args:
       sources: split name, 'train' or 'validation', -> its examples.
@@ -129,10 +129,13 @@ def convert(sources: Mapping[str, Source], target: Target, *, num_threads: int) 
 def _plan(
     sources: Mapping[str, Source], target: Target, unfinished: Path, num_threads: int
 ) -> tuple[list[ShardedSplit], dict[str, Any]]:
-    """Estimates size and time, prints them, and divides the data into shards, as the unfinished copy does if any.
+    """Estimates size and time, prints them, and divides the data into shards.
 
     Returns:
       The splits, and JSON values that describe the conversion.
+
+    Raises:
+      UsageError: `unfinished` holds a copy of other data or with other settings, or the disk is too small.
     """
     estimates = {name: _estimate(source, target.rewrite, num_threads) for name, source in sources.items()}
     plan: dict[str, Any] = {
@@ -189,7 +192,7 @@ def _finish(
     shards: Mapping[str, list[Shard]],
     plan: dict[str, Any],
 ) -> None:
-    """Writes the metadata that TFDS needs, and renames the directory."""
+    """Writes the metadata that TFDS needs, and renames the directory `unfinished` to that of the finished data set."""
     kept = {split: _kept(own) for split, own in shards.items()}
     identity = hashlib.sha256(json.dumps([plan["sources"], plan["samples"]]).encode()).hexdigest()[:8]
     facts = {**plan, "kept": kept, "missing": [], "fingerprint": identity}
@@ -202,7 +205,7 @@ def _finish(
 
 
 def _kept(shards: Sequence[Shard]) -> dict[str, dict[str, int]]:
-    """Sums up why images are stored as they were: {'not_shrunk' or 'not_marked': {reason: number of images}}."""
+    """Counts images without resizing or restart markers: {'not_shrunk' or 'not_marked': {reason: number of images}}."""
     return {
         field: {
             reason: sum(getattr(shard, field).get(reason, 0) for shard in shards)
