@@ -1,1 +1,1 @@
-"""--mode=replay: computes one training step of a run again, and explains it."""
+"""--mode=replay: computes one training step of a run again, and finds where a NaN or infinity in it arises."""

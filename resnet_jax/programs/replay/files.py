@@ -26,7 +26,7 @@ _COLUMNS = (
 
 
 def write_result(directory: Path, replayed: Replay, finding: Finding | None) -> None:
-    """Writes `replay.json`: the step, its measures, the comparison, and where the first bad number arises."""
+    """Writes `replay.json`: the step, its metrics, their comparison with `metrics.jsonl`, and `finding`."""
     steps = {
         step: json_numbers(mean_scalars([totals]) | {"lr": float(totals.lr)})
         for step, totals in sorted(replayed.totals.items())
@@ -57,10 +57,10 @@ def write_rows(
     Args:
       directory: where the file is written.
       replayed: the step.
-      shown: what the network gets in all rows.
-      finding: whose rows are marked.
+      shown: the network's inputs in all rows.
+      finding: its rows get a 1 in the column 'not_finite'; None: there are no such rows.
       where: returns the file of an example, from its index.
-      names: of the classes.
+      names: names of the classes.
     """
     bad, partner_rows = set(finding.rows) if finding else set(), shown.partner_rows
     assert partner_rows is not None
@@ -77,7 +77,10 @@ def write_rows(
 
 
 def write_layers(directory: Path, layers: LayerReport) -> None:
-    """Writes `layers.csv`, in the order of computation: of each layer, how many images are finite, and the largest."""
+    """Writes `layers.csv`, with a line per layer in the order of computation, for the forward and the backward pass.
+
+    A line has the number of images with values that are not finite, the largest finite magnitude, and its row.
+    """
     lines: list[Sequence[Any]] = [("pass", "layer", "images_not_finite", "largest_magnitude", "row_of_largest")]
     forward = zip(layers.forward_names, layers.forward, strict=True)
     backward = zip(layers.backward_names[::-1], layers.backward[::-1], strict=True)

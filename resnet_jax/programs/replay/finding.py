@@ -1,4 +1,4 @@
-"""Finds where the first number of a step that is not finite arises: in which layer, for which examples, and why."""
+"""Finds the first NaN or infinity in the computation of a step: its layer and examples, and a likely cause."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -9,30 +9,30 @@ from resnet_jax.experiment.replayed_step import LayerReport
 from resnet_jax.training.layer_probe import ParameterReport, is_finite
 
 FORWARD, BACKWARD, PARAMETER, NORM = "forward", "backward", "parameter", "norm"
-_FEW = 0.5  # share of the examples up to which these examples count as the cause
-_OUTLIER = 10  # largest magnitude / median of the examples from which the example with it counts as the cause
+_FEW = 0.5  # if at most this share of the examples is not finite, these examples count as the cause
+_OUTLIER = 10  # an example whose magnitude is more than this many times the median is an outlier
 
 
 class Finding(NamedTuple):
-    """Where the first number that is not finite arises."""
+    """Where the first number that is NaN or infinite arises."""
 
-    where: str  # `FORWARD`, `BACKWARD`, `PARAMETER` (a gradient of a parameter) or `NORM` (of the gradient)
-    name: str  # of the layer or the parameter; '' for the norm
-    rows: tuple[int, ...]  # of the examples with such numbers; () for parameters and the norm
-    images: int  # of the batch
-    before: str  # the layer that was computed before it; '': there is none
-    largest_before: float  # largest magnitude in that layer
-    largest_row: int | None  # the example with this magnitude; None: there is no layer before
-    outlier: bool  # whether this magnitude is far above those of the other examples
+    where: str  # `FORWARD` or `BACKWARD` pass, `PARAMETER`: gradient of a parameter, or `NORM`: norm of the gradient
+    name: str  # name of the layer or the parameter; '' for `NORM`
+    rows: tuple[int, ...]  # rows of the batch in which the layer is not finite; () for `PARAMETER` and `NORM`
+    images: int  # number of images in the batch
+    before: str  # the layer that was computed just before this one; '' if there is none
+    largest_before: float  # largest magnitude in the layer `before`
+    largest_row: int | None  # the row that has this magnitude; None if there is no layer before
+    outlier: bool  # whether this magnitude is more than `_OUTLIER` times the median over the rows
 
     @property
     def in_few(self) -> bool:
-        """Whether the numbers arise in some examples only, which are then the cause."""
+        """Whether at most half of the images are affected, so that these images are the likely cause."""
         return 0 < len(self.rows) <= _FEW * self.images
 
 
 def find(layers: LayerReport, parameters: ParameterReport) -> Finding | None:
-    """Returns where the first number that is not finite arises, in the order of computation; None: nowhere.
+    """Returns where the first NaN or infinity arises, in the order of computation; None if there is none.
 
     The order is: input and layers, losses, gradients of the layers from the last to the first, gradients of the
     parameters, norm of the gradient.
@@ -53,7 +53,13 @@ def find(layers: LayerReport, parameters: ParameterReport) -> Finding | None:
 
 
 def _first(where: str, names: tuple[str, ...], values: np.ndarray) -> Finding | None:
-    """Returns the first layer with values that are not finite: L names, [L, B] largest magnitudes."""
+    """Returns the first layer with a value that is not finite; None if there is none.
+
+    Args:
+      where: `FORWARD` or `BACKWARD`.
+      names: names of the L layers, in the order of computation.
+      values: [L, B], largest magnitude of each layer for each example.
+    """
     finite = np.isfinite(values)
     layers = np.flatnonzero(~finite.all(axis=1))
     if not len(layers):
@@ -62,7 +68,7 @@ def _first(where: str, names: tuple[str, ...], values: np.ndarray) -> Finding | 
     rows = tuple(np.flatnonzero(~finite[layer]).tolist())
     if layer == 0:
         return Finding(where, names[0], rows, values.shape[1], "", 0.0, None, outlier=False)
-    # Of the layer before, all values are finite: the largest is the likeliest cause.
+    # In the layer before this one, all values are finite. Its largest value is the likeliest cause.
     row = int(np.argmax(values[layer - 1]))
     largest = float(values[layer - 1, row])
     outlier = largest > _OUTLIER * float(np.median(values[layer - 1].astype(np.float64)))
@@ -70,7 +76,7 @@ def _first(where: str, names: tuple[str, ...], values: np.ndarray) -> Finding | 
 
 
 def largest_weight(weights: Mapping[str, Any]) -> tuple[str, float]:
-    """Returns the path and the magnitude of the largest parameter, or of one that is not finite."""
+    """Returns the path and magnitude of the largest parameter, or of the first one that is not finite."""
     broken = [name for name, value in weights.items() if not np.isfinite(value)]
     name = broken[0] if broken else max(weights, key=lambda path: float(weights[path]))
     return name, float(weights[name])

@@ -1,4 +1,4 @@
-"""The log lines of a replayed step: what it was, whether it is the same as in the run, and what went wrong."""
+"""The log lines of a replayed step: its metrics, their comparison with those of the run, and what went wrong."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -10,8 +10,8 @@ from resnet_jax.programs.replay.replay import Replay
 from resnet_jax.text import labelled, labelled_lines, printable
 from resnet_jax.training.layer_probe import norms_by_stage
 
-_EARLIER = 5  # steps before the replayed one whose losses are listed
-_LISTED = 5  # examples that are listed
+_EARLIER = 5  # losses of at most so many steps before the replayed one are listed
+_LISTED = 5  # at most so many examples are listed
 _NAMES = {"loss": "loss", "top1": "top-1", "grad_norm": "gradient norm", "lr": "learning rate"}
 
 
@@ -21,7 +21,7 @@ def replay_lines(replayed: Replay, where: Callable[[int], str], class_names: Seq
     Args:
       replayed: the step.
       where: returns the file of an example, from its index.
-      class_names: of the data.
+      class_names: class names of the data.
     """
     totals = replayed.totals[replayed.step]
     scalars = mean_scalars([totals])
@@ -88,7 +88,7 @@ def _value(one: Compared) -> str:
 def finding_lines(
     replayed: Replay, finding: Finding | None, where: Callable[[int], str], class_names: Sequence[str]
 ) -> list[str]:
-    """Returns the lines that explain a number that is not finite: where it arises, what came before, the cause."""
+    """Returns the lines about a step with a NaN or infinity: where it arises, earlier losses, and the likely cause."""
     lines = labelled_lines("not finite", _arises(replayed, finding, where, class_names))
     earlier = [step for step in sorted(replayed.totals) if step < replayed.step][-_EARLIER:]
     if earlier:
@@ -153,5 +153,5 @@ def _rises(losses: Sequence[float]) -> bool:
 
 
 def describe_row(row: int, origin: RowOrigin, where: Callable[[int], str], class_names: Sequence[str]) -> str:
-    """Returns a row of the batch in words: 'row 17, FILE, class cat'."""
+    """Describes a row of the batch: 'row 17, FILE, class cat'."""
     return f"row {row}, {printable(where(origin.example))}, class {printable(class_names[origin.label])}"

@@ -45,7 +45,7 @@ def main(command: Command) -> int:
 
 
 def _failed_step(workdir: Workdir) -> int:
-    """Returns the step at which the run ended because its loss was not finite. Raises UsageError if it did not."""
+    """Returns the step at which the run ended because its loss was not finite; else raises UsageError."""
     result = workdir.stored_result()
     if result is None or result["failed_step"] is None:
         raise UsageError(

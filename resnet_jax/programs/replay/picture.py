@@ -1,4 +1,4 @@
-"""The picture of a replayed batch: each stored image with its crop, and what the network gets of it."""
+"""The picture of a replayed batch: each stored image with its training crop, and the network's input made from it."""
 
 from collections.abc import Callable, Sequence
 from pathlib import PurePath
@@ -12,10 +12,10 @@ from resnet_jax.experiment.parts import ShownInputs
 from resnet_jax.programs.input_page import captions
 from resnet_jax.reporting.input_grid import Panel, draw_panels
 
-_SIDE = 128  # pixels of a square in which a stored image is drawn
-_CHARACTERS = 18  # of the name of a file below an image
-_FRAME = np.array([230, 40, 40], np.uint8)  # color of the crop
-_EMPTY = 255  # gray level around images that are not square
+_SIDE = 128  # side in pixels of the square in which a stored image is drawn
+_CHARACTERS = 18  # longest file name below an image; of longer names only the end is shown
+_FRAME = np.array([230, 40, 40], np.uint8)  # color of the outline of the crop
+_EMPTY = 255  # gray level that fills the square beside an image that is not square
 
 
 def draw_batch(
@@ -31,11 +31,11 @@ def draw_batch(
     """Draws some rows of a batch.
 
     Args:
-      rows: numbers of the rows.
-      origins: of these rows.
+      rows: row numbers in the batch.
+      origins: the example and the crop of each of these rows.
       stored: returns the whole image of an example, from its index, [H, W, 3] uint8.
-      shown: what the network gets in these rows.
-      names: of the classes.
+      shown: the network's inputs in these rows.
+      names: names of the classes.
       where: returns the file of an example, from its index.
       title: heading of the picture.
     """
@@ -58,7 +58,7 @@ def with_crop(image: np.ndarray, crop: tuple[float, float, float, float], *, sid
     Args:
       image: the whole image.
       crop: top, left, height and width in pixels of the image; what lies beyond the image is not drawn.
-      side: of the square, in pixels.
+      side: side of the square in pixels.
     """
     scale = side / max(image.shape[:2])
     height, width = (max(1, round(length * scale)) for length in image.shape[:2])
@@ -77,7 +77,7 @@ def with_crop(image: np.ndarray, crop: tuple[float, float, float, float], *, sid
 
 
 def _short(name: str) -> str:
-    """Returns the end of the name of a file, in which the names of a folder differ."""
+    """Shortens a file name to its end, because files in one folder often have names that start alike."""
     return name if len(name) <= _CHARACTERS else "…" + name[1 - _CHARACTERS :]
 
 

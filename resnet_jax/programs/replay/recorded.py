@@ -13,8 +13,8 @@ from resnet_jax.training import metrics
 from resnet_jax.training.metrics import StepTotals
 
 COMPARED = ("loss", "top1", "grad_norm", "lr")
-# Relative difference that other devices, another number of devices or another version of XLA can explain: they add
-# numbers in another order. Errors of a relative size of 1e-7 grow from step to step.
+# Smaller relative differences are taken for rounding: other devices, another number of devices or another version of
+# XLA add numbers in another order. This changes a step by about 1e-7, and the difference grows from step to step.
 ROUNDING = 1e-3
 
 
@@ -22,12 +22,12 @@ class Window(NamedTuple):
     """A line of `metrics.jsonl`: means over some steps, and the learning rate of the last one."""
 
     first: int  # first step, counted from 1
-    last: int  # last step; the step of the line
-    values: dict[str, float]  # of `COMPARED`; NaN where the value was not finite
+    last: int  # last step; the value of 'step' in the line
+    values: dict[str, float]  # the values of the keys `COMPARED`; NaN where the value was not finite
 
 
 class Compared(NamedTuple):
-    """A value of `metrics.jsonl` and the same value computed again."""
+    """A value from `metrics.jsonl` and the same value from the replay."""
 
     name: str  # one of `COMPARED`
     recorded: float
@@ -35,7 +35,7 @@ class Compared(NamedTuple):
 
     @property
     def is_equal(self) -> bool:
-        """Whether all bits are equal, or both values are not finite."""
+        """Whether the values are equal bit for bit, or neither is finite."""
         return self.recorded == self.replayed or not (math.isfinite(self.recorded) or math.isfinite(self.replayed))
 
     @property
@@ -61,7 +61,7 @@ def find_window(workdir: Workdir, step: int) -> Window | None:
     last = covering[0]
     earlier = [number for number in steps if number < last]
     begun = [start["start_step"] for start in workdir.starts() if has_shape(start, {"start_step": int})]
-    begun = [start for start in begun if start < last]  # the last of these starts wrote the line
+    begun = [start for start in begun if start < last]  # `last` was computed after the last of these starts
     first = 1 + max([*earlier[-1:], *begun[-1:], 0])
     row = steps.index(last)
     return Window(first, last, {name: _value(columns, name, row) for name in COMPARED})
@@ -74,12 +74,12 @@ def _value(columns: Mapping[str, np.ndarray], name: str, row: int) -> float:
 def compare(window: Window, totals: Mapping[int, StepTotals]) -> list[Compared]:
     """Compares a window with the totals of its steps.
 
-    The means are computed as `reporting/run_log.py` computes them, so that equal totals have means of equal bits.
+    The means are computed as in `reporting/run_log.py`, so that equal totals give means that are equal bit for bit.
 
     Args:
       window: the line of `metrics.jsonl`.
       totals: step, counted from 1 -> its totals on the host. If a step of the window is missing, only the learning
-        rate, which is that of the last step, can be compared.
+        rate is compared, because the window has that of its last step and not a mean.
     """
     steps = range(window.first, window.last + 1)
     replayed: dict[str, float] = {}
@@ -91,7 +91,7 @@ def compare(window: Window, totals: Mapping[int, StepTotals]) -> list[Compared]:
 
 
 def mean_scalars(steps: Sequence[StepTotals]) -> dict[str, float]:
-    """Returns loss, top-1 accuracy (0 to 1) and gradient norm of several steps: means as in `metrics.jsonl`."""
+    """Returns the means of loss, top-1 accuracy (0 to 1) and gradient norm over some steps, as in `metrics.jsonl`."""
     sums, norms, updates = metrics.zero(), 0.0, 0
     for totals in steps:
         sums = metrics.merge(sums, totals.examples)

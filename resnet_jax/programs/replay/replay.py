@@ -1,4 +1,4 @@
-"""Computes the steps of a run from a checkpoint to a given step again, and measures that step."""
+"""Computes the training steps of a run from a checkpoint up to a given step again, and measures that step."""
 
 import contextlib
 import logging
@@ -33,23 +33,23 @@ class Replay(NamedTuple):
     """A step of a run that was computed again."""
 
     step: int  # counted from 1, as in `metrics.jsonl`: the update from state `step - 1` to state `step`
-    start: int  # the state from which the computation started; 0: the initial state
+    start: int  # step of the checkpoint from which the computation started; 0: the initial state
     totals: dict[int, StepTotals]  # step, counted from 1 -> its totals on the host
-    parameters: ParameterReport  # before the update
-    layers: LayerReport | None  # None: all numbers of the step are finite
+    parameters: ParameterReport  # measures of the parameters before the update, and of their gradients
+    layers: LayerReport | None  # measures of each layer; None if all numbers of the step are finite
     batch: HostBatch
-    origins: list[RowOrigin]  # of each row of the batch
-    window: Window | None  # the line of `metrics.jsonl` to compare with
+    origins: list[RowOrigin]  # the example and the crop of each row of the batch
+    window: Window | None  # the line of `metrics.jsonl` to compare with; None: there is none
     compared: list[Compared]
 
 
 def replay(experiment: Experiment, workdir: Workdir, step: int, requests: StopRequests) -> Replay | None:
-    """Computes a step again; returns None if a signal has asked to stop.
+    """Computes a step of a run again; returns None if a signal has asked to stop.
 
     Args:
-      experiment: the run.
-      workdir: its work directory, with its checkpoints and `metrics.jsonl`.
-      step: counted from 1.
+      experiment: the network, data and settings of the run.
+      workdir: the work directory of the run, with its checkpoints and `metrics.jsonl`.
+      step: number of the step, counted from 1.
       requests: stop requests, checked after each step.
 
     Raises:
@@ -84,17 +84,17 @@ def replay(experiment: Experiment, workdir: Workdir, step: int, requests: StopRe
 
 
 class _Steps:
-    """Steps that are computed again; one of them is measured before its update."""
+    """Computes training steps again, and measures one of them before its update."""
 
     def __init__(self, experiment: Experiment, measured: int):
         self._experiment, self._measured = experiment, measured
-        self._compiled: dict[int, Compiled] = {}  # image size in pixels -> training step
+        self._compiled: dict[int, Compiled] = {}  # image size in pixels -> compiled training step
         self.totals: dict[int, StepTotals] = {}
         self.parameters: ParameterReport | None = None
         self.layers: LayerReport | None = None
 
     def run(self, state: TrainState, steps: range, requests: StopRequests) -> bool:
-        """Computes `steps`, counted from 0, with `state` before the first; returns False if a signal came."""
+        """Computes `steps`, counted from 0, starting with `state`; returns False if a signal stopped it."""
         data, mesh = self._experiment.data, self._experiment.computation.mesh
         loaded = host_batches(
             data.train_loader,
@@ -145,7 +145,8 @@ def _state_before(experiment: Experiment, workdir: Workdir, step: int, window: W
     state = initial_state(experiment, r1_checkpoint=find_run(workdir.path))
     if int(state.step) >= step:
         raise UsageError(
-            f"config.replay.step={step}: this run continued a run of r1 at step {int(state.step)}: name a later step"
+            f"config.replay.step={step}: this run continued a run of TensorFlow's r1 ResNet at step {int(state.step)}: "
+            "name a later step"
         )
     return state
 
@@ -153,8 +154,8 @@ def _state_before(experiment: Experiment, workdir: Workdir, step: int, window: W
 def _nearest(checkpoints: list[int], wanted: int, latest: int) -> int | None:
     """Returns the newest checkpoint up to `wanted`, else the oldest up to `latest`; None: start from step 0.
 
-    From a checkpoint between `wanted` and `latest` the step can be computed, but not the whole window of steps that it
-    is compared with. This is still better than computing all steps of a long run.
+    From a checkpoint after `wanted` the replayed step can be computed, but not all steps of the line of `metrics.jsonl`
+    to compare with. This is still better than computing all steps of a long run.
     """
     before = [step for step in checkpoints if step <= wanted]
     if before or wanted == 0:
