@@ -83,7 +83,7 @@ def _disk_error(error: BaseException) -> tuple[int | None, str | bytes | None]:
 
 
 def _with_causes(error: BaseException) -> Iterator[BaseException]:
-    """Yields an error, the errors of a group, and those that were being handled when it was raised."""
+    """Yields an error, the members if it is an exception group, and the causes and contexts of all of these."""
     seen: list[BaseException] = []
     waiting = [error]
     while waiting:

@@ -22,8 +22,8 @@ class EstimatedCycles(NamedTuple):
 
     cycles: int  # sum of the estimates
     operations: int  # operations with an estimate
-    bytes: int  # operands and results of these operations, in any memory
-    bytes_without: dict[str, int]  # the same of the operations without an estimate, by opcode, the largest first
+    bytes: int  # bytes of the operands and results of these operations, in any memory
+    bytes_without: dict[str, int]  # opcode -> bytes of its operations without an estimate, the largest first
 
     @property
     def coverage(self) -> float:

@@ -35,7 +35,7 @@ class EvaluationSet(NamedTuple):
 class NamedSource:
     """A source under the name of its set, with only those classes that have images.
 
-    A data set of TFDS may name 1,000 classes and have images of 200 of them, as ImageNet-A and -R.
+    A data set of TFDS may name 1,000 classes and have images of 200 of them, as ImageNet-A and -R do.
     """
 
     def __init__(self, source: Source, name: str, present: np.ndarray):
@@ -74,7 +74,7 @@ class NamedSource:
 
 
 def open_sets(words: Sequence[str], *, data_dir: str | None, cache_dir: Path | None) -> list[EvaluationSet]:
-    """Opens all sets that are named.
+    """Opens the evaluation sets that the config key `eval.sets` names.
 
     Args:
       words: paths of folders, or TFDS names such as 'imagenet_a', 'imagenet_v2/topimages' or 'imagenet2012_corrupted'.

@@ -1,4 +1,4 @@
-"""Decodes JPEG files with libjpeg-turbo (simplejpeg); of a baseline file, only the rows down to a given one."""
+"""Decodes JPEG files with libjpeg-turbo (simplejpeg): whole files, and only the top rows of baseline files."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ _PRINT_COLOR_SPACES = ("CMYK", "YCCK")  # simplejpeg and Pillow convert these to
 # Markers of JPEG segments (ITU-T T.81, table B.1 and section B.2.2).
 _BASELINE_FRAMES = (0xC0, 0xC1)  # SOF0, SOF1: frame headers of sequential images with Huffman coding
 _SCAN = 0xDA  # SOS: start of a scan
-_RESTART_INTERVAL = 0xDD  # DRI
+_RESTART_INTERVAL = 0xDD  # DRI: defines the restart interval
 _NOT_FRAMES = (0xC4, 0xC8, 0xCC)  # DHT, JPG and DAC: not frame headers, but numbered among them
 _WITHOUT_LENGTH = (0x01, *range(0xD0, 0xDA), 0xFF)  # TEM, RST0 to RST7, SOI, EOI, and 0xFF, which is a fill byte
 _HEIGHT_OFFSET = 5  # bytes from the marker of a frame header to the image height, which is followed by the width
@@ -31,7 +31,7 @@ class Frame(NamedTuple):
     height: int  # pixels
     width: int  # pixels
     restart_interval: int = 0  # number of MCUs (minimum coded units) between two restart markers; 0: no markers
-    sampling: bytes = b""  # of each color component, 16 times its horizontal plus its vertical sampling factor
+    sampling: bytes = b""  # for each color component a byte: 16 * horizontal + vertical sampling factor
     scan: int = 0  # bytes from the start of the file to the compressed data
 
 

@@ -187,7 +187,7 @@ class Loader:
                     break
 
     def stored_image(self, index: int) -> np.ndarray:
-        """Returns the whole image of a readable example, enlarged if `enlarge_to` says so: [H, W, 3] uint8."""
+        """Returns the whole image of a readable example, enlarged if `enlarge_to` is set: [H, W, 3] uint8."""
         _, image = self._open(index)
         return image.decode_rows(image.height)
 

@@ -17,7 +17,7 @@ from resnet_jax.local_paths import local_path
 from resnet_jax.nested import flatten
 
 _MOST_RUNS = 10_000
-_TABLES = ("seeds", "grid")  # what a file of a sweep may contain
+_TABLES = ("seeds", "grid")  # the top-level keys that the TOML file of a sweep may have
 
 
 class Sweep(NamedTuple):

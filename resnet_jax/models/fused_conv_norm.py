@@ -84,8 +84,7 @@ class FusedConvNorm(nn.Module):
 def channel_moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns the mean per channel and the covariance between channels of each group.
 
-    The gradient is that of functions for which both halves of the symmetric covariance are alike, so that their
-    gradient is symmetric too, as that of `output_moments`.
+    The backward pass assumes that the cotangent of the covariance is symmetric, as the one from `output_moments` is.
 
     Args:
       x: [G, N, H, W, K].
@@ -135,7 +134,7 @@ def mean_of_product(mean: jax.Array, kernels: jax.Array) -> jax.Array:
     Returns:
       [G, C] float32.
     """
-    # Sums, since a product of a vector and a matrix would round its inputs, and be a kernel of its own on GPUs.
+    # Multiplies elementwise and sums: a matrix product would round its inputs, and be a separate kernel on GPUs.
     return jnp.sum(mean[:, :, None] * kernels, axis=1)
 
 
@@ -171,7 +170,7 @@ def _output_moments_forward(
 def _output_moments_backward(
     residuals: tuple[jax.Array, jax.Array, jax.Array], cotangents: tuple[jax.Array, jax.Array]
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns zero, W diag(c) W^T and the sum over the groups of 2 cov(x) W diag(c), for the cotangent c of var."""
+    """Returns the cotangents of mean, covariance, kernel: 0, W diag(c) W^T, sum_g 2 cov W diag(c); c is that of var."""
     kernel, product, var = residuals
     weights = jnp.where(var > 0, cotangents[1], 0.0)[:, None, :]
     of_covariance = jnp.matmul(kernel * weights, kernel.T, precision=Precision.HIGHEST)

@@ -33,8 +33,8 @@ def by_platform(*arguments: Any, others: Callable[..., Any], **forms: Callable[.
 
 
 def two_sums(x: jax.Array, y: jax.Array, axes: Sequence[int]) -> tuple[jax.Array, jax.Array]:
-    """Returns the sums of two float32 arrays of the same shape over `axes`; it has no gradient."""
-    # XLA splits a long sum on a GPU in two kernels; of a reduction of pairs it makes two kernels, not three.
+    """Returns the sums of two float32 arrays of the same shape over `axes`; cannot be differentiated."""
+    # On a GPU, XLA makes three kernels of two long sums over the same pixels, but two kernels of a reduction of pairs.
     zero = jnp.float32(0)
 
     def of_pairs(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -27,15 +27,15 @@ from resnet_jax.programs.unset_keys import split_unset
 from resnet_jax.storage.mirror import restored
 from resnet_jax.text import printable
 
-# The types of the errors that ml_collections raises for an unknown config key, for a value of the wrong type, and for a
+# Types of the errors that ml_collections raises for an unknown config key, for a value of the wrong type, and for a
 # value that is too long or too deeply nested.
 _MISTAKES = (AttributeError, KeyError, TypeError, ValueError, SyntaxError, ArithmeticError, RecursionError, MemoryError)
 
-# The parsed command line. In these words, and not in `sys.argv`, ml_collections looks for --config.KEY=VALUE: they have
-# the keys of this version, and the flags of files.
+# The command line after flag files are expanded and keys of earlier versions renamed. ml_collections looks for
+# --config.KEY=VALUE in this list instead of `sys.argv`.
 WORDS: list[str] = []
 
-_MOST_CAUSES = 10  # errors inside of errors that are looked into: an error may contain itself
+_MOST_CAUSES = 10  # most nested errors that are unwrapped; a limit, because an error may contain itself
 
 NO_CONFIG = "--config is missing: name a recipe, for example --config=resnet50, or an existing run with --workdir=DIR"
 
@@ -72,7 +72,7 @@ def _parse(argv: list[str]) -> list[str]:
             _check_values(flatten(flags.FLAGS.config.to_dict()))
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # ml_collections runs the config file a second time
+    except BaseException as error:  # ml_collections runs the config file, which can raise anything
         fail(_mistake(error, given))
     return words
 
@@ -222,7 +222,7 @@ def _load(value: str) -> ConfigDict:
         check_keys(KEYS, keys, file=_as_typed(path))
     except UsageError as error:
         fail(str(error))
-    except TypeError as error:  # a key that is not a text
+    except TypeError as error:  # a config key that is not a string
         fail(f"config file {_as_typed(path)}: {_cause(error)}")
     return config
 

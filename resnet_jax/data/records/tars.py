@@ -131,7 +131,7 @@ class _Member(NamedTuple):
 
 
 def _samples(path: str) -> list[Sample]:
-    """Returns the samples of a tar, in its order."""
+    """Returns the samples of a tar, in the order in which the tar stores them."""
     samples: list[Sample] = []
     with opened_shard(path) as descriptor:
         group: list[_Member] = []

@@ -53,7 +53,7 @@ class _Listing:
         self.left_out = sum((files.left_out for files in by_class), count_outside_classes(folder))
 
     def rows(self, split: Split, part: Part) -> np.ndarray:
-        """Returns the images of a part of a split, in the order of the listing. A slice has images of every class."""
+        """Returns which of the listed images are in a part of a split: [M] int, ascending. Slices have all classes."""
         rows = split.rows(part, len(self.names))
         if part.is_whole:
             return np.asarray(rows)
@@ -159,7 +159,7 @@ def open_source(
 
 
 def _list_classes(layout: Layout) -> list[str]:
-    """Returns the names of the classes of training, in the order of their labels."""
+    """Returns the names of the classes of the training split, in the order of their labels."""
     folder = layout.folder(layout.train.parts[0].name)
     if is_flat(folder):
         return flat_classes(folder, layout.label_folders)
@@ -227,7 +227,7 @@ def _different_classes(layout: Layout, split: Split, folder: Path, difference: l
 
 
 def _is_sliced(split: Split) -> bool:
-    """Whether a part of a split is a slice, not a whole folder."""
+    """Whether any part of a split is a slice, not a whole folder."""
     return not all(part.is_whole for part in split.parts)
 
 

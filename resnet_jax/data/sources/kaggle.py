@@ -1,6 +1,6 @@
 """Kaggle's copy of ILSVRC2012 ("ImageNet Object Localization Challenge"), in which the images lie three folders deep.
 
-DIR/ILSVRC/Data/CLS-LOC/{train,val,test}, DIR/LOC_val_solution.csv, DIR/LOC_synset_mapping.txt
+Its files are DIR/ILSVRC/Data/CLS-LOC/{train,val,test}, DIR/LOC_val_solution.csv and DIR/LOC_synset_mapping.txt.
 """
 
 import os

@@ -19,7 +19,7 @@ def checkpoint_paths(names: Sequence[str], checkpoints: Path, *, last: int | Non
     Args:
       names: steps, 'latest', 'best' or paths; (): all checkpoints of the run.
       checkpoints: directory of the checkpoints of the run.
-      last: only the newest checkpoints, this number of them; None: all.
+      last: number of newest checkpoints to average; None: all.
 
     Raises:
       UsageError: there are fewer checkpoints than `last`, none at all, or one is named twice.

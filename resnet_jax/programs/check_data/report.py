@@ -12,7 +12,7 @@ from resnet_jax.programs.check_data.findings import Findings, class_counts, tiny
 from resnet_jax.programs.check_data.survey import UNKNOWN, Survey
 from resnet_jax.text import labelled, labelled_lines, printable
 
-_LISTED = 10_000  # most images that the JSON lists with the same problem; it also has the number of all of them
+_LISTED = 10_000  # most images that the JSON lists for one problem, beside the number of all images that have it
 
 
 def as_lines(data: CheckedData, surveys: Mapping[str, Survey], found: Findings) -> list[str]:
@@ -31,7 +31,7 @@ def as_lines(data: CheckedData, surveys: Mapping[str, Survey], found: Findings) 
 
 
 def _rows(data: CheckedData, found: Findings) -> dict[str, Callable[[str, Survey], str]]:
-    """Returns the rows of the table: a title, and what is in the column of a split."""
+    """Returns the rows of the table: title -> function that makes the cell of a split from its name and survey."""
     return {
         "classes with images": lambda _, one: f"{np.count_nonzero(class_counts(data, one)):,}",
         "images of a class": lambda _, one: _fewest_and_most(data, one),

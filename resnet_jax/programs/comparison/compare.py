@@ -26,7 +26,7 @@ class Group(NamedTuple):
     """One run, or several runs of different seeds."""
 
     letter: str
-    words: tuple[str, ...]  # as the user named the runs
+    words: tuple[str, ...]  # the runs, as given on the command line
     right: np.ndarray  # [S, N] bool, which of the N images each of the S runs gets right
 
     @property
@@ -41,27 +41,27 @@ class Group(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """The accuracy of one group minus that of another."""
+    """The difference between the accuracies of two groups."""
 
-    first: str  # letter
+    first: str  # letter of the first group
     second: str
-    estimate: Estimate  # of second minus first
-    p: float  # adjusted for the number of pairs of groups
+    estimate: Estimate  # accuracy of the second group minus that of the first
+    p: float  # p-value, adjusted for the number of pairs of groups
     told_apart: bool
-    only_first: int  # images that only the first gets right, summed over the seeds
+    only_first: int  # number of images that only the first group gets right, summed over the seeds
     only_second: int
 
 
 class ClassDifference(NamedTuple):
-    """The difference of two groups in one class."""
+    """The difference between the accuracies of two groups in one class."""
 
     first: str
     second: str
-    number: int  # of the class
-    images: int  # of the class
-    only_first: int  # as in `Difference`
+    number: int  # index of the class
+    images: int  # number of images of the class
+    only_first: int  # number of these images that only the first group gets right, summed over the seeds
     only_second: int
-    p: float  # adjusted for the number of all classes and pairs
+    p: float  # p-value, adjusted for the number of classes times pairs of groups
     told_apart: bool
 
 
@@ -69,10 +69,10 @@ class Comparison(NamedTuple):
     """The result of a comparison."""
 
     groups: list[Group]
-    names: tuple[str, ...]  # of the classes
-    omnibus: tuple[float, float] | None  # Cochran's Q and its p-value for more than two single runs
-    differences: list[Difference]  # of all pairs
-    classes: list[ClassDifference]  # of all pairs and classes with images
+    names: tuple[str, ...]  # names of the classes
+    omnibus: tuple[float, float] | None  # Cochran's Q and its p-value for more than two single runs, else None
+    differences: list[Difference]  # one for each pair of groups
+    classes: list[ClassDifference]  # one for each pair of groups and each class that has images
 
     @property
     def images(self) -> int:
@@ -136,7 +136,7 @@ def compare(groups: Sequence[Sequence[Run]]) -> Comparison:
 
 
 def _differences(pairs: Sequence[tuple[Group, Group]], *, differs: bool) -> list[Difference]:
-    """Compares the pairs; `differs`: whether the test of all groups at once allows any of them to be told apart."""
+    """Compares each pair; reports no pair as different if not `differs`, that is, if Cochran's test found nothing."""
     estimates = [_estimate(first, second) for first, second in pairs]
     adjusted = holm(np.array([estimate.p for estimate in estimates])).tolist()
     return [
@@ -166,7 +166,7 @@ def _class_differences(pairs: Sequence[tuple[Group, Group]], labels: np.ndarray,
 
 
 def _in_classes(first: Group, second: Group, labels: np.ndarray, number: int) -> list[ClassDifference]:
-    """Compares two groups in each class with images; the p-values are not corrected for the number of classes."""
+    """Compares two groups in each of `number` classes, if it has images; the p-values are not yet adjusted."""
     counts = np.bincount(labels[labels >= 0], minlength=number)
     only_first = _per_class(first.right & ~second.right, labels, number)
     only_second = _per_class(second.right & ~first.right, labels, number)
@@ -190,7 +190,7 @@ def _per_class(marked: np.ndarray, labels: np.ndarray, number: int) -> np.ndarra
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
-    """Returns the comparison as JSON values, without the classes, which have a table."""
+    """Returns the comparison as JSON values, without `classes`, which are written to a table instead."""
     omnibus = comparison.omnibus
     return {
         "images": comparison.images,
