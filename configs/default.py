@@ -256,8 +256,8 @@ KEYS = (
         AT_LEAST_1, FREE, optional=int),
     Key("checkpoint.keep_latest", 2, "newest checkpoints to keep", AT_LEAST_1, FREE),
     Key("checkpoint.keep_best", 1, "further checkpoints to keep: those of the best evaluation top-1", AT_LEAST_0, FREE),
-    Key("log.every_steps", None, "steps between lines of metrics; None: at least 20 a run and one an epoch, every "
-        "100 steps in long runs, and one for the first step", AT_LEAST_1, FREE, optional=int),
+    Key("log.every_steps", None, "steps between lines of metrics; None, or a run of less than 3 times as many steps: "
+        "20 lines a run or more, one an epoch or more, at most 100 steps apart", AT_LEAST_1, FREE, optional=int),
     Key("log.inputs", True, "draw inputs.png, the picture of --mode=show, when a run starts", effect=FREE),
     Key("log.trackers", ("tensorboard",), "what metrics go to besides metrics.jsonl: some of 'tensorboard' or 'clu' "
         "(event files), 'wandb' and 'mlflow'", effect=FREE),

@@ -11,7 +11,6 @@ larger, would have to be checked against the data, and would save about 3 % of t
 """
 
 import functools
-import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -161,17 +160,21 @@ def _find_bounds(encoded: bytes, scan: int, needed: int, total: int) -> np.ndarr
     data, last = np.frombuffer(encoded, np.uint8), len(encoded) - 1
     guess = scan + int((last - scan) * _SEARCH_FACTOR * needed / total) + _SEARCH_BYTES
     for stop in (min(guess, last), last):
-        is_marker = data[scan:stop] == _MARKER_START
-        is_marker &= data[scan + 1 : stop + 1] != 0  # in compressed data, a 0 after 0xFF means that it is no marker
-        found = np.flatnonzero(is_marker)[:needed] + (scan + 1)
-        if len(found) == needed or stop == last:
+        found = (data[scan:stop] == _MARKER_START).nonzero()[0]
+        found += scan + 1
+        codes = data[found]
+        is_marker = codes.nonzero()[0][:needed]  # in compressed data, a 0 after 0xFF means that it is no marker
+        if len(is_marker) == needed or stop == last:
             break
     expected = _codes(needed)
     if needed == total:
         expected = np.append(expected[:-1], np.uint8(_END))
-    if not np.array_equal(data[found], expected):
+    if codes[is_marker].tobytes() != expected.tobytes():
         return None
-    return np.append(np.int64(scan), found + 1)
+    bounds = np.empty(needed + 1, np.int64)
+    bounds[0] = scan
+    np.add(found[is_marker], 1, out=bounds[1:])
+    return bounds
 
 
 def _join(encoded: bytes, head: bytearray, starts: np.ndarray, ends: np.ndarray) -> bytearray:
@@ -183,11 +186,11 @@ def _join(encoded: bytes, head: bytearray, starts: np.ndarray, ends: np.ndarray)
       starts: [R] offsets in bytes of the first interval of each row.
       ends: [R, C] offsets of the end of each interval of each row, after its marker.
     """
-    stops = ends[:, -1]
-    slices = itertools.starmap(slice, zip(starts.tolist(), stops.tolist(), strict=True))
-    joined = bytearray().join([head, *map(encoded.__getitem__, slices)])
+    stops, view = ends[:, -1], memoryview(encoded)
+    rows = [view[start:stop] for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
+    joined = bytearray().join([head, *rows])
     moved = np.cumsum(stops - starts) + (len(head) - 1) - stops  # by how many bytes each row of intervals moves, less 1
-    np.frombuffer(joined, np.uint8)[ends + moved[:, None]] = _codes(ends.size).reshape(ends.shape)
+    np.frombuffer(joined, np.uint8)[(ends + moved[:, None]).ravel()] = _codes(ends.size)
     joined[-1] = _END
     return joined
 

@@ -46,10 +46,14 @@ def describe_experiment(
         "training": f"{milestones.total_steps:,} steps of {config.data.batch_size:,} images = {epochs:.4g} epochs of "
         f"{milestones.steps_per_epoch:,.5g} steps{_training(config, computation.num_microbatches)}",
         "trained": _trained(config, computation),
-        "evaluation": f"every {milestones.eval_every_steps:,.5g} steps and at the end{_evaluation(config)}",
-        "rate": _rates(milestones, schedule),
+        "evaluation": f"{_evaluated_steps(milestones)}{_evaluation(config)}",
+        "schedule": _rates(milestones, schedule),
         "warning": _indented(
-            [*data_warnings(config.data.batch_size, train_source, eval_source), *view_warnings(config, views)]
+            [
+                *data_warnings(config.data.batch_size, train_source, eval_source),
+                *view_warnings(config, views),
+                *schedule_warnings(milestones, schedule),
+            ]
         ),
     }
     return {label: line for label, line in lines.items() if line}
@@ -168,7 +172,7 @@ def _trained(config: ConfigDict, computation: Computation) -> str:
         trained = parameter_count(only_trained(params, computation.trainable))
         parts.append(f"{trained:,} of {parameter_count(params):,} parameters ({pattern!r})")
         parts.append(_statistics(config, computation))
-    parts += [f"rate of {scaled!r} times {factor:g}" for scaled, factor in config.optimizer.lr_scales]
+    parts += [f"learning rate of {scaled!r} times {factor:g}" for scaled, factor in config.optimizer.lr_scales]
     return ", ".join(parts)
 
 
@@ -177,6 +181,13 @@ def _statistics(config: ConfigDict, computation: Computation) -> str:
     paths = {tuple(key.key for key in path[:-1]) for path, _ in jax.tree_util.tree_leaves_with_path(statistics)}
     kept = sum(not is_trained(path, trained_norms(config)) for path in paths)
     return f"{kept} of {len(paths)} batch norms keep their statistics"
+
+
+def _evaluated_steps(milestones: Milestones) -> str:
+    every = milestones.eval_every_steps
+    if round(every) >= milestones.total_steps:
+        return f"at the end only, because the run is not longer than the interval of {every:,.5g} steps"
+    return f"every {every:,.5g} steps and at the end"
 
 
 def _evaluation(config: ConfigDict) -> str:
@@ -189,6 +200,17 @@ def _rates(milestones: Milestones, schedule: Schedule) -> str:
     """Returns a table of epochs, steps and learning rates."""
     table = rate_table(schedule, total_steps=milestones.total_steps, steps_per_epoch=milestones.steps_per_epoch)
     return _indented(table)
+
+
+def schedule_warnings(milestones: Milestones, schedule: Schedule) -> list[str]:
+    """Returns [] or one sentence if the run ends before the learning rate has reached its peak."""
+    steps, warmup = milestones.total_steps, schedule.warmup_steps
+    if steps > warmup:
+        return []
+    return [
+        f"the run ends at step {steps:,}, and the learning rate reaches its peak only after a warm-up of {warmup:,} "
+        "steps: set a smaller --config.schedule.warmup_epochs, or train longer"
+    ]
 
 
 def _indented(lines: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from resnet_jax.config_keys import LARGEST_INT
 from resnet_jax.errors import UsageError
 
 _MOST_EVALUATIONS = 1_000_000
+_FEWEST_INTERVALS = 3  # a run with fewer intervals of log.every_steps has lines as if the key were None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +76,9 @@ def make_milestones(config: ConfigDict, num_examples: int) -> Milestones:
     )
     every_steps = config.eval.every_steps or max(1.0, config.eval.every_epochs * steps_per_epoch)
     _check_evaluations(total_steps, every_steps)
+    given = config.log.every_steps
+    if given is not None and total_steps < _FEWEST_INTERVALS * given:
+        given = None  # a curve of one or two points shows nothing
     return Milestones(
         total_steps=total_steps,
         schedule_steps=schedule_steps,
@@ -83,8 +87,8 @@ def make_milestones(config: ConfigDict, num_examples: int) -> Milestones:
         eval_before_training=config.eval.before_training,
         stop_at=config.eval.stop_at,
         checkpoint_every_steps=config.checkpoint.every_steps,
-        log_every_steps=config.log.every_steps or _log_every_steps(total_steps, steps_per_epoch),
-        log_first_step=config.log.every_steps is None,
+        log_every_steps=given or _log_every_steps(total_steps, steps_per_epoch),
+        log_first_step=given is None,
     )
 
 
