@@ -32,7 +32,7 @@ def check_same_run(channel: Channel, settings: dict[str, Any], workdir: Workdir)
         own = {"settings": settings, "versions": versions(), "marker": marker, "workdir": place}
         everyone = [json.loads(text) for text in channel.gather(json.dumps(own))]
         _check_settings(channel, everyone)
-        # Each machine has its own mirror of a bucket.
+        # For a bucket compare addresses: each machine has its own local copy (mirror), so a marker file is not shared.
         is_same = everyone[0]["workdir"] == place if workdir.mirror else workdir.has_marker(everyone[0]["marker"])
         answer = "yes" if is_same else ""
         blind = [number for number, seen in enumerate(channel.gather(answer)) if not seen]

@@ -19,7 +19,7 @@ from resnet_jax.reporting.workdir import Workdir
 
 logger = logging.getLogger(__name__)
 
-_SILENT_WAIT = 3.0  # seconds that this process waits for other processes before a log line says so
+_SILENT_WAIT = 3.0  # seconds; if this process waits longer for other processes, it logs that it waits
 _LOCK_PATIENCE = 150.0  # seconds; a network file system takes one or two minutes to drop the lock of a lost machine
 
 
@@ -32,7 +32,7 @@ class Session(NamedTuple):
 
 @contextlib.contextmanager
 def open_session(command: Command, workdir: Workdir, *, must_hold_a_run: bool = False) -> Iterator[Session]:
-    """Joins the processes of the command and locks the work directory until the block ends.
+    """Connects the processes of the command and locks the work directory until the `with` block ends.
 
     Args:
       command: the command line of this process.
@@ -58,7 +58,7 @@ def open_session(command: Command, workdir: Workdir, *, must_hold_a_run: bool = 
             requests.stop_because(f"{command.workdir} is in use by another process")
 
         with workdir.lock(patience=patience, lost=lost) if channel.is_main else contextlib.nullcontext():
-            channel.gather("")  # until process 0 has locked the directory: a bucket does not change from now on
+            channel.gather("")  # waits until process 0 has locked the directory: from then on, a bucket does not change
             if workdir.mirror and not channel.is_main:
                 workdir.mirror.pull()
             yield Session(channel, requests)
@@ -90,7 +90,7 @@ def joined_processes(command: Command, requests: StopRequests) -> Iterator[Chann
     with _announced_wait(spec, timeout) if command.process_id is None else contextlib.nullcontext():
         connections = connect_all(spec, timeout=timeout, secret=secret)
     with Channel(connections, process_id=spec.process_id, stall_timeout=stall_timeout) as channel:
-        # Stop requests go to all processes before JAX connects them: after that, JAX aborts all if only one ends.
+        # Share stop requests before JAX connects the processes: after that, JAX aborts all of them if only one ends.
         requests.connect(channel)
         cluster.initialize_jax(spec, timeout=timeout, stall_timeout=stall_timeout, address=connections.address)
         yield channel
@@ -98,10 +98,10 @@ def joined_processes(command: Command, requests: StopRequests) -> Iterator[Chann
 
 @contextlib.contextmanager
 def _announced_wait(spec: ProcessSpec, timeout: float) -> Iterator[None]:
-    """Logs what this process waits for if the block takes longer than `_SILENT_WAIT`.
+    """Logs what this process waits for if the `with` block takes longer than `_SILENT_WAIT`.
 
-    The variables of a cluster may be in the environment although the user means to run alone, for example in a shell of
-    a Slurm job.
+    The user may not expect a wait: in a shell of a Slurm job, for example, the environment says that there are several
+    processes, although the user wants to run a single one. The log line says how to do that.
     """
     others = "the other processes" if spec.process_id == 0 else "process 0"
     line = (

@@ -87,7 +87,7 @@ def test_the_commands_of_the_page(tmp_path):
     done = subprocess.run(["sh", "-c", script], check=False, **options)
     assert done.returncode == 0, done.stdout + done.stderr
     said = done.stdout + done.stderr
-    assert f"continuing   from step {BEFORE} of 4, a run of r1" in said
+    assert f"continuing   from step {BEFORE} of 4, a run of TensorFlow's r1 ResNet" in said
     assert "--config.schedule.images_per_epoch=1281167" in said and "--config.model.bn_group_size=4" in said
     (certificate,) = (run / "evaluations").glob("*/certificate.json")
     assert json.loads(certificate.read_text())["eval"]["count"] == 8

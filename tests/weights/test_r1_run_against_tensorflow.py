@@ -108,7 +108,7 @@ def test_a_run_of_r1_is_finished_in_its_own_directory(config, r1, caplog):
     built = experiment.build(config, devices=jax.devices()[:1])
     with caplog.at_level("INFO"):
         assert train(built, Workdir(directory), experiment.resolve(config), StopRequests()) == 0
-    assert f"continuing   from step {BEFORE} of {STEPS}, a run of r1" in caplog.text
+    assert f"continuing   from step {BEFORE} of {STEPS}, a run of TensorFlow's r1 ResNet" in caplog.text
     result = json.loads((directory / "result.json").read_text())
     assert (result["step"], result["stop_reason"]) == (STEPS, "completed")
     lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]

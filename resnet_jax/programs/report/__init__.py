@@ -1,1 +1,1 @@
-"""--mode=report, and the end of a run: report.html, one file that shows a run, or several side by side."""
+"""--mode=report: writes report.html, one file that shows a run or compares several. Runs also write it when they end."""

@@ -1,4 +1,4 @@
-"""Reads the files of a run for its report. A file that is missing or damaged is left out."""
+"""Reads the files of a run for its report. Missing and damaged files are skipped."""
 
 import contextlib
 import json
@@ -15,24 +15,24 @@ from resnet_jax.programs.evaluation.answers import ANSWERS, StoredAnswers, read
 from resnet_jax.reporting.metrics_file import Columns, read_columns
 from resnet_jax.reporting.workdir import Workdir
 
-_MOST_BAD = 50  # unreadable images that are listed
+_MOST_BAD = 50  # at most so many unreadable images are listed
 
 
 class Evaluated(NamedTuple):
     """An evaluation of a run."""
 
-    name: str  # of its directory
+    name: str  # name of its result directory
     certificate: dict[str, Any]
-    answers: StoredAnswers | None  # None: of an earlier version, or damaged
+    answers: StoredAnswers | None  # the predictions; None: `answers.npz` is damaged or missing (earlier versions)
 
 
 class RunContents(NamedTuple):
-    """What the files of a run say."""
+    """The contents of the files of a run."""
 
     name: str
     workdir: Workdir
-    config: dict[str, Any]  # by dotted key
-    starts: list[dict[str, Any]]  # of `run.json`
+    config: dict[str, Any]  # dotted config key -> value
+    starts: list[dict[str, Any]]  # the starts recorded in `run.json`
     result: dict[str, Any] | None
     metrics: Mapping[str, Columns]
     bad_examples: list[dict[str, Any]]
@@ -60,11 +60,11 @@ def read_run(path: str | Path) -> RunContents:
 
 
 def _config(path: Path) -> dict[str, Any]:
-    """Returns the config of a run by dotted key; keys that did not exist when it began have their defaults."""
+    """Returns the config of a run by dotted key; keys that were added after it began have their defaults."""
     defaults = {key.name: key.default for key in KEYS}
     try:
         return defaults | flatten(translated(_json(path, dict) or {}))
-    except (AttributeError, KeyError, TypeError, ZeroDivisionError, RecursionError):  # it is not the config of a run
+    except (AttributeError, KeyError, TypeError, ZeroDivisionError, RecursionError):  # the file is not a run's config
         return defaults
 
 
@@ -76,7 +76,7 @@ def _json(path: Path, shape: Any) -> Any:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    """Returns the first objects of a file of JSON lines."""
+    """Returns the first `_MOST_BAD` objects of a JSON Lines file."""
     found: list[dict[str, Any]] = []
     with contextlib.suppress(OSError, ValueError), path.open(encoding="utf-8") as file:
         for line in file:

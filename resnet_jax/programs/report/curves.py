@@ -1,4 +1,4 @@
-"""Curves over the steps of a run, as SVG without a library: drawn by the browser in the colors of the page."""
+"""Draws curves over the steps of a run as inline SVG, without a plotting library, in the colors of the page's CSS."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from resnet_jax.programs.report.style import SERIES
 
 _WIDTH, _HEIGHT = 460, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 10, 24
-_MOST_POINTS = 400  # of a curve; more are averaged in groups
+_MOST_POINTS = 400  # a curve with more points is thinned: groups of points are averaged
 
 
 class Curve(NamedTuple):
@@ -20,7 +20,7 @@ class Curve(NamedTuple):
     name: str
     steps: np.ndarray  # [N] float64
     values: np.ndarray  # [N] float64, NaN where unknown
-    color: int  # number of a color
+    color: int  # number of a color of `style.SERIES`
     dashed: bool = False
 
 
@@ -30,7 +30,7 @@ def panel(title: str, curves: Sequence[Curve], *, zero: bool = False) -> str:
     Args:
       title: what the values are, with their unit.
       curves: the curves.
-      zero: whether the axis begins at 0.
+      zero: whether the vertical axis begins at 0.
     """
     shown = [_thinned(curve) for curve in curves if np.isfinite(curve.values).any()]
     if not shown:
@@ -58,7 +58,7 @@ def _thinned(curve: Curve) -> Curve:
 
 
 def _limits(values: np.ndarray, *, zero: bool) -> tuple[float, float]:
-    """Returns the ends of the axis; a few values far above all others are cut off, as in report.png."""
+    """Returns the ends of the vertical axis; a few values far above all others are cut off, as in report.png."""
     lowest, upper, largest = np.quantile(values, (0.0, 0.9, 1.0))
     limit = upper + (upper - lowest)
     high = limit if lowest < upper and largest - lowest > 3 * (limit - lowest) else largest
@@ -67,7 +67,7 @@ def _limits(values: np.ndarray, *, zero: bool) -> tuple[float, float]:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Returns three to six round numbers between two numbers."""
+    """Returns about three to six round numbers from `low` to `high`, for the marks of an axis."""
     size = 10 ** math.floor(math.log10((high - low) / 3))
     step = next(size * factor for factor in (1, 2, 5, 10) if (high - low) / (size * factor) <= 5)
     first = math.ceil(low / step - 1e-9)

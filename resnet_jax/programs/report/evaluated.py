@@ -1,4 +1,4 @@
-"""The part of report.html about an evaluation: accuracy, confusion, confused pairs and worst errors with images."""
+"""The part of report.html about an evaluation: accuracy, confusion matrix, confused classes, most confident errors."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -13,25 +13,25 @@ from resnet_jax.programs.report.contents import Evaluated
 from resnet_jax.programs.report.html import cards, table, text
 from resnet_jax.programs.report.pictures import thumbnail
 
-_MOST_CLASSES = 16  # of a confusion matrix that is shown whole
+_MOST_CLASSES = 16  # the confusion matrix is shown for at most so many classes
 _PAIRS, _IMAGES_OF_PAIR, _WORST = 6, 6, 24
 
-Draw = Callable[[int], str]  # returns the <img> of an example, '' if it cannot be shown
+Draw = Callable[[int], str]  # maps the index of an example to its <img>; '' if it cannot be shown
 
 
 class Images(NamedTuple):
-    """Where the evaluated images are."""
+    """The images of the evaluation set."""
 
     source: Source
-    max_pixels: int
+    max_pixels: int  # largest number of pixels that an image may have
 
 
 def evaluation(evaluated: Evaluated, images: Images | None) -> str:
     """Returns the HTML of an evaluation.
 
     Args:
-      evaluated: the certificate, and the answer for each image.
-      images: shows images where they are those that were evaluated; None: no images.
+      evaluated: the certificate, and the prediction for each image.
+      images: the evaluation set; an image is shown only if its ID is that of the evaluated image. None: no images.
     """
     parts = [_title(evaluated.certificate), cards(_numbers(evaluated.certificate))]
     stored = evaluated.answers
@@ -66,7 +66,7 @@ def _percent(share: float | None) -> str:
 
 
 def _confusion(stored: StoredAnswers) -> str:
-    """Returns the confusion matrix as a table, if there are few classes."""
+    """Returns the confusion matrix as a table; '' if there are more than `_MOST_CLASSES` classes."""
     count = len(stored.names)
     if count > _MOST_CLASSES:
         return ""
@@ -82,7 +82,7 @@ def _confusion(stored: StoredAnswers) -> str:
 
 
 def _cell(value: int, total: int, *, right: bool) -> str:
-    """Returns a number whose background is the stronger, the larger its share of the row is."""
+    """Returns a number of the confusion matrix; the larger its share of its row, the stronger its background color."""
     if not value:
         return '<span class="faint">·</span>'
     color = "var(--s0)" if right else "var(--s1)"
@@ -91,7 +91,7 @@ def _cell(value: int, total: int, *, right: bool) -> str:
 
 
 def _drawing(stored: StoredAnswers, images: Images | None) -> Draw:
-    """Returns a function that draws an example where the source has the same example at the same place."""
+    """Returns a function that draws an example; '' if the source has another example at that index."""
 
     def draw(row: int) -> str:
         if images is None or len(images.source) != len(stored.ids):
@@ -106,7 +106,7 @@ def _drawing(stored: StoredAnswers, images: Images | None) -> Draw:
 
 
 def _pairs(stored: StoredAnswers, wrong: np.ndarray, draw: Draw) -> str:
-    """Returns the pairs of label and answer that occur most often, each with its most confident errors."""
+    """Returns the most frequent pairs of label and wrong prediction, each with images of its most confident errors."""
     pairs, counts = np.unique(np.stack([stored.label[wrong], stored.top[wrong, 0]]), axis=1, return_counts=True)
     parts = []
     for number in np.argsort(-counts, kind="stable")[:_PAIRS].tolist():
@@ -134,7 +134,7 @@ def _by_confidence(stored: StoredAnswers, rows: np.ndarray) -> list[int]:
 
 
 def _images(stored: StoredAnswers, rows: Sequence[int], draw: Draw, *, with_names: bool) -> str:
-    """Returns images with captions; '' if none can be shown."""
+    """Returns the images of some examples with captions; '' if none can be shown."""
     figures = []
     for row in rows:
         drawn = draw(row)

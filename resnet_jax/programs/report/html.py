@@ -7,7 +7,7 @@ from resnet_jax.text import printable
 
 
 def text(value: object) -> str:
-    """Returns a value as text for a page: escaped, and without characters that cannot be printed."""
+    """Returns a value as text in HTML: special characters are escaped, unprintable ones are replaced."""
     return html.escape(printable(str(value)).encode("utf-8", "backslashreplace").decode())
 
 
@@ -40,6 +40,10 @@ def table(rows: Iterable[Sequence[str]], *, head: Sequence[str] = (), numbers: S
 
 
 def cards(values: Iterable[tuple[str, str]]) -> str:
-    """Returns a row of large values with their names; values that are '' are left out."""
+    """Returns a row of cards, each with a value in large type and its name below.
+
+    Args:
+      values: (name, value) of each card; pairs with the value '' are skipped.
+    """
     shown = "".join(f'<div class="card"><b>{text(v)}</b><span>{text(name)}</span></div>' for name, v in values if v)
     return f'<div class="cards">{shown}</div>'

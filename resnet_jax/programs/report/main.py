@@ -1,6 +1,9 @@
 """Entry point of --mode=report."""
 
+import hashlib
 import logging
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from resnet_jax.errors import UsageError
@@ -22,7 +25,7 @@ _MOST_RUNS = 24
 def main(command: Command) -> int:
     """Writes report.html of a run, or of several runs together; returns the exit status.
 
-    It compiles nothing and loads no weights; of the data only the images that are shown.
+    It neither compiles nor loads the network, and reads only those images of the data that it shows.
     """
     show_log()
     words = command.paths or (command.workdir,)
@@ -30,17 +33,24 @@ def main(command: Command) -> int:
         raise UsageError(f"{len(words)} runs are more than {_MOST_RUNS}: report on fewer at once")
     runs = [read_run(word) for word in dict.fromkeys(words)]
     if len(runs) == 1:
-        path, page = runs[0].workdir.path / REPORT, _with_images(runs[0])
+        path, page = runs[0].workdir.report_page, _with_images(runs[0])
     else:
-        path, page = local_path(command.workdir, name="--workdir") / REPORT, several_page(runs)
+        path, page = local_path(command.workdir, name="--workdir") / _name(runs) / REPORT, several_page(runs)
         path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, page)
     logger.info(labelled("written", f"{path}, {len(page.encode()) / 1e6:.2f} MB"))
     return 0
 
 
+def _name(runs: Sequence[RunContents]) -> str:
+    """Returns the name of the directory of a common report: names of the first runs, and a hash of all their paths."""
+    words = [re.sub(r"[^A-Za-z0-9._]+", "-", run.name).strip("-.")[:30] for run in runs[:3]]
+    paths = "\n".join(str(run.workdir.path) for run in runs)
+    return "-".join([*filter(None, words), hashlib.sha256(paths.encode("utf-8", "surrogateescape")).hexdigest()[:6]])
+
+
 def _with_images(run: RunContents) -> str:
-    """Returns the page of a run with images of its evaluation set, if that can be opened."""
+    """Returns the page of a run; it shows images of the evaluation set if that can be opened."""
     if not any(one.answers is not None for one in run.evaluations):
         return run_page(run, None)
     images, note = None, ""

@@ -1,4 +1,4 @@
-"""Makes report.html of a run: one file without links to others, which can be sent."""
+"""Makes report.html of a run: a single file that needs no other file, so that it can be sent to others."""
 
 import datetime
 from collections.abc import Sequence
@@ -17,16 +17,16 @@ from resnet_jax.reporting.time_accounting import PHASES
 from resnet_jax.text import duration
 
 REPORT = "report.html"
-_MOST_EVALUATIONS = 4  # the newest; each may have some dozens of images
+_MOST_EVALUATIONS = 4  # only the newest evaluations are shown, because each may have dozens of images
 
 
 def run_page(run: RunContents, images: Images | None, *, note: str = "") -> str:
     """Returns the page of a run.
 
     Args:
-      run: what its files say.
-      images: the evaluation set of the run, from which evaluated images are shown; None: no images.
-      note: why there are no images; '' if there are.
+      run: the contents of its files.
+      images: the evaluation set of the run, whose images are shown; None: no images.
+      note: text that says why there are no images; '' if there are images.
     """
     shown = run.evaluations[:_MOST_EVALUATIONS]
     parts = [
@@ -42,7 +42,7 @@ def run_page(run: RunContents, images: Images | None, *, note: str = "") -> str:
 
 
 def document(title: str, head: str, sections: Sequence[str]) -> str:
-    """Returns a complete page with links to its sections."""
+    """Returns a complete HTML page with a title, the HTML `head` below it, links to the sections, and the sections."""
     shown = [one for one in sections if one]
     names = [(one.split('id="', 1)[1].split('"', 1)[0], one.split("<h2>", 1)[1].split("</h2>", 1)[0]) for one in shown]
     links = "".join(f'<a href="#{name}">{label}</a>' for name, label in names)
@@ -58,7 +58,7 @@ def document(title: str, head: str, sections: Sequence[str]) -> str:
 
 
 def _numbers(run: RunContents) -> list[tuple[str, str]]:
-    """Returns the largest numbers of a run with their names."""
+    """Returns (name, value) of the main results of a run, which are shown at the top of the page."""
     result = run.result
     if result is None:
         return [("state", "not finished")]
@@ -85,7 +85,7 @@ def _devices(run: RunContents) -> str:
 
 
 def percent(share: float | None) -> str:
-    """Formats a share; '' for None."""
+    """Formats a share, 0 to 1, in percent; '' for None."""
     return "" if share is None else f"{100 * share:.2f} %"
 
 
@@ -105,7 +105,11 @@ def run_curves(runs: Sequence[RunContents]) -> str:
 
 
 def _both(runs: Sequence[RunContents], name: str, factor: float, *, alone: bool) -> list[Curve]:
-    """Returns the curves of training, and of evaluation; of several runs those of training are dashed."""
+    """Returns the curves of a value that is measured in training and in evaluation.
+
+    For a single run both curves; for several runs only those of evaluation, or, if there are none, those of training,
+    dashed.
+    """
     evaluated = _curves(runs, "eval", name, factor)
     trained = _curves(runs, "train", name, factor)
     if alone:
@@ -158,7 +162,7 @@ def _bad_examples(run: RunContents) -> str:
 
 
 def _settings(run: RunContents) -> str:
-    """Returns the settings that are not defaults as a table, and all of them folded."""
+    """Returns a table of the settings that are not defaults, and a collapsed table of all settings."""
     found = settings(run.config, run.starts)
     rows = [
         (f"<code>{text(one.key)}</code>", f"<code>{text(repr(one.value))}</code>", text(one.source)) for one in found

@@ -1,4 +1,4 @@
-"""Pictures inside of report.html, as data addresses."""
+"""Images that are embedded in report.html as data URLs."""
 
 import base64
 from pathlib import Path
@@ -9,9 +9,9 @@ import numpy as np
 from resnet_jax.data.decode import decode
 from resnet_jax.data.image_limits import MAX_PIXELS
 
-_SIDE = 96  # pixels; larger images are shrunk
-_QUALITY = 82  # of JPEG
-_LARGE_FILE = 150_000  # bytes of a PNG file above which JPEG is used
+_SIDE = 96  # pixels of the longer side; larger images are shrunk to it
+_QUALITY = 82  # quality of JPEG files, 0 to 100
+_LARGE_FILE = 150_000  # bytes; a larger PNG file is stored as JPEG if that is smaller
 
 
 def thumbnail(image: bytes | np.ndarray, max_pixels: int = MAX_PIXELS) -> str:
@@ -19,7 +19,7 @@ def thumbnail(image: bytes | np.ndarray, max_pixels: int = MAX_PIXELS) -> str:
 
     Args:
       image: content of an image file, or pixels [H, W, 3] uint8.
-      max_pixels: largest number of pixels.
+      max_pixels: largest number of pixels that the image may have.
 
     Raises:
       ValueError: the image cannot be decoded.

@@ -14,20 +14,20 @@ DEFAULT, COMMAND_LINE = "default", "command line"
 class Setting(NamedTuple):
     """A config key of a run."""
 
-    key: str  # dotted
+    key: str  # dotted config key
     value: Any
     source: str  # `DEFAULT`, `COMMAND_LINE` or the name of the recipe
 
 
 def settings(stored: dict[str, Any], starts: Sequence[dict[str, Any]]) -> list[Setting]:
-    """Returns the settings of a run, in the order of the declarations.
+    """Returns the settings of a run, in the order in which the keys are declared, with the source of each value.
 
-    A value on the command line of any start comes from there. Of the others, those that differ from the default come
-    from the recipe.
+    The source of a key that was on the command line of any start is the command line. Of the other keys, those whose
+    values differ from the default come from the recipe.
 
     Args:
-      stored: config of the run, by dotted key.
-      starts: of `run.json`; their commands name the recipe and the overrides.
+      stored: config of the run, dotted key -> value.
+      starts: the starts in `run.json`, which contain the command lines.
     """
     words = [word for start in starts for word in _words(start.get("command"))]
     overridden = {match[1] for word in words if (match := re.match(r"--?config\.([\w.]+)", word))}
@@ -49,12 +49,12 @@ def differences(configs: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
 
 
 def _words(command: Any) -> list[str]:
-    """Returns the words of a command line; [] if it is none, or of another program that trains in its own process."""
+    """Returns the words of a recorded command line; [] if `command` is not a list of words."""
     return [str(word) for word in command] if isinstance(command, list) else []
 
 
 def _recipe(words: Sequence[str]) -> str:
-    """Returns 'recipe NAME' for the last --config=NAME of the command lines; 'recipe' if there is none."""
+    """Returns 'recipe NAME', from the last --config=NAME among the words; 'recipe' if there is no --config."""
     names = [word.partition("=")[2] for word in words if re.match(r"--?config=", word)]
     names += [following for word, following in itertools.pairwise(words) if word in ("--config", "-config")]
     name = re.sub(r"^.*/|\.py(?=:|$)", "", names[-1]) if names else ""
@@ -62,7 +62,7 @@ def _recipe(words: Sequence[str]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Returns a value as JSON has it: lists in place of tuples, and nested mappings by dotted key."""
+    """Returns a value as it is after a round trip through JSON: tuples become lists. Nested dicts are flattened."""
     if isinstance(value, dict):
         return flatten(value)
     return [_plain(part) for part in value] if isinstance(value, list | tuple) else value

@@ -1,4 +1,4 @@
-"""Makes the page of several runs: their curves over each other, what differs between them, and which is better."""
+"""Makes the page that compares several runs: curves in common panels, differing settings, and which run is better."""
 
 from collections.abc import Sequence
 
@@ -12,11 +12,11 @@ from resnet_jax.programs.report.page import document, ledger, percent, run_curve
 from resnet_jax.programs.report.settings import differences
 from resnet_jax.text import duration
 
-_MOST_DIFFERENCES = 60  # keys
+_MOST_DIFFERENCES = 60  # at most so many differing config keys are listed
 
 
 def several_page(runs: Sequence[RunContents]) -> str:
-    """Returns the page of several runs."""
+    """Returns the page that compares several runs."""
     named = _with_different_names(runs)
     parts = [
         section("Results", _results(named)),
@@ -29,7 +29,7 @@ def several_page(runs: Sequence[RunContents]) -> str:
 
 
 def _with_different_names(runs: Sequence[RunContents]) -> list[RunContents]:
-    """Gives runs of the same name their whole path as name."""
+    """Replaces names that several runs have in common by the paths of their work directories."""
     names = [run.name for run in runs]
     return [run if names.count(run.name) == 1 else run._replace(name=str(run.workdir.path)) for run in runs]
 
@@ -65,7 +65,10 @@ def _comparison(runs: Sequence[RunContents]) -> str:
         comparison = compare([[run] for run in found])
     except UsageError as error:
         return f"<p>{text(error)}</p>"
-    letters = [(group.letter, text(run.name)) for group, run in zip(comparison.groups, runs, strict=True)]
+    letters = [
+        (group.letter, text(run.name), text(group.weights[0]))
+        for group, run in zip(comparison.groups, runs, strict=True)
+    ]
     lines = "".join(f"<p>{text(sentence(comparison, one))}</p>" for one in comparison.differences)
     return table(letters) + lines + "<p class='faint'>McNemar's exact test; --mode=compare has more.</p>"
 

@@ -1,8 +1,8 @@
 """The style sheet of report.html: light and dark, narrow screens, print."""
 
-# Series have Okabe and Ito's colors, which color-blind people can tell apart (https://jfly.uni-koeln.de/color/); the
-# third and the last are darker than there, to be seen on white.
-SERIES = 8  # number of colors of runs
+# The colors --s0 to --s7 of curves are based on those of Okabe and Ito, which color-blind people can distinguish
+# (https://jfly.uni-koeln.de/color/). Some are darker, so that they are visible on white.
+SERIES = 8  # number of these colors; more curves repeat them
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1f2328; --faint: #59636e; --line: #d1d9e0; --paper: #ffffff; --panel:

@@ -1,4 +1,4 @@
-"""Decides whether a run of a sweep is hopeless: far behind the others at the same step."""
+"""Decides whether a run of a sweep is hopeless: its accuracy is far below that of finished runs at the same step."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from resnet_jax.reporting.workdir import Workdir
 
 
 def accuracies(runs: Sequence[Run], num_cells: int) -> list[dict[int, float]]:
-    """Returns the accuracy at the end by seed, for each combination; runs without one are left out."""
+    """Returns for each combination of settings a dict seed -> final top-1 accuracy; runs without one are left out."""
     found: list[dict[int, float]] = [{} for _ in range(num_cells)]
     for run in runs:
         value = run.top1()
@@ -19,12 +19,12 @@ def accuracies(runs: Sequence[Run], num_cells: int) -> list[dict[int, float]]:
 
 
 def is_behind(run: Run, runs: Sequence[Run], *, points: float) -> bool:
-    """Whether the newest evaluation of a run is behind the worst of the finished runs at the same step.
+    """Whether the newest evaluation of a run is worse than the worst finished run was at the same step.
 
     Args:
       run: a run that is being trained.
       runs: all runs of the sweep.
-      points: by how many percentage points of top-1 it must be behind.
+      points: by more than how many percentage points of top-1 it must be worse.
     """
     own = _evaluations(run)
     others = [_evaluations(other) for other in runs if other is not run and other.top1() is not None]
@@ -36,7 +36,7 @@ def is_behind(run: Run, runs: Sequence[Run], *, points: float) -> bool:
 
 
 def _evaluations(run: Run) -> dict[float, float]:
-    """Returns the finite top-1 accuracies of the evaluations of a run by step."""
+    """Returns step -> top-1 accuracy of the evaluations of a run; values that are not finite are left out."""
     try:
         columns = read_columns(Workdir(run.workdir).metrics).get("eval", {})
     except OSError:

@@ -29,7 +29,10 @@ SWEEP, TABLE = "sweep.json", "table.csv"
 
 
 def main(command: Command) -> int:
-    """Trains the runs that have not ended yet, and writes the table; returns the exit status."""
+    """Trains the runs of a sweep that have not ended yet, and writes the table of results; returns the exit status.
+
+    If config.sweep.launch is set, it only prints the commands that train these runs.
+    """
     show_log()
     sweep = make_sweep(command.config)
     directory = local_path(command.workdir, name="--workdir").resolve()
@@ -47,7 +50,7 @@ def main(command: Command) -> int:
 
 
 def _print_commands(runs: Sequence[Run], launch: str) -> None:
-    """Prints the command of each run that has not ended, and shows the results of those that have."""
+    """Prints the command of each run that has not ended."""
     words = shlex.split(launch) or launcher()
     for run in runs:
         if run.result() is None:
@@ -55,9 +58,12 @@ def _print_commands(runs: Sequence[Run], launch: str) -> None:
 
 
 def _train_all(sweep: Sweep, runs: Sequence[Run], directory: Path, stopped_early: set[str]) -> int:
-    """Trains the runs one after another; returns 0, or the status of a run that ends the sweep.
+    """Trains the runs one after another; returns 0, or 75 if a signal has stopped the sweep.
 
-    A run whose loss is not finite is a result like others; a mistake in the command would repeat itself.
+    A run whose loss is not finite does not end the sweep.
+
+    Raises:
+      UsageError: a run ended with another error, for example in the command, which would end all other runs too.
     """
     process = Process()
     for number, run in enumerate(runs):
@@ -87,7 +93,7 @@ def _fail(status: int, run: Run) -> None:
 
 
 def _stopped_early(path: Path) -> list[str]:
-    """Returns the work directories of runs that an earlier start has stopped as hopeless."""
+    """Returns the work directories of runs that an earlier start of the sweep stopped as hopeless."""
     if not path.exists():
         return []
     cure = "move it away: runs that were stopped early will continue"

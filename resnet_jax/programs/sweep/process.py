@@ -8,7 +8,7 @@ from types import FrameType
 
 from resnet_jax.programs.sweep.runs import Run
 
-_POLL = 0.5  # seconds between two looks at the metrics of a run
+_POLL = 0.5  # seconds between two checks whether the run is hopeless
 
 
 class Process:
@@ -27,9 +27,9 @@ class Process:
 
         Args:
           run: the run.
-          is_hopeless: asked now and then; once it is true, the run is saved and stopped. None: never.
+          is_hopeless: called every half second; once it returns True, the run is asked to save and stop. None: never.
         """
-        # In a group of its own: Ctrl-C reaches only this process, which passes it on once.
+        # In a new session, so that Ctrl-C reaches only this process, which passes it on to the run once.
         command = [*self._program, "--mode=train", *run.flags]
         self._current = subprocess.Popen(command, start_new_session=True)
         asked = False

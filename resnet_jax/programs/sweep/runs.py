@@ -8,18 +8,18 @@ from typing import Any, NamedTuple
 from resnet_jax.experiment.sweep import Sweep
 from resnet_jax.reporting.workdir import FINISHED, Workdir
 
-BASE = "base"  # name of the only combination of a sweep without a grid
-_LONGEST = 80  # characters of a directory name
+BASE = "base"  # name of the only combination of a sweep that varies nothing but the seed
+_LONGEST = 80  # longer directory names are cut to so many characters
 _OWN = re.compile(r"--?(?:mode|workdir|config\.seed|config\.sweep\.\w+)(=|$)")
 
 
 class Run(NamedTuple):
     """A run of a sweep."""
 
-    cell: int  # index of the combination
+    cell: int  # index of its combination of settings
     seed: int
     workdir: Path
-    flags: list[str]  # of the command that trains it, without the program
+    flags: list[str]  # the arguments of the command that trains it
 
     def result(self) -> dict[str, Any] | None:
         """Returns `result.json`; None if the run has not ended yet, or was stopped by a signal."""
@@ -27,18 +27,20 @@ class Run(NamedTuple):
         return result if result and result["stop_reason"] in (*FINISHED, "non_finite") else None
 
     def top1(self) -> float | None:
-        """Returns the top-1 accuracy at the end; None if there is none, or the loss was not finite."""
+        """Returns the final top-1 accuracy; None if the run has not ended, or ended because its loss was not finite."""
         result = self.result()
         return result["eval"]["top1"] if result and result["eval"] and result["stop_reason"] in FINISHED else None
 
 
 def make_runs(sweep: Sweep, directory: Path, words: Sequence[str]) -> list[Run]:
-    """Returns the runs: all combinations with the first seed, then with the next, so that each has about as many.
+    """Returns the runs in the order in which they are trained: all combinations with the first seed, then the next.
+
+    In this order a sweep that is stopped early has about the same number of seeds for each combination.
 
     Args:
-      sweep: the combinations and seeds.
-      directory: holds the work directories of the runs.
-      words: the command line of the sweep without the program; the runs get its --config and keys.
+      sweep: the combinations of settings, and the seeds.
+      directory: parent directory of the work directories of the runs.
+      words: the arguments of the sweep's command line; --config and config keys are passed on to the runs.
     """
     names = cell_names(sweep.cells)
     passed_on = _passed_on(words)
@@ -53,7 +55,7 @@ def make_runs(sweep: Sweep, directory: Path, words: Sequence[str]) -> list[Run]:
 
 
 def cell_names(cells: Sequence[dict[str, Any]]) -> list[str]:
-    """Returns a name for each combination that can be a directory, such as 'momentum=0.9,base_lr=0.1'."""
+    """Returns a directory name for each combination of settings, such as 'momentum=0.9,base_lr=0.1'."""
     names = []
     for number, cell in enumerate(cells):
         text = ",".join(f"{key.rpartition('.')[2]}={_as_flag(value)}" for key, value in cell.items())
@@ -67,7 +69,7 @@ def _as_flag(value: Any) -> str:
 
 
 def _passed_on(words: Sequence[str]) -> list[str]:
-    """Returns the words without those that only the sweep has: --mode, --workdir, the seed and its own keys."""
+    """Returns the arguments that runs get: all but --mode, --workdir, config.seed and config.sweep.*."""
     kept, skip = [], False
     for word in words:
         match = _OWN.match(word)

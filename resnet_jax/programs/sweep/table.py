@@ -1,4 +1,4 @@
-"""The result of a sweep: mean and deviation of each combination, and its paired difference to the first."""
+"""The result of a sweep: mean and deviation of each combination of settings, and its paired difference to the first."""
 
 import math
 import statistics
@@ -12,13 +12,13 @@ from resnet_jax.text import labelled_lines, printable
 
 
 class Row(NamedTuple):
-    """A combination."""
+    """The results of one combination of settings."""
 
     name: str
-    top1: dict[int, float]  # accuracy at the end, 0 to 1, by seed
-    difference: Estimate | None  # minus the first combination, over the seeds that both have; None: fewer than two
-    pairs: int  # number of those seeds
-    p: float | None  # of the difference, by Holm's method for the number of combinations
+    top1: dict[int, float]  # seed -> final accuracy, 0 to 1
+    difference: Estimate | None  # this minus the first combination, over seeds that both have; None: fewer than two
+    pairs: int  # number of seeds that both have
+    p: float | None  # p-value of the difference, with Holm's correction for the number of combinations
 
     @property
     def mean(self) -> float | None:
@@ -32,7 +32,7 @@ class Row(NamedTuple):
 
     @property
     def told_apart(self) -> bool:
-        """Whether the difference to the first is beyond chance."""
+        """Whether the difference to the first combination is statistically significant."""
         return self.p is not None and self.p < 1 - CONFIDENCE
 
 
@@ -40,8 +40,8 @@ def make_table(names: Sequence[str], top1: Sequence[Mapping[int, float]]) -> lis
     """Returns a row for each combination.
 
     Args:
-      names: of the combinations.
-      top1: their accuracies, 0 to 1, by seed; a seed may be missing.
+      names: names of the combinations.
+      top1: for each combination seed -> final accuracy, 0 to 1; a seed may be missing.
     """
     rows = []
     for number, (name, own) in enumerate(zip(names, top1, strict=True)):
@@ -55,7 +55,7 @@ def make_table(names: Sequence[str], top1: Sequence[Mapping[int, float]]) -> lis
 
 
 def table_lines(rows: Sequence[Row]) -> list[str]:
-    """Returns log lines: a head, and a line for each combination."""
+    """Returns the table as log lines: a header, and a line for each combination."""
     width = max(12, *(len(printable(row.name)) for row in rows))
     head = f"{'':<{width}}  top-1 %  deviation    n  minus the first, 95 % interval"
     lines = [head, *(_line(row, width, is_first=not number) for number, row in enumerate(rows))]
@@ -105,7 +105,7 @@ def _finite(estimate: Estimate | None) -> dict[str, float | None] | None:
 
 
 def csv_rows(rows: Sequence[Row]) -> list[list[Any]]:
-    """Returns the rows of `table.csv`, the head first."""
+    """Returns the rows of `table.csv`, the header first."""
     head = ["name", "n", "mean", "deviation", "difference", "low", "high", "p", "told apart"]
     body = []
     for row in rows:

@@ -1,6 +1,6 @@
-"""Commands that train on from the state of an existing run, in a new work directory.
+"""Makes commands that continue training from the state of an existing run, in a new work directory.
 
-These commands are shown in messages about a run that is finished, or whose config differs from that of the command.
+Messages show these commands if a run is finished, or if its config differs from that of the user's command.
 """
 
 import itertools
@@ -64,7 +64,7 @@ def _further_training(wanted: Any, workdir: Workdir) -> FurtherTraining | None:
         meta, _ = files.read_meta(workdir.checkpoints / str(step))
         stored, num_images = run.get_config(str(workdir.path)), meta["data"]["train"]["examples"]
         return make_further_training(stored, wanted, run=_shown(workdir), step=step, num_images=num_images)
-    # No error is raised: the caller then prints its message without this command.
+    # Returns None after an error, so that the caller prints its message without such a command.
     except (DamagedError, KeyError, TypeError, ValueError, UsageError):
         return None
 
@@ -84,7 +84,7 @@ def _shown(workdir: Workdir) -> str:
 
 
 def _new_directory(workdir: Workdir) -> str:
-    """Returns the first of PATH-2, PATH-3, ... that does not exist; in a bucket ADDRESS-2, which may exist."""
+    """Returns the first of PATH-2, PATH-3, ... that does not exist; in a bucket ADDRESS-2, without checking that."""
     path = workdir.path
     if workdir.mirror:
         return f"{workdir.mirror.address}-2"

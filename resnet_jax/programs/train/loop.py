@@ -37,7 +37,7 @@ class Position(NamedTuple):
 
 @dataclasses.dataclass
 class TrainLoop:
-    """The loop of one process; `run` may be called once."""
+    """The training loop of one process; `run` may be called only once."""
 
     experiment: Experiment
     train_steps: dict[int, Compiled]  # image size in pixels -> compiled training step
@@ -49,14 +49,14 @@ class TrainLoop:
     accounting: TimeAccounting
     compile_counter: CompileCounter
     log: RunLog
-    begun: Callable[[], None]  # called when there is a result: the work directory is then kept even after an error
+    begun: Callable[[], None]  # called when there are results to keep, see `Workdir.begin`
     profile: Profile
     stack: contextlib.ExitStack  # `run` enters the input pipeline into it; the caller closes it, also after an error
     alone: bool  # whether this is the only process of the run
     last_evaluation: dict[str, Any] | None  # scalars of the latest evaluation of the run
 
     def run(self, states: list[TrainState], start: Position) -> Position:
-        """Trains from `start` to the last step, `eval.stop_at` or a stop request; saves there, returns the position.
+        """Trains from `start` to the last step, `eval.stop_at` or a stop request; saves, and returns the last position.
 
         All processes take the same branches, because every condition has the same value in all processes.
         The totals of a step are fetched after the next step is dispatched, so the devices do not wait for the host.
@@ -112,7 +112,7 @@ class TrainLoop:
         return device_batches(self.accounting.measure_items("input", batches), mesh=mesh)
 
     def _next(self, batches: Iterator[DeviceBatch], position: Position, state: TrainState) -> DeviceBatch:
-        """Returns the next batch. Calls `_save_before_error` before it passes on an error of the input pipeline."""
+        """Returns the next batch. After an error of the input pipeline calls `_save_before_error`, then raises it."""
         try:
             return next(batches)
         except Exception:
@@ -142,7 +142,7 @@ class TrainLoop:
         return position._replace(evaluation=self.last_evaluation)
 
     def _save_before_error(self, position: Position, state: TrainState) -> None:
-        """Saves the state after an error, if the run has one process and `run` has taken a step.
+        """Saves the state after an error, if the run has a single process and has taken a step since its start.
 
         With several processes, all would have to save at the same step, and the others may have no error. Before the
         first step there is nothing to save: the state was restored from a checkpoint or can be initialized again.

@@ -24,16 +24,16 @@ from resnet_jax.experiment import Experiment
 from resnet_jax.experiment.compile import compile_train_steps, initial_state
 from resnet_jax.programs.evaluation.evaluator import Evaluator
 from resnet_jax.programs.recipes import launcher
-from resnet_jax.programs.report.at_the_end import write_at_the_end
+from resnet_jax.programs.report.at_the_end import next_commands, write_at_the_end
 from resnet_jax.programs.train.loop import Position, TrainLoop
 from resnet_jax.reporting.compile_events import CompileCounter
 from resnet_jax.reporting.profiling import Profile
 from resnet_jax.reporting.progress import Progress, keep_log
 from resnet_jax.reporting.run_log import Course, Machine, RunLog
-from resnet_jax.reporting.run_record import Tracking, begin_record, end_record, short_path
+from resnet_jax.reporting.run_record import Tracking, begin_record, end_record, log_end, short_path
 from resnet_jax.reporting.time_accounting import TimeAccounting, process_age
 from resnet_jax.reporting.trackers import check_usable
-from resnet_jax.reporting.workdir import Workdir
+from resnet_jax.reporting.workdir import FINISHED, Workdir
 from resnet_jax.reporting.writers import Writers
 from resnet_jax.text import json_number, labelled
 from resnet_jax.training.metrics import top5_is_meaningful
@@ -59,8 +59,8 @@ def train(
       settings: the resolved config, written to `config.json`.
       requests: stop and save requests, checked once per step.
       channel: connects the processes of the run; None: the run has one process.
-      accounting: measures wall time, and has counted the time before this call; None: a new one, which counts from the
-        start of this process.
+      accounting: measures wall time and includes the time before this call; None: a new one is made, which includes
+        the time since the start of this process.
 
     Returns:
       The exit status: 0 finished, 75 stopped by a signal after saving, 3 loss or gradient not finite.
@@ -99,7 +99,7 @@ class _Run:
     ):
         """Restores the state from the newest checkpoint, or initializes it.
 
-        What this object opens is entered into `stack`, which the caller closes.
+        Everything that this object opens is entered into `stack`, which the caller closes.
         """
         self.experiment, self.workdir, self.requests, self.channel = experiment, workdir, requests, channel
         self.accounting, self.stack = accounting, stack
@@ -199,7 +199,7 @@ class _Run:
             self.checkpoints.wait()
 
     def _first_state(self) -> tuple[TrainState, Position]:
-        """Returns the state of the newest checkpoint, of this program or of r1, or the initial state."""
+        """Returns the state of the newest checkpoint, this program's or TensorFlow r1's; else the initial state."""
         computation, milestones = self.experiment.computation, self.experiment.milestones
         restored = self.checkpoints.restore_latest(abstract_state(computation.init, replicated(computation.mesh)))
         if restored is not None:
@@ -215,14 +215,15 @@ class _Run:
         return state, Position(0)
 
     def _position_of_r1(self, checkpoint: Path, step: int) -> Position:
-        """Returns the position after the step of r1's checkpoint. Raises UsageError if this run ends before it."""
+        """Returns the position of a checkpoint of TensorFlow's r1 ResNet. Raises UsageError if this run ends there."""
         total_steps = self.experiment.milestones.total_steps
         if step >= total_steps:
             raise UsageError(
-                f"{checkpoint} of r1 is at step {step}, and this run ends at step {total_steps}: evaluate it with "
-                f"--mode=eval --config.eval.checkpoint={checkpoint.parent}, or set a larger config.train.epochs"
+                f"{checkpoint} of TensorFlow's r1 ResNet is at step {step}, and this run ends at step {total_steps}: "
+                f"evaluate it with --mode=eval --config.eval.checkpoint={checkpoint.parent}, or set a larger "
+                "config.train.epochs"
             )
-        logger.info(labelled("continuing", f"from step {step} of {total_steps}, a run of r1"))
+        logger.info(labelled("continuing", f"from step {step} of {total_steps}, a run of TensorFlow's r1 ResNet"))
         return Position(step)
 
     def _begin_record(self, settings: dict[str, Any]) -> Writers:
@@ -288,5 +289,9 @@ class _Run:
             "seconds_to_first_step": to_first_step and round(to_first_step, 3),
             "programs_compiled_later": self.compile_counter.unexpected,
         }
-        end_record(result, self.workdir, decoders=self._decoders())
+        end_record(result, self.workdir)
         write_at_the_end(self.workdir)
+        if stop_reason in FINISHED:
+            log_end(result, self.workdir, decoders=self._decoders())
+            for line in next_commands(self.workdir):
+                logger.info(line)
