@@ -6,10 +6,10 @@ Network, loss, optimizer and loop are PyTorch's. From this project come the init
 (`Loader`), and the learning rate of each step. Writes a `photographs.Run` as JSON to FILE.
 """
 
+import argparse
 import json
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -141,18 +141,23 @@ def evaluate(recipe: Recipe, network: nn.Module) -> float:
     return right / len(loader.source)
 
 
-def main(data: str, seed: int, file: Path) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Trains, evaluates and writes the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", help="folder with the photographs, as `photographs.py` makes it")
+    parser.add_argument("seed", type=int, help="seed of the weights, the order and the crops")
+    parser.add_argument("file", type=Path, help="JSON file for the result")
+    options = parser.parse_args(argv)
     started = time.monotonic()
-    recipe = Recipe.build(data, seed)
+    recipe = Recipe.build(options.data, options.seed)
     network = recipe.network()
     losses = train(recipe, network)
     window = recipe.config.log.every_steps
     ends = [*range(window, len(losses), window), len(losses)]
     means = [float(np.mean(losses[start:end])) for start, end in zip([0, *ends], ends, strict=False)]
     result = Run(evaluate(recipe, network), ends, means, (time.monotonic() - started) / 60)
-    file.write_text(json.dumps(result._asdict()))
+    options.file.write_text(json.dumps(result._asdict()))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))
+    main()

@@ -17,7 +17,7 @@ from resnet_jax.local_paths import check_local, is_bucket, is_hub_address, local
 
 
 class Effect(enum.Enum):
-    """What a config key affects. The text of a member says when a run with checkpoints may change the key."""
+    """What a config key affects. The value of a member is printed by --help_keys: it says when the key may change."""
 
     # WEIGHTS: the key defines the network or its input, so stored weights would mean something else with another value.
     WEIGHTS = "fixed once a run has checkpoints, also for --mode=eval"
@@ -59,12 +59,12 @@ AREA = Bound("two numbers, 0 < low <= high <= 1", lambda pair: len(pair) == 2 an
 ASPECT = Bound("two numbers, 0 < low <= high", lambda pair: len(pair) == 2 and 0 < pair[0] <= pair[1])
 RGB = Bound("three numbers", lambda values: len(values) == 3)
 RGB_ABOVE_0 = Bound("three numbers above 0", lambda values: len(values) == 3 and min(values) > 0)
-SIDE = between(1, 16_384)  # pixels
+SIDE = between(1, 16_384)  # side of an image in pixels
 SIZES = Bound(
     f"whole numbers of pixels, each {SIDE.words}",
     lambda values: all(isinstance(size, int) and SIDE.accepts(size) for size in values),
 )
-BATCH = between(1, 2**20)  # images
+BATCH = between(1, 2**20)  # images in a batch
 CLASSES = between(1, 10_000_000)
 THREADS, PROCESSES = between(0, 4096), between(0, 1024)
 REPETITIONS, REPETITIONS_OR_NONE = between(1, 1_000_000), between(0, 1_000_000)
@@ -190,7 +190,7 @@ def _shown(value: Any) -> str:
 
 
 def check_may_be_none(key: Key) -> None:
-    """Raises UsageError if the key is not optional."""
+    """Raises UsageError if the key, for which None was given, is not optional."""
     if not key.optional:
         raise UsageError(f"config.{key.name}=None: this key needs a value; its default is {key.default!r}")
 

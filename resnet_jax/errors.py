@@ -6,7 +6,7 @@ import os
 import traceback
 from collections.abc import Iterator
 
-# Error number of a disk -> what is wrong, and the cure.
+# errno of a disk error -> what is wrong, and the cure.
 _DISK = {
     errno.ENOSPC: ("the disk is full", "make room"),
     errno.EDQUOT: ("the disk quota is used up", "make room"),
@@ -17,7 +17,7 @@ _DISK = {
 _SHARED_MEMORY = "/dev/shm"  # where worker processes pass batches
 # Error numbers of a path that this process may not use or that is no valid path.
 _PATH = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ESTALE)
-_NO_THREAD = "can't start new thread"  # Python's RuntimeError (Modules/_threadmodule.c)
+_NO_THREAD = "can't start new thread"  # message of Python's RuntimeError (Modules/_threadmodule.c)
 _START_OF_PLATFORMS = "jax/_src/xla_bridge.py"  # the file of JAX that starts the platforms, such as cpu and cuda
 
 
@@ -75,7 +75,7 @@ def disk_full_as_usage_error(purpose: str) -> Iterator[None]:
 
 
 def _disk_error(error: BaseException) -> tuple[int | None, str | bytes | None]:
-    """Returns the first errno of `_DISK` that an error or one of its causes has, and the file; None for the unknown."""
+    """Returns the first errno of `_DISK` that an error or one of its causes has, and the file; None if unknown."""
     for found in _with_causes(error):
         if isinstance(found, OSError) and found.errno in _DISK:
             return found.errno, found.filename

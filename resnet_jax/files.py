@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from resnet_jax.errors import UsageError
+from resnet_jax.local_paths import kind_of, system_place
 from resnet_jax.nested import has_shape
 from resnet_jax.text import labelled
 
@@ -46,7 +47,7 @@ def locked(path: Path, *, what: str, cure: str, patience: float = 0.0) -> Iterat
             path.parent.mkdir(parents=True, exist_ok=True)
             file = path.open("a")
         except OSError as error:
-            raise UsageError(f"{what} cannot be written ({error.strerror}): {cure}") from None
+            raise UsageError(f"{what} cannot be written ({_reason(error, path.parent)}): {cure}") from None
         with file:
             while not _try_lock(file):
                 if time.monotonic() >= deadline:
@@ -58,6 +59,12 @@ def locked(path: Path, *, what: str, cure: str, patience: float = 0.0) -> Iterat
                 continue
             yield
             return
+
+
+def _reason(error: OSError, directory: Path) -> str:
+    """Returns why a directory cannot be created or written: `error`, or what is in its place or that of a parent."""
+    found = next((place for place in (directory, *directory.parents) if os.path.lexists(place)), directory)
+    return str(error.strerror) if found.is_dir() else f"{found} is {kind_of(found)}, not a directory"
 
 
 @contextlib.contextmanager
@@ -141,13 +148,16 @@ def check_writable(path: Path, *, key: str) -> None:
       key: the config key that names the file, for the error message.
     """
     try:
-        if path.is_dir():
-            raise IsADirectoryError("it is a directory")
+        if path.exists() and not path.is_file():  # a device or a named pipe would be replaced by a file
+            raise ValueError(f"it is {kind_of(path)}")
+        if (place := system_place(path.parent)) is not None:
+            raise ValueError(f"{place} belongs to the system")
         with tempfile.TemporaryFile(dir=path.parent):
             pass
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise UsageError(
-            f"{key}={str(path)!r} cannot be written ({error.strerror or error}): "
+            f"{key}={str(path)!r} cannot be written ({reason}): "
             "set it to a file in an existing directory with write permission"
         ) from None
 
@@ -208,7 +218,7 @@ def read_json(path: Path, *, cure: str, shape: Any = None) -> Any:
     """
     try:
         if path.exists() and not path.is_file():  # a named pipe would never end
-            raise ValueError("it is a directory" if path.is_dir() else "it is not a regular file")
+            raise ValueError(f"it is {kind_of(path)}")
         if path.exists() and path.stat().st_size > _LARGEST_JSON:
             raise ValueError(f"it has {path.stat().st_size:,} bytes, more than this program writes")
         content = json.loads(path.read_bytes())

@@ -1,16 +1,67 @@
 """Paths that a user gives: with `~` for a home directory, and on this machine's file systems."""
 
+import functools
 import os
 import re
+import stat
 from pathlib import Path
 
 from resnet_jax.errors import UsageError
+from resnet_jax.text import printable
 
-# 'gs://bucket/run'; `pathlib` shortens it to 'gs:/bucket/run'.
+# Matches 'gs://bucket/run', and 'gs:/bucket/run', to which `pathlib` shortens it.
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 _DOWNLOADS = ("http", "https", "ftp")
 _BUCKETS = ("gs://", "s3://")
 _HUB = "hf://"  # start of the address of a repository of the Hugging Face Hub, as in huggingface_hub's file system
+_SYSTEM = ("/proc", "/sys", "/dev")  # where Linux shows processes, settings and devices as files
+_SHARED_MEMORY = "/dev/shm"  # holds files of users
+_KINDS = {
+    stat.S_IFREG: "a file",
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def kind_of(path: str | bytes | os.PathLike) -> str:
+    """Returns what is at a path, for messages: 'a file', 'a named pipe', ..., 'a link to nothing' or 'nothing'.
+
+    Links are followed. What may not be looked at is 'nothing'.
+    """
+    try:
+        return _KINDS.get(stat.S_IFMT(os.stat(path).st_mode), "of an unknown kind")  # noqa: PTH116  takes bytes
+    except OSError:
+        return "a link to nothing" if os.path.islink(path) else "nothing"  # noqa: PTH114  never raises
+
+
+def system_place(path: str | os.PathLike) -> str | None:
+    """Returns '/proc', '/sys' or '/dev' if a path, with links followed, is there, else None; /dev/shm is none of it."""
+    resolved = Path(os.path.realpath(path))
+    if resolved.is_relative_to(_SHARED_MEMORY):
+        return None
+    return next((place for place in _SYSTEM if resolved.is_relative_to(place)), None)
+
+
+def check_no_system_place(path: Path, *, name: str, cure: str) -> None:
+    """Raises UsageError if a path is in a `system_place`; `name` is what the user gave it for, as in `local_path`."""
+    if (place := system_place(path)) is not None:
+        raise UsageError(
+            f"{name}={printable(str(path))} is in {place}, whose files are processes, devices or settings: {cure}"
+        )
+
+
+@functools.cache
+def system_devices() -> frozenset[int]:
+    """Returns the numbers (`st_dev`) of the file systems at /proc, /sys and /dev, to tell their folders from others."""
+    # A directory that is no mount of its own is on the file system of '/' or, if it is /dev/shm, of /dev.
+    return _devices(*_SYSTEM) - _devices("/", _SHARED_MEMORY)
+
+
+def _devices(*places: str) -> frozenset[int]:
+    return frozenset(Path(place).stat().st_dev for place in places if Path(place).is_dir())
 
 
 def is_bucket(text: str | os.PathLike) -> bool:

@@ -200,7 +200,7 @@ def test_commands_of_benchmarks_drill_and_fuzz_are_parsed(command, only_parsed, 
     if re.search(r"^import torch", (ROOT / name.replace(".", "/")).with_suffix(".py").read_text(), re.MULTILINE):
         pytest.importorskip("torch")
     module = importlib.import_module(name)
-    numbers = dict.fromkeys(("N", "P", "D", "S", "SECONDS"), "1")
+    numbers = dict.fromkeys(("N", "P", "D", "S", "SECONDS", "SEED"), "1")
     words = [numbers.get(word, "images" if word == "TARGET" else word) for word in command.words[1:]]
     if len(command.words) == 1 and not hasattr(module, "argparse"):  # a program without flags
         return

@@ -2,7 +2,7 @@
 
 The TPU compiler writes the cycles that it expects of an operation into the operation's `backend_config`. It estimates
 all convolutions and most other fusions; it gives none for collectives and some custom calls. Asynchronous copies have
-none either: they run beside the operations. The sum is an estimate, not a measurement, and assumes that operations run
+none either: they overlap with operations. The sum is an estimate, not a measurement, and assumes that operations run
 one after the other. It ranks programs for the same network better than their bytes accessed do, as long as the same
 operations have estimates: an operation without one adds 0 cycles. The coverage is a share of bytes, so that operations
 on single numbers, of which a program has many, do not matter.
@@ -41,7 +41,7 @@ class EstimatedCycles(NamedTuple):
 
 
 def estimated_cycles(program: str) -> EstimatedCycles | None:
-    """Returns the estimates in a program's HLO text; None if there is none, as in programs for other devices.
+    """Returns the estimates in a program's HLO text; None if it has no estimates, as programs for other devices.
 
     The body of a loop counts once for each iteration.
     """

@@ -15,6 +15,7 @@ from typing import Any
 from resnet_jax.checkpoints import arrays, checksums
 from resnet_jax.errors import UsageError
 from resnet_jax.files import delete, fsync, is_number, write_atomically
+from resnet_jax.local_paths import kind_of
 from resnet_jax.nested import has_shape
 
 UNFINISHED = ".orbax-checkpoint-tmp"  # suffix of the name while a checkpoint is written
@@ -136,7 +137,7 @@ def _read_json(path: Path) -> dict[str, Any]:
       OSError: the file cannot be read from the disk.
     """
     if os.path.lexists(path) and not path.is_dir():
-        raise DamagedError("it is not a directory")
+        raise DamagedError(f"it is {kind_of(path)}, not a directory")
     if not (path / META).is_file():
         raise DamagedError(f"{META} is missing" if any(path.iterdir()) else "it is empty")
     try:

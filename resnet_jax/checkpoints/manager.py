@@ -198,7 +198,7 @@ class Checkpoints:
             warning is logged.
 
         Raises:
-          UsageError: the data differ, or `meta` has no "step": no training run has saved that checkpoint.
+          UsageError: the data differ, or `meta` has no "step", so that the checkpoint is not from a training run.
         """
         check_data(self.directory, meta, data)
 
@@ -206,7 +206,7 @@ class Checkpoints:
         return on_disk.open_directory(self.directory)._asdict()
 
     def _write(self, path: Path, state: Any, meta: dict[str, Any], top1: float | None, old: list[int]) -> None:
-        """Writes a checkpoint in the writer thread. Deletes the steps `old` when the new checkpoint is complete."""
+        """Writes a checkpoint in the writer thread; then deletes the checkpoints of the steps `old`."""
         files.write(path, state, meta, top1=top1)
         self._remove(old)
 

@@ -15,6 +15,7 @@ from resnet_jax.checkpoints import files
 from resnet_jax.checkpoints.files import META, UNFINISHED, DamagedError
 from resnet_jax.errors import UsageError
 from resnet_jax.files import delete, free_name, numbered, set_aside_as_damaged
+from resnet_jax.local_paths import kind_of
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,8 @@ def open_directory(directory: Path) -> Listing:
     Raises:
       OSError: the directory cannot be created or read.
     """
+    if os.path.lexists(directory) and not directory.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, f"it is {kind_of(directory)}, not a directory", str(directory))
     directory.mkdir(parents=True, exist_ok=True)
     _clear_leftovers(directory)
     listing = Listing({}, [])

@@ -19,7 +19,7 @@ from resnet_jax.errors import UsageError
 from resnet_jax.local_paths import local_path
 from resnet_jax.text import printable
 
-_DEEPEST = 4  # levels of folders above the class folders that are searched; ImageNet-C has up to three
+_DEEPEST = 4  # most levels of folders above class folders; ImageNet-C has up to three
 _SAMPLE = 3  # number of subfolders of a folder that are searched for images
 _KEY = "config.eval.sets"
 
@@ -33,18 +33,18 @@ class EvaluationSet(NamedTuple):
 
 
 class NamedSource:
-    """A source under the name of its set, with only those classes that have images.
+    """Wraps a source: gives it the name of its set, and only those classes that have images.
 
     A data set of TFDS may name 1,000 classes and have images of 200 of them, as ImageNet-A and -R do.
     """
 
     def __init__(self, source: Source, name: str, present: np.ndarray):
-        """Renames a source and numbers its classes anew.
+        """Renames a source and renumbers its classes.
 
         Args:
           source: the examples.
           name: the new name.
-          present: sorted numbers of the classes that have images.
+          present: indices of the classes that have images, in ascending order.
         """
         self.name = name
         self.class_names = tuple(source.class_names[number] for number in present.tolist())
@@ -139,7 +139,7 @@ def _open_tfds(name: str, data_dir: str | None, cache_dir: Path | None) -> Itera
 
 
 def _present(source: Source) -> np.ndarray:
-    """Returns the class numbers that occur as a label in the source, in ascending order.
+    """Returns the class indices that occur as labels in the source, in ascending order.
 
     Reads examples in random order until every class of the source has occurred, and at most all examples.
     """

@@ -1,4 +1,4 @@
-"""What is worth knowing about a stored image before it is trained on: its size, its colors, and what is unusual."""
+"""Examines stored images before training: their size, their colors, and unusual properties such as CMYK."""
 
 import hashlib
 from typing import NamedTuple
@@ -15,7 +15,7 @@ UNUSUAL = (PRINT_COLORS, DEEP, ROTATED, BLANK)
 
 
 class Examined(NamedTuple):
-    """An image that can be decoded."""
+    """What `examine` finds out about an image that can be decoded."""
 
     height: int  # pixels
     width: int  # pixels

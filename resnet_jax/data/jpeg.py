@@ -104,7 +104,7 @@ def decode_jpeg(encoded: bytes, max_pixels: int, *, fast_dct: bool = False) -> n
       fast_dct: use libjpeg's fast inverse DCT, as TensorFlow does by default, instead of the accurate one.
 
     Raises:
-      TooLargeError: the header states more than `max_pixels` pixels, or the file has more scans than are decoded.
+      TooLargeError: the header states more than `max_pixels` pixels, or the file has more than 1,000 scans.
       ValueError: the file cannot be decoded.
     """
     scans = encoded.count(bytes([0xFF, _SCAN]))  # compressed data cannot contain this marker

@@ -44,8 +44,8 @@ class RowOrigin(NamedTuple):
     example: int  # index of the example in the source
     replaced: int | None  # index of the unreadable example that this one replaces; None: it replaces none
     label: int  # index of the class
-    height: int  # of the stored image, in pixels
-    width: int  # of the stored image, in pixels
+    height: int  # height of the stored image in pixels
+    width: int  # width of the stored image in pixels
     crop: tuple[float, float, float, float]  # top, left, height, width in the image, in pixels; may extend beyond it
 
 
@@ -242,7 +242,7 @@ class Loader:
         return UNREADABLE, True
 
     def _candidates(self, rows: BatchRows, row: int) -> Iterator[int]:
-        """Yields the index of the example that belongs into a row, then, in training, those of its replacements."""
+        """Yields the index of the example that belongs in a row, then, in training, those of its replacements."""
         yield int(rows.indices[row])
         for attempt in range(_REPLACEMENTS if self.training else 0):
             key = combine(_REPLACEMENT_STREAM, self.seed, rows.positions[row], attempt)

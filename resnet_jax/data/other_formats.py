@@ -51,15 +51,15 @@ def stated_size(encoded: bytes) -> tuple[int, int]:
 
 
 class StoredKind(NamedTuple):
-    """How a file stores its pixels, which decoded pixels do not tell."""
+    """How a file stores its pixels; the decoded pixels do not show this."""
 
     mode: str  # Pillow's image mode, such as 'RGB', 'CMYK', 'L' or 'I;16'
-    bits: int  # bits of a value: 8 or fewer, or 16
+    bits: int  # bits per value of a color channel: 8 or fewer, or 16
     orientation: int  # EXIF orientation, 1 to 8; 1: as stored; 0 if it has an invalid value
 
 
 def stored_kind(encoded: bytes) -> StoredKind:
-    """Returns how a file stores its pixels; decodes none. Raises ValueError as `stated_size` does."""
+    """Returns how a file stores its pixels, without decoding them. Raises ValueError as `stated_size` does."""
     with counting(), _open(encoded) as image:
         bits = 16 if image.mode.startswith("I") else 8
         if image.format == "PNG":
@@ -127,7 +127,7 @@ def _check_time(encoded: bytes) -> None:
 
 
 def _count_values(encoded: bytes, order: str) -> int:
-    """Returns the number of values, other than bytes and texts, of the tags of a TIFF file (TIFF 6.0, section 2)."""
+    """Returns the number of values in the tags of a TIFF file, without bytes and strings (TIFF 6.0, section 2)."""
     with contextlib.suppress(struct.error):
         (start,) = struct.unpack_from(f"{order}I", encoded, 4)
         (number,) = struct.unpack_from(f"{order}H", encoded, start)

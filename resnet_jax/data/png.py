@@ -1,6 +1,6 @@
 """Decodes common PNG files (PNG specification, third edition) without messages on stderr, which libpng would print.
 
-Only the chunks that hold pixels and palette are read; color profiles and texts are not. Pillow's decoder of compressed
+Only the chunks that hold pixels and palette are read; color profiles and text chunks are not. Pillow's decoder of compressed
 rows is called directly: opening a small file with `Image.open` takes ten times as long as decoding it.
 """
 
@@ -103,7 +103,7 @@ def _look_up(palette: bytes, indices: np.ndarray) -> np.ndarray | None:
 
 
 def _inflate(data: bytes, modes: tuple[str, str, str], size: tuple[int, int], interlacing: int) -> np.ndarray | None:
-    """Decompresses rows of pixels of the `_MODES`: [H, W, channels] uint8; None if they are damaged or end early."""
+    """Decompresses pixels; `modes`: a value of `_MODES`. [H, W, channels] uint8; None if damaged or incomplete."""
     mode, stored, whole = modes
     (width, height), channels = size, len(whole)
     image = Image.core.new(mode, size)

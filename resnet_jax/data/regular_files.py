@@ -1,8 +1,10 @@
-"""Opens data files, which must be regular files: a FIFO would wait for a writer, and a device may never end."""
+"""Opens data files, which must be regular files: a FIFO would block until it has a writer; a device may never end."""
 
 import errno
 import os
 import stat
+
+from resnet_jax.local_paths import kind_of
 
 # Most bytes of an image file or record: the size of an uncompressed image of `image_limits.MAX_PIXELS` pixels with 6
 # bytes each, rounded.
@@ -18,14 +20,19 @@ def open_regular(path: str | bytes | os.PathLike) -> int:
     Raises:
       OSError: the file cannot be opened, or is not a regular file.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # O_NONBLOCK: does not wait at a FIFO
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # O_NONBLOCK: does not wait at a FIFO
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # 'No such device or address', although the path exists
+            raise OSError(errno.ENXIO, f"it is {kind_of(path)}, not a file", path) from None
+        raise
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
         return descriptor
     os.close(descriptor)
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    raise OSError(errno.EINVAL, "it is a FIFO or a device, not a file", path)
+    raise OSError(errno.EINVAL, f"it is {kind_of(path)}, not a file", path)
 
 
 def read_regular(path: str | bytes | os.PathLike) -> bytes:

@@ -26,7 +26,7 @@ def bilinear(image: np.ndarray, out: np.ndarray) -> None:
 
 
 def bicubic(image: np.ndarray, out: np.ndarray) -> None:
-    """Resizes bicubically (a = -0.75), without antialiasing, as `torch.nn.functional.interpolate`; TF has a = -0.5."""
+    """Resizes bicubically (a = -0.75), without antialiasing, as PyTorch's `interpolate`; TensorFlow uses a = -0.5."""
     cv2.resize(image, out.shape[1::-1], dst=out, interpolation=cv2.INTER_CUBIC)
 
 
@@ -129,9 +129,9 @@ def _pillow(image: np.ndarray, out: np.ndarray, kernel: Image.Resampling) -> Non
 
 
 def _cut_bilinear_tf1(region: np.ndarray, view: View, out: np.ndarray) -> None:
-    """Resizes by `bilinear_tf1` only the part of `region` that is in the square of a view.
+    """Resizes by `bilinear_tf1`, and computes only the pixels that a view shows.
 
-    The whole of a thin image, 65,500 times as high as wide, would take half a minute.
+    Resizing the whole of a thin image, 65,500 times as high as wide, would take half a minute.
     """
     size = out.shape[0]
     rows = range(max(view.top, 0), max(min(view.top + size, view.height), 0))
@@ -156,7 +156,7 @@ def _bilinear_tf1_part(image: np.ndarray, whole: tuple[int, int], rows: range, c
 
 
 def _tf1_taps(size: int, out_size: int, outputs: range) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the two source pixels that each of some outputs interpolates between, and the weight of the second."""
+    """Returns, for each output pixel, the two source pixels it interpolates between, and the weight of the second."""
     position = np.arange(outputs.start, outputs.stop, dtype=np.float32) * np.float32(size / out_size)
     before = position.astype(np.int64)
     return before, np.minimum(before + 1, size - 1), position - before

@@ -21,7 +21,7 @@ from resnet_jax.text import printable
 logger = logging.getLogger(__name__)
 
 STALL_TIMEOUT = 60.0  # seconds without a sign of life after which a process counts as stopped; JAX waits 100 s
-_WAIT_TO_LEAVE = 30.0  # seconds that a thread waits at most until another thread ends this process
+_WAIT_TO_LEAVE = 30.0  # most seconds that a thread waits for another thread to end this process
 _WAIT_FOR_CAUSE = 5.0  # seconds that a failing process waits to learn whether another process failed first
 _PATIENCE = 60.0  # seconds between log lines about the process that `gather` waits for
 _WAIT_FOR_RELAY = 5.0  # most seconds that process 0 waits, before it exits, until its last message is relayed
@@ -60,7 +60,7 @@ class Channel:
         self._handlers: dict[str, tuple[Callable[[Message], None], Fields]] = {}
         self._early: list[Message] = []  # messages that arrived before their handler was registered
         self._handling = threading.RLock()
-        self._texts: dict[int, dict[int, str]] = {}  # number of the `gather` call -> process id -> text
+        self._texts: dict[int, dict[int, str]] = {}  # number of the `gather` call -> process id -> string
         self._round = 0
         self._changed = threading.Condition()
         self._done: set[int] = set()  # ids of the processes that have left the context
@@ -138,7 +138,7 @@ class Channel:
             self._links.write(encode(message))  # to process 0, which relays it
 
     def gather(self, text: str) -> list[str]:
-        """All-gather: returns the texts of all processes, by process id, when all have called it.
+        """All-gather of strings: when all processes have called it, returns their `text`s in the order of process ids.
 
         Raises ProcessLostError if a process has left the context without calling it.
         """

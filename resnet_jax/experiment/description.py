@@ -47,7 +47,7 @@ def describe_experiment(
         f"{milestones.steps_per_epoch:,.5g} steps{_training(config, computation.num_microbatches)}",
         "trained": _trained(config, computation),
         "evaluation": f"{_evaluated_steps(milestones)}{_evaluation(config)}",
-        "schedule": _rates(milestones, schedule),
+        "rate": _rates(milestones, schedule),
         "warning": _indented(
             [
                 *data_warnings(config.data.batch_size, train_source, eval_source),
@@ -172,7 +172,7 @@ def _trained(config: ConfigDict, computation: Computation) -> str:
         trained = parameter_count(only_trained(params, computation.trainable))
         parts.append(f"{trained:,} of {parameter_count(params):,} parameters ({pattern!r})")
         parts.append(_statistics(config, computation))
-    parts += [f"learning rate of {scaled!r} times {factor:g}" for scaled, factor in config.optimizer.lr_scales]
+    parts += [f"rate of {scaled!r} times {factor:g}" for scaled, factor in config.optimizer.lr_scales]
     return ", ".join(parts)
 
 

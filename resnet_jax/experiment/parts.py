@@ -78,7 +78,7 @@ class Reporting(NamedTuple):
     """What a run prints, traces and keeps on disk."""
 
     description: dict[str, str]  # the lines printed at the start, by label
-    views: str  # what the crops of training and evaluation show of an image; '' if no image can be read
+    views: str  # which part of an image the crops of training and evaluation show; '' if no image can be read
     profile: range  # training steps to record in a profiler trace
     keep_latest: int  # number of newest checkpoints to keep
     keep_best: int  # number of further checkpoints to keep, those of highest accuracy
@@ -96,10 +96,10 @@ class ShownInputs(NamedTuple):
     labels: np.ndarray  # [N] int32, class index, or `batch.UNREADABLE`
     partners: np.ndarray  # [N] int32, class index of the image that is mixed in
     shares: np.ndarray  # [N] float32, share of the image's own label; 1 if nothing is mixed in
-    partner_rows: np.ndarray | None = None  # [N] row of the batch of the image that is mixed in; None: not known
+    partner_rows: np.ndarray | None = None  # [N] int, row in the batch of the image that is mixed in; None: unknown
 
     def of_rows(self, rows: Sequence[int]) -> "ShownInputs":
-        """Returns some of the N inputs."""
+        """Returns the inputs with the indices `rows`, of the N inputs."""
         chosen, partners = list(rows), self.partner_rows
         arrays = (self.images[chosen], self.labels[chosen], self.partners[chosen], self.shares[chosen])
         return ShownInputs(self.about, *arrays, partner_rows=None if partners is None else partners[chosen])

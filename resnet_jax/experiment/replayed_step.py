@@ -36,7 +36,7 @@ class LayerReport(NamedTuple):
 
 
 def report_step(computation: Computation, state: TrainState, batch: DeviceBatch) -> ParameterReport:
-    """Computes the gradients of a step as the training step does, and returns their measures, on the host."""
+    """Computes the gradients of a step as the training step does; returns measures of parameters and gradients."""
 
     def report(state: TrainState, batch: DeviceBatch) -> ParameterReport:
         scale = _scale(state)
@@ -66,7 +66,7 @@ def probe_layers(computation: Computation, state: TrainState, batch: DeviceBatch
 
 
 def _microbatches(computation: Computation, batch: DeviceBatch) -> list[IndexedBatch]:
-    """Splits a batch into consecutive micro-batches, which hold whole batch norm groups, and spreads each of them."""
+    """Splits a batch into consecutive micro-batches of whole batch norm groups; shards each over the devices."""
     indexed = jax.device_get(_indexed(batch))
     size = len(indexed.row_numbers) // computation.num_microbatches
     rows = over_batch(computation.mesh)

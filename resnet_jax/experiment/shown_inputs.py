@@ -71,8 +71,8 @@ def show_rows(
     size = min(config.model.bn_group_size or size, size)
     step_key = jax.random.fold_in(jax.random.key(config.seed), step)
     train_input = jax.jit(make_train_input_of(config, group_size=size))
-    found: dict[int, tuple[np.ndarray, int, float]] = {}  # of each row: pixels, label of the partner, own share
-    for start in sorted({row // size * size for row in rows}):  # not the whole batch at once, which may be large
+    found: dict[int, tuple[np.ndarray, int, float]] = {}  # row -> pixels, label of the image mixed in, own share
+    for start in sorted({row // size * size for row in rows}):  # one group at a time, because the batch may be large
         keys = row_keys(step_key, jnp.arange(start, start + size, dtype=jnp.int32))
         mixed = train_input(keys, Batch(*(jnp.asarray(array[start : start + size]) for array in batch)))
         for row in (row for row in rows if row // size * size == start):

@@ -1,4 +1,4 @@
-"""Computes the batch norm statistics of given weights anew, over training images."""
+"""Recomputes the batch norm statistics of given weights, over training images."""
 
 import contextlib
 import dataclasses
@@ -34,7 +34,7 @@ class Statistics:
         return -(-images // self.data.train_loader.batch_size)
 
     def num_images(self, images: int) -> int:
-        """Returns the number of images in these batches."""
+        """Returns the number of images in `num_batches(images)` batches."""
         return self.num_batches(images) * self.data.train_loader.batch_size
 
     def compute(

@@ -16,7 +16,7 @@ from resnet_jax.reporting.code_state import record_code
 from resnet_jax.reporting.progress import accuracies_in_percent
 from resnet_jax.reporting.trackers import TrackedRun, open_tracker
 from resnet_jax.reporting.trackers.background import BackgroundTracker
-from resnet_jax.reporting.workdir import FINISHED, Workdir
+from resnet_jax.reporting.workdir import Workdir
 from resnet_jax.reporting.writers import Writers
 from resnet_jax.text import labelled
 
@@ -63,8 +63,14 @@ def begin_record(
     return Writers(workdir.metrics, opened, steps=workdir.steps)
 
 
-def end_record(result: dict[str, Any], workdir: Workdir, *, decoders: dict[str, Any]) -> None:
-    """Writes `result.json` and `report.png`, and logs a summary if the run is finished.
+def end_record(result: dict[str, Any], workdir: Workdir) -> None:
+    """Writes `result.json`, whose content is `result`, and `report.png`."""
+    workdir.write_result(result)
+    _write_report(workdir)
+
+
+def log_end(result: dict[str, Any], workdir: Workdir, *, decoders: dict[str, Any]) -> None:
+    """Logs the summary of a finished run.
 
     Args:
       result: content of `result.json`.
@@ -72,12 +78,9 @@ def end_record(result: dict[str, Any], workdir: Workdir, *, decoders: dict[str, 
       decoders: the source of the data, and numbers of decoding processes, of decoding threads and of CPU cores: the
         keyword arguments of `advice`.
     """
-    workdir.write_result(result)
-    _write_report(workdir)
-    if result["stop_reason"] in FINISHED:
-        logger.info("\n" + labelled("Finished", f"step {result['step']} of {result['total_steps']}"))
-        for line in [*summary(result, workdir), *_advice(result, decoders)]:
-            logger.info(line)
+    logger.info("\n" + labelled("Finished", f"step {result['step']} of {result['total_steps']}"))
+    for line in [*summary(result, workdir), *_advice(result, decoders)]:
+        logger.info(line)
 
 
 def _write_report(workdir: Workdir) -> None:
@@ -108,7 +111,7 @@ def summary(result: dict[str, Any], workdir: Workdir) -> list[str]:
     """
     lines = time_table(result["seconds"])
     if result["images_per_second"]:
-        lines.append(labelled("rate", f"{result['images_per_second']:,.0f} images/s while training"))
+        lines.append(labelled("speed", f"{result['images_per_second']:,.0f} images/s while training"))
     if result["eval"]:
         lines.insert(0, labelled("accuracy", accuracy(result["eval"])))
     if result["best"]:
@@ -117,9 +120,10 @@ def summary(result: dict[str, Any], workdir: Workdir) -> list[str]:
     if result["bad_examples"]:
         lines.append(labelled("unreadable", f"{result['bad_examples']:,} images: {short_path(workdir.bad_examples)}"))
     lines.append(labelled("results", f"{short_path(workdir.result)}, {workdir.metrics.name}, {workdir.log.name}"))
-    if workdir.report.exists():
-        text = f"{short_path(workdir.report)}: loss, accuracy, rate, and where the time went"
-        lines.append(labelled("report", text))
+    reports = [path for path in (workdir.report_page, workdir.report) if path.exists()]
+    if reports:
+        names = ", ".join([short_path(reports[0]), *(path.name for path in reports[1:])])
+        lines.append(labelled("report", f"{names}: loss, accuracy, learning rate, speed, and where the time went"))
     lines.append(labelled("checkpoints", short_path(workdir.checkpoints)))
     if workdir.mirror:
         lines = [line.replace(str(workdir.path), workdir.mirror.address) for line in lines]

@@ -19,7 +19,7 @@ from resnet_jax.files import (
     set_aside_as_damaged,
     write_json,
 )
-from resnet_jax.local_paths import is_bucket, local_path
+from resnet_jax.local_paths import is_bucket, kind_of, local_path
 from resnet_jax.nested import difference, flatten, has_shape
 from resnet_jax.old_settings import ADDED, translated
 from resnet_jax.reporting.failed_start import undone_if_start_fails
@@ -76,7 +76,7 @@ class Workdir:
         self.code = self.path / "code"  # uncommitted changes of the code
         self.log = self.path / "train.log"
         self.result = self.path / "result.json"
-        self.report = self.path / "report.png"
+        self.report, self.report_page = self.path / "report.png", self.path / "report.html"
         self.inputs = self.path / "inputs.png"
         self.data_check = self.path / "data_check.json"  # of --mode=check_data
         self.averages = self.path / "averages"  # weights of --mode=average, as checkpoints
@@ -93,13 +93,14 @@ class Workdir:
         files = (self._config, self._run, self._classes, self.metrics, self.steps, self.log, self.result, self.report)
         for path in (*files, self.inputs, self.bad_examples, self.path / ".lock"):
             if os.path.lexists(path) and not path.is_file() and not _is_link_to_new_file(path):
-                is_empty_link = path.is_symlink() and not path.exists()
-                kind = "directory" if path.is_dir() else "link to nothing" if is_empty_link else "special file"
-                raise UsageError(f"{path} is a {kind}, and a file is needed there: move it away and run again")
+                raise UsageError(
+                    f"{path} is {kind_of(path)}, and a file is needed there: move it away and run again"
+                )
         for path in (self.checkpoints, self.evaluations, self.path / "damaged_checkpoints"):
             if os.path.lexists(path) and not path.is_dir():
-                kind = "link to nothing" if path.is_symlink() and not path.exists() else "file"
-                raise UsageError(f"{path} is a {kind}, and a directory is needed there: move it away and run again")
+                raise UsageError(
+                    f"{path} is {kind_of(path)}, and a directory is needed there: move it away and run again"
+                )
 
     @contextlib.contextmanager
     def lock(self, *, patience: float = 0.0, lost: Callable[[], None] = lambda: None) -> Iterator[None]:

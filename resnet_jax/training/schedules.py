@@ -160,6 +160,6 @@ def rate_table(schedule: Schedule, *, total_steps: int, steps_per_epoch: float) 
         (f"{step / steps_per_epoch:.2f}", f"{step:,}", f"{rate:.4g}")
         for step, rate in zip(steps, np.asarray(rates), strict=True)
     ]
-    rows = [("epoch", "step", "learning rate"), *rows]
+    rows = [("epoch", "step", "rate"), *rows]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return ["   ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]

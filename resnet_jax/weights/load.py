@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from resnet_jax.errors import UsageError
-from resnet_jax.local_paths import is_bucket, is_hub_address, local_path
+from resnet_jax.local_paths import is_bucket, is_hub_address, kind_of, local_path
 from resnet_jax.models.resnet import ResNet
 from resnet_jax.nested import by_path
 from resnet_jax.storage.mirror import restored
@@ -98,7 +98,7 @@ def read_weights(path: str | Path, *, kind: WeightsKind | None = None) -> Stored
     """
     resolved = hub.download(str(path)) if is_hub_address(path) else _resolve(path)
     if resolved.exists() and not (resolved.is_file() or resolved.is_dir()):
-        raise UsageError(f"{resolved} is a named pipe or a device, not a file: give the path of {_FORMATS}")
+        raise UsageError(f"{resolved} is {kind_of(resolved)}, not a file: give the path of {_FORMATS}")
     prefix = r1.find_prefix(resolved)
     if prefix:
         reader: _Reader = r1.read

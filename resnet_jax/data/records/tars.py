@@ -102,8 +102,8 @@ def open_tars(paths: Sequence[str], *, cache_dir: Path | None) -> TarFiles:
 def _build(paths: Sequence[str]) -> Index:
     """Returns the index of F tars with N samples in all.
 
-    Its arrays are `counts` [F] int64, and for each sample `offsets` and `sizes` of the image, `labels` and `key_ends`
-    [N] int64, where `keys` [K] uint8 are the keys in UTF-8, one after the other.
+    Its arrays are `counts` [F] int64, the number of samples of each tar; `offsets` and `sizes` of the images and
+    `labels`, [N] int64; and `keys` [K] uint8, all keys in UTF-8, one after the other, which end at `key_ends` [N] int64.
     """
     start = time.monotonic()
     logger.info("indexing the members of %d tars, for example %s", len(paths), paths[0])

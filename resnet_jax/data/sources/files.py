@@ -6,9 +6,10 @@ import os
 from collections.abc import Iterable, Sequence
 
 from resnet_jax.data.regular_files import read_regular
-from resnet_jax.data.sources.image_folders import SUFFIXES, describe_left_out, kind_left_out
+from resnet_jax.data.sources.image_folders import FOLDERS_OF_THE_SYSTEM, SUFFIXES, describe_left_out, kind_left_out
 from resnet_jax.data.sources.source import Example
 from resnet_jax.errors import UsageError
+from resnet_jax.local_paths import system_devices
 from resnet_jax.text import labelled, printable
 
 logger = logging.getLogger(__name__)
@@ -77,6 +78,10 @@ def _in_folder(folder: str) -> list[str]:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
+        if status.st_dev in system_devices():  # a link to /proc, for example, where links lead everywhere
+            folders.clear()
+            left_out.update([FOLDERS_OF_THE_SYSTEM])
+            continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             if name.lower().endswith(SUFFIXES) and not name.startswith("."):

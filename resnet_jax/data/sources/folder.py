@@ -40,7 +40,7 @@ class _Listing:
     """
 
     def __init__(self, folder: Path, near: Sequence[Path], class_names: Sequence[str]):
-        """Lists a folder; a file of labels may be in the folders of `near`."""
+        """Lists the images in `folder`; without class folders, reads a file of labels in one of the folders `near`."""
         self.folder = folder
         if is_flat(folder):
             self.names, self.labels, self.left_out = list_flat_files(folder, near, class_names)
@@ -189,7 +189,7 @@ def _hold_out(layout: Layout, classes: list[str], *, training: bool, fraction: f
 
 
 def _choose(layout: Layout, split: Split, classes: list[str]) -> list[tuple[_Listing, np.ndarray]]:
-    """Lists the folder of each part of a split, as 'train' and 'extra' of 'train+extra'.
+    """Lists the folder of each part of a split: the folders 'train' and 'extra' for the split 'train+extra'.
 
     Returns:
       For each part: the listing of its folder, and the indices of the listed images that belong to the part.
@@ -209,7 +209,7 @@ def _choose(layout: Layout, split: Split, classes: list[str]) -> list[tuple[_Lis
 
 
 def _different_classes(layout: Layout, split: Split, folder: Path, difference: list[str]) -> UsageError:
-    """Returns the error for a folder with other classes than the training split; only one of both has `difference`."""
+    """Returns the error for a folder that has other classes than the training split; they differ by `difference`."""
     train_folder = layout.folder(layout.train.parts[0].name)
     both = f"{printable(str(train_folder))} and {printable(str(folder))}"
     twins = next(iter(alike(difference)), None)

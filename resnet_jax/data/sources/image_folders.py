@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from resnet_jax.data.sources.kaggle import image_root
 from resnet_jax.errors import UsageError
-from resnet_jax.local_paths import local_path
+from resnet_jax.local_paths import check_no_system_place, kind_of, local_path, system_devices
 from resnet_jax.text import printable
 
 # The file name endings, in lower case, by which Pillow knows the formats that `data/other_formats.py` reads.
@@ -27,12 +27,14 @@ SUFFIXES = (
 Inode = tuple[int, int]  # device and number, which identify a folder whatever its path
 LeftOut = collections.Counter[str]  # kind of file -> number of files that are not read
 
+FOLDERS_OF_THE_SYSTEM = "folders of the system (/proc, /sys, /dev)"  # a kind of `LeftOut`
 _ARCHIVES = "ILSVRC2012_img_"  # how the names of the archives of image-net.org begin, which --mode=prepare reads
 _PARQUET_PLACES = ("", "data/", "train/", "default/train/")  # the only folders in which Parquet files are looked for
 _TARS = re.compile(r".*(train|val|test|\d{2}).*\.tar")  # tars of samples: 'imagenet-train-000000.tar'
 _KINDS = 6  # most kinds of skipped files that a message names
 _LONGEST_ENDING = 10  # characters: what follows the last dot of a longer name is not an ending
-_SAMPLE = 10  # folders that `image_folders_instead` looks into: a data directory may hold thousands
+_CURE = "give the directory of the data"
+_SAMPLE = 10  # folders of each folder that are looked into for an error message: there may be thousands
 
 
 def data_folder(text: str, *, name: str = "config.data.data_dir") -> Path:
@@ -43,16 +45,20 @@ def data_folder(text: str, *, name: str = "config.data.data_dir") -> Path:
       name: the config key or environment variable that the user gave it for, for messages.
 
     Raises:
-      UsageError: the text is empty, which would be the current directory, or the folder cannot be listed.
+      UsageError: the text is empty, which would be the current directory; or it is no directory, cannot be listed, or
+        is in /proc, /sys or /dev.
     """
     if not text:
         raise UsageError(f"{name} is empty: set it to a folder ('.' is the current directory), or leave it out")
     path = local_path(text, name=name)
+    check_no_system_place(path, name=name, cure=_CURE)
     try:
         with os.scandir(path):
             return path
-    except (FileNotFoundError, NotADirectoryError):  # the source reports this, and says what the folder should hold
-        return path
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if not path.exists():  # the source reports this, and says what the folder should hold
+            return path
+        raise UsageError(f"{name}={printable(text)} is {kind_of(path)}, not a directory: {_CURE}") from error
     except OSError as error:
         raise UsageError(
             f"{name}={printable(text)} cannot be listed ({error.strerror}): give another folder, or the permission to "
@@ -84,7 +90,7 @@ def list_images(root: Path, class_name: str, above: Set[Inode] | None = None) ->
     """Lists the images of a class, in the order of torchvision's `ImageFolder`.
 
     Images of a folder to which several symbolic links lead are listed once. A link to a folder above the class is not
-    followed.
+    followed, nor one to a folder of the system, such as /proc, whose links lead everywhere.
 
     Args:
       root: the folder of the split.
@@ -102,6 +108,9 @@ def list_images(root: Path, class_name: str, above: Set[Inode] | None = None) ->
             left_out["links to folders already listed"] += 1
             continue
         seen.add(inode)
+        if inode[0] in system_devices():
+            left_out[FOLDERS_OF_THE_SYSTEM] += 1
+            continue
         listed = _list(f"{root}/{folder}")
         names[folder] = listed.images
         left_out += listed.left_out
@@ -217,14 +226,14 @@ def _others(directory: Path) -> dict[str, Path]:
 def _find_tfds(directory: Path) -> Iterator[Path]:
     """Yields the info files of prepared data sets: <name>/<version>/ or <name>/<config>/<version>/dataset_info.json.
 
-    Skips folders that cannot be listed.
+    Skips folders that cannot be listed, and looks into a few folders of each folder only.
     """
     folders = [directory]
     for _ in range(3):
         below = []
         for folder in folders:
             with contextlib.suppress(UsageError):
-                below += [folder / name for name in list_folders(folder)]
+                below += [folder / name for name in list_folders(folder)[:_SAMPLE]]
         folders = below
         infos = (folder / "dataset_info.json" for folder in folders)
         yield from (path for path in infos if os.path.isfile(path))  # noqa: PTH113  never raises

@@ -1,7 +1,7 @@
 """Parquet files of Hugging Face, such as `imagenet-1k`: data/train-00000-of-00294.parquet, ...
 
 A row has an image file, `image.bytes`, and a label. The names of the classes come from the description of the columns
-that Hugging Face stores in every file, or from the card README.md.
+that Hugging Face stores in every file, or from the data set card README.md.
 """
 
 import itertools
@@ -29,7 +29,7 @@ except ImportError:
     raise UsageError("config.data.source=parquet needs the package pyarrow: pip install -e '.[parquet]'") from None
 
 EVAL_NAMES = ("validation", "val", "test")  # if eval_split is None: the first of these that has files
-_FOLDERS = ("", "data", "default")  # folders of `data_dir` in which files are searched: of a download or a conversion
+_FOLDERS = ("", "data", "default")  # places of the files in `data_dir`; Hugging Face's conversion writes 'default'
 _CARD = "README.md"
 
 
@@ -92,7 +92,7 @@ def open_source(
       data_dir: the folder that holds <split>-00000-of-00294.parquet, ... or <split>/0000.parquet, ..., or the folder
         above it if it is named 'data' or 'default'.
       train_split: name of the training split, or a slice in the syntax of TFDS, see `parse_split`.
-      eval_split: the same of the evaluation split; None: the first of `EVAL_NAMES` that has files.
+      eval_split: the same for the evaluation split; None: the first of `EVAL_NAMES` that has files.
 
     Raises:
       UsageError: a file is missing or damaged, has no columns of images and labels, or a label is out of range or
@@ -199,7 +199,7 @@ def _read_file(path: str, columns: Columns) -> _File:
 
 
 def _class_names(root: Path, columns: Columns) -> tuple[str, ...] | None:
-    """Returns the class names that the files or the card beside them give; None if neither does."""
+    """Returns the class names that the files or the data set card README.md give; None if neither does."""
     card = next((root / folder / _CARD for folder in ("", "..") if (root / folder / _CARD).is_file()), None)
     names = columns.class_names or (None if card is None else card_names(card, columns.label))
     if names is not None:

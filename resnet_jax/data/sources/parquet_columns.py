@@ -18,7 +18,7 @@ class Columns(NamedTuple):
     """The columns of image files and labels."""
 
     image: str  # dotted name of the column of encoded images
-    path: str | None  # dotted name of the column of their file names
+    path: str | None  # dotted name of the column of the images' file names; None: there is none
     label: str
     class_names: tuple[str, ...] | None  # None: the files do not name the classes
 
@@ -57,7 +57,7 @@ def _choose(names: list[str], usual: str) -> str | None:
 
 
 def _is_image(field: Any) -> bool:
-    """Whether a column may hold image files: it is binary, or has a part 'bytes' that is."""
+    """Whether a column may hold image files: it is binary, or has a binary field 'bytes'."""
     kind = field.type
     if pa.types.is_struct(kind):
         return any(part.name == "bytes" and _is_binary(part.type) for part in kind)

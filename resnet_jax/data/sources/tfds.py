@@ -215,7 +215,7 @@ def _full_name(builder: tfds.core.DatasetBuilder) -> str:
 
 def _prepare(name: str, directory: Path) -> tfds.core.DatasetBuilder:
     builder = tfds.builder(name, data_dir=directory)
-    marker = builder.data_path / "dataset_info.json"  # is there only when prepared: TFDS works elsewhere, then moves
+    marker = builder.data_path / "dataset_info.json"  # exists once TFDS has moved the complete data set there
     if marker.exists():
         return builder
     instead = image_folders_instead(directory)

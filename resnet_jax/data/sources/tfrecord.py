@@ -94,7 +94,7 @@ def open_source(
       training: open the training split, otherwise the evaluation split.
       data_dir: the folder that holds the shards <split>-00000-of-01024, <split>-00001-of-01024, ...
       train_split: name of the training split, or a slice in the syntax of TFDS, see `parse_split`.
-      eval_split: the same of the evaluation split; None: the first that exists of 'validation', 'test' and 'val'.
+      eval_split: the same for the evaluation split; None: the first that exists of 'validation', 'test' and 'val'.
       label_offset: the label that the shards store for class 0; 1 in the shards of r1.
       num_classes: number of classes; None: the 1,000 of ImageNet, preceded by 'background' if `label_offset` is 0.
       cache_dir: directory for the index of record offsets if the folder of the shards is read-only.
@@ -163,7 +163,7 @@ def _shards(root: Path, split: Split, name: str) -> list[str]:
 
 
 def _no_shards(root: Path, split: Split, name: str) -> UsageError:
-    """Returns the error of a split without shards; it names what is there instead."""
+    """Returns the error for a split without shards; its message names what is in the folder instead."""
     instead = image_folders_instead(root)
     if instead is not None:
         return UsageError(f"config.data.source=tfrecord finds no shards: {instead}")

@@ -82,7 +82,7 @@ def open_source(
       training: open the training split, otherwise the evaluation split.
       data_dir: the folder of the tars <name>-<split>-<number>.tar, or of folders <split> of tars.
       train_split: name of the training split, or a slice in the syntax of TFDS, see `parse_split`.
-      eval_split: the same of the evaluation split; None: the first of `EVAL_NAMES` that has tars.
+      eval_split: the same for the evaluation split; None: the first of `EVAL_NAMES` that has tars.
       cache_dir: directory for the index of the tars if their own folder is read-only.
 
     Raises:
@@ -123,7 +123,7 @@ def _open_records(root: Path, split: Split, cache_dir: Path | None) -> tuple[Tar
 
 
 def _tars(root: Path, name: str) -> list[Path]:
-    """Returns the tars of a split in the order of their numbers: name/*.tar if there are any, else *-name-*.tar."""
+    """Returns the tars of a split in the order of their numbers: those in the folder `name`, else *-<name>-*.tar."""
     if any(inside := sorted((root / name).glob("*.tar"))):
         return inside
     pattern = re.compile(rf"(?:.*[-_.])?{re.escape(name)}(?:[-_.]?\d+)?(?:-of-\d+)?\.tar", re.IGNORECASE)
@@ -152,7 +152,7 @@ def _complete_tars(root: Path, split: Split, name: str) -> list[str]:
 
 
 def _no_tars(root: Path, split: Split, name: str) -> UsageError:
-    """Returns the error of a split without tars; it names what is there instead."""
+    """Returns the error for a split without tars; its message names what is in the folder instead."""
     instead = image_folders_instead(root, own="webdataset")
     if instead is not None:
         return UsageError(f"config.data.source=webdataset finds no tars: {instead}")

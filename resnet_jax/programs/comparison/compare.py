@@ -28,6 +28,7 @@ class Group(NamedTuple):
     letter: str
     words: tuple[str, ...]  # the runs, as given on the command line
     right: np.ndarray  # [S, N] bool, which of the N images each of the S runs gets right
+    weights: tuple[str, ...]  # of each run, in words: which were evaluated
 
     @property
     def accuracy(self) -> float:
@@ -115,7 +116,12 @@ def compare(groups: Sequence[Sequence[Run]]) -> Comparison:
     Single runs are compared over the images, groups of several runs over their seeds.
     """
     made = [
-        Group(chr(ord("A") + k), tuple(run.word for run in runs), np.stack([run.answers.right for run in runs]))
+        Group(
+            letter=chr(ord("A") + k),
+            words=tuple(run.word for run in runs),
+            right=np.stack([run.answers.right for run in runs]),
+            weights=tuple(run.weights for run in runs),
+        )
         for k, runs in enumerate(groups)
     ]
     answers = groups[0][0].answers
@@ -200,6 +206,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
             {
                 "letter": group.letter,
                 "runs": list(group.words),
+                "weights": list(group.weights),
                 "top1": group.right.mean(axis=1).tolist(),
                 "interval": group.interval,
             }

@@ -51,12 +51,21 @@ def _p(one: Difference) -> str:
 
 
 def _accuracy(group: Group) -> str:
-    names = ", ".join(map(printable, group.words))
+    names = _names(group)
     if group.interval is None:
         each = ", ".join(f"{100 * share:.2f}" for share in group.right.mean(axis=1))
         return f"{group.letter}  top-1 {100 * group.accuracy:.2f} % (mean of {each})  {names}"
     low, high = group.interval
     return f"{group.letter}  top-1 {100 * group.accuracy:.2f} % ({100 * low:.2f} to {100 * high:.2f})  {names}"
+
+
+def _names(group: Group) -> str:
+    """Returns the runs with the weights that were evaluated: 'runs/a (step 808, trained weights)'."""
+    if len(set(group.weights)) > 1:
+        pairs = zip(group.words, group.weights, strict=True)
+        return printable(", ".join(f"{word} ({weights})" for word, weights in pairs))
+    each = "each " if len(group.words) > 1 else ""
+    return printable(f"{', '.join(group.words)} ({each}{group.weights[0]})")
 
 
 def _omnibus(comparison: Comparison) -> str:

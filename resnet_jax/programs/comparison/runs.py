@@ -17,6 +17,7 @@ from resnet_jax.programs.evaluation.answers import ANSWERS, StoredAnswers, read
 from resnet_jax.text import printable
 
 _CERTIFICATE, _EVALUATIONS = "certificate.json", "evaluations"
+_KINDS = {"trained": "trained weights", "ema": "moving average of the weights"}
 _SHAPE: dict[str, dict[str, type]] = {
     "data": {"name": str, "examples": int, "sample_sha256": str},
     "classes": {"fingerprint": str},
@@ -49,6 +50,17 @@ class Run(NamedTuple):
     word: str
     directory: Path
     answers: StoredAnswers
+
+    @property
+    def weights(self) -> str:
+        """What was evaluated, in words, such as 'step 808, trained weights'."""
+        weights = self.answers.subject["weights"]
+        step, path = weights.get("step"), Path(str(weights.get("path", "")))
+        # The name of a checkpoint of a run is its step; other weights have a name of their own.
+        parts = [f"step {step:,}" if path.name == str(step) else path.name]
+        parts += [_KINDS[weights["kind"]]] if weights.get("kind") in _KINDS else []
+        images = weights.get("statistics_images")
+        return ", ".join([*parts, *([f"batch norm statistics of {images:,} training images"] if images else [])])
 
 
 def find_runs(words: Sequence[str]) -> list[Run]:

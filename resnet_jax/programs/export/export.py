@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment import Inference
 from resnet_jax.files import own_directory, write_json
+from resnet_jax.local_paths import kind_of
 from resnet_jax.programs.export.formats import FORMATS
 from resnet_jax.programs.export.hub_folder import check_card
 from resnet_jax.programs.export.metadata import format_size, hash_files, make_metadata
@@ -43,6 +45,10 @@ def check_request(
             f"config.export.batch_size={signatures.batch_size} has no effect: set config.export.signatures=r1_tensor"
         )
     check_card(formats, card)
+    if os.path.lexists(directory) and not directory.is_dir():
+        raise UsageError(
+            f"{directory} is {kind_of(directory)}: set config.export.dir to a directory that does not exist"
+        )
     if directory.exists():
         raise UsageError(f"{directory} already exists: set config.export.dir to another directory, or remove this one")
 

@@ -12,7 +12,7 @@ from resnet_jax.experiment.parts import ShownInputs
 from resnet_jax.experiment.replayed_step import LayerReport
 from resnet_jax.files import write_atomically, write_json
 from resnet_jax.programs.replay.finding import Finding
-from resnet_jax.programs.replay.recorded import as_json, mean_scalars
+from resnet_jax.programs.replay.recorded import as_json, mean_scalars, steps_as_json
 from resnet_jax.programs.replay.replay import Replay
 from resnet_jax.reporting import provenance
 from resnet_jax.text import json_numbers
@@ -35,6 +35,7 @@ def write_result(directory: Path, replayed: Replay, finding: Finding | None) -> 
         "step": replayed.step,
         "start": replayed.start,
         "compared": as_json(replayed.window, replayed.compared),
+        "compared_steps": steps_as_json(replayed.recorded),
         "gradient_norm_by_stage": json_numbers(norms_by_stage(replayed.parameters.squares)),
         "not_finite": finding and {**finding._asdict(), "largest_before": _number(finding.largest_before)},
         "steps": steps,

@@ -16,7 +16,7 @@ _NAMES = {"loss": "loss", "top1": "top-1", "grad_norm": "gradient norm", "lr": "
 
 
 def replay_lines(replayed: Replay, where: Callable[[int], str], class_names: Sequence[str]) -> list[str]:
-    """Returns the lines about the step itself and its comparison with `metrics.jsonl`.
+    """Returns the lines about the step itself and its comparison with `steps.f32` and `metrics.jsonl`.
 
     Args:
       replayed: the step.
@@ -31,6 +31,7 @@ def replay_lines(replayed: Replay, where: Callable[[int], str], class_names: Seq
         labelled("loss", f"{scalars['loss']:.6g}, top-1 {100 * scalars['top1']:.2f} %, learning rate {totals.lr:.6g}"),
         labelled("gradient", _gradient(replayed)),
         *labelled_lines("replaced", list(_replaced(replayed, where, class_names))),
+        *labelled_lines("recorded", _recorded(replayed)),
         *labelled_lines("metrics", _comparison(replayed)),
     ]
 
@@ -54,26 +55,49 @@ def _replaced(replayed: Replay, where: Callable[[int], str], class_names: Sequen
         yield f"{describe_row(row, origin, where, class_names)}, instead of unreadable example {origin.replaced}"
 
 
+def _recorded(replayed: Replay) -> list[str]:
+    """Compares each step with what the run has recorded of it; [] if it has not."""
+    found = replayed.recorded
+    if found is None:
+        return []
+    steps = _steps(found.first, found.last)
+    if found.first_different is None:
+        return [f"{steps} in steps.f32: loss and gradient norm{' of each' * (found.first < found.last)}, all equal"]
+    lines = [f"step {found.last} in steps.f32: {'; '.join(map(_compared, found.compared))}"]
+    if found.first < found.last:
+        lines.append(f"of {steps}, the first that differs is step {found.first_different}")
+    return [*lines, *_verdict(found.compared)]
+
+
+def _steps(first: int, last: int) -> str:
+    return f"step {last}" if first == last else f"steps {first} to {last}"
+
+
 def _comparison(replayed: Replay) -> list[str]:
     window, compared = replayed.window, replayed.compared
     if window is None:
-        return ["no line of metrics.jsonl to compare with"]
-    steps = f"step {window.last}" if window.first == window.last else f"steps {window.first} to {window.last}"
+        return [] if replayed.recorded else ["no line of metrics.jsonl to compare with"]
+    steps = _steps(window.first, window.last)
     whole = len(compared) > 1
     lines = [f"{steps}: " + "; ".join(map(_compared, compared))]
     if all(one.is_equal for one in compared):
         lines = [f"{steps}: {', '.join(map(_value, compared))}: equal bit for bit"]
     if not whole:
         lines.append(f"means over {steps} cannot be compared: the nearest checkpoint, {replayed.start}, is later")
+    return [*lines, *_verdict(compared)]
+
+
+def _verdict(compared: Sequence[Compared]) -> list[str]:
+    """Judges differences of recorded values and the same values computed again; [] if there are none."""
     apart = [one for one in compared if one.difference > ROUNDING]
     if apart:
-        lines.append(
+        return [
             f"{_NAMES[apart[0].name]} differs by more than rounding: data, code, config or libraries are not those of "
             "the run (--mode=diff compares the last three)"
-        )
-    elif not all(one.is_equal for one in compared):
-        lines.append("these differences are rounding: other devices, another number of them, or other versions")
-    return lines
+        ]
+    if not all(one.is_equal for one in compared):
+        return ["these differences are rounding: other devices, another number of them, or other versions"]
+    return []
 
 
 def _compared(one: Compared) -> str:

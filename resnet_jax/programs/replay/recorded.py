@@ -1,4 +1,7 @@
-"""What a run recorded about its steps in `metrics.jsonl`, and the comparison with the same steps computed again."""
+"""What a run recorded about its steps, and the comparison with the same steps computed again.
+
+`steps.f32` has the loss and the gradient norm of every step, `metrics.jsonl` means over several steps.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,6 +11,7 @@ import numpy as np
 
 from resnet_jax.nested import has_shape
 from resnet_jax.reporting.metrics_file import read_columns
+from resnet_jax.reporting.step_file import as_numbers, is_known, read_bits
 from resnet_jax.reporting.workdir import Workdir
 from resnet_jax.training import metrics
 from resnet_jax.training.metrics import StepTotals
@@ -27,7 +31,7 @@ class Window(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """A value from `metrics.jsonl` and the same value from the replay."""
+    """A recorded value and the same value from the replay."""
 
     name: str  # one of `COMPARED`
     recorded: float
@@ -43,6 +47,49 @@ class Compared(NamedTuple):
         """The difference relative to the larger magnitude."""
         largest = max(abs(self.recorded), abs(self.replayed))
         return 0.0 if self.is_equal else abs(self.recorded - self.replayed) / largest
+
+
+class ComparedSteps(NamedTuple):
+    """Steps of `steps.f32`, compared one by one with the same steps computed again."""
+
+    first: int  # first step, counted from 1
+    last: int  # last step, which is the replayed one
+    first_different: int | None  # the first step whose loss or gradient norm has other bits; None: all are equal
+    compared: list[Compared]  # loss and gradient norm of the last step
+
+
+def is_recorded(workdir: Workdir, step: int) -> bool:
+    """Whether `steps.f32` has a step, counted from 1; runs of earlier versions have no such file."""
+    bits = read_bits(workdir.steps)
+    return len(bits) >= step and bool(is_known(bits)[step - 1])
+
+
+def compare_steps(workdir: Workdir, totals: Mapping[int, StepTotals], step: int) -> ComparedSteps | None:
+    """Compares the steps that were computed up to `step` with `steps.f32`; None if it does not have `step`.
+
+    Args:
+      workdir: of the run.
+      totals: step, counted from 1 -> its totals on the host.
+      step: the replayed step.
+    """
+    if not is_recorded(workdir, step):
+        return None
+    bits = read_bits(workdir.steps)
+    known, numbers = is_known(bits), as_numbers(bits)
+    steps = [number for number in sorted(totals) if number <= step and known[number - 1]]
+    found = {number: _compare_step(numbers[number - 1], totals[number]) for number in steps}
+    different = (number for number in steps if not all(one.is_equal for one in found[number]))
+    return ComparedSteps(steps[0], step, next(different, None), found[step])
+
+
+def _compare_step(recorded: np.ndarray, totals: StepTotals) -> list[Compared]:
+    """Compares [2] float32, the sum of the losses of a batch and the gradient norm, with the totals of the step."""
+    loss, grad_norm = recorded.tolist()
+    images = max(1, int(totals.examples.count))  # 0 if the loss scale has skipped the update
+    return [
+        Compared("loss", loss / images, float(totals.examples.loss) / images),
+        Compared("grad_norm", grad_norm, float(totals.grad_norm)),
+    ]
 
 
 def find_window(workdir: Workdir, step: int) -> Window | None:
@@ -103,10 +150,22 @@ def mean_scalars(steps: Sequence[StepTotals]) -> dict[str, float]:
 
 
 def as_json(window: Window | None, compared: Sequence[Compared]) -> dict[str, Any] | None:
-    """Returns the comparison as JSON values; None if there is no line to compare with."""
+    """Returns the comparison with `metrics.jsonl` as JSON values; None if there is no line to compare with."""
     if window is None:
         return None
-    values = {
+    return {"first_step": window.first, "last_step": window.last, "values": _values(compared)}
+
+
+def steps_as_json(steps: ComparedSteps | None) -> dict[str, Any] | None:
+    """Returns the comparison with `steps.f32` as JSON values; None if it does not have the step."""
+    if steps is None:
+        return None
+    span = {"first_step": steps.first, "last_step": steps.last, "first_different_step": steps.first_different}
+    return {**span, "values": _values(steps.compared)}
+
+
+def _values(compared: Sequence[Compared]) -> dict[str, Any]:
+    return {
         one.name: {
             "recorded": _finite(one.recorded),
             "replayed": _finite(one.replayed),
@@ -115,7 +174,6 @@ def as_json(window: Window | None, compared: Sequence[Compared]) -> dict[str, An
         }
         for one in compared
     }
-    return {"first_step": window.first, "last_step": window.last, "values": values}
 
 
 def _finite(value: float) -> float | None:

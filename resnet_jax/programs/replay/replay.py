@@ -18,7 +18,15 @@ from resnet_jax.experiment import Experiment
 from resnet_jax.experiment.compile import compile_train_step, initial_state
 from resnet_jax.experiment.replayed_step import LayerReport, probe_layers, report_step
 from resnet_jax.files import numbered
-from resnet_jax.programs.replay.recorded import Compared, Window, compare, find_window
+from resnet_jax.programs.replay.recorded import (
+    Compared,
+    ComparedSteps,
+    Window,
+    compare,
+    compare_steps,
+    find_window,
+    is_recorded,
+)
 from resnet_jax.reporting.workdir import Workdir
 from resnet_jax.text import labelled
 from resnet_jax.training.layer_probe import ParameterReport, is_finite
@@ -41,6 +49,7 @@ class Replay(NamedTuple):
     origins: list[RowOrigin]  # the example and the crop of each row of the batch
     window: Window | None  # the line of `metrics.jsonl` to compare with; None: there is none
     compared: list[Compared]
+    recorded: ComparedSteps | None  # the comparison with `steps.f32`; None: it does not have the step
 
 
 def replay(experiment: Experiment, workdir: Workdir, step: int, requests: StopRequests) -> Replay | None:
@@ -58,11 +67,13 @@ def replay(experiment: Experiment, workdir: Workdir, step: int, requests: StopRe
     total = experiment.milestones.total_steps
     if step > total:
         raise UsageError(f"config.replay.step={step}: the run has {total} steps: name one of them")
-    window = find_window(workdir, step)
-    state = _state_before(experiment, workdir, step, window)
-    start, last = int(state.step), max(step, window.last if window else 0)
-    words = f"from checkpoint {start}" if start else "from the initial state"
-    logger.info(labelled("replaying", f"steps {start + 1} to {last}, {words}"))
+    window, recorded = find_window(workdir, step), is_recorded(workdir, step)
+    state = _state_before(experiment, workdir, step, None if recorded else window)
+    start = int(state.step)
+    last = step if recorded or window is None else max(step, window.last)
+    logger.info(labelled("replaying", f"steps {start + 1} to {last}, {_reason(start, step, window, recorded=recorded)}"))
+    if recorded and window and not start < window.first <= window.last <= step:
+        window = None  # not all of its steps are computed, and `steps.f32` has each step
     requests.begin(saves=False)
     steps = _Steps(experiment, step)
     if not steps.run(state, range(start, last), requests):
@@ -80,7 +91,18 @@ def replay(experiment: Experiment, workdir: Workdir, step: int, requests: StopRe
         origins=list(loader.origins(step - 1, range(len(batch.label)))),
         window=window,
         compared=compare(window, steps.totals) if window else [],
+        recorded=compare_steps(workdir, steps.totals, step),
     )
+
+
+def _reason(start: int, step: int, window: Window | None, *, recorded: bool) -> str:
+    """Says from where the steps are computed, and why they are more than the replayed one."""
+    text = f"from checkpoint {start}" if start else "from the initial state"
+    if not start and step > 1:
+        text += f", because no checkpoint before step {step} is kept"
+    if not recorded and window and (window.first, window.last) != (step, step):
+        text += f"; metrics.jsonl has only means over steps {window.first} to {window.last} to compare with"
+    return text
 
 
 class _Steps:

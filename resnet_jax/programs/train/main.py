@@ -74,7 +74,8 @@ def main(command: Command, *, age: float | None = None) -> int:
 
 
 def _show_finished(result: dict[str, Any], workdir: Workdir) -> None:
+    from resnet_jax.programs.report.at_the_end import next_commands  # noqa: PLC0415
     from resnet_jax.reporting.run_record import summary  # noqa: PLC0415
 
     print(f"Nothing to do: this run is finished, step {result['step']} of {result['total_steps']}.")
-    print(*summary(result, workdir), sep="\n")
+    print(*summary(result, workdir), *next_commands(workdir), sep="\n")
