@@ -102,7 +102,7 @@ def _open_folders(root: Path) -> Iterator[EvaluationSet]:
     folders = list(_set_folders(root, _DEEPEST))
     group = root.resolve().name
     if not folders:
-        raise UsageError(f"{_KEY}: {root} holds no class folders with images: name a folder {root}/<class>/<image>")
+        raise UsageError(f"{_KEY}: {root} holds no class folders with images: name a folder that holds <class>/<image>")
     for folder in folders:
         source = open_source("folder", training=False, data_dir=str(folder), train_split="train", eval_split="train")
         name = "/".join([group, *folder.relative_to(root).parts])

@@ -101,7 +101,7 @@ class _Reads(io.BytesIO):
         """Returns the next bytes. Raises ValueError if the file has been read in too many pieces."""
         self._count += 1
         if self._count > _MOST_READS:
-            raise ValueError(f"it consists of too many small pieces, more than {_MOST_READS:,}")
+            raise ValueError(f"the file consists of too many small pieces, more than {_MOST_READS:,}")
         return super().read(size)
 
 
@@ -120,10 +120,10 @@ def _open(encoded: bytes) -> ImageFile.ImageFile:
 def _check_time(encoded: bytes) -> None:
     """Raises ValueError for a header that would take Pillow minutes to parse although it takes few reads."""
     if encoded[:2] in (b"P1", b"P2", b"P3") and encoded.count(b"#") > _MOST_COMMENTS:
-        raise ValueError(f"it has more than {_MOST_COMMENTS:,} comments")
+        raise ValueError(f"the file has more than {_MOST_COMMENTS:,} comments")
     order = _TIFF_STARTS.get(encoded[:4])
     if order is not None and _count_values(encoded, order) > _MOST_VALUES:
-        raise ValueError(f"its tags have more than {_MOST_VALUES:,} values")
+        raise ValueError(f"the TIFF tags have more than {_MOST_VALUES:,} values")
 
 
 def _count_values(encoded: bytes, order: str) -> int:

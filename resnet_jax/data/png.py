@@ -1,7 +1,7 @@
 """Decodes common PNG files (PNG specification, third edition) without messages on stderr, which libpng would print.
 
-Only the chunks that hold pixels and palette are read; color profiles and text chunks are not. Pillow's decoder of compressed
-rows is called directly: opening a small file with `Image.open` takes ten times as long as decoding it.
+Only the chunks that hold pixels and palette are read; color profiles and text chunks are not. Pillow's decoder of
+compressed rows is called directly: opening a small file with `Image.open` takes ten times as long as decoding it.
 """
 
 import struct

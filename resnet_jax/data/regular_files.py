@@ -51,7 +51,7 @@ def read_regular(path: str | bytes | os.PathLike) -> bytes:
     try:
         size = os.fstat(descriptor).st_size
         if size > MAX_BYTES:
-            raise ValueError(f"it has {size:,} bytes, more than an image of the allowed size: check what it is")
+            raise ValueError(f"the file has {size:,} bytes, more than an image of the allowed size: check what it is")
         content = os.read(descriptor, size)
         while len(content) < size and (rest := os.read(descriptor, size - len(content))):  # a read may return less
             content += rest

@@ -99,7 +99,7 @@ class ShownInputs(NamedTuple):
     partner_rows: np.ndarray | None = None  # [N] int, row in the batch of the image that is mixed in; None: unknown
 
     def of_rows(self, rows: Sequence[int]) -> "ShownInputs":
-        """Returns the inputs with the indices `rows`, of the N inputs."""
+        """Returns the inputs with the indices `rows`."""
         chosen, partners = list(rows), self.partner_rows
         arrays = (self.images[chosen], self.labels[chosen], self.partners[chosen], self.shares[chosen])
         return ShownInputs(self.about, *arrays, partner_rows=None if partners is None else partners[chosen])

@@ -23,11 +23,11 @@ _TABLES = ("seeds", "grid")  # the top-level keys that the TOML file of a sweep 
 class Sweep(NamedTuple):
     """What --mode=sweep runs."""
 
-    cells: list[
-        dict[str, Any]
-    ]  # the overrides of each combination, by dotted key; the first is what others are compared to
+    # For each combination of values its overrides, by dotted key. All others are compared to the first one.
+    cells: list[dict[str, Any]]
     seeds: tuple[int, ...]
     launch: str | None  # prefix of the commands, which are printed and not run; None: the runs are done here
+    print_log: bool  # whether the lines of the runs are printed
     stop_behind: float | None  # difference of top-1, in percentage points, at which a run is stopped early; None: never
 
 
@@ -52,7 +52,7 @@ def make_sweep(config: ConfigDict) -> Sweep:
         raise UsageError(f"{len(cells) * len(seeds):,} runs are more than {_MOST_RUNS:,}: sweep over fewer values")
     for cell in cells:
         _check(config, cell | {"seed": seeds[0]})
-    return Sweep(cells, seeds, options.launch, options.stop_behind)
+    return Sweep(cells, seeds, options.launch, options.print_log, options.stop_behind)
 
 
 def _from_words(words: Sequence[Any]) -> dict[str, list[Any]]:

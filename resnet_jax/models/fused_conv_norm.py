@@ -105,7 +105,7 @@ def _moments_forward(x: jax.Array) -> tuple[tuple[jax.Array, jax.Array], tuple[j
 def _moments_backward(
     residuals: tuple[jax.Array, jax.Array], cotangents: tuple[jax.Array, jax.Array]
 ) -> tuple[jax.Array]:
-    """Returns ((x - mean) 2 S + cotangent of the mean) / n, with S = cotangent of the covariance, symmetric."""
+    """Returns ((x - mean) 2 S + cotangent of the mean) / n; S: cotangent of the covariance, symmetric; n: `_pixels`."""
     x, mean = residuals
     of_mean, of_covariance = cotangents
     matrices = (2 / _pixels(x)) * of_covariance

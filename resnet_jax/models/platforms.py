@@ -22,12 +22,12 @@ from jax.experimental.layout import Layout, with_layout_constraint
 
 
 def by_platform(*arguments: Any, others: Callable[..., Any], **forms: Callable[..., Any]) -> Any:
-    """Calls the form for the platform for which the program is compiled: the devices need not be attached.
+    """Calls the function for the platform that the program is compiled for; such a device need not be attached.
 
     Args:
-      *arguments: arrays passed to the form.
-      others: form for the platforms that are not named.
-      **forms: forms by the name of the platform, `cuda` or `tpu`. All forms return the same shapes and types.
+      *arguments: arrays passed to the function.
+      others: function for the platforms that are not named.
+      **forms: functions by the name of the platform, `cuda` or `tpu`. All return the same shapes and types.
     """
     return jax.lax.platform_dependent(*arguments, default=others, **forms)
 
@@ -46,8 +46,8 @@ def two_sums(x: jax.Array, y: jax.Array, axes: Sequence[int]) -> tuple[jax.Array
 def computed_together(*gradients: jax.Array) -> tuple[jax.Array, ...]:
     """Returns the arrays; on NVIDIA GPUs none of them can be used before all of them are computed.
 
-    If one of them is the gradient of a parameter and another one is computed from this parameter, XLA could update the
-    parameter first, and so it copies the parameter at the start of the step.
+    Without this, if one of them is the gradient of a parameter and another one is computed from this parameter, XLA
+    may update the parameter before it computes the other one, and then needs a copy of the old parameter.
     """
     return by_platform(
         *gradients, cuda=lambda *arrays: jax.lax.optimization_barrier(arrays), others=lambda *arrays: arrays

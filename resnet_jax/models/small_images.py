@@ -15,7 +15,7 @@ LARGEST_RESULT = 2
 
 
 def convolve(x: jax.Array, kernel: jax.Array, window_strides: Sequence[int], padding: Any, **options: Any) -> jax.Array:
-    """Computes `jax.lax.conv_general_dilated`, and as a matrix product where the result has at most 2 x 2 pixels.
+    """Computes `jax.lax.conv_general_dilated`; as a matrix product if the result has at most 2 x 2 pixels.
 
     Both forms compute the same sums, in another order. The choice depends on shapes only, so that a network computes
     the same on all platforms; accelerators compute images of so few pixels fast in either form.

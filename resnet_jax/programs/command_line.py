@@ -112,7 +112,7 @@ def allow_any_file_names() -> None:
 
 
 def print_and_exit(text: str) -> NoReturn:
-    """Prints a text to stdout and exits with status 0; if stdout cannot be written, with a status that is not 0."""
+    """Prints `text` to stdout and exits with status 0; if stdout cannot be written, with a status that is not 0."""
     try:
         print(text, flush=True)
     except OSError as error:
@@ -235,9 +235,8 @@ def _mistake(error: BaseException, given: list[str]) -> str:
       given: the values of --config.
     """
     path = locate(given[-1])[0] if given else None
-    cause = (
-        error.__cause__ or error
-    )  # ml_collections raises an OSError of the config file later, as the cause of another
+    # ml_collections raises an OSError of the config file later, as the cause of another error.
+    cause = error.__cause__ or error
     if path is not None and (line := _line(cause, path)):
         return f"config file {_as_typed(path)}{line}: {_cause(cause)}"
     if isinstance(cause, OSError) and cause is not error:
@@ -291,7 +290,7 @@ def _one_line(error: BaseException) -> str:
     """Returns the message of `error` on one line, without the list of all config keys that ml_collections appends."""
     for _ in range(_MOST_CAUSES):
         if error.args and isinstance(error.args[0], Exception):
-            error = error.args[0]  # ml_collections wraps a KeyError in an AttributeError: use the inner text
+            error = error.args[0]  # ml_collections wraps a KeyError in an AttributeError: use the inner message
     try:
         message = error.args[0] if len(error.args) == 1 and isinstance(error.args[0], str) else str(error)
     except BaseException:  # the config file has defined the type of the error, and its `__str__` fails

@@ -64,7 +64,7 @@ class TarFiles:
         entry = self._entries[path][0] + number
         size = int(self._index["sizes"][entry])
         if size > MAX_BYTES:
-            raise ValueError(f"it has {size:,} bytes, more than an image of the allowed size: check what it is")
+            raise ValueError(f"the file has {size:,} bytes, more than an image of the allowed size: check what it is")
         with self._descriptors.opened(path) as descriptor:
             encoded = os.pread(descriptor, size, int(self._index["offsets"][entry]))
         if len(encoded) < size:
@@ -103,7 +103,7 @@ def _build(paths: Sequence[str]) -> Index:
     """Returns the index of F tars with N samples in all.
 
     Its arrays are `counts` [F] int64, the number of samples of each tar; `offsets` and `sizes` of the images and
-    `labels`, [N] int64; and `keys` [K] uint8, all keys in UTF-8, one after the other, which end at `key_ends` [N] int64.
+    `labels`, [N] int64; and `keys` [K] uint8, all keys in UTF-8, one after the other; they end at `key_ends` [N] int64.
     """
     start = time.monotonic()
     logger.info("indexing the members of %d tars, for example %s", len(paths), paths[0])

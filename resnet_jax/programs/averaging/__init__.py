@@ -1,1 +1,1 @@
-"""--mode=average: averages checkpoints of a run, as weights for all other modes."""
+"""--mode=average: averages checkpoints of a run into one set of weights, which all other modes accept."""

@@ -86,7 +86,8 @@ def average_name(stored: Sequence[StoredWeights], *, anew: bool) -> str:
 
     Args:
       stored: the weights that were averaged.
-      anew: whether batch norm statistics were computed anew; if not, the name ends in '-averaged-statistics'.
+      anew: whether batch norm statistics were computed from training images; if not, they are averages too, and the
+        name ends in '-averaged-statistics'.
     """
     steps = sorted(one.step for one in stored if one.step is not None)
     words: list[Any] = ["average-of", len(stored)]
