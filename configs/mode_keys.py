@@ -62,6 +62,8 @@ MODE_KEYS = (
         is_path=True),
     Key("sweep.launch", None, "print commands that begin so, for example 'sbatch launch/slurm.sbatch', instead of "
         "training here; '': python main.py", optional=str, effect=FREE),
+    Key("sweep.print_log", False, "print all lines of every run; False: one line for each run, whose train.log has all",
+        effect=FREE),
     Key("sweep.stop_behind", None, "stop a run whose top-1 is this many points below the worst finished run at the "
         "same step; None: never", AT_LEAST_0, FREE, optional=float),
 

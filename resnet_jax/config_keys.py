@@ -166,6 +166,15 @@ def check_bounds(keys: Iterable[Key], values: Mapping[str, Any]) -> None:
             raise UsageError(f"config.{key.name}={_shown(value)} is out of range: it must be at most {largest:,.0f}")
 
 
+def bound_words(key: Key) -> list[str]:
+    """Returns the valid numbers of a key in words, such as ['above 0', 'at most 1,000,000,000']; [] for other types."""
+    words = [key.bound.words] if key.bound else []
+    largest = {int: LARGEST_INT, float: LARGEST_FLOAT}.get(key.optional or type(key.default))
+    if largest and key.bound is not UINT32 and (key.bound is None or key.bound.accepts(largest)):
+        words.append(f"at most {largest:,.0f}")
+    return words
+
+
 def _is_valid(bound: Bound, value: Any) -> bool:
     try:
         return _is_finite(value) and bound.accepts(value)

@@ -64,6 +64,11 @@ def printable_lines(text: str) -> str:
     return "\n".join(map(printable, text.split("\n")))
 
 
+def four_decimals(value: float) -> str:
+    """Formats a number with four decimals, from 100,000 on with four digits: '0.5708', '1.235e+28', 'nan'."""
+    return f"{value:.4f}" if abs(value) < 1e5 else f"{value:.4g}"
+
+
 def duration(seconds: float) -> str:
     """Formats seconds as '[h:]m:ss': 3725 -> '1:02:05'."""
     minutes, rest = divmod(round(seconds), 60)

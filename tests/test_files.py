@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from resnet_jax.errors import UsageError
-from resnet_jax.files import read_json, replacing, write_atomically, write_json
+from resnet_jax.files import check_writable, locked, read_json, replacing, write_atomically, write_json
+from tests.kinds_of_files import KINDS, NO_DIRECTORIES
 
 
 def names(directory: Path) -> list[str]:
@@ -86,3 +87,34 @@ def test_json_that_cannot_be_read_is_one_line_with_the_cure(tmp_path, content, r
         read_json(path, cure="remove it and run again")
     assert str(raised.value).startswith(f"{path} cannot be read (")
     assert str(raised.value).endswith("): remove it and run again") and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("kind", "make"), [("nothing", lambda path: None), *KINDS])
+def test_an_output_file_replaces_only_a_file(kind, make, tmp_path):
+    make(tmp_path / "x.json")
+    if kind in ("nothing", "a file", "a link to nothing"):
+        check_writable(tmp_path / "x.json", key="config.plan.json")
+        return
+    with pytest.raises(
+        UsageError, match=rf"^config.plan.json='.*x.json' cannot be written \(it is {kind}\): set it to"
+    ):
+        check_writable(tmp_path / "x.json", key="config.plan.json")
+
+
+@pytest.mark.parametrize("path", ["/dev/null", "/dev/stdout", "/dev/x.json", "/proc/x.json", "/sys/x.json"])
+def test_no_output_file_is_put_among_the_devices_of_the_system(path):
+    with pytest.raises(UsageError, match=rf"^config.plan.json='{path}' cannot be written \(.*\): set it to"):
+        check_writable(Path(path), key="config.plan.json")
+
+
+@pytest.mark.parametrize(("kind", "make"), NO_DIRECTORIES)
+@pytest.mark.parametrize("below", ["", "run", "runs/first"])
+def test_what_is_in_the_place_of_a_directory_is_named(below, kind, make, tmp_path):
+    make(tmp_path / "x")
+    with (
+        pytest.raises(UsageError) as raised,
+        locked(tmp_path / "x" / below / ".lock", what="work directory W", cure="choose another"),
+    ):
+        pass
+    expected = f"{tmp_path / 'x'} is {kind}, not a directory"
+    assert str(raised.value) == f"work directory W cannot be written ({expected}): choose another"

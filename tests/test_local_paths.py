@@ -3,7 +3,8 @@ import os
 import pytest
 
 from resnet_jax.errors import UsageError
-from resnet_jax.local_paths import check_local, local_path
+from resnet_jax.local_paths import check_local, kind_of, local_path, system_devices, system_place
+from tests.kinds_of_files import KINDS
 
 
 @pytest.mark.parametrize(
@@ -62,3 +63,20 @@ def test_a_path_that_is_not_utf8_is_refused_only_where_libraries_cannot_open_it(
     for given in (text, str(tmp_path / "link" / "run")):
         with pytest.raises(UsageError, match=r"^--workdir=.*caf\\xe9.* has bytes that are not UTF-8"):
             local_path(given, name="--workdir", only_utf8=True)
+
+
+@pytest.mark.parametrize(("kind", "make"), KINDS)
+def test_kinds_are_named(kind, make, tmp_path):
+    assert kind_of(tmp_path / "x") == "nothing"
+    make(tmp_path / "x")
+    assert kind_of(tmp_path / "x") == kind_of(os.fsencode(tmp_path / "x")) == kind
+
+
+def test_places_of_the_system(tmp_path):
+    (tmp_path / "link").symlink_to("/proc/self")
+    for path in ("/proc/self", "/proc/1/cwd/../fd", "/dev", "/dev/null", "/sys/fs", tmp_path / "link" / "fd"):
+        assert system_place(path) == "/" + os.path.realpath(path).split("/")[1]
+    for path in (tmp_path, "/dev/shm", "/dev/shm/run", "/process", "/", "dev", f"/proc/self/cwd/{tmp_path.name}"):
+        assert system_place(path) is None
+    assert os.stat("/proc").st_dev in system_devices()  # noqa: PTH116
+    assert not {os.stat(place).st_dev for place in ("/", "/dev/shm", tmp_path)} & system_devices()  # noqa: PTH116

@@ -21,8 +21,10 @@ _IMAGES, _DRAWS = 64, 16  # images in the sample; random training crops of each 
 class Views(NamedTuple):
     """What crops show of a sample of images: means over the images and, in training, over random crops of each."""
 
-    height: int  # median height of the images in pixels
-    width: int  # median width of the images in pixels
+    height: int  # median height in pixels of the images from which crops are cut, enlarged if `enlarge_to` asks for it
+    width: int  # median width of the same
+    stored_height: int  # median height of the stored images in pixels
+    stored_width: int  # median width of the stored images in pixels
     train_share: float  # share of an image's area that a training crop shows
     eval_share: float  # share of an image's area that the evaluation crop shows
     enlargement: float  # apparent size of an object in evaluation / in training; 1: the same
@@ -34,6 +36,14 @@ class _Sized(NamedTuple):
     height: int  # pixels
     width: int  # pixels
     boxes: np.ndarray  # [N, 4], see `Crop.__call__`
+
+
+class _Stored(NamedTuple):
+    """An image of the sample."""
+
+    height: int  # of the stored image, in pixels
+    width: int
+    sized: _Sized
 
 
 def compare_views(source: Source, *, train_crop: Crop, eval_crop: Crop, enlarge_to: int | None = None) -> Views | None:

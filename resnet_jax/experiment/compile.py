@@ -1,8 +1,6 @@
 """Compiles the training, evaluation and prediction steps, and makes the training state of step 0."""
 
 import dataclasses
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -121,24 +119,3 @@ def _with_loaded(state: TrainState, loaded: TrainState) -> TrainState:
     if state.average is None or any(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(loaded.average)):
         return merged
     return dataclasses.replace(merged, average=jax.tree.map(jnp.copy, merged.variables))
-
-
-_KEY = "jax_compilation_cache_dir"
-
-
-def keep_programs() -> None:
-    """Turns on JAX's compile cache for accelerators, in `~/.cache/resnet_jax/xla` or below `XDG_CACHE_HOME`.
-
-    A cache directory that the user has set is kept. CPU programs are not cached: they compile fast, and a program
-    compiled on another machine may not run on this one.
-    """
-    if getattr(jax.config, _KEY) is not None or jax.default_backend() == "cpu":
-        return
-    try:
-        directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "resnet_jax", "xla")
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory):
-            pass
-    except (OSError, RuntimeError):  # the directory cannot be written, or the home directory is unknown
-        return
-    jax.config.update(_KEY, str(directory))

@@ -37,6 +37,13 @@ class Statistics:
         """Returns the number of images in `num_batches(images)` batches."""
         return self.num_batches(images) * self.data.train_loader.batch_size
 
+    def describe(self, images: int) -> str:
+        """Says from how many images `compute` computes, and how many times it passes over the training images."""
+        count, distinct = self.num_images(images), len(self.data.train_loader.source)
+        if count <= distinct:
+            return f"{count:,} training images"
+        return f"{count:,} crops, {count / distinct:.1f} passes over the {distinct:,} training images"
+
     def compute(
         self, variables: dict[str, Any], images: int, *, stopping: Callable[[], bool] = lambda: False
     ) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ class Mode(NamedTuple):
     run_again: str  # why a user would run the same command again, for error messages: 'to continue', 'to export'
     many_processes: bool = False  # whether several processes can run it together
     takes_paths: bool = False  # whether words that are not flags are allowed; they are paths of images or runs
+    starts_jax: bool = True  # whether this process itself uses devices
     needs_config: bool = True  # whether --config, or --workdir with the directory of a run, must be given
 
 

@@ -54,9 +54,9 @@ def parse(argv: list[str]) -> list[str]:
 
 def _parse(argv: list[str]) -> list[str]:
     argv = flag_files.expand(argv)
-    _print_keys_if_asked(argv)
     argv = _with_config_of_run([translated_flag(word) for word in argv])
     given = [value for _, value in _values(argv, "config")]
+    _print_keys_if_asked(argv, given)
     if not given and any(_is_override(word) for word in argv):
         workdirs = [value for _, value in _values(argv, "workdir")]
         fail(f"{workdirs[-1]} holds no run: {NO_CONFIG}" if workdirs else NO_CONFIG)
@@ -134,15 +134,15 @@ def fail(message: str, status: int = UsageError.exit_status) -> NoReturn:
     sys.exit(status)
 
 
-def _print_keys_if_asked(argv: list[str]) -> None:
-    """Prints the config keys and exits if the command line has the flag `--help_keys`."""
+def _print_keys_if_asked(argv: list[str], given: list[str]) -> None:
+    """Prints the config keys, with the values of --config, and exits if the command line has the flag `--help_keys`."""
     pattern = keys_pattern(argv[1:])
     if pattern is None:
         return
-    try:
-        text = help_keys(pattern)
-    except UsageError as error:
-        fail(str(error))
+    text = help_keys(pattern)  # finds a mistake in the pattern before the config file is run
+    if given:
+        values = flatten(_load(given[-1]).to_dict())
+        text = help_keys(pattern, values=values, config=given[-1].removeprefix(f"{RUN}:"))
     print_and_exit(text)
 
 

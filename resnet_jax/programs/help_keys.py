@@ -3,9 +3,10 @@
 import itertools
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from resnet_jax.config_keys import Key
+from resnet_jax.config_keys import Key, bound_words
 from resnet_jax.configs.default import KEYS
 from resnet_jax.errors import UsageError
 
@@ -25,11 +26,16 @@ def keys_pattern(argv: Sequence[str]) -> str | None:
     return found
 
 
-def help_keys(pattern: str = "") -> str:
+def help_keys(pattern: str = "", *, values: Mapping[str, Any] | None = None, config: str = "") -> str:
     """Returns a text that describes each config key whose name matches the regular expression `pattern` somewhere.
 
     The description of a key is its name, default, type, valid range, whether it may change when a run continues, and
-    its comment.
+    its comment. Where `values` has another value than the default, that value comes first.
+
+    Args:
+      pattern: regular expression, or the beginning of a flag such as '--config.log'; '' matches every key.
+      values: values by dotted key of the config that the user has named; None: the defaults.
+      config: name of that config.
 
     Raises:
       UsageError: the pattern is not a regular expression, or no name matches it.
@@ -44,10 +50,11 @@ def help_keys(pattern: str = "") -> str:
     if not found:
         sections = ", ".join(dict.fromkeys(key.name.partition(".")[0] for key in KEYS))
         raise UsageError(f"--{FLAG}={pattern} matches no config key: try one of the sections {sections}")
-    return "\n".join(_describe(key) for key in found)
+    return "\n".join(_describe(key, (values or {}).get(key.name, key.default), config) for key in found)
 
 
-def _describe(key: Key) -> str:
-    bound = f", {key.bound.words}" if key.bound else ""
-    lines = [f"{key.type_name}{bound}; {key.effect.value}", *textwrap.wrap(key.comment, 100)]
-    return "\n".join([f"--config.{key.name}={key.default!r}", *(f"    {line}" for line in lines)])
+def _describe(key: Key, value: Any, config: str) -> str:
+    lines = [] if value == key.default else [f"the value in {config}; the default is {key.default!r}"]
+    lines += [f"{', '.join([key.type_name, *bound_words(key)])}; {key.effect.value}"]
+    lines += textwrap.wrap(key.comment, 100)
+    return "\n".join([f"--config.{key.name}={value!r}", *(f"    {line}" for line in lines)])

@@ -20,6 +20,7 @@ from resnet_jax.errors import (
 from resnet_jax.local_paths import check_local, check_workdir
 from resnet_jax.programs import command_line, help_page
 from resnet_jax.programs.command import MODES, Command, default_workdir
+from resnet_jax.programs.thread_limit import check_threads
 from resnet_jax.storage.mirror import restored_and_uploaded
 from resnet_jax.text import printable
 
@@ -75,6 +76,8 @@ def main(argv: list[str]) -> None:
             process_limit_as_usage_error(),
             disk_full_as_usage_error(command.run_again),
         ):
+            if MODES[command.mode].starts_jax:
+                check_threads()
             program = importlib.import_module(MODES[command.mode].program)
             with restored_and_uploaded(command.workdir, locks=command.mode in _LOCKING):
                 status = program.main(command)

@@ -38,7 +38,8 @@ def record_code(directory: Path) -> dict[str, Any]:
 def hash_sources(package: Path) -> str:
     """Returns a hash of the names and contents of the Python files below a directory, 64 hexadecimal digits."""
     digest = hashlib.sha256()
-    files = [path for folder in (package, package / "configs") for path in folder.rglob("*.py")]  # configs is a link
+    # In a checkout `configs` is a symbolic link, which `rglob` does not follow: list it separately.
+    files = [path for folder in (package, package / "configs") for path in folder.rglob("*.py")]
     for name, path in sorted({path.relative_to(package).as_posix(): path for path in files}.items()):
         content = path.read_bytes()
         digest.update(f"{name}\0{len(content)}\0".encode())
@@ -47,7 +48,7 @@ def hash_sources(package: Path) -> str:
 
 
 def changed_files(diff: str) -> list[str]:
-    """Returns the names of the files that a diff of git changes."""
+    """Returns the names of the files that a diff, the output of `git diff`, changes."""
     starts = [line for line in diff.splitlines() if line.startswith("diff --git ")]
     return [line.rsplit(" b/", 1)[-1] for line in starts]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from resnet_jax.files import delete, write_atomically
 
-# Files that a start of a run may create, and that are removed. Everything else stays: files of the user, the list of
-# unreadable images, which the error message names, and damaged checkpoints that were moved aside.
+# Files that a start of a run may create, and that are removed if it fails. All other files stay: files of the user, the
+# list of unreadable images, which the error message names, and damaged checkpoints that were moved aside.
 _FILES = (
     *("config.json", "run.json", "classes.json", "metrics.jsonl", "train.log", "events.out.tfevents.*", "*.part"),
     *("inputs.png", "steps.f32", ".*.record_index.npz"),
@@ -31,7 +31,7 @@ def undone_if_start_fails(directory: Path, has_begun: Callable[[], bool]) -> Ite
         yield
     except BaseException:
         if not has_begun():
-            with contextlib.suppress(OSError):  # the disk may be full or gone: the error that is being raised says so
+            with contextlib.suppress(OSError):  # the disk may be full or gone; the first error, raised below, says why
                 _undo(directory, before, contents)
         raise
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-# The first columns, where TensorBoard keeps their order: version 2.21 sorts settings by name, after those in which runs
-# differ. It shows five settings and five metrics; the user can select the others.
+# The settings to show first: TensorBoard shows five settings and five metrics until the user selects others. Some
+# versions keep this order; version 2.21 shows settings in which runs differ first, and sorts the others by name.
 _FIRST = ("data.name", "model.name", "model.depth", "data.batch_size", "schedule.base_lr")
 _METRICS = {
     "eval/top1": "evaluation top-1",
@@ -19,8 +19,8 @@ class TableRow(NamedTuple):
     """The row of a run, in the order of its columns."""
 
     name: str  # name of the run, shown in the first column
-    settings: dict[str, bool | int | float | str]  # by dotted key
-    metrics: dict[str, str]  # tag of a metric -> its name as shown
+    settings: dict[str, bool | int | float | str]  # dotted config key -> value
+    metrics: dict[str, str]  # tag of a metric, such as 'eval/top1' -> the name to show
 
 
 def table_row(name: str, settings: Mapping[str, Any], *, leave_out: Sequence[str] = ()) -> TableRow:
@@ -28,8 +28,8 @@ def table_row(name: str, settings: Mapping[str, Any], *, leave_out: Sequence[str
 
     Args:
       name: name of the run.
-      settings: settings by dotted key; those that are not numbers, text or bool are shown as text.
-      leave_out: metrics without a column, such as 'eval/top5'.
+      settings: dotted config key -> value; values other than numbers, strings and bools are converted to strings.
+      leave_out: tags of metrics that get no column, such as 'eval/top5'.
     """
     plain = {key: v if isinstance(v, bool | int | float | str) else str(v) for key, v in settings.items()}
     keys = [*(key for key in _FIRST if key in plain), *(key for key in plain if key not in _FIRST)]

@@ -13,7 +13,7 @@ from typing import TextIO
 from tqdm.auto import tqdm
 
 from resnet_jax.reporting.bottleneck import shares_line
-from resnet_jax.text import duration, labelled, printable_lines, wrapped
+from resnet_jax.text import duration, four_decimals, labelled, printable_lines, wrapped
 
 logger = logging.getLogger(__name__)
 
@@ -83,11 +83,11 @@ class Progress:
         self._show(f"loss {scalars['loss']:.4g}, {rate}")
         logger.log(
             logging.INFO if self._bar.disable else logging.DEBUG,
-            "step %7d/%d  epoch %6.2f  loss %.4f  top-1 %6.2f %%  lr %.5f  %s%s  %s%s",
+            "step %7d/%d  epoch %6.2f  loss %s  top-1 %6.2f %%  lr %.5f  %s%s  %s%s",
             step,
             self._total_steps,
             scalars["epoch"],
-            scalars["loss"],
+            four_decimals(scalars["loss"]),
             100 * scalars["top1"],
             scalars["lr"],
             rate,
@@ -104,8 +104,8 @@ class Progress:
 
     def evaluation(self, step: int, scalars: Mapping[str, float]) -> None:
         """Logs the loss and accuracy of an evaluation at `step`."""
-        loss, accuracies = scalars["loss"], "  ".join(accuracies_in_percent(scalars))
-        logger.info("eval %7d/%d  loss %.4f  %s  n=%d", step, self._total_steps, loss, accuracies, scalars["count"])
+        loss, accuracies = four_decimals(scalars["loss"]), "  ".join(accuracies_in_percent(scalars))
+        logger.info("eval %7d/%d  loss %s  %s  n=%d", step, self._total_steps, loss, accuracies, scalars["count"])
 
     def _show(self, text: str) -> None:
         """Shows a text at the end of the progress bar, if there is one."""

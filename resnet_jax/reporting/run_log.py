@@ -13,13 +13,13 @@ from resnet_jax.reporting.bottleneck import advice
 from resnet_jax.reporting.progress import Progress
 from resnet_jax.reporting.time_accounting import TRAINING, TimeAccounting
 from resnet_jax.reporting.writers import Writers
-from resnet_jax.text import json_numbers
+from resnet_jax.text import four_decimals, json_numbers
 from resnet_jax.training import metrics
 from resnet_jax.training.loss_scale import LossScale
 from resnet_jax.training.metrics import StepTotals, Totals
 
 _ADVISED_STEPS = 20  # smallest number of steps on which advice about speed is based: one step may be slow by chance
-_MAX_SKIPPED = 50  # consecutive skipped updates that end the run; a dynamic loss scale is small enough by then
+_MAX_SKIPPED = 50  # consecutive skipped updates after which the run ends: no smaller loss scale would help by then
 
 
 class Machine(NamedTuple):
@@ -94,8 +94,8 @@ class RunLog:
         self._skipped = 0  # consecutive updates skipped for overflow
         self._window = _Window(dict.fromkeys(accounting.seconds(), 0.0))
         self._windows = 0  # number of windows reported
-        self._judged = _Window(self._window.start)  # sums since the speed was last judged
-        self._judgements = 0
+        self._judged = _Window(self._window.start)  # sums since `_advise` last looked at the speed
+        self._judgements = 0  # how often it has done so
 
     def add(self, step: int, totals: StepTotals, *, flops: StepFlops) -> None:
         """Adds the metrics of a training step to the window; waits until the devices have computed them.
@@ -149,7 +149,7 @@ class RunLog:
     def _check(self, step: int, fetched: StepTotals) -> None:
         loss, grad_norm, count = float(fetched.examples.loss), float(fetched.grad_norm), int(fetched.examples.count)
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-            raise NonFiniteError(f"loss {loss / count}, gradient norm {grad_norm}", step=step)
+            raise NonFiniteError(f"loss {loss / count:.6g}, gradient norm {grad_norm:.6g}", step=step)
         self._skipped = 0 if count else self._skipped + 1
         if self._skipped >= _MAX_SKIPPED:
             scale = float(fetched.loss_scale.scale)
@@ -179,7 +179,7 @@ class RunLog:
         self._windows += 1
         self._progress.train(self._step, scalars)
         self._advise(window.steps, now)
-        status = f"step {self._step} of {self._course.total_steps}, loss {scalars['loss']:.4f}"
+        status = f"step {self._step} of {self._course.total_steps}, loss {four_decimals(scalars['loss'])}"
         platform.work_unit().set_task_status(status)
 
     def _advise(self, steps: int, now: dict[str, float]) -> None:

@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 class Tracking(NamedTuple):
     """The trackers of a run, and what they show besides metrics."""
 
-    names: Sequence[str]  # keys of `TRACKERS`
-    settings: dict[str, Any]  # config by dotted key; values computed from the data replace None of `config.json`
+    names: Sequence[str]  # names of the trackers, keys of `TRACKERS`
+    settings: dict[str, Any]  # dotted config key -> value; not None for keys whose value is computed from the data
     leave_out: tuple[str, ...]  # tags of metrics that have no value in this run, such as 'eval/top5'
 
 
@@ -52,7 +52,7 @@ def begin_record(
     """
     metrics_file.drop_lines_after(workdir.metrics, start_step)
     step_file.drop_steps_after(workdir.steps, start_step)
-    # A run that begins anew in this directory is another one, also for the trackers.
+    # A run that starts at step 0 gets a new ID, even if the directory held a run before: trackers show it as a new run.
     run_id = (workdir.earlier_run_id() if start_step else None) or secrets.token_hex(4)
     start = provenance.describe_start(start_step) | {"data": data, "run_id": run_id}
     start |= {"code": record_code(workdir.code)}

@@ -11,12 +11,12 @@ import numpy as np
 
 logger = logging.getLogger(__name__)
 
-_UNKNOWN = 0x7FC0DEAD  # a NaN that no computation gives: the bits of steps that were not recorded
+_UNKNOWN = 0x7FC0DEAD  # bits that mark a step that was not recorded: a NaN that no computation produces
 _RECORD = np.dtype([("loss", "<f4"), ("grad_norm", "<f4")])
 
 
 class StepFile:
-    """Appends steps to the file; what is later than the last `flush` may be lost if the process is killed."""
+    """Appends steps to the file. Steps that were added after the last `flush` may be lost if the process is killed."""
 
     def __init__(self, path: Path):
         """Opens the file, which is created if it does not exist."""
@@ -24,7 +24,7 @@ class StepFile:
         self._file = path.open("r+b")
 
     def add(self, step: int, loss: float, grad_norm: float) -> None:
-        """Writes the numbers of a step, counted from 1; skipped steps before it become unknown."""
+        """Writes the numbers of a step, counted from 1. If steps before it are missing, marks them as not recorded."""
         start, end = (step - 1) * _RECORD.itemsize, self._file.seek(0, 2)
         if end < start:
             end -= end % _RECORD.itemsize
@@ -34,7 +34,7 @@ class StepFile:
         self._file.write(np.array((loss, grad_norm), _RECORD).tobytes())
 
     def flush(self) -> None:
-        """Passes everything to the operating system."""
+        """Passes all steps that were added to the operating system."""
         self._file.flush()
 
     def close(self) -> None:

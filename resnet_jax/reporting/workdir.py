@@ -38,8 +38,8 @@ def _are_seconds(value: Any) -> bool:
     return isinstance(value, dict) and all(map(_is_number, value.values()))
 
 
-# Values of `result.json` that are read again, with their defaults and shapes (see `nested.has_shape`). An evaluation of
-# no examples has a top-1 that is not a number.
+# Values of `result.json` that later commands read, with their defaults and shapes (see `nested.has_shape`). The top-1
+# accuracy of an evaluation without examples is NaN.
 _RESULT_DEFAULTS: dict[str, Any] = {
     "eval": None,
     "best": None,
@@ -67,21 +67,21 @@ class Workdir:
     """The paths and JSON files of one run. Only process 0 writes."""
 
     def __init__(self, path: str | os.PathLike):
-        self.mirror = Mirror(os.fspath(path)) if is_bucket(path) else None  # of a work directory in a bucket
+        self.mirror = Mirror(os.fspath(path)) if is_bucket(path) else None  # local copy, if the directory is in a bucket
         local = self.mirror.path if self.mirror else path
         self.path = local_path(local, name="--workdir", only_utf8=True).resolve()
         self.checkpoints = self.path / "checkpoints"
         self.metrics = self.path / "metrics.jsonl"
         self.steps = self.path / "steps.f32"  # loss and gradient norm of each step
-        self.code = self.path / "code"  # uncommitted changes of the code
+        self.code = self.path / "code"  # diffs with uncommitted changes of the code
         self.log = self.path / "train.log"
         self.result = self.path / "result.json"
         self.report, self.report_page = self.path / "report.png", self.path / "report.html"
         self.inputs = self.path / "inputs.png"
-        self.data_check = self.path / "data_check.json"  # of --mode=check_data
-        self.averages = self.path / "averages"  # weights of --mode=average, as checkpoints
+        self.data_check = self.path / "data_check.json"  # result of --mode=check_data
+        self.averages = self.path / "averages"  # checkpoints that --mode=average writes
         self.replays = self.path / "replays"  # one directory for each step that --mode=replay has computed again
-        self.evaluations = self.path / "evaluations"  # one directory for each use of --mode=eval
+        self.evaluations = self.path / "evaluations"  # one directory for each evaluation by --mode=eval
         self._config = self.path / "config.json"
         self.bad_examples = self.path / "bad_examples.jsonl"
         self._run = self.path / "run.json"
@@ -93,9 +93,7 @@ class Workdir:
         files = (self._config, self._run, self._classes, self.metrics, self.steps, self.log, self.result, self.report)
         for path in (*files, self.inputs, self.bad_examples, self.path / ".lock"):
             if os.path.lexists(path) and not path.is_file() and not _is_link_to_new_file(path):
-                raise UsageError(
-                    f"{path} is {kind_of(path)}, and a file is needed there: move it away and run again"
-                )
+                raise UsageError(f"{path} is {kind_of(path)}, and a file is needed there: move it away and run again")
         for path in (self.checkpoints, self.evaluations, self.path / "damaged_checkpoints"):
             if os.path.lexists(path) and not path.is_dir():
                 raise UsageError(
@@ -104,12 +102,15 @@ class Workdir:
 
     @contextlib.contextmanager
     def lock(self, *, patience: float = 0.0, lost: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Creates the directory and locks it against other processes in the `with` block. See also `files.locked`.
+        """Creates the directory and locks it against other processes in the `with` block.
 
-        Of a directory in a bucket, the mirror is locked and restored, and then uploaded (`Mirror.session`). `lost` is
-        called if another process takes the bucket over.
-        If the block raises before `begin` was called, the directory is left as it was: what a failed start has created
-        is removed, files of the user stay.
+        For a directory in a bucket, its local copy is locked, updated from the bucket, and uploaded (`Mirror.session`).
+        If the block raises before `begin` was called, the files that the run has created are removed again; files of
+        the user stay.
+
+        Args:
+          patience: seconds to wait for a lock that another process holds, see `files.locked`.
+          lost: called if another process takes over the directory in the bucket.
 
         Raises:
           UsageError: another process has locked the directory, it cannot be written, or there is a directory instead
@@ -167,10 +168,11 @@ class Workdir:
         Args:
           settings: the resolved config, nested dicts of JSON values.
           may_change: dotted keys, or whole sections, that may differ from those of the run in this directory.
-          without_checkpoints: check the config of a run without checkpoints too; False: it may begin anew with another.
+          without_checkpoints: whether to check a run that has no checkpoints too. False: such a run may start again
+            with another config.
           defaults: default of every key, nested as `settings`; used for keys that were added to the project after
             the run was started. None treats such keys as differences.
-          cure: makes the end of the error message: what the user can do.
+          cure: returns the end of the error message, which says what the user can do.
 
         Raises:
           UsageError: the directory holds checkpoints of a run with another config, or that config cannot be read.
@@ -289,4 +291,5 @@ class Workdir:
 
 def _is_link_to_new_file(path: Path) -> bool:
     """Whether a path is a link to a file that does not exist, in a directory that does: the file can be created."""
-    return path.is_symlink() and not path.exists() and Path(os.path.realpath(path)).parent.is_dir()
+    target = Path(os.path.realpath(path))  # of links that form a circle, one of them
+    return path.is_symlink() and not os.path.lexists(target) and target.parent.is_dir()

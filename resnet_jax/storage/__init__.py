@@ -1,7 +1,6 @@
-"""Work directories in buckets: a copy on the disk, the mirror, is restored from the bucket and uploaded to it.
+"""Work directories in buckets (Google Cloud Storage, S3): copies them to a mirror on the local disk and back.
 
-Everything is read and written in the mirror, as in a work directory on a disk, by the same code and with the same
-guarantees; this room copies. The other way, to let Orbax and every writer of files address the bucket, was not taken:
-objects cannot be appended or renamed, which `metrics.jsonl`, event files and complete checkpoints rest on, Orbax
-does not write to S3, and each write would make training wait for the network.
+All other code reads and writes the mirror, which is an ordinary work directory. Writing to the bucket directly would
+not work: objects in a bucket cannot be appended to or renamed, as `metrics.jsonl`, TensorBoard's event files and
+checkpoints need; Orbax does not write to S3; and training would wait for the network at each write.
 """

@@ -1,6 +1,6 @@
-"""The index of a mirror: what its files and the objects in the bucket were when they were last equal.
+"""The index of a mirror: the state of each file and of its object in the bucket when both were last equal.
 
-With it, a comparison finds out on which side a file has changed since, without reading its content.
+With the index, a comparison finds whether the file or the object has changed since then, without reading its content.
 """
 
 import base64
@@ -13,13 +13,13 @@ from resnet_jax.files import write_atomically
 from resnet_jax.nested import has_shape
 from resnet_jax.storage.layout import Signature
 
-NAME = ".bucket.json"  # in the mirror itself: who deletes the mirror, deletes the index too
+NAME = ".bucket.json"  # in the directory of the mirror, so that deleting the mirror also deletes its index
 _SHAPE = {"id": str, "files": dict, "complete": [int], "pending": [str]}
 _ENTRY = {"size": int, "changed": int, "version": str}
 
 
 class Entry(NamedTuple):
-    """A file and an object that had the same content."""
+    """The states of a file and of its object when they had the same content."""
 
     signature: Signature
     version: bytes
@@ -29,14 +29,14 @@ class Index:
     """The index of a mirror.
 
     Attributes:
-      id: random name of the mirror, by which the lease knows it.
-      files: name -> state of the file and of the object.
-      complete: steps of the checkpoints with a marker in the bucket.
-      pending: names that an upload was about to write when it began: after a kill, these objects may have been written.
+      id: random ID of the mirror; the lease in the bucket records which mirror was uploaded last.
+      files: name -> state of the file and of its object.
+      complete: steps of the checkpoints whose upload is complete: their marker is in the bucket.
+      pending: names of the objects that the current upload may write. If it was killed, some of them may be written.
     """
 
     def __init__(self, root: Path):
-        """Reads the index of the mirror `root`; a missing or damaged one is new."""
+        """Reads the index of the mirror in the directory `root`; starts a new one if it is missing or damaged."""
         self._path = root / NAME
         self.id = secrets.token_hex(8)
         self.files: dict[str, Entry] = {}
@@ -45,7 +45,7 @@ class Index:
         self._read()
 
     def save(self, *, sync: bool = False) -> None:
-        """Writes the index; `sync`: so that it survives a power cut. Raises OSError."""
+        """Writes the index; with `sync`, waits until it is on the disk. Raises OSError."""
         entries = {
             name: {
                 "size": entry.signature[0],

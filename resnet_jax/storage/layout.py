@@ -1,8 +1,8 @@
 """Which files of a mirror are copied to the bucket, and their names there.
 
 An object has the name of its file below the work directory, such as 'checkpoints/60/meta/metadata', so that the bucket
-looks like a work directory. A checkpoint is complete when its marker exists, which is written last and lists its files:
-what renaming a finished checkpoint does on a disk.
+looks like a work directory. A checkpoint in the bucket is complete if it has a marker: an object that is written last
+and lists the files of the checkpoint. (On a disk, a checkpoint is renamed when it is complete.)
 """
 
 import json
@@ -15,7 +15,7 @@ from resnet_jax.nested import has_shape
 
 CHECKPOINTS = "checkpoints"
 RESULT = "result.json"
-# Of modes that take no lease.
+# Files and folders that modes without a lease write, such as --mode=export.
 OUTPUTS = ("exports/", "benchmarks/", "replays/", "inputs.png", "report.html", "data_check.json")
 UNFINISHED = ".orbax-checkpoint-tmp"  # suffix of a checkpoint that is being restored; the next start deletes it
 _MARKER = ".complete"
@@ -24,7 +24,7 @@ Signature = tuple[int, int]  # size in bytes, time of the last change in nanosec
 
 
 def signature(path: Path) -> Signature | None:
-    """Returns what tells whether a file has changed; None if there is no file."""
+    """Returns size and time of the last change of a file, to see whether it has changed; None if there is no file."""
     try:
         stat = path.stat()
     except OSError:
@@ -33,7 +33,7 @@ def signature(path: Path) -> Signature | None:
 
 
 def plain_files(root: Path) -> dict[str, Signature]:
-    """Returns the files outside of checkpoints by name, without temporary ones and names that begin with a dot."""
+    """Returns name -> signature of the files outside of checkpoints, except temporary and hidden files."""
     found = {}
     for directory, folders, files in os.walk(root):
         folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
@@ -54,7 +54,7 @@ def steps(root: Path) -> list[int]:
 
 
 def checkpoint_files(root: Path, step: int) -> dict[str, Signature]:
-    """Returns the files of a checkpoint by name; {} if there is no such checkpoint."""
+    """Returns name -> signature of the files of a checkpoint; {} if there is no such checkpoint."""
     found = {}
     for path in sorted((root / CHECKPOINTS / str(step)).rglob("*")):
         seen = signature(path) if path.is_file() else None
@@ -64,7 +64,7 @@ def checkpoint_files(root: Path, step: int) -> dict[str, Signature]:
 
 
 def step_of(name: str) -> int | None:
-    """Returns the step of the checkpoint that an object belongs to; None if it belongs to none."""
+    """Returns the step of the checkpoint to which an object of this name belongs; None if it belongs to none."""
     folder, _, rest = name.partition("/")
     step, slash, _ = rest.partition("/")
     return int(step) if folder == CHECKPOINTS and slash and is_number(step) else None
@@ -82,12 +82,12 @@ def is_marker(name: str) -> bool:
 
 
 def marker_content(names: Iterable[str]) -> bytes:
-    """Returns the content of the marker of a checkpoint with these objects."""
+    """Returns the content of the marker of a checkpoint whose objects have the given names."""
     return json.dumps({"files": sorted(names)}).encode()
 
 
 def names_in_marker(content: bytes) -> list[str]:
-    """Returns the names of the objects of a checkpoint from the content of its marker; [] if it is damaged."""
+    """Returns the names of a checkpoint's objects, read from the content of its marker; [] if that is damaged."""
     try:
         listed = json.loads(content)
     except ValueError:
@@ -99,6 +99,6 @@ def names_in_marker(content: bytes) -> list[str]:
 def _is_text(path: Path) -> bool:
     try:
         str(path).encode()
-    except UnicodeEncodeError:  # a name that no bucket can have
+    except UnicodeEncodeError:  # the name is not valid UTF-8, as the names of objects must be
         return False
     return True

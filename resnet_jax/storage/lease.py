@@ -1,8 +1,8 @@
-"""A lease: an object in a bucket that keeps a second run out, as a lock on a file does on a disk.
+"""A lease: an object in a bucket that prevents two runs from using the same address, as a file lock does on a disk.
 
-Its holder renews it every `RENEWED_EVERY` seconds. If it has not been renewed for `EXPIRES_AFTER` seconds, which the
-process that waits for it measures itself so that the clocks of the machines need not agree, the holder is dead. Each
-change depends on the version of the object, so that of two processes only one can take it.
+The process that holds the lease renews it every `RENEWED_EVERY` seconds. Another process may take it if it sees no
+renewal for `EXPIRES_AFTER` seconds; it measures this time itself, so that the clocks of the machines need not agree.
+Each write succeeds only if the object still has the version that was read, so that only one process can take the lease.
 """
 
 import json
@@ -23,10 +23,10 @@ from resnet_jax.text import labelled
 logger = logging.getLogger(__name__)
 
 NAME = ".lease"
-RENEWED_EVERY = 10.0  # seconds
-EXPIRES_AFTER = 45.0  # seconds
-_POLLED_EVERY = 1.0  # seconds
-_CERTAINLY_DEAD = 600.0  # seconds by the clocks of two machines, which differ by less
+RENEWED_EVERY = 10.0  # seconds between renewals
+EXPIRES_AFTER = 45.0  # seconds without a renewal after which another process may take the lease
+_POLLED_EVERY = 1.0  # seconds between reads while a process waits for the lease
+_CERTAINLY_DEAD = 600.0  # seconds since the last renewal after which no wait is needed; clocks differ by less than this
 _SHAPE = {"holder": str, "who": str, "mirror": str, "released": bool, "renewed": (int, float)}
 _NOBODY = {"holder": "", "who": "", "mirror": "", "released": True, "renewed": 0.0}
 
@@ -36,36 +36,36 @@ class LostError(UsageError):
 
 
 def last_mirror(bucket: Bucket) -> str:
-    """Returns the id of the mirror from which the bucket was last written; '' if it is unknown. Raises BucketError."""
+    """Returns the ID of the mirror that was last uploaded to the bucket; '' if it is unknown. Raises BucketError."""
     return str(_content(bucket.read(NAME))["mirror"])
 
 
 class Lease:
-    """The right to write below an address, renewed in a thread until `release`."""
+    """The exclusive right to write below an address, which a thread renews until `release`."""
 
     def __init__(self, bucket: Bucket, *, mirror: str):
-        """Makes a lease that is not yet held.
+        """Prepares a lease; `take` takes it.
 
         Args:
-          bucket: where the object is.
-          mirror: id of the mirror on this machine. The caller has locked it, so that an earlier process that held the
-            lease for the same mirror has ended.
+          bucket: the bucket that contains the object.
+          mirror: ID of the mirror on this machine. The caller has locked the mirror, so an earlier process that held
+            the lease with the same mirror must have ended.
         """
         self._bucket, self._mirror = bucket, mirror
         self._holder, self._version = secrets.token_hex(8), ABSENT
-        self._is_of_mirror = False  # whether the object names the mirror
+        self._is_of_mirror = False  # whether the object contains the ID of this mirror
         self._lost, self._stopped = threading.Event(), threading.Event()
         self._writing = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def take(self) -> bool:
-        """Takes the lease, and waits for that if its last holder has not released it.
+        """Takes the lease; if its last holder has not released it, first waits until it expires.
 
         Returns:
-          Whether the same mirror has held it last, so that nobody else has written to the bucket since.
+          Whether the last holder had the same mirror, so that no other machine has written to the bucket since.
 
         Raises:
-          UsageError: its holder renews it, or the bucket cannot be used.
+          UsageError: another process holds the lease and renews it, or the bucket cannot be used.
         """
         watched, since = None, 0.0
         while True:
@@ -87,17 +87,20 @@ class Lease:
                 if self._put(released=False):
                     return self._is_of_mirror
                 watched = None  # another process was faster
-                if self._bucket.read(NAME).state == "missing":  # what TensorStore reports of a bucket in S3 that is not
+                if self._bucket.read(NAME).state == "missing":  # on S3, TensorStore reports this if there is no bucket
                     raise BucketError(
                         f"{self._bucket.address} cannot be written: create the bucket, or give this machine access"
                     )
             time.sleep(_POLLED_EVERY)
 
     def keep(self, lost: Callable[[], None]) -> None:
-        """Names the mirror in the object, and renews the lease in a thread; calls `lost` if another process takes it.
+        """Writes the ID of the mirror to the object, and renews the lease in a thread from now on.
 
-        To be called when the mirror has been restored. Before that the object names no mirror, so that a process that
-        is killed while it restores does not leave a mirror that is taken for the newest state.
+        Call this when the mirror has been restored. Until then the object contains no ID: if the process is killed while
+        it restores, the incomplete mirror must not be taken for the newest state.
+
+        Args:
+          lost: called if another process takes the lease.
         """
         self._is_of_mirror = True
         self._renew()
@@ -114,7 +117,7 @@ class Lease:
             )
 
     def release(self, *, remove: bool = False) -> None:
-        """Gives the lease back; the object stays, unless `remove`, to name the mirror that has written last."""
+        """Gives the lease back. The object stays, to record which mirror was uploaded last; `remove` deletes it."""
         self._stopped.set()
         if self._thread is not None:
             self._thread.join()
@@ -128,7 +131,7 @@ class Lease:
             logger.warning("the lease was not released: %s", error)
 
     def _is_free(self, content: dict[str, Any]) -> bool:
-        """Whether the last holder has released the lease, was on this mirror, or is certainly dead."""
+        """Whether the last holder has released the lease, used this mirror, or is certainly dead."""
         is_old = abs(time.time() - content["renewed"]) > _CERTAINLY_DEAD
         return content["released"] or content["mirror"] == self._mirror or is_old
 
@@ -143,7 +146,8 @@ class Lease:
         }
         with self._writing:
             version = self._bucket.write(NAME, json.dumps(content).encode(), if_version=self._version)
-            found = self._bucket.read(NAME)  # if an answer was lost, a write that succeeded is reported as refused
+            # Read it back: if the answer to a write was lost, TensorStore retries and reports the write as refused.
+            found = self._bucket.read(NAME)
             mine = _content(found)["holder"] == self._holder
             if mine:
                 self._version = found.version
@@ -161,12 +165,12 @@ class Lease:
                 logger.warning("%s", error)
                 lost()
                 return
-            except BucketError:  # it is tried again; the lease lasts longer than this
+            except BucketError:  # try again after `RENEWED_EVERY`; the lease has not expired by then
                 continue
 
 
 def _content(found: Read) -> dict[str, Any]:
-    """Returns the values in the object; those of a lease that nobody holds if it is missing or damaged."""
+    """Returns the values in the object; if it is missing or damaged, `_NOBODY`: nobody holds the lease."""
     try:
         content = json.loads(found.content)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The mirror of a work directory in a bucket: a work directory on the disk of this machine."""
+"""The mirror of a work directory in a bucket: a copy on the disk of this machine."""
 
 import contextlib
 import fcntl
@@ -24,26 +24,26 @@ from resnet_jax.text import labelled
 
 logger = logging.getLogger(__name__)
 
-_CONFIG = "config.json"  # every run has it
-_OTHERS = 600.0  # seconds to wait for another process of this machine that restores the same mirror
+_CONFIG = "config.json"  # a file that every run has
+_OTHERS = 600.0  # seconds to wait while another process on this machine restores the same mirror
 
 
 class Mirror:
     """A work directory in a bucket, and its copy on this machine."""
 
     def __init__(self, address: str, *, bucket: Bucket | None = None):
-        """Names the mirror; nothing is read or written yet.
+        """Determines the directory of the mirror; reads and writes nothing yet.
 
         Args:
-          address: an address such as gs://bucket/run.
-          bucket: its objects; None: those at the address.
+          address: address of the work directory, such as gs://bucket/run.
+          bucket: gives access to the objects; None: a new `Bucket` at the address.
 
         Raises:
-          UsageError: it is not such an address.
+          UsageError: `address` is not the address of a directory in a bucket.
         """
         self.address = normalized(address, name="--workdir")
         self._bucket = bucket or Bucket(self.address)
-        self._uploads: Uploads | None = None  # in a session
+        self._uploads: Uploads | None = None  # set during `session`
         self._root = _cache() / hashlib.sha256(self.address.encode()).hexdigest()[:16]
         self.path = self._root / "mirror" / self.address.rpartition("/")[2]
 
@@ -59,11 +59,11 @@ class Mirror:
 
     @contextlib.contextmanager
     def session(self, *, has_begun: Callable[[], bool], lost: Callable[[], None]) -> Iterator[None]:
-        """Holds the lease, restores the mirror, and uploads what the block writes into it: meanwhile and at its end.
+        """Holds the lease and restores the mirror; uploads what the `with` block writes, while it runs and at its end.
 
         Args:
-          has_begun: whether there are results to keep. If the block raises before, nothing is uploaded.
-          lost: called in another thread if another process takes the lease.
+          has_begun: returns whether there are results to keep. Until then nothing is uploaded if the block raises.
+          lost: called, in another thread, if another process takes the lease.
 
         Raises:
           UsageError: another process is at work in the bucket, or the bucket cannot be used.
@@ -87,13 +87,15 @@ class Mirror:
             held.release(remove=was_empty and not has_begun())
 
     def upload_now(self) -> None:
-        """In a session, uploads what has changed. May be called from any thread; raises nothing."""
+        """Uploads what has changed; does nothing outside of `session`. Any thread may call it; raises no UsageError."""
         if self._uploads is not None:
             with contextlib.suppress(UsageError):
                 self._uploads.finish()
 
     def upload_outputs(self) -> None:
-        """Uploads what a mode without a lease has written, such as exports; a run that uses the mirror does it itself.
+        """Uploads the files that a mode without a lease has written, such as exports.
+
+        Does nothing while a run on this machine uses the mirror: that run uploads them.
 
         Raises:
           UsageError: the bucket cannot be written.
@@ -103,7 +105,7 @@ class Mirror:
                 Upload(self.path, Index(self.path), self._bucket, outgoing=self._root / "outgoing").run_outputs()
 
     def _id(self) -> str:
-        """Returns the id of the mirror, which is given to it if it is new."""
+        """Returns the ID of the mirror; writes the index, in case the mirror and its ID are new."""
         with self._locked(), _disk_errors(self.path):
             index = Index(self.path)
             index.save()
@@ -139,7 +141,10 @@ class Mirror:
 
 @functools.cache
 def restored(address: str) -> Path:
-    """Returns the mirror of a work directory in a bucket; the first call in a process restores it (`Mirror.pull`)."""
+    """Returns the path of the mirror of a work directory in a bucket; the first call in a process restores it.
+
+    See `Mirror.pull`.
+    """
     mirror = Mirror(address)
     mirror.pull()
     return mirror.path
@@ -151,7 +156,7 @@ def restored_and_uploaded(workdir: str, *, locks: bool) -> Iterator[None]:
 
     Args:
       workdir: the value of --workdir.
-      locks: whether the block locks the work directory; then it restores it again and uploads it itself.
+      locks: whether the `with` block calls `Workdir.lock`, which restores the mirror again and uploads it itself.
 
     Raises:
       UsageError: the bucket cannot be used, or the mirror cannot be written.

@@ -1,7 +1,7 @@
 """Objects in a bucket of Google Cloud Storage or S3: reads, writes, lists and deletes them through TensorStore.
 
-No other file accesses a bucket. TensorStore is installed with Orbax, finds the usual credentials, and can make a write
-depend on the version of the object, which a lease needs; `etils.epath` and fsspec cannot.
+No other file accesses a bucket. TensorStore is installed with Orbax and finds the usual credentials. It can write an
+object on condition that it still has a given version, as a lease needs; `etils.epath` and fsspec cannot.
 """
 
 import contextlib
@@ -15,11 +15,11 @@ from typing import Any, Literal, NamedTuple
 
 from resnet_jax.errors import UsageError
 
-ABSENT = b"\x02"  # the version of an object that does not exist, in TensorStore's encoding
+ABSENT = b"\x02"  # TensorStore's version of an object that does not exist
 
 _ADDRESS = re.compile(r"(gs|s3)://([^/]+)/*(.*?)/*")
-_AT_ONCE = 32  # operations that are in progress at the same time
-_PATIENCE = 60.0  # seconds for one operation, in addition to those for its bytes
+_AT_ONCE = 32  # number of operations in progress at the same time
+_PATIENCE = 60.0  # time limit of an operation in seconds; a write has more time, for its bytes at the rate `_SLOWEST`
 _SLOWEST = 1e6  # bytes per second
 _RETRIES = {"max_retries": 4, "initial_delay": "500ms", "max_delay": "4s"}
 _LONGEST_CAUSE = 200  # characters of TensorStore's message that are shown
@@ -46,11 +46,11 @@ class Bucket:
     """The objects below an address such as gs://bucket/run; their names are relative to it."""
 
     def __init__(self, address: str, *, store: Any = None):
-        """Names the address; it is opened at the first use.
+        """Stores the address; it is opened at the first use.
 
         Args:
-          address: as `normalized` returns it.
-          store: a `tensorstore.KvStore` to use in place of the one of the address.
+          address: an address in the form that `normalized` returns.
+          store: a `tensorstore.KvStore` to use instead of opening the address; None: open it.
         """
         self.address = address
         self._scheme = address.partition("://")[0]
@@ -61,14 +61,14 @@ class Bucket:
         return _open(self.address) if self._given_store is None else self._given_store
 
     def read(self, name: str, *, known: bytes | None = None) -> Read:
-        """Reads an object; 'unchanged' if its version is `known`. Raises BucketError."""
+        """Reads an object; returns the state 'unchanged' if its version is `known`. Raises BucketError."""
         return next(found for _, found in self.read_all({name: known}))
 
     def read_all(self, known: Mapping[str, bytes | None]) -> Iterator[tuple[str, Read]]:
         """Reads objects, many at a time, and yields them in order. Raises BucketError.
 
         Args:
-          known: name -> version that needs no reading, or None.
+          known: name -> version that is known already, so that its content need not be read; None: read it.
         """
         for names in _groups(known):
             with self._errors():
@@ -79,7 +79,7 @@ class Bucket:
                 yield name, _as_read(found, known[name])
 
     def write(self, name: str, content: bytes, *, if_version: bytes) -> bytes | None:
-        """Writes an object if its version is `if_version`; returns its new version, or None: it had another version."""
+        """Writes an object if its version is `if_version`; returns its new version, None if it had another version."""
         with self._errors():
             stamp = self._store.write(name, content, if_equal=if_version).result(timeout=_seconds(content))
         return bytes(stamp.generation) or None
@@ -129,10 +129,10 @@ def normalized(address: str, *, name: str) -> str:
 
     Args:
       address: an address that begins with gs:// or s3://.
-      name: the flag or config key that the user gave it for, for messages.
+      name: the flag or config key whose value is the address, for error messages.
 
     Raises:
-      UsageError: it names no directory in a bucket.
+      UsageError: the address is not that of a directory in a bucket.
     """
     match = _ADDRESS.fullmatch(address)
     parts = match[3].split("/") if match else [""]
@@ -158,7 +158,7 @@ def _open(address: str) -> Any:
 
 
 def _prepare_environment() -> None:
-    """Sets the variables with which TensorStore finds a storage emulator, and with which it prints no false alarms."""
+    """Sets environment variables so that TensorStore finds a storage emulator and prints no needless warnings."""
     emulator = os.environ.get("STORAGE_EMULATOR_HOST")
     if emulator:
         url = emulator if "://" in emulator else f"http://{emulator}"
@@ -167,7 +167,7 @@ def _prepare_environment() -> None:
         os.environ.setdefault("GOOGLE_AUTH_TOKEN_FOR_TESTING", "none")
     for variable, file in (("AWS_CONFIG_FILE", "config"), ("AWS_SHARED_CREDENTIALS_FILE", "credentials")):
         if not Path(f"~/.aws/{file}").expanduser().exists():
-            os.environ.setdefault(variable, os.devnull)  # otherwise each run prints that the file does not exist
+            os.environ.setdefault(variable, os.devnull)  # else TensorStore warns that the file does not exist
 
 
 def _groups(items: Iterable[Any]) -> Iterator[list[Any]]:
@@ -184,13 +184,13 @@ def _as_read(found: Any, known: bytes | None) -> Read:
     version = bytes(found.stamp.generation)
     if found.state == "missing":
         return Read("missing", b"", ABSENT)
-    # Some emulators send the content of an object that has not changed.
+    # Some storage emulators send the content even if the object still has the known version.
     if found.state == "unspecified" or version == known:
         return Read("unchanged", b"", version)
     return Read("value", bytes(found.value), version)
 
 
 def _cause(error: Exception) -> str:
-    """Returns the first line of a message, without TensorStore's lists of details in brackets."""
+    """Returns the first line of an error's message, without the lists of details in brackets that TensorStore adds."""
     lines = str(error).splitlines() or [type(error).__name__]
     return re.sub(r"\s*\[.*", "", lines[0])[:_LONGEST_CAUSE] or type(error).__name__

@@ -8,27 +8,27 @@ from resnet_jax.storage.index import Entry, Index
 from resnet_jax.storage.layout import OUTPUTS, Signature
 from resnet_jax.storage.objects import Bucket
 
-_REMOVED = ".removed"  # suffix of a checkpoint that is being deleted
+_REMOVED = ".removed"  # suffix of the directory of a checkpoint while it is being deleted
 
 
 class Restoration:
-    """One comparison of a mirror with its bucket."""
+    """Restores a mirror from its bucket, once."""
 
     def __init__(self, root: Path, index: Index, bucket: Bucket, *, is_newest: bool):
-        """Takes what is compared.
+        """Stores the arguments; `run` restores.
 
         Args:
-          root: the mirror.
-          index: its index.
-          bucket: its bucket.
-          is_newest: whether the bucket was last written from this mirror. If it was, what has changed in the mirror
-            since then is kept, and was written by a process that was killed before it could upload it. If another
-            machine has written to the bucket since, the bucket is right.
+          root: directory of the mirror.
+          index: index of the mirror.
+          bucket: the bucket.
+          is_newest: whether this mirror was the last to be uploaded to the bucket. If so, files that have changed in
+            the mirror since are kept: a process wrote them and was killed before it could upload them. Otherwise
+            another machine has written to the bucket since, and the files in the bucket replace those in the mirror.
         """
         self._root, self._index, self._bucket, self._is_newest = root, index, bucket, is_newest
 
     def run(self) -> None:
-        """Copies what differs from the bucket to the mirror, and deletes what the bucket lacks.
+        """Copies files that differ from the bucket to the mirror, and deletes files that are not in the bucket.
 
         Raises:
           BucketError: the bucket cannot be read.
@@ -51,13 +51,13 @@ class Restoration:
             self._index.save()
 
     def _complete_checkpoints(self, names: set[str]) -> dict[int, set[str]]:
-        """Returns step -> names of the objects, for checkpoints with a marker."""
+        """Returns step -> names of the checkpoint's objects, for the checkpoints that have a marker."""
         markers = sorted(filter(layout.is_marker, names))
         found = self._bucket.read_all(dict.fromkeys(markers))
         return {layout.step_of(name) or 0: set(layout.names_in_marker(read.content)) for name, read in found}
 
     def _note_remains(self, names: set[str], of_steps: dict[int, set[str]]) -> None:
-        """Enters objects that a killed upload left, without a marker, into the index: the next upload deletes them."""
+        """Adds objects of incomplete checkpoints, left by a killed upload, to the index: the next upload deletes them."""
         for name in names:
             step = layout.step_of(name)
             if step is not None and not layout.is_marker(name) and name not in of_steps.get(step, ()):
@@ -96,19 +96,19 @@ class Restoration:
                 part.rename(path)
 
     def _was_deleted_here(self, step: int, names: set[str]) -> bool:
-        """Whether the mirror lacks a checkpoint because it was surplus, or damaged and moved away."""
+        """Whether a checkpoint is not in the mirror because the run deleted it as surplus, or moved it away as damaged."""
         return self._is_newest and (step in self._index.complete or not names.isdisjoint(self._index.pending))
 
     def _copy(self, names: set[str], local: dict[str, Signature], into: tuple[Path, Path] | None = None) -> None:
         """Copies the objects that the mirror lacks or that have changed in the bucket.
 
         Args:
-          names: the objects.
-          local: the files of the mirror among them.
-          into: a directory, and the one to write in its place; None: the files are written where they belong.
+          names: names of the objects to compare.
+          local: signatures of those files that are in the mirror.
+          into: a directory, and another one into which its files are written; None: write them to their own paths.
         """
         known = {name: self._known(name, local) for name in sorted(names - self._kept())}
-        if self._is_newest and into is None:  # files that were deleted here
+        if self._is_newest and into is None:  # skip files that were deleted in the mirror since the last upload
             known = {name: version for name, version in known.items() if name in local or name not in self._index.files}
         for name, found in self._bucket.read_all(known):
             path = self._root / name
@@ -119,12 +119,15 @@ class Restoration:
                 seen = layout.signature(target)
                 assert seen is not None
                 self._index.files[name] = Entry(seen, found.version)
-            elif found.state == "missing" and name in local:  # it has been deleted in the bucket meanwhile
+            elif found.state == "missing" and name in local:  # deleted in the bucket since its names were listed
                 delete(path)
                 self._index.files.pop(name, None)
 
     def _known(self, name: str, local: dict[str, Signature]) -> bytes | None:
-        """Returns the version of the object that the mirror holds, or is ahead of; None: it has to be read."""
+        """Returns the version of an object that need not be read, since the mirror's file equals it or is newer.
+
+        None: the object has to be read.
+        """
         entry = self._index.files.get(name)
         if entry is None or name not in local:
             return None
@@ -135,6 +138,6 @@ class Restoration:
 
 
 def _is_safe(name: str) -> bool:
-    """Whether an object can be copied: its name is that of a file below the mirror which is not hidden."""
+    """Whether an object outside of checkpoints may be copied: its name stays inside the mirror and is not hidden."""
     parts = name.split("/")
     return all(part and not part.startswith(".") for part in parts) and parts[0] != layout.CHECKPOINTS

@@ -1,11 +1,11 @@
 """Makes a bucket equal to its mirror.
 
-The order is that in which a run writes to a disk, so that a kill at any moment leaves a bucket from which it continues:
+Files are uploaded in this order, so that a run can continue from the bucket if the upload is killed at any moment:
 
-1. Files outside of checkpoints, which contain at least the lines up to the newest checkpoint.
-2. The files of each new checkpoint, then its marker.
+1. Files outside of checkpoints, so that log files contain at least the lines up to the newest checkpoint.
+2. The files of each new checkpoint, then its marker, which says that the checkpoint is complete.
 3. `result.json`, which says that the newest checkpoint is the last one.
-4. Deletions: of a checkpoint, the marker first.
+4. Deletions; of a checkpoint the marker is deleted first.
 """
 
 import os
@@ -26,15 +26,15 @@ class Upload:
     def __init__(
         self, root: Path, index: Index, bucket: Bucket, *, outgoing: Path, check: Callable[[], None] = lambda: None
     ):
-        """Takes what is uploaded.
+        """Stores the arguments; `run` uploads.
 
         Args:
-          root: the mirror; another thread may write in it meanwhile.
-          index: its index.
-          bucket: its bucket.
-          outgoing: a directory on the same disk, for links to the files of checkpoints: the run may delete a checkpoint
-            that is being uploaded.
-          check: raises an error if the lease is lost.
+          root: directory of the mirror; another thread may write to it during the upload.
+          index: index of the mirror.
+          bucket: the bucket.
+          outgoing: a directory on the same disk, for hard links to the files of checkpoints, because the run may delete
+            a checkpoint that is being uploaded.
+          check: raises an error if this process no longer holds the lease.
         """
         self._root, self._index, self._bucket, self._outgoing, self._check = root, index, bucket, outgoing, check
 
@@ -63,13 +63,22 @@ class Upload:
         self._index.save()
 
     def run_outputs(self) -> None:
-        """Uploads what modes without a lease write, such as exports. Raises BucketError and OSError."""
+        """Uploads the files of modes without a lease (`layout.OUTPUTS`), such as exports.
+
+        Raises:
+          BucketError: the bucket cannot be written.
+          OSError: the mirror cannot be read.
+        """
         plain = layout.plain_files(self._root)
         self._write({name: seen for name, seen in plain.items() if name.startswith(layout.OUTPUTS)})
         self._index.save()
 
     def _link_checkpoints(self) -> dict[int, dict[str, Signature]]:
-        """Links the files of checkpoints that are not in the bucket; returns step -> files by name."""
+        """Makes hard links to the files of checkpoints that are not in the bucket yet.
+
+        Returns:
+          For all checkpoints in the mirror: step -> name -> signature of each file.
+        """
         found = {}
         for step in layout.steps(self._root):
             if step not in self._index.complete:
@@ -86,13 +95,13 @@ class Upload:
         delete(target)
         try:
             shutil.copytree(source, target, copy_function=_link_or_copy)
-        except (FileNotFoundError, shutil.Error):  # the run has deleted it meanwhile
+        except (FileNotFoundError, shutil.Error):  # the run has just deleted the checkpoint
             delete(target)
 
     def _begin(
         self, plain: Mapping[str, Signature], checkpoints: Mapping[int, dict[str, Signature]], result: Signature | None
     ) -> None:
-        """Records which objects this upload may change, before it does; see `Index.pending`."""
+        """Records the objects that this upload may write in `Index.pending`, before it writes them."""
         files = dict(plain) | ({RESULT: result} if result else {})
         for of_step in checkpoints.values():
             files |= of_step
@@ -104,16 +113,21 @@ class Upload:
         return [name for name, seen in files.items() if name not in entries or entries[name].signature != seen]
 
     def _write(self, files: Mapping[str, Signature], *, below: Path | None = None) -> None:
-        """Uploads those of the files that have changed, from the mirror or from a copy of it."""
+        """Uploads those of the files that have changed since the last upload.
+
+        Args:
+          files: name -> signature.
+          below: directory that contains the files; None: the mirror.
+        """
         seen: dict[str, Signature] = {}
 
         def contents() -> Iterator[tuple[str, bytes]]:
             for name in self._changed(files):
                 path = (below or self._root) / name
-                before = layout.signature(path)  # taken before the content, which may grow meanwhile
+                before = layout.signature(path)  # before the content is read: if the file grows then, it is seen later
                 try:
                     content = path.read_bytes()
-                except FileNotFoundError:  # the run has deleted it meanwhile; the next upload deletes the object
+                except FileNotFoundError:  # the run has just deleted the file; the next upload deletes the object
                     continue
                 if before is not None:
                     seen[name] = before
@@ -123,7 +137,7 @@ class Upload:
             self._index.files[name] = Entry(seen[name], version)
 
     def _write_checkpoint(self, step: int, files: Mapping[str, Signature]) -> None:
-        if step in self._index.complete:  # its JSON file may have been replaced, after an evaluation
+        if step in self._index.complete:  # uploaded already; an evaluation may have replaced its JSON file since
             self._write(files)
             return
         self._write(files, below=self._outgoing)
@@ -132,7 +146,7 @@ class Upload:
             self._index.complete.add(step)
 
     def _gone(self, plain: Mapping[str, Signature], result: Signature | None) -> list[str]:
-        """Returns the names of the objects outside of checkpoints whose files no longer exist."""
+        """Returns the names of the objects outside of checkpoints whose files no longer exist in the mirror."""
         kept = {*plain, *([RESULT] if result else [])}
         return [name for name in self._index.files if layout.step_of(name) is None and name not in kept]
 
@@ -143,7 +157,7 @@ class Upload:
             self._index.files.pop(name, None)
 
     def _delete_checkpoints(self, kept: Mapping[int, Mapping[str, Signature]]) -> None:
-        """Deletes the objects of checkpoints that no longer exist, and those that a kill left without a marker."""
+        """Deletes the objects of checkpoints that no longer exist in the mirror, and of incomplete checkpoints."""
         gone = self._index.complete - kept.keys()
         self._bucket.delete(map(layout.marker, sorted(gone)))
         self._index.complete -= gone
@@ -157,4 +171,4 @@ def _link_or_copy(source: str, target: str) -> None:
     except OSError as error:
         if isinstance(error, FileNotFoundError):
             raise
-        shutil.copy2(source, target)  # this file system has no links
+        shutil.copy2(source, target)  # this file system has no hard links

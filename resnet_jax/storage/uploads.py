@@ -13,13 +13,13 @@ from resnet_jax.storage.objects import BucketError
 
 logger = logging.getLogger(__name__)
 
-_LOOKED_EVERY = 1.0  # seconds between looks for a new checkpoint
+_LOOKED_EVERY = 1.0  # seconds between two checks for a new checkpoint
 _UPLOADED_EVERY = 60.0  # seconds between uploads of logs and metrics
-_LAST_TRIES = 60.0  # seconds for which the last upload is tried again after an error
+_LAST_TRIES = 60.0  # seconds for which the last upload is retried after errors
 
 
 class Uploads:
-    """Uploads as soon as there is a new checkpoint, and every minute."""
+    """Uploads a mirror whenever there is a new checkpoint, and at least every minute."""
 
     def __init__(
         self,
@@ -30,20 +30,20 @@ class Uploads:
         address: str,
         mirror: Path,
     ):
-        """Takes what is called; the context manager runs the thread.
+        """Stores the arguments; the thread runs while this object is entered as a context manager.
 
         Args:
           upload: uploads what has changed; raises BucketError or OSError.
-          checkpoints: lists the steps of the checkpoints in the mirror.
-          has_begun: whether there is something to upload.
+          checkpoints: returns the steps of the checkpoints in the mirror.
+          has_begun: returns whether there are results to upload.
           address: address of the work directory, for messages.
-          mirror: its mirror, for messages.
+          mirror: path of its mirror, for messages.
         """
         self._upload, self._checkpoints, self._has_begun = upload, checkpoints, has_begun
         self._address, self._mirror = address, mirror
         self._uploading, self._stopped = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._upload_until_stopped, name="uploads", daemon=True)
-        self._has_failed = False  # since the last upload that succeeded
+        self._has_failed = False  # whether the last upload failed
 
     def __enter__(self) -> "Uploads":
         self._thread.start()
@@ -58,10 +58,10 @@ class Uploads:
             except UsageError as problem:
                 if kind is None:
                     raise
-                logger.warning("%s", problem)  # the error that ends the run is more important
+                logger.warning("%s", problem)  # not raised: it would hide the error that ends the run
 
     def finish(self) -> None:
-        """Uploads what has changed, and tries again for a minute.
+        """Uploads what has changed; after an error tries again for a minute.
 
         Raises:
           UsageError: the bucket still cannot be written, or another process has taken the lease.
@@ -85,11 +85,11 @@ class Uploads:
                     if self._try():
                         before = now
                 except LostError:
-                    return  # the thread of the lease stops the run
+                    return  # the thread that renews the lease stops the run
                 last = time.monotonic()
 
     def _try(self) -> bool:
-        """Uploads; returns False after an error, of which the first is logged."""
+        """Uploads; returns False after an error. Of several errors in a row only the first is logged."""
         try:
             with self._uploading:
                 self._upload()

@@ -2,7 +2,6 @@
 
 import json
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from resnet_jax.errors import UsageError
 from resnet_jax.nested import has_shape
 from resnet_jax.reporting import metrics_file
 from resnet_jax.reporting.workdir import Workdir
+from tests.kinds_of_files import NO_DIRECTORIES, NO_FILES
 
 SETTINGS = {"seed": 0, "train": {"max_steps": None}}
 RESULT = {"step": 3, "total_steps": 3, "stop_reason": "completed", "eval": None, "seconds": {"step": 1.0}}
@@ -142,27 +142,7 @@ def test_damaged_lines_of_the_list_of_unreadable_images_are_left_out(workdir):
     assert len(BadExamples(workdir.bad_examples, at_most=5)) == 1
 
 
-def link_to_nothing(path):
-    path.symlink_to("nowhere/nothing")
-
-
-def link_to_itself(path):
-    path.symlink_to(path.name)
-
-
-def link_to_device(path):
-    path.symlink_to("/dev/zero")
-
-
-OTHER_KINDS = [
-    ("directory", Path.mkdir),
-    ("special file", os.mkfifo),
-    ("special file", link_to_device),
-    ("link to nothing", link_to_nothing),
-]
-
-
-@pytest.mark.parametrize(("kind", "make"), OTHER_KINDS)
+@pytest.mark.parametrize(("kind", "make"), NO_FILES)
 @pytest.mark.parametrize("name", [*NAMES, "train.log", "report.png", "inputs.png", ".lock"])
 def test_a_directory_in_the_place_of_a_file_is_one_line(name, kind, make, workdir):
     path = workdir.path / name
@@ -170,17 +150,17 @@ def test_a_directory_in_the_place_of_a_file_is_one_line(name, kind, make, workdi
     make(path)
     with pytest.raises(UsageError) as caught, workdir.lock():
         pass
-    assert str(caught.value) == f"{path} is a {kind}, and a file is needed there: move it away and run again"
+    assert str(caught.value) == f"{path} is {kind}, and a file is needed there: move it away and run again"
     assert os.path.lexists(path)
 
 
 @pytest.mark.parametrize("name", ["checkpoints", "damaged_checkpoints", "evaluations"])
 def test_a_file_in_the_place_of_a_directory_is_one_line(name, tmp_path):
-    for kind, make in {"file": Path.touch, "link to nothing": link_to_itself}.items():
-        workdir = Workdir(tmp_path / kind)
+    for number, (kind, make) in enumerate(NO_DIRECTORIES):
+        workdir = Workdir(tmp_path / str(number))
         workdir.path.mkdir()
         make(workdir.path / name)
-        with pytest.raises(UsageError, match=f"{name} is a {kind}, and a directory is needed there"), workdir.lock():
+        with pytest.raises(UsageError, match=f"{name} is {kind}, and a directory is needed there"), workdir.lock():
             pass
 
 

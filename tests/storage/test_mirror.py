@@ -89,8 +89,8 @@ def check_kill(writes, next_machine, machine, store):
     store.writes_left = None
     looked_at = machine("c").mirror()
     looked_at.pull()
-    if (looked_at.path / "checkpoints").exists():
-        saved = newest(looked_at.path)
+    saved = newest(looked_at.path)
+    if saved:
         assert set(range(10, saved + 1, 10)) <= set(steps_in_metrics(looked_at.path))
         for path in (looked_at.path / "checkpoints").iterdir():
             assert {file.name for file in path.rglob("*")} >= {"meta", "metadata", "state", "d"}
@@ -99,7 +99,9 @@ def check_kill(writes, next_machine, machine, store):
     following = machine(next_machine).mirror()
     train(following)
     assert steps_in_metrics(following.path) == [10, 20, 30, 40, 50]
-    assert sorted(int(path.name) for path in (following.path / "checkpoints").iterdir()) == [40, 50]
+    kept = sorted(int(path.name) for path in (following.path / "checkpoints").iterdir())
+    # As on a disk: saving deletes old checkpoints, so one stays if the kill was between the last save and its deletion.
+    assert kept == [40, 50] or (kept == [30, 40, 50] and saved == LAST)
     assert files(following.path) == in_bucket(store)
     assert not [name for name in store.content() if name.startswith(("checkpoints/10", "checkpoints/20"))]
 

@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 
 from resnet_jax.errors import UsageError
 from resnet_jax.weights import read_weights
+from tests.kinds_of_files import KINDS
 from tests.weights.state_dicts import state_dict
 
 
@@ -17,11 +18,12 @@ def saved(path, metadata=None, **changes):
     return path
 
 
-@pytest.mark.parametrize("name", ["/dev/zero", "/dev/full", "pipe"])
-def test_a_device_or_a_pipe_is_one_line(tmp_path, name):
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(UsageError, match="is a named pipe or a device, not a file: give the path of a work directory"):
-        read_weights(tmp_path / name)
+@pytest.mark.parametrize(("kind", "make"), [kind for kind in KINDS if kind[0] not in ("a file", "a directory")])
+def test_a_device_or_a_pipe_is_one_line(tmp_path, kind, make):
+    make(tmp_path / "x")
+    with pytest.raises(UsageError, match="give (the path of a work directory|another path)") as caught:
+        read_weights(tmp_path / "x")
+    assert kind == "a link to nothing" or f" is {kind}, not a file: " in str(caught.value)
 
 
 @pytest.mark.parametrize("target", ["pipe", "/dev/zero"])

@@ -30,7 +30,7 @@ def main(command: Command) -> int:
     workdir = Workdir(command.workdir)
     with open_session(command, workdir, must_hold_a_run=True) as (_, requests):
         from resnet_jax import experiment  # noqa: PLC0415
-        from resnet_jax.experiment.compile import keep_programs  # noqa: PLC0415
+        from resnet_jax.experiment.compile_cache import keep_programs  # noqa: PLC0415
         from resnet_jax.programs.averaging.average import average, checkpoint_paths  # noqa: PLC0415
         from resnet_jax.weights import read_weights  # noqa: PLC0415
         from resnet_jax.weights.select import select_weights  # noqa: PLC0415
@@ -51,8 +51,7 @@ def main(command: Command) -> int:
             if anew is None:
                 return STOPPED
             variables = anew
-            count = statistics.num_images(options.images)
-            logger.info(labelled("statistics", f"computed anew from {count:,} training images"))
+            logger.info(labelled("statistics", f"computed anew from {statistics.describe(options.images)}"))
         workdir.begin()
         path = _write(workdir, variables, stored, images=statistics.num_images(options.images))
         _show_use(workdir, path)

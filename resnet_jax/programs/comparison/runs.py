@@ -60,7 +60,7 @@ class Run(NamedTuple):
         parts = [f"step {step:,}" if path.name == str(step) else path.name]
         parts += [_KINDS[weights["kind"]]] if weights.get("kind") in _KINDS else []
         images = weights.get("statistics_images")
-        return ", ".join([*parts, *([f"batch norm statistics of {images:,} training images"] if images else [])])
+        return ", ".join([*parts, *([f"batch norm statistics of {images:,} training crops"] if images else [])])
 
 
 def find_runs(words: Sequence[str]) -> list[Run]:

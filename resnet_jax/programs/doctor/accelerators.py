@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from resnet_jax.programs.doctor.finding import Finding, error, ok, warning
+from resnet_jax.programs.doctor.finding import Finding, error, ok, skipped, warning
 
 # Package -> smallest major version of NVIDIA's driver that it works with. Source: "CUDA Compatibility",
 # docs.nvidia.com/deploy, section on minor version compatibility: CUDA 12 needs driver 525, CUDA 13 needs driver 580.
@@ -122,7 +122,7 @@ def all_reduce(*, seconds: float = 2.0) -> list[Finding]:
 
     mesh = make_mesh()
     if mesh.size == 1:
-        return [ok("all-reduce", "one device, nothing to sum")]
+        return [skipped("all-reduce", "there is only one device")]
     measured = measure_all_reduce(mesh, num_bytes=_GRADIENT_BYTES, seconds=seconds)
     text = (
         f"{mesh.size} devices sum {_GRADIENT_BYTES / 1e6:.0f} MB in {1000 * measured.seconds:.1f} ms, "

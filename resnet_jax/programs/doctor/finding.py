@@ -1,16 +1,16 @@
-"""What a check has found: one line, OK, a warning or an error, with the cure."""
+"""What a check has found: one line, OK, skipped, a warning or an error, with the cure."""
 
 from typing import NamedTuple
 
 from resnet_jax.text import labelled, printable
 
-OK, WARNING, ERROR = "OK", "warning", "error"
+OK, SKIPPED, WARNING, ERROR = "OK", "skipped", "warning", "error"
 
 
 class Finding(NamedTuple):
     """The result of a check."""
 
-    level: str  # `OK`, `WARNING` (a run may be slow or fail later) or `ERROR` (a run cannot start)
+    level: str  # OK; SKIPPED: not checked; WARNING: a run may be slow or fail later; ERROR: a run cannot start
     subject: str  # what was checked, in at most 12 characters
     text: str  # what was found; in a warning or an error followed by ': ' and what the user can do
 
@@ -22,6 +22,11 @@ class Finding(NamedTuple):
 def ok(subject: str, text: str) -> Finding:
     """Returns a finding without a problem."""
     return Finding(OK, subject, text)
+
+
+def skipped(subject: str, reason: str) -> Finding:
+    """Returns a finding that says why nothing was checked, and what the user can do to have it checked."""
+    return Finding(SKIPPED, subject, reason)
 
 
 def warning(subject: str, problem: str, *, cure: str) -> Finding:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_jax.distributed.channel import Channel
-from resnet_jax.programs.doctor.finding import ERROR, OK, Finding, error, ok, warning
+from resnet_jax.programs.doctor.finding import ERROR, WARNING, Finding, error, ok, warning
 from resnet_jax.programs.doctor.storage import existing_parent
 from resnet_jax.reporting.workdir import Workdir
 
@@ -105,7 +105,7 @@ def _others(gathered: Sequence[str], names: Sequence[str]) -> list[Finding]:
     known = set(findings[0])
     others = []
     for own, name in zip(findings[1:], names[1:], strict=True):
-        new = [found for found in own if found.level != OK and found not in known]
+        new = [found for found in own if found.level in (WARNING, ERROR) and found not in known]
         known.update(new)
         others += [found._replace(text=f"{name}: {found.text}") for found in new]
     return others

@@ -5,13 +5,14 @@ import functools
 import logging
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from resnet_jax.distributed.stop_requests import StopRequests
 from resnet_jax.errors import UsageError
 from resnet_jax.programs.command import Command
 from resnet_jax.programs.doctor import accelerators, hosts, images, machine, software, storage
 from resnet_jax.programs.doctor.children import Check, ChildError, findings, in_child
-from resnet_jax.programs.doctor.finding import ERROR, WARNING, Finding, ok
+from resnet_jax.programs.doctor.finding import ERROR, WARNING, Finding, skipped
 from resnet_jax.programs.session import joined_processes
 from resnet_jax.reporting.progress import show_log
 from resnet_jax.text import labelled
@@ -22,6 +23,7 @@ _QUICK, _LOADING, _DATA, _DEVICES = 20.0, 60.0, 90.0, 180.0  # seconds that a ch
 _SERVER = "a file server does not answer: mount it again, or choose another place"
 _STUCK = "a driver does not answer: end other programs that use the devices, or restart the machine"
 _BUSY = "the machine is overloaded: end other programs"
+_DEFAULT_WORKDIR = str(Path("runs", "doctor"))  # of a command without --workdir and --config; a run would not use it
 
 
 def main(command: Command) -> int:
@@ -44,6 +46,7 @@ def main(command: Command) -> int:
 def _checks(command: Command) -> list[Check]:
     """Returns the checks that each process runs alone; the checks of the devices follow after them."""
     workdir = command.workdir
+    is_given = command.config is not None or workdir != _DEFAULT_WORKDIR
     return [
         Check("packages", software.packages, _QUICK, _BUSY),
         Check("driver", accelerators.driver, _LOADING, _STUCK),
@@ -57,7 +60,7 @@ def _checks(command: Command) -> list[Check]:
         Check("host", hosts.own_name, _QUICK, "a name server does not answer: see /etc/resolv.conf"),
         Check("TensorFlow", software.tensorflow, _LOADING, _BUSY),
         Check("data", functools.partial(_data, command), _DATA, f"{_SERVER}, or wait for the index of a large folder"),
-        Check("workdir", functools.partial(storage.work_directory, workdir), _QUICK, _SERVER),
+        Check("workdir", functools.partial(storage.work_directory, workdir, is_given=is_given), _QUICK, _SERVER),
     ]
 
 
@@ -71,7 +74,7 @@ def _shared_memory(command: Command) -> list[Finding]:
 
 def _data(command: Command) -> list[Finding]:
     if command.config is None:
-        return [ok("data", "not checked: name a recipe or a run with --config or --workdir")]
+        return [skipped("data", "name a recipe or a run with --config or --workdir, and its data are checked")]
     from resnet_jax.experiment.readiness import open_checked_splits  # noqa: PLC0415  it loads JAX
 
     return images.data(*open_checked_splits(command.config))

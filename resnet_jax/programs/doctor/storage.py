@@ -33,8 +33,13 @@ def disk(workdir: str) -> list[Finding]:
     return [ok("disk", text)]
 
 
-def work_directory(name: str) -> list[Finding]:
-    """Checks that files in the work directory can be written, renamed, flushed and locked. Leaves nothing behind."""
+def work_directory(name: str, *, is_given: bool = True) -> list[Finding]:
+    """Checks that files in the work directory can be written, renamed, flushed and locked. Leaves nothing behind.
+
+    Args:
+      name: the work directory, which need not exist yet.
+      is_given: whether the user has named it; if not, the finding names only the directory in which it would be made.
+    """
     workdir = Workdir(name)
     workdir.check_kinds()
     place = existing_parent(workdir.path)
@@ -47,6 +52,9 @@ def work_directory(name: str) -> list[Finding]:
     if _is_locked(workdir.path / ".lock"):
         problem = f"another process is at work in {workdir.path}"
         problems.append(warning("workdir", problem, cure="wait for it, stop it, or " + _CHOOSE))
+    if not is_given:
+        text = f"files in {place} can be written and locked; --workdir=DIR checks the directory of a run"
+        return problems or [ok("workdir", text)]
     what = "holds a run" if workdir.holds_checkpoints() else "has no run yet"
     return problems or [ok("workdir", f"{workdir.path} {what}; it can be written and locked")]
 

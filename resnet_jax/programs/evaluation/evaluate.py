@@ -98,7 +98,7 @@ def evaluate_all(
         if anew is None:
             return STOPPED
         count = precise.statistics.num_images(precise.images)
-        logger.info(labelled("statistics", f"computed anew from {count:,} training images"))
+        logger.info(labelled("statistics", f"computed anew from {precise.statistics.describe(precise.images)}"))
         weights = dataclasses.replace(weights, variables=anew, sha256=sha256_of_arrays(anew), statistics_images=count)
     # For all evaluations first: if the classes of one data set do not fit the weights, fail before any evaluation.
     selected = [_for_classes(weights, stored, evaluation) for evaluation in evaluations]

@@ -22,7 +22,7 @@ def main(command: Command) -> int:
     _check_writable(workdir, which)
     with open_session(command, workdir, must_hold_a_run=of_the_run) as (channel, requests):
         from resnet_jax import experiment  # noqa: PLC0415
-        from resnet_jax.experiment.compile import keep_programs  # noqa: PLC0415
+        from resnet_jax.experiment.compile_cache import keep_programs  # noqa: PLC0415
         from resnet_jax.programs.evaluation.evaluate import Place, Precise, evaluate_all, read_stored  # noqa: PLC0415
         from resnet_jax.programs.run_identity import check_same_run  # noqa: PLC0415
 

@@ -10,7 +10,7 @@ from resnet_jax.programs.evaluation.certificate import accuracy_with_interval
 from resnet_jax.programs.evaluation.confusion import Confusion
 from resnet_jax.programs.evaluation.result_directory import BAD_EXAMPLES, Results
 from resnet_jax.programs.evaluation.table import Row
-from resnet_jax.text import labelled, labelled_lines, printable
+from resnet_jax.text import four_decimals, labelled, labelled_lines, printable
 
 _LISTED = 5  # number of worst classes, and of most frequent confusions, in the summary
 
@@ -24,7 +24,7 @@ def summary_lines(results: Results, directory: Path) -> list[str]:
     sections = {
         "accuracy": [f"{', '.join(accuracies)}, n = {confusion.total:,}"],
         "several": _several_labels(certificate.get("several_labels")),
-        "loss": ["not finite" if loss is None else f"{loss:.4f}"],
+        "loss": ["not finite" if loss is None else four_decimals(loss)],
         "unreadable": [f"{unreadable:,} images, counted as wrong: {BAD_EXAMPLES}"] if unreadable else [],
         "no answer": [f"for {not_finite:,} images, counted as wrong: outputs are NaN"] if not_finite else [],
         "calibration": _calibration(certificate["calibration"]),

@@ -28,7 +28,7 @@ def main(command: Command) -> int:
     workdir = Workdir(command.workdir)
     with open_session(command, workdir, must_hold_a_run=True) as (_, requests):
         from resnet_jax import experiment  # noqa: PLC0415
-        from resnet_jax.experiment.compile import keep_programs  # noqa: PLC0415
+        from resnet_jax.experiment.compile_cache import keep_programs  # noqa: PLC0415
         from resnet_jax.programs.replay.replay import replay  # noqa: PLC0415
 
         command = of_run(command, workdir, verb="replay", without_checkpoints=True)

@@ -71,7 +71,8 @@ def replay(experiment: Experiment, workdir: Workdir, step: int, requests: StopRe
     state = _state_before(experiment, workdir, step, None if recorded else window)
     start = int(state.step)
     last = step if recorded or window is None else max(step, window.last)
-    logger.info(labelled("replaying", f"steps {start + 1} to {last}, {_reason(start, step, window, recorded=recorded)}"))
+    reason = _reason(start, step, None if recorded else window)
+    logger.info(labelled("replaying", f"steps {start + 1} to {last}, {reason}"))
     if recorded and window and not start < window.first <= window.last <= step:
         window = None  # not all of its steps are computed, and `steps.f32` has each step
     requests.begin(saves=False)
@@ -95,13 +96,20 @@ def replay(experiment: Experiment, workdir: Workdir, step: int, requests: StopRe
     )
 
 
-def _reason(start: int, step: int, window: Window | None, *, recorded: bool) -> str:
-    """Says from where the steps are computed, and why they are more than the replayed one."""
+def _reason(start: int, step: int, window: Window | None) -> str:
+    """Says from which state the steps are computed, and why they are more than the replayed one.
+
+    Args:
+      start: step of the checkpoint; 0: the initial state.
+      step: the replayed step.
+      window: the line of `metrics.jsonl` whose steps are all computed, if they can be; None: no other step is needed.
+    """
+    first = min(step, window.first) if window else step
     text = f"from checkpoint {start}" if start else "from the initial state"
-    if not start and step > 1:
-        text += f", because no checkpoint before step {step} is kept"
-    if not recorded and window and (window.first, window.last) != (step, step):
-        text += f"; metrics.jsonl has only means over steps {window.first} to {window.last} to compare with"
+    if not start and first > 1:
+        text += f", because the run has no checkpoint before step {first}"
+    if window and window.first < window.last:
+        text += f"; metrics.jsonl has means over steps {window.first} to {window.last}, and not the values of each step"
     return text
 
 

@@ -1,1 +1,1 @@
-"""--mode=report: writes report.html, one file that shows a run or compares several. Runs also write it when they end."""
+"""--mode=report: writes report.html, which shows a run or compares several. A run also writes its own when it ends."""

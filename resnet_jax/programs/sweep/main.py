@@ -21,7 +21,7 @@ from resnet_jax.programs.sweep.process import Process
 from resnet_jax.programs.sweep.runs import Run, cell_names, make_runs
 from resnet_jax.programs.sweep.table import as_json, csv_rows, make_table, table_lines
 from resnet_jax.reporting.progress import show_log
-from resnet_jax.text import labelled
+from resnet_jax.text import duration, labelled
 
 logger = logging.getLogger(__name__)
 
@@ -65,11 +65,16 @@ def _train_all(sweep: Sweep, runs: Sequence[Run], directory: Path, stopped_early
     Raises:
       UsageError: a run ended with another error, for example in the command, which would end all other runs too.
     """
-    process = Process()
+    process = Process(print_log=sweep.print_log)
+    if not sweep.print_log:
+        text = f"{len(runs)}, of which {_ended(runs)} have ended; the lines of a run are in its train.log"
+        logger.info(labelled("runs", text))
     for number, run in enumerate(runs):
         if run.result() is not None or str(run.workdir) in stopped_early:
             continue
-        logger.info(labelled("run", f"{number + 1} of {len(runs)}: {run.workdir.relative_to(directory)}"))
+        name = f"{number + 1} of {len(runs)}: {run.workdir.relative_to(directory)}"
+        if sweep.print_log:
+            logger.info(labelled("run", name))
         check = None
         if sweep.stop_behind is not None:
             check = functools.partial(is_behind, run, runs, points=sweep.stop_behind)
@@ -82,13 +87,31 @@ def _train_all(sweep: Sweep, runs: Sequence[Run], directory: Path, stopped_early
             _write(sweep, runs, directory, stopped_early, quiet=True)
         elif status not in (0, NonFiniteError.exit_status):
             _fail(status, run)
+        else:
+            logger.info(labelled("run", f"{name}: {_outcome(run)}"))
     return 0
+
+
+def _ended(runs: Sequence[Run]) -> int:
+    return sum(run.result() is not None for run in runs)
+
+
+def _outcome(run: Run) -> str:
+    """Returns how a run ended, such as 'top-1 98.61 % at step 808, 0:24'."""
+    result, top1 = run.result(), run.top1()
+    if result is None:
+        return "no result"
+    if result["stop_reason"] == "non_finite":
+        return f"the loss is not finite at step {result['failed_step']}"
+    accuracy = "no accuracy" if top1 is None else f"top-1 {100 * top1:.2f} %"
+    return f"{accuracy} at step {result['step']:,}, {duration(result['seconds'].get('total', 0.0))}"
 
 
 def _fail(status: int, run: Run) -> None:
     problem = f"the run in {run.workdir} has ended with status {status}"
     raise UsageError(
-        f"{problem}: see its lines above; the sweep continues where it was when the same command runs again"
+        f"{problem}: see its lines above and its train.log; the sweep continues where it was when the same command "
+        "runs again"
     )
 
 
@@ -104,7 +127,10 @@ def _stopped_early(path: Path) -> list[str]:
 def _write(sweep: Sweep, runs: Sequence[Run], directory: Path, stopped_early: set[str], *, quiet: bool = False) -> None:
     """Writes the table as JSON and CSV, and logs it unless `quiet`."""
     rows = make_table(cell_names(sweep.cells), accuracies(runs, len(sweep.cells)))
+    ended = _ended(runs)
     content = {
+        "runs": len(runs),
+        "ended": ended,
         "seeds": list(sweep.seeds),
         "cells": sweep.cells,
         "rows": as_json(rows),
@@ -118,6 +144,7 @@ def _write(sweep: Sweep, runs: Sequence[Run], directory: Path, stopped_early: se
     csv.writer(text, lineterminator="\n").writerows(csv_rows(rows))
     write_atomically(directory / TABLE, text.getvalue())
     if not quiet:
-        for line in table_lines(rows):
+        left = len(runs) - ended - len(stopped_early)
+        for line in table_lines(rows, left=left):
             logger.info(line)
         logger.info(labelled("written", f"{directory}/: {SWEEP}, {TABLE}"))

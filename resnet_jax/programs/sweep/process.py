@@ -14,9 +14,14 @@ _POLL = 0.5  # seconds between two checks whether the run is hopeless
 class Process:
     """Runs training processes, one after another; a signal to this process goes to the current one."""
 
-    def __init__(self, program: Sequence[str] = (sys.executable, "-m", "resnet_jax")):
-        """Installs the signal handlers; `program` begins the command of each training process."""
-        self._program = program
+    def __init__(self, program: Sequence[str] = (sys.executable, "-m", "resnet_jax"), *, print_log: bool = False):
+        """Installs the signal handlers.
+
+        Args:
+          program: first words of the command of each training process.
+          print_log: whether the lines of the processes are printed; errors always are.
+        """
+        self._program, self._stdout = program, None if print_log else subprocess.DEVNULL
         self._current: subprocess.Popen | None = None
         self.stopped = False  # whether a signal has asked to stop
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -31,7 +36,7 @@ class Process:
         """
         # In a new session, so that Ctrl-C reaches only this process, which passes it on to the run once.
         command = [*self._program, "--mode=train", *run.flags]
-        self._current = subprocess.Popen(command, start_new_session=True)
+        self._current = subprocess.Popen(command, stdout=self._stdout, start_new_session=True)
         asked = False
         try:
             while self._current.poll() is None:

@@ -54,12 +54,19 @@ def make_table(names: Sequence[str], top1: Sequence[Mapping[int, float]]) -> lis
     return [row._replace(p=next(adjusted)) if row.difference else row for row in rows]
 
 
-def table_lines(rows: Sequence[Row]) -> list[str]:
-    """Returns the table as log lines: a header, and a line for each combination."""
+def table_lines(rows: Sequence[Row], *, left: int = 0) -> list[str]:
+    """Returns the table as log lines: a header, and a line for each combination.
+
+    Args:
+      rows: the combinations.
+      left: runs that have not ended; if there are any, the first line says that the table is not final.
+    """
     width = max(12, *(len(printable(row.name)) for row in rows))
     head = f"{'':<{width}}  top-1 %  deviation    n  minus the first, 95 % interval"
     lines = [head, *(_line(row, width, is_first=not number) for number, row in enumerate(rows))]
-    return labelled_lines("sweep", lines)
+    if not left:
+        return labelled_lines("sweep", lines)
+    return labelled_lines("so far", [f"not the final table, {left} runs have not ended", *lines])
 
 
 def _line(row: Row, width: int, *, is_first: bool) -> str:

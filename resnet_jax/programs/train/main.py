@@ -45,7 +45,7 @@ def main(command: Command, *, age: float | None = None) -> int:
     workdir = Workdir(command.workdir)
     with open_session(command, workdir) as (channel, requests):
         from resnet_jax import experiment  # noqa: PLC0415
-        from resnet_jax.experiment.compile import keep_programs  # noqa: PLC0415
+        from resnet_jax.experiment.compile_cache import keep_programs  # noqa: PLC0415
         from resnet_jax.programs.run_identity import check_same_run  # noqa: PLC0415
         from resnet_jax.programs.train import further_training  # noqa: PLC0415
         from resnet_jax.programs.train.run import train  # noqa: PLC0415

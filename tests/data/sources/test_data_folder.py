@@ -8,6 +8,7 @@ import pytest
 from resnet_jax.data.sources import open_source
 from resnet_jax.data.sources.splits import parse_split
 from resnet_jax.errors import UsageError
+from tests.kinds_of_files import NO_DIRECTORIES
 
 SOURCES = ["cifar_binary", "folder", "parquet", "tfds", "tfrecord", "webdataset"]
 NUMBERS = {"must not be read": errno.EACCES, "stale": errno.ESTALE, "link to itself": errno.ELOOP}
@@ -57,3 +58,19 @@ def test_a_split_of_many_parts_is_one_line(kind, tmp_path):
     assert "config.data.train_split='train+train" in message and "2,000 parts, more than 100" in message
     assert len(message) < 200
     assert len(parse_split("train_split", "+".join(["train"] * 100)).parts) == 100
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+@pytest.mark.parametrize("place", ["/proc/self", "/proc", "/dev", "/dev/null", "/sys/class"])
+def test_a_folder_of_the_system_is_refused_before_it_is_listed(kind, place, monkeypatch):
+    monkeypatch.setattr(os, "scandir", lambda path: pytest.fail(f"lists {path}"))
+    message = message_of(kind, place)
+    assert message.startswith(f"config.data.data_dir={place} is in /{place.split('/')[1]}, whose files are processes")
+
+
+@pytest.mark.parametrize(("what", "make"), [kind for kind in NO_DIRECTORIES if kind[0] != "a link to nothing"])
+@pytest.mark.parametrize("kind", SOURCES)
+def test_what_is_no_directory_is_named(kind, what, make, tmp_path):
+    make(tmp_path / "x")
+    expected = "/dev, whose files" if what == "a device" else f" is {what}, not a directory: give the directory of"
+    assert expected in message_of(kind, tmp_path / "x")

@@ -94,3 +94,12 @@ def test_names_in_errors_are_escaped(tmp_path):
     with pytest.raises(UsageError, match="have different classes") as caught:
         open_both(tmp_path)
     assert str(caught.value).isprintable()
+
+
+def test_links_to_folders_of_the_system_are_not_followed(tmp_path):
+    write(tmp_path, "a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg")
+    (tmp_path / "a" / "self").symlink_to("/proc/self")
+    (tmp_path / "a" / "devices").symlink_to("/dev")
+    train, _ = open_both(tmp_path)
+    assert len(train) == 2 and "2 folders of the system (/proc, /sys, /dev)" in train.left_out
+    assert len(list_images([str(tmp_path)], [])) == 4
