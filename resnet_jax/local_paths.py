@@ -137,6 +137,17 @@ def check_local(text: str, *, name: str, buckets: str = "mount the bucket") -> N
     raise UsageError(f"{name}={text} is not a local path: {cure}")
 
 
+def with_relative_paths(text: str) -> str:
+    """Returns a text in which paths below the current directory are relative to it, as a user would type them."""
+    try:
+        here = Path.cwd()
+    except OSError:  # the current directory was deleted
+        return text
+    if here == here.parent:
+        return text
+    return re.sub(rf"(?<![\w.~/-]){re.escape(str(here))}/(?=[^\s/])", "", text)
+
+
 def is_hub_address(text: str | os.PathLike) -> bool:
     """Returns whether the text is the address of a repository of the Hugging Face Hub, such as 'hf://org/name'."""
     return isinstance(text, str) and text.startswith(_HUB)

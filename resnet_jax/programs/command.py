@@ -13,8 +13,8 @@ class Mode(NamedTuple):
     run_again: str  # why a user would run the same command again, for error messages: 'to continue', 'to export'
     many_processes: bool = False  # whether several processes can run it together
     takes_paths: bool = False  # whether words that are not flags are allowed; they are paths of images or runs
-    starts_jax: bool = True  # whether this process itself uses devices
     needs_config: bool = True  # whether --config, or --workdir with the directory of a run, must be given
+    starts_jax: bool = True  # whether the process of this mode computes with JAX, not only its children
 
 
 _PROGRAMS = "resnet_jax.programs"
@@ -35,6 +35,7 @@ MODES = {
         "to compare",
         takes_paths=True,
         needs_config=False,
+        starts_jax=False,
     ),
     "average": Mode(
         f"{_PROGRAMS}.averaging.main",
@@ -47,6 +48,7 @@ MODES = {
         "to compare",
         takes_paths=True,
         needs_config=False,
+        starts_jax=False,
     ),
     "replay": Mode(
         f"{_PROGRAMS}.replay.main",
@@ -63,6 +65,7 @@ MODES = {
         f"{_PROGRAMS}.sweep.main",
         "train every combination of some settings with several seeds, and compare them",
         "to continue",
+        starts_jax=False,
     ),
     "report": Mode(
         f"{_PROGRAMS}.report.main",
@@ -70,6 +73,7 @@ MODES = {
         "to write the report",
         takes_paths=True,
         needs_config=False,
+        starts_jax=False,
     ),
     "doctor": Mode(
         f"{_PROGRAMS}.doctor.main",
@@ -77,12 +81,14 @@ MODES = {
         "to check again",
         many_processes=True,
         needs_config=False,
+        starts_jax=False,
     ),
     "benchmark": Mode(f"{_PROGRAMS}.benchmark", "measure the training speed of this machine", "to benchmark"),
     "prepare": Mode(
         f"{_PROGRAMS}.prepare.main",
         "make the ImageNet data set from its archives, or a copy of other data",
         "to prepare",
+        starts_jax=False,
     ),
 }
 

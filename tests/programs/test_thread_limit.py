@@ -1,0 +1,70 @@
+"""A limit on processes or threads, as `ulimit -u` sets it, is one line before JAX starts."""
+
+import os
+import resource
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from resnet_jax.errors import UsageError
+from resnet_jax.programs import thread_limit
+from tests import paths
+
+
+@pytest.fixture
+def at_most(monkeypatch):
+    """Limits the threads that can be started from now on, and lets this process have four cores."""
+
+    def limit(count):
+        left, start = [count], threading.Thread.start
+
+        def count_down(thread):
+            if not left[0]:
+                raise RuntimeError("can't start new thread")
+            left[0] -= 1
+            start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", count_down)
+        monkeypatch.setattr(thread_limit.os, "sched_getaffinity", lambda process: set(range(4)), raising=False)
+
+    return limit
+
+
+@pytest.mark.parametrize("count", [0, 1, 20])
+def test_too_few_threads_are_one_line(count, at_most):
+    before = threading.active_count()
+    at_most(count)
+    with pytest.raises(
+        UsageError, match=rf"^JAX needs 21 threads on 4 CPU cores, and only {count} can be started: end"
+    ):
+        thread_limit.check_threads()
+    assert threading.active_count() == before
+
+
+def test_enough_threads_are_started_and_ended(at_most):
+    before = threading.active_count()
+    at_most(21)
+    thread_limit.check_threads()
+    assert threading.active_count() == before
+
+
+def test_threads_of_jax_as_counted():
+    assert [thread_limit.threads_of_jax(cores) for cores in (1, 2, 4, 64)] == [12, 15, 21, 169]
+
+
+@pytest.mark.slow  # the tests above do the same without a process of another user
+def test_a_run_of_a_user_with_too_few_processes_is_one_line(tmp_path):
+    def become_another_user():
+        if os.geteuid() == 0:  # limits do not apply to root
+            os.setgid(12345)
+            os.setuid(12345)
+        resource.setrlimit(resource.RLIMIT_NPROC, (8, 8))
+
+    command = [sys.executable, "main.py", "--config=digits", f"--workdir={tmp_path / 'run'}"]
+    done = subprocess.run(
+        command, cwd=paths.ROOT, preexec_fn=become_another_user, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith("error: JAX needs ")
