@@ -67,7 +67,7 @@ class Workdir:
     """The paths and JSON files of one run. Only process 0 writes."""
 
     def __init__(self, path: str | os.PathLike):
-        self.mirror = Mirror(os.fspath(path)) if is_bucket(path) else None  # local copy, if the directory is in a bucket
+        self.mirror = Mirror(os.fspath(path)) if is_bucket(path) else None  # local copy of a directory in a bucket
         local = self.mirror.path if self.mirror else path
         self.path = local_path(local, name="--workdir", only_utf8=True).resolve()
         self.checkpoints = self.path / "checkpoints"

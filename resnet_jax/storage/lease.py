@@ -96,8 +96,8 @@ class Lease:
     def keep(self, lost: Callable[[], None]) -> None:
         """Writes the ID of the mirror to the object, and renews the lease in a thread from now on.
 
-        Call this when the mirror has been restored. Until then the object contains no ID: if the process is killed while
-        it restores, the incomplete mirror must not be taken for the newest state.
+        Call this when the mirror has been restored. Until then the object contains no ID: if the process is killed
+        while it restores, the incomplete mirror must not be taken for the newest state.
 
         Args:
           lost: called if another process takes the lease.

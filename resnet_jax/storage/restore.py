@@ -57,7 +57,7 @@ class Restoration:
         return {layout.step_of(name) or 0: set(layout.names_in_marker(read.content)) for name, read in found}
 
     def _note_remains(self, names: set[str], of_steps: dict[int, set[str]]) -> None:
-        """Adds objects of incomplete checkpoints, left by a killed upload, to the index: the next upload deletes them."""
+        """Adds objects of incomplete checkpoints (an upload was killed) to the index: the next upload deletes them."""
         for name in names:
             step = layout.step_of(name)
             if step is not None and not layout.is_marker(name) and name not in of_steps.get(step, ()):
@@ -96,7 +96,7 @@ class Restoration:
                 part.rename(path)
 
     def _was_deleted_here(self, step: int, names: set[str]) -> bool:
-        """Whether a checkpoint is not in the mirror because the run deleted it as surplus, or moved it away as damaged."""
+        """Whether the run itself has removed this checkpoint from the mirror, because it was surplus or damaged."""
         return self._is_newest and (step in self._index.complete or not names.isdisjoint(self._index.pending))
 
     def _copy(self, names: set[str], local: dict[str, Signature], into: tuple[Path, Path] | None = None) -> None:
