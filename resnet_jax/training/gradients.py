@@ -20,7 +20,7 @@ Preprocess = Callable[[jax.Array], jax.Array]  # images [B, H, W, 3]: uint8 pixe
 Split = Callable[[Any], Any]  # reshapes each leaf [B, ...] to [num_microbatches, B / num_microbatches, ...]
 TrainInput = Callable[[jax.Array, DeviceBatch], Mixed]  # row keys [B], batch -> augmented images, labels
 
-_FLIP, _ERASE, _MIX, _DEPTH = range(4)  # folded into a row's key: independent random numbers for each operation
+_FLIP, _ERASE, _MIX, _DEPTH = range(4)  # folded into the key of a row, so that operations have independent randomness
 
 # Normalizes pixels in 0..255 with ImageNet's mean and standard deviation, as torchvision and `configs/resnet50.py` do.
 imagenet_input: Preprocess = functools.partial(
@@ -60,7 +60,7 @@ GradientFn = Callable[[Variables, IndexedBatch, jax.Array, jax.Array | float], G
 def make_train_input(
     *, preprocess: Preprocess, flip: bool, erasing: Erasing | None, mixing: Mixing | None
 ) -> TrainInput:
-    """Returns the function that maps row keys [B] and a batch to augmented images and their labels, as `Mixed`.
+    """Returns the function that maps the random key of each row, [B], and a batch to augmented images and labels.
 
     Args:
       preprocess: normalizes pixels; runs after the flip.
@@ -169,15 +169,15 @@ def accumulate(gradient_fn: GradientFn, split: Split) -> GradientFn:
 
 def gradient_norm(grads: Any) -> jax.Array:
     """Returns the global L2 norm of a tree of gradients, a float32 scalar."""
-    # A sum over a whole array is two kernels on a GPU. Sums over rows are computed by the kernels that read the
-    # gradients for the update, so that a single long sum is left.
+    # On a GPU, XLA compiles the sum over a whole array to two kernels per array. Sums over rows are fused into the
+    # kernels that read the gradients for the update, which leaves one long sum for all arrays together.
     return by_platform(grads, cuda=_norm_by_rows, others=optax.tree.norm)
 
 
 def _norm_by_rows(grads: Any) -> jax.Array:
     squares = [jnp.square(leaf) for leaf in jax.tree.leaves(grads)]
     rows = [square if square.ndim == 1 else jnp.sum(square, axis=-1).ravel() for square in squares]
-    # Without the barrier, XLA would replace the sum of sums by a sum over each array.
+    # Without the barrier, XLA would turn the sum of row sums back into a sum over each whole array.
     return jnp.sqrt(jnp.sum(jax.lax.optimization_barrier(jnp.concatenate(rows))))
 
 

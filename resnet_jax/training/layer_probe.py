@@ -1,7 +1,7 @@
-"""Measures each layer of a training step for each example: the largest magnitude of its output and of its gradient.
+"""Measures each layer in a training step: for each example the largest magnitude of its output and of the gradient.
 
-A number that is NaN or infinite makes the largest magnitude NaN or infinite. So the first layer, in the order of
-computation, with such a magnitude is the layer in which the first number that is not finite arises.
+If a value is NaN or infinite, so is the largest magnitude. The first layer, in the order of computation, whose largest
+magnitude is not finite is therefore the layer in which the first NaN or infinity arises.
 """
 
 import functools
@@ -20,7 +20,7 @@ INPUT, LOSS = "input of the network", "loss"
 
 
 class Probed(NamedTuple):
-    """Largest magnitudes of a micro-batch of B examples; of an array with NaN, NaN. All float32."""
+    """Largest magnitudes in a micro-batch of B examples, all float32; NaN if one of the values is NaN."""
 
     inputs: jax.Array  # [B], of the augmented and normalized images
     outputs: jax.Array  # [L, B], of the outputs of the L layers of `layer_names`
@@ -32,19 +32,19 @@ ProbeFn = Callable[[Variables, IndexedBatch, jax.Array, jax.Array | float], Prob
 
 
 def layer_names(forward_fn: ForwardFn, variables: Variables, indexed: IndexedBatch, key: jax.Array) -> tuple[str, ...]:
-    """Returns the names of the layers in the order in which they are computed; computes no values.
+    """Returns the names of the layers in the order in which they are computed; traces the network, computes nothing.
 
-    A block of layers has a name too, such as 'stage1_block1', which stands for its output: it comes after its layers.
+    A residual block counts as a layer too: its name, such as 'stage1_block1', follows the names of its layers.
 
     Args:
       forward_fn: computes the forward pass, see `make_forward_fn`.
-      variables: of the network, arrays or shapes.
+      variables: variables of the network, arrays or shapes.
       indexed: a micro-batch, arrays or shapes.
       key: the random key of the step.
     """
     taps = _Taps(None)
     with nn.intercept_methods(taps):
-        # A new function, since JAX would not trace `forward_fn` again if it has traced it with such arguments before.
+        # `partial` makes a new function. JAX would not trace `forward_fn` again if it has done so with the same shapes.
         jax.eval_shape(functools.partial(forward_fn), variables, indexed, key)
     return tuple(taps.names)
 
@@ -52,8 +52,8 @@ def layer_names(forward_fn: ForwardFn, variables: Variables, indexed: IndexedBat
 def make_probe(forward_fn: ForwardFn) -> ProbeFn:
     """Returns the function that maps variables, a micro-batch, the step's key and the loss scale to `Probed`.
 
-    It computes the forward and the backward pass without changing a number, except that XLA may round differently than
-    in the training step, because it fuses other operations.
+    Measuring does not change the forward and backward pass, except that XLA may round differently than in the training
+    step, because it fuses other operations.
     """
 
     def probe(variables: Variables, indexed: IndexedBatch, key: jax.Array, scale: jax.Array | float) -> Probed:
@@ -74,17 +74,22 @@ def make_probe(forward_fn: ForwardFn) -> ProbeFn:
 
 
 class _Taps:
-    """Intercepts the calls of the modules of a network, and measures their outputs and the gradients of these."""
+    """Intercepts the calls of a network's modules; measures their outputs and the gradients with respect to these."""
 
     def __init__(self, probes: jax.Array | None):
-        """Takes an array [L, B] of zeros, whose gradients become the measures of the gradients; None: without them."""
+        """Stores the probes.
+
+        Args:
+          probes: zeros [L, B]. The gradient with respect to them is defined as the largest magnitudes of the gradients
+            of the L layers (see `_tap`). None: only names and outputs are recorded.
+        """
         self._probes = probes
         self.names: list[str] = []
-        self.largest: list[jax.Array] = []  # [B] of each layer
+        self.largest: list[jax.Array] = []  # for each layer the largest magnitudes of its output, [B]
 
     def __call__(self, call: Callable[..., Any], values: Any, options: Any, context: Any) -> Any:
         output = call(*values, **options)
-        if context.method_name != "__call__" or not context.module.path:  # the whole network has an empty path
+        if context.method_name != "__call__" or not context.module.path:  # an empty path means the whole network
             return output
         if self._probes is not None:
             output = _tap(output, self._probes[len(self.names)])
@@ -94,7 +99,7 @@ class _Taps:
 
 
 def _name(module: nn.Module) -> str:
-    """Returns the path of a module, such as 'stage1_block1/conv1'; of a fused one, the paths of the modules in it."""
+    """Returns the path of a module, such as 'stage1_block1/conv1'; for a fused module, names the modules in it."""
     inner = [getattr(module, name, None) for name in ("conv", "norm")]
     paths = ["/".join(one.path) for one in inner if isinstance(one, nn.Module)]
     if not paths:
@@ -112,7 +117,7 @@ def _largest(values: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def _tap(values: jax.Array, probe: jax.Array) -> jax.Array:
-    """Returns `values`; as gradient of `probe`, [B], it returns the largest magnitudes of the gradient of `values`."""
+    """Returns `values`. In the backward pass, `probe`, [B], gets the largest magnitudes of their gradient."""
     del probe
     return values
 
@@ -132,9 +137,9 @@ class ParameterReport(NamedTuple):
     """Measures of the parameters and of their gradients, by path such as 'stage1_block1/conv1/kernel'; all float32."""
 
     loss: jax.Array  # sum of the losses of the batch
-    squares: dict[str, jax.Array]  # sum of the squares of the gradient of the unscaled loss; of trained parameters only
-    gradients: dict[str, jax.Array]  # largest magnitude of this gradient
-    weights: dict[str, jax.Array]  # largest magnitude of the parameter
+    squares: dict[str, jax.Array]  # sum of squares of the gradient of the unscaled loss; only for trained parameters
+    gradients: dict[str, jax.Array]  # largest magnitude of the same gradient
+    weights: dict[str, jax.Array]  # largest magnitude of each parameter
 
 
 def report_parameters(params: Any, gradients: Gradients, scale: jax.Array | float) -> ParameterReport:
@@ -142,8 +147,8 @@ def report_parameters(params: Any, gradients: Gradients, scale: jax.Array | floa
 
     Args:
       params: the parameters before the update.
-      gradients: their gradients, see `gradients.py`.
-      scale: the loss scale, by which the gradients are divided.
+      gradients: the gradients of a batch, from a function of `make_gradient_fn`.
+      scale: the loss scale; the gradients are divided by it before they are measured.
     """
     grads = by_path(jax.tree.map(lambda grad: grad / scale, gradients.params))
     return ParameterReport(
@@ -155,7 +160,11 @@ def report_parameters(params: Any, gradients: Gradients, scale: jax.Array | floa
 
 
 def is_finite(report: ParameterReport) -> bool:
-    """Returns whether the loss, every gradient and the norm of the gradient are finite; the report is on the host."""
+    """Returns whether the loss, every gradient and the norm of the gradient are finite.
+
+    Args:
+      report: the report, on the host.
+    """
     squares = [float(square) for square in report.squares.values()]
     values = [float(report.loss), *(float(largest) for largest in report.gradients.values())]
     return all(map(math.isfinite, values)) and sum(squares) <= float(jnp.finfo(jnp.float32).max)
@@ -179,5 +188,5 @@ def _stage(path: str) -> str:
 
 
 def _place(stage: str) -> int:
-    """Returns the place of a stage in the network."""
+    """Returns a number by which the parts of the network are sorted from input to output."""
     return {"stem": 0, "final_bn": 2, "head": 3}.get(stage, 1)

@@ -6,7 +6,8 @@ Averaging Weights Leads to Wider Optima, section 3.2; Wu and Johnson 2021, Rethi
 
     mean = E[mean of a group],    var = E[variance of a group + (mean of a group)^2] - mean^2
 
-Each norm normalizes by the statistics of its group, as in training, and so feeds the next layers as in training.
+While they are computed, each norm uses the statistics of its group, as in training, so that the following layers get
+the same inputs as in training. A group is the part of the batch over which a batch norm computes its statistics.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,11 +23,11 @@ from resnet_jax.training.gradients import ForwardFn, IndexedBatch, Variables
 
 
 class Moments(NamedTuple):
-    """Means over the groups of a batch, of one batch norm of C channels."""
+    """Moments of the inputs of one batch norm with C channels, averaged over the groups of a batch."""
 
-    mean: Any  # [C] float32, mean of the means
-    square: Any  # [C] float32, mean of the means of squares
-    values: Any  # int32, number of values of a channel in the batch: images x H x W
+    mean: Any  # [C] float32, the mean
+    square: Any  # [C] float32, the mean of the squares
+    values: Any  # int32, number of values per channel in the batch: images x H x W
 
 
 MomentsFn = Callable[[Variables, IndexedBatch, jax.Array], dict[str, Moments]]
@@ -35,7 +36,7 @@ MomentsFn = Callable[[Variables, IndexedBatch, jax.Array], dict[str, Moments]]
 def make_moments(forward_fn: ForwardFn) -> MomentsFn:
     """Returns the function that maps variables, a batch and the key of its step to the moments of each batch norm.
 
-    The keys of the result are the paths of the norms, such as 'stage1_block1/bn1'. Frozen norms are not among them.
+    The keys of the result are the paths of the batch norms, such as 'stage1_block1/bn1', without those that are frozen.
 
     Args:
       forward_fn: the forward pass in training, with its augmentation; see `make_forward_fn`.
@@ -62,14 +63,14 @@ def make_moments(forward_fn: ForwardFn) -> MomentsFn:
 
 
 class Population:
-    """Sums the moments of batches on the host, in float64."""
+    """Averages the moments of batches on the host, in float64."""
 
     def __init__(self) -> None:
         self._sums: dict[str, tuple[np.ndarray, np.ndarray, int]] = {}
         self.batches = 0
 
     def add(self, moments: Mapping[str, Moments]) -> None:
-        """Adds the moments of a batch; all batches have the same size."""
+        """Adds the moments of a batch; all batches must have the same size."""
         self.batches += 1
         for path, one in moments.items():
             mean, square = np.asarray(one.mean, np.float64), np.asarray(one.square, np.float64)
@@ -77,9 +78,9 @@ class Population:
             self._sums[path] = before[0] + mean, before[1] + square, before[2] + int(one.values)
 
     def statistics(self, batch_stats: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns `batch_stats` with the statistics of the population; norms without moments keep theirs.
+        """Returns `batch_stats` with the statistics of all batches; norms without moments keep the given ones.
 
-        The variance is the unbiased one, as in training.
+        The variance is unbiased (divided by N - 1), like the running variance in training.
         """
         return self._replaced(batch_stats, "")
 

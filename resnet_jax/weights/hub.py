@@ -19,13 +19,17 @@ from resnet_jax.weights.formats.timm_config import CONFIG
 logger = logging.getLogger(__name__)
 
 SAFETENSORS = "model.safetensors"
-_FILES = (SAFETENSORS, "pytorch_model.bin")  # names of timm's files of weights; older repositories have the second only
+_FILES = (SAFETENSORS, "pytorch_model.bin")  # timm's names of weights files; old repositories have only the second
 _ADDRESS = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([^\s@]+))?")
-_SHA256, _SHA1 = 64, 40  # hexadecimal digits
+_SHA256, _SHA1 = 64, 40  # number of hexadecimal digits of these hashes
 
 
 def import_hub() -> Any:
-    """Imports `huggingface_hub` with its `errors` and `constants`; raises UsageError if it is not installed."""
+    """Imports and returns `huggingface_hub`, with its modules `errors` and `constants`.
+
+    Raises:
+      UsageError: it is not installed.
+    """
     try:
         for module in ("huggingface_hub.errors", "huggingface_hub.constants"):
             importlib.import_module(module)
@@ -37,12 +41,12 @@ def import_hub() -> Any:
 
 
 def repository(address: str) -> str:
-    """Returns 'org/name' of hf://org/name or hf://org/name@revision; raises UsageError for another form."""
+    """Returns 'org/name' from an address hf://org/name or hf://org/name@revision. Raises UsageError for other forms."""
     return _parse(address)[0]
 
 
 def _parse(address: str) -> tuple[str, str | None]:
-    """Returns 'org/name', and the branch, tag or commit; None if the address has none."""
+    """Returns 'org/name' and the revision of an address (a branch, tag or commit); None if it has no revision."""
     match = _ADDRESS.fullmatch(address)
     if not match:
         raise UsageError(f"{address!r} is not hf://org/name or hf://org/name@revision: correct the address")
@@ -52,7 +56,7 @@ def _parse(address: str) -> tuple[str, str | None]:
 def download(address: str) -> Path:
     """Downloads the weights of a repository, and timm's `config.json` if it has one, unless they are in the cache.
 
-    Without a connection, and with HF_HUB_OFFLINE=1, the files in the cache are used.
+    If the Hub cannot be reached, or HF_HUB_OFFLINE=1 is set, files in the cache are used.
 
     Args:
       address: hf://org/name, or hf://org/name@revision with a branch, a tag or a commit; without one the branch 'main'.
@@ -67,7 +71,8 @@ def download(address: str) -> Path:
     repo, revision = _parse(address)
     get = functools.partial(_file, import_hub(), repo, address=address)
     config = get(CONFIG, revision)
-    pinned = config.parent.name if config else revision  # the commit, so that both files are of the same one
+    # The directory of `config.json` in the cache is named after its commit: take the weights of the same commit.
+    pinned = config.parent.name if config else revision
     found = (get(name, pinned) for name in _FILES)
     path = next((path for path in found if path), None)
     if path is None:
@@ -103,7 +108,7 @@ def _file(hub: Any, repo: str, name: str, revision: str | None, *, address: str)
         raise UsageError(
             f"{address} does not exist, or is private: correct the name, or run hf auth login, or set HF_TOKEN"
         ) from error
-    except Exception as error:  # of the libraries below `huggingface_hub`, which change: of HTTP and of storage
+    except Exception as error:  # the HTTP and storage libraries that `huggingface_hub` uses raise errors of many types
         raise UsageError(
             f"{address}: {name} cannot be downloaded ({_reason(error)}): run the same command again, or give a local "
             "path"
@@ -111,17 +116,17 @@ def _file(hub: Any, repo: str, name: str, revision: str | None, *, address: str)
 
 
 def _reason(error: BaseException) -> str:
-    """Returns the first cause of an error in one line."""
+    """Returns the message of the original error, from which `error` was raised, in one line."""
     while error.__cause__ is not None:
         error = error.__cause__
     return printable((str(error).strip() or type(error).__name__).split("\n", 1)[0][:200])
 
 
 def _verify(path: Path) -> None:
-    """Raises UsageError if a file of the cache does not have the checksum by which the Hub names its content.
+    """Raises UsageError if the content of a file in the cache does not match its checksum.
 
-    The cache links to a file whose name is the ETag of the Hub: the SHA-256 of large files, and Git's SHA-1 of others.
-    Links are not supported on every file system; then the checksum is not known here.
+    In the cache of `huggingface_hub`, `path` is a symbolic link to a file that is named after its checksum: the SHA-256
+    of a large file, Git's SHA-1 of others. On a file system without links the checksum is unknown and not checked.
     """
     with contextlib.suppress(OSError):
         blob = path.parent / path.readlink()

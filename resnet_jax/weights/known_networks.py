@@ -1,4 +1,4 @@
-"""Finds the network of torchvision or timm that is the same as a network of this package."""
+"""Finds the network in torchvision or timm that computes the same as a network of this package."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,14 +13,14 @@ _COMMON = {
     "model.bn_epsilon": 1e-5,
 }
 _TORCHVISION = (18, 34, 50, 101, 152)
-_BOTTLENECK = (50, 101, 152, 200)  # depths whose blocks have three convolutions
-# Depths at which the squeeze layers of timm's seresnet networks are as wide as those here: 1/16 of the channels of the
-# block. In timm they have at least 8 channels, more than 1/16 of the channels of the first blocks of seresnet18 and 34.
+_BOTTLENECK = (50, 101, 152, 200)  # depths of networks whose blocks have three convolutions
+# Depths at which timm's seresnet networks are the same as here. The squeeze layers of this package have 1/16 of the
+# block's channels. Those of timm have at least 8 channels, which is more in the first blocks of seresnet18 and 34.
 _TIMM_SQUEEZED = (50, 101, 152)
 
 
 def pytorch_network(settings: Mapping[str, Any]) -> str | None:
-    """Returns the name of the same network in PyTorch, such as "torchvision's resnet50"; None if there is none.
+    """Returns the name of the same network in torchvision or timm, such as "torchvision's resnet50"; None: none.
 
     Args:
       settings: settings of the network by dotted config key, at least those that `infer_settings` finds, and the keys
@@ -32,7 +32,8 @@ def pytorch_network(settings: Mapping[str, Any]) -> str | None:
     is_deep, shortcut = settings["model.stem"] == "deep", settings["model.shortcut"]
     if is_deep and shortcut == "average_pool" and not squeeze:
         return f"timm's resnet{depth}d"
-    # With bottleneck blocks, 'stage_projection' is the same network as 'projection': no stage keeps the shape.
+    # 'stage_projection' has a projection at the start of every stage, 'projection' wherever the shape changes. With
+    # bottleneck blocks this is the same, because the shape changes at the start of every stage.
     if is_deep or not (shortcut == "projection" or (shortcut == "stage_projection" and depth in _BOTTLENECK)):
         return None
     if squeeze:
@@ -43,7 +44,8 @@ def pytorch_network(settings: Mapping[str, Any]) -> str | None:
 def timm_architecture(settings: Mapping[str, Any]) -> str | None:
     """Returns timm's name of the same network, such as 'resnet50'; None if timm does not have it.
 
-    timm has all ResNets of torchvision, under the same names. It normalizes images by a mean and a deviation only.
+    timm has all ResNets of torchvision, under the same names. timm cannot normalize each image by its own mean, so
+    networks with `input.per_image` are not in timm.
     """
     found = pytorch_network(settings)
     return found.split(" ")[-1] if found and not settings["input.per_image"] else None

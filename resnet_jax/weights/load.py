@@ -1,4 +1,4 @@
-"""Reads weights from a file or directory of any supported format, which is recognized by the content."""
+"""Reads weights from a file or directory. The content determines which of the supported formats it has."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 _Reader = Callable[[Path, WeightsKind | None], StoredWeights]
 
-_ZIP, _PICKLE = b"PK", b"\x80"  # first bytes of files of torch.save since PyTorch 1.6, and before
+_ZIP, _PICKLE = b"PK", b"\x80"  # first bytes of a file written by torch.save, since PyTorch 1.6 and before
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf")  # gzip, bzip2, xz, zstd, 7z
 _FORMATS = (
     "a work directory, a checkpoint, a .safetensors or .pth file of PyTorch, or a checkpoint or SavedModel of "
@@ -45,21 +45,21 @@ def load_weights(
     allow_missing: Sequence[str] = (),
     any_input: bool = False,
 ) -> dict[str, Any]:
-    """Returns the variables of a model from a file: `model.apply(load_weights(path, model), images, train=False)`.
+    """Loads weights for a model: `model.apply(load_weights(path, model), images, train=False)`.
 
-    The network of the file must be that of the model, with the same number of classes, and trained on images normalized
-    with ImageNet's mean and standard deviation (`training.gradients.imagenet_input`).
+    The file must hold weights of the same network with the same number of classes, trained on images normalized with
+    ImageNet's mean and standard deviation (`training.gradients.imagenet_input`).
 
     Args:
       path: see `read_weights`.
-      model: see `create_model`.
+      model: a model from `create_model`.
       kind: see `read_weights`.
-      variables: variables of the model, as `model.init(...)` returns them, for the arrays that are not loaded.
+      variables: variables of the model, from `model.init(...)`, which supply the arrays that are not loaded.
         None: every array must be in the file.
       head: load the last layer too; False needs `variables`, and allows another number of classes.
-      allow_missing: regular expressions of the names of arrays that may be missing, unknown or of another shape.
-      any_input: accept weights trained with another input normalization; normalize the images as
-        `read_weights(path).settings` says.
+      allow_missing: regular expressions; arrays whose names match may be missing, unknown or of another shape.
+      any_input: accept weights that were trained with another input normalization. The caller must then normalize the
+        images as `read_weights(path).settings` says.
 
     Returns:
       'params' and 'batch_stats': float32 numpy arrays where loaded, else the leaves of `variables`.
@@ -90,7 +90,7 @@ def read_weights(path: str | Path, *, kind: WeightsKind | None = None) -> Stored
       path: a work directory of this program or one of its checkpoints; a .safetensors or .pth file of PyTorch, or the
         directory of a `model.safetensors`; hf://org/name or hf://org/name@revision, a repository of the Hugging Face
         Hub; the prefix or the directory of a checkpoint of TensorFlow's r1 ResNet, or its SavedModel.
-      kind: 'trained', or 'ema': the moving average of the trained weights; None: the average if there is one.
+      kind: 'trained', or 'ema': the moving average of the trained weights; None: 'ema' if there is one, else 'trained'.
 
     Raises:
       UsageError: the path does not exist, is no file or directory, is damaged, is of no known format or network, or
@@ -112,9 +112,10 @@ def read_weights(path: str | Path, *, kind: WeightsKind | None = None) -> Stored
 
 
 def _resolve(path: str | Path) -> Path:
-    """Returns the absolute path, with links followed, but for a link to a file; of a run in a bucket, its mirror.
+    """Returns the absolute path, with links to directories resolved; for a run in a bucket, its local copy.
 
-    timm's `config.json` is beside the link: the cache of the Hugging Face Hub stores the targets elsewhere.
+    A link to a file is not resolved: in the cache of the Hugging Face Hub, timm's `config.json` lies beside the link to
+    the weights and not beside its target.
     """
     if is_bucket(path):
         return restored(str(path))
@@ -138,7 +139,7 @@ def _reader_of_file(path: Path) -> _Reader:
         raise UsageError(f"{path} does not exist: give the path of {_FORMATS}") from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}): give the path of other weights") from error
-    # Safetensors before pickle: a .safetensors file starts with a length, whose first byte may be that of a pickle.
+    # Check for safetensors before pickle: a .safetensors file starts with a length, which may begin with `_PICKLE`.
     if safetensors.is_safetensors(start):
         return safetensors.read
     if start.startswith(_ZIP):

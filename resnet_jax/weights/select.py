@@ -38,8 +38,9 @@ class SelectedWeights:
       kind: 'trained', or 'ema': the moving average of the trained weights; None: unknown.
       sha256: hash of `variables` (`checksums.sha256_of_arrays`), 64 hexadecimal digits.
       class_names: name of the class of each output, in order; None: unknown.
-      outputs: for each output of `variables`, the number that it has in the file; None: no output was moved.
-      statistics_images: training images from which batch norm statistics were computed anew; 0: they are as stored.
+      outputs: for each output of `variables`, its index in the file; None: the outputs have the order of the file.
+      statistics_images: number of training images from which batch norm statistics were computed anew; 0: they are as
+        stored.
     """
 
     variables: dict[str, Any]
@@ -53,10 +54,10 @@ class SelectedWeights:
 
 
 def selected_path(checkpoint: str, checkpoints: Path) -> str:
-    """Returns the path of the weights: a checkpoint of the run, or the given path.
+    """Returns the path of the weights that config.eval.checkpoint names: a checkpoint of the run, or another path.
 
     Args:
-      checkpoint: 'latest', 'best' by evaluation top-1, or a step in digits; anything else is a path of weights.
+      checkpoint: 'latest', 'best' (highest evaluation top-1) or a step in digits; other values are paths of weights.
       checkpoints: directory of the checkpoints of the run.
 
     Raises:
@@ -77,14 +78,14 @@ def selected_path(checkpoint: str, checkpoints: Path) -> str:
 
 
 def read_selected(checkpoint: str, checkpoints: Path, *, kind: WeightsKind | None) -> StoredWeights:
-    """Reads the weights at `selected_path`; raises UsageError as `selected_path` and `read_weights` do."""
+    """Reads the weights at the path that `selected_path` returns, with `read_weights`; see both."""
     return read_weights(selected_path(checkpoint, checkpoints), kind=kind)
 
 
 def select_weights(
     stored: StoredWeights, shapes: dict[str, Any], *, network: Mapping[str, Any], any_input: bool = False
 ) -> SelectedWeights:
-    """Checks that weights fit a network, last layer included, and logs the file that they come from.
+    """Checks that weights fit a network, last layer included, and logs from which file they are.
 
     Args:
       stored: the weights.
@@ -111,10 +112,10 @@ def select_weights(
 
 
 def with_outputs_in_order_of(selected: SelectedWeights, classes: Classes) -> SelectedWeights:
-    """Moves the outputs of weights without class names, so that output k stands for class k of the data.
+    """Reorders the outputs of weights that store no class names, so that output k belongs to class k of the data.
 
     Raises:
-      UsageError: raised by `class_outputs`.
+      UsageError: raised by `class_outputs.in_order_of`.
     """
     variables, outputs = in_order_of(classes, selected.variables, path=selected.path)
     return dataclasses.replace(selected, variables=variables, outputs=outputs)
@@ -123,14 +124,17 @@ def with_outputs_in_order_of(selected: SelectedWeights, classes: Classes) -> Sel
 def with_outputs_of_set(
     selected: SelectedWeights, stored: StoredWeights, class_names: Sequence[str], *, set_name: str
 ) -> SelectedWeights:
-    """Moves the outputs of the classes of an evaluation set to the front; see `class_outputs.outputs_of_set`."""
+    """Reorders the outputs so that those of the evaluation set's classes come first, in the order of these classes.
+
+    See `class_outputs.outputs_of_set`.
+    """
     known = selected.class_names
     if known is None and stored.class_list == fingerprint(synsets()):
         known = synsets()
     elif known is None and stored.class_list == fingerprint(class_names):
         known = tuple(class_names)
     elif known is None and stored.class_list is not None:
-        known = ()  # a list of classes that is not known: only numbers name outputs
+        known = ()  # only the hash of the class list is stored: the names of the classes cannot be found from it
     first = outputs_of_set(
         class_names,
         known,
@@ -148,12 +152,13 @@ def outputs_and_names(
     """Returns the number of outputs of the network, and a class name for each output.
 
     Args:
-      stored: the weights; those of a run contain the names of its classes.
-      num_classes: number of outputs; None: the number of names in `class_names_file`, else the outputs of the weights.
+      stored: the weights, which may contain class names.
+      num_classes: number of outputs; None: the number of names in `class_names_file`, or without it of the weights'
+        outputs.
       class_names_file: see `read_class_names`; None: the names stored with the weights, or 'class 0', 'class 1', ...
 
     Raises:
-      UsageError: the names differ from those stored with the weights, or their number from the number of outputs.
+      UsageError: the names in the file differ from those stored with the weights, or there are not as many as outputs.
     """
     given = read_class_names(class_names_file) if class_names_file else None
     if given and stored.class_names:

@@ -31,13 +31,14 @@ _WITHOUT_OPTIMIZER = "set config.model.init_optimizer=False to begin with a new 
 def warm_start_state(
     path: str, state: TrainState, *, optimizer: str | None, statistics: bool = True, **options: Any
 ) -> TrainState:
-    """Replaces the variables of a training state by stored weights; on request also average and optimizer state.
+    """Replaces the variables of a training state by stored weights; with `optimizer`, also the optimizer state.
 
     Args:
       path: see `read_weights`.
       state: the state of step 0, arrays or shapes.
-      optimizer: name of the optimizer of `state`: the trained weights and the optimizer state of a checkpoint are
-        loaded, and the moving average if both have one. None: only weights are loaded.
+      optimizer: name of the optimizer of `state`. If given, `path` must be a checkpoint; its trained weights and its
+        optimizer state are loaded, and its moving average of the weights if it and `state` have one. None: only
+        weights are loaded.
       statistics: load the running statistics of batch norms too; False keeps those of `state`.
       options: see `warm_start_variables`.
 
@@ -67,7 +68,7 @@ def warm_start_state(
 def warm_start_optimizer(path: str, opt_state: optax.OptState, *, name: str) -> optax.OptState:
     """Returns the optimizer state of a checkpoint, as numpy arrays in the structure of `opt_state`.
 
-    Clipping, learning rate factors and the kind of weight decay may differ: they have no state.
+    Settings of the optimizer that have no state may differ: clipping, learning rate factors, kind of weight decay.
 
     Args:
       path: a work directory of this program, or one of its checkpoints.
@@ -75,7 +76,7 @@ def warm_start_optimizer(path: str, opt_state: optax.OptState, *, name: str) -> 
       name: name of the optimizer of `opt_state`, for example 'sgd'.
 
     Raises:
-      UsageError: the path is no checkpoint of this program, or is of another optimizer or other trained parameters.
+      UsageError: the path is no checkpoint of this program, or its optimizer or trained parameters are others.
     """
     if is_hub_address(path) or not ((resolved := _resolved(path)).is_dir() and own.holds_checkpoint(resolved)):
         raise UsageError(
@@ -101,7 +102,7 @@ def warm_start_optimizer(path: str, opt_state: optax.OptState, *, name: str) -> 
 
 
 def _without_positions(key: str) -> str:
-    """Removes from a path the positions in chains of optax, which depend on options: '1/trace/a' -> 'trace/a'."""
+    """Removes the positions in `optax.chain` from a path, which depend on the options: '1/trace/a' -> 'trace/a'."""
     return "/".join(part for part in key.split("/") if not part.isdigit())
 
 
@@ -119,7 +120,7 @@ def warm_start_variables(
     settings: Mapping[str, Any],
     any_input: bool,
 ) -> dict[str, Any]:
-    """Replaces the variables of a network by stored weights, and logs what happened to every array.
+    """Replaces the variables of a network by stored weights, and logs which arrays were loaded.
 
     Args:
       stored: the weights.

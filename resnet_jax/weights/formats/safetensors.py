@@ -1,4 +1,4 @@
-"""Files of PyTorch: state dicts under the names of torchvision and timm, read and written as `.safetensors`."""
+"""Reads and writes `.safetensors` files, PyTorch state dicts with the array names of torchvision and timm."""
 
 import dataclasses
 import json
@@ -27,19 +27,19 @@ from resnet_jax.weights.stored import HEAD, StoredWeights
 # Keys in the metadata of the .safetensors files that this program writes; the values are JSON.
 _SETTINGS, _CLASS_NAMES, _SAME_AS = "resnet_jax.settings", "resnet_jax.class_names", "resnet_jax.same_as"
 SOURCE_STEP, SOURCE_WEIGHTS = "source_step", "source_weights"
-_METADATA_SHAPES = (dict, ([str], None), (int, None), (str, None))  # settings, class names, step, kind of weights
-_LONGEST_HEADER = 100_000_000  # most bytes of the JSON header, the limit of the format
+_METADATA_SHAPES = (dict, ([str], None), (int, None), (str, None))  # types of settings, class names, step, weights kind
+_LONGEST_HEADER = 100_000_000  # largest size of the JSON header in bytes that the format allows
 
 _COUNTERS = re.compile(r"(^|\.)(num_batches_tracked|n_averaged)$")
-# The first module of the network in a name; what stands before it is a prefix such as 'module.' or 'backbone.'.
+# Finds where the name of a module begins in the name of an array; the part before it is a prefix such as 'module.'.
 _FIRST_MODULE = re.compile(r"(?:^|(?<=\.))(?:conv1|bn1|fc|layer\d+)\.")
 _TORCHVISION_SIZE = 224  # pixels; the evaluation size of all ResNets of torchvision
-# Settings that all networks of torchvision have, and all networks of timm that this program can read.
+# Settings of every torchvision ResNet, and of every timm network that this program can read.
 _NETWORK = {"model.version": "v1.5", "model.blur_pool": False, "model.bn_epsilon": 1e-5}
 
 
 def is_safetensors(start: bytes) -> bool:
-    """Returns whether a file that begins with `start` is a safetensors file: the length of a JSON header, then JSON."""
+    """Returns whether `start`, the first bytes of a file, is that of a safetensors file: header length, then JSON."""
     return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= _LONGEST_HEADER
 
 
@@ -48,7 +48,7 @@ def read(path: Path, kind: WeightsKind | None) -> StoredWeights:
 
     Args:
       path: the file.
-      kind: 'ema' requires a file that this program wrote from a moving average; otherwise any weights are accepted.
+      kind: 'ema' accepts only a file that this program wrote from a moving average; other values accept any file.
 
     Raises:
       UsageError: the file is damaged or of no known network, or `kind` is 'ema' and the metadata do not say 'ema'.
@@ -62,7 +62,7 @@ def read(path: Path, kind: WeightsKind | None) -> StoredWeights:
         step, stored_kind = (json.loads(metadata.get(key, "null")) for key in (SOURCE_STEP, SOURCE_WEIGHTS))
         if not all(map(has_shape, (settings, names, step, stored_kind), _METADATA_SHAPES)):
             raise ValueError("its metadata were not written by this program")
-    except (AttributeError, TypeError) as error:  # a dtype that numpy does not have
+    except (AttributeError, TypeError) as error:  # an array has a dtype that numpy lacks
         raise UsageError(f"{path} cannot be read ({error}): convert it to float16 or float32") from error
     except (SafetensorError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} is damaged ({error}): copy or download it again") from error
@@ -83,7 +83,7 @@ def read(path: Path, kind: WeightsKind | None) -> StoredWeights:
 
 
 def _class_names(names: Sequence[str]) -> dict[str, Any]:
-    """Returns the fields of `StoredWeights` for known class names."""
+    """Returns the fields `class_names` and `class_list` of `StoredWeights`."""
     return {"class_names": tuple(names), "class_list": fingerprint(names)}
 
 
@@ -93,7 +93,7 @@ def from_state_dict(tensors: Mapping[str, np.ndarray], path: Path, *, found_in: 
     Args:
       tensors: PyTorch name, such as 'layer1.0.conv1.weight' -> array in PyTorch's layout.
       path: the file of the weights; timm's `config.json` is read if it is in the same directory.
-      found_in: added to the format in logs, for example ", in 'model_ema'".
+      found_in: where in the file the state dict is, for example ", in 'model_ema'"; appended to the format in logs.
 
     Raises:
       UsageError: the network is not supported, or `config.json` is damaged.
@@ -143,7 +143,7 @@ def _described(
             class_names = _class_names(described.label_names)
     if pooled_shortcut:
         settings["model.shortcut"] = "average_pool"
-    # Such a file may be timm's instead of torchvision's: timm's weights of these networks mostly are for the same size.
+    # Without an image size assume torchvision's. The file may be timm's, but most of its weights have the same size.
     if str(pytorch_network(settings)).startswith("torchvision"):
         settings.setdefault(IMAGE_SIZE_KEY, _TORCHVISION_SIZE)
     return settings, class_names
@@ -155,10 +155,11 @@ def describe_format(settings: Mapping[str, Any]) -> str:
 
 
 def _prefix(names: Iterable[str], path: Path) -> str:
-    """Returns the prefix of the names of the network, such as 'module.' or 'backbone.', which wrappers add.
+    """Returns the prefix of the array names of the network, such as 'module.' or 'backbone.'; '' if there is none.
 
-    Names without it belong to other parts of a larger program. Of the two encoders of MoCo, the one for the queries is
-    the network (He et al. 2020, github.com/facebookresearch/moco).
+    Such prefixes are added when a network is wrapped in another module. Arrays without the prefix belong to other parts
+    of the larger model. Of the two encoders of MoCo, the network is the query encoder (He et al. 2020,
+    github.com/facebookresearch/moco).
 
     Raises:
       UsageError: several prefixes each belong to a ResNet.
@@ -179,7 +180,7 @@ def _prefix(names: Iterable[str], path: Path) -> str:
 
 
 def check_named(settings: Mapping[str, Any]) -> None:
-    """Raises UsageError for a network of version 2, which torchvision and timm have no names for."""
+    """Raises UsageError for a network of version 2: torchvision and timm have no names for its arrays."""
     if settings["model.version"] == "v2":
         raise UsageError(
             "config.model.version=v2 has no names in torchvision: export without 'safetensors', with "
@@ -197,8 +198,8 @@ def write_safetensors(
 ) -> None:
     """Writes weights as float32 under torchvision's names, or timm's where torchvision has none.
 
-    Some networks of this package are networks of torchvision or timm (`known_networks.py`): for these, the metadata
-    contain the name of that network, for others null.
+    The metadata contain the name of the same network in torchvision or timm (see `known_networks.py`), or null if they
+    have none.
 
     Args:
       path: the file, which is overwritten.
@@ -221,5 +222,5 @@ def write_safetensors(
     }
     own = {_SETTINGS: json.dumps(dict(settings)), _CLASS_NAMES: json.dumps(list(class_names))}
     own[_SAME_AS] = json.dumps(pytorch_network(settings))
-    # `save_file` of the library is not used, since it writes a file that only its owner can read.
+    # Not `save_file` of the safetensors library: it writes a file that only its owner can read.
     path.write_bytes(save(tensors, metadata={"format": "pt", **metadata, **own}))

@@ -1,4 +1,4 @@
-"""timm's `config.json`, which is in the directory of a network's weights and describes their input and classes."""
+"""Reads and makes timm's `config.json`, which lies beside a file of weights and describes their input and classes."""
 
 import json
 import math
@@ -14,7 +14,7 @@ from resnet_jax.nested import has_shape
 from resnet_jax.weights.compatibility import IMAGE_SIZE_KEY, IMAGENET_INPUT
 
 CONFIG = "config.json"
-# Our resize kernels -> the kernel of timm, which are Pillow's, that computes the same or nearly the same.
+# This program's resize kernel -> the kernel in timm (Pillow's) that computes the same or nearly the same.
 INTERPOLATIONS = {
     "bicubic_antialias": "bicubic",
     "bicubic": "bicubic",
@@ -23,7 +23,7 @@ INTERPOLATIONS = {
     "bilinear_tf1": "bilinear",
     "area": "bilinear",
 }
-_DOWNSAMPLING = 32  # side of the image / side of the last feature maps
+_DOWNSAMPLING = 32  # ratio of the image size to the size of the last feature maps
 
 
 class TimmConfig(NamedTuple):
@@ -45,12 +45,15 @@ def _is_input_size(value: Any) -> bool:
     return has_shape(value, [int]) and len(value) == 3 and min(value) > 0
 
 
-# What is read: mean and deviation of R, G, B in 0..1, and [3, height, width] of the images.
+# The keys that are read: mean and standard deviation of R, G, B in 0..1, and the image size as [3, height, width].
 _SHAPE = {"mean": (_is_color, None), "std": (_is_deviation, None), "input_size": (_is_input_size, None)}
 
 
 def read_timm_config(weights: Path) -> TimmConfig:
-    """Reads the `config.json` in the directory of a file of weights; without it returns ImageNet's normalization.
+    """Reads the `config.json` beside a file of weights; if there is none, returns ImageNet's normalization.
+
+    Args:
+      weights: path of the file of weights.
 
     Raises:
       UsageError: the file is damaged, or describes a network with blurred pooling, which is not supported.
@@ -77,7 +80,7 @@ def read_timm_config(weights: Path) -> TimmConfig:
     mean, std, size = found.values()
     given = {f"input.{key}": [255.0 * v for v in color] for key, color in (("mean", mean), ("std", std)) if color}
     settings = IMAGENET_INPUT | given | ({IMAGE_SIZE_KEY: size[-1]} if size else {})
-    names = values.get("label_names")  # timm also accepts a dict, from numbers to names, with gaps
+    names = values.get("label_names")  # in timm also a dict from number to name, which is ignored: it may have gaps
     return TimmConfig(settings, tuple(names) if isinstance(names, list) and has_shape(names, [str]) else None)
 
 
@@ -90,12 +93,12 @@ def make_timm_config(
     num_features: int,
     license_name: str,
 ) -> dict[str, Any]:
-    """Returns the content of `config.json`, in the form in which timm's `save_config_for_hf` writes it.
+    """Returns the content of `config.json` in the form that timm's `save_config_for_hf` writes.
 
     Args:
       architecture: timm's name of the network.
       settings: settings of the network, config key -> value, with the input normalization in 0..255.
-      preprocessing: how an image file becomes the input.
+      preprocessing: how an image file is decoded, cropped and resized in evaluation.
       class_names: names of the classes, in the order of the outputs.
       num_features: number of inputs of the last layer.
       license_name: license of the weights.
