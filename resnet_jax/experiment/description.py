@@ -46,7 +46,7 @@ def describe_experiment(
         "training": f"{milestones.total_steps:,} steps of {config.data.batch_size:,} images = {epochs:.4g} epochs of "
         f"{milestones.steps_per_epoch:,.5g} steps{_training(config, computation.num_microbatches)}",
         "trained": _trained(config, computation),
-        "evaluation": f"{_evaluated_steps(milestones)}{_evaluation(config)}",
+        "evaluation": f"{evaluated_steps(milestones)}{_evaluation(config)}",
         "rate": _rates(milestones, schedule),
         "warning": _indented(
             [
@@ -64,7 +64,7 @@ def describe_evaluation(config: ConfigDict, source: Source, computation: EvalCom
     lines = {
         "devices": _devices(computation.mesh),
         "model": _model(config, computation),
-        "data": f"{_title(config, source)} {len(source):,} images, {eval_image_size(config)} px",
+        "data": f"{_evaluated(config, source)}, {eval_image_size(config)} px",
         "split": _division(source),
         "left out": _left_out(source),
     }
@@ -77,12 +77,18 @@ def _devices(mesh: Mesh) -> str:
 
 
 def _data(config: ConfigDict, train_source: Source, eval_source: Source) -> str:
-    sizes = " then ".join(map(str, train_image_sizes(config)))
+    sizes, number = " then ".join(map(str, train_image_sizes(config))), f"{len(eval_source):,}"
+    evaluated = f"{number} held out" if _division(eval_source) else f"{_title(config, eval_source)} {number}"
     return (
-        f"{_title(config, train_source)} {len(train_source):,} images, "
-        f"{_title(config, eval_source)} {len(eval_source):,}, "
+        f"{_title(config, train_source)} {len(train_source):,} images, {evaluated}, "
         f"{len(train_source.class_names):,} classes, {sizes} px{_boxes(config, train_source)}"
     )
+
+
+def _evaluated(config: ConfigDict, source: Source) -> str:
+    if _division(source):
+        return f"{printable(data_name(config))} {len(source):,} images, held out from training"
+    return f"{_title(config, source)} {len(source):,} images"
 
 
 def _title(config: ConfigDict, source: Source) -> str:
@@ -183,7 +189,8 @@ def _statistics(config: ConfigDict, computation: Computation) -> str:
     return f"{kept} of {len(paths)} batch norms keep their statistics"
 
 
-def _evaluated_steps(milestones: Milestones) -> str:
+def evaluated_steps(milestones: Milestones) -> str:
+    """Says at which steps a run evaluates."""
     every = milestones.eval_every_steps
     if round(every) >= milestones.total_steps:
         return f"at the end only, because the run is not longer than the interval of {every:,.5g} steps"

@@ -9,8 +9,8 @@ from resnet_jax.errors import UsageError
 def threads_of_jax(cores: int) -> int:
     """Returns how many threads JAX starts for its CPU devices and its first compilation, on any platform.
 
-    Counted in /proc/self/task with JAX 0.10 on Linux, with 1, 2, 4 and 64 usable cores: 12, 15, 21 and 169. Of the cores,
-    a compilation uses at most 32.
+    Counted in /proc/self/task with JAX 0.10 on Linux, with 1, 2, 4 and 64 usable cores: 12, 15, 21 and 169. A
+    compilation has at most 32 threads.
     """
     return 9 + 2 * cores + min(cores, 32)
 

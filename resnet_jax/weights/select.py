@@ -79,7 +79,26 @@ def selected_path(checkpoint: str, checkpoints: Path) -> str:
 
 def read_selected(checkpoint: str, checkpoints: Path, *, kind: WeightsKind | None) -> StoredWeights:
     """Reads the weights at the path that `selected_path` returns, with `read_weights`; see both."""
-    return read_weights(selected_path(checkpoint, checkpoints), kind=kind)
+    path = selected_path(checkpoint, checkpoints)
+    log_choice(checkpoint, checkpoints)
+    return read_weights(path, kind=kind)
+
+
+def log_choice(checkpoint: str, checkpoints: Path) -> None:
+    """Logs which step 'latest' or 'best' is, and that of the other, if it is another; nothing for a step or a path."""
+    steps = numbered(checkpoints)
+    if checkpoint not in ("latest", "best") or not steps:  # another process may have seen more of a shared directory
+        return
+    latest, best = max(steps), _best(checkpoints, steps)
+    if best is None:
+        text = f"{latest}, the latest; none was evaluated"
+    elif best == latest:
+        text = f"{latest}, the latest and the one with the highest top-1"
+    elif checkpoint == "latest":
+        text = f"{latest}, the latest; {best} has the highest top-1 (eval.checkpoint=best)"
+    else:
+        text = f"{best}, with the highest top-1; {latest} is the latest (eval.checkpoint=latest)"
+    logger.info(labelled("checkpoint", text))
 
 
 def select_weights(

@@ -4,6 +4,7 @@ import pytest
 from resnet_jax import experiment
 from resnet_jax.data.sources import open_source
 from resnet_jax.experiment.data_warnings import data_warnings
+from resnet_jax.text import labelled
 from tests.data.encoded import encode
 from tests.tiny import tiny_config
 
@@ -62,9 +63,17 @@ def test_the_start_of_a_run_describes_classes_division_and_warnings(photos):
     config = tiny_config({"data.source": "folder", "data.data_dir": str(photos), "model.num_classes": None})
     lines = experiment.build(config).reporting.description
     assert lines["classes"] == "daisy 54, one 1, rose 27; daisy has 66% of the training images"
-    assert lines["split"].startswith("10 % of the images of each class are held out for evaluation, chosen by a hash")
+    assert lines["data"] == f"{photos.name}/train 82 images, 9 held out, 3 classes, 12 px"
+    assert lines["split"] == "10 % of each class are held out, by file name (data.eval_fraction)"
     assert lines["warning"].splitlines()[0].startswith("a batch of 48 images is more than a tenth of the 82 training")
     assert len(lines["warning"].splitlines()) == 3
     config.data.eval_fraction = 0.5
-    assert experiment.build(config).reporting.description["split"].startswith("50 % of the images")
-    assert experiment.build_evaluation(config).description["split"].startswith("50 % of the images")
+    assert experiment.build(config).reporting.description["split"].startswith("50 % of each class")
+    evaluated = experiment.build_evaluation(config).description
+    assert evaluated["split"].startswith("50 % of each class")
+    assert evaluated["data"] == f"{photos.name} 45 images, held out from training, 12 px"
+
+
+def test_the_lines_of_the_division_fit_into_80_columns(photos):
+    source = open_source("folder", training=False, data_dir=str(photos), eval_fraction=0.125)
+    assert "12.5 % of" in source.division and len(labelled("split", source.division)) <= 80

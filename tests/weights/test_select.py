@@ -114,3 +114,28 @@ def test_names_for_weights_without_class_names(workdir, tmp_path):
         outputs_and_names(stored, num_classes=12, class_names_file=None)
     with pytest.raises(UsageError, match="has 10 names for 12 outputs"):
         outputs_and_names(stored, num_classes=12, class_names_file=str(file))
+
+
+@pytest.mark.parametrize(
+    ("which", "line"),
+    [
+        ("latest", "20, the latest; 10 has the highest top-1 (eval.checkpoint=best)"),
+        ("best", "10, with the highest top-1; 20 is the latest (eval.checkpoint=latest)"),
+        ("3", None),
+    ],
+)
+def test_the_log_says_which_checkpoint_was_chosen(workdir, which, line, caplog):
+    read_selected(which, workdir.checkpoints, kind=None)
+    assert [text for text in caplog.messages if text.startswith("checkpoint ")] == (
+        [f"checkpoint   {line}"] if line else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("top1", "line"),
+    [(0.5, "20, the latest and the one with the highest top-1"), (None, "20, the latest; none was evaluated")],
+)
+def test_the_log_of_a_single_checkpoint(tmp_path, top1, line, caplog):
+    files.write(tmp_path / "20", SELECTED.variables, {"step": 20, "network": INFERENCE.network}, top1=top1)
+    read_selected("latest", tmp_path, kind=None)
+    assert f"checkpoint   {line}" in caplog.messages

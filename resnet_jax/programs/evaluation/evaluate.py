@@ -31,6 +31,7 @@ from resnet_jax.weights import StoredWeights, read_weights
 from resnet_jax.weights.class_outputs import Classes
 from resnet_jax.weights.select import (
     SelectedWeights,
+    log_choice,
     select_weights,
     selected_path,
     with_outputs_in_order_of,
@@ -177,6 +178,7 @@ def read_stored(weights: WeightsOptions, place: Place) -> StoredWeights:
     """Reads the weights to evaluate. Process 0 finds their path (`latest` may change); all processes read that path."""
     find = functools.partial(selected_path, weights.checkpoint, place.workdir.checkpoints)
     path = agreement.from_first(place.channel.gather, find, cure="make the checkpoint readable and run again")
+    log_choice(weights.checkpoint, place.workdir.checkpoints)
     return read_weights(path, kind=weights.kind)
 
 
