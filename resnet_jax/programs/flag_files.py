@@ -52,7 +52,9 @@ def _check(file: Path, above: Sequence[Path]) -> None:
       above: the chain of flag files that leads to `file`, starting with that of the command line.
     """
     if file in above or len(above) == _MOST_FILES:
-        raise UsageError(f"--flagfile={above[0]} names files that name each other: remove a line that names another")
+        raise UsageError(
+            f"--flagfile={above[0]} leads to flag files that contain each other: remove one of their --flagfile lines"
+        )
     try:
         content = read_regular(file)
         if len(content) > _MOST_BYTES:

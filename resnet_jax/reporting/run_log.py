@@ -142,7 +142,7 @@ class RunLog:
 
     @property
     def images_per_second(self) -> float:
-        """Training images/s since process start, over the time in the phases `TRAINING`; NaN before any report."""
+        """Training images/s since process start, counting only time in the phases `TRAINING`; NaN before any report."""
         training = _training(self._accounting.seconds())
         return self._images / training if self._images else math.nan
 
@@ -183,7 +183,7 @@ class RunLog:
         platform.work_unit().set_task_status(status)
 
     def _advise(self, steps: int, now: dict[str, float]) -> None:
-        """Advises on the speed of the latest steps, once they are at least `_ADVISED_STEPS`.
+        """Shows advice on the training speed, at most once per `_ADVISED_STEPS` steps.
 
         Args:
           steps: number of steps in the window that was reported last.

@@ -27,7 +27,7 @@ class Tracking(NamedTuple):
     """The trackers of a run, and what they show besides metrics."""
 
     names: Sequence[str]  # names of the trackers, keys of `TRACKERS`
-    settings: dict[str, Any]  # dotted config key -> value; not None for keys whose value is computed from the data
+    settings: dict[str, Any]  # dotted config key -> value; None in `config.json` is replaced by the value from the data
     leave_out: tuple[str, ...]  # tags of metrics that have no value in this run, such as 'eval/top5'
 
 

@@ -291,5 +291,5 @@ class Workdir:
 
 def _is_link_to_new_file(path: Path) -> bool:
     """Whether a path is a link to a file that does not exist, in a directory that does: the file can be created."""
-    target = Path(os.path.realpath(path))  # of links that form a circle, one of them
+    target = Path(os.path.realpath(path))  # if links point to each other in a circle, this is one of these links
     return path.is_symlink() and not os.path.lexists(target) and target.parent.is_dir()

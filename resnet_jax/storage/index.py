@@ -1,4 +1,6 @@
-"""The index of a mirror: the state of each file and of its object in the bucket when both were last equal.
+"""The index of a mirror, the local copy of a work directory in a bucket.
+
+It records the state of each file and of its object in the bucket when both were last equal.
 
 With the index, a comparison finds whether the file or the object has changed since then, without reading its content.
 """
@@ -26,7 +28,7 @@ class Entry(NamedTuple):
 
 
 class Index:
-    """The index of a mirror.
+    """The index of a mirror, a JSON file in the directory of the mirror.
 
     Attributes:
       id: random ID of the mirror; the lease in the bucket records which mirror was uploaded last.

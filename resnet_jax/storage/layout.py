@@ -1,4 +1,4 @@
-"""Which files of a mirror are copied to the bucket, and their names there.
+"""Which files of a mirror, the local copy of a work directory, are copied to the bucket, and their names there.
 
 An object has the name of its file below the work directory, such as 'checkpoints/60/meta/metadata', so that the bucket
 looks like a work directory. A checkpoint in the bucket is complete if it has a marker: an object that is written last
@@ -15,7 +15,7 @@ from resnet_jax.nested import has_shape
 
 CHECKPOINTS = "checkpoints"
 RESULT = "result.json"
-# Files and folders that modes without a lease write, such as --mode=export.
+# Files and folders of modes that write to the work directory without locking it (no lease), such as --mode=export.
 OUTPUTS = ("exports/", "benchmarks/", "replays/", "inputs.png", "report.html", "data_check.json")
 UNFINISHED = ".orbax-checkpoint-tmp"  # suffix of a checkpoint that is being restored; the next start deletes it
 _MARKER = ".complete"

@@ -86,7 +86,7 @@ class Lease:
                 self._version = found.version
                 if self._put(released=False):
                     return self._is_of_mirror
-                watched = None  # another process was faster
+                watched = None  # another process has taken the lease first: start again
                 if self._bucket.read(NAME).state == "missing":  # on S3, TensorStore reports this if there is no bucket
                     raise BucketError(
                         f"{self._bucket.address} cannot be written: create the bucket, or give this machine access"

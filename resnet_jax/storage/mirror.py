@@ -93,7 +93,7 @@ class Mirror:
                 self._uploads.finish()
 
     def upload_outputs(self) -> None:
-        """Uploads the files that a mode without a lease has written, such as exports.
+        """Uploads the files of modes that write to the work directory without locking it, such as --mode=export.
 
         Does nothing while a run on this machine uses the mirror: that run uploads them.
 

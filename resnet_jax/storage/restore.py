@@ -1,4 +1,7 @@
-"""Makes a mirror equal to its bucket, except for files that only this machine has changed since the last upload."""
+"""Makes a mirror, the local copy of a work directory, equal to the bucket.
+
+Files that only this machine has changed since the last upload are kept.
+"""
 
 from pathlib import Path
 
@@ -12,7 +15,7 @@ _REMOVED = ".removed"  # suffix of the directory of a checkpoint while it is bei
 
 
 class Restoration:
-    """Restores a mirror from its bucket, once."""
+    """Restores a mirror, the local copy of a work directory, from the bucket, once."""
 
     def __init__(self, root: Path, index: Index, bucket: Bucket, *, is_newest: bool):
         """Stores the arguments; `run` restores.

@@ -1,4 +1,4 @@
-"""Makes a bucket equal to its mirror.
+"""Makes a bucket equal to its mirror, the local copy of a work directory.
 
 Files are uploaded in this order, so that a run can continue from the bucket if the upload is killed at any moment:
 
@@ -21,7 +21,7 @@ from resnet_jax.storage.objects import Bucket
 
 
 class Upload:
-    """One upload of a mirror. The caller holds the lease."""
+    """One upload of a mirror, the local copy of a work directory. The caller must hold the lease (`lease.py`)."""
 
     def __init__(
         self, root: Path, index: Index, bucket: Bucket, *, outgoing: Path, check: Callable[[], None] = lambda: None
@@ -63,7 +63,7 @@ class Upload:
         self._index.save()
 
     def run_outputs(self) -> None:
-        """Uploads the files of modes without a lease (`layout.OUTPUTS`), such as exports.
+        """Uploads the files of modes that do not lock the work directory (`layout.OUTPUTS`), such as exports.
 
         Raises:
           BucketError: the bucket cannot be written.

@@ -1,4 +1,4 @@
-"""Uploads a mirror in a thread while a run writes into it, and once more when the run ends."""
+"""Uploads a mirror, the local copy of a work directory, in a thread while a run writes to it, and when the run ends."""
 
 import logging
 import threading
@@ -19,7 +19,7 @@ _LAST_TRIES = 60.0  # seconds for which the last upload is retried after errors
 
 
 class Uploads:
-    """Uploads a mirror whenever there is a new checkpoint, and at least every minute."""
+    """Uploads the local copy of a work directory whenever there is a new checkpoint, and at least every minute."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class Uploads:
                 self._upload()
         except (BucketError, OSError) as error:
             if not self._has_failed:
-                logger.warning("not uploaded: %s; it is tried again, and training continues", error)
+                logger.warning("not uploaded: %s; the upload is tried again, and training continues", error)
             self._has_failed = True
             return False
         if self._has_failed:

@@ -33,7 +33,7 @@ class Gradients(NamedTuple):
 
     params: dict[str, Any]  # gradients of loss scale * mean loss; `optax.MaskedNode` for frozen parameters
     batch_stats: dict[str, Any]  # running mean and variance of each batch norm after the batch
-    examples: Totals  # counts and summed loss of the batch
+    examples: Totals  # sums over the examples of the batch: losses and numbers of correct predictions
 
 
 class Forward(NamedTuple):
@@ -105,7 +105,7 @@ def make_gradient_fn(*, model: ResNet, train_input: TrainInput, loss: Loss, trai
     """Returns the function that maps variables, an indexed batch, the step's key and the loss scale to `Gradients`.
 
     Args:
-      model: network that takes float images [B, H, W, 3], `train=` and `uniforms=`.
+      model: network; it is called with float images [B, H, W, 3] and the keyword arguments `train` and `uniforms`.
       train_input: augmentation, see `make_train_input`.
       loss: function of logits [B, K] and targets [B, K] that returns one loss per example, [B].
       trainable: regular expression of the parameters to train, see `only_trained`; '' matches all.

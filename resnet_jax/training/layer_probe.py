@@ -22,10 +22,10 @@ INPUT, LOSS = "input of the network", "loss"
 class Probed(NamedTuple):
     """Largest magnitudes in a micro-batch of B examples, all float32; NaN if one of the values is NaN."""
 
-    inputs: jax.Array  # [B], of the augmented and normalized images
-    outputs: jax.Array  # [L, B], of the outputs of the L layers of `layer_names`
-    losses: jax.Array  # [B]
-    gradients: jax.Array  # [L, B], of the gradients of (loss scale * mean loss) with respect to these outputs
+    inputs: jax.Array  # [B], largest magnitudes of the augmented and normalized images
+    outputs: jax.Array  # [L, B], largest magnitudes of the outputs of the L layers of `layer_names`
+    losses: jax.Array  # [B], magnitudes of the losses
+    gradients: jax.Array  # [L, B], largest magnitudes of the gradients of (loss scale * mean loss) by these outputs
 
 
 ProbeFn = Callable[[Variables, IndexedBatch, jax.Array, jax.Array | float], Probed]

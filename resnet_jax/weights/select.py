@@ -85,9 +85,10 @@ def read_selected(checkpoint: str, checkpoints: Path, *, kind: WeightsKind | Non
 
 
 def log_choice(checkpoint: str, checkpoints: Path) -> None:
-    """Logs which step 'latest' or 'best' is, and that of the other, if it is another; nothing for a step or a path."""
+    """If `checkpoint` is 'latest' or 'best', logs which step that is, and which step the other one would be."""
     steps = numbered(checkpoints)
-    if checkpoint not in ("latest", "best") or not steps:  # another process may have seen more of a shared directory
+    # No steps: on a shared file system this process may not see yet the checkpoints that process 0 has found.
+    if checkpoint not in ("latest", "best") or not steps:
         return
     latest, best = max(steps), _best(checkpoints, steps)
     if best is None:

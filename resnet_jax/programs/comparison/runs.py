@@ -122,7 +122,7 @@ def _certificate(directory: Path) -> dict[str, Any]:
 
 
 def _nothing_shared(found: Sequence[Sequence[Evaluated]]) -> UsageError:
-    """Returns the error for runs without common data; it names the first two runs that share none, if there are two."""
+    """Returns the error for runs without a common evaluation set; if two of the runs share none, it names them."""
     data = [{evaluated.data for evaluated in own} for own in found]
     apart = next(((i, j) for i, j in itertools.combinations(range(len(found)), 2) if not data[i] & data[j]), None)
     if apart is None:

@@ -30,7 +30,7 @@ class Run(NamedTuple):
     word: str  # the argument of the command line that names the run
     workdir: Workdir
     config: Any  # a ConfigDict; only `resnet_jax.experiment` reads its keys
-    settings: dict[str, Any]  # config by dotted key
+    settings: dict[str, Any]  # dotted config key -> value
     starts: list[dict[str, Any]]  # one description for each start, see `provenance.describe_start`; [] if unknown
     bits: np.ndarray  # [N, 2] uint32, loss and gradient norm of each step, see `step_file.py`; N = 0: not recorded
     lines: dict[str, np.ndarray]  # columns of the training metrics in `metrics.jsonl`

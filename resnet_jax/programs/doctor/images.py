@@ -16,7 +16,7 @@ _SAMPLED = 8  # number of examples of each split that are read as a sample
 
 
 def decoding(*, seconds: float = 1.5) -> list[Finding]:
-    """Measures how many JPEG files of 500 x 375 pixels/s the CPU cores decode, crop and resize to 224 pixels."""
+    """Measures how many JPEG files (500 x 375 pixels) a second the CPU cores decode, crop and resize to 224 pixels."""
     from resnet_jax.data.feed import cores  # noqa: PLC0415  it loads JAX and Grain
     from resnet_jax.data.loader import Loader  # noqa: PLC0415
     from resnet_jax.data.sources import open_source  # noqa: PLC0415

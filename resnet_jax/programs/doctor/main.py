@@ -23,7 +23,7 @@ _QUICK, _LOADING, _DATA, _DEVICES = 20.0, 60.0, 90.0, 180.0  # seconds that a ch
 _SERVER = "a file server does not answer: mount it again, or choose another place"
 _STUCK = "a driver does not answer: end other programs that use the devices, or restart the machine"
 _BUSY = "the machine is overloaded: end other programs"
-_DEFAULT_WORKDIR = str(Path("runs", "doctor"))  # of a command without --workdir and --config; a run would not use it
+_DEFAULT_WORKDIR = str(Path("runs", "doctor"))  # default of --workdir without a config; no run uses this directory
 
 
 def main(command: Command) -> int:

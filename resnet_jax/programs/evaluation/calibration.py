@@ -12,7 +12,7 @@ from scipy.optimize import minimize_scalar
 from resnet_jax.training.metrics import Answers
 from resnet_jax.training.scores import INVERSE_TEMPERATURES
 
-BINS = 15  # of C. Guo et al., "On Calibration of Modern Neural Networks", ICML 2017
+BINS = 15  # number of bins in C. Guo et al., "On Calibration of Modern Neural Networks", ICML 2017
 _STEPS = 12  # positions in `INVERSE_TEMPERATURES` from b to 2 b
 # The range of positions that are tried. It ends at half of the largest b, because the Brier score of b needs 2 b.
 _LOWEST, _HIGHEST = 0, len(INVERSE_TEMPERATURES) - 1 - _STEPS

@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 class Place(NamedTuple):
     """Where evaluations run and write, and what stops them."""
 
-    workdir: Workdir  # `evaluations/<name>/` is written there; a training run in it is not changed
+    workdir: Workdir  # results are written to `evaluations/<name>/` in it; a training run in it is not changed
     requests: StopRequests  # checked after each batch
     channel: Channel  # connects the processes
 

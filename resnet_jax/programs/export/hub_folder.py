@@ -54,7 +54,7 @@ def write_hub_folder(directory: Path, model: Model, *, write_weights: Callable[[
     """
     architecture, license_name = timm_architecture(model.network), model.card.license
     if architecture is None or license_name is None:
-        raise ValueError(f"not checked by check_in_timm and check_card: {architecture}, {license_name}")
+        raise ValueError(f"check_in_timm or check_card would refuse {architecture=}, {license_name=}: call them first")
     directory.mkdir()
     write_weights(directory / SAFETENSORS, model)
     kernel = model.variables["params"]["head"]["kernel"]

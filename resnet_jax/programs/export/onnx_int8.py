@@ -100,7 +100,7 @@ def measure_int8(path: Path, model: Model) -> dict[str, Any]:
 
 def _splits(model: Model) -> Splits:
     if model.splits is None:
-        raise ValueError("not checked by check_int8")
+        raise ValueError("the model has no data (splits): call check_int8 first")
     return model.splits
 
 

@@ -51,10 +51,10 @@ class Estimate(NamedTuple):
     source_bytes: int
     bytes: int
     seconds: float
-    digest: str  # hash of the sampled images; tells when a conversion is continued from other data
+    digest: str  # hash of the sampled images, to notice that an interrupted conversion is continued with other data
 
     def describe(self, split: str) -> str:
-        """Returns a line for the screen."""
+        """Returns a line about the split that is printed before the conversion."""
         return f"{split:<11} {self.examples:>9,} images, {_size(self.source_bytes)} now, about {_size(self.bytes)} then"
 
 

@@ -68,7 +68,7 @@ def compare_steps(workdir: Workdir, totals: Mapping[int, StepTotals], step: int)
     """Compares the steps that were computed up to `step` with `steps.f32`; None if it does not have `step`.
 
     Args:
-      workdir: of the run.
+      workdir: the work directory of the run.
       totals: step, counted from 1 -> its totals on the host.
       step: the replayed step.
     """
@@ -85,7 +85,7 @@ def compare_steps(workdir: Workdir, totals: Mapping[int, StepTotals], step: int)
 def _compare_step(recorded: np.ndarray, totals: StepTotals) -> list[Compared]:
     """Compares [2] float32, the sum of the losses of a batch and the gradient norm, with the totals of the step."""
     loss, grad_norm = recorded.tolist()
-    images = max(1, int(totals.examples.count))  # 0 if the loss scale has skipped the update
+    images = max(1, int(totals.examples.count))  # the count is 0 if the update was skipped because of overflow
     return [
         Compared("loss", loss / images, float(totals.examples.loss) / images),
         Compared("grad_norm", grad_norm, float(totals.grad_norm)),

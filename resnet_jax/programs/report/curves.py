@@ -20,7 +20,7 @@ class Curve(NamedTuple):
     name: str
     steps: np.ndarray  # [N] float64
     values: np.ndarray  # [N] float64, NaN where unknown
-    color: int  # number of a color of `style.SERIES`
+    color: int  # number of its color; after `SERIES` colors they repeat
     dashed: bool = False
 
 

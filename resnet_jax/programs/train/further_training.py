@@ -21,7 +21,7 @@ from resnet_jax.text import labelled
 
 
 def cure(command: Command, workdir: Workdir) -> str:
-    """Returns what a user can do if the config of `command` differs from that of the run in `workdir`, as a text."""
+    """Returns the end of the error message that `command` and the run in `workdir` differ: what the user can do."""
     new = _new_directory(workdir)
     ways = [] if _has_finished(workdir) else [f"to continue that run with its own config, run {_continue(workdir)}"]
     ways.append(f"to train this config from the beginning, set --workdir={shlex.quote(new)}")

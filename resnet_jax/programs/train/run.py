@@ -199,7 +199,7 @@ class _Run:
             self.checkpoints.wait()
 
     def _first_state(self) -> tuple[TrainState, Position]:
-        """Returns the state of the newest checkpoint, this program's or TensorFlow r1's; else the initial state."""
+        """Returns the state of the newest checkpoint (of this program or of TensorFlow's r1 ResNet), or a new one."""
         computation, milestones = self.experiment.computation, self.experiment.milestones
         restored = self.checkpoints.restore_latest(abstract_state(computation.init, replicated(computation.mesh)))
         if restored is not None:
