@@ -12,14 +12,16 @@ NAMES = ("cat", "dog", "emu", "class 3")
 DATA = {"name": "digits:1.0.0/test", "sample_sha256": "ab" * 32}
 
 
-def evaluated(directory: Path, right, *, label=None, data=None, fingerprint="f0", time="2026-01-01T00:00:00") -> Path:
+def evaluated(
+    directory: Path, right, *, label=None, data=None, fingerprint="f0", time="2026-01-01T00:00:00", weights=None
+) -> Path:
     """Writes the result of an evaluation in which the images marked in `right` [N] are right; returns its directory."""
     right = np.asarray(right, bool)
     label = np.arange(len(right), dtype=np.int32) % 3 if label is None else np.asarray(label, np.int32)
     first = np.where(right, label, (label + 1) % 3).astype(np.int32)
     first[label < 0] = -1
     subject = {
-        "weights": {"path": str(directory), "sha256": directory.name},
+        "weights": {"path": str(directory), "sha256": directory.name, **(weights or {})},
         "data": {**DATA, "examples": len(right), **(data or {})},
         "classes": {"number": 3, "outputs": 4, "fingerprint": fingerprint},
     }

@@ -108,6 +108,42 @@ def test_equal_differences_of_all_seeds_have_no_interval(tmp_path):
     assert "not told apart" in text and "no interval: every pair of seeds differs by the same number" in text
 
 
+AT_808 = {"path": "runs/a/checkpoints/808", "step": 808, "kind": "trained"}
+AVERAGE = {"path": "averages/average-of-2-674-to-808", "step": 808, "kind": "ema", "statistics_images": 10_048}
+
+
+def accuracy_lines(tmp_path, *groups):
+    """The lines of accuracies of groups of runs, each run given by the evaluated weights."""
+    made = iter(
+        find_runs(
+            [
+                run(tmp_path / f"{k}-{s}", accuracies(90, k), weights=weights)
+                for k, group in enumerate(groups)
+                for s, weights in enumerate(group)
+            ]
+        )
+    )
+    lines = comparison_lines(compare([[next(made) for _ in group] for group in groups]))[: len(groups)]
+    return [line.split(f"  {tmp_path}/", 1)[1].replace(f"{tmp_path}/", "") for line in lines]
+
+
+def test_each_run_has_the_weights_that_were_evaluated(tmp_path):
+    average = "average-of-2-674-to-808, moving average of the weights, batch norm statistics of 10,048 training crops"
+    assert accuracy_lines(tmp_path, [AT_808], [AVERAGE], [{"path": "resnet50.safetensors", "kind": None}]) == [
+        "0-0 (step 808, trained weights)",
+        f"1-0 ({average})",
+        "2-0 (resnet50.safetensors)",
+    ]
+
+
+def test_weights_of_seeds_are_listed_once_if_they_are_the_same_step(tmp_path):
+    earlier = AT_808 | {"path": "runs/b/checkpoints/1000", "step": 1000}
+    assert accuracy_lines(tmp_path, [AT_808, AT_808], [AT_808, earlier]) == [
+        "0-0, 0-1 (each step 808, trained weights)",
+        "1-0 (step 808, trained weights), 1-1 (step 1,000, trained weights)",
+    ]
+
+
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_the_picture_has_a_row_for_each_run_and_pair(tmp_path, seeds):
     rng = np.random.default_rng(0)
