@@ -56,14 +56,15 @@ def _replaced(replayed: Replay, where: Callable[[int], str], class_names: Sequen
 
 
 def _recorded(replayed: Replay) -> list[str]:
-    """Compares each step with what the run has recorded of it; [] if it has not."""
+    """Returns lines that compare the replayed steps with `steps.f32`; [] if the run has not recorded them there."""
     found = replayed.recorded
     if found is None:
         return []
     steps = _steps(found.first, found.last)
     if found.first_different is None:
-        return [f"{steps} in steps.f32: loss and gradient norm{' of each' * (found.first < found.last)}, all equal"]
-    lines = [f"step {found.last} in steps.f32: {'; '.join(map(_compared, found.compared))}"]
+        each = " of each" if found.first < found.last else ""
+        return [f"{steps}: loss and gradient norm{each} are those in steps.f32, bit for bit"]
+    lines = [f"step {found.last}, compared with steps.f32: {'; '.join(map(_compared, found.compared))}"]
     if found.first < found.last:
         lines.append(f"of {steps}, the first that differs is step {found.first_different}")
     return [*lines, *_verdict(found.compared)]
@@ -88,7 +89,7 @@ def _comparison(replayed: Replay) -> list[str]:
 
 
 def _verdict(compared: Sequence[Compared]) -> list[str]:
-    """Judges differences of recorded values and the same values computed again; [] if there are none."""
+    """Returns a line that says whether rounding can explain the differences; [] if all values are equal."""
     apart = [one for one in compared if one.difference > ROUNDING]
     if apart:
         return [

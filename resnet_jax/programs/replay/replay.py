@@ -71,10 +71,10 @@ def replay(experiment: Experiment, workdir: Workdir, step: int, requests: StopRe
     state = _state_before(experiment, workdir, step, None if recorded else window)
     start = int(state.step)
     last = step if recorded or window is None else max(step, window.last)
-    reason = _reason(start, step, None if recorded else window)
-    logger.info(labelled("replaying", f"steps {start + 1} to {last}, {reason}"))
+    words = reason(start, step, None if recorded else window)
+    logger.info(labelled("replaying", f"steps {start + 1} to {last}, {words}"))
     if recorded and window and not start < window.first <= window.last <= step:
-        window = None  # not all of its steps are computed, and `steps.f32` has each step
+        window = None  # not all of its steps are computed, so means cannot be compared; `steps.f32` is used instead
     requests.begin(saves=False)
     steps = _Steps(experiment, step)
     if not steps.run(state, range(start, last), requests):
@@ -96,8 +96,8 @@ def replay(experiment: Experiment, workdir: Workdir, step: int, requests: StopRe
     )
 
 
-def _reason(start: int, step: int, window: Window | None) -> str:
-    """Says from which state the steps are computed, and why they are more than the replayed one.
+def reason(start: int, step: int, window: Window | None) -> str:
+    """Returns words for the log: from which state the computation starts, and why it needs other steps too.
 
     Args:
       start: step of the checkpoint; 0: the initial state.

@@ -4,7 +4,18 @@ import math
 import numpy as np
 import pytest
 
-from resnet_jax.programs.replay.recorded import Compared, Window, as_json, compare, find_window, mean_scalars
+from resnet_jax.programs.replay.recorded import (
+    Compared,
+    Window,
+    as_json,
+    compare,
+    compare_steps,
+    find_window,
+    is_recorded,
+    mean_scalars,
+    steps_as_json,
+)
+from resnet_jax.reporting.step_file import StepFile
 from resnet_jax.reporting.workdir import Workdir
 from resnet_jax.training.metrics import StepTotals, Totals
 
@@ -71,3 +82,41 @@ def test_equal_bits_and_rounding_are_told_apart():
 def test_two_values_that_are_not_finite_are_equal():
     assert Compared("loss", math.nan, math.inf).is_equal
     assert not Compared("loss", math.nan, 1.0).is_equal
+
+
+def recorded(tmp_path, **steps):
+    """A work directory whose `steps.f32` has these steps: s3=(sum of losses, gradient norm)."""
+    workdir = Workdir(tmp_path)
+    file = StepFile(workdir.steps)
+    for name, (loss, norm) in steps.items():
+        file.add(int(name[1:]), loss, norm)
+    file.close()
+    return workdir
+
+
+def test_each_step_is_compared_with_what_the_run_recorded(tmp_path):
+    workdir = recorded(tmp_path, s3=(1.5, 2.0), s4=(3.5, 4.0), s5=(1 / 3, math.nan))
+    assert [is_recorded(workdir, step) for step in range(1, 8)] == [False, False, True, True, True, False, False]
+    third = np.float32(1 / 3)
+    same = {2: totals(9.0, 9.0), 3: totals(1.5, 2.0), 4: totals(3.5, 4.0), 5: totals(third, math.inf), 6: totals(1, 1)}
+    found = compare_steps(workdir, same, 5)
+    assert (found.first, found.last, found.first_different) == (3, 5, None)  # step 2 was not recorded
+    assert [(one.name, one.is_equal) for one in found.compared] == [("loss", True), ("grad_norm", True)]
+    assert found.compared[0].recorded == third / 4  # the mean over the 4 images
+    assert compare_steps(workdir, same, 2) is None and steps_as_json(None) is None
+
+
+def test_the_first_step_with_other_bits_is_found(tmp_path):
+    workdir = recorded(tmp_path, s1=(1.5, 2.0), s2=(3.5, 4.0), s3=(2.5, 1.0))
+    other = np.nextafter(np.float32(4.0), np.float32(5.0))
+    found = compare_steps(workdir, {1: totals(1.5, 2.0), 2: totals(3.5, other), 3: totals(2.5, 1.5)}, 3)
+    assert found.first_different == 2
+    assert found.compared[0].is_equal and found.compared[1].difference == pytest.approx(1 / 3)
+    written = json.loads(json.dumps(steps_as_json(found)))
+    assert (written["first_step"], written["last_step"], written["first_different_step"]) == (1, 3, 2)
+    assert written["values"]["loss"]["equal"] and not written["values"]["grad_norm"]["equal"]
+
+
+def test_a_step_that_the_loss_scale_skipped_is_compared_too(tmp_path):
+    workdir = recorded(tmp_path, s1=(0.0, 0.0))
+    assert compare_steps(workdir, {1: totals(0.0, 0.0, count=0)}, 1).first_different is None

@@ -14,7 +14,8 @@ from resnet_jax.errors import UsageError
 from resnet_jax.programs.command import Command
 from resnet_jax.programs.replay import main as program
 from resnet_jax.programs.replay.lines import replay_lines
-from resnet_jax.programs.replay.recorded import COMPARED
+from resnet_jax.programs.replay.recorded import COMPARED, Window
+from resnet_jax.programs.replay.replay import reason
 from resnet_jax.programs.replay.replay import replay as compute
 from resnet_jax.programs.train.run import train
 from resnet_jax.reporting.workdir import Workdir
@@ -87,6 +88,7 @@ def test_a_step_after_a_checkpoint_is_computed_again_bit_for_bit(run, capsys):
     printed = capsys.readouterr().out
     assert "replaying    steps 5 to 5, from checkpoint 4" in printed
     assert "metrics      step 5: loss " in printed and printed.count(": equal bit for bit") == 1
+    assert "recorded     step 5: loss and gradient norm are those in steps.f32, bit for bit\n" in printed
     found = result(run, 5)
     assert found["start"] == 4 and list(found["steps"]) == ["5"] and found["not_finite"] is None
     assert all(value["equal"] for value in found["compared"]["values"].values())
@@ -173,13 +175,20 @@ def means(first, last):
 
 def test_lines_of_several_steps_are_compared_from_an_earlier_checkpoint(run):
     write_lines(run, [means(1, 3)(run), means(4, 6)(run)])
-    found = steps_again(run, 5)  # its line covers steps 4 to 6: computed from checkpoint 2, not 4
+    found = steps_again(run, 5)  # its line covers steps 4 to 6, but steps.f32 has step 5 alone
+    assert (found.start, sorted(found.totals), found.window, found.compared) == (4, [5], None, [])
+    assert (found.recorded.first, found.recorded.last, found.recorded.first_different) == (5, 5, None)
+    assert "metrics" not in text(found)
+    run.steps.unlink()  # as in a run of an earlier version
+    found = steps_again(run, 5)  # computed from checkpoint 2, not 4
+    assert found.recorded is None
     assert (found.start, sorted(found.totals), found.window[:2]) == (2, [3, 4, 5, 6], (4, 6))
     assert len(found.compared) == 4 and max(one.difference for one in found.compared) < 1e-6  # rounded means
 
 
 def test_without_an_earlier_checkpoint_the_step_is_computed_from_the_nearest(run):
     write_lines(run, [means(1, 1)(run), means(2, 6)(run)])
+    run.steps.unlink()
     shutil.rmtree(run.checkpoints / "2")
     found = steps_again(run, 5)
     assert (found.start, [one.name for one in found.compared]) == (4, ["lr"])
@@ -196,6 +205,35 @@ def test_other_values_than_those_of_the_run_are_told_apart(run):
     assert "gradient norm differs by more than rounding: data, code, config or libraries" in text(steps_again(run, 6))
     write_lines(run, [{**line, "grad_norm": (1 + 1e-6) / 1.01 * line["grad_norm"]} for line in lines(run)])
     assert "these differences are rounding: other devices" in text(steps_again(run, 6))
+
+
+def test_the_first_step_with_other_bits_than_in_the_run_is_named(run):
+    bits = np.fromfile(run.steps, "<f4").reshape(-1, 2)
+    bits[4, 1] *= 1.5
+    bits.tofile(run.steps)
+    shutil.rmtree(run.checkpoints / "4")
+    printed = text(steps_again(run, 6))
+    assert "recorded     step 6, compared with steps.f32: loss " in printed
+    assert "of steps 3 to 6, the first that differs is step 5" in printed
+
+
+@pytest.mark.parametrize(
+    ("start", "step", "window", "words"),
+    [
+        (40, 60, None, "from checkpoint 40"),
+        (0, 1, None, "from the initial state"),
+        (0, 20, None, "from the initial state, because the run has no checkpoint before step 20"),
+        (
+            22,
+            40,
+            (23, 60),
+            "from checkpoint 22; metrics.jsonl has means over steps 23 to 60, and not the values of each step",
+        ),
+        (4, 5, (5, 5), "from checkpoint 4"),
+    ],
+)
+def test_the_reason_for_further_steps_is_given(start, step, window, words):
+    assert reason(start, step, window and Window(*window, {})) == words
 
 
 def test_mistakes_are_one_line(run, tmp_path):
