@@ -37,7 +37,8 @@ def test_a_sweep_that_is_stopped_continues(tmp_path):
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=400
     )
     assert second.returncode == 0, second.stdout + second.stderr
-    assert f"from step {stopped['step']} of 24" in second.stdout
+    assert f"from step {stopped['step']} of 24" in (metrics.parent / "train.log").read_text()
+    assert second.stdout.count("\nrun  ") == 2 and "step 24" in second.stdout and "first step" not in second.stdout
     (row,) = json.loads((tmp_path / "sweep" / "sweep.json").read_text())["rows"]
     results = [json.loads(path.read_text()) for path in sorted((tmp_path / "sweep").glob("base/*/result.json"))]
     assert row["top1"] == {str(seed): result["eval"]["top1"] for seed, result in enumerate(results)}

@@ -89,6 +89,7 @@ def test_a_run_gets_the_flags_of_the_sweep_and_its_own(tmp_path):
 def write_result(workdir, top1, *, reason="completed", evaluations=()):
     workdir.mkdir(parents=True, exist_ok=True)
     result = {"step": 10, "total_steps": 10, "stop_reason": reason, "eval": {"count": 100, "top1": top1, "top5": None}}
+    result["failed_step"] = 7 if reason == "non_finite" else None
     (workdir / "result.json").write_text(json.dumps(result))
     lines = [json.dumps({"step": step, "split": "eval", "top1": value}) + "\n" for step, value in evaluations]
     (workdir / "metrics.jsonl").write_text("".join(lines))
@@ -126,16 +127,42 @@ def test_a_sweep_that_was_stopped_continues_with_what_is_left(tmp_path, trained,
     statuses["momentum=0.9/seed-1"] = 75
     assert sweep(tmp_path) == 75
     assert done == ["momentum=0.9/seed-0", "momentum=0.5/seed-0", "momentum=0.9/seed-1"]
-    assert "run the same command again to continue" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "run the same command again to continue" in printed
+    assert "so far       not the final table, 2 runs have not ended\n" in printed and "\nsweep  " not in printed
+    content = json.loads((tmp_path / "sweep" / "sweep.json").read_text())
+    assert (content["runs"], content["ended"]) == (4, 2)
     done.clear(), statuses.clear()
     assert sweep(tmp_path) == 0 and done == ["momentum=0.9/seed-1", "momentum=0.5/seed-1"]
+    printed = capsys.readouterr().out
+    assert "so far" not in printed and "\nsweep  " in printed
     done.clear()
     assert sweep(tmp_path) == 0 and done == []
     content = json.loads((tmp_path / "sweep" / "sweep.json").read_text())
-    assert [row["n"] for row in content["rows"]] == [2, 2]
+    assert [row["n"] for row in content["rows"]] == [2, 2] and (content["runs"], content["ended"]) == (4, 4)
     assert content["rows"][0]["mean"] == pytest.approx(0.905)
     with (tmp_path / "sweep" / "table.csv").open() as file:
         assert [row["name"] for row in csv.DictReader(file)] == ["momentum=0.9", "momentum=0.5"]
+
+
+def test_a_run_is_one_line_unless_its_lines_are_asked_for(tmp_path, trained, capsys):
+    _, statuses = trained
+    statuses["momentum=0.5/seed-1"] = 3
+    write_result(tmp_path / "sweep" / "momentum=0.9" / "seed-0", 0.9)
+    assert sweep(tmp_path) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("run")]
+    assert lines == [
+        "runs         4, of which 1 have ended; the lines of a run are in its train.log",
+        "run          2 of 4: momentum=0.5/seed-0: top-1 80.00 % at step 10, 0:00",
+        "run          3 of 4: momentum=0.9/seed-1: top-1 91.00 % at step 10, 0:00",
+        "run          4 of 4: momentum=0.5/seed-1: the loss is not finite at step 7",
+    ]
+    assert sweep(tmp_path / "2", **{"sweep.print_log": True}) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("run")]
+    assert lines[:2] == [
+        "run          1 of 4: momentum=0.9/seed-0",
+        "run          1 of 4: momentum=0.9/seed-0: " + "top-1 90.00 % at step 10, 0:00",
+    ]
 
 
 def test_a_loss_that_is_not_finite_is_a_result_and_a_mistake_ends_the_sweep(tmp_path, trained):
@@ -214,6 +241,14 @@ def process(tmp_path):
     yield Process((sys.executable, "-IS", "-c", CHILD)), Run(0, 0, tmp_path, [str(tmp_path / "started")])
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("print_log", [False, True])
+def test_errors_of_a_run_are_always_printed_and_other_lines_if_asked_for(tmp_path, capfd, process, print_log):
+    program = (sys.executable, "-IS", "-c", "import sys; print('a line'); sys.exit('error: a mistake')")
+    assert Process(program, print_log=print_log).train(Run(0, 0, tmp_path, [])) == 1
+    printed = capfd.readouterr()
+    assert printed.out == ("a line\n" if print_log else "") and printed.err == "error: a mistake\n"
 
 
 def test_a_hopeless_run_is_saved_and_stopped(process, tmp_path):
