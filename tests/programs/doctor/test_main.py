@@ -11,7 +11,7 @@ from resnet_jax.distributed.channel import Channel
 from resnet_jax.distributed.rendezvous import connect_all
 from resnet_jax.programs.command import Command
 from resnet_jax.programs.doctor import hosts, main
-from resnet_jax.programs.doctor.finding import ERROR, OK, Finding, error, ok, warning
+from resnet_jax.programs.doctor.finding import ERROR, OK, SKIPPED, Finding, error, ok, skipped, warning
 from tests.distributed.local_channels import process_specs, together
 from tests.paths import ROOT
 
@@ -72,7 +72,10 @@ def test_nothing_is_needed_and_nothing_is_written(tmp_path):
         *("packages", "memory", "cores", "decoding", "disk", "/dev/shm", "limits", "clock", "host", "TensorFlow"),
         *("data", "workdir", "devices", "all-reduce", "result"),
     ]
-    assert all(line[13:21].strip() in (OK, "warning") for line in lines[:-1])
+    levels = dict(zip(subjects, (line[13:21].strip() for line in lines), strict=True))
+    assert levels.pop("data") == SKIPPED and levels.pop("result")
+    assert set(levels.values()) <= {OK, "warning"}
+    assert "runs/doctor" not in done.stdout
     assert "2 devices sum 102 MB" in lines[-2]
     assert list(tmp_path.iterdir()) == []
 
@@ -89,7 +92,8 @@ def test_an_error_is_exit_status_2(monkeypatch, tmp_path):
 def test_several_processes_are_compared(tmp_path):
     def check(spec):
         number = spec.process_id
-        own = [ok("a", "fine"), warning("b", "slow", cure="x")] + [error("c", "broken", cure="y")] * number
+        own = [ok("a", "fine"), warning("b", "slow", cure="x"), skipped("d", f"no config in {number}")]
+        own += [error("c", "broken", cure="y")] * number
         versions = {"jax": f"0.{number}", "python": "3.11"}
         with Channel(connect_all(spec, timeout=20), process_id=number) as channel:
             return hosts.together(channel, own, str(tmp_path / "new"), versions)
@@ -99,7 +103,7 @@ def test_several_processes_are_compared(tmp_path):
     levels = [finding.level for finding in first]
     text = "\n".join(finding.line() for finding in first)
     assert levels.count(ERROR) == 2 and "jax is 0.0 in " in text and "broken: y" in text
-    assert "slow" not in text  # process 0 has it too, and has shown it
+    assert "no config" not in text and "slow" not in text  # process 0 has it too, and has shown it
     assert f"all processes see {tmp_path}" in text and list(tmp_path.iterdir()) == []
 
 

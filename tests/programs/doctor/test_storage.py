@@ -20,6 +20,11 @@ def test_a_directory_that_does_not_exist_yet_is_checked_in_its_parent(tmp_path):
     assert files(tmp_path) == []
 
 
+def test_a_directory_that_the_user_has_not_named_is_not_named(tmp_path):
+    (found,) = storage.work_directory(str(tmp_path / "runs" / "doctor"), is_given=False)
+    assert found.level == OK and found.text.startswith(f"files in {tmp_path} can be written and locked; --workdir=DIR ")
+
+
 @pytest.mark.parametrize(
     ("free", "names", "level"), [(10e9, 10**6, OK), (2e9, 10**6, WARNING), (1e8, 10**6, ERROR), (10e9, 50, WARNING)]
 )
