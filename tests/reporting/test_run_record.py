@@ -3,7 +3,7 @@ import logging
 import pytest
 
 from resnet_jax.reporting import report_picture
-from resnet_jax.reporting.run_record import end_record, summary
+from resnet_jax.reporting.run_record import end_record, log_end, summary
 from resnet_jax.reporting.time_accounting import PHASES
 from resnet_jax.reporting.workdir import Workdir
 
@@ -22,9 +22,8 @@ def ended(workdir, caplog, **changes):
     result = {"step": 6, "total_steps": 6, "stop_reason": "completed", "eval": None, "best": None, "bad_examples": 0}
     result |= {"images_per_second": 10.0, "seconds": seconds, "programs_compiled_later": 0}
     with caplog.at_level(logging.INFO, logger="resnet_jax"):
-        end_record(
-            result | changes, workdir, decoders={"source": "tfds", "num_workers": 0, "num_threads": 2, "cores": 2}
-        )
+        end_record(result | changes, workdir)
+        log_end(result | changes, workdir, decoders={"source": "tfds", "num_workers": 0, "num_threads": 2, "cores": 2})
     return [record.getMessage() for record in caplog.records]
 
 
@@ -41,7 +40,7 @@ def test_a_report_that_cannot_be_drawn_is_one_log_line_and_no_failure(workdir, c
     monkeypatch.setattr(report_picture, "write_report", fail)
     logged = ended(workdir, caplog)
     assert f"{workdir.report} could not be drawn: no font at all" in logged
-    assert workdir.result.exists() and any(line.startswith("rate ") for line in logged)
+    assert workdir.result.exists() and any(line.startswith("speed ") for line in logged)
 
 
 def test_the_bottleneck_of_a_run_is_logged(workdir, caplog):
@@ -82,7 +81,7 @@ def test_a_summary_has_everything_with_relative_paths(here):
         "time         compile    0:03    5.0 %",
         "             step       1:01   95.0 %",
         "             total      1:04  100.0 %",
-        "rate         1,234 images/s while training",
+        "speed        1,234 images/s while training",
         "results      runs/mine/result.json, metrics.jsonl, train.log",
         "checkpoints  runs/mine/checkpoints",
     ]
@@ -90,7 +89,12 @@ def test_a_summary_has_everything_with_relative_paths(here):
 
 def test_a_summary_names_the_report_if_it_exists(here):
     here.report.touch()
-    assert any(line.startswith("report       runs/mine/report.png") for line in summary(RESULT, here))
+    assert any(line.startswith("report       runs/mine/report.png: loss, ") for line in summary(RESULT, here))
+    here.report_page.touch()
+    text = (
+        "report       runs/mine/report.html, report.png: loss, accuracy, learning rate, speed, and where the time went"
+    )
+    assert text in summary(RESULT, here)
 
 
 def test_a_summary_names_tensorboard_if_there_are_event_files(here):

@@ -79,6 +79,16 @@ def test_images_of_other_data_are_not_shown(tmp_path, images):
     assert page.sources == [] and "0.jpg cat dog 75.0 %" in page.text
 
 
+def test_the_end_of_a_run_says_what_comes_next(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert at_the_end.next_commands(Workdir("runs/my first")) == [
+        "to evaluate  resnet-jax '--workdir=runs/my first' --mode=eval",
+        "afterwards   resnet-jax --mode=report 'runs/my first'   # report.html with the images that were answered "
+        "wrong",
+        "to predict   resnet-jax '--workdir=runs/my first' --mode=predict IMAGE",
+    ]
+
+
 def test_the_end_of_a_run_writes_the_page(tmp_path):
     run = make_run(tmp_path / "first", right=RIGHT)
     at_the_end.write_at_the_end(Workdir(run))
@@ -119,17 +129,29 @@ def test_several_runs_are_shown_together_and_compared(tmp_path):
     first = make_run(tmp_path / "first", right=RIGHT)
     second = make_run(tmp_path / "second", right=better, seed=1, **{"optimizer.momentum": 0.8})
     assert main.main(Command("report", None, str(tmp_path / "out"), paths=(str(first), str(second)))) == 0
-    page = Page((tmp_path / "out" / "report.html").read_text())
+    (path,) = (tmp_path / "out").iterdir()
+    assert path.name.startswith("first-second-")
+    page = Page((path / "report.html").read_text())
     assert "B is better by 10.00 points (95 %: " in page.text and "n = 300; p < 0.000001)" in page.text
     assert "optimizer.momentum 0.9 0.8" in page.text and "seed 0 1" in page.text
     assert page.tags.count("polyline") == 2 * 5
     assert differences([{"a": 1, "b": (1, 2)}, {"a": 2, "b": [1, 2]}]) == {"a": [1, 2]}
 
 
+def test_each_pair_of_runs_has_a_report_of_its_own(tmp_path, capsys):
+    runs = [str(make_run(tmp_path / name)) for name in ("a", "b", "x/b")]
+    written = []
+    for pair in (runs[:2], runs[::2], runs[1::-1], runs[:2]):
+        assert main.main(Command("report", None, str(tmp_path / "out"), paths=tuple(pair))) == 0
+        written.append(capsys.readouterr().out.split()[1].rstrip(","))
+    assert written[0] == written[3] and len(set(written)) == len(list((tmp_path / "out").iterdir())) == 3
+    assert all(str(tmp_path / "out") in path and path.endswith("/report.html") for path in written)
+
+
 def test_runs_without_evaluations_are_shown_without_a_comparison(tmp_path):
     runs = [make_run(tmp_path / name / "same", result=name == "a") for name in "ab"]
     assert main.main(Command("report", None, str(tmp_path / "out"), paths=tuple(map(str, runs)))) == 0
-    text = Page((tmp_path / "out" / "report.html").read_text()).text
+    text = Page(next((tmp_path / "out").glob("*/report.html")).read_text()).text
     assert "has no evaluation: name a run that --mode=eval has evaluated" in text and "not finished" in text
     assert f"{tmp_path}/a/same" in text
 
