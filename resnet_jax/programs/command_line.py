@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from resnet_jax.config_keys import check_bounds, check_keys, check_paths
 from resnet_jax.configs.default import KEYS
 from resnet_jax.errors import UsageError, unusable_path_as_usage_error
-from resnet_jax.local_paths import is_bucket, local_path
+from resnet_jax.local_paths import is_bucket, local_path, with_relative_paths
 from resnet_jax.nested import flatten
 from resnet_jax.old_settings import translated_flag
 from resnet_jax.programs import flag_files
@@ -130,7 +130,7 @@ def close_stdout() -> None:
 
 def fail(message: str, status: int = UsageError.exit_status) -> NoReturn:
     """Prints `error: MESSAGE` to stderr and exits with `status`."""
-    print(f"error: {printable(message)}", file=sys.stderr)
+    print(f"error: {with_relative_paths(printable(message))}", file=sys.stderr)
     sys.exit(status)
 
 
