@@ -3,7 +3,14 @@ import os
 import pytest
 
 from resnet_jax.errors import UsageError
-from resnet_jax.local_paths import check_local, kind_of, local_path, system_devices, system_place
+from resnet_jax.local_paths import (
+    check_local,
+    kind_of,
+    local_path,
+    system_devices,
+    system_place,
+    with_relative_paths,
+)
 from tests.kinds_of_files import KINDS
 
 
@@ -33,6 +40,21 @@ def test_an_address_is_refused_with_the_cure(address, cure):
 )
 def test_any_other_text_is_a_path(path):
     assert local_path(path, name="--workdir") == local_path(local_path(path, name="x"), name="--workdir")
+
+
+def test_paths_below_the_current_directory_are_shown_as_a_user_types_them(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    here = tmp_path / "a"
+    for text, expected in {
+        f"{here}/runs/b is a file": "runs/b is a file",
+        f"run --workdir={here}/runs/b '{here}/c d'": "run --workdir=runs/b 'c d'",
+        f"({here}/x), {here}/y": "(x), y",
+        f"{here}b/x /mnt{here}/x {here} {here}/ .{here}/x": f"{here}b/x /mnt{here}/x {here} {here}/ .{here}/x",
+    }.items():
+        assert with_relative_paths(text) == expected
+    monkeypatch.chdir("/")
+    assert with_relative_paths("/usr/bin") == "/usr/bin"
 
 
 def test_home_directories(monkeypatch):

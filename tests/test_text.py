@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from resnet_jax.text import json_number, json_numbers, labelled, labelled_lines, printable, wrapped
+from resnet_jax.text import four_decimals, json_number, json_numbers, labelled, labelled_lines, printable, wrapped
 
 
 def test_a_label_takes_twelve_columns():
@@ -53,6 +53,22 @@ def test_commands_are_not_broken():
 )
 def test_printable_is_one_line_that_controls_no_terminal(text, expected):
     assert printable(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.57081, "0.5708"),
+        (99_999.25, "99999.2500"),
+        (-3.0, "-3.0000"),
+        (1.2345e28, "1.234e+28"),
+        (-2e5, "-2e+05"),
+        (math.nan, "nan"),
+        (math.inf, "inf"),
+    ],
+)
+def test_large_numbers_have_an_exponent(value, text):
+    assert four_decimals(value) == text
 
 
 def test_numbers_that_json_cannot_hold_become_null():

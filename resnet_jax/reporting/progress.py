@@ -12,6 +12,7 @@ from typing import TextIO
 
 from tqdm.auto import tqdm
 
+from resnet_jax.local_paths import with_relative_paths
 from resnet_jax.reporting.bottleneck import shares_line
 from resnet_jax.text import duration, four_decimals, labelled, printable_lines, wrapped
 
@@ -198,8 +199,9 @@ class _BarHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         stream = self._stream or (sys.stderr if record.levelno >= logging.ERROR else sys.stdout)
         encoding = stream.encoding or "utf-8"
+        text = with_relative_paths(self.format(record))
         # File names may hold any bytes: escape what the stream cannot encode.
-        line = self.format(record).encode(encoding, "backslashreplace").decode(encoding)
+        line = text.encode(encoding, "backslashreplace").decode(encoding)
         if stream.isatty():
             line = wrapped(line, shutil.get_terminal_size().columns)
         try:
