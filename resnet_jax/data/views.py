@@ -21,29 +21,21 @@ _IMAGES, _DRAWS = 64, 16  # images in the sample; random training crops of each 
 class Views(NamedTuple):
     """What crops show of a sample of images: means over the images and, in training, over random crops of each."""
 
-    height: int  # median height in pixels of the images from which crops are cut, enlarged if `enlarge_to` asks for it
-    width: int  # median width of the same
-    stored_height: int  # median height of the stored images in pixels
-    stored_width: int  # median width of the stored images in pixels
+    height: int  # median height of the images in pixels, after `enlarge_to`
+    width: int  # median width of the images in pixels, after `enlarge_to`
+    stored_height: int  # median height of the images in pixels, before `enlarge_to`
+    stored_width: int  # median width of the images in pixels, before `enlarge_to`
     train_share: float  # share of an image's area that a training crop shows
     eval_share: float  # share of an image's area that the evaluation crop shows
     enlargement: float  # apparent size of an object in evaluation / in training; 1: the same
 
 
 class _Sized(NamedTuple):
-    """The size of an image, enlarged if it is too small, and the boxes around its objects."""
+    """The size of an image, and the boxes around its objects."""
 
     height: int  # pixels
     width: int  # pixels
     boxes: np.ndarray  # [N, 4], see `Crop.__call__`
-
-
-class _Stored(NamedTuple):
-    """An image of the sample."""
-
-    height: int  # of the stored image, in pixels
-    width: int
-    sized: _Sized
 
 
 def compare_views(source: Source, *, train_crop: Crop, eval_crop: Crop, enlarge_to: int | None = None) -> Views | None:
@@ -58,9 +50,10 @@ def compare_views(source: Source, *, train_crop: Crop, eval_crop: Crop, enlarge_
     Returns:
       The comparison; None if no image of the sample can be read.
     """
-    images = list(_sample(source, enlarge_to))
-    if not images:
+    stored = _sample(source)
+    if not stored:
         return None
+    images = [_enlarged(image, enlarge_to or 0) for image in stored]
     train_shares, eval_shares, enlargements = [], [], []
     draws = uniforms(0, np.arange(len(images) * _DRAWS), train_crop.num_uniforms).tolist()
     for number, image in enumerate(images):
@@ -70,11 +63,11 @@ def compare_views(source: Source, *, train_crop: Crop, eval_crop: Crop, enlarge_
             trained = train_crop(*image, uniforms=draw)
             train_shares.append(_share(trained, image, train_crop.size))
             enlargements.append(_scale(evaluated) / _scale(trained))
-    height, width = (int(np.median([image[side] for image in images])) for side in (0, 1))
-    return Views(height, width, *(float(np.mean(values)) for values in (train_shares, eval_shares, enlargements)))
+    sides = (int(np.median([image[side] for image in group])) for group in (images, stored) for side in (0, 1))
+    return Views(*sides, *(float(np.mean(values)) for values in (train_shares, eval_shares, enlargements)))
 
 
-def _sample(source: Source, enlarge_to: int | None) -> list[_Sized]:
+def _sample(source: Source) -> list[_Sized]:
     found = []
     for index in np.unique(np.linspace(0, len(source) - 1, _IMAGES).astype(int)).tolist():
         try:
@@ -82,9 +75,14 @@ def _sample(source: Source, enlarge_to: int | None) -> list[_Sized]:
             height, width = image_size(example.image)
         except (OSError, ValueError):  # an unreadable image is left out here; training reports it
             continue
-        factor = max(1.0, (enlarge_to or 0) / min(height, width))
-        found.append(_Sized(round(height * factor), round(width * factor), example.boxes))
+        found.append(_Sized(height, width, example.boxes))
     return found
+
+
+def _enlarged(image: _Sized, shorter_side: int) -> _Sized:
+    """Returns the size of an image whose shorter side is enlarged to at least `shorter_side` pixels."""
+    factor = max(1.0, shorter_side / min(image.height, image.width))
+    return image._replace(height=round(image.height * factor), width=round(image.width * factor))
 
 
 def _scale(view: View) -> float:

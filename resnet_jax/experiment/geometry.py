@@ -101,7 +101,9 @@ def _matching_key(config: ConfigDict, views: Views) -> str:
 
 
 def _sides(views: Views) -> str:
-    return f"{views.height} x {views.width} pixels"
+    stored, used = (views.stored_height, views.stored_width), (views.height, views.width)
+    enlarged = f", enlarged to {used[0]} x {used[1]}" if used != stored else ""
+    return f"{stored[0]} x {stored[1]} pixels{enlarged}"
 
 
 def _percent(share: float) -> str:

@@ -78,6 +78,15 @@ def test_pad_on_large_images_is_refused(side):
     check_views(config, measure_views(config, Images(((side, side),))))
 
 
+def test_sizes_are_those_of_the_stored_images():
+    config = get_recipe("digits")
+    views = measure_views(config, Images(((8, 8), (8, 8), (8, 8), (60, 80))))
+    assert (views.stored_height, views.stored_width, views.height, views.width) == (8, 8, 40, 40)
+    assert describe_views(views).startswith("images of about 8 x 8 pixels, enlarged to 40 x 40; training shows ")
+    config.data.enlarge_to = None
+    assert describe_views(measure_views(config, Images(((8, 8),)))).startswith("images of about 8 x 8 pixels; training")
+
+
 def test_an_image_set_that_cannot_be_read_is_left_to_the_run():
     check_views(tiny_config(), None)
     assert view_warnings(tiny_config(), None) == []

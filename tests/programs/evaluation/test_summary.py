@@ -12,7 +12,8 @@ def test_the_lines_list_the_worst_classes_and_confusions(tmp_path):
         "loss         0.5000",
         "no answer    for 1 images, counted as wrong: outputs are NaN",
         "calibration  ECE 12.46 %, adaptive 50.49 %, Brier 0.6074",
-        "             temperature 2.466 changes ECE from 52.46 to 66.67 % on the other half",
+        "             temperature 2.466: logits divided by it, as fits half of the images best, change the ECE of the "
+        "other half from 52.46 to 66.67 %",
         "worst        0 of 2   0.00 %  2",
         "             2 of 3  66.67 %  0",
         "confused     1 x  0  taken for  1",
