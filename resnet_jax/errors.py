@@ -16,8 +16,11 @@ _DISK = {
 }
 _SHARED_MEMORY = "/dev/shm"  # where worker processes pass batches
 # Error numbers of a path that this process may not use or that is no valid path.
-_PATH = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ESTALE)
+_PATH = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.ESTALE)
+# Error numbers of a path at which something of another kind is.
+_OTHER_KIND = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 _NO_THREAD = "can't start new thread"  # message of Python's RuntimeError (Modules/_threadmodule.c)
+_CONFIG_OF_JAX = "jax/_src/config.py"  # the file of JAX that reads the environment variables JAX_...
 _START_OF_PLATFORMS = "jax/_src/xla_bridge.py"  # the file of JAX that starts the platforms, such as cpu and cuda
 
 
@@ -99,15 +102,15 @@ def _with_causes(error: BaseException) -> Iterator[BaseException]:
 
 @contextlib.contextmanager
 def unusable_path_as_usage_error() -> Iterator[None]:
-    """Turns the OSError of a path without permission, or of one that is too long, into a UsageError."""
+    """Turns the OSError of a path without permission, of another kind than needed, or too long, into a UsageError."""
     try:
         yield
     except OSError as error:
-        if error.errno not in _PATH or not error.filename:
+        if error.errno not in (*_PATH, *_OTHER_KIND) or not error.filename:
             raise
+        cure = "move away what is there" if error.errno in _OTHER_KIND else "change its permissions"
         raise UsageError(
-            f"{os.fsdecode(error.filename)} cannot be used ({error.strerror}): change its permissions, or give "
-            "another path"
+            f"{os.fsdecode(error.filename)} cannot be used ({error.strerror}): {cure}, or give another path"
         ) from error
 
 
@@ -135,8 +138,7 @@ def missing_platform_as_usage_error() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, AssertionError) as error:
-        files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
-        if not any(file.endswith(_START_OF_PLATFORMS) for file in files):
+        if not _passed_through(error, _START_OF_PLATFORMS):
             raise
         wanted = os.environ.get("JAX_PLATFORMS")
         subject = f"the devices of JAX_PLATFORMS={wanted}" if wanted else "the devices of this machine"
@@ -144,6 +146,25 @@ def missing_platform_as_usage_error() -> Iterator[None]:
         raise UsageError(
             f"JAX cannot start {subject} ({reason}): set JAX_PLATFORMS=cpu, or install JAX and drivers for the devices"
         ) from error
+
+
+@contextlib.contextmanager
+def wrong_variable_as_usage_error() -> Iterator[None]:
+    """Turns the error with which JAX refuses the value of an environment variable into a UsageError."""
+    try:
+        yield
+    except ValueError as error:
+        variables = ", ".join(f"{name}={value}" for name, value in os.environ.items() if name.startswith("JAX_"))
+        if not variables or not _passed_through(error, _CONFIG_OF_JAX):
+            raise
+        raise UsageError(
+            f"JAX refuses the value of an environment variable ({error}): correct or unset it (set: {variables})"
+        ) from error
+
+
+def _passed_through(error: BaseException, file: str) -> bool:
+    """Whether an error was raised by code of a file, or by what this code has called."""
+    return any(frame.filename.endswith(file) for frame in traceback.extract_tb(error.__traceback__))
 
 
 @contextlib.contextmanager

@@ -67,7 +67,7 @@ def test_a_full_shared_memory_is_not_called_a_disk():
 
 
 def test_a_path_without_permission_or_of_too_long_a_name():
-    for number in (errno.EACCES, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP):
+    for number in (errno.EACCES, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EEXIST):
         with (
             pytest.raises(UsageError, match=r"^/x/y cannot be used \(") as found,
             errors.unusable_path_as_usage_error(),
@@ -108,3 +108,16 @@ def test_a_platform_that_is_not_there(monkeypatch):
         assert "JAX_PLATFORMS=cpu" in str(found.value)
     with pytest.raises(AssertionError), errors.missing_platform_as_usage_error():
         raise AssertionError("of this program")
+
+
+def test_a_value_that_jax_refuses(monkeypatch):
+    monkeypatch.setenv("JAX_LOG_COMPILES", "maybe")
+    with (
+        pytest.raises(
+            UsageError, match=r"^JAX refuses .* \(not true\): correct or unset it \\(set: .*JAX_LOG_COMPILES=maybe"
+        ),
+        errors.wrong_variable_as_usage_error(),
+    ):
+        exec(compile("raise ValueError('not true')", "/x/jax/_src/config.py", "exec"))
+    with pytest.raises(ValueError, match="own"), errors.wrong_variable_as_usage_error():
+        raise ValueError("of our own")

@@ -16,6 +16,7 @@ from resnet_jax.errors import (
     missing_platform_as_usage_error,
     process_limit_as_usage_error,
     unusable_path_as_usage_error,
+    wrong_variable_as_usage_error,
 )
 from resnet_jax.local_paths import check_local, check_workdir
 from resnet_jax.programs import command_line, help_page
@@ -73,6 +74,7 @@ def main(argv: list[str]) -> None:
         with (
             unusable_path_as_usage_error(),
             missing_platform_as_usage_error(),
+            wrong_variable_as_usage_error(),
             process_limit_as_usage_error(),
             disk_full_as_usage_error(command.run_again),
         ):

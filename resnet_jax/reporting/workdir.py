@@ -94,7 +94,8 @@ class Workdir:
         for path in (*files, self.inputs, self.bad_examples, self.path / ".lock"):
             if os.path.lexists(path) and not path.is_file() and not _is_link_to_new_file(path):
                 raise UsageError(f"{path} is {kind_of(path)}, and a file is needed there: move it away and run again")
-        for path in (self.checkpoints, self.evaluations, self.path / "damaged_checkpoints"):
+        directories = (self.checkpoints, self.evaluations, self.code, self.averages, self.replays)
+        for path in (*directories, self.path / "damaged_checkpoints"):
             if os.path.lexists(path) and not path.is_dir():
                 raise UsageError(
                     f"{path} is {kind_of(path)}, and a directory is needed there: move it away and run again"

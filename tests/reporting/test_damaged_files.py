@@ -154,7 +154,7 @@ def test_a_directory_in_the_place_of_a_file_is_one_line(name, kind, make, workdi
     assert os.path.lexists(path)
 
 
-@pytest.mark.parametrize("name", ["checkpoints", "damaged_checkpoints", "evaluations"])
+@pytest.mark.parametrize("name", ["checkpoints", "damaged_checkpoints", "evaluations", "code", "averages", "replays"])
 def test_a_file_in_the_place_of_a_directory_is_one_line(name, tmp_path):
     for number, (kind, make) in enumerate(NO_DIRECTORIES):
         workdir = Workdir(tmp_path / str(number))
