@@ -13,7 +13,8 @@ _FLAGS = {
     "--config.KEY=VALUE": "overrides a config key, for example --config.data.batch_size=256; None unsets optional keys",
     "--workdir=DIR": "the run's directory, default runs/RECIPE; without --config, the config of the run in DIR is used",
     "--mode=MODE": "what to do, default train",
-    "--help_keys [PATTERN]": "lists the config keys, or those whose names match a regular expression; with the values of --config",
+    "--help_keys [PATTERN]": "lists the config keys, or those whose names match a regular expression; with --config, "
+    "the values that it sets",
     "--helpfull": "lists every flag, with those of absl, for example --verbosity",
 }
 _PROCESS_FLAGS = {

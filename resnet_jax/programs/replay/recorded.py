@@ -44,7 +44,9 @@ class Compared(NamedTuple):
 
     @property
     def difference(self) -> float:
-        """The difference relative to the larger magnitude."""
+        """The difference relative to the larger magnitude; infinite if only one of the values is finite."""
+        if not self.is_equal and not (math.isfinite(self.recorded) and math.isfinite(self.replayed)):
+            return math.inf
         largest = max(abs(self.recorded), abs(self.replayed))
         return 0.0 if self.is_equal else abs(self.recorded - self.replayed) / largest
 

@@ -26,11 +26,10 @@ def write_at_the_end(workdir: Workdir) -> None:
 
 
 def next_commands(workdir: Workdir) -> list[str]:
-    """Returns log lines with the commands that evaluate a finished run, report on it, and predict with it."""
+    """Returns log lines with the commands that evaluate a finished run, report the evaluation, and predict."""
     program, path = launcher(), workdir.mirror.address if workdir.mirror else short_path(workdir.path)
     of_run = shlex.join([*program, f"--workdir={path}"])
     lines = [labelled("to evaluate", f"{of_run} --mode=eval")]
     if not workdir.mirror:  # --mode=report takes no bucket
-        command = shlex.join([*program, "--mode=report", path])
-        lines.append(labelled("afterwards", f"{command}   # report.html with the images that were answered wrong"))
+        lines.append(labelled("then report", shlex.join([*program, "--mode=report", path])))
     return [*lines, labelled("to predict", f"{of_run} --mode=predict IMAGE")]

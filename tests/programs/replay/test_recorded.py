@@ -82,6 +82,8 @@ def test_equal_bits_and_rounding_are_told_apart():
 def test_two_values_that_are_not_finite_are_equal():
     assert Compared("loss", math.nan, math.inf).is_equal
     assert not Compared("loss", math.nan, 1.0).is_equal
+    assert Compared("loss", math.nan, 1.0).difference == Compared("loss", 1.0, math.inf).difference == math.inf
+    assert Compared("loss", math.nan, math.inf).difference == 0.0
 
 
 def recorded(tmp_path, **steps):

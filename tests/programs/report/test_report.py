@@ -83,8 +83,7 @@ def test_the_end_of_a_run_says_what_comes_next(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert at_the_end.next_commands(Workdir("runs/my first")) == [
         "to evaluate  resnet-jax '--workdir=runs/my first' --mode=eval",
-        "afterwards   resnet-jax --mode=report 'runs/my first'   # report.html with the images that were answered "
-        "wrong",
+        "then report  resnet-jax --mode=report 'runs/my first'",
         "to predict   resnet-jax '--workdir=runs/my first' --mode=predict IMAGE",
     ]
 
