@@ -19,11 +19,11 @@ from resnet_jax.local_paths import check_local, is_bucket, is_hub_address, local
 class Effect(enum.Enum):
     """What a config key affects. The value of a member is printed by --help_keys: it says when the key may change."""
 
-    # WEIGHTS: the key defines the network or its input, so stored weights would mean something else with another value.
+    # WEIGHTS: the key defines the network or its input: with another value, stored weights would predict otherwise.
     WEIGHTS = "fixed once a run has checkpoints, also for --mode=eval"
     # TRAINING: the key affects the course of training, or the meaning of the metrics.
     TRAINING = "fixed once a run has checkpoints; free for --mode=eval"
-    # FREE: the key affects neither: paths, threads, intervals, the step to stop at, options of other modes.
+    # FREE: the key affects neither weights nor training: paths, threads, intervals, the step to stop at, other modes.
     FREE = "may change when a run continues"
 
 

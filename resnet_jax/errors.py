@@ -17,7 +17,7 @@ _DISK = {
 _SHARED_MEMORY = "/dev/shm"  # where worker processes pass batches
 # Error numbers of a path that this process may not use or that is no valid path.
 _PATH = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.ESTALE)
-# Error numbers of a path at which something of another kind is.
+# Error numbers of a path that is of another kind than needed, such as a directory instead of a file.
 _OTHER_KIND = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 _NO_THREAD = "can't start new thread"  # message of Python's RuntimeError (Modules/_threadmodule.c)
 _CONFIG_OF_JAX = "jax/_src/config.py"  # the file of JAX that reads the environment variables JAX_...
@@ -163,7 +163,7 @@ def wrong_variable_as_usage_error() -> Iterator[None]:
 
 
 def _passed_through(error: BaseException, file: str) -> bool:
-    """Whether an error was raised by code of a file, or by what this code has called."""
+    """Whether the traceback of an error has a frame of the source file `file`."""
     return any(frame.filename.endswith(file) for frame in traceback.extract_tb(error.__traceback__))
 
 

@@ -15,7 +15,7 @@ _DOWNLOADS = ("http", "https", "ftp")
 _BUCKETS = ("gs://", "s3://")
 _HUB = "hf://"  # start of the address of a repository of the Hugging Face Hub, as in huggingface_hub's file system
 _SYSTEM = ("/proc", "/sys", "/dev")  # where Linux shows processes, settings and devices as files
-_SHARED_MEMORY = "/dev/shm"  # holds files of users
+_SHARED_MEMORY = "/dev/shm"  # holds files of users, unlike the rest of /dev
 _KINDS = {
     stat.S_IFREG: "a file",
     stat.S_IFDIR: "a directory",
@@ -29,7 +29,7 @@ _KINDS = {
 def kind_of(path: str | bytes | os.PathLike) -> str:
     """Returns what is at a path, for messages: 'a file', 'a named pipe', ..., 'a link to nothing' or 'nothing'.
 
-    Links are followed. What may not be looked at is 'nothing'.
+    Links are followed. A path without permission counts as 'nothing'.
     """
     try:
         return _KINDS.get(stat.S_IFMT(os.stat(path).st_mode), "of an unknown kind")  # noqa: PTH116  takes bytes
@@ -38,7 +38,7 @@ def kind_of(path: str | bytes | os.PathLike) -> str:
 
 
 def system_place(path: str | os.PathLike) -> str | None:
-    """Returns '/proc', '/sys' or '/dev' if a path, with links followed, is there, else None; /dev/shm is none of it."""
+    """Returns '/proc', '/sys' or '/dev' if a path, with links followed, is in it; else, and for /dev/shm, None."""
     resolved = Path(os.path.realpath(path))
     if resolved.is_relative_to(_SHARED_MEMORY):
         return None

@@ -56,7 +56,7 @@ def make_sweep(config: ConfigDict) -> Sweep:
 
 
 def _from_words(words: Sequence[Any]) -> dict[str, list[Any]]:
-    """Returns the values by key of words such as 'optimizer.momentum=0.9,0.8'."""
+    """Parses words such as 'optimizer.momentum=0.9,0.8' into a dict: config key -> list of values."""
     grid = {}
     for word in words:
         key, equals, values = str(word).partition("=")

@@ -28,7 +28,7 @@ class Group(NamedTuple):
     letter: str
     words: tuple[str, ...]  # the runs, as given on the command line
     right: np.ndarray  # [S, N] bool, which of the N images each of the S runs gets right
-    weights: tuple[str, ...]  # of each run, in words: which were evaluated
+    weights: tuple[str, ...]  # for each run a description of the weights that were evaluated
 
     @property
     def accuracy(self) -> float:
