@@ -114,7 +114,7 @@ def test_a_value_that_jax_refuses(monkeypatch):
     monkeypatch.setenv("JAX_LOG_COMPILES", "maybe")
     with (
         pytest.raises(
-            UsageError, match=r"^JAX refuses .* \(not true\): correct or unset it \\(set: .*JAX_LOG_COMPILES=maybe"
+            UsageError, match=r"^JAX refuses .* \(not true\): correct or unset it \(set: .*JAX_LOG_COMPILES=maybe"
         ),
         errors.wrong_variable_as_usage_error(),
     ):

@@ -33,8 +33,8 @@ def measure_views(config: ConfigDict, train_source: Source) -> Views | None:
 def describe_views(views: Views) -> str:
     """Describes what the crops of training and evaluation show of an image."""
     return (
-        f"images of about {_sides(views)}; training shows {_percent(views.train_share)} of their area on average, "
-        f"evaluation {_percent(views.eval_share)}; {_apparent_sizes(views)}"
+        f"images of about {_sides(views)}; a training crop shows {_percent(views.train_share)} of the area on average, "
+        f"the evaluation crop {_percent(views.eval_share)}; {_apparent_sizes(views)}"
     )
 
 
@@ -86,6 +86,8 @@ def _small_share(config: ConfigDict, views: Views) -> str:
 def _apparent_sizes(views: Views) -> str:
     ratio, places = max(views.enlargement, 1 / views.enlargement), ("evaluation", "training")
     larger, smaller = places if views.enlargement > 1 else reversed(places)
+    if f"{ratio:.2f}" == "1.00":
+        return "objects appear equally large in training and evaluation"
     return f"objects appear {ratio:.2f} times as large in {larger} as in {smaller}"
 
 

@@ -40,5 +40,5 @@ def show(experiment: Experiment, path: Path) -> int:
     for label, line in (shown | {"views": experiment.reporting.views}).items():
         logger.info(labelled(label, line))
     write_png(draw_page(experiment), path)
-    logger.info(labelled("written", str(path)))
+    logger.info(labelled("written", f"{path}: training and evaluation inputs with class names"))
     return 0

@@ -3,6 +3,7 @@ import re
 import pytest
 
 from resnet_jax import experiment
+from resnet_jax.data.views import Views
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment.geometry import check_views, describe_views, measure_views, view_warnings
 from resnet_jax.programs.recipes import get_recipe, recipes
@@ -54,7 +55,9 @@ def test_a_mismatch_is_reported_with_the_key_that_cures_it(recipe, changes, size
     assert warnings(cured, size) == []
     views = measure_views(cured, Images((size,)))
     assert views.enlargement == pytest.approx(1, abs=0.03)
-    assert describe_views(views).startswith(f"images of about {views.height} x {views.width} pixels; training shows ")
+    assert describe_views(views).startswith(
+        f"images of about {views.height} x {views.width} pixels; a training crop shows "
+    )
 
 
 def test_an_evaluation_that_shows_less_than_training_is_reported():
@@ -82,9 +85,11 @@ def test_sizes_are_those_of_the_stored_images():
     config = get_recipe("digits")
     views = measure_views(config, Images(((8, 8), (8, 8), (8, 8), (60, 80))))
     assert (views.stored_height, views.stored_width, views.height, views.width) == (8, 8, 40, 40)
-    assert describe_views(views).startswith("images of about 8 x 8 pixels, enlarged to 40 x 40; training shows ")
+    assert describe_views(views).startswith("images of about 8 x 8 pixels, enlarged to 40 x 40; a training crop shows ")
     config.data.enlarge_to = None
-    assert describe_views(measure_views(config, Images(((8, 8),)))).startswith("images of about 8 x 8 pixels; training")
+    assert describe_views(measure_views(config, Images(((8, 8),)))).startswith(
+        "images of about 8 x 8 pixels; a training"
+    )
 
 
 def test_an_image_set_that_cannot_be_read_is_left_to_the_run():
@@ -99,4 +104,15 @@ def test_a_build_refuses_or_warns():
         experiment.build(config)
     reporting = experiment.build(config, refuse_tiny_crops=False).reporting
     assert "'pad' cuts 12 x 12" in reporting.description["warning"]
-    assert reporting.views.startswith("images of about 90 x 120 pixels; training shows 1.3 % of their area")
+    assert reporting.views.startswith("images of about 90 x 120 pixels; a training crop shows 1.3 % of the area")
+
+
+def test_equal_sizes_are_called_equal():
+    views = Views(8, 8, 8, 8, train_share=0.5, eval_share=1.0, enlargement=0.997)
+    text = (
+        "images of about 8 x 8 pixels; a training crop shows 50 % of the area on average, the evaluation crop 100 %; "
+    )
+    assert describe_views(views) == text + "objects appear equally large in training and evaluation"
+    assert describe_views(views._replace(enlargement=0.99)).endswith(
+        "appear 1.01 times as large in training as in evaluation"
+    )

@@ -30,8 +30,9 @@ def test_the_page_is_in_the_work_directory_or_in_the_given_file(tmp_path, capsys
     with Image.open(tmp_path / "run" / "inputs.png") as page:
         assert page.width >= 800
     printed = capsys.readouterr().out
-    assert "views        images of about 12 x 12 pixels; training shows" in printed
-    assert printed.splitlines()[-1] == f"written      {tmp_path / 'run' / 'inputs.png'}"
+    assert "views        images of about 12 x 12 pixels; a training crop shows" in printed
+    written = f"written      {tmp_path / 'run' / 'inputs.png'}: training and evaluation inputs with class names"
+    assert printed.splitlines()[-1] == written
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["inputs.png"]
     assert run(tmp_path / "other", {"show.png": str(tmp_path / "page.png")}) == 0
     assert (tmp_path / "page.png").exists() and not (tmp_path / "other").exists()
