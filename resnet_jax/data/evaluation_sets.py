@@ -16,7 +16,7 @@ import numpy as np
 from resnet_jax.data.sources import Example, SeveralLabels, Source, example_ids, open_source
 from resnet_jax.data.sources.image_folders import SUFFIXES, list_folders
 from resnet_jax.errors import UsageError
-from resnet_jax.local_paths import local_path
+from resnet_jax.local_paths import check_no_system_place, local_path
 from resnet_jax.text import printable
 
 _DEEPEST = 4  # most levels of folders above class folders; ImageNet-C has up to three
@@ -87,6 +87,7 @@ def open_sets(words: Sequence[str], *, data_dir: str | None, cache_dir: Path | N
     found = []
     for word in words:
         path = local_path(word, name=_KEY)
+        check_no_system_place(path, name=_KEY, cure="give a folder of images")
         if path.is_dir():
             found += list(_open_folders(path))
         else:

@@ -1,12 +1,15 @@
 """Several right labels of an image, as ReaL has them for the validation images of ImageNet."""
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable, Sequence
 
+from resnet_jax.data.regular_files import read_regular
 from resnet_jax.data.sources import SeveralLabels, Source, example_ids
 from resnet_jax.errors import UsageError
 from resnet_jax.local_paths import local_path
+from resnet_jax.nested import has_shape
 
 Labels = Sequence[tuple[int, ...]]  # all right labels of each image, in the order of the data; () if there are none
 _KEY = "config.eval.labels"
@@ -49,16 +52,19 @@ def labels_from_file(path: str, source: Source) -> Labels:
 
 def _read(path: str, *, num_classes: int) -> list[tuple[int, ...]]:
     try:
-        content = json.loads(local_path(path, name=_KEY).read_bytes())
-        found = [tuple(map(int, labels)) for labels in content]
-    except OSError as error:
-        raise UsageError(f"{_KEY}={path} cannot be read ({error.strerror}): give the path of real.json") from None
-    except (ValueError, TypeError):
-        raise UsageError(f"{_KEY}={path} is not a JSON list of lists of labels: give the path of real.json") from None
-    largest = max((label for labels in found for label in labels), default=0)
-    if largest >= num_classes:
-        raise UsageError(f"{_KEY}={path} has label {largest}, but the data have {num_classes} classes: use other data")
-    return found
+        text = read_regular(local_path(path, name=_KEY))
+    except (OSError, ValueError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        raise UsageError(f"{_KEY}={path} cannot be read ({reason}): give the path of real.json") from None
+    content = None
+    with contextlib.suppress(ValueError, RecursionError):
+        content = json.loads(text)
+    if not has_shape(content, [[int]]):
+        raise UsageError(f"{_KEY}={path} is not a JSON list of lists of labels: give the path of real.json")
+    wrong = next((label for labels in content for label in labels if not 0 <= label < num_classes), None)
+    if wrong is not None:
+        raise UsageError(f"{_KEY}={path} has label {wrong}, but the data have {num_classes} classes: use other data")
+    return [tuple(labels) for labels in content]
 
 
 def _numbers(names: Iterable[str], source_name: str, *, last: int) -> Iterable[int]:

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from resnet_jax.config_keys import check_bounds, check_may_be_none
 from resnet_jax.configs.default import KEYS
+from resnet_jax.data.regular_files import read_regular
 from resnet_jax.errors import UsageError
 from resnet_jax.local_paths import local_path
 from resnet_jax.nested import flatten
@@ -78,8 +79,8 @@ def _value(text: str) -> Any:
 def _from_file(path: Path, seeds: tuple[int, ...]) -> tuple[dict[str, list[Any]], tuple[int, ...]]:
     """Returns the grid and the seeds of a TOML file; `seeds` if the file has none."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = tomllib.loads(read_regular(path).decode())
+    except (OSError, ValueError, RecursionError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or error
         raise UsageError(
             f"config.sweep.file={path} cannot be read ({reason}): give a TOML file (docs/sweep.md)"

@@ -14,6 +14,7 @@ from resnet_jax.checkpoints.files import DamagedError
 from resnet_jax.checkpoints.retention import Retention
 from resnet_jax.data.class_names import check_same, fingerprint
 from resnet_jax.data.imagenet_classes import synsets
+from resnet_jax.data.regular_files import read_regular
 from resnet_jax.errors import UsageError
 from resnet_jax.files import is_number, numbered
 from resnet_jax.local_paths import local_path
@@ -213,9 +214,9 @@ def read_class_names(path: str) -> tuple[str, ...]:
       UsageError: the file cannot be read, has no names or has an empty name.
     """
     try:
-        text = local_path(path, name="config.model.class_names").read_text(encoding="utf-8-sig")
+        text = read_regular(local_path(path, name="config.model.class_names")).decode("utf-8-sig")
         names = json.loads(text) if text.lstrip().startswith("[") else text.splitlines()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"config.model.class_names={path} cannot be read ({error}): name another file") from None
     names = tuple(str(name).strip() for name in names)
     if text.lstrip().startswith("{"):

@@ -50,11 +50,12 @@ def read_run(word: str) -> Run:
     """Reads the run in a work directory.
 
     Raises:
-      UsageError: the directory holds no run, or its config cannot be read.
+      UsageError: the directory holds no run, its config cannot be read, or a file of it is a directory or a pipe.
     """
     workdir = Workdir(word)
     if not (workdir.path / "config.json").exists():
         raise UsageError(f"{printable(word)} holds no run: name two work directories, --mode=diff RUN RUN")
+    workdir.check_kinds()
     try:
         config = run_config.get_config(str(workdir.path))
     except ValueError as error:

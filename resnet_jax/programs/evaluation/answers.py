@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-import zipfile
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from resnet_jax.data.regular_files import open_regular
 from resnet_jax.errors import UsageError
 from resnet_jax.text import printable
 from resnet_jax.training.metrics import Answers
@@ -91,7 +92,7 @@ def read(path: Path) -> StoredAnswers:
     """Reads `answers.npz`. Raises UsageError if it cannot be read or has another format."""
     cure = "run --mode=eval again, which writes it anew"
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+        with os.fdopen(open_regular(path), "rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         about = json.loads(arrays.pop("about").tobytes())
         if about["version"] != _VERSION:
@@ -100,7 +101,9 @@ def read(path: Path) -> StoredAnswers:
         count = len(stored.label)
         if any(len(array) != count for array in arrays.values()) or stored.top.shape != stored.probability.shape:
             raise ValueError("its arrays do not have the same length")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+    except UsageError:
+        raise
+    except Exception as error:  # zipfile, zlib and numpy raise many types for a damaged file
         reason = (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())
         raise UsageError(f"{path} cannot be read ({reason}): {cure}") from None
     return stored

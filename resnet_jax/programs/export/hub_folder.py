@@ -1,12 +1,11 @@
 """Writes a folder for the Hugging Face Hub: weights under timm's names, timm's `config.json` and a model card."""
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from resnet_jax.errors import UsageError
-from resnet_jax.files import write_json
+from resnet_jax.files import read_json, write_json
 from resnet_jax.programs.export.model import Card, Model
 from resnet_jax.programs.export.model_card import make_card
 from resnet_jax.weights.formats.timm_config import CONFIG, make_timm_config
@@ -79,13 +78,8 @@ def certificates_of(evaluations: Path, sha256: str) -> tuple[dict, ...]:
     """
     found = []
     for path in sorted(evaluations.glob("*/certificate.json"), key=lambda path: path.stat().st_mtime):
-        try:
-            content = json.loads(path.read_bytes())
-            if content["weights"]["sha256"] == sha256:
-                found.append(content)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UsageError(
-                f"{path} cannot be read ({error}), and the model card quotes it: move its directory away, or evaluate "
-                "again"
-            ) from error
+        cure = "move its directory away, because the model card quotes it, or evaluate again"
+        content = read_json(path, cure=cure, shape={"weights": {"sha256": str}})
+        if content["weights"]["sha256"] == sha256:
+            found.append(content)
     return tuple(found)

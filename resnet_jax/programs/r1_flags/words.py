@@ -3,10 +3,11 @@
 import difflib
 import itertools
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from resnet_jax.data.regular_files import read_regular
 from resnet_jax.errors import UsageError
+from resnet_jax.local_paths import local_path
 from resnet_jax.programs.r1_flags.other_flags import ABSL_IGNORED, ABSL_PASSED_ON, EARLIER, EXPLAINED
 from resnet_jax.programs.r1_flags.table import FLAGS, PROGRAMS, Flag
 from resnet_jax.text import printable
@@ -144,7 +145,7 @@ def _with_flag_files(words: Sequence[str], within: tuple[str, ...]) -> Iterator[
 def _lines(path: str) -> list[str]:
     """Returns the lines of a file of flags, without empty lines and comments."""
     try:
-        text = Path(path).expanduser().read_text()
+        text = read_regular(local_path(path, name=f"--{_FLAG_FILE}")).decode()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"--{_FLAG_FILE}={path} cannot be read ({reason}): name a text file of flags") from None

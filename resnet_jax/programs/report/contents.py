@@ -40,9 +40,10 @@ class RunContents(NamedTuple):
 
 
 def read_run(path: str | Path) -> RunContents:
-    """Reads a run. Raises UsageError if no run was started in the directory."""
+    """Reads a run. Raises UsageError if no run was started in the directory, or a file of it is a directory or pipe."""
     workdir = Workdir(path)
     workdir.must_hold_a_run()
+    workdir.check_kinds()
     metrics: Mapping[str, Columns] = {}
     with contextlib.suppress(OSError, ValueError):
         metrics = read_columns(workdir.metrics)

@@ -117,7 +117,9 @@ def test_the_certificates_of_these_weights_only(tmp_path):
     assert [content["number"] for content in certificates_of(tmp_path, "a")] == [2, 0]
     assert certificates_of(tmp_path / "absent", "a") == ()
     (tmp_path / "1" / "certificate.json").write_text("[")
-    with pytest.raises(UsageError, match=r"1/certificate.json cannot be read .*, and the model card quotes it: move"):
+    with pytest.raises(
+        UsageError, match=r"1/certificate.json cannot be read .*: move its directory away, because the model card"
+    ):
         certificates_of(tmp_path, "a")
 
 
