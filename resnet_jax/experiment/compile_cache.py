@@ -77,11 +77,18 @@ def _show_warning(show: Callable[..., None], message: Warning | str, *place: Any
 
 
 def _remove(program: str) -> bool:
-    """Removes all stored programs of this name, of which JAX does not say which is damaged; whether there was one.
+    """Removes all stored programs of a name, because JAX does not say which of them is damaged.
 
-    Only process 0 does so, because only process 0 stores programs.
+    Only process 0 removes them, because only process 0 stores programs.
+
+    Args:
+      program: 'jit_f'; in some warnings 'jit_f-HASH'.
+
+    Returns:
+      Whether there were any, and process 0 could remove them.
     """
-    paths = list(Path(getattr(jax.config, _KEY)).glob(f"{glob.escape(program)}-*-cache"))
+    directory, name = Path(getattr(jax.config, _KEY)), glob.escape(program)
+    paths = [*directory.glob(f"{name}-*-cache"), *directory.glob(f"{name}-cache")]
     if jax.process_index() == 0:
         try:
             for path in paths:
