@@ -128,7 +128,7 @@ class Lease:
             else:
                 self._put(released=True)
         except (BucketError, LostError) as error:
-            logger.warning("the lease was not released: %s", error)
+            logger.warning("the lease of %s was not released: %s", self._bucket.address, error)
 
     def _is_free(self, content: dict[str, Any]) -> bool:
         """Whether the last holder has released the lease, used this mirror, or is certainly dead."""

@@ -94,7 +94,8 @@ def warm_start_optimizer(path: str, opt_state: optax.OptState, *, name: str) -> 
     )
     if differing:
         raise UsageError(
-            f"the optimizer state of {path} is of other trained parameters ({some_of(differing)}): {_WITHOUT_OPTIMIZER}"
+            f"the optimizer state of {path} belongs to other trained parameters ({some_of(differing)}): "
+            f"{_WITHOUT_OPTIMIZER}"
         )
     logger.info(labelled("optimizer", f"state of {len(stored)} arrays from {path}"))
     leaves = [stored[_without_positions(key)] for key in by_path(opt_state)]

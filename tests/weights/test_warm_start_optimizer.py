@@ -96,13 +96,13 @@ def test_another_optimizer_or_other_trained_parameters_are_errors_with_the_cure(
     with pytest.raises(UsageError, match=rf"was trained with 'sgd', not 'lars': {cure}"):
         warm_start_optimizer(str(tmp_path), shapes({"optimizer.name": "lars"}).opt_state, name="lars")
     frozen = shapes({"train.trainable": "head"}).opt_state
-    with pytest.raises(UsageError, match=rf"is of other trained parameters \(trace/.*\): {cure}"):
+    with pytest.raises(UsageError, match=rf"belongs to other trained parameters \(trace/.*\): {cure}"):
         warm_start_optimizer(str(tmp_path), frozen, name="sgd")
     wider = shapes({"model.features": 8}).opt_state
-    with pytest.raises(UsageError, match=rf"is of other trained parameters \(trace/.*\): {cure}"):
+    with pytest.raises(UsageError, match=rf"belongs to other trained parameters \(trace/.*\): {cure}"):
         warm_start_optimizer(str(tmp_path), wider, name="sgd")
     (tmp_path / "config.json").unlink()  # a checkpoint that was copied alone: its optimizer is unknown
-    with pytest.raises(UsageError, match=rf"is of other trained parameters \(count, .*\): {cure}"):
+    with pytest.raises(UsageError, match=rf"belongs to other trained parameters \(count, .*\): {cure}"):
         warm_start_optimizer(str(tmp_path), shapes(ADAMW).opt_state, name="adamw")
 
 

@@ -37,7 +37,7 @@ def check_request(
         raise UsageError(f"config.export.signatures={signatures.name!r} is not one of {', '.join(SIGNATURES)}")
     if signatures.name != "own" and "saved_model" not in formats:
         raise UsageError(
-            f"config.export.signatures={signatures.name!r} is about SavedModels: set "
+            f"config.export.signatures={signatures.name!r} affects only SavedModels: set "
             "config.export.formats=\"('saved_model',)\""
         )
     if signatures.batch_size is not None and signatures.name != "r1_tensor":

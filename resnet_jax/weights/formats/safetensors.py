@@ -183,7 +183,7 @@ def check_named(settings: Mapping[str, Any]) -> None:
     """Raises UsageError for a network of version 2: torchvision and timm have no names for its arrays."""
     if settings["model.version"] == "v2":
         raise UsageError(
-            "config.model.version=v2 has no names in torchvision: export without 'safetensors', with "
+            "torchvision has no names for the arrays of config.model.version=v2: export without 'safetensors', with "
             "--config.export.formats=\"('jax',)\""
         )
 

@@ -103,7 +103,7 @@ def test_other_users_may_read_the_files(tmp_path):
 
 def test_unsupported_formats_are_reported_before_anything_is_computed(tmp_path, monkeypatch):
     monkeypatch.setattr(jax, "jit", lambda *args, **options: pytest.fail("compiles"))
-    with pytest.raises(UsageError, match="v2 has no names in torchvision"):
+    with pytest.raises(UsageError, match="torchvision has no names for the arrays of config.model.version=v2"):
         made(tmp_path / "export", ("jax", "safetensors"), {"model.version": "v2", "model.zero_init_last_bn": False})
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match="TensorFlow, which is not installed"):

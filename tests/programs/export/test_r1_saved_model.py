@@ -19,7 +19,7 @@ NAMES = ("predict", "serving_default")
     ("signatures", "formats", "message"),
     [
         (Signatures("r1"), ("saved_model",), "'r1' is not one of own, r1_tensor, r1_image_bytes"),
-        (Signatures("r1_tensor"), ("jax",), "'r1_tensor' is about SavedModels: set config.export.formats"),
+        (Signatures("r1_tensor"), ("jax",), "'r1_tensor' affects only SavedModels: set config.export.formats"),
         (Signatures("own", 8), ("saved_model",), "batch_size=8 has no effect: set config.export.signatures=r1_tensor"),
         (Signatures("r1_image_bytes", 8), ("saved_model",), "batch_size=8 has no effect"),
     ],
