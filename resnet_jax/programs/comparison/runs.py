@@ -45,7 +45,7 @@ class Evaluated(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A run, with the answers of one of its evaluations."""
+    """A run, with the stored predictions (`answers`) of one of its evaluations."""
 
     word: str
     directory: Path
@@ -64,7 +64,7 @@ class Run(NamedTuple):
 
 
 def find_runs(words: Sequence[str]) -> list[Run]:
-    """Finds data on which all runs were evaluated, and reads the answers of each run's newest evaluation on them.
+    """Finds data on which all runs were evaluated; reads the predictions of each run's newest evaluation on them.
 
     Args:
       words: for each run its work directory, the result directory of an evaluation, or the path of a

@@ -162,7 +162,7 @@ def _evaluate_one(
 def _results(
     evaluation: Evaluation, selected: SelectedWeights, subject: dict[str, Any], totals: Totals, joined: Answers
 ) -> Results:
-    """Returns the results of an evaluation of `subject`, from the totals and the answers for all images."""
+    """Returns the results of an evaluation of `subject`, from the totals and the predictions for all images."""
     class_names, loader = evaluation.data.class_names, evaluation.data.eval_loader
     names = certificate.output_names(class_names, certificate.num_outputs(selected), numbers=selected.outputs)
     confusion = certificate.count_answers(joined, totals, num_classes=len(class_names), num_outputs=len(names))
