@@ -82,7 +82,7 @@ class Evaluator:
         return self._add(sums, pending)
 
     def _add(self, sums: Totals, result: Any) -> Totals:
-        """Fetches the result of an evaluation step, passes its predictions to `take`, returns `sums` plus its totals."""
+        """Fetches a result of the evaluation step, passes its predictions to `take`, returns `sums` plus its totals."""
         fetched = jax.device_get(result)
         if self._take is None:
             return metrics.merge(sums, fetched)
