@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from resnet_jax.config_keys import check_bounds, check_keys, check_paths
 from resnet_jax.configs.default import KEYS
 from resnet_jax.errors import UsageError, unusable_path_as_usage_error
-from resnet_jax.local_paths import is_bucket, local_path, with_relative_paths
+from resnet_jax.local_paths import is_bucket, kind_of, local_path, with_relative_paths
 from resnet_jax.nested import flatten
 from resnet_jax.old_settings import translated_flag
 from resnet_jax.programs import flag_files
@@ -197,8 +197,9 @@ def _load(value: str) -> ConfigDict:
     """Returns the config of --config=VALUE; see `locate`. Exits with status 2 for a mistake in VALUE or in the file."""
     path, argument = locate(value)
     if not path.is_file():
-        names = ", ".join(recipe for recipe, _ in recipes())
-        fail(f"config file {path} does not exist: give the path of a file or of a run, or one of the recipes {names}")
+        names, kind = ", ".join(recipe for recipe, _ in recipes()), kind_of(path)
+        problem = "does not exist" if kind == "nothing" else f"is {kind}"
+        fail(f"config file {path} {problem}: give the path of a file or of a run, or one of the recipes {names}")
     try:
         get_config = runpy.run_path(str(path)).get("get_config")
         config = get_config(*argument) if callable(get_config) else None

@@ -105,6 +105,8 @@ def _command(words: list[str]) -> Command:
         raise UsageError(reason + command_line.NO_CONFIG)
     for word in words:
         check_local(word, name="path")
+    if _WORKDIR.value == "":  # as from a script in which a variable is not set
+        raise UsageError("--workdir is empty: name a directory, or leave the flag out")
     check = check_workdir if mode in _IN_BUCKETS else check_local
     check(_WORKDIR.value or "", name="--workdir")
     several = _COORDINATOR.value or _PROCESS_ID.value is not None or (_NUM_PROCESSES.value or 1) > 1

@@ -60,3 +60,16 @@ def test_mistakes_are_found_before_jax_is_loaded():
 )
 def test_the_default_work_directory_is_named_after_the_recipe(config_file, expected):
     assert default_workdir(config_file) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--config=digits", "--workdir="], "--workdir is empty: name a directory, or leave the flag out"),
+        (["--config=/dev/null"], "config file /dev/null is a device: give the path of a file or of a run, or one of"),
+        (["--config=none"], "config file none does not exist: give the path of a file or of a run, or one of"),
+    ],
+)
+def test_an_empty_directory_and_a_config_of_another_kind_are_one_line(words, message):
+    done = subprocess.run([*MAIN, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.startswith(f"error: {message}") and done.stderr.count("\n") == 1
