@@ -108,10 +108,11 @@ def unusable_path_as_usage_error() -> Iterator[None]:
     except OSError as error:
         if error.errno not in (*_PATH, *_OTHER_KIND) or not error.filename:
             raise
-        cure = "move away what is there" if error.errno in _OTHER_KIND else "change its permissions"
-        raise UsageError(
-            f"{os.fsdecode(error.filename)} cannot be used ({error.strerror}): {cure}, or give another path"
-        ) from error
+        is_other_kind = error.errno in _OTHER_KIND
+        # If a file cannot be renamed, what is at its new name, `filename2`, is of another kind.
+        path = os.fsdecode((is_other_kind and error.filename2) or error.filename)
+        cure = "move away what is there" if is_other_kind else "change its permissions"
+        raise UsageError(f"{path} cannot be used ({error.strerror}): {cure}, or give another path") from error
 
 
 @contextlib.contextmanager

@@ -121,3 +121,13 @@ def test_a_value_that_jax_refuses(monkeypatch):
         exec(compile("raise ValueError('not true')", "/x/jax/_src/config.py", "exec"))
     with pytest.raises(ValueError, match="own"), errors.wrong_variable_as_usage_error():
         raise ValueError("of our own")
+
+
+def test_a_directory_at_the_new_name_of_a_file_is_named(tmp_path):
+    (tmp_path / "x.part").touch()
+    (tmp_path / "x").mkdir()
+    with (
+        pytest.raises(UsageError, match=rf"^{tmp_path}/x cannot be used \(Is a directory\): move away what is there"),
+        errors.unusable_path_as_usage_error(),
+    ):
+        (tmp_path / "x.part").replace(tmp_path / "x")

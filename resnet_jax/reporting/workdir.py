@@ -91,7 +91,7 @@ class Workdir:
     def check_kinds(self) -> None:
         """Raises UsageError if a file of the run is a directory, or one of its directories is a file."""
         files = (self._config, self._run, self._classes, self.metrics, self.steps, self.log, self.result, self.report)
-        for path in (*files, self.inputs, self.bad_examples, self.path / ".lock"):
+        for path in (*files, self.report_page, self.inputs, self.bad_examples, self.path / ".lock"):
             if os.path.lexists(path) and not path.is_file() and not _is_link_to_new_file(path):
                 raise UsageError(f"{path} is {kind_of(path)}, and a file is needed there: move it away and run again")
         directories = (self.checkpoints, self.evaluations, self.code, self.averages, self.replays)

@@ -143,7 +143,7 @@ def test_damaged_lines_of_the_list_of_unreadable_images_are_left_out(workdir):
 
 
 @pytest.mark.parametrize(("kind", "make"), NO_FILES)
-@pytest.mark.parametrize("name", [*NAMES, "train.log", "report.png", "inputs.png", ".lock"])
+@pytest.mark.parametrize("name", [*NAMES, "train.log", "report.png", "report.html", "inputs.png", ".lock"])
 def test_a_directory_in_the_place_of_a_file_is_one_line(name, kind, make, workdir):
     path = workdir.path / name
     path.unlink(missing_ok=True)
