@@ -20,7 +20,12 @@ _PATH = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.ESTAL
 # Error numbers of a path that is of another kind than needed, such as a directory instead of a file.
 _OTHER_KIND = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 _NO_THREAD = "can't start new thread"  # message of Python's RuntimeError (Modules/_threadmodule.c)
-_CONFIG_OF_JAX = "jax/_src/config.py"  # the file of JAX that reads the environment variables JAX_...
+# Part of the path of the code that reads environment variables -> the library, and how the variables begin.
+_READERS = {
+    "jax/_src/config.py": ("JAX", "JAX_"),
+    "/matplotlib/": ("matplotlib", "MPL"),
+    "/tqdm/": ("tqdm", "TQDM_"),
+}
 _START_OF_PLATFORMS = "jax/_src/xla_bridge.py"  # the file of JAX that starts the platforms, such as cpu and cuda
 
 
@@ -151,21 +156,23 @@ def missing_platform_as_usage_error() -> Iterator[None]:
 
 @contextlib.contextmanager
 def wrong_variable_as_usage_error() -> Iterator[None]:
-    """Turns the error with which JAX refuses the value of an environment variable into a UsageError."""
+    """Turns the error with which a library refuses the value of an environment variable into a UsageError."""
     try:
         yield
     except ValueError as error:
-        variables = ", ".join(f"{name}={value}" for name, value in os.environ.items() if name.startswith("JAX_"))
-        if not variables or not _passed_through(error, _CONFIG_OF_JAX):
-            raise
-        raise UsageError(
-            f"JAX refuses the value of an environment variable ({error}): correct or unset it (set: {variables})"
-        ) from error
+        for code, (library, prefix) in _READERS.items():
+            found = ", ".join(f"{name}={value}" for name, value in os.environ.items() if name.startswith(prefix))
+            if found and _passed_through(error, code):
+                raise UsageError(
+                    f"{library} refuses the value of an environment variable ({' '.join(str(error).split())[:200]}): "
+                    f"correct or unset it (set: {found})"
+                ) from error
+        raise
 
 
-def _passed_through(error: BaseException, file: str) -> bool:
-    """Whether the traceback of an error has a frame of the source file `file`."""
-    return any(frame.filename.endswith(file) for frame in traceback.extract_tb(error.__traceback__))
+def _passed_through(error: BaseException, code: str) -> bool:
+    """Whether the traceback of an error has a frame of a source file whose path contains `code`."""
+    return any(code in frame.filename for frame in traceback.extract_tb(error.__traceback__))
 
 
 @contextlib.contextmanager

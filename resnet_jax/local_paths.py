@@ -39,7 +39,10 @@ def kind_of(path: str | bytes | os.PathLike) -> str:
 
 def system_place(path: str | os.PathLike) -> str | None:
     """Returns '/proc', '/sys' or '/dev' if a path, with links followed, is in it; else, and for /dev/shm, None."""
-    resolved = Path(os.path.realpath(path))
+    try:
+        resolved = Path(os.path.realpath(path))
+    except OSError:  # a link on the way may not be read, such as /proc/1/cwd
+        resolved = Path(os.path.abspath(path))  # noqa: PTH100  `Path.absolute` keeps '..'
     if resolved.is_relative_to(_SHARED_MEMORY):
         return None
     return next((place for place in _SYSTEM if resolved.is_relative_to(place)), None)

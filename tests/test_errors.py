@@ -110,15 +110,28 @@ def test_a_platform_that_is_not_there(monkeypatch):
         raise AssertionError("of this program")
 
 
-def test_a_value_that_jax_refuses(monkeypatch):
-    monkeypatch.setenv("JAX_LOG_COMPILES", "maybe")
-    with (
-        pytest.raises(
-            UsageError, match=r"^JAX refuses .* \(not true\): correct or unset it \(set: .*JAX_LOG_COMPILES=maybe"
-        ),
-        errors.wrong_variable_as_usage_error(),
-    ):
-        exec(compile("raise ValueError('not true')", "/x/jax/_src/config.py", "exec"))
+@pytest.mark.parametrize(
+    ("library", "variable", "file"),
+    [
+        ("JAX", "JAX_LOG_COMPILES", "/x/jax/_src/config.py"),
+        ("matplotlib", "MPLBACKEND", "/x/matplotlib/rcsetup.py"),
+        ("tqdm", "TQDM_MININTERVAL", "/x/tqdm/std.py"),
+    ],
+)
+def test_a_value_that_a_library_refuses(library, variable, file, monkeypatch):
+    code = compile("raise ValueError('no\\nsuch')", file, "exec")
+    monkeypatch.delenv(variable, raising=False)
+    for other in [name for name in os.environ if name.startswith(("JAX_", "MPL", "TQDM_"))]:
+        monkeypatch.delenv(other)
+    with pytest.raises(ValueError, match="such"), errors.wrong_variable_as_usage_error():
+        exec(code)
+    monkeypatch.setenv(variable, "maybe")
+    with pytest.raises(UsageError) as found, errors.wrong_variable_as_usage_error():
+        exec(code)
+    expected = (
+        f"{library} refuses the value of an environment variable (no such): correct or unset it (set: {variable}=maybe)"
+    )
+    assert str(found.value) == expected
     with pytest.raises(ValueError, match="own"), errors.wrong_variable_as_usage_error():
         raise ValueError("of our own")
 

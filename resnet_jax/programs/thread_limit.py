@@ -1,4 +1,4 @@
-"""Checks that JAX can start its threads: without them, it ends the process with SIGABRT and no message of use."""
+"""Checks that JAX can start its threads: if it cannot, it ends the process with SIGABRT and no useful message."""
 
 import os
 import threading
@@ -6,23 +6,23 @@ import threading
 from resnet_jax.errors import UsageError
 
 
-def threads_of_jax(cores: int) -> int:
-    """Returns how many threads JAX starts for its CPU devices and its first compilation, on any platform.
+def threads_of_a_run(cores: int) -> int:
+    """Returns how many threads the smallest run starts: those of JAX, of TensorStore, of OpenBLAS and its own.
 
-    Counted in /proc/self/task with JAX 0.10 on Linux, with 1, 2, 4 and 64 usable cores: 12, 15, 21 and 169. A
-    compilation has at most 32 threads.
+    Counted in /proc/self/task during a run of two steps on a CPU, with JAX 0.10 on Linux and 2, 8 and 64 usable cores:
+    35, 71 and 339. The compilers of JAX have up to 32 threads each.
     """
-    return 9 + 2 * cores + min(cores, 32)
+    return 24 + 4 * cores + 2 * min(cores, 32)
 
 
 def check_threads() -> None:
-    """Raises UsageError if this process cannot start as many threads as JAX needs.
+    """Raises UsageError if this process cannot start as many threads as a run needs.
 
     The limit may be that of the user (RLIMIT_NPROC, which counts all processes of the user), of a container or of the
     machine. So the threads are started: each takes 0.1 ms. They end before this function returns.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    needed, end = threads_of_jax(cores), threading.Event()
+    needed, end = threads_of_a_run(cores), threading.Event()
     started: list[threading.Thread] = []
     try:
         while len(started) < needed:
@@ -31,7 +31,7 @@ def check_threads() -> None:
             started.append(thread)
     except RuntimeError:  # Python's 'can't start new thread'
         raise UsageError(
-            f"JAX needs {needed} threads on {cores} CPU cores, and only {len(started)} can be started: end other "
+            f"a run needs {needed} threads on {cores} CPU cores, and only {len(started)} can be started: end other "
             "programs, or raise the limit on processes (ulimit -u, or the pids limit of the container)"
         ) from None
     finally:

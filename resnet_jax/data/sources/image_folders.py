@@ -1,7 +1,8 @@
 """Lists folders of image files, and tells folders of splits, of classes and of other kinds of data sets apart.
 
-Files and folders whose names start with a dot are skipped, such as '.ipynb_checkpoints' and '._x.jpg' of macOS. Images
-may be in subfolders, and links are followed, but each folder is listed once for a class.
+Files and folders whose names start with a dot are skipped, such as '.ipynb_checkpoints' and '._x.jpg' of macOS, and
+so is the folder '__MACOSX' of zip files that macOS has made. Images may be in subfolders, and links are followed, but
+each folder is listed once for a class.
 """
 
 import collections
@@ -261,7 +262,7 @@ def _list(folder: str) -> _Listed:
             is_image = entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith(".")
             # Resolving a million links to images would take minutes on a network disk: trust their suffixes.
             if _is_folder(entry, follow_symlinks=not is_image):
-                if not entry.name.startswith("."):
+                if not entry.name.startswith((".", "__MACOSX")):
                     listed.folders.append(entry.name)
             elif is_image and (entry.is_file(follow_symlinks=False) or entry.is_symlink()):
                 listed.images.append(entry.name)

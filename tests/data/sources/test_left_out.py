@@ -103,3 +103,8 @@ def test_links_to_folders_of_the_system_are_not_followed(tmp_path):
     train, _ = open_both(tmp_path)
     assert len(train) == 2 and "2 folders of the system (/proc, /sys, /dev)" in train.left_out
     assert len(list_images([str(tmp_path)], [])) == 4
+
+
+def test_what_macos_adds_to_a_zip_file_is_no_class(tmp_path):
+    write(tmp_path, "a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg", "__MACOSX/a/._1.jpg", "__MACOSX/._a")
+    assert open_both(tmp_path)[0].class_names == ("a", "b")
