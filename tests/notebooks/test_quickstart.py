@@ -1,4 +1,4 @@
-"""notebooks/quickstart.ipynb: well-formed; and executed from the first cell to the last, with fewer epochs."""
+"""notebooks/quickstart.ipynb: well-formed; and executed from the first cell to the last, with fewer epochs and channels."""
 
 import ast
 import importlib.util
@@ -27,6 +27,7 @@ notebook = nbformat.read(sys.argv[1], as_version=4)
 nbformat.validate(notebook)
 for cell in notebook.cells:
     cell.source = cell.source.replace("EPOCHS = 36.0", "EPOCHS = 2.0").replace("epochs = 3.0", "epochs = 0.5")
+    cell.source = cell.source.replace("epochs = EPOCHS", "epochs = EPOCHS; recipe.model.features = 4")
 nbclient.NotebookClient(notebook, timeout=900, kernel_name="python3").execute()
 nbformat.write(notebook, sys.argv[2])
 """
