@@ -1,4 +1,4 @@
-"""notebooks/quickstart.ipynb: well-formed; and executed from the first cell to the last, with fewer epochs and channels."""
+"""The quick start notebook is well-formed, and runs from first to last cell, with fewer epochs and channels."""
 
 import ast
 import importlib.util

@@ -134,6 +134,7 @@ class _Steps:
             num_workers=data.reading.num_workers,
             stopping=requests.stop_asked,
             worker_lost=requests.stop_because,
+            stall_timeout=requests.stall_timeout,
         )
         with contextlib.closing(loaded):
             batches = device_batches((one.batch for one in loaded), mesh=mesh)
