@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from resnet_jax.errors import UsageError
+from resnet_jax.local_paths import kind_of
 
 _VARIABLE, _FILE_VARIABLE = "RESNET_JAX_SECRET", "RESNET_JAX_SECRET_FILE"
 _SHORTEST = 16  # fewest bytes of a secret; a shorter one could be guessed
@@ -57,9 +58,9 @@ def is_loopback(host: str) -> bool:
 def _read_file(name: str) -> bytes:
     if not name:
         return b""
+    if (kind := kind_of(name)) not in ("a file", "nothing"):  # reading a named pipe or a device might never end
+        raise UsageError(f"{_FILE_VARIABLE}={name} is {kind}: name a file with the secret")
     try:
-        if Path(name).exists() and not Path(name).is_file():  # reading a named pipe or a device might never end
-            raise ValueError("it is not a regular file")
         with Path(name).open("rb") as file:
             secret = file.read(_LONGEST + 1).strip()
         if len(secret) > _LONGEST:

@@ -1,10 +1,9 @@
-import os
-
 import pytest
 
 from resnet_jax.distributed.listening import listen
 from resnet_jax.distributed.secret import find_secret, is_loopback
 from resnet_jax.errors import UsageError
+from tests.kinds_of_files import NO_FILES
 
 SECRET = "0123456789abcdef"
 
@@ -78,11 +77,11 @@ def test_a_variable_that_is_no_text(value, monkeypatch):
         find_secret("localhost:1", trust_network=False)
 
 
-@pytest.mark.parametrize("target", ["pipe", "/dev/zero"])
-def test_a_secret_file_that_is_no_file(target, tmp_path, monkeypatch):
-    os.mkfifo(tmp_path / "pipe")
-    monkeypatch.setenv("RESNET_JAX_SECRET_FILE", str(tmp_path / target))
-    with pytest.raises(UsageError, match="cannot be read .it is not a regular file.: make one with"):
+@pytest.mark.parametrize(("kind", "make"), NO_FILES)
+def test_a_secret_file_that_is_no_file(kind, make, tmp_path, monkeypatch):
+    make(tmp_path / "x")
+    monkeypatch.setenv("RESNET_JAX_SECRET_FILE", str(tmp_path / "x"))
+    with pytest.raises(UsageError, match=rf"RESNET_JAX_SECRET_FILE=.*/x is {kind}: name a file with the secret"):
         find_secret("localhost:1", trust_network=False)
 
 
