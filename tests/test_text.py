@@ -61,7 +61,7 @@ def test_printable_is_one_line_that_controls_no_terminal(text, expected):
         (0.57081, "0.5708"),
         (99_999.25, "99999.2500"),
         (-3.0, "-3.0000"),
-        (1.2345e28, "1.234e+28"),
+        (1.2346e28, "1.235e+28"),
         (-2e5, "-2e+05"),
         (math.nan, "nan"),
         (math.inf, "inf"),

@@ -142,7 +142,7 @@ def _print_keys_if_asked(argv: list[str], given: list[str]) -> None:
     text = help_keys(pattern)  # finds a mistake in the pattern before the config file is run
     if given:
         values = flatten(_load(given[-1]).to_dict())
-        text = help_keys(pattern, values=values, config=given[-1].removeprefix(f"{RUN}:"))
+        text = help_keys(pattern, values=values, name=given[-1].removeprefix(f"{RUN}:"))
     print_and_exit(text)
 
 

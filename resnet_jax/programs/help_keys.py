@@ -26,7 +26,7 @@ def keys_pattern(argv: Sequence[str]) -> str | None:
     return found
 
 
-def help_keys(pattern: str = "", *, values: Mapping[str, Any] | None = None, config: str = "") -> str:
+def help_keys(pattern: str = "", *, values: Mapping[str, Any] | None = None, name: str = "") -> str:
     """Returns a text that describes each config key whose name matches the regular expression `pattern` somewhere.
 
     The description of a key is its name, default, type, valid range, whether it may change when a run continues, and
@@ -35,7 +35,7 @@ def help_keys(pattern: str = "", *, values: Mapping[str, Any] | None = None, con
     Args:
       pattern: regular expression, or the beginning of a flag such as '--config.log'; '' matches every key.
       values: values by dotted key of the config that the user has named; None: the defaults.
-      config: name of that config.
+      name: the name of that config.
 
     Raises:
       UsageError: the pattern is not a regular expression, or no name matches it.
@@ -50,11 +50,11 @@ def help_keys(pattern: str = "", *, values: Mapping[str, Any] | None = None, con
     if not found:
         sections = ", ".join(dict.fromkeys(key.name.partition(".")[0] for key in KEYS))
         raise UsageError(f"--{FLAG}={pattern} matches no config key: try one of the sections {sections}")
-    return "\n".join(_describe(key, (values or {}).get(key.name, key.default), config) for key in found)
+    return "\n".join(_describe(key, (values or {}).get(key.name, key.default), name) for key in found)
 
 
-def _describe(key: Key, value: Any, config: str) -> str:
-    lines = [] if value == key.default else [f"the value in {config}; the default is {key.default!r}"]
+def _describe(key: Key, value: Any, name: str) -> str:
+    lines = [] if value == key.default else [f"the value in {name}; the default is {key.default!r}"]
     lines += [f"{', '.join([key.type_name, *bound_words(key)])}; {key.effect.value}"]
     lines += textwrap.wrap(key.comment, 100)
     return "\n".join([f"--config.{key.name}={value!r}", *(f"    {line}" for line in lines)])

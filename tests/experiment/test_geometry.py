@@ -55,9 +55,9 @@ def test_a_mismatch_is_reported_with_the_key_that_cures_it(recipe, changes, size
     assert warnings(cured, size) == []
     views = measure_views(cured, Images((size,)))
     assert views.enlargement == pytest.approx(1, abs=0.03)
-    assert describe_views(views).startswith(
-        f"images of about {views.height} x {views.width} pixels; a training crop shows "
-    )
+    stored, used = (f"{size[0]} x {size[1]}", f"{views.height} x {views.width}")
+    enlarged = f", enlarged to {used}" if used != stored else ""
+    assert describe_views(views).startswith(f"images of about {stored} pixels{enlarged}; a training crop shows ")
 
 
 def test_an_evaluation_that_shows_less_than_training_is_reported():

@@ -56,12 +56,12 @@ def test_a_pattern_is_a_regular_expression_or_the_beginning_of_a_flag():
 
 def test_the_value_of_the_named_config_comes_first():
     recipe = flatten(get_recipe("digits").to_dict())
-    text = help_keys("^log.every|^log.inputs|^data.image_size", values=recipe, config="digits")
+    text = help_keys("^log.every|^log.inputs|^data.image_size", values=recipe, name="digits")
     assert "--config.data.image_size=16\n    the value in digits; the default is 224\n    int, at least 1, " in text
     assert "--config.log.every_steps=100\n    the value in digits; the default is None\n" in text
     assert "--config.log.inputs=True\n    bool; " in text
     changed = {key.name for key in default.KEYS if recipe[key.name] != key.default}
-    assert help_keys("", values=recipe, config="digits").count("the value in digits") == len(changed) > 10
+    assert help_keys("", values=recipe, name="digits").count("the value in digits") == len(changed) > 10
 
 
 @pytest.mark.parametrize(("pattern", "message"), [("(", "not a regular expression"), ("zebra", "sections seed, data,")])

@@ -80,5 +80,5 @@ def test_three_runs_that_share_data_only_in_pairs_are_one_line(tmp_path):
         for number, data in enumerate(own):
             run(tmp_path / word, accuracies(9), name=str(number), **data)
     words = [str(tmp_path / word) for word in pairs]
-    with pytest.raises(UsageError, match="there are no data on which all of them were: compare two at a time"):
+    with pytest.raises(UsageError, match="no set is shared by all of them: compare two at a time"):
         find_runs(words)
