@@ -90,7 +90,7 @@ def _eval_inputs(config: ConfigDict, loader: Loader) -> ShownInputs:
     batch, crop = loader.spread_batch(_SHOWN), config.data.eval_crop
     images = _to_pixels(config, np.asarray(jax.jit(make_preprocess(config))(batch.image)))
     size = loader.image_size_at(0)
-    about = f"Evaluation inputs, {size} px: {crop.name} crop, {crop.fraction:.3g} of the shorter side"
+    about = f"Evaluation inputs, {size} px: {crop.name} crop, {100 * crop.fraction:.3g} % of the shorter side"
     return ShownInputs(about, images, batch.label, batch.label, np.ones(len(batch.label), np.float32))
 
 

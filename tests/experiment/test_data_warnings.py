@@ -64,7 +64,7 @@ def test_the_start_of_a_run_describes_classes_division_and_warnings(photos):
     lines = experiment.build(config).reporting.description
     assert lines["classes"] == "daisy 54, one 1, rose 27; daisy has 66% of the training images"
     assert lines["data"] == f"{photos.name}/train 82 images, 9 held out, 3 classes, 12 px"
-    assert lines["split"] == "10 % of each class are held out, by file name (data.eval_fraction)"
+    assert lines["split"] == "10 % of each class held out, by file name (data.eval_fraction)"
     assert lines["warning"].splitlines()[0].startswith("a batch of 48 images is more than a tenth of the 82 training")
     assert len(lines["warning"].splitlines()) == 3
     config.data.eval_fraction = 0.5

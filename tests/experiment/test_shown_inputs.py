@@ -43,7 +43,7 @@ def test_evaluation_inputs_are_evenly_spaced_and_exact():
     images, labels = (np.concatenate([getattr(batch, name) for batch in batches]) for name in ("image", "label"))
     np.testing.assert_array_equal(shown.images, images[:40:3])
     np.testing.assert_array_equal(shown.labels, labels[:40:3])
-    assert shown.about == "Evaluation inputs, 12 px: central crop, 0.875 of the shorter side"
+    assert shown.about == "Evaluation inputs, 12 px: central crop, 87.5 % of the shorter side"
 
 
 def test_images_standardized_one_by_one_are_shown_with_one_brightness():

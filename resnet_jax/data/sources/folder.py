@@ -181,7 +181,7 @@ def _hold_out(layout: Layout, classes: list[str], *, training: bool, fraction: f
     masks = np.split(is_chosen, ends)
     parts = [(listing, rows[mask]) for (listing, rows), mask in zip(chosen, masks, strict=True)]
     source = FolderSource(f"folder{_mark(parts)}/{layout.train.text if training else 'held_out'}", classes, parts)
-    source.division = f"{100 * fraction:g} % of each class are held out, by file name (data.eval_fraction)"
+    source.division = f"{100 * fraction:g} % of each class held out, by file name (data.eval_fraction)"
     return source
 
 
