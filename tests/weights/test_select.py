@@ -125,6 +125,7 @@ def test_names_for_weights_without_class_names(workdir, tmp_path):
     ],
 )
 def test_the_log_says_which_checkpoint_was_chosen(workdir, which, line, caplog):
+    caplog.set_level("INFO", "resnet_jax")
     read_selected(which, workdir.checkpoints, kind=None)
     assert [text for text in caplog.messages if text.startswith("checkpoint ")] == (
         [f"checkpoint   {line}"] if line else []
@@ -136,6 +137,7 @@ def test_the_log_says_which_checkpoint_was_chosen(workdir, which, line, caplog):
     [(0.5, "20, the latest and the one with the highest top-1"), (None, "20, the latest; none was evaluated")],
 )
 def test_the_log_of_a_single_checkpoint(tmp_path, top1, line, caplog):
+    caplog.set_level("INFO", "resnet_jax")
     files.write(tmp_path / "20", SELECTED.variables, {"step": 20, "network": INFERENCE.network}, top1=top1)
     read_selected("latest", tmp_path, kind=None)
     assert f"checkpoint   {line}" in caplog.messages
