@@ -6,22 +6,22 @@ from ml_collections import ConfigDict
 
 from resnet_jax.errors import UsageError
 
-# Fewest images of a batch norm group that passes through a GPU alone. With fewer, the launches of about a thousand
-# kernels would take longer than their work.
+# Smallest batch norm group, in images, that is a micro-batch of its own on a GPU. With fewer images, launching about a
+# thousand kernels for a micro-batch would take longer than executing them.
 _SMALLEST_PART = 64
 
 
 def count_microbatches(config: ConfigDict, num_devices: int, *, on_gpus: bool = False) -> int:
     """Returns into how many micro-batches a training step divides its batch.
 
-    The number is `train.accumulate` if this key is set, else the smallest with which no device has more than
-    `train.per_device_limit` images at once. Without a limit it is 1, or, where a GPU then moves fewer bytes, the number
-    of batch norm groups on each device. The number of micro-batches changes the result of a step only by rounding,
-    since no group is split.
+    The number is `train.accumulate` if this key is set. Otherwise it is the smallest number with which no micro-batch
+    has more than `train.per_device_limit` images on a device. If neither key is set, it is 1, except where one
+    micro-batch for each batch norm group is faster on GPUs (`_needs_one_group`). No group is split, so the number of
+    micro-batches changes the result of a step only by rounding.
 
     Args:
       config: has the keys of `configs/default.py`.
-      num_devices: devices over which the batch is split.
+      num_devices: number of devices over which the batch is split.
       on_gpus: whether these are GPUs.
 
     Raises:
@@ -49,8 +49,8 @@ def count_microbatches(config: ConfigDict, num_devices: int, *, on_gpus: bool = 
 def _needs_one_group(config: ConfigDict, num_devices: int) -> bool:
     """Whether a GPU moves fewer bytes if each of its batch norm groups is a micro-batch (docs/compiled_programs.md).
 
-    cuDNN computes the end of a bottleneck block in one call only if all images have the same scaled kernel, that is,
-    belong to one group (`models/fused_conv_norm.py`).
+    The last convolution of a bottleneck block, its batch norm, the addition of the shortcut and the ReLU are one call
+    of cuDNN only if all images belong to one batch norm group (`models/fused_conv_norm.py`).
     """
     model, group_size = config.model, _group_size(config)
     has_fused_end = model.name == "resnet" and model.depth >= 50 and model.version != "v2"

@@ -52,7 +52,7 @@ def default_settings() -> dict[str, Any]:
 
 
 def as_begun(config: ConfigDict, keys: Sequence[str]) -> ConfigDict:
-    """Returns the config in which `keys`, which did not exist when the run began, have their defaults; logs changes."""
+    """Returns the config with the default values of `keys`, which did not exist when the run began; logs changes."""
     begun, defaults = config.copy_and_resolve_references(), flatten(get_config().to_dict())
     before = flatten(begun.to_dict())
     changed = {key: defaults[key] for key in keys if before[key] != defaults[key]}
@@ -120,7 +120,7 @@ def build(
 
 
 def _tracked_settings(config: ConfigDict) -> dict[str, Any]:
-    """Returns the settings by dotted key, without those of modes that do not train."""
+    """Returns the config values by dotted key, without the sections of modes that do not train."""
     of_other_modes = {key.name for key in MODE_KEYS}
     return {key: value for key, value in flatten(resolve(config)).items() if key not in of_other_modes}
 

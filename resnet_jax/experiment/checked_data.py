@@ -1,4 +1,4 @@
-"""The data sets of a run with what a check of all their images compares with, for --mode=check_data."""
+"""The data sets of a run, and the settings with which --mode=check_data compares their images."""
 
 import os
 from pathlib import Path
@@ -20,15 +20,15 @@ _MAX_THREADS = 16
 
 
 class CheckedData(NamedTuple):
-    """The data of a run, and the settings of the run that their quality depends on."""
+    """The data sets of a run, and the settings with which their images are compared."""
 
     train: Source
     evaluation: Source
-    class_lists: str | None  # how the lists of classes of both differ; None: they are equal
-    warnings: tuple[str, ...]  # what the start of a run would warn about
+    class_lists: str | None  # how the classes of `train` and `evaluation` differ; None: they are the same
+    warnings: tuple[str, ...]  # the warnings about the data that the start of a run would log
     image_size: int  # side of the training images in pixels
-    mean: tuple[float, float, float]  # of R, G, B in 0..255, subtracted from pixels
-    std: tuple[float, float, float]  # of R, G, B in 0..255, by which they are divided
+    mean: tuple[float, float, float]  # subtracted from the R, G, B values (0..255) of pixels
+    std: tuple[float, float, float]  # by which the differences from the mean are divided
     max_image_pixels: int
     max_bad_examples: int
     num_threads: int

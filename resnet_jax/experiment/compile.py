@@ -1,4 +1,4 @@
-"""Compiles the training, evaluation and prediction steps, and makes the training state of step 0."""
+"""Compiles the training, evaluation and prediction steps, and makes the initial training state."""
 
 import dataclasses
 from pathlib import Path
@@ -21,11 +21,12 @@ from resnet_jax.training.steps import answer
 
 
 def initial_state(experiment: Experiment, *, r1_checkpoint: Path | None = None) -> TrainState:
-    """Makes the state of step 0, or the state in a checkpoint of r1, replicated on all devices.
+    """Makes the training state from which a run starts, replicated on all devices.
 
     Args:
-      experiment: what to train.
-      r1_checkpoint: prefix of the checkpoint of TensorFlow's r1 ResNet to continue; None: begin at step 0.
+      experiment: the training run.
+      r1_checkpoint: prefix of a checkpoint of the r1.x ResNet of the TensorFlow Models repository, whose run is
+        continued; None: the state is that of step 0.
 
     Raises:
       UsageError: the checkpoint, or the weights of `model.init_from`, cannot be loaded.
@@ -66,10 +67,10 @@ def compile_eval_step(computation: EvalComputation, loader: Loader) -> Compiled:
 
 
 class EvalStepWithAnswers:
-    """The compiled evaluation step that also returns the answers for all images of the batch, to every process.
+    """The compiled evaluation step that also returns labels and predictions (`Answers`) of the batch on every process.
 
-    The answers are computed by a program of their own from the logits. In one program, XLA would compute the losses and
-    the probabilities together, and round the losses differently than during training.
+    A second program computes the predictions from the logits. In a single program, XLA would compute the losses and the
+    probabilities together, and round the losses differently than in the evaluations during training.
     """
 
     def __init__(self, computation: EvalComputation, loader: Loader):
@@ -109,7 +110,7 @@ def _abstract_batch(loader: Loader, image_size: int, mesh: Mesh) -> Batch[jax.Sh
 def _with_loaded(state: TrainState, loaded: TrainState) -> TrainState:
     """Returns `state` with its arrays replaced by those of `loaded`, except where `loaded` has only shapes.
 
-    If no moving average of the weights was loaded, it begins as a copy of the loaded weights.
+    If `state` has a moving average of the weights and `loaded` has none, the average is a copy of the loaded weights.
     """
 
     def choose(own: jax.Array, other: Any) -> jax.Array:

@@ -50,10 +50,10 @@ def _choose_directory() -> None:
 def _replace_damaged_programs() -> None:
     """Turns JAX's warnings about programs in its cache into log lines, and lets it replace those that it cannot read.
 
-    JAX does not write a program atomically: if the process is killed meanwhile, part of the program is left. JAX warns
-    that it cannot read this part, compiles the program, and does not store it, because a file of this name exists. The
-    warning comes before the compilation. So if the file is removed by the function that shows warnings, JAX stores the
-    program again.
+    JAX does not write a program atomically: if the process is killed while it writes, an incomplete file remains. At
+    the next start JAX warns that it cannot read this file, compiles the program, and does not store it, because a file
+    of this name exists. The warning comes before the compilation. So if the function that shows warnings removes the
+    file, JAX stores the program again.
     """
     warnings.filterwarnings("always", message=_BEGINNING, category=UserWarning)
     if getattr(warnings.showwarning, "func", None) is not _show_warning:
@@ -85,7 +85,7 @@ def _remove(program: str) -> bool:
       program: 'jit_f'; in some warnings 'jit_f-HASH'.
 
     Returns:
-      Whether there were any, and process 0 could remove them.
+      True if programs of this name were stored, and process 0 removed them without an error.
     """
     directory, name = Path(getattr(jax.config, _KEY)), glob.escape(program)
     paths = [*directory.glob(f"{name}-*-cache"), *directory.glob(f"{name}-cache")]

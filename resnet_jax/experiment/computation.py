@@ -50,7 +50,7 @@ def make_computation(
     Args:
       config: has the keys of `configs/default.py`.
       mesh: the devices of the run.
-      num_microbatches: number of pieces of a batch that run one after another.
+      num_microbatches: number of micro-batches into which a step divides its batch.
       class_names: names of the classes of the data.
       schedule: the learning rate as a function of the step.
 
@@ -110,7 +110,7 @@ def check_image_sizes(config: ConfigDict, sizes: Sequence[int]) -> None:
         )
 
 
-# Keys of the section `model` that are about stored weights, not about the network.
+# Keys of the config section `model` that say how weights are loaded; they are no arguments of `create_model`.
 _OPTIONS_OF_WEIGHTS = (
     *("init_from", "init_head", "init_optimizer", "init_statistics", "init_any_input", "allow_missing"),
     *("class_names", "class_outputs"),
@@ -121,7 +121,7 @@ def make_model(config: ConfigDict, num_classes: int) -> ResNet:
     """Makes the network for data of `num_classes` classes.
 
     Raises:
-      UsageError: the options contradict each other, or give the network fewer than `num_classes` outputs.
+      UsageError: config keys contradict each other, or `model.num_classes` is less than `num_classes`.
     """
     options = {key: value for key, value in config.model.items() if key not in _OPTIONS_OF_WEIGHTS}
     if options["num_classes"] is None:
@@ -134,7 +134,7 @@ def make_model(config: ConfigDict, num_classes: int) -> ResNet:
 
 
 def trained_norms(config: ConfigDict) -> str:
-    """Returns the regular expression that matches the batch norms whose running statistics are updated; '': all."""
+    """Returns the regular expression that matches the batch norms whose statistics are updated; '' matches all."""
     return trainable_pattern(config.train.trainable if config.train.freeze_statistics else None)
 
 
@@ -218,8 +218,8 @@ def _make_train_step(
 def _over_batch(config: ConfigDict, gradient_fn: GradientFn, mesh: Mesh, num_microbatches: int) -> GradientFn:
     """Extends a gradient function to a whole batch: accumulates over micro-batches and sums over devices.
 
-    If each device holds whole batch norm groups, it first sums the gradients of its own images, and one all-reduce
-    follows. Otherwise the statistics of a group need all-reduces inside the network, which XLA inserts.
+    If no batch norm group is split over devices, each device sums the gradients of its own images, and one all-reduce
+    sums these over the devices. Otherwise XLA also inserts all-reduces of batch norm statistics into the network.
     """
     dtype, names = config.train.reduce_dtype, ("float32", "bfloat16")
     if dtype not in names:
@@ -287,7 +287,7 @@ def variable_shapes(model: ResNet, image_size: int) -> dict[str, Any]:
 
 
 def _weights_to_evaluate(config: ConfigDict) -> WeightsKind:
-    """Returns which weights training evaluates, 'trained' or 'ema'. Raises UsageError if they do not exist."""
+    """Returns which weights are evaluated during training, 'trained' or 'ema'. Raises UsageError if there are none."""
     weights, has_average = config.eval.weights, config.ema.decay > 0
     if weights is None:
         return "ema" if has_average else "trained"

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from resnet_jax.errors import UsageError
 
 EVAL_BATCH_SIZE = 64  # images per evaluation batch if neither eval.batch_size nor data.batch_size is set
-_STEPS_PER_EPOCH = 64  # intended number: training images / batch size
+_STEPS_PER_EPOCH = 64  # the intended number of steps per epoch (training images / batch size)
 _BATCH_SIZES = (16, 256)
 _EPOCHS = (30.0, 200.0)
 _EVALUATIONS = 40
@@ -27,8 +27,8 @@ def batch_size(num_images: int) -> int:
 def epochs(num_images: int, *, pretrained: bool) -> float:
     """Returns 200 * sqrt(1000 / num_images), at least 30 and at most 200; a quarter of that for pretrained weights.
 
-    With four times as many images, each image is seen half as often. The numbers are this project's choice: with the
-    sizes of `batch_size`, a run from random weights has 2,500 to 12,500 steps for 200 to 100,000 images.
+    Four times as many images are thus trained for half as many epochs. The constants are this project's choice: with
+    the batch sizes of `batch_size`, a run from random weights has 2,500 to 12,500 steps for 200 to 100,000 images.
     """
     fewest, most = _EPOCHS
     whole = min(max(most * math.sqrt(1000 / num_images), fewest), most)
@@ -55,8 +55,7 @@ def epochs_between_evaluations(num_epochs: float) -> float:
 
 
 def with_computed(config: ConfigDict, num_images: int) -> tuple[ConfigDict, str]:
-    """Computes those config keys that are None and depend on the number of training images.
-
+    """Computes values for the config keys that are None because they depend on the number of training images.
     Args:
       config: has the keys of `configs/default.py`; it is not changed.
       num_images: number of training images.

@@ -31,7 +31,7 @@ def describe_experiment(
     computed: str,
     views: Views | None,
 ) -> dict[str, str]:
-    """Returns the lines printed at the start of training, by label; `computed` is the line of `with_computed`."""
+    """Returns the lines logged when training starts, by label; `computed` is the log line of `with_computed`."""
     epochs = milestones.total_steps / milestones.steps_per_epoch
     train_source, eval_source = data.train_loader.source, data.eval_loader.source
     lines = {
@@ -116,7 +116,7 @@ def _division(source: Source) -> str:
 
 
 def _left_out(*sources: Source) -> str:
-    """Describes the files in the directories of the data that the sources do not read; '' if there are none."""
+    """Describes the files in the data directories that are not used as examples; '' if there are none."""
     found = dict.fromkeys(source.left_out for source in sources if isinstance(source, Selective))
     return "; ".join(filter(None, found))
 
@@ -172,7 +172,10 @@ def _training(config: ConfigDict, num_microbatches: int) -> str:
 
 
 def _trained(config: ConfigDict, computation: Computation) -> str:
-    """Describes which parameters and statistics are trained, and the learning rate factors; '' if all train alike."""
+    """Describes which parameters are trained, how many batch norms are frozen, and the factors of the learning rate.
+
+    Returns '' if all parameters are trained at the same learning rate.
+    """
     pattern, parts, params = config.train.trainable, [], computation.shapes["params"]
     if computation.trainable:
         trained = parameter_count(only_trained(params, computation.trainable))

@@ -48,15 +48,18 @@ def build_evaluation(
 
 
 def build_evaluations(config: ConfigDict, *, num_outputs: int, cache_dir: Path | None = None) -> list[Evaluation]:
-    """Makes the evaluations of `eval.sets`, each at all `eval.image_sizes`; without sets, of the evaluation set.
+    """Makes an evaluation for each of `eval.sets` at each of `eval.image_sizes`.
+
+    If `eval.sets` is empty, the evaluation set of the config is evaluated; if `eval.image_sizes` is empty, the
+    evaluations have the image size `eval.image_size`.
 
     Args:
       config: has the keys of `configs/default.py`.
-      num_outputs: number of outputs of the weights; sets may have fewer classes.
+      num_outputs: number of outputs of the network whose weights are evaluated; sets may have fewer classes.
       cache_dir: directory for index files of the data if the directory of the data is not writable.
 
     Raises:
-      UsageError: as `build_evaluation`, or a set is missing.
+      UsageError: a set is missing or has more classes than outputs, or an error of `build_evaluation`.
     """
     sizes = [*config.eval.image_sizes] or [eval_image_size(config)]
     twice = [size for size in sizes if sizes.count(size) > 1]
@@ -83,7 +86,7 @@ def _at_size(config: ConfigDict, size: int) -> ConfigDict:
 
 
 def _labels_of_sets(path: str | None, sets: Sequence[EvaluationSet]) -> dict[str, Labels]:
-    """Returns the labels of `eval.labels` for the sets with validation images of ImageNet, by the name of the set."""
+    """Returns the labels in the file `eval.labels` for each set of ImageNet validation images, by name of the set."""
     named = [found for found in sets if "ILSVRC2012_val_" in next(example_ids(found.source, [0]))] if path else []
     if path and not named:
         raise UsageError(

@@ -11,20 +11,22 @@ from resnet_jax.training.schedules import create_schedule
 from resnet_jax.training.trainable import trainable_pattern
 from resnet_jax.weights.compatibility import NETWORK_KEYS
 
-# A new run in which one of these config keys differs cannot use the previous state: its network or data differ.
+# If one of these config keys differs from the previous run, the new run cannot start from its last state, because the
+# network or the data differ.
 _ANOTHER_TASK = (*NETWORK_KEYS, "model.num_classes", "model.init_from", "data.source", "data.name")
 
-# If a smooth schedule is below `_ENDED` of its peak, its decay has ended: a run would hardly learn at this rate. The
-# new run then warms up to `_NEW_PEAK` of the earlier peak, a usual rate for fine-tuning, and decays again.
+# If the last learning rate of the previous run is below `_ENDED` times its peak, a new run would hardly learn at this
+# rate. The learning rate of the new run then warms up to `_NEW_PEAK` times that peak, a usual rate for fine-tuning, and
+# decays again. This does not apply to piecewise schedules.
 _ENDED, _NEW_PEAK = 0.01, 0.1
-_WARMUP = 0.1  # length of this warm-up / length of the new run; the warm-up has at most one epoch
+_WARMUP = 0.1  # the warm-up of the new run is this share of its length, but at most one epoch
 
 
 class FurtherTraining(NamedTuple):
     """How a new run starts from the last state of a previous run."""
 
-    # Config values of the new run by dotted key: those that differ from the previous run, and the length of the new
-    # run, which users often change next.
+    # Config values of the new run by dotted key: those that differ from the previous run. The length of the new run is
+    # always among them.
     keys: dict[str, Any]
     with_optimizer: bool  # whether the new run also begins with the optimizer state of the previous run
     rate: str  # the learning rate at the beginning of the new run, in words, for a message
@@ -35,24 +37,24 @@ class _End(NamedTuple):
 
     step: int
     milestones: Milestones
-    base_lr: float  # `schedule.base_lr` with which a constant schedule has the last learning rate; 0: decay has ended
+    base_lr: float  # the last learning rate as a value of `schedule.base_lr`; 0 if its decay has ended
     warming_up: bool
 
 
 def make_further_training(
     stored: ConfigDict, wanted: ConfigDict, *, run: str, step: int, num_images: int
 ) -> FurtherTraining | None:
-    """Returns how a new run with the config `wanted` continues from the last state of a previous run; None: it cannot.
+    """Returns how a new run with the config `wanted` starts from the last state of a previous run; None if it cannot.
 
-    The new run counts its steps from 0. Its learning rate starts at the last value of the previous run and decays with
-    the same kind of schedule; where that was 'piecewise', it stays constant. If the previous decay had ended, the new
-    schedule first warms up to a tenth of the peak learning rate of the previous run. The new run has another seed, so
-    that it does not repeat the order of the examples and the crops.
+    The new run counts its steps from 0. Its learning rate starts at the last value of the previous run and decays by
+    the same kind of schedule, except that it stays constant after a 'piecewise' schedule. If the learning rate of the
+    previous run had decayed to less than 1 % of its peak, that of the new run first warms up to 10 % of this peak. The
+    new run has another seed, so that it does not repeat the order of the examples and the crops.
 
     Args:
       stored: config of the previous run.
-      wanted: config that was asked for. If `train.epochs` or `train.total_steps` exceeds what the previous run did,
-        it is the total of both runs; otherwise it is the length of the new run.
+      wanted: config that the user asked for. If `train.epochs` or `train.total_steps` was changed to more than the
+        previous run has done, it is the total of both runs; otherwise it is the length of the new run.
       run: path of the work directory of the previous run.
       step: step of its newest checkpoint.
       num_images: number of its training images.
@@ -96,8 +98,9 @@ def _end(complete: ConfigDict, step: int, num_images: int) -> _End:
 def _length(complete: ConfigDict, end: _End, typed: dict[str, Any]) -> dict[str, Any]:
     """Returns the length of the new run, {'train.epochs': ...} or {'train.total_steps': ...}.
 
-    If the user asks for a length that is more than the previous run has done, the new run has the difference. A shorter
-    length is the length of the new run. If the user asks for none, the new run is as long as the previous run.
+    If the user asks for more epochs or steps than the previous run has done, the new run does the remaining ones. If
+    the user asks for fewer, the new run does as many. If the user sets no length, the new run is as long as the
+    previous one.
     """
     total_steps = typed.get("train.total_steps", complete.train.total_steps)
     if total_steps is not None:
@@ -112,7 +115,7 @@ def _length(complete: ConfigDict, end: _End, typed: dict[str, Any]) -> dict[str,
 def _schedule(
     complete: ConfigDict, end: _End, typed: dict[str, Any], length: dict[str, Any]
 ) -> tuple[dict[str, Any], str]:
-    """Returns the config values of the new run's schedule, and its first learning rate in words."""
+    """Returns the config values of the new run's schedule by dotted key, and its first learning rate in words."""
     if end.warming_up or "optimizer.name" in typed:  # another optimizer needs other learning rates
         return {}, "as in the config"
     name = complete.schedule.name

@@ -10,12 +10,12 @@ from resnet_jax.data.views import Views, compare_views
 from resnet_jax.errors import UsageError
 from resnet_jax.experiment.inputs import eval_image_size
 
-# The crop 'pad' does not resize: of a large image it shows a small part. A run is refused if this
-# part has less than this share of the area, that is, if the sides of the images are more than about three times as long
-# as those of the crop.
+# Smallest share of an image's area that the training crop 'pad' may show. This crop does not resize: it shows less if
+# the sides of the image are more than about three times as long as those of the crop. Such a run is refused.
 _SMALLEST_SHARE = 0.1
-# Largest ratio of the apparent sizes of objects in training and evaluation without a warning. The usual recipe for
-# ImageNet has 1.2 to 1.3 (Touvron et al. 2019, arXiv 1906.06423), the bundled recipes have up to 1.43 on square images.
+# A warning is given if the ratio of the apparent sizes of objects in training and evaluation is larger than this. The
+# ratio is 1.2 to 1.3 in the usual recipe for ImageNet (Touvron et al. 2019, arXiv 1906.06423), and at most 1.43 in the
+# configs of this package on square images.
 _LARGEST_RATIO = 1.5
 
 

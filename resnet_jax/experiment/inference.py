@@ -1,4 +1,4 @@
-"""Builds what predictions and exports need of a config: the network and its preprocessing, no data, no training."""
+"""Builds what predictions and exports need, the network and its preprocessing, from a config; opens no data sets."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -29,8 +29,7 @@ def make_data(
     """Makes the loaders of a training run.
 
     Raises:
-      UsageError: unknown crop, resize kernel or augmentation, not as many progressive.until_epochs as sizes, or too
-        little shared memory for the batches of worker processes.
+      UsageError: too little shared memory for the batches of worker processes, or an error of `make_train_loader`.
     """
     rows = config.data.batch_size // jax.process_count()
     check_shared_memory(3 * rows * max(train_image_sizes(config)) ** 2, config.data.num_workers)
@@ -80,7 +79,7 @@ def open_from(config: ConfigDict, *, training: bool, cache_dir: Path | None) -> 
 
 
 def open_splits(config: ConfigDict, *, cache_dir: Path | None = None) -> dict[str, Source]:
-    """Opens the training and the evaluation set, as 'train' and 'validation'; `cache_dir` and errors as in `build`."""
+    """Opens the sets 'train' and 'validation'. The argument `cache_dir` and the errors raised are those of `build`."""
     return {
         "train": open_from(config, training=True, cache_dir=cache_dir),
         "validation": open_from(config, training=False, cache_dir=cache_dir),
@@ -124,7 +123,8 @@ def make_train_loader(config: ConfigDict, source: Source, milestones: Milestones
     """Makes the loader of training batches.
 
     Raises:
-      UsageError: unknown crop, resize kernel or augmentation, or not as many progressive.until_epochs as sizes.
+      UsageError: an unknown crop, resize kernel or augmentation, or values of `progressive.until_epochs` that do not
+        fit `progressive.sizes` or the length of the run.
     """
     data = config.data
     crops = CropStages(
@@ -150,7 +150,7 @@ def make_train_loader(config: ConfigDict, source: Source, milestones: Milestones
 
 
 def train_order(config: ConfigDict, num_images: int) -> TrainOrder:
-    """Returns the order of the training examples of a run, without opening the data set of `num_images`."""
+    """Returns the order of the training examples of a run, for a training set of `num_images`; opens no data set."""
     complete, _ = with_computed(config, num_images)
     data = complete.data
     return TrainOrder(num_images, data.batch_size, config.seed, data.repeats, _num_groups(complete))

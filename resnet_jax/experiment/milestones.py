@@ -9,7 +9,7 @@ from resnet_jax.config_keys import LARGEST_INT
 from resnet_jax.errors import UsageError
 
 _MOST_EVALUATIONS = 1_000_000
-_FEWEST_INTERVALS = 3  # a run with fewer intervals of log.every_steps has lines as if the key were None
+_FEWEST_INTERVALS = 3  # log.every_steps is ignored if the run is shorter than this many such intervals
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Milestones:
     """The steps at which a run evaluates, saves, logs and ends. Step s is the state after s updates."""
 
     total_steps: int  # last step of the run
-    schedule_steps: int  # last step of the learning rate schedule; after `total_steps` if train.max_steps ends the run
+    schedule_steps: int  # last step of the learning rate schedule; more than `total_steps` if train.max_steps is less
     steps_per_epoch: float
     eval_every_steps: float  # evaluation k is at step round(k * eval_every_steps)
     eval_before_training: bool
@@ -38,7 +38,7 @@ class Milestones:
         return step > 0 and self.checkpoint_every_steps is not None and step % self.checkpoint_every_steps == 0
 
     def log_due(self, step: int) -> bool:
-        """Whether metrics are due: every `log_every_steps`, at the last step and, with `log_first_step`, at step 1."""
+        """Whether to log metrics: every `log_every_steps`, at the last step and, with `log_first_step`, at step 1."""
         first = self.log_first_step and step == 1
         return first or step % self.log_every_steps == 0 or step == self.total_steps
 
@@ -78,7 +78,7 @@ def make_milestones(config: ConfigDict, num_examples: int) -> Milestones:
     _check_evaluations(total_steps, every_steps)
     given = config.log.every_steps
     if given is not None and total_steps < _FEWEST_INTERVALS * given:
-        given = None  # a curve of one or two points shows nothing
+        given = None  # plots of the metrics would have only one or two points
     return Milestones(
         total_steps=total_steps,
         schedule_steps=schedule_steps,
@@ -109,7 +109,7 @@ def _check_evaluations(total_steps: int, every_steps: float) -> None:
 
 
 def _log_every_steps(total_steps: int, steps_per_epoch: float) -> int:
-    """Returns the number of steps between reports: an epoch, 1/20 of the run or 100, whichever is the fewest steps."""
+    """Returns the default of `log_every_steps`: an epoch, 1/20 of the run or 100 steps, whichever is shortest."""
     return max(1, min(100, int(steps_per_epoch), total_steps // 20))
 
 
@@ -120,7 +120,10 @@ def _schedule_epoch(config: ConfigDict, steps_per_epoch: float) -> float:
 
 
 def schedule_options(config: ConfigDict, milestones: Milestones) -> dict[str, Any]:
-    """Returns the arguments of `create_schedule`. Fractions of a step are dropped, as in TensorFlow's r1 ResNet."""
+    """Returns the arguments of `create_schedule`.
+
+    Warm-up and boundaries are rounded down to whole steps, as in the r1.x ResNet of the TensorFlow Models repository.
+    """
     schedule, steps_per_epoch = config.schedule, _schedule_epoch(config, milestones.steps_per_epoch)
     decay_epochs = schedule.decay_epochs
     return {

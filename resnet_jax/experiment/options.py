@@ -1,4 +1,4 @@
-"""Reads and checks the sections of a config with the options of single modes: predict, export, plan and others."""
+"""Reads and checks the config sections that hold the options of a single mode: predict, export, plan and others."""
 
 from typing import Any, NamedTuple, get_args
 
@@ -21,8 +21,8 @@ class WeightsOptions(NamedTuple):
     kind: WeightsKind | None  # 'trained' or 'ema'; None: the average (ema) if there is one, else the trained weights
     class_names_file: str | None
     num_classes: int | None  # number of outputs of the network; None: as many as the weights have
-    any_input: bool  # accept weights that were trained with another padding or input normalization
-    class_outputs: str | None  # which output stands for which class of the data (weights/class_outputs.py)
+    any_input: bool  # whether to accept weights that were trained with another padding or input normalization
+    class_outputs: str | None  # how outputs are assigned to the classes of the data (weights/class_outputs.py)
 
 
 class PredictOptions(NamedTuple):
@@ -136,7 +136,7 @@ def export_options(config: ConfigDict) -> ExportOptions:
 
 
 def training_changes(config: ConfigDict) -> dict[str, Any]:
-    """Returns the settings of the training that are not at their defaults, by dotted key; without local paths."""
+    """Returns the config values that affect training and differ from their defaults, by dotted key; no local paths."""
     values = flatten(config.to_dict())
     changed = {
         key: values[key.name] for key in KEYS if key.effect is not Effect.FREE and values[key.name] != key.default
@@ -150,7 +150,7 @@ def plan_options(config: ConfigDict) -> PlanOptions:
 
 
 def prepare_options(config: ConfigDict) -> dict[str, Any]:
-    """Returns the keyword arguments of the function `prepare`, which checks them."""
+    """Reads from the config the keyword arguments of the function `prepare`, which checks them."""
     data = config.data
     return {"data_dir": data.data_dir, "max_image_pixels": data.max_image_pixels, **config.prepare}
 

@@ -1,4 +1,7 @@
-"""Makes the function that continues a run of TensorFlow's r1 ResNet, whose checkpoints are in the work directory."""
+"""Makes the function that continues a run of the r1.x ResNet of the TensorFlow Models repository.
+
+The checkpoints of that run are in the work directory.
+"""
 
 import functools
 from collections.abc import Callable
@@ -12,7 +15,7 @@ from resnet_jax.weights.r1_run import continue_r1
 
 
 def make_continue_r1(config: ConfigDict) -> Callable[[Path, TrainState], TrainState]:
-    """Returns the function that loads a checkpoint of r1, given by its prefix, into the state of step 0."""
+    """Returns the function that loads a checkpoint of that ResNet, given by its prefix, into the state of step 0."""
     return functools.partial(
         continue_r1,
         optimizer=dict(config.optimizer),

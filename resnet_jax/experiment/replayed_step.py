@@ -1,4 +1,4 @@
-"""Compiles what --mode=replay computes besides the training step: measures of parameters and of layers."""
+"""Measures parameters, gradients and layer outputs of a single training step, for --mode=replay."""
 
 from typing import Any, NamedTuple
 
@@ -23,10 +23,11 @@ from resnet_jax.training.state import TrainState
 
 
 class LayerReport(NamedTuple):
-    """Largest magnitudes of a whole batch of B examples, on the host; NaN where one of the numbers is NaN.
+    """Largest absolute values in the forward and backward pass, for each of the B examples of a batch, on the host.
 
-    `forward` has a row for the input of the network, one for the output of each layer, and one for the loss of each
-    example; `backward` has a row for the gradient with respect to the output of each layer.
+    A row of `forward` belongs to the input of the network (the first row), to the output of one of the L layers, or to
+    the loss (the last row). A row of `backward` belongs to the gradient with respect to the output of one layer. If any
+    of the values is NaN, the largest one is NaN.
     """
 
     forward_names: tuple[str, ...]
@@ -36,7 +37,7 @@ class LayerReport(NamedTuple):
 
 
 def report_step(computation: Computation, state: TrainState, batch: DeviceBatch) -> ParameterReport:
-    """Computes the gradients of a step as the training step does; returns measures of parameters and gradients."""
+    """Computes the gradients of a step as the training step does; returns a report on parameters and gradients."""
 
     def report(state: TrainState, batch: DeviceBatch) -> ParameterReport:
         scale = _scale(state)
@@ -50,7 +51,7 @@ def report_step(computation: Computation, state: TrainState, batch: DeviceBatch)
 
 
 def probe_layers(computation: Computation, state: TrainState, batch: DeviceBatch) -> LayerReport:
-    """Measures the output of each layer and its gradient for each example of a step, one micro-batch after another."""
+    """Measures, for each example of a batch, the output of each layer and the gradient with respect to this output."""
     probe, whole, rows = make_probe(computation.forward_fn), replicated(computation.mesh), over_batch(computation.mesh)
 
     def measure(state: TrainState, indexed: IndexedBatch) -> Probed:

@@ -1,4 +1,4 @@
-"""The first inputs of a run, cropped, augmented, mixed and normalized for the network, converted back to pixels."""
+"""Inputs of the network (images that were cropped, augmented, mixed and normalized), converted back to pixels."""
 
 from collections.abc import Sequence
 
@@ -14,8 +14,8 @@ from resnet_jax.experiment.computation import make_preprocess, make_train_input_
 from resnet_jax.experiment.description import describe_augmentations
 from resnet_jax.experiment.parts import Data, ShownInputs
 
-# With input.per_image, the network gets each image with mean 0 and deviation 1. In the picture, each image has this
-# mean and this deviation instead.
+# With input.per_image, each image is normalized to mean 0 and standard deviation 1 for the network. To show it, its
+# pixels are scaled to this mean and this standard deviation.
 _MEAN, _DEVIATION = 128.0, 64.0
 
 
@@ -28,7 +28,7 @@ def show_inputs(config: ConfigDict, data: Data, *, num_microbatches: int) -> tup
     Args:
       config: has the keys of `configs/default.py`.
       data: the loaders.
-      num_microbatches: number of pieces of a batch, within which images are mixed.
+      num_microbatches: number of micro-batches of a step; images of different micro-batches are not mixed.
     """
     rows = data.train_loader.batch_size // num_microbatches
     group_size = min(config.model.bn_group_size or rows, rows)
@@ -38,9 +38,9 @@ def show_inputs(config: ConfigDict, data: Data, *, num_microbatches: int) -> tup
 def _train_inputs(config: ConfigDict, loader: Loader, group_size: int) -> ShownInputs:
     """Returns inputs of step 0, after the augmentations of the host and of the devices.
 
-    Mixing blends each row of a batch with the previous row of its batch norm group, and the first row of a group with
-    the last one. Of a group of up to 16 rows, all are returned. Of a larger group, rows 1 to 16 are returned: row 0
-    would need the last row, which is not loaded.
+    Mixing blends each image of a batch with the previous image of its batch norm group, and the first image of a group
+    with the last one. If a group has more than 16 images, those with the indices 1 to 16 are returned: index 0 would
+    need the last image of the group, which is not loaded. Otherwise all images of one or more groups are returned.
     """
     skipped = int(group_size > _SHOWN)
     batch = loader.first_batch(_SHOWN + 1 if skipped else _SHOWN // group_size * group_size)
@@ -58,20 +58,20 @@ def _train_inputs(config: ConfigDict, loader: Loader, group_size: int) -> ShownI
 def show_rows(
     config: ConfigDict, step: int, batch: HostBatch, rows: Sequence[int], *, num_microbatches: int
 ) -> ShownInputs:
-    """Returns the training inputs in some rows of a batch, as the training step makes them on the devices.
+    """Returns some training inputs of a batch, as the training step makes them on the devices.
 
     Args:
       config: has the keys of `configs/default.py`.
       step: number of updates before the batch.
       batch: the whole batch of the step.
-      rows: numbers of the rows.
-      num_microbatches: number of pieces of a batch, within which images are mixed.
+      rows: indices in the batch of the inputs to return.
+      num_microbatches: number of micro-batches of a step; images of different micro-batches are not mixed.
     """
     size = len(batch.label) // num_microbatches
     size = min(config.model.bn_group_size or size, size)
     step_key = jax.random.fold_in(jax.random.key(config.seed), step)
     train_input = jax.jit(make_train_input_of(config, group_size=size))
-    found: dict[int, tuple[np.ndarray, int, float]] = {}  # row -> pixels, label of the image mixed in, own share
+    found: dict[int, tuple[np.ndarray, int, float]] = {}  # row -> pixels, class mixed in, share of own class
     for start in sorted({row // size * size for row in rows}):  # one group at a time, because the batch may be large
         keys = row_keys(step_key, jnp.arange(start, start + size, dtype=jnp.int32))
         mixed = train_input(keys, Batch(*(jnp.asarray(array[start : start + size]) for array in batch)))
@@ -81,12 +81,12 @@ def show_rows(
     images, partners, shares = zip(*(found[row] for row in rows), strict=True)
     about = f"What the network gets, {batch.image.shape[1]} px"
     arrays = (np.stack(images), batch.label[list(rows)], np.asarray(partners), np.asarray(shares))
-    # An image is mixed with the previous row of its group, see `Mixing`.
+    # An image is mixed with the previous image of its group, see `Mixing`.
     return ShownInputs(about, *arrays, partner_rows=np.array([row // size * size + (row - 1) % size for row in rows]))
 
 
 def _eval_inputs(config: ConfigDict, loader: Loader) -> ShownInputs:
-    """Returns evaluation inputs, evenly spaced in the data set."""
+    """Returns inputs made from images at evenly spaced indices of the evaluation set."""
     batch, crop = loader.spread_batch(_SHOWN), config.data.eval_crop
     images = _to_pixels(config, np.asarray(jax.jit(make_preprocess(config))(batch.image)))
     size = loader.image_size_at(0)

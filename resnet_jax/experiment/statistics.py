@@ -24,7 +24,7 @@ from resnet_jax.training.population_statistics import Moments, Population, make_
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-    """Computes statistics over the first training images of a run, cropped and augmented as in training."""
+    """Computes batch norm statistics over the first training batches of a run, cropped and augmented as in training."""
 
     data: Data
     computation: Computation
@@ -38,7 +38,7 @@ class Statistics:
         return self.num_batches(images) * self.data.train_loader.batch_size
 
     def describe(self, images: int) -> str:
-        """Says from how many images `compute` computes, and how many times it passes over the training images."""
+        """Says how many training images `compute` uses, and, if these are repeated, in how many passes over the set."""
         count, distinct = self.num_images(images), len(self.data.train_loader.source)
         if count <= distinct:
             return f"{count:,} training images"
@@ -47,12 +47,12 @@ class Statistics:
     def compute(
         self, variables: dict[str, Any], images: int, *, stopping: Callable[[], bool] = lambda: False
     ) -> dict[str, Any] | None:
-        """Returns the variables with the statistics of at least `images` training images; None if `stopping` ended it.
+        """Returns the variables with recomputed batch norm statistics; None if `stopping` returned True.
 
         Args:
           variables: 'params' and 'batch_stats', numpy arrays.
-          images: number of images, rounded up to whole batches.
-          stopping: called after each batch; True ends the computation.
+          images: number of training images to use, rounded up to whole batches.
+          stopping: called after each batch; if it returns True, the computation ends.
 
         Raises:
           UsageError: the statistics are not finite, or the images cannot be read.
@@ -99,7 +99,7 @@ class Statistics:
 
 
 def build_statistics(config: ConfigDict, *, num_outputs: int, cache_dir: Path | None = None) -> Statistics:
-    """Makes the training set and the network of a config, for weights of `num_outputs` outputs; compiles nothing.
+    """Opens the data and makes the network of a config, for weights with `num_outputs` classes; compiles nothing.
 
     Raises:
       UsageError: as `build` does.

@@ -24,11 +24,11 @@ _TABLES = ("seeds", "grid")  # the top-level keys that the TOML file of a sweep 
 class Sweep(NamedTuple):
     """What --mode=sweep runs."""
 
-    # For each combination of values its overrides, by dotted key. All others are compared to the first one.
+    # The config changes of each combination of values, by dotted key. Results are compared to those of the first one.
     cells: list[dict[str, Any]]
     seeds: tuple[int, ...]
-    launch: str | None  # prefix of the commands, which are printed and not run; None: the runs are done here
-    print_log: bool  # whether the lines of the runs are printed
+    launch: str | None  # command prefix: the commands of the runs are only printed; None: this process does the runs
+    print_log: bool  # whether the log lines of the runs are printed
     stop_behind: float | None  # difference of top-1, in percentage points, at which a run is stopped early; None: never
 
 
@@ -57,13 +57,13 @@ def make_sweep(config: ConfigDict) -> Sweep:
 
 
 def _from_words(words: Sequence[Any]) -> dict[str, list[Any]]:
-    """Parses words such as 'optimizer.momentum=0.9,0.8' into a dict: config key -> list of values."""
+    """Parses strings such as 'optimizer.momentum=0.9,0.8' into a dict: config key -> list of values."""
     grid = {}
     for word in words:
         key, equals, values = str(word).partition("=")
         if not equals:
             raise UsageError(f"config.sweep.grid: {word!r} is not KEY=VALUE,VALUE, as in 'optimizer.momentum=0.9,0.8'")
-        # Commas inside of brackets belong to a value.
+        # Split at commas outside of brackets: a value may be a tuple or a list.
         parts = re.findall(r"(?:\([^)]*\)|\[[^\]]*\]|[^,])+", values)
         grid[key.removeprefix("config.")] = [_value(part.strip()) for part in parts]
     return grid
@@ -77,7 +77,7 @@ def _value(text: str) -> Any:
 
 
 def _from_file(path: Path, seeds: tuple[int, ...]) -> tuple[dict[str, list[Any]], tuple[int, ...]]:
-    """Returns the grid and the seeds of a TOML file; `seeds` if the file has none."""
+    """Returns the grid and the seeds in a TOML file; the argument `seeds` is returned if the file has no seeds."""
     try:
         content = tomllib.loads(read_regular(path).decode())
     except (OSError, ValueError, RecursionError) as error:
