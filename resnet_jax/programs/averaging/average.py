@@ -14,15 +14,15 @@ from resnet_jax.weights.select import selected_path
 
 
 def checkpoint_paths(names: Sequence[str], checkpoints: Path, *, last: int | None) -> list[str]:
-    """Returns the paths of the checkpoints to average, in the order of their steps where no names are given.
+    """Returns the paths of the checkpoints to average: the named ones, or else those of the run, ordered by step.
 
     Args:
-      names: steps, 'latest', 'best' or paths; (): all checkpoints of the run.
+      names: steps, 'latest', 'best' or paths; if empty, checkpoints of the run are averaged.
       checkpoints: directory of the checkpoints of the run.
-      last: number of newest checkpoints to average; None: all.
+      last: if `names` is empty, the number of newest checkpoints to average; None for all.
 
     Raises:
-      UsageError: there are fewer checkpoints than `last`, none at all, or one is named twice.
+      UsageError: `names` is empty and the run has no checkpoint or fewer than `last`, or a checkpoint is named twice.
     """
     steps = numbered(checkpoints)
     if not names and (not steps or (last or 0) > len(steps)):
@@ -39,10 +39,10 @@ def checkpoint_paths(names: Sequence[str], checkpoints: Path, *, last: int | Non
 
 
 def average(stored: Sequence[StoredWeights]) -> dict[str, np.ndarray]:
-    """Returns the mean of each array, summed in float64 and rounded to float32 once.
+    """Returns the mean of each array of the weights over all `stored`, summed in float64 and rounded once.
 
     Raises:
-      UsageError: the weights are of different networks or classes.
+      UsageError: the weights differ in network, classes or kind ('trained' or 'ema').
     """
     first = stored[0]
     for other in stored[1:]:
@@ -86,8 +86,8 @@ def average_name(stored: Sequence[StoredWeights], *, anew: bool) -> str:
 
     Args:
       stored: the weights that were averaged.
-      anew: whether batch norm statistics were computed from training images; if not, they are averages too, and the
-        name ends in '-averaged-statistics'.
+      anew: whether the batch norm statistics were recomputed from training images. If not, they are averages of the
+        stored statistics, and the name ends in '-averaged-statistics'.
     """
     steps = sorted(one.step for one in stored if one.step is not None)
     words: list[Any] = ["average-of", len(stored)]

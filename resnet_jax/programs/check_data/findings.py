@@ -9,22 +9,22 @@ from resnet_jax.experiment import CheckedData
 from resnet_jax.programs.check_data.survey import UNKNOWN, Survey
 from resnet_jax.text import printable, some_of
 
-_MANY = 0.01  # share of the images of a split from which a fault is a problem, below it is a note
+_MANY = 0.01  # a fault that more than this fraction of the images of a split has is a problem, else a note
 _SMALL = 4  # an image is tiny if its shorter side is less than the side of the network's input divided by this
 _HUGE = 50_000_000  # pixels; an image of 50 megapixels takes about half a second to decode
 
 
 @dataclasses.dataclass(frozen=True)
 class Duplicates:
-    """Images with equal pixels; each pair is the index of an image and that of an earlier equal one."""
+    """Pairs of images of one split with equal pixels: index of an image, and of the first image with these pixels."""
 
     within: list[tuple[int, int]]
-    other_class: list[tuple[int, int]]  # those of `within` whose classes differ
+    other_class: list[tuple[int, int]]  # the pairs of `within` whose two labels differ
 
 
 @dataclasses.dataclass(frozen=True)
 class Findings:
-    """What the surveys of both splits say together."""
+    """The result of the check of both splits."""
 
     duplicates: dict[str, Duplicates]  # by split: 'train' and 'eval'
     shared: list[tuple[int, int]]  # index of an evaluation image, and of a training image with the same pixels
@@ -55,7 +55,7 @@ def find(data: CheckedData, train: Survey, evaluation: Survey) -> Findings:
 
 
 def class_counts(data: CheckedData, one: Survey) -> np.ndarray:
-    """Returns the number of examples of each class of training that were read: [C] int64."""
+    """Returns the number of examples of each of the C classes of the training set, without unknown labels: [C] int64."""
     return np.bincount(one.labels[one.labels != UNKNOWN], minlength=len(data.train.class_names))
 
 
@@ -86,14 +86,14 @@ def _shared(train: Survey, evaluation: Survey) -> list[tuple[int, int]]:
 
 
 def _judge(found: Findings, one: Survey, split: str, count: int, words: str) -> None:
-    """Adds a sentence about `count` images of a split to the problems if they are many, else to the notes.
+    """Adds a sentence about `count` images of a split to the problems if it is more than 1 %, else to the notes.
 
     Args:
       found: the findings so far.
       one: the survey of the split.
       split: 'train' or 'eval'.
       count: number of images; 0: adds nothing.
-      words: what these images are, and the cure.
+      words: end of the sentence: what is wrong with these images, and the cure.
     """
     total = len(one.labels)
     if count:

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 def main(command: Command) -> int:
-    """Runs --mode=check_data; returns the exit status: 2 if training would suffer from the data."""
+    """Runs --mode=check_data; returns the exit status of `check`."""
     show_log()
     given, workdir = experiment.check_json(command.config), Workdir(command.workdir)
     path = local_path(given, name="config.check_data.json") if given else workdir.data_check
@@ -43,7 +43,7 @@ def check(data: CheckedData, path: Path) -> int:
       path: the JSON file.
 
     Returns:
-      The exit status: 0, 2 if there is a problem, or 75 after a signal.
+      The exit status: 0 if there is no problem, 2 if there is one, 75 if a signal stopped the check.
     """
     requests = StopRequests()
     requests.begin(saves=False)

@@ -12,7 +12,7 @@ from resnet_jax.programs.check_data.findings import Findings, class_counts, tiny
 from resnet_jax.programs.check_data.survey import UNKNOWN, Survey
 from resnet_jax.text import labelled, labelled_lines, printable
 
-_LISTED = 10_000  # most images that the JSON lists for one problem, beside the number of all images that have it
+_LISTED = 10_000  # at most so many images are listed in the JSON for one problem, beside the count of all
 
 
 def as_lines(data: CheckedData, surveys: Mapping[str, Survey], found: Findings) -> list[str]:
@@ -31,7 +31,7 @@ def as_lines(data: CheckedData, surveys: Mapping[str, Survey], found: Findings) 
 
 
 def _rows(data: CheckedData, found: Findings) -> dict[str, Callable[[str, Survey], str]]:
-    """Returns the rows of the table: title -> function that makes the cell of a split from its name and survey."""
+    """Returns the rows of the table: title -> function (name of a split, its survey) -> text of the cell."""
     return {
         "classes with images": lambda _, one: f"{np.count_nonzero(class_counts(data, one)):,}",
         "images of a class": lambda _, one: _fewest_and_most(data, one),
@@ -73,7 +73,7 @@ def _range(values: np.ndarray) -> str:
 
 
 def _sizes(one: Survey) -> tuple[str, str, str]:
-    """Returns the smallest image, the median of height and of width, and the largest image, as '375 x 500'."""
+    """Returns the size of the smallest image, the median height and width, and the size of the largest image."""
     sizes = one.sizes[one.readable]
     if not len(sizes):
         return "none", "none", "none"
@@ -92,7 +92,7 @@ def _per_second(one: Survey, count: int) -> float:
 
 
 def as_json(data: CheckedData, surveys: Mapping[str, Survey], found: Findings) -> dict[str, Any]:
-    """Returns everything as JSON values; images are named by where they are stored, at most 10,000 of each kind."""
+    """Returns the result as JSON values: for each problem, where up to 10,000 of the affected images are stored."""
     sources = {"train": data.train, "eval": data.evaluation}
     return {
         "problems": found.problems,

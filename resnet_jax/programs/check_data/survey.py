@@ -13,8 +13,8 @@ from resnet_jax.errors import UsageError
 from resnet_jax.experiment import CheckedData
 from resnet_jax.programs.prepare.in_order import in_order
 
-_CHUNK = 16  # successive examples that one thread reads: sources of large row groups read each group once
-UNKNOWN = -1  # label of an example that cannot be read
+_CHUNK = 16  # successive examples that one thread reads, so that few threads read the same Parquet row group
+UNKNOWN = -1  # label of an example that cannot be read or whose label is out of range
 
 
 @dataclasses.dataclass
@@ -23,14 +23,14 @@ class Survey:
 
     Attributes:
       name: name of the source.
-      labels: [N] int64; `UNKNOWN` if the example cannot be read.
+      labels: [N] int64; `UNKNOWN` if the example cannot be read or its label is out of range.
       sizes: [N, 2] int64, height and width in pixels; 0 if the image cannot be decoded.
       digests: [N] uint64, equal for equal pixels; 0 if the image cannot be decoded.
-      unreadable: index -> error, of examples that cannot be read or decoded.
-      mislabeled: index -> error, of examples whose label is out of range.
-      unusual: kind, one of `examination.UNUSUAL` -> indices.
-      num_bytes: bytes of all images, as stored.
-      seconds: duration of reading.
+      unreadable: index -> error message, for each example that cannot be read or decoded.
+      mislabeled: index -> error message, for each example whose label is out of range.
+      unusual: kind (one of `examination.UNUSUAL`) -> indices of the images of this kind.
+      num_bytes: total size of all images as stored, in bytes.
+      seconds: time that it took to read the split.
       mean: [3] float64, mean over images of the mean of R, G, B in 0..255.
       deviation: [3] float64, standard deviation of R, G, B in 0..255, all images weighted alike.
     """
@@ -55,7 +55,7 @@ class Survey:
 
 @dataclasses.dataclass(frozen=True)
 class _Seen:
-    """One example: an image, or why there is none."""
+    """One example: the examined image, or the error that reading or decoding it raised."""
 
     label: int = UNKNOWN
     num_bytes: int = 0
@@ -65,11 +65,11 @@ class _Seen:
 
 
 def survey(source: Source, data: CheckedData, read: Callable[[int], None]) -> Survey:
-    """Reads all examples of a source in its order.
+    """Reads and examines all examples of a source in order.
 
     Args:
       source: the examples.
-      data: gives the largest number of pixels and the number of threads.
+      data: holds the largest accepted number of pixels of an image, and the number of threads.
       read: called with the number of examples read since the last call.
     """
     count = len(source)
@@ -94,7 +94,7 @@ def survey(source: Source, data: CheckedData, read: Callable[[int], None]) -> Su
 
 
 def _all(source: Source, data: CheckedData, read: Callable[[int], None]) -> Iterator[_Seen]:
-    """Yields every example in order."""
+    """Yields all examples of the source in order, examined in threads."""
 
     def see_chunk(first: int) -> list[_Seen]:
         indices = range(first, min(first + _CHUNK, len(source)))

@@ -1,1 +1,1 @@
-"""--mode=compare: which of several evaluated runs is better, beyond chance."""
+"""--mode=compare: tests which of several evaluated runs have significantly different accuracies."""

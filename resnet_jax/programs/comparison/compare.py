@@ -1,4 +1,4 @@
-"""Compares groups of runs: which accuracies, and which classes, differ by more than chance."""
+"""Compares groups of runs: tests whether their accuracies, overall and in each class, differ by more than chance."""
 
 import itertools
 from collections.abc import Sequence
@@ -19,15 +19,15 @@ from resnet_jax.programs.comparison.statistics import (
 )
 from resnet_jax.programs.evaluation.wilson import wilson
 
-AGAINST = "vs"  # the word between groups of runs
+AGAINST = "vs"  # the argument on the command line that separates groups of runs
 
 
 class Group(NamedTuple):
-    """One run, or several runs of different seeds."""
+    """One run, or several runs that differ only in their seeds."""
 
     letter: str
     words: tuple[str, ...]  # the runs, as given on the command line
-    right: np.ndarray  # [S, N] bool, which of the N images each of the S runs gets right
+    right: np.ndarray  # [S, N] bool, whether each of the S runs classified each of the N images correctly
     weights: tuple[str, ...]  # for each run a description of the weights that were evaluated
 
     @property
@@ -37,7 +37,7 @@ class Group(NamedTuple):
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The Wilson interval of a single run, over the choice of the images; None for several seeds."""
+        """The Wilson interval of the accuracy of a single run; None for a group of several runs."""
         return wilson(int(self.right.sum()), self.right.size) if len(self.right) == 1 else None
 
 
@@ -49,7 +49,7 @@ class Difference(NamedTuple):
     estimate: Estimate  # accuracy of the second group minus that of the first
     p: float  # p-value, adjusted for the number of pairs of groups
     told_apart: bool
-    only_first: int  # number of images that only the first group gets right, summed over the seeds
+    only_first: int  # number of images that only the first group classified correctly, summed over the seeds
     only_second: int
 
 
@@ -60,7 +60,7 @@ class ClassDifference(NamedTuple):
     second: str
     number: int  # index of the class
     images: int  # number of images of the class
-    only_first: int  # number of these images that only the first group gets right, summed over the seeds
+    only_first: int  # number of these images that only the first group classified correctly, summed over the seeds
     only_second: int
     p: float  # p-value, adjusted for the number of classes times pairs of groups
     told_apart: bool
@@ -77,7 +77,7 @@ class Comparison(NamedTuple):
 
     @property
     def images(self) -> int:
-        """The number of images."""
+        """The number of images on which the runs are compared."""
         return self.groups[0].right.shape[1]
 
     @property
@@ -87,7 +87,7 @@ class Comparison(NamedTuple):
 
 
 def grouped(words: Sequence[str]) -> list[list[str]]:
-    """Returns the groups of runs on a command line: 'a b' has two groups, 'a1 a2 vs b1 b2' two groups of two seeds.
+    """Returns the groups of runs on a command line: 'a b' is two groups of one, 'a1 a2 vs b1 b2' two groups of two.
 
     Raises:
       UsageError: there are fewer than two groups, or they have different sizes.
@@ -113,7 +113,7 @@ def grouped(words: Sequence[str]) -> list[list[str]]:
 def compare(groups: Sequence[Sequence[Run]]) -> Comparison:
     """Compares groups of equally many runs that were evaluated on the same images.
 
-    Single runs are compared over the images, groups of several runs over their seeds.
+    Single runs are compared by paired tests over the images, groups of several runs by a paired t-test over the seeds.
     """
     made = [
         Group(
@@ -142,7 +142,7 @@ def compare(groups: Sequence[Sequence[Run]]) -> Comparison:
 
 
 def _differences(pairs: Sequence[tuple[Group, Group]], *, differs: bool) -> list[Difference]:
-    """Compares each pair; reports no pair as different if not `differs`, that is, if Cochran's test found nothing."""
+    """Tests each pair of groups. If Cochran's test is not significant (`differs` is False), no pair is told apart."""
     estimates = [_estimate(first, second) for first, second in pairs]
     adjusted = holm(np.array([estimate.p for estimate in estimates])).tolist()
     return [
@@ -172,7 +172,7 @@ def _class_differences(pairs: Sequence[tuple[Group, Group]], labels: np.ndarray,
 
 
 def _in_classes(first: Group, second: Group, labels: np.ndarray, number: int) -> list[ClassDifference]:
-    """Compares two groups in each of `number` classes, if it has images; the p-values are not yet adjusted."""
+    """Compares two groups in each of `number` classes that has images; the p-values are not yet adjusted."""
     counts = np.bincount(labels[labels >= 0], minlength=number)
     only_first = _per_class(first.right & ~second.right, labels, number)
     only_second = _per_class(second.right & ~first.right, labels, number)
@@ -190,13 +190,13 @@ def _in_classes(first: Group, second: Group, labels: np.ndarray, number: int) ->
 
 
 def _per_class(marked: np.ndarray, labels: np.ndarray, number: int) -> np.ndarray:
-    """Counts the marked images of each class: [S, N] bool, [N] -> [S, number]."""
+    """Returns the number of marked images of each class: `marked` [S, N] bool, `labels` [N] -> [S, number]."""
     readable = labels >= 0
     return np.stack([np.bincount(labels[row & readable], minlength=number) for row in marked])
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
-    """Returns the comparison as JSON values, without `classes`, which are written to a table instead."""
+    """Returns the comparison as JSON values, without `classes`, which are written to `classes.csv` instead."""
     omnibus = comparison.omnibus
     return {
         "images": comparison.images,

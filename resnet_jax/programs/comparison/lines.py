@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from resnet_jax.programs.comparison.compare import ClassDifference, Comparison, Difference, Group
 from resnet_jax.text import labelled, labelled_lines, printable
 
-_LISTED = 10  # classes that are listed
+_LISTED = 10  # at most so many classes are listed
 
 
 def comparison_lines(comparison: Comparison) -> list[str]:
@@ -20,7 +20,7 @@ def comparison_lines(comparison: Comparison) -> list[str]:
 
 
 def sentence(comparison: Comparison, one: Difference) -> str:
-    """Returns the result of a pair as a sentence with the difference in percentage points and its 95 % interval."""
+    """Returns the result for a pair of groups as a sentence: the difference in percentage points, its 95 % interval."""
     value, low, high, _ = one.estimate
     count = f"n = {comparison.images:,}"
     if comparison.seeds > 1:
@@ -37,7 +37,7 @@ def sentence(comparison: Comparison, one: Difference) -> str:
 
 
 def _interval(low: float, high: float) -> str:
-    if low == -high and low < -1:  # infinite
+    if low == -high and low < -1:  # the interval is infinite
         return "no interval: every pair of seeds differs by the same number of images"
     return f"95 %: {_points(low)} to {_points(high)}"
 
@@ -60,7 +60,7 @@ def _accuracy(group: Group) -> str:
 
 
 def _names(group: Group) -> str:
-    """Returns the runs with the weights that were evaluated: 'runs/a (step 808, trained weights)'."""
+    """Returns the runs of a group with the evaluated weights, such as 'runs/a (step 808, trained weights)'."""
     if len(set(group.weights)) > 1:
         pairs = zip(group.words, group.weights, strict=True)
         return printable(", ".join(f"{word} ({weights})" for word, weights in pairs))

@@ -26,7 +26,7 @@ TABLE, CLASSES, PICTURE = "comparison.json", "classes.csv", "comparison.png"
 
 
 def main(command: Command) -> int:
-    """Compares the runs that the command names, by the answers that --mode=eval kept; returns the exit status.
+    """Compares the runs that the command names, by the predictions that --mode=eval stored; returns the exit status.
 
     It compiles nothing, and loads neither weights nor images.
     """
@@ -59,7 +59,7 @@ def _write(directory: Path, comparison: Comparison, groups: Sequence[Sequence[Ru
 
 
 def class_rows(comparison: Comparison) -> Iterable[Sequence[Any]]:
-    """Yields the rows of `classes.csv`: a header, then one for each pair of runs and each class with images."""
+    """Yields the rows of `classes.csv`: a header, then one for each pair of groups and each class with images."""
     yield (
         "first",
         "second",
@@ -77,7 +77,7 @@ def class_rows(comparison: Comparison) -> Iterable[Sequence[Any]]:
 
 
 def _name(groups: Sequence[Sequence[Run]]) -> str:
-    """Returns the name of the result directory: the names of the first runs, and a hash of what was compared."""
+    """Returns the name of the result directory: the first run of up to three groups, and a hash of all evaluations."""
     words = [re.sub(r"[^A-Za-z0-9._]+", "-", Path(group[0].word).name).strip("-.")[:30] for group in groups[:3]]
     subjects = [[run.answers.subject for run in group] for group in groups]
     digest = hashlib.sha256(json.dumps(subjects, sort_keys=True).encode()).hexdigest()

@@ -10,11 +10,11 @@ from resnet_jax.programs.comparison.lines import sentence
 from resnet_jax.reporting.glyphs import drawable
 
 _INK, _FAINT, _BLUE, _RED = "#1f2328", "#59636e", "#0969da", "#d1242f"
-_CLASSES = 20  # classes that are plotted
+_CLASSES = 20  # at most so many classes are plotted
 
 
 def plot_comparison(comparison: Comparison) -> Figure:
-    """Plots the comparison; what is told apart is red."""
+    """Plots the comparison; significant differences are red."""
     groups, pairs = comparison.groups, comparison.differences
     classes = _largest(comparison)
     heights = [0.8 + 0.3 * len(groups), 0.8 + 0.3 * len(pairs), 0.8 + 0.22 * len(classes)]
@@ -65,7 +65,7 @@ def _plot_classes(axes: Axes, comparison: Comparison) -> None:
 
 
 def _largest(comparison: Comparison) -> list[ClassDifference]:
-    """Returns the classes of the smallest p-values, then of the largest differences."""
+    """Returns the classes with the smallest p-values; among equal p-values, those with the largest differences."""
     different = [one for one in comparison.classes if one.only_first != one.only_second]
     return sorted(different, key=lambda one: (one.p, -abs(one.only_second - one.only_first)))[:_CLASSES]
 

@@ -1,6 +1,6 @@
 """Finds the stored predictions of the runs that a user names, and checks that they can be compared.
 
-The predictions of an evaluation, one for each image, are called its answers: the file `answers.npz`.
+The predictions of an evaluation, one for each image, are called its answers. They are stored in `answers.npz`.
 """
 
 import itertools
@@ -34,7 +34,7 @@ class Evaluated(NamedTuple):
 
     @property
     def data(self) -> tuple[str, int, str]:
-        """What must be equal in both evaluations: hash of sample images, number of images, hash of the class list."""
+        """What comparable evaluations share: hash of sample images, number of images, hash of the class list."""
         data = self.certificate["data"]
         return data["sample_sha256"], data["examples"], self.certificate["classes"]["fingerprint"]
 
@@ -53,7 +53,7 @@ class Run(NamedTuple):
 
     @property
     def weights(self) -> str:
-        """What was evaluated, in words, such as 'step 808, trained weights'."""
+        """Description of the evaluated weights, such as 'step 808, trained weights'."""
         weights = self.answers.subject["weights"]
         step, path = weights.get("step"), Path(str(weights.get("path", "")))
         # The name of a checkpoint of a run is its step; other weights have a name of their own.
@@ -64,7 +64,7 @@ class Run(NamedTuple):
 
 
 def find_runs(words: Sequence[str]) -> list[Run]:
-    """Finds data on which all runs were evaluated; reads the predictions of each run's newest evaluation on them.
+    """Finds an evaluation set that all runs share; reads the predictions of each run's newest evaluation on it.
 
     Args:
       words: for each run its work directory, the result directory of an evaluation, or the path of a
@@ -122,7 +122,7 @@ def _certificate(directory: Path) -> dict[str, Any]:
 
 
 def _nothing_shared(found: Sequence[Sequence[Evaluated]]) -> UsageError:
-    """Returns the error for runs without a common evaluation set; if two of the runs share none, it names them."""
+    """Returns the error for runs without a common evaluation set; names two runs that share none, if there are such."""
     data = [{evaluated.data for evaluated in own} for own in found]
     apart = next(((i, j) for i, j in itertools.combinations(range(len(found)), 2) if not data[i] & data[j]), None)
     if apart is None:

@@ -1,4 +1,4 @@
-"""Tests and intervals for networks that answered the same images, or were trained with several seeds."""
+"""Significance tests and confidence intervals: for networks evaluated on the same images, and for several seeds."""
 
 import math
 from typing import NamedTuple
@@ -11,7 +11,7 @@ CONFIDENCE = 0.95
 
 
 class Estimate(NamedTuple):
-    """A difference with its interval, and the probability of one at least as large if there were none."""
+    """A difference, the ends of its confidence interval, and the p-value of the hypothesis that it is 0."""
 
     value: float
     low: float
@@ -22,12 +22,12 @@ class Estimate(NamedTuple):
 def mcnemar(only_first: np.ndarray | int, only_second: np.ndarray | int) -> np.ndarray:
     """Returns the two-sided p-value of McNemar's exact test.
 
-    Of the images that exactly one of two networks gets right, each network would get half if both were equally good:
-    the smaller number is binomial. Source: Q. McNemar, Psychometrika 12, 1947, with exact probabilities.
+    Of the images that exactly one of two equally good networks gets right, each network gets half on average:
+    `only_first` is binomial with probability 1/2. Source: Q. McNemar, Psychometrika 12, 1947, with exact probabilities.
 
     Args:
       only_first: number of images that only the first network gets right; any shape, with one test for each element.
-      only_second: the same for the second network.
+      only_second: number of images that only the second network gets right, of the same shape.
     """
     first, second = np.asarray(only_first), np.asarray(only_second)
     return np.minimum(1.0, 2 * stats.binom.cdf(np.minimum(first, second), first + second, 0.5))
@@ -36,10 +36,11 @@ def mcnemar(only_first: np.ndarray | int, only_second: np.ndarray | int) -> np.n
 def paired_interval(
     only_first: int, only_second: int, count: int, *, confidence: float = CONFIDENCE
 ) -> tuple[float, float]:
-    """Returns the interval of the difference of two accuracies on the same images: that of the second minus the first.
+    """Returns the confidence interval of the second network's accuracy minus the first's, on the same images.
 
-    It holds every difference d that a score test does not reject. With n = count, b = only_first, c = only_second, the
-    likeliest probability that only the first network is right is, under d, the root q of 2 n q^2 + B q + C = 0 with
+    It contains every difference d that a score test does not reject. Let n = count, b = only_first, c = only_second.
+    If the difference is d, the maximum likelihood estimate of the probability that only the first network gets an image
+    right is the root q of 2 n q^2 + B q + C = 0 with
 
         B = -b - c + (2 n - c + b) d,    C = -b d (1 - d),
 
@@ -50,7 +51,7 @@ def paired_interval(
       only_first: number of images that only the first network gets right.
       only_second: the same for the second network.
       count: number of all images.
-      confidence: fraction of samples of images whose interval contains the difference of the population.
+      confidence: the confidence level, such as 0.95.
     """
     z = stats.norm.ppf((1 + confidence) / 2)
     return -_upper_end(only_second, only_first, count, z), _upper_end(only_first, only_second, count, z)
@@ -65,13 +66,13 @@ def _upper_end(only_first: int, only_second: int, count: int, z: float) -> float
         root = (math.sqrt(max(0.0, b * b - 8 * count * c)) - b) / (4 * count)
         return only_second - only_first - count * d + z * math.sqrt(max(0.0, count * (2 * root + d * (1 - d))))
 
-    # The difference itself may be a root, where no network is right alone; the end lies above it.
+    # If both networks get the same images right, `difference` is a root too; the end of the interval lies above it.
     start = difference + 1e-12
     return 1.0 if start >= 1 else float(brentq(excess, start, 1.0, xtol=1e-12))
 
 
 def cochran(right: np.ndarray) -> tuple[float, float]:
-    """Returns Cochran's Q and its p-value: whether any of k networks differs from the others on the same images.
+    """Returns Cochran's Q and its p-value, a test of whether k networks are equally accurate on the same images.
 
     With G_j the number of images that network j gets right, L_i the number of networks that get image i right:
 
@@ -92,13 +93,13 @@ def cochran(right: np.ndarray) -> tuple[float, float]:
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Returns p-values adjusted for their number, so that with probability 0.95 none below 0.05 is so by chance.
+    """Returns p-values adjusted for multiple tests by Holm's method, which controls the family-wise error rate.
 
-    The k-th smallest of m is multiplied by m - k + 1, and none is below a smaller one. This holds whatever the
-    dependence of the tests. Source: S. Holm, Scandinavian Journal of Statistics 6, 1979.
+    The k-th smallest of m p-values is multiplied by m - k + 1; the results are then made non-decreasing in k. The tests
+    may depend on each other. Source: S. Holm, Scandinavian Journal of Statistics 6, 1979.
 
     Args:
-      p: [m].
+      p: [m], the unadjusted p-values.
     """
     order = np.argsort(p, kind="stable")
     adjusted = np.minimum(1.0, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
@@ -108,7 +109,12 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def over_images(first: np.ndarray, second: np.ndarray) -> Estimate:
-    """Returns the accuracy of the second network minus that of the first; [N] bool each, whether an image is right."""
+    """Returns the accuracy of the second network minus that of the first, by `paired_interval` and `mcnemar`.
+
+    Args:
+      first: [N] bool, whether the first network classified each image correctly.
+      second: [N] bool, the same for the second network.
+    """
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     low, high = paired_interval(only_first, only_second, len(first))
     return Estimate((only_second - only_first) / len(first), low, high, float(mcnemar(only_first, only_second)))
@@ -117,8 +123,8 @@ def over_images(first: np.ndarray, second: np.ndarray) -> Estimate:
 def over_seeds(differences: np.ndarray) -> Estimate:
     """Returns the mean of paired differences with its t interval and the p-value of the t test.
 
-    Both have n - 1 degrees of freedom. If all differences are equal, nothing can be estimated about their spread: the
-    interval is unbounded and p is 1.
+    Interval and test have n - 1 degrees of freedom. If all differences are equal, their variance cannot be estimated:
+    the interval is unbounded and p is 1.
 
     Args:
       differences: [n], at least two, one for each seed.
