@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from resnet_jax.data.regular_files import read_regular
 from resnet_jax.data.sources import SeveralLabels, Source, example_ids
@@ -56,7 +57,7 @@ def _read(path: str, *, num_classes: int) -> list[tuple[int, ...]]:
     except (OSError, ValueError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or error
         raise UsageError(f"{_KEY}={path} cannot be read ({reason}): give the path of real.json") from None
-    content = None
+    content: Any = None
     with contextlib.suppress(ValueError, RecursionError):
         content = json.loads(text)
     if not has_shape(content, [[int]]):
