@@ -55,7 +55,7 @@ def find(data: CheckedData, train: Survey, evaluation: Survey) -> Findings:
 
 
 def class_counts(data: CheckedData, one: Survey) -> np.ndarray:
-    """Returns the number of examples of each of the C classes of the training set, without unknown labels: [C] int64."""
+    """Returns the number of examples with each label, [C] int64; C is at least the number of training classes."""
     return np.bincount(one.labels[one.labels != UNKNOWN], minlength=len(data.train.class_names))
 
 

@@ -1,4 +1,4 @@
-"""Compares which training examples two runs have in the batch of a step."""
+"""Compares the training examples in the batches of two runs at the same step."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,18 +17,18 @@ class Batches(NamedTuple):
     """The batches of the same step in two runs."""
 
     step: int  # counted from 1
-    first: np.ndarray  # [B] int64, index of the example in each row
+    first: np.ndarray  # [B] int64, index in the training set of each example of the first run's batch
     second: np.ndarray
-    same_data: bool  # whether indices mean the same examples in both runs
+    same_data: bool  # whether both runs have the same training set, so that equal indices are the same example
 
     @property
     def are_equal(self) -> bool:
-        """Whether both have the same examples in the same rows."""
+        """Whether both batches have the same examples in the same order."""
         return self.same_data and np.array_equal(self.first, self.second)
 
     @property
     def shared(self) -> int:
-        """The number of rows of the first batch whose example is also in the second batch, in any row."""
+        """The number of examples of the first batch that are also in the second batch; 0 if the data differ."""
         return int(np.isin(self.first, self.second).sum()) if self.same_data else 0
 
 
@@ -42,7 +42,7 @@ def batch_size(run: Run) -> int | None:
 
 
 def compare_batches(first: Run, second: Run, step: int) -> Batches | None:
-    """Returns the batches of a step, counted from 1; None if the data of a run are unknown."""
+    """Returns the batches of both runs at a step, counted from 1; None if the data of a run are unknown."""
     data = [_data(run) for run in (first, second)]
     if data[0] is None or data[1] is None:
         return None
@@ -56,7 +56,7 @@ def compare_batches(first: Run, second: Run, step: int) -> Batches | None:
 
 
 def file_names(run: Run) -> Callable[[int], str]:
-    """Returns the function from the index of a training example to its file name; '' if the data cannot be opened."""
+    """Returns a function from the index of a training example to its file name ('' if the data cannot be opened)."""
     try:
         where: Callable[[int], str] = experiment.open_training(run.config).where
     except UsageError:

@@ -16,14 +16,14 @@ CONFIG, INTERVALS, VERSIONS, DEVICES, DATA, CODE = "config", "intervals", "versi
 # Kinds of differences that can change the losses of a run. The other kind, `INTERVALS`, cannot.
 CAUSES = (CONFIG, VERSIONS, DEVICES, DATA, CODE)
 
-# Keys that may change when a run continues, but are listed under `CONFIG`: they change the order in which numbers are
-# added, and so the rounding.
+# Keys that may be changed when a run is resumed, but count as `CONFIG` here: they change the order of summation, and so
+# the rounding.
 _ROUNDING_KEYS = ("train.accumulate", "train.per_device_limit")
 _OF_OTHER_MODES = ("predict", "export", "show", "check_data", "plan", "benchmark", "prepare", "replay")
 
 
 class Difference(NamedTuple):
-    """A value that two runs do not share."""
+    """A setting, version or other recorded value that differs between two runs."""
 
     kind: str  # `CONFIG`, `INTERVALS` (config keys that do not affect training), `VERSIONS`, ...
     name: str  # what differs, such as 'schedule.base_lr' or 'jax'
@@ -44,7 +44,7 @@ def differences(first: Run, second: Run) -> list[Difference]:
 
 
 def changes_within(run: Run) -> list[str]:
-    """Returns a line for each later start of a run that differs from the first in versions, devices or code."""
+    """Returns a line for each later start of a run that differs from its first start in versions, devices or code."""
     lines = []
     for start in run.starts[1:]:
         earlier = run._replace(starts=run.starts[:1])
@@ -79,7 +79,7 @@ def _devices(start: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _mapping(kind: str, first: Mapping[str, Any] | None, second: Mapping[str, Any] | None) -> Iterator[Difference]:
-    """Yields the keys in which two nested dicts differ; nothing if one of them is unknown."""
+    """Yields the differences between the values of two nested dicts; nothing if one dict is None (unknown)."""
     if first is None or second is None:
         return
     one, other = flatten(dict(first)), flatten(dict(second))
@@ -114,7 +114,7 @@ def _is_commit(text: str) -> bool:
 def _uncommitted(run: Run) -> str | None:
     """Returns the hash of the uncommitted code changes of a run; None if there were none.
 
-    'unknown': there were some, but an earlier version of this program did not record their hash.
+    Returns 'unknown' if there were some, but an earlier version of this program did not record their hash.
     """
     code = run.start.get("code")
     if code is None:

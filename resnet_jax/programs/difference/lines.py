@@ -24,9 +24,9 @@ def difference_lines(
     Args:
       runs: the runs, A and B.
       found: everything in which they differ.
-      parting: the first step at which their losses differ.
-      batches: the batches of that step; None: the losses never differ, or the data are unknown.
-      changes: for each run the lines of `changes_within`.
+      parting: the first step at which their losses differ, or `Together` if they never differ.
+      batches: the batches of that step; None if the losses never differ or the data are unknown.
+      changes: for each run the result of `changes_within`.
     """
     described = [
         f"{letter}  {printable(run.word)}, {run.steps:,} steps" for letter, run in zip("AB", runs, strict=True)
@@ -87,7 +87,7 @@ def _batch(batches: Batches) -> list[str]:
 
 
 def conclusion(found: Sequence[Difference], parting: Parting | Together) -> str:
-    """Returns the result as one sentence: the first step at which the losses differ, and what else differs."""
+    """Returns the result as one sentence: the first step at which the losses differ, if any, and what else differs."""
     causes = [one for one in found if one.kind in CAUSES]
     names = some_of([one.name for one in causes], shown=5)
     if isinstance(parting, Together):

@@ -28,7 +28,7 @@ RESULT, ROWS = "diff.json", "batch.csv"
 
 
 def main(command: Command) -> int:
-    """Compares the files of the two runs that the command names; returns the exit status.
+    """Compares the records of the two runs that the command names; returns the exit status.
 
     It computes no training step, and writes to neither work directory.
     """
@@ -77,7 +77,7 @@ def _name(first: Run, second: Run) -> str:
 
 
 def _write_rows(path: Path, batches: Batches, first: Run, second: Run) -> None:
-    """Writes a CSV file: for each row of the batch, the example of each run and its file ('' if it is not known)."""
+    """Writes a CSV file: for each index in the batch, the example of each run and its file name ('' if unknown)."""
     where = file_names(first), file_names(second)
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")

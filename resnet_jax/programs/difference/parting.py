@@ -9,13 +9,13 @@ from resnet_jax.reporting.step_file import as_numbers, is_known
 
 
 class Parting(NamedTuple):
-    """The steps `first` to `last`, counted from 1: at one of them, loss or gradient norm of two runs first differ."""
+    """The steps `first` to `last`, counted from 1, at one of which loss or gradient norm of two runs first differ."""
 
-    first: int  # all recorded steps before this one are equal
-    last: int  # first recorded step, or step of the first line of `metrics.jsonl`, that differs
-    losses: tuple[float, float]  # mean loss of both runs: of step `last`, or over the steps of that line
+    first: int  # loss and gradient norm are equal in all recorded steps before this one
+    last: int  # first recorded step that differs; without `steps.f32`, first line of `metrics.jsonl` that differs
+    losses: tuple[float, float]  # mean loss of each run in step `last`, or in the line of `metrics.jsonl` of that step
     grad_norms: tuple[float, float]
-    compared: int  # number of steps that both runs have recorded
+    compared: int  # number of steps that both runs have recorded; without `steps.f32`, the last of these steps
 
     @property
     def is_exact(self) -> bool:
@@ -27,13 +27,13 @@ class Together(NamedTuple):
     """Two runs with equal losses and gradient norms in all steps that both have recorded."""
 
     compared: int  # number of steps that both runs have recorded; 0: none
-    exact: bool  # whether every step was compared bit for bit; False: only some steps, or means over several steps
+    exact: bool  # True if every step was compared bit for bit, False if only some steps or means over several
 
 
 def find_parting(first: Run, second: Run, *, batch_sizes: tuple[int, int]) -> Parting | Together:
-    """Returns the first step at which loss or gradient norm differ.
+    """Returns the first step at which loss or gradient norm differ; `Together` if they never do.
 
-    Compares the values of each step, from `steps.f32`; if a run has no such file, the means in `metrics.jsonl`.
+    Compares the values of each step in `steps.f32`, or, if a run has no such file, the means in `metrics.jsonl`.
 
     Args:
       first: a run.
@@ -46,7 +46,7 @@ def find_parting(first: Run, second: Run, *, batch_sizes: tuple[int, int]) -> Pa
         return _from_lines(first, second)
     scaled = [_scaled(run.bits[:count], size) for run, size in zip((first, second), batch_sizes, strict=True)]
     one, other = scaled
-    # If the batch sizes are equal, these numbers are equal exactly if the recorded bits are. Two NaN count as equal.
+    # For equal batch sizes, these numbers are equal if and only if the recorded bits are. Two NaNs count as equal.
     differs = known & ~((one == other) | (np.isnan(one) & np.isnan(other))).all(axis=1)
     steps = np.flatnonzero(differs)
     if not len(steps):
@@ -65,7 +65,7 @@ def _scaled(bits: np.ndarray, batch_size: int) -> np.ndarray:
 
 
 def _from_lines(first: Run, second: Run) -> Parting | Together:
-    """Compares the lines of both runs' `metrics.jsonl` that are of the same step."""
+    """Compares the `metrics.jsonl` of both runs, in the lines of the steps that both have."""
     rows = [{int(step): row for row, step in enumerate(run.lines.get("step", ()))} for run in (first, second)]
     equal_until = 0
     common = sorted(rows[0].keys() & rows[1].keys())

@@ -1,4 +1,4 @@
-"""Reads what a run has recorded about itself."""
+"""Reads the records of a run: config, starts, losses and metrics."""
 
 from typing import Any, NamedTuple
 
@@ -31,18 +31,18 @@ class Run(NamedTuple):
     workdir: Workdir
     config: Any  # a ConfigDict; only `resnet_jax.experiment` reads its keys
     settings: dict[str, Any]  # dotted config key -> value
-    starts: list[dict[str, Any]]  # one description for each start, see `provenance.describe_start`; [] if unknown
-    bits: np.ndarray  # [N, 2] uint32, loss and gradient norm of each step, see `step_file.py`; N = 0: not recorded
-    lines: dict[str, np.ndarray]  # columns of the training metrics in `metrics.jsonl`
+    starts: list[dict[str, Any]]  # each start of the run, from `provenance.describe_start`; [] if none is recorded
+    bits: np.ndarray  # [N, 2] uint32, bits of the float32 loss and gradient norm of each step; N = 0 if not recorded
+    lines: dict[str, np.ndarray]  # training metric -> its value in each line of `metrics.jsonl`
 
     @property
     def start(self) -> dict[str, Any]:
-        """The first start; {} if it is unknown."""
+        """The record (versions, devices, data, code) of the first start of the run; {} if there is none."""
         return self.starts[0] if self.starts else {}
 
     @property
     def steps(self) -> int:
-        """The number of steps of which the run has recorded the loss."""
+        """The last step for which the run has recorded the loss; 0 if there is none."""
         return max(len(self.bits), *map(int, self.lines.get("step", ())), 0)
 
 
@@ -50,7 +50,8 @@ def read_run(word: str) -> Run:
     """Reads the run in a work directory.
 
     Raises:
-      UsageError: the directory holds no run, its config cannot be read, or a file of it is a directory or a pipe.
+      UsageError: the directory holds no run, its config cannot be read, or a directory or a pipe has the name of one of
+        its files.
     """
     workdir = Workdir(word)
     if not (workdir.path / "config.json").exists():

@@ -32,7 +32,7 @@ class DriverError(Exception):
 
 
 def nvidia_gpus() -> list[Gpu]:
-    """Returns the NVIDIA GPUs of this machine; none if there is no nvidia-smi. Raises DriverError if it fails."""
+    """Returns the NVIDIA GPUs of this machine; [] if nvidia-smi is not installed. Raises DriverError if it fails."""
     command = ["nvidia-smi", f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
@@ -116,7 +116,7 @@ def jax_devices() -> list[Finding]:
 
 
 def all_reduce(*, seconds: float = 2.0) -> list[Finding]:
-    """Sums an array of the size of ResNet-50's gradient over all devices for about two seconds, and checks the sum."""
+    """Repeats an all-reduce of the size of ResNet-50's gradient for about two seconds; checks the sum and the speed."""
     from resnet_jax.analysis.measure.all_reduce import measure_all_reduce  # noqa: PLC0415  it loads JAX
     from resnet_jax.distributed.mesh import make_mesh  # noqa: PLC0415
 

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 from resnet_jax.errors import UsageError
 from resnet_jax.programs.doctor.finding import ERROR, Finding, error, warning
 
-_REAP_SECONDS = 1.0  # how long to wait for a killed child to end: while it waits for a file server, it does not end
+_REAP_SECONDS = 1.0  # how long to wait for a killed child to end: a child that is blocked by a file server does not end
 
 
 class Check(NamedTuple):
-    """A check that takes no arguments."""
+    """A check that runs in a child process with a time limit."""
 
     subject: str  # `Finding.subject` of its findings, such as 'memory'
     run: Callable[[], Sequence[Finding]]
@@ -26,7 +26,7 @@ class Check(NamedTuple):
 
 
 class ChildError(Exception):
-    """A child process did not end in time, crashed, or raised an exception; the message says which."""
+    """A child process crashed, or its function raised an exception; the message says which."""
 
 
 def findings(check: Check) -> list[Finding]:
@@ -50,7 +50,7 @@ def in_child(function: Callable[[], Any], *, seconds: float) -> Any:
 
     Raises:
       TimeoutError: the function has not returned within `seconds`; its process was killed.
-      UsageError: the function raised one.
+      UsageError: the function has raised a UsageError.
       ChildError: the process has crashed, or the function has raised another exception.
     """
     sys.stdout.flush()
@@ -110,7 +110,7 @@ def _read_line(reader: int, *, deadline: float) -> bytes:
 
 
 def _end(child: int) -> int | None:
-    """Waits a moment for a child process, then kills it; returns its wait status, None if it does not end even then."""
+    """Kills a child process unless it has ended; returns its wait status, or None if it still runs after a second."""
     deadline = time.monotonic() + _REAP_SECONDS
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)

@@ -1,4 +1,4 @@
-"""What a check has found: one line, OK, skipped, a warning or an error, with the cure."""
+"""The result of a check: a level (OK, skipped, warning or error) and one line of text with the cure."""
 
 from typing import NamedTuple
 

@@ -43,7 +43,8 @@ def together(channel: Channel, own: Sequence[Finding], workdir: str, versions: d
       versions: versions of Python and the main packages in this process.
 
     Returns:
-      The findings of the comparison, then the warnings and errors in `own` of other processes that process 0 lacks.
+      The findings of the comparison, then the warnings and errors of earlier checks that only other processes than
+      process 0 have.
     """
     names = [channel.name(number) for number in range(channel.num_processes)]
     found = [ok("processes", f"{channel.num_processes} reach each other: {', '.join(dict.fromkeys(names))}")]
@@ -100,7 +101,7 @@ def _shared_directory(channel: Channel, place: Path) -> list[Finding]:
 
 
 def _others(gathered: Sequence[str], names: Sequence[str]) -> list[Finding]:
-    """Returns warnings and errors that process 0 lacks, each once, with the name of the first process that has it."""
+    """Returns the warnings and errors that process 0 does not have, each once, with the name of its process."""
     findings = [[Finding(*found) for found in json.loads(text)] for text in gathered]
     known = set(findings[0])
     others = []
@@ -114,9 +115,9 @@ def _others(gathered: Sequence[str], names: Sequence[str]) -> list[Finding]:
 def with_time_limit(
     subject: str, run: Callable[[], list[Finding]], *, seconds: float, late: Callable[[Finding], None]
 ) -> list[Finding]:
-    """Runs a check that uses the devices of all processes, and calls `late` if it does not end in time.
+    """Runs a check that uses the devices of all processes, and calls `late` with an error if it does not end in time.
 
-    `late` gets a finding that says so. It must end this process, because such a check cannot be interrupted.
+    `late` must end this process, because such a check cannot be interrupted.
     """
     cure = "a host or a link between devices does not answer: leave hosts out until it ends"
     finding = error(subject, f"the check has not ended within {seconds:g} s", cure=cure)

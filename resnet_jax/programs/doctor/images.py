@@ -23,7 +23,7 @@ def decoding(*, seconds: float = 1.5) -> list[Finding]:
 
     source = open_source("synthetic_jpeg", training=True, num_train=_FILES, num_classes=_BATCH)
     loader = Loader(source, batch_size=_BATCH)
-    for step in range(_FILES // _BATCH):  # the source generates each file when it is first read
+    for step in range(_FILES // _BATCH):  # not measured: the source generates each file when it is first read
         loader.batch(step)
     start, steps = time.perf_counter(), itertools.count()
 

@@ -19,7 +19,7 @@ from resnet_jax.text import labelled
 
 logger = logging.getLogger(__name__)
 
-_QUICK, _LOADING, _DATA, _DEVICES = 20.0, 60.0, 90.0, 180.0  # seconds that a check may take
+_QUICK, _LOADING, _DATA, _DEVICES = 20.0, 60.0, 90.0, 180.0  # time limits of checks, in seconds
 _SERVER = "a file server does not answer: mount it again, or choose another place"
 _STUCK = "a driver does not answer: end other programs that use the devices, or restart the machine"
 _BUSY = "the machine is overloaded: end other programs"
@@ -44,7 +44,7 @@ def main(command: Command) -> int:
 
 
 def _checks(command: Command) -> list[Check]:
-    """Returns the checks that each process runs alone; the checks of the devices follow after them."""
+    """Returns the checks that each process runs by itself, before the checks of the devices."""
     workdir = command.workdir
     is_given = command.config is not None or workdir != _DEFAULT_WORKDIR
     return [
@@ -81,7 +81,7 @@ def _data(command: Command) -> list[Finding]:
 
 
 def _process_id(command: Command) -> int | None:
-    """Returns the number of this process in a run of several; None if it runs alone."""
+    """Returns the index of this process in a run of several processes; None if it runs alone."""
 
     def detect() -> int | None:
         from resnet_jax.distributed.cluster import detect_process  # noqa: PLC0415  it loads JAX
