@@ -16,8 +16,9 @@ class _OneByOne(ocp.type_handlers.TypeHandler):
     """Reads and writes each array in a call of its own, and waits for all calls, also if some of them fail.
 
     Orbax itself closes its event loop as soon as one array cannot be read or written. Operations of TensorStore that
-    end after that print tracebacks ("RuntimeError: Event loop is closed") to the terminal. Orbax also calls the
-    handlers of arrays and of scalars at the same time, so reading raises nothing here: the errors are collected.
+    end after that print tracebacks ("RuntimeError: Event loop is closed") to the terminal. Orbax reads arrays and
+    scalars concurrently, with one handler each, so an error that one handler raised would close the loop while the
+    other one still reads. Errors of reading are therefore appended to a list and not raised here.
 
     A mixin class: `_Arrays` and `_Scalars` combine it with Orbax's handlers of numpy arrays and of scalars.
     """
@@ -85,7 +86,7 @@ def read(directory: Path, fields: tuple[str, ...] | None = None) -> dict[str, An
     """Reads what `write` wrote, without communication between processes.
 
     Args:
-      directory: the argument of `write`.
+      directory: the directory that was given to `write`.
       fields: top-level fields to read; None: all.
 
     Returns:
@@ -109,7 +110,7 @@ def read(directory: Path, fields: tuple[str, ...] | None = None) -> dict[str, An
 
 
 def _check_size(arrays: Any) -> None:
-    """Raises ValueError if arrays, given by shape and dtype, are larger than the memory: their shapes are damaged."""
+    """Raises ValueError if arrays of these shapes and dtypes exceed the memory: damage can make a saved shape huge."""
     size = sum(math.prod(array.shape) * np.dtype(array.dtype).itemsize for array in jax.tree.leaves(arrays))
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if size > memory:

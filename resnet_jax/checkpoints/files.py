@@ -18,18 +18,18 @@ from resnet_jax.files import delete, fsync, is_number, write_atomically
 from resnet_jax.local_paths import kind_of
 from resnet_jax.nested import has_shape
 
-UNFINISHED = ".orbax-checkpoint-tmp"  # suffix of the name while a checkpoint is written
+UNFINISHED = ".orbax-checkpoint-tmp"  # suffix of the name of a checkpoint that is still being written
 META = "meta/metadata"  # the JSON file in a checkpoint
 _STATE = "state"  # the directory of the arrays in a checkpoint
-_OWN_KEYS = {"top1": (int, float, None), "checksums": dict, "own_step": (int, None)}  # required keys of the JSON
+_OWN_KEYS = {"top1": (int, float, None), "checksums": dict, "own_step": (int, None)}  # keys of `META` -> types
 _TREE = f"{_STATE}/_METADATA"  # Orbax's file with the names of the arrays
 # Errors that are raised when the file `_TREE` is damaged.
 _ERRORS_OF_TREE = (AttributeError, KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError)
-_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # errors about missing files, and not about the disk
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # error numbers of a missing file; others mean a failing disk
 
 
 class DamagedError(Exception):
-    """The content of a checkpoint differs from what was saved. The message is the reason: 'state is missing'."""
+    """The content of a checkpoint differs from what was saved. The message is the reason, as 'state is missing'."""
 
 
 def write(path: Path, state: Any, meta: dict[str, Any], *, top1: float | None) -> None:
@@ -122,18 +122,18 @@ def cause(error: BaseException) -> str:
 
 
 def _json(path: Path, meta: dict[str, Any], top1: float | None, of_arrays: dict[str, int]) -> str:
-    """Returns the content of the JSON file of a checkpoint, with the step in `path` and a checksum of the content."""
+    """Returns the text of a checkpoint's JSON file, with the step, which is the name of `path`, and a checksum."""
     own_step = int(path.name) if is_number(path.name) else None
     content = {**meta, "top1": top1, "checksums": of_arrays, "own_step": own_step}
     return json.dumps({**content, "own_checksum": checksums.of_json(content)})
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """Reads the JSON file of a checkpoint, and verifies its checksum and that the checkpoint has the name of its step.
+    """Reads the JSON file of a checkpoint. Verifies its checksum, and that the checkpoint is named after its step.
 
     Raises:
-      DamagedError: the file is missing, lacks keys, does not match its checksum, or the checkpoint has the name of
-        another step.
+      DamagedError: the file is missing, lacks keys, does not match its checksum, or stores another step than the name
+        of the checkpoint.
       OSError: the file cannot be read from the disk.
     """
     if os.path.lexists(path) and not path.is_dir():
@@ -203,7 +203,7 @@ def _read_all(path: Path) -> None:
 
     for directory, _, names in os.walk(path, onerror=stop):
         for file in (Path(directory) / name for name in names):
-            if file.is_file():  # not a link to nothing, and not a named pipe
+            if file.is_file():  # skips broken links and named pipes
                 with file.open("rb") as opened:
                     while opened.read(1 << 20):
                         pass

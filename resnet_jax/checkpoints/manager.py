@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class Checkpoints:
-    """The checkpoints in a directory, one subdirectory per step. A context manager: waits on exit for a save.
+    """The checkpoints in a directory, one subdirectory per step. As a context manager, waits on exit for a save.
 
     A state is any pytree of arrays: a `TrainState`, or dicts of JAX or numpy arrays. Example::
 
@@ -137,7 +137,8 @@ class Checkpoints:
     def restore_latest(self, abstract_state: Any) -> tuple[Any, dict[str, Any]] | None:
         """Reads the newest checkpoint that is not damaged; returns None if there are no checkpoints.
 
-        Damaged checkpoints that are newer are moved, with a warning, to `damaged_checkpoints` beside the directory.
+        Damaged checkpoints that are newer than the result are moved, with a warning, to `damaged_checkpoints` beside
+        the directory of the checkpoints.
 
         Args:
           abstract_state: as in `restore`.
@@ -206,7 +207,7 @@ class Checkpoints:
         return on_disk.open_directory(self.directory)._asdict()
 
     def _write(self, path: Path, state: Any, meta: dict[str, Any], top1: float | None, old: list[int]) -> None:
-        """Writes a checkpoint in the writer thread; then deletes the checkpoints of the steps `old`."""
+        """Runs in the writer thread: writes a checkpoint, then deletes the checkpoints of the steps `old`."""
         files.write(path, state, meta, top1=top1)
         self._remove(old)
 

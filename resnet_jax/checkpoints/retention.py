@@ -38,7 +38,7 @@ class Retention:
         return self._top1[step] is None
 
     def add(self, step: int, top1: float | None) -> list[int]:
-        """Adds a step, or sets its accuracy. Removes the steps to delete from disk from the list, and returns them."""
+        """Adds a step or sets its accuracy. Returns the steps to delete from disk, which it removes from the list."""
         self._top1[step] = top1
         readable = [step for step in self.steps if step not in self._unreadable]
         kept = {step, *readable[-self._keep_latest :], *(step for step, _ in self._best_first()[: self._keep_best])}

@@ -32,7 +32,7 @@ _MOST_EARLY = 10_000  # most messages that are kept because their handler is not
 class Channel:
     """Connects the processes of a run. A context manager: an exception inside it ends all processes.
 
-    If a process dies inside the context (killed, crashed, host lost), or stands still for `stall_timeout` seconds, all
+    If a process dies inside the context (killed, crashed, host lost), or is stopped for `stall_timeout` seconds, all
     other processes are ended too: their next collective operation would wait forever for that process.
     """
 

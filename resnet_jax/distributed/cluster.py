@@ -65,8 +65,8 @@ def initialize_jax(spec: ProcessSpec, *, timeout: float, stall_timeout: float, a
     Args:
       spec: describes this process.
       timeout: seconds to wait for the other processes.
-      stall_timeout: seconds after which the channel takes a silent process for stopped. JAX, which would abort all
-        processes, waits longer.
+      stall_timeout: seconds without a sign of life after which the channel counts a process as stopped. JAX's own
+        timeout, after which it aborts all processes, is made longer than this.
       address: 'host:port' at which JAX listens on process 0; None: at all addresses of the machine.
 
     Raises:

@@ -19,7 +19,7 @@ from resnet_jax.distributed.lines import is_number
 from resnet_jax.text import printable
 
 MOST_PROCESSES = 1 << 20
-_LONGEST_HOST = 255  # characters of a host name (RFC 1035)
+_LONGEST_HOST = 255  # most characters of a host name (RFC 1035)
 _MOST_SECONDS = 1e9
 
 
@@ -93,7 +93,7 @@ def welcome_message(seconds: float, *, challenge: str, member: Member, secret: b
 def read_welcome(
     message: dict[str, Any], *, challenge: str, own_challenge: str, process_id: int, secret: bytes
 ) -> float:
-    """Returns the seconds in the third message. Raises ValueError if the message or its proof is not valid."""
+    """Returns from the third message for how many seconds process 0 still waits. Raises ValueError if it is invalid."""
     seconds: Any = message.get("seconds")
     if type(seconds) not in (int, float) or not 0 <= seconds <= _MOST_SECONDS:
         raise ValueError("RESNET_JAX_SECRET differs from that of process 0, or another program answers")

@@ -1,4 +1,4 @@
-"""The connection to one other process: what is sent waits in a queue, and an idle connection carries heartbeats."""
+"""The connection to one other process. Lines to send wait in a queue; when there are none, heartbeats are sent."""
 
 import queue
 import socket
@@ -52,7 +52,7 @@ class Link:
             pass
 
     def write(self, line: bytes) -> None:
-        """Queues a line. Never blocks, also if the other process reads nothing."""
+        """Queues a line. Never blocks, even if the other process reads nothing."""
         self._outbox.put(line)
 
     def write_lines(self) -> None:

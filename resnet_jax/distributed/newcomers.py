@@ -20,7 +20,7 @@ class Newcomer(NamedTuple):
     """A connection whose first message has arrived."""
 
     connection: socket.socket
-    address: str  # of the client
+    address: str  # address of the client
     challenge: str  # the random number that this process sent to the client, see `handshake`
     message: dict[str, Any]
 
@@ -78,7 +78,7 @@ class Newcomers:
     def _accept(self) -> None:
         try:
             connection, address = self._server.accept()
-        except (BlockingIOError, ConnectionAbortedError):  # the client has closed the connection again
+        except (BlockingIOError, ConnectionAbortedError):  # the client has already closed the connection
             return
         except OSError:  # too many open files
             if self._waiting:
@@ -97,7 +97,7 @@ class Newcomers:
 
     def _read(self, connection: socket.socket) -> Newcomer | None:
         """Reads received bytes. Returns a newcomer if its first line is complete; closes it if the line is invalid."""
-        if connection not in self._waiting:  # closed a moment ago
+        if connection not in self._waiting:  # `_accept` has just closed it
             return None
         address, challenge, line, _ = self._waiting[connection]
         try:
@@ -132,7 +132,7 @@ class Newcomers:
 class _Waiting(NamedTuple):
     """A connection whose first line is not complete."""
 
-    address: str  # of the client; `getpeername` fails once the client has closed the connection
+    address: str  # address of the client; `getpeername` fails once the client has closed the connection
     challenge: str
     line: bytearray  # the bytes received so far
     deadline: float  # time of `time.monotonic` by which the line must be complete

@@ -115,7 +115,7 @@ class _Joined:
         """Adds a process that has connected. If it does not prove that it knows the secret, closes the connection.
 
         Raises:
-          UsageError: the process has the id of another process, or another --num_processes than process 0.
+          UsageError: another connected process has the same id, or its --num_processes differs from that of process 0.
         """
         connection, challenge, secret = newcomer.connection, newcomer.challenge, self._secret
         try:
@@ -208,7 +208,7 @@ def _find_process_0(spec: ProcessSpec, deadline: float, timeout: float, secret: 
       The connection, and the seconds for which process 0 still waits for other processes.
 
     Raises:
-      ProcessLostError: nothing at the address proves that it is process 0.
+      ProcessLostError: by the deadline, no program at the address has proven that it is process 0.
     """
     host, _, port = spec.coordinator.rpartition(":")
     cause, told = "", False

@@ -9,7 +9,7 @@ from resnet_jax.local_paths import kind_of
 
 _VARIABLE, _FILE_VARIABLE = "RESNET_JAX_SECRET", "RESNET_JAX_SECRET_FILE"
 _SHORTEST = 16  # fewest bytes of a secret; a shorter one could be guessed
-_LONGEST = 4096  # most bytes of the file of a secret
+_LONGEST = 4096  # most bytes of the file that holds the secret
 _MAKE_ONE = "make one with `openssl rand -hex 32`"
 
 

@@ -46,7 +46,7 @@ class StopRequests:
 
     @property
     def stall_timeout(self) -> float:
-        """Seconds after which a process, or a worker process, that stands still counts as lost."""
+        """Seconds without a sign of life after which a process of the run, or a data worker, counts as stopped."""
         return self._channel.stall_timeout
 
     def begin(self, *, saves: bool = True) -> None:
@@ -134,7 +134,7 @@ class StopRequests:
             self._agree()
 
     def _take_done(self, message: Message) -> None:
-        """Handles the end of a process: it may have left before it answered an open request, or a later one."""
+        """Handles the message that a process has left the run: from now on no request waits for its answer."""
         with self._changed:
             self._left.add(message["from"])
             self._agree()
