@@ -40,10 +40,10 @@ class BadExamples:
         self._path, self._at_most, self._channel = path, at_most, channel or Channel()
         self._records = {(record["source"], record["index"]): record for record in _read_records(path)}
         self._listed = set(self._records)  # (source, index) of each record in the file; only in process 0
-        self._checked: set[str] = set()  # names of the sources whose listed examples this start has tried again
+        self._checked: set[str] = set()  # names of the sources that `_remove_repaired` has tried again
         self._met_any = False  # whether this start of the run has met an unreadable example
         self._disk_error: OSError | None = None  # error in writing the file, which `_check` raises
-        self._num_messages = 0  # messages of decoders in this process that were not shown
+        self._num_messages = 0  # number of decoder messages in this process since the last `collect`
         self._lock = threading.Lock()  # messages are handled in a thread of the channel
         self._channel.on("bad_example", self._receive, record=_is_record, treatment=is_text)
         self._channel.on("readable_again", self._remove, source=is_text, indices=_are_indices)
@@ -94,7 +94,7 @@ class BadExamples:
     def _remove_repaired(self, loader: Loader) -> None:
         """Reads the listed examples of the loader's source again; removes from the list those that are now readable.
 
-        Only in process 0, and once for each source and start of the run.
+        Only process 0 does this, and only once for each source in each start of the run.
         """
         name = loader.source.name
         if name in self._checked or not self._channel.is_main:
@@ -121,7 +121,7 @@ class BadExamples:
                     self._disk_error = error
 
     def _report(self, loader: Loader, indices: np.ndarray) -> None:
-        """Reports the unreadable examples `indices` of a source to all processes, except those reported before."""
+        """Reports the unreadable examples `indices` to all processes, except those that the list already has."""
         source = loader.source
         self._met_any = True
         for index in (int(index) for index in indices):

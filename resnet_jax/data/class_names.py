@@ -32,10 +32,10 @@ def check_same(expected: Sequence[str], actual: Sequence[str], *, owner: str, wh
     """Checks that two lists of class names are equal.
 
     Args:
-      expected: class names that `owner` was made with.
-      actual: class names of `what`.
-      owner: the run, the weights or the data set that `expected` belongs to, for the message.
-      what: the thing that `actual` belongs to, for the message.
+      expected: the class names of `owner`.
+      actual: the class names of `what`.
+      owner: what the error message calls the run, the weights or the data set with the class names `expected`.
+      what: what the error message calls the data set or file with the class names `actual`.
 
     Raises:
       UsageError: the lists differ; the message names the first difference.

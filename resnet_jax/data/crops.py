@@ -26,7 +26,7 @@ class Box(NamedTuple):
 class View(NamedTuple):
     """How to crop an image: resize `box` to `height` x `width`, then cut a square out of the result at (`top`, `left`).
 
-    The side of the square is `size` of the crop. Pixels of the square outside the resized box are black.
+    The side of the square is `Crop.size`. Pixels of the square outside the resized box are black.
     """
 
     box: Box
@@ -101,12 +101,12 @@ class RandomResized:
 
 @dataclasses.dataclass(frozen=True)
 class BoxGuided:
-    """The training crop of TensorFlow's r1 ResNet, `tf.image.sample_distorted_bounding_box`: covers part of an object.
+    """The training crop of the r1.x ResNet of the TensorFlow Models repository, which covers part of an object.
 
-    Samples as TensorFlow's kernel does (`sample_distorted_bounding_box_op.cc`): the aspect ratio is uniform, the height
-    uniform among those that give an allowed area, the position uniform. Of up to 100 sampled boxes, the first that
-    contains at least `min_object_covered` of the area of any object is the crop. If none does, the crop is the whole
-    image. An image without boxes counts as one object that fills it.
+    Samples as `tf.image.sample_distorted_bounding_box` does: the aspect ratio is uniform, the height uniform among
+    those that give an allowed area, the position uniform. Of up to 100 sampled boxes, the first that contains at least
+    `min_object_covered` of the area of any object is the crop. If none does, the crop is the whole image. An image
+    without boxes counts as one object that fills it.
 
     Attributes:
       size: side of the square output image in pixels.
@@ -207,11 +207,13 @@ class Central:
 
 @dataclasses.dataclass(frozen=True)
 class ResizeThenCentral:
-    """Resizes the shorter side to size / fraction, then cuts the central square, as r1 (TensorFlow's ResNet) and timm.
+    """Resizes the shorter side to size / fraction, then cuts the central square, as timm does.
+
+    The r1.x ResNet of the TensorFlow Models repository does so with the fraction 224 / 256 = 0.875.
 
     Attributes:
       size: side of the square output image in pixels.
-      fraction: side of the square / resized shorter side, above 0; in r1 224 / 256 = 0.875. In timm: `crop_pct`.
+      fraction: side of the square / resized shorter side, above 0. In timm: `crop_pct`.
     """
 
     size: int = 224
@@ -224,7 +226,7 @@ class ResizeThenCentral:
     def __call__(self, height: int, width: int, boxes: np.ndarray, uniforms: Sequence[float]) -> View:
         """Implements `Crop.__call__` without random numbers: the central square of the resized image."""
         del boxes, uniforms
-        # Computed in float32 and truncated, as in `_smallest_size_at_least` of TensorFlow's r1 ResNet.
+        # Computed in float32 and truncated, as in `_smallest_size_at_least` of the r1.x ResNet of TensorFlow Models.
         scale = np.float32(resized_short_side(self.size, self.fraction)) / np.float32(min(height, width))
         new_height, new_width = (max(self.size, int(np.float32(side) * scale)) for side in (height, width))
         whole = Box(0, 0, height, width)
@@ -240,10 +242,9 @@ def create_train_crop(
     min_object_covered: float = BoxGuided.min_object_covered,
     padding: int = PadAndCrop.padding,
 ) -> Crop:
-    """Makes the training crop with this name; a crop ignores the options that it has no attribute for.
+    """Makes the training crop with this name. Raises UsageError if there is none with this name.
 
-    Raises:
-      UsageError: unknown name.
+    Options that are not attributes of this crop have no effect.
     """
     crops: dict[str, Callable[[], Crop]] = {
         "random_resized": lambda: RandomResized(size, area, aspect),
@@ -259,11 +260,7 @@ def resized_short_side(size: int, fraction: float) -> int:
 
 
 def create_eval_crop(name: str = "central", *, size: int = Central.size, fraction: float = Central.fraction) -> Crop:
-    """Makes the evaluation crop with this name.
-
-    Raises:
-      UsageError: unknown name.
-    """
+    """Makes the evaluation crop with this name. Raises UsageError if there is none with this name."""
     return _choose("data.eval_crop.name", name, {"central": Central, "resize": ResizeThenCentral})(size, fraction)
 
 

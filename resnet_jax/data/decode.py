@@ -4,7 +4,7 @@
 markers, only the part under the crop (`restart_markers.py`). `jpeg.py` and `png.py` decode most files, the module
 `other_formats.py` everything else with Pillow. All give the pixels of Pillow, bit for bit; only gray images of more
 than 8 bits, which Pillow turns white, keep their upper 8 bits. With `fast_dct`, JPEG files have the pixels of
-TensorFlow instead, except for those that Pillow decodes. Every error of a decoder is a ValueError.
+TensorFlow instead, except for those that Pillow decodes. All decoding errors are raised as ValueError.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ class LazyImage:
       decode_rows: `decode_rows(n)` returns the top n rows or more: [R, width, 3] RGB uint8. Raises ValueError if
         the file cannot be decoded.
       decode_box: `decode_box(box)` returns the pixels of a rectangle that contains the box, [R, C, 3] RGB uint8, and
-        the place of the box in it. Raises ValueError if the file cannot be decoded.
+        the box in the coordinates of this rectangle. Raises ValueError if the file cannot be decoded.
     """
 
     height: int
@@ -65,7 +65,10 @@ def open_image(image: bytes | np.ndarray, max_pixels: int = MAX_PIXELS, *, fast_
 
 
 def image_size(image: bytes | np.ndarray) -> tuple[int, int]:
-    """Returns the height and width of an image in pixels, for a file from its header; `image` is as in `open_image`.
+    """Returns the height and width of an image in pixels. Of a file, it reads only the header.
+
+    Args:
+      image: the content of an image file, or pixels [H, W, 3] uint8.
 
     Raises:
       ValueError: the file is not in a known format, or states a height or width of 0.
@@ -95,12 +98,12 @@ def decode(encoded: bytes, max_pixels: int = MAX_PIXELS, *, fast_dct: bool = Fal
     try:
         pixels = _decode_common(encoded, max_pixels, fast_dct=fast_dct)
         return decode_other(encoded, max_pixels) if pixels is None else pixels
-    except Exception as error:  # decoders raise errors of many types, MemoryError among them
+    except Exception as error:  # decoders raise errors of many types, including MemoryError
         raise _unreadable(error) from None
 
 
 def _decode_common(encoded: bytes, max_pixels: int, *, fast_dct: bool) -> np.ndarray | None:
-    """Decodes a JPEG or PNG file; returns None for other files, rare kinds and files that are rejected."""
+    """Decodes a JPEG or PNG file; returns None for other formats and for files that `decode_other` must try."""
     try:
         if encoded.startswith(PNG):
             return decode_png(encoded, max_pixels)
@@ -130,7 +133,7 @@ def _decode_box(
 ) -> tuple[np.ndarray, Box]:
     cut = cut_box(encoded, frame, box) if frame.restart_interval else None
     if cut is not None:
-        with contextlib.suppress(Exception):  # the file is damaged: its whole must be decoded
+        with contextlib.suppress(Exception):  # if the cut cannot be decoded, the file is damaged: decode the whole
             pixels = decode_complete(cut.encoded, fast_dct=fast_dct)
             return pixels, box._replace(top=box.top - cut.top, left=box.left - cut.left)
     return decode_rows(box.top + box.height), box

@@ -1,7 +1,7 @@
 """Keeps the messages of image decoders off the terminal, and counts them for each thread.
 
 For some files, libtiff prints to stderr, and Pillow warns and logs, each time that a file is decoded. Inside of
-`counting()` these messages only count. Other code of the process that uses Pillow gets its messages as usual.
+`counting()` these messages are only counted. Other code of the process that uses Pillow gets its messages as usual.
 """
 
 import contextlib
@@ -59,14 +59,14 @@ _show_warning = warnings.showwarning
 
 
 def _count_or_show(message: Any, category: type[Warning], filename: str, *rest: Any) -> None:
-    """Replaces `warnings.showwarning`: inside of `counting()`, the warnings of Pillow are not shown."""
+    """Replaces `warnings.showwarning`: inside of `counting()`, warnings of Pillow are only counted."""
     if not (filename.startswith(_PILLOW) and _counted()):
         _show_warning(message, category, filename, *rest)
 
 
-# The type of libtiff's handlers: the arguments are the module, the format, and a va_list, which is passed as a pointer.
+# The type of libtiff's handlers: module name, format string, and its arguments as a va_list, which is a pointer.
 _TiffHandler = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
-_tiff_handlers: list[Any] = []  # keeps the handlers alive, which libtiff calls
+_tiff_handlers: list[Any] = []  # keeps the handlers that libtiff calls from being garbage-collected
 
 
 def _install_tiff_handler(library: ctypes.CDLL, setter: str) -> None:
@@ -86,8 +86,8 @@ def _install_tiff_handler(library: ctypes.CDLL, setter: str) -> None:
 
 
 def install() -> None:
-    """Installs the hooks that `counting()` needs; importing this module does so."""
-    warnings.filterwarnings("always", module=r"PIL\.")  # without this filter, Python calls showwarning only once
+    """Installs the hooks that `counting()` needs. Importing this module calls this function."""
+    warnings.filterwarnings("always", module=r"PIL\.")  # without this filter, Python shows each warning only once
     warnings.showwarning = _count_or_show  # type: ignore[assignment]
     # A filter of a logger does not apply to its children, so each module of Pillow gets it.
     for path in Path(_PILLOW).glob("*.py"):
@@ -98,7 +98,7 @@ def _install_tiff_handlers() -> None:
     # Looks the functions up in Pillow's extension and in the libraries that it has loaded.
     library = ctypes.CDLL(Image.core.__file__)
     for setter in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
-        if hasattr(library, setter):  # absent if Pillow was built without libtiff, or contains it
+        if hasattr(library, setter):  # missing if Pillow was built without libtiff or linked it statically
             _install_tiff_handler(library, setter)
 
 

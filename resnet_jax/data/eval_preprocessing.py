@@ -1,4 +1,4 @@
-"""The settings by which evaluation turns an image file into the network input; stored in results and exports."""
+"""The settings with which evaluation turns an image file into the network input; stored in results and exports."""
 
 import dataclasses
 
@@ -13,7 +13,7 @@ class EvalPreprocessing:
       fraction: side of the central square / shorter side of the image, see the crops of `create_eval_crop`.
       resize: name of the resize kernel, a key of `data.resize.RESIZES`.
       fast_dct: decode JPEG files with the fast DCT, see `data.jpeg.decode_jpeg`.
-      enlarge_to: shorter side in pixels to which smaller images are enlarged first; None: they are not enlarged.
+      enlarge_to: shorter side in pixels to which smaller images are enlarged before the crop; None: no enlarging.
     """
 
     image_size: int

@@ -1,9 +1,9 @@
 """Finds the data sets that `config.eval.sets` names: folders as they are distributed, and data sets of TFDS.
 
-A folder is a set if its subfolders hold images: ImageNet-A, -R, -Sketch, and each of the three sets of ImageNet-V2. A
-folder of such folders, however deep, is a group of sets: the sets of ImageNet-V2, or ImageNet-C with its folders
-CORRUPTION/SEVERITY/CLASS. A TFDS name without a variant, 'imagenet_v2' instead of 'imagenet_v2/topimages', is the group
-of all its prepared variants.
+A folder is one evaluation set if it has a subfolder with images for each class, as ImageNet-A, -R and -Sketch have. A
+folder that contains several such folders, directly or in subfolders, is a group of evaluation sets, such as the three
+sets of ImageNet-V2, or ImageNet-C with its folders CORRUPTION/SEVERITY/CLASS. A TFDS name without a variant, such as
+'imagenet_v2' instead of 'imagenet_v2/topimages', is the group of all prepared variants of this data set.
 """
 
 import contextlib
@@ -19,8 +19,8 @@ from resnet_jax.errors import UsageError
 from resnet_jax.local_paths import check_no_system_place, local_path
 from resnet_jax.text import printable
 
-_DEEPEST = 4  # most levels of folders above class folders; ImageNet-C has up to three
-_SAMPLE = 3  # number of subfolders of a folder that are searched for images
+_DEEPEST = 4  # largest number of folder levels above the class folders; ImageNet-C has up to three
+_SAMPLE = 3  # number of subfolders per folder that are searched for images
 _KEY = "config.eval.sets"
 
 
@@ -78,7 +78,7 @@ def open_sets(words: Sequence[str], *, data_dir: str | None, cache_dir: Path | N
 
     Args:
       words: paths of folders, or TFDS names such as 'imagenet_a', 'imagenet_v2/topimages' or 'imagenet2012_corrupted'.
-      data_dir: directory of the data sets of TFDS; None: its default.
+      data_dir: directory of the data sets of TFDS; None: the default of TFDS.
       cache_dir: directory for index files of the data if the directory of the data is not writable.
 
     Raises:
@@ -142,7 +142,7 @@ def _open_tfds(name: str, data_dir: str | None, cache_dir: Path | None) -> Itera
 def _present(source: Source) -> np.ndarray:
     """Returns the class indices that occur as labels in the source, in ascending order.
 
-    Reads examples in random order until every class of the source has occurred, and at most all examples.
+    Reads examples in random order until every class of the source has occurred or all examples have been read.
     """
     seen = np.zeros(len(source.class_names), bool)
     for index in np.random.default_rng(0).permutation(len(source)).tolist():

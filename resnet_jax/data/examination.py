@@ -10,7 +10,7 @@ from resnet_jax.data.decode import decode
 from resnet_jax.data.image_limits import MAX_PIXELS
 from resnet_jax.data.other_formats import stored_kind
 
-PRINT_COLORS, DEEP, ROTATED, BLANK = "CMYK", "16-bit", "EXIF-rotated", "one color"  # values of `unusual`
+PRINT_COLORS, DEEP, ROTATED, BLANK = "CMYK", "16-bit", "EXIF-rotated", "one color"  # the unusual properties
 UNUSUAL = (PRINT_COLORS, DEEP, ROTATED, BLANK)
 
 
@@ -19,7 +19,7 @@ class Examined(NamedTuple):
 
     height: int  # pixels
     width: int  # pixels
-    unusual: tuple[str, ...]  # some of `UNUSUAL`
+    unusual: tuple[str, ...]  # unusual properties that the image has, out of `UNUSUAL`
     digest: int  # 64-bit hash of the size and the pixels: equal images have equal digests
     mean: np.ndarray  # [3] float64, mean of R, G, B in 0..255
     mean_square: np.ndarray  # [3] float64, mean of the squares of R, G, B

@@ -69,14 +69,14 @@ def host_batches(  # noqa: PLR0913, an argument for each independent choice
       loader: makes the batches.
       start: step of the first batch.
       stop: one past the step of the last batch.
-      num_threads: decoding threads, in each worker process if there are any; 0: decode a batch when it is requested,
-        none ahead; None: one per core, at most 16.
+      num_threads: number of decoding threads, per worker process if there are worker processes; 0: decode each batch
+        only when it is requested; None: one thread per core, at most 16.
       num_workers: worker processes that decode; 0: threads of this process decode.
       stopping: returns whether a signal has asked the run to stop. The signal may have ended the worker processes too:
         this process then decodes the remaining batches, up to the step at which all processes of the run stop.
-      worker_lost: called with a line for the user if a worker process has ended, for example because memory ran out;
-        this process then decodes the remaining batches. None: raise the error.
-      stall_timeout: seconds after which a worker process that a signal has stopped is ended, and counts as lost.
+      worker_lost: called with a message for the user if a worker process has ended, for example because memory ran out;
+        this process then decodes the remaining batches. None: WorkerLostError is raised.
+      stall_timeout: seconds after which a worker process that SIGSTOP has stopped is killed and counts as lost.
 
     Raises:
       WorkerLostError: a worker process has ended, and `worker_lost` is None.
@@ -87,7 +87,7 @@ def host_batches(  # noqa: PLR0913, an argument for each independent choice
     batches = dataset.to_iter_dataset(read_options)
     if num_workers:
         if not flags.FLAGS.is_parsed():
-            flags.FLAGS.mark_as_parsed()  # Grain's workers read absl flags, which fails before they are parsed
+            flags.FLAGS.mark_as_parsed()  # Grain's workers read absl flags, an error if they are not parsed
         _start_resource_tracker()
         options = grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=READY_BATCHES)
         batches = batches.mp_prefetch(options, worker_init_fn=begin_worker)
@@ -183,7 +183,7 @@ def _start_resource_tracker() -> None:
     silence = "ignore:resource_tracker:UserWarning"
     sys.warnoptions.append(silence)  # the tracker inherits the warning options of this process
     with _blocked(NOT_FOR_WORKERS):
-        resource_tracker.ensure_running()  # starts it with SIGINT not blocked, but the tracker ignores SIGINT
+        resource_tracker.ensure_running()  # the tracker unblocks SIGINT, but ignores it
     sys.warnoptions.remove(silence)
 
 

@@ -22,7 +22,7 @@ def combine(*values: int | np.ndarray) -> np.ndarray:
 
 
 def uniforms(seed: int, positions: np.ndarray, count: int) -> np.ndarray:
-    """Returns `count` uniform random numbers in [0, 1) per position: [B] integer positions -> [B, count] float64."""
+    """Returns `count` uniform random numbers in [0, 1) for each of the integers `positions`: [B, count] float64."""
     keys = combine(seed, positions)[:, None]
     bits = mix64(keys + np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN)
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53

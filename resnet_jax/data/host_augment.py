@@ -266,7 +266,7 @@ def create_policy(
     probability: float = RandAugment.probability,
     bilinear: bool = TrivialAugment.bilinear,
 ) -> Policy | None:
-    """Makes the augmentation policy with this name, None for 'none'; a policy ignores the options of the other one.
+    """Makes the augmentation policy with this name, None for 'none'; options of another policy have no effect.
 
     Raises:
       UsageError: unknown name.

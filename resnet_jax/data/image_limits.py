@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 # Pillow refuses images of more than 2 * Image.MAX_IMAGE_PIXELS, which take 0.5 GB with 3 bytes a pixel (PIL/Image.py).
 MAX_PIXELS = 178_956_970
-_LARGE = 2**24  # pixels; Pillow needs up to 18 bytes for each while it decodes (WebP), 300 MB
+_LARGE = 2**24  # pixels; to decode WebP, Pillow needs up to 18 bytes per pixel, here 300 MB
 _decoding = threading.Lock()
 
 

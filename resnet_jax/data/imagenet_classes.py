@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from resnet_jax.errors import UsageError
 from resnet_jax.text import printable
 
-# Names of training images such as 'n01440764_10026.JPEG', of validation images, and of both in the Parquet files of
-# Hugging Face, which add the class: 'ILSVRC2012_val_00000001_n01751748.JPEG'.
+# Matches the names of training images, such as 'n01440764_10026.JPEG', and the names of all images in the Parquet files
+# of Hugging Face, which end with the WordNet ID of the class, such as 'ILSVRC2012_val_00000001_n01751748.JPEG'.
 _WITH_SYNSET = re.compile(r"(?:.*_)?(n\d{8})(?:_\d+)?(?:\.\w+)?")
 _VALIDATION = re.compile(r"ILSVRC2012_val_(\d{8})(?:\.\w+)?")
 
@@ -33,7 +33,7 @@ def validation_synsets() -> tuple[str, ...]:
 
 
 def synset_of(file: str) -> str | None:
-    """Returns the class, as a WordNet ID, that the name of an image file of ILSVRC2012 tells; None if it tells none.
+    """Returns the WordNet ID of the class of an image file of ILSVRC2012 by its name; None for any other file name.
 
     Args:
       file: name or path of the file, with or without its ending.
@@ -48,16 +48,16 @@ def synset_of(file: str) -> str | None:
 
 
 def names_by_files(class_names: Sequence[str], examples: Iterable[tuple[str, str, int]]) -> tuple[str, ...]:
-    """Returns the names of the classes; those of ImageNet are WordNet IDs, as in every source, if the files prove it.
+    """Returns the WordNet IDs of the classes if they are those of ImageNet, else `class_names`.
 
-    They prove it if there are 1,000 classes and all examples have names of files of ILSVRC2012.
+    They are those of ImageNet if there are 1,000 classes and all examples have file names of ILSVRC2012.
 
     Args:
       class_names: names of the classes in the data, in the order of the labels.
-      examples: location for messages, name of the file, and label of each example of a sample.
+      examples: for each example in a sample of the data: its location for messages, its file name, and its label.
 
     Raises:
-      UsageError: these are files of ILSVRC2012, but a label is not the number of the class among the 1,000.
+      UsageError: the classes are those of ImageNet, but a label is not the index of its class in `synsets()`.
     """
     found = [(where, synset_of(file), label) for where, file, label in examples]
     if len(class_names) != len(synsets()) or not found or any(synset is None for _, synset, _ in found):

@@ -14,7 +14,7 @@ _PRINT_COLOR_SPACES = ("CMYK", "YCCK")  # simplejpeg and Pillow convert these to
 _BASELINE_FRAMES = (0xC0, 0xC1)  # SOF0, SOF1: frame headers of sequential images with Huffman coding
 _SCAN = 0xDA  # SOS: start of a scan
 _RESTART_INTERVAL = 0xDD  # DRI: defines the restart interval
-_NOT_FRAMES = (0xC4, 0xC8, 0xCC)  # DHT, JPG and DAC: not frame headers, but numbered among them
+_NOT_FRAMES = (0xC4, 0xC8, 0xCC)  # DHT, JPG and DAC: no frame headers, although their codes are between SOF codes
 _WITHOUT_LENGTH = (0x01, *range(0xD0, 0xDA), 0xFF)  # TEM, RST0 to RST7, SOI, EOI, and 0xFF, which is a fill byte
 _HEIGHT_OFFSET = 5  # bytes from the marker of a frame header to the image height, which is followed by the width
 _SAMPLING_OFFSET = 6  # bytes from the height to the sampling factors of the first component; then every 3 bytes
@@ -96,7 +96,7 @@ def decode_complete(encoded: bytes | bytearray, *, fast_dct: bool = False) -> np
 
 
 def decode_jpeg(encoded: bytes, max_pixels: int, *, fast_dct: bool = False) -> np.ndarray | None:
-    """Decodes a JPEG file: [H, W, 3] RGB uint8; None if its colors are meant for print, which Pillow must convert.
+    """Decodes a JPEG file: [H, W, 3] RGB uint8; None if its colors are CMYK or YCCK, which Pillow must convert.
 
     Args:
       encoded: content of the file.
@@ -118,7 +118,7 @@ def decode_jpeg(encoded: bytes, max_pixels: int, *, fast_dct: bool = False) -> n
 
 
 def _decode_despite_warnings(encoded: bytes | bytearray, height: int, width: int, *, fast_dct: bool) -> np.ndarray:
-    """Decodes a JPEG file of a known size. Raises ValueError if libjpeg does not reach the last row."""
+    """Decodes a JPEG file of a known size, ignoring warnings. Raises ValueError if the last row cannot be decoded."""
     pixels = np.empty((height, width, 3), np.uint8)
     pixels[-1, -1] = _UNWRITTEN
     simplejpeg.decode_jpeg(encoded, colorspace="RGB", strict=False, fastdct=fast_dct, buffer=pixels)

@@ -25,7 +25,7 @@ from resnet_jax.text import printable
 # Numbers that are hashed with the seed, so that crops, replacements, augmentation, flips and the order of the examples
 # (`order.py`) have independent random numbers.
 _CROP_STREAM, _REPLACEMENT_STREAM, _AUGMENT_STREAM, _FLIP_STREAM = 2, 3, 4, 5
-_REPLACEMENTS = 10  # examples tried in place of one that cannot be read
+_REPLACEMENTS = 10  # number of other examples tried in place of one that cannot be read
 _RETRY_DELAYS = (0.1, 1.0, 5.0)  # seconds of waiting before each retry of a file that exists but cannot be read
 
 
@@ -58,11 +58,11 @@ class _Drawn(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Loader:
-    """Makes any batch of a source, in any order and as often as needed; each process makes its own rows.
+    """Makes the batch of any step, in any order and as often as needed; each process makes only its own rows.
 
     `Loader(source, batch_size=256)` makes training batches as `configs/resnet50.py` does; `Loader(source,
     batch_size=256, training=False)` makes evaluation batches. Random numbers depend only on the seed and on the
-    position of the example in the run.
+    index of the row among the rows of all batches of the run.
 
     Attributes:
       source: the examples, anything that implements `Source`.
@@ -72,7 +72,7 @@ class Loader:
       crops: one crop, or one per stage of progressive resizing; None: `RandomResized()` or `Central()`, 224 pixels.
       augment: policy applied after the crop, see `host_augment.create_policy`; None: no augmentation.
       resize: name of the resize kernel, a key of `resize.RESIZES`.
-      flip: mirror half of the training images at random, before the resize; False: leave it to the devices.
+      flip: mirror half of the training images at random, before the resize; False: the host mirrors none.
       fast_dct: decode JPEG files as TensorFlow does, see `jpeg.decode_jpeg`.
       enlarge_to: shorter side in pixels to which smaller images are enlarged before the crop; None: do not enlarge.
       max_image_pixels: number of pixels, height times width, above which a stored image counts as unreadable.
@@ -171,7 +171,7 @@ class Loader:
         return self._load(BatchRows(indices, indices, np.ones(len(indices), bool)), self.crop_stages.at(0)).batch
 
     def origins(self, step: int, rows: Iterable[int]) -> Iterator[RowOrigin]:
-        """Yields the origin of some rows of the batch of a step; reads and decodes the images again."""
+        """Yields the `RowOrigin` of each of the `rows` of the batch of a step; reads and decodes the images again."""
         batch_rows, crop = self.rows(step), self.crop_stages.at(step)
         drawn = self._sample_uniforms(_CROP_STREAM, batch_rows, crop.num_uniforms)
         scratch = np.empty((crop.size, crop.size, 3), np.uint8)

@@ -67,7 +67,7 @@ class Erasing:
     rectangle higher or wider than the image is clipped to it; torchvision and timm sample another one instead.
 
     Attributes:
-      probability: probability that a rectangle of an image is erased.
+      probability: probability that an image gets an erased rectangle.
       area: range of rectangle area / image area.
       aspect: range of rectangle height / width.
       noise: fill with standard normal noise (timm's 'pixel' mode) instead of 0, the mean of normalized pixels.
@@ -128,8 +128,8 @@ class Mixing:
 
     Attributes:
       mixup_alpha: in mixup, the weight of the image has the distribution Beta(alpha, alpha); 0: no mixup.
-      cutmix_alpha: in cutmix, the area that the image keeps has the distribution Beta(alpha, alpha), before the
-        rectangle is clipped at the borders; 0: no cutmix.
+      cutmix_alpha: in cutmix, the share of its area that the image keeps has the distribution Beta(alpha, alpha),
+        before the rectangle is clipped at the borders; 0: no cutmix.
       cutmix_share: probability of cutmix, if both are enabled.
       probability: probability that an image is mixed.
       group_size: rows of a batch norm group; None, or more than the batch has: the whole batch is one group.

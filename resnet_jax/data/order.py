@@ -17,7 +17,7 @@ _ORDER_STREAM = 1  # hashed with the seed, so that the example order is independ
 class BatchRows(NamedTuple):
     """The examples in the rows of a batch."""
 
-    positions: np.ndarray  # [B] int64, position of the row in the run
+    positions: np.ndarray  # [B] int64, index of the row among all rows of the run
     indices: np.ndarray  # [B] int64, index of the example in the source
     mask: np.ndarray  # [B] bool, False for rows that pad the batch
 
@@ -66,18 +66,18 @@ class TrainOrder:
         return BatchRows(positions, indices, np.ones(self.batch_size, bool))
 
     def _deal(self, offsets: np.ndarray) -> np.ndarray:
-        """Reorders the offsets within a batch: group g gets the offsets that are g modulo `num_groups`."""
+        """Reorders the offsets within a batch: group g gets the offsets that equal g modulo `num_groups`."""
         return offsets if self.repeats == 1 else offsets.reshape(-1, self._stride(), self.num_groups).T.ravel()
 
     def _stride(self) -> int:
         """Returns the stride with which `_deal` reorders a batch norm group to keep repeats of an image apart.
 
-        Every s-th of the rows dealt to a group goes to the same pile, and the rows of a pile become adjacent. A 2 x 3
-        example: 6 rows and s = 2 make 2 piles of 3, the columns on the left.
+        With stride s, pile i consists of the rows i, i + s, i + 2 s, ... of the group, and the rows of a pile become
+        adjacent. For example, 6 rows and s = 2 make 2 piles of 3 rows, the columns of the table:
 
-            dealt:  0 1      rows of the group:  0 2 4 | 1 3 5
-                    2 3
-                    4 5
+            before:  0 1      after:  0 2 4 | 1 3 5
+                     2 3
+                     4 5
 
         Returns:
           The smallest divisor of the group size that is at least the number of repeats per group and leaves piles of

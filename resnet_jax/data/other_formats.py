@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-# The modules of all `FORMATS`: importing them makes Pillow know these formats.
+# Importing these modules registers all `FORMATS` with Pillow.
 from PIL import (
     AvifImagePlugin,  # noqa: F401
     BmpImagePlugin,  # noqa: F401
@@ -55,7 +55,7 @@ class StoredKind(NamedTuple):
 
     mode: str  # Pillow's image mode, such as 'RGB', 'CMYK', 'L' or 'I;16'
     bits: int  # bits per value of a color channel: 8 or fewer, or 16
-    orientation: int  # EXIF orientation, 1 to 8; 1: as stored; 0 if it has an invalid value
+    orientation: int  # EXIF orientation, 1 to 8; 1: not rotated; 0: the file states an invalid value
 
 
 def stored_kind(encoded: bytes) -> StoredKind:
@@ -106,11 +106,11 @@ class _Reads(io.BytesIO):
 
 
 def _open(encoded: bytes) -> ImageFile.ImageFile:
-    """Opens a file as `Image.open` does, but without Pillow's limit on the size, a global variable of Pillow."""
+    """Opens a file as `Image.open` does, but without Pillow's size limit, which is a global setting."""
     _check_time(encoded)
     for name in FORMATS:
         create, accepts = Image.OPEN[name]
-        if accepts is not None and accepts(encoded[:16]) is not True:  # a str: Pillow was built without the format
+        if accepts is not None and accepts(encoded[:16]) is not True:  # a str if Pillow lacks the format
             continue
         with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):  # the file has another format
             return create(_Reads(encoded), "")
@@ -127,7 +127,7 @@ def _check_time(encoded: bytes) -> None:
 
 
 def _count_values(encoded: bytes, order: str) -> int:
-    """Returns the number of values in the tags of a TIFF file, without bytes and strings (TIFF 6.0, section 2)."""
+    """Returns the number of values in the tags of a TIFF file, not counting bytes and strings (TIFF 6.0, section 2)."""
     with contextlib.suppress(struct.error):
         (start,) = struct.unpack_from(f"{order}I", encoded, 4)
         (number,) = struct.unpack_from(f"{order}H", encoded, start)

@@ -17,7 +17,7 @@ START = b"\x89PNG\r\n\x1a\n"
 _HEADER = struct.Struct(">IIBBBBB")  # width, height, bit depth, color type, compression, filter, interlacing
 _HEADER_START = 16  # byte offset of the header's data: signature, length and name of the chunk IHDR come before it
 _CHUNK = struct.Struct(">I4s")  # length of the data, name
-_MAX_CHUNKS = 2**18  # encoders write chunks of 8 kB or more
+_MAX_CHUNKS = 2**18  # largest number of chunks in a file; encoders write chunks of 8 kB or more
 _PALETTE = 3  # the color type of images with a palette
 
 # (color type, bit depth) -> three names of Pillow: the mode of the image, the layout of the stored pixels, and the
@@ -76,7 +76,7 @@ def _read_header(encoded: bytes) -> tuple[int, ...]:
 def _pixel_chunks(encoded: bytes) -> tuple[bytes, bytes] | None:
     """Returns the palette and the joined data of all chunks IDAT; None if the file does not end in IEND.
 
-    Checksums of other chunks than the header are not compared: the compressed data contain a checksum of their own.
+    It verifies no checksums: `_read_header` verifies that of the header, and the compressed data contain their own.
     """
     palette, parts, offset, last = b"", [], len(START), len(encoded) - 12
     for _ in range(_MAX_CHUNKS):
@@ -97,13 +97,13 @@ def _pixel_chunks(encoded: bytes) -> tuple[bytes, bytes] | None:
 
 
 def _look_up(palette: bytes, indices: np.ndarray) -> np.ndarray | None:
-    """Returns the colors of `indices`; None if there are colors missing in the palette."""
+    """Returns the colors of `indices`; None if an index is beyond the end of the palette."""
     colors = np.frombuffer(palette[: len(palette) // 3 * 3], np.uint8).reshape(-1, 3)
     return colors[indices] if indices.max() < len(colors) else None
 
 
 def _inflate(data: bytes, modes: tuple[str, str, str], size: tuple[int, int], interlacing: int) -> np.ndarray | None:
-    """Decompresses pixels; `modes`: a value of `_MODES`. [H, W, channels] uint8; None if damaged or incomplete."""
+    """Decompresses `data` to [H, W, channels] uint8; None if it is damaged or incomplete. For `modes` see `_MODES`."""
     mode, stored, whole = modes
     (width, height), channels = size, len(whole)
     image = Image.core.new(mode, size)

@@ -26,7 +26,7 @@ def bilinear(image: np.ndarray, out: np.ndarray) -> None:
 
 
 def bicubic(image: np.ndarray, out: np.ndarray) -> None:
-    """Resizes bicubically (a = -0.75), without antialiasing, as PyTorch's `interpolate`; TensorFlow uses a = -0.5."""
+    """Resizes bicubically (a = -0.75), without antialiasing, as PyTorch's `interpolate`; TensorFlow's has a = -0.5."""
     cv2.resize(image, out.shape[1::-1], dst=out, interpolation=cv2.INTER_CUBIC)
 
 
@@ -47,10 +47,10 @@ def bicubic_antialias(image: np.ndarray, out: np.ndarray) -> None:
 
 
 def bilinear_tf1(image: np.ndarray, out: np.ndarray) -> None:
-    """Resizes as `resize_images` of TensorFlow 1 and its r1 ResNet: output pixel i samples the source at i * scale.
+    """Resizes bilinearly as `resize_images` of TensorFlow 1 does: output pixel i samples the source at i * scale.
 
-    Half-pixel centers would sample at (i + 0.5) * scale - 0.5; without them (and `align_corners=False`) the image
-    shifts by up to half a source pixel. TensorFlow returns floats; this function rounds them.
+    The r1.x ResNet of the TensorFlow Models repository uses it. Half-pixel centers would sample at (i + 0.5) * scale -
+    0.5; without them, the image shifts by up to half a source pixel. TensorFlow returns floats; this function rounds.
     """
     _bilinear_tf1_part(image, out.shape[:2], range(out.shape[0]), range(out.shape[1]), out)
 
@@ -79,7 +79,7 @@ def create_resize(name: str) -> Resize:
 def apply_view(image: np.ndarray, view: View, resize: Resize, out: np.ndarray, *, flip: bool = False) -> None:
     """Crops and resizes `image` [H, W, 3] uint8 into `out` [size, size, 3] uint8 as `view` says.
 
-    With `flip`, it mirrors the cropped box left to right before the resize, as TensorFlow's r1 ResNet does.
+    With `flip`, it mirrors the cropped box left to right before the resize, as the r1.x TensorFlow Models ResNet does.
     """
     box, size = view.box, out.shape[0]
     region = image[box.top : box.top + box.height, box.left : box.left + box.width]

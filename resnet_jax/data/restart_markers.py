@@ -1,8 +1,8 @@
 """Cuts the part of a JPEG file that holds a box of pixels, without decoding it, if the file has restart markers.
 
 Restart markers divide the compressed data of an image into intervals that are decoded independently of each other
-(ITU-T T.81, B.2.1 and E.2.4). The intervals under a box, after the header of the file with another height and width,
-therefore are a JPEG file of their own. It decodes to the same pixels, bit for bit. `--mode=prepare` writes a marker
+(ITU-T T.81, B.2.1 and E.2.4). The header of the file with a changed height and width, followed by the intervals that
+cover a box, is therefore a JPEG file too. It decodes to the same pixels, bit for bit. `--mode=prepare` writes a marker
 after every MCU (minimum coded unit), the smallest block that can be between two markers: 16 x 16 pixels with 4:2:0
 chroma, 8 x 8 without chroma subsampling.
 
@@ -18,7 +18,7 @@ import numpy as np
 from resnet_jax.data.crops import Box
 from resnet_jax.data.jpeg import Frame, find_frame
 
-_MARKER_START, _FIRST_CODE, _NUM_CODES = 0xFF, 0xD0, 8  # restart markers are FF D0 to FF D7, in turn
+_MARKER_START, _FIRST_CODE, _NUM_CODES = 0xFF, 0xD0, 8  # restart markers are FF D0 to FF D7, in cyclic order
 _END = 0xD9  # second byte of EOI, the last marker of a file
 _CODES = np.resize(np.arange(_FIRST_CODE, _FIRST_CODE + _NUM_CODES, dtype=np.uint8), 8192)
 # Pixels of a cut within this distance of its edge may differ from the image: libjpeg's chroma upsampling reads the
@@ -27,11 +27,11 @@ _MARGIN = 2
 # libjpeg omits the filter of chroma upsampling for images of at most this many columns: two chroma values (jdsample.c).
 _UNFILTERED_WIDTH = 4
 _BLOCK = 8  # side in pixels of the squares to which the DCT is applied
-# Cutting is faster only if the part has at most this share of the intervals from the top of the image to the end of the
-# box, which would be decoded otherwise.
+# Cutting is faster only if the cut has at most this share of the intervals that would be decoded without it: all from
+# the top of the image to the last row of the box.
 _WORTHWHILE = 0.92
-# If a share s of all intervals is needed, the markers are first searched in this factor times s of the compressed data,
-# plus these bytes. If some are not found there, they are searched in the whole file.
+# If a share s of all intervals is needed, their markers are first searched in the first s * _SEARCH_FACTOR of the
+# compressed data and _SEARCH_BYTES more. If some are not found there, they are searched in the whole file.
 _SEARCH_FACTOR, _SEARCH_BYTES = 1.1, 2048
 
 
@@ -44,12 +44,12 @@ class Cut(NamedTuple):
 
 
 class _Grid(NamedTuple):
-    """How the intervals of an image lie: in rows from left to right, each covering a rectangle of the same size."""
+    """The grid of the intervals of an image, in which each interval covers a rectangle of the same size."""
 
     height: int  # height of an interval in pixels
     width: int  # width of an interval in pixels
-    rows: int  # number of intervals above each other
-    columns: int  # number of intervals beside each other
+    rows: int  # number of rows of intervals
+    columns: int  # number of intervals in a row
 
 
 def cut_box(encoded: bytes, frame: Frame, box: Box) -> Cut | None:
@@ -62,7 +62,7 @@ def cut_box(encoded: bytes, frame: Frame, box: Box) -> Cut | None:
 
     Returns:
       The part as a JPEG file; None if the file cannot be cut, or if it is faster to decode all rows down to the end of
-      the box. If libjpeg warns when it decodes the part, the file is damaged: decoding all may give other pixels.
+      the box. If libjpeg warns when it decodes the part, the file is damaged: decoding the whole may give other pixels.
     """
     grid = _find_grid(frame)
     if grid is None:
@@ -113,7 +113,7 @@ def best_interval(encoded: bytes) -> int:
 
 
 def _find_grid(frame: Frame) -> _Grid | None:
-    """Returns how the intervals lie; None if there are no markers or the intervals are not equal rectangles."""
+    """Returns the grid of the intervals; None if there are no markers or the intervals are not equal rectangles."""
     interval, (mcu_height, mcu_width) = frame.restart_interval, _mcu_size(frame.sampling)
     if not (interval and mcu_width):
         return None
@@ -139,7 +139,7 @@ def _mcu_size(sampling: bytes) -> tuple[int, int]:
 
 
 def _span(start: int, length: int, size: int, count: int) -> tuple[int, int]:
-    """Returns the numbers of the first and the last interval that a box and its margin touch along one axis.
+    """Returns the indices, along one axis, of the first and the last interval that a box and its margin touch.
 
     Args:
       start: first pixel of the box.
@@ -155,7 +155,7 @@ def _find_bounds(encoded: bytes, scan: int, needed: int, total: int) -> np.ndarr
 
     Returns:
       [needed + 1] offsets in bytes: interval i with the marker after it is encoded[bounds[i] : bounds[i + 1]]. None if
-      the markers are not as the standard demands, because then libjpeg may assign the data to other positions.
+      the markers are not as the standard demands, because libjpeg may then place the pixels elsewhere in the image.
     """
     data, last = np.frombuffer(encoded, np.uint8), len(encoded) - 1
     guess = scan + int((last - scan) * _SEARCH_FACTOR * needed / total) + _SEARCH_BYTES
@@ -178,18 +178,18 @@ def _find_bounds(encoded: bytes, scan: int, needed: int, total: int) -> np.ndarr
 
 
 def _join(encoded: bytes, head: bytearray, starts: np.ndarray, ends: np.ndarray) -> bytearray:
-    """Joins a header and intervals; numbers the markers anew, and the last becomes EOI.
+    """Joins a header and intervals; renumbers the restart markers, and replaces the last one by EOI.
 
     Args:
       encoded: content of the file with the intervals.
       head: the header.
-      starts: [R] offsets in bytes of the first interval of each row.
-      ends: [R, C] offsets of the end of each interval of each row, after its marker.
+      starts: [R] offsets in `encoded` of the first interval of each row of intervals.
+      ends: [R, C] offsets in `encoded` of the end of each interval, after its marker.
     """
     stops, view = ends[:, -1], memoryview(encoded)
     rows = [view[start:stop] for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
     joined = bytearray().join([head, *rows])
-    moved = np.cumsum(stops - starts) + (len(head) - 1) - stops  # by how many bytes each row of intervals moves, less 1
+    moved = np.cumsum(stops - starts) + (len(head) - 1) - stops  # ends + moved: last bytes of the markers
     np.frombuffer(joined, np.uint8)[(ends + moved[:, None]).ravel()] = _codes(ends.size)
     joined[-1] = _END
     return joined

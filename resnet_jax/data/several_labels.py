@@ -1,4 +1,4 @@
-"""Several right labels of an image, as ReaL has them for the validation images of ImageNet."""
+"""Several right labels of an image, such as the ReaL labels of the validation images of ImageNet."""
 
 import contextlib
 import json
@@ -18,9 +18,9 @@ _NUMBER = re.compile(r"ILSVRC2012_val_(\d{8})")
 
 
 def stored_labels(source: Source) -> Labels | None:
-    """Returns the labels that a source such as TFDS's imagenet2012_real holds; None if it has one for each image.
+    """Returns all right labels of each image, for a source such as TFDS's imagenet2012_real.
 
-    Images that cannot be read have none.
+    Returns None if the source has just one label for each image. An image that cannot be read gets no label.
     """
     if not isinstance(source, SeveralLabels) or _labels_at(source, 0) is None:
         return None
@@ -35,7 +35,7 @@ def _labels_at(source: SeveralLabels, index: int) -> tuple[int, ...] | None:
 
 
 def labels_from_file(path: str, source: Source) -> Labels:
-    """Returns the labels in a file of ReaL, `real.json`, for the validation images of ImageNet in a source.
+    """Returns the ReaL labels of the validation images of ImageNet in a source, from the file `real.json`.
 
     The file is a JSON list: element k holds the list of right labels of ILSVRC2012_val_<k + 1>.JPEG. Source: L. Beyer
     et al., "Are we done with ImageNet?", 2020, https://github.com/google-research/reassessed-imagenet.
@@ -45,7 +45,7 @@ def labels_from_file(path: str, source: Source) -> Labels:
       source: images whose names contain ILSVRC2012_val_ and the number of the image.
 
     Raises:
-      UsageError: the file cannot be read or has another form, or a name has no such number.
+      UsageError: the file cannot be read or has another form, or the name of an image has no such number.
     """
     content = _read(path, num_classes=len(source.class_names))
     return [content[number - 1] for number in _numbers(example_ids(source), source.name, last=len(content))]

@@ -19,7 +19,7 @@ _IMAGES, _DRAWS = 64, 16  # images in the sample; random training crops of each 
 
 
 class Views(NamedTuple):
-    """What crops show of a sample of images: means over the images and, in training, over random crops of each."""
+    """What crops show of a sample of images. Shares and `enlargement` are means over the images and random crops."""
 
     height: int  # median height of the images in pixels, after `enlarge_to`
     width: int  # median width of the images in pixels, after `enlarge_to`

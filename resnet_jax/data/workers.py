@@ -14,7 +14,8 @@ from types import TracebackType
 
 from resnet_jax.errors import ProcessLostError
 
-# Signals that are meant for the process that started the worker, also if they are sent to its whole process group.
+# Signals that workers ignore, because only the process that started them must handle them; a terminal or a scheduler
+# sends them to the whole process group.
 NOT_FOR_WORKERS = frozenset({signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU})
 
 
@@ -40,7 +41,7 @@ class StoppedWorkers:
     """Kills worker processes that have been stopped (SIGSTOP) for too long, in a thread; a context manager.
 
     This process would wait forever for the batches of such a worker. A killed worker is noticed, see `lost_worker`. The
-    thread counts its checks, not seconds: if this process itself is stopped with its workers for a while, all continue.
+    thread counts its checks, not seconds: if this process is stopped together with its workers, it kills none later.
     Only Linux tells whether a process is stopped; on other systems nothing is done.
     """
 
@@ -87,7 +88,7 @@ def lost_worker(error: Exception, *, num_workers: int, stopped: StoppedWorkers |
     Args:
       error: the error of Grain, which contains the exit status of the worker.
       num_workers: number of worker processes.
-      stopped: what has watched the workers; None: nothing has.
+      stopped: the monitor that may have killed the worker because it was stopped; None if there was no monitor.
     """
     found = re.search(r"exit code (-?\d+)", str(error))
     status = int(found[1]) if found else 0

@@ -1,7 +1,7 @@
 """Keeps the index of a set of files in a file beside them, so that it is built again only when the files change.
 
-An index is a dict of arrays, for example the offsets of the records of all files. It is an npz file that also holds the
-names, sizes and modification times of the files.
+An index is a dict of arrays, for example the offsets of the records of all files. It is saved as an npz file together
+with the names, sizes and modification times of the files.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ def cached_index(
     Args:
       paths: the distinct paths of the files.
       build: makes the index; its keys must not be 'names', 'states' or 'version'.
-      cache_dir: directory for the index if the directory of the files is read-only; None: there is no such directory.
+      cache_dir: directory for the index if the directory of the files is read-only; None: the index is then not saved.
       version: version of the format; an index of another version is built again.
       kind: last part of the name of the index file, for example 'record_index'.
 

@@ -1,6 +1,7 @@
 """Random access to the rows of Parquet files: reads a row group when one of its rows is needed, and caches it.
 
-Parquet has no access to single rows: to read a row, its whole row group is read, 100 rows in files of Hugging Face.
+Parquet files do not allow reading single rows: to read a row, its whole row group is read, which has 100 rows in files
+of Hugging Face.
 The memory for row groups is bounded, whatever the number of threads and the size of the files.
 """
 
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 _CACHE_BYTES = 256 << 20  # bytes of row groups that are kept in memory; the last one read is kept, however large it is
 _READING_BYTES = 512 << 20  # most bytes of memory for row groups that are being read
 _LONGEST_REASON = 200  # characters to which an error message of Arrow, which has several lines, is cut
-_COPIES = 3  # memory that reading a row group takes, as a multiple of its size: compressed, as a dictionary, as rows
+_COPIES = 3  # copies of a row group in memory while it is read: compressed, as a dictionary, as rows
 
 
 class ParquetRows:
@@ -59,7 +60,7 @@ class ParquetRows:
 
 
 class _RowGroups:
-    """Reads a column of row groups; keeps the most recently used ones in memory. Thread-safe."""
+    """Reads one column of any row group; keeps the most recently used ones in memory. Thread-safe."""
 
     def __init__(self, column: str, largest_group: int):
         self._column = column

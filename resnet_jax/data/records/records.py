@@ -33,7 +33,7 @@ class ShardRange(NamedTuple):
     """A range of successive records of one shard; a split or slice of a data set consists of several ranges."""
 
     path: str
-    skip: int  # number of records before the range
+    skip: int  # number of records of the shard before the range
     take: int  # number of records in the range
 
 
@@ -84,12 +84,12 @@ class Records:
 
 
 def select(paths: Sequence[str], counts: Sequence[int], rows: range) -> list[ShardRange]:
-    """Returns the ranges of shards that hold some of all records, counted in the order of the shards.
+    """Returns the ranges of shards that hold the records `rows`, numbered through all shards in their order.
 
     Args:
       paths: the shards.
       counts: number of records of each shard.
-      rows: numbers of the records, from 0 to the sum of `counts`.
+      rows: numbers of the records to select, within 0..sum(counts) - 1.
     """
     starts = [end - count for end, count in zip(itertools.accumulate(counts), counts, strict=True)]
     ranges = []
@@ -101,7 +101,7 @@ def select(paths: Sequence[str], counts: Sequence[int], rows: range) -> list[Sha
 
 
 def sample(path: str, count: int) -> list[int]:
-    """Returns the sorted numbers of the first, the last and two random records of `count`; `path` seeds the choice."""
+    """Returns the sorted numbers of the first, the last and two random records; the name of the shard is the seed."""
     if not count:
         return []
     rng = random.Random(Path(path).name)

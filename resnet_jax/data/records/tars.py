@@ -90,7 +90,7 @@ def open_tars(paths: Sequence[str], *, cache_dir: Path | None) -> TarFiles:
 
     Args:
       paths: the distinct paths of the tars.
-      cache_dir: directory for the index if the directory of the tars is read-only; None: there is no such directory.
+      cache_dir: directory for the index if the directory of the tars is read-only; None: the index is then not saved.
 
     Raises:
       UsageError: a tar cannot be read, is truncated, damaged or compressed, or has a sample without an integer label.
@@ -102,8 +102,9 @@ def open_tars(paths: Sequence[str], *, cache_dir: Path | None) -> TarFiles:
 def _build(paths: Sequence[str]) -> Index:
     """Returns the index of F tars with N samples in all.
 
-    Its arrays are `counts` [F] int64, the number of samples of each tar; `offsets` and `sizes` of the images and
-    `labels`, [N] int64; and `keys` [K] uint8, all keys in UTF-8, one after the other; they end at `key_ends` [N] int64.
+    Its arrays are `counts`, [F] int64, the number of samples of each tar; `offsets`, `sizes` and `labels`, [N] int64,
+    the byte offset, the size and the label of each image; `keys`, [K] uint8, all keys in UTF-8, one after the other;
+    and `key_ends`, [N] int64, the index in `keys` at which each key ends.
     """
     start = time.monotonic()
     logger.info("indexing the members of %d tars, for example %s", len(paths), paths[0])

@@ -60,7 +60,7 @@ def open_tfrecords(paths: Sequence[str], *, cache_dir: Path | None) -> TFRecordF
 
     Args:
       paths: the distinct paths of the shards.
-      cache_dir: directory for the index if the directory of the shards is read-only; None: there is no such directory.
+      cache_dir: directory for the index if the directory of the shards is read-only; None: the index is then not saved.
 
     Raises:
       UsageError: a shard cannot be read, is truncated or damaged.
