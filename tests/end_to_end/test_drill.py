@@ -19,7 +19,7 @@ from drill.moments import Pace
 from drill.watching import PHASES, Watch
 from tests.end_to_end import processes
 
-SEED = 295  # of the short drill
+SEED = 10  # of the short drill
 KILL, TERM, STOP, HUP = signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP, signal.SIGHUP
 
 
@@ -234,15 +234,15 @@ def drill(directory, *flags):
 
 @pytest.mark.slow  # test_resume.py kills a run of one process in every phase
 def test_a_short_drill(tmp_path):
-    # With this seed signals of each kind, damage, a full disk and the loss of a worker are drawn.
-    chosen = ["signal", "group", "full disk", "damage", "worker"]
-    planned = kills.sample_kills(6, processes=2, seed=SEED, ways=chosen)
+    # Each way once, with this seed in three phases; test_processes.py sends the signals to single processes.
+    chosen = ["group", "full disk", "damage", "worker"]
+    planned = kills.sample_kills(4, processes=2, seed=SEED, ways=chosen)
     assert {kill.way for kill in planned} == set(chosen)
-    options = ["--kills=6", "--processes=2", f"--seed={SEED}", f"--ways={','.join(chosen)}"]
+    options = ["--kills=4", "--processes=2", f"--seed={SEED}", f"--ways={','.join(chosen)}"]
     done, record = drill(tmp_path / "drill", *options)
     assert done.returncode == 0, done.stdout + done.stderr
     assert record["problems"] == []
-    assert [kill["kill"]["number"] for kill in record["kills"]] == list(range(1, 7))
+    assert [kill["kill"]["number"] for kill in record["kills"]] == list(range(1, 5))
     assert "every bit of the state" in done.stdout
 
 
