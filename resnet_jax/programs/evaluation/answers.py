@@ -1,4 +1,4 @@
-"""`answers.npz`: what an evaluation answered for each image, so that later questions need no second evaluation."""
+"""`answers.npz`: the predictions (answers) of an evaluation for each image, kept for later comparisons."""
 
 import dataclasses
 import json
@@ -16,21 +16,21 @@ from resnet_jax.text import printable
 from resnet_jax.training.metrics import Answers
 
 ANSWERS = "answers.npz"
-_VERSION = 1  # of the format
+_VERSION = 1  # version of the file format
 
 
 @dataclasses.dataclass(frozen=True)
 class StoredAnswers:
-    """The answers for N images, in the order of the data; k = min(5, number of outputs).
+    """The predictions for N images, in the order of the data; k = min(5, number of outputs).
 
     Attributes:
       subject: what was evaluated, from `certificate.describe_subject`.
       names: name of each output of the network; the first are the classes of the data.
-      ids: [N] bytes, UTF-8, identifies an image within the data, the same on every machine.
+      ids: [N] bytes (UTF-8), name of each image within the data, the same on every machine.
       label: [N] int32, true class; -1 for an image that could not be read.
-      top: [N, k] int32, the likeliest outputs in descending order; -1 if there is no answer.
+      top: [N, k] int32, the likeliest outputs in descending order; -1 if the image is unreadable or a logit is NaN.
       probability: [N, k] float32, probabilities of `top`.
-      label_log_probability: [N] float32, natural logarithm of the probability of the label; NaN if there is no answer.
+      label_log_probability: [N] float32, natural logarithm of the probability of the label; NaN where `top` is -1.
     """
 
     subject: dict[str, Any]
@@ -43,12 +43,12 @@ class StoredAnswers:
 
     @property
     def right(self) -> np.ndarray:
-        """[N] bool, whether the likeliest output is the label."""
+        """[N] bool, whether each image was classified correctly."""
         return (self.top[:, 0] == self.label) & (self.label >= 0)
 
 
 def join(batches: Sequence[Answers]) -> Answers:
-    """Returns the answers of all batches as one, without the padding."""
+    """Concatenates the predictions of all batches, without the padding rows."""
     masks = [batch.mask for batch in batches]
 
     def without_padding(*leaves: np.ndarray) -> np.ndarray:
@@ -59,13 +59,13 @@ def join(batches: Sequence[Answers]) -> Answers:
 
 
 def to_store(answers: Answers, subject: dict[str, Any], names: Sequence[str], ids: Iterable[str]) -> StoredAnswers:
-    """Returns what is stored of an evaluation.
+    """Returns the predictions of an evaluation as `answers.npz` stores them.
 
     Args:
       answers: from `join`.
       subject: what was evaluated, from `certificate.describe_subject`.
       names: name of each output of the network.
-      ids: identifies each image, see `sources.example_ids`.
+      ids: name of each image, from `sources.example_ids`.
     """
     scores = answers.scores
     return StoredAnswers(
@@ -80,7 +80,7 @@ def to_store(answers: Answers, subject: dict[str, Any], names: Sequence[str], id
 
 
 def write(path: Path, stored: StoredAnswers) -> None:
-    """Writes the answers; equal answers give equal bytes."""
+    """Writes `answers.npz`; equal predictions give equal bytes."""
     arrays = {field.name: getattr(stored, field.name) for field in dataclasses.fields(stored)}
     about = {"version": _VERSION, "subject": arrays.pop("subject"), "names": arrays.pop("names")}
     text = json.dumps(about, sort_keys=True).encode()
@@ -110,9 +110,9 @@ def read(path: Path) -> StoredAnswers:
 
 
 def error_rows(stored: StoredAnswers) -> Iterable[Sequence[Any]]:
-    """Yields the rows of `errors.csv`: a header, then the images with a wrong answer, sorted by confidence.
+    """Yields the rows of `errors.csv`: a header, then the misclassified images, sorted by confidence.
 
-    The most confident answers come first. Images without an answer come last, with empty cells.
+    The most confident predictions come first. Images without a prediction come last, with empty cells.
     """
     yield "image", "label", "predicted", "probability", "probability of label"
     confidence = np.where(stored.top[:, 0] >= 0, np.nan_to_num(stored.probability[:, 0], nan=-1.0), -1.0)

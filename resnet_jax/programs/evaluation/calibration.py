@@ -1,7 +1,7 @@
 """Calibration: how well the probabilities of a network match its accuracy, and the temperature that fits best.
 
-A temperature is given by its position in `INVERSE_TEMPERATURES`, a table of values b = 1 / temperature. A position may
-lie between two entries.
+A temperature is given by its `position`, an index in `INVERSE_TEMPERATURES`, a table of values b = 1 / temperature. The
+position may be fractional: it then lies between two entries.
 """
 
 from typing import Any, NamedTuple
@@ -13,8 +13,8 @@ from resnet_jax.training.metrics import Answers
 from resnet_jax.training.scores import INVERSE_TEMPERATURES
 
 BINS = 15  # number of bins in C. Guo et al., "On Calibration of Modern Neural Networks", ICML 2017
-_STEPS = 12  # positions in `INVERSE_TEMPERATURES` from b to 2 b
-# The range of positions that are tried. It ends at half of the largest b, because the Brier score of b needs 2 b.
+_STEPS = 12  # number of entries of `INVERSE_TEMPERATURES` from a value b to 2 b
+# The range in which the position is fitted. It ends at half of the largest b: the Brier score at b needs values at 2 b.
 _LOWEST, _HIGHEST = 0, len(INVERSE_TEMPERATURES) - 1 - _STEPS
 TEMPERATURES = tuple(1 / float(INVERSE_TEMPERATURES[position]) for position in (_HIGHEST, _LOWEST))
 
@@ -34,11 +34,11 @@ class Probabilities(NamedTuple):
 
     top: np.ndarray  # [N] float64, log-probability of the predicted class
     label: np.ndarray  # [N] float64, log-probability of the correct class, the label
-    partition: np.ndarray  # [N, J] float64, see `Scores.log_partition`
+    partition: np.ndarray  # [N, J] float64, log(sum over classes of p^b) for each of the J inverse temperatures b
     right: np.ndarray  # [N] bool, whether the predicted class is the label
 
     def choose(self, rows: slice) -> "Probabilities":
-        """Returns the probabilities of some of the images."""
+        """Returns the probabilities of the images that `rows` selects."""
         return Probabilities(*(array[rows] for array in self))
 
     def confidence(self, position: float) -> np.ndarray:

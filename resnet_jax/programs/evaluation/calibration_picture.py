@@ -1,4 +1,4 @@
-"""Plots the reliability diagram: accuracy against confidence, and how many images have which confidence."""
+"""Plots the reliability diagram: accuracy against confidence, and below it a histogram of the confidence."""
 
 from typing import Any
 

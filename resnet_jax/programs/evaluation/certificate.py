@@ -70,7 +70,7 @@ def _sample_hash(source: Source) -> str:
 def _without_new_defaults(preprocessing: EvalPreprocessing) -> dict[str, Any]:
     """Returns the settings as a dict, without `fast_dct` if it is off.
 
-    `fast_dct` was added later: evaluations without it keep the directory name that they had before.
+    `fast_dct` is newer than the other settings: evaluations without it keep the directory name of earlier versions.
     """
     settings = dataclasses.asdict(preprocessing)
     return settings if preprocessing.fast_dct else {key: settings[key] for key in settings if key != "fast_dct"}
@@ -113,7 +113,7 @@ def output_names(class_names: Sequence[str], outputs: int, *, numbers: Sequence[
     Args:
       class_names: class names of the data, which belong to the first outputs.
       outputs: number of outputs; there may be more outputs than classes.
-      numbers: number of each output in the file of the weights, for names such as 'class 1000'; None: 0, 1, 2, ...
+      numbers: index of each output in the weights file, for names such as 'class 1000'; None for 0, 1, 2, ...
     """
     lines = (" ".join(name.encode("utf-8", "backslashreplace").decode().split()) for name in class_names)
     plain = list(map(printable, lines))

@@ -16,7 +16,7 @@ from resnet_jax.programs.evaluation.confusion import Confusion
 from resnet_jax.reporting.glyphs import drawable
 from resnet_jax.training.scores import NO_ANSWER
 
-# Largest number of classes for a plot with counts in the cells, for one with class names, for one row per class.
+# Largest numbers of classes for which the plot has counts in its cells, class names, and a row for each class.
 _MAX_NUMBERED, _MAX_NAMED, _MAX_CELLS = 20, 60, 1000
 _INK, _FAINT = "#1f2328", "#59636e"
 # The palest 30 % of the colormap are left out, so that cells with few predictions differ visibly from empty white ones.

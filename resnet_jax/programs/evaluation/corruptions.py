@@ -26,18 +26,18 @@ ALEXNET_ERRORS = {
     "pixelate": 0.717840,
     "jpeg_compression": 0.606500,
 }
-# The end of the name of a set: '.../gaussian_noise/3' in folders, '.../gaussian_noise_3' or with ':0.0.1' in TFDS.
+# Matches the end of the name of an evaluation set: '/gaussian_noise/3' in folders, '/gaussian_noise_3:0.0.1' in TFDS.
 _NAME = re.compile(r"(?:^|/)([a-z_]+)[/_]([1-5])(?::[\d.]+)?$")
 
 
 def corruption_errors(errors: Mapping[str, float]) -> dict[str, Any] | None:
     """Returns the corruption errors as JSON values; None if no corruption has all five severities.
 
-    The corruption error is the mean error over the severities, divided by that of AlexNet. Their mean over all 15
-    corruptions is the mCE; if corruptions are missing, `mce` is None.
+    The corruption error of a corruption is its mean top-1 error over the five severities, divided by that of AlexNet.
+    The mean over all 15 corruptions is the mCE; if corruptions are missing, `mce` is None.
 
     Args:
-      errors: top-1 error, 0 to 1, by the name of the set.
+      errors: name of each evaluation set -> top-1 error, 0 to 1.
     """
     found: dict[str, dict[int, float]] = {}
     for name, error in errors.items():

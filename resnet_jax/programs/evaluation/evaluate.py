@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 
 class Place(NamedTuple):
-    """Where evaluations run and write, and what stops them."""
+    """The work directory, the stop requests and the processes of an evaluation."""
 
     workdir: Workdir  # results are written to `evaluations/<name>/` in it; a training run in it is not changed
     requests: StopRequests  # checked after each batch
@@ -83,10 +83,10 @@ def evaluate_all(
     Each evaluation writes the same certificate as if it ran alone. If there are several, a table of results follows.
 
     Args:
-      evaluations: what to evaluate.
+      evaluations: the evaluation sets and image sizes, with the network.
       stored: the weights.
-      place: where to evaluate.
-      precise: how to compute batch norm statistics anew; None: the stored ones are used.
+      place: the work directory, stop requests and processes.
+      precise: how to recompute the batch norm statistics; None to use the stored ones.
     """
     for label, line in evaluations[0].description.items():
         if len(evaluations) == 1 or label in ("devices", "model"):
@@ -135,7 +135,7 @@ def _evaluate_one(
     place: Place,
     steps: CompiledSteps,
 ) -> Results | None:
-    """Evaluates and writes the result to `directory`; returns None if a signal has stopped the evaluation."""
+    """Runs one evaluation and writes its result to `directory`; returns None if a signal has stopped it."""
     channel, requests = place.channel, place.requests
     # Process 0 creates the directory anew before any process opens the list of unreadable examples in it.
     part = _on_process_0(channel, directory, lambda: str(result_directory.begin(directory)))
@@ -175,7 +175,7 @@ def _results(
 
 
 def read_stored(weights: WeightsOptions, place: Place) -> StoredWeights:
-    """Reads the weights to evaluate. Process 0 finds their path (`latest` may change); all processes read that path."""
+    """Reads the weights to evaluate. Process 0 chooses the path for all, because 'latest' may change meanwhile."""
     find = functools.partial(selected_path, weights.checkpoint, place.workdir.checkpoints)
     path = agreement.from_first(place.channel.gather, find, cure="make the checkpoint readable and run again")
     log_choice(weights.checkpoint, place.workdir.checkpoints)

@@ -98,7 +98,7 @@ class CompiledSteps:
         self._compiled: dict[tuple[Any, ...], Callable[..., Any]] = {}
 
     def step(self, computation: EvalComputation, loader: Loader, *, with_answers: bool) -> Callable[..., Any]:
-        """Returns the step for the batches of a loader, compiled at the first call.
+        """Returns the evaluation step for the batches of a loader; compiles it unless it is in the cache.
 
         Args:
           computation: the network on its devices.

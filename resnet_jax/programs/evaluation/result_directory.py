@@ -29,12 +29,12 @@ class Results(NamedTuple):
 
     certificate: dict[str, Any]  # from `make_certificate`
     confusion: Confusion
-    names: Sequence[str]  # of the network's outputs
+    names: Sequence[str]  # names of the network's outputs
     answers: StoredAnswers
 
     @property
     def files(self) -> list[str]:
-        """Names of the files that are always written, or, `CALIBRATION`, if there is a calibration."""
+        """Names of the files: those that are always written, and `CALIBRATION` if the certificate has a calibration."""
         drawn = [CALIBRATION] if self.certificate["calibration"] else []
         return [CERTIFICATE, ANSWERS, PER_CLASS, MATRIX, ERRORS, PICTURE, *drawn]
 

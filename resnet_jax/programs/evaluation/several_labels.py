@@ -1,4 +1,4 @@
-"""Judges answers by several right labels for each image, as ReaL does for ImageNet's validation images."""
+"""Top-1 accuracy with several correct labels for each image, as ReaL defines it for ImageNet's validation images."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ from resnet_jax.training.metrics import Answers
 
 
 def judge(answers: Answers, labels: Labels) -> dict[str, Any]:
-    """Returns the accuracy by several labels as JSON values: an answer is right if it is one of the labels.
+    """Returns the accuracy as JSON values: a prediction is correct if it is one of the labels of the image.
 
     Images without any label are left out, as in L. Beyer et al., "Are we done with ImageNet?", 2020.
 
     Args:
-      answers: of all images, without padding.
-      labels: all right labels of each image, in the same order.
+      answers: predictions for all images, without padding rows.
+      labels: all correct labels of each image, in the same order.
     """
     pairs = zip(answers.predicted.tolist(), labels, strict=True)
     hits = np.array([predicted in right for predicted, right in pairs if right], bool)

@@ -18,7 +18,7 @@ ALL, TABLE = "certificates.json", "table.csv"
 
 
 class Row(NamedTuple):
-    """One of the evaluations."""
+    """The result of one evaluation: a row of the table."""
 
     set_name: str
     group: str
@@ -33,7 +33,7 @@ class Row(NamedTuple):
 
 
 def write_table(rows: Sequence[Row], evaluations: Path) -> Path:
-    """Writes the directory of the common result below `evaluations`, and returns it."""
+    """Writes `certificates.json` and `table.csv` to a directory below `evaluations`; returns the directory."""
     names = [row.directory.name for row in rows]
     digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:6]
     directory = evaluations / f"{names[0].split('-')[0]}-{len(rows)}-evaluations-{digest}"
@@ -73,7 +73,10 @@ def table_rows(rows: Sequence[Row]) -> Iterable[Sequence[Any]]:
 
 
 def summaries(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Returns, for each group of several sets and each image size, the mean accuracy, and the mCE of ImageNet-C."""
+    """Returns the mean top-1 accuracy of each group of evaluation sets at each image size; for ImageNet-C also the mCE.
+
+    An example of a group are the three ImageNet-V2 sets. Groups of one set are left out.
+    """
     keys = dict.fromkeys((row.group, row.size) for row in rows)
     found = []
     for group, size in keys:
@@ -86,7 +89,7 @@ def summaries(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def table_lines(rows: Sequence[Row], directory: Path) -> list[str]:
-    """Returns the log lines of the table: one for each evaluation, and one for each group of sets."""
+    """Returns the log lines of the table: one for each evaluation, and one for the mean of each group of sets."""
     width = max(len(printable(row.set_name)) for row in rows)
     lines = [
         f"{printable(row.set_name):<{width}}  {row.size:>4} px  {accuracy_with_interval(row.certificate, 'top1')}, "

@@ -16,12 +16,12 @@ def wilson(correct: int, count: int, *, confidence: float = CONFIDENCE) -> tuple
 
     The interval stays within 0..1 and has a positive width even if all examples are correct. Source: E. B. Wilson,
     "Probable inference, the law of succession, and statistical inference", JASA 22, 1927; R. G. Newcombe, Statistics in
-    Medicine 17, 1998, compares it (method 3) with six others.
+    Medicine 17, 1998, compares it (method 3) with six other intervals.
 
     Args:
       correct: number of correct examples in the sample.
       count: size of the sample; an empty sample gives the interval 0 to 1.
-      confidence: fraction of samples whose interval contains the proportion of the population.
+      confidence: the confidence level, such as 0.95.
 
     Returns:
       The lower and the upper end, in 0..1.
