@@ -56,6 +56,7 @@ def epochs_between_evaluations(num_epochs: float) -> float:
 
 def with_computed(config: ConfigDict, num_images: int) -> tuple[ConfigDict, str]:
     """Computes values for the config keys that are None because they depend on the number of training images.
+
     Args:
       config: has the keys of `configs/default.py`; it is not changed.
       num_images: number of training images.

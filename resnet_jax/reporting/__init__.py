@@ -1,1 +1,1 @@
-"""What a run writes and shows: work directory, metrics, progress, timing, pictures."""
+"""What a run writes and displays: work directory, metrics, progress, timing, plots."""

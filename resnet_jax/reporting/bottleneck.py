@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from resnet_jax.reporting.time_accounting import PHASES, TRAINING
 from resnet_jax.text import duration, labelled_lines
 
-_INPUT_BOUND, _HOST_BOUND = 0.10, 0.20  # `advice` reports waits of at least these shares of the training time
-_MIN_WAIT = 1.0  # seconds; shorter waits are noise
+_INPUT_BOUND, _HOST_BOUND = 0.10, 0.20  # `advice` reports the phases 'input' and 'host' from these shares on
+_MIN_WAIT = 1.0  # seconds in each of these phases below which `advice` reports nothing
 _MIN_SHARE = 0.005  # a phase with a smaller share of the time is left out of a log line
 
 
@@ -38,9 +38,9 @@ def advice(seconds: Mapping[str, float], *, source: str, num_workers: int, num_t
     Args:
       seconds: wall time by phase.
       source: `data.source` of the config, on which the cure depends.
-      num_workers: decoding processes; 0 if threads of this process decode.
-      num_threads: decoding threads in each decoding process.
-      cores: CPU cores that this process may use.
+      num_workers: number of decoding processes; 0 if threads of this process decode.
+      num_threads: number of decoding threads in each decoding process.
+      cores: number of CPU cores that this process may use.
     """
     training = sum(seconds[phase] for phase in TRAINING)
     if not training:

@@ -1,4 +1,4 @@
-"""The code that a run uses: a hash of the sources, and the changes that are not committed."""
+"""Records which code a run uses: a hash of the source files, and the changes that are not committed to git."""
 
 import hashlib
 import subprocess
@@ -19,9 +19,9 @@ def record_code(directory: Path) -> dict[str, Any]:
       directory: created if there are changes.
 
     Returns:
-      JSON values: `sources_sha256`, the hash of the Python files of the package, and `uncommitted`: the hash of the
-      diff to the commit and the name of its file (None if it is larger than 1 MB). `uncommitted` is None if there are
-      no changes, and for an installed package.
+      JSON values: `sources_sha256`, the hash of the Python files of the package, and `uncommitted`, the hash of the
+      diff from the commit and the name of the stored file (None if the diff is larger than 1 MB, since it is not stored
+      then). `uncommitted` is None if there are no changes, and for an installed package.
     """
     diff = _uncommitted(_PACKAGE.parent)
     described: dict[str, Any] = {"sources_sha256": hash_sources(_PACKAGE), "uncommitted": None}

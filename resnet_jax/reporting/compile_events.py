@@ -9,7 +9,7 @@ _EVENT = "/jax/core/compile/backend_compile_duration"  # also recorded for progr
 
 
 class CompileCounter:
-    """Counts the programs that JAX compiles while the context manager is open."""
+    """A context manager that counts the programs that JAX compiles inside the `with` block."""
 
     def __init__(self) -> None:
         self.count = 0  # programs compiled so far

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from resnet_jax.files import delete, write_atomically
 
-# Files that a start of a run may create, and that are removed if it fails. All other files stay: files of the user, the
-# list of unreadable images, which the error message names, and damaged checkpoints that were moved aside.
+# Files that a start of a run may create, and that are removed if it fails. All other files are kept: those of the user,
+# the list of unreadable images (the error message refers to it), and damaged checkpoints, which were renamed.
 _FILES = (
     *("config.json", "run.json", "classes.json", "metrics.jsonl", "train.log", "events.out.tfevents.*", "*.part"),
     *("inputs.png", "steps.f32", ".*.record_index.npz"),
 )
-_JSON_FILES = ("config.json", "run.json", "classes.json", "result.json")  # files that a start may replace
+_JSON_FILES = ("config.json", "run.json", "classes.json", "result.json")  # existing files that a start may overwrite
 _DIRECTORIES = ("checkpoints", "evaluations", "wandb", "code")
 
 
@@ -23,7 +23,7 @@ def undone_if_start_fails(directory: Path, has_begun: Callable[[], bool]) -> Ite
 
     Args:
       directory: work directory, locked by the caller.
-      has_begun: whether the run, or the evaluation, has results that must be kept.
+      has_begun: returns whether the run or the evaluation has results that must be kept.
     """
     before = set(directory.iterdir())
     contents = {path: path.read_bytes() for path in (directory / name for name in _JSON_FILES) if path.is_file()}
@@ -31,7 +31,7 @@ def undone_if_start_fails(directory: Path, has_begun: Callable[[], bool]) -> Ite
         yield
     except BaseException:
         if not has_begun():
-            with contextlib.suppress(OSError):  # the disk may be full or gone; the first error, raised below, says why
+            with contextlib.suppress(OSError):  # the disk may be full or removed; the error raised below is the cause
                 _undo(directory, before, contents)
         raise
 

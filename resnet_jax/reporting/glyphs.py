@@ -1,4 +1,4 @@
-"""Text that pictures can show: names of classes may be long, or need glyphs that the font lacks."""
+"""Shortens and replaces text for pictures: names of classes may be long, or need glyphs that the font lacks."""
 
 from matplotlib.font_manager import FontProperties, findfont, get_font
 

@@ -1,10 +1,10 @@
-"""The table of runs in TensorBoard's HPARAMS tab: for each run its name, its settings and its metrics."""
+"""Makes the row of a run in the table of TensorBoard's HPARAMS tab: its name, its config values and its metrics."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-# The settings to show first: TensorBoard shows five settings and five metrics until the user selects others. Some
-# versions keep this order; version 2.21 shows settings in which runs differ first, and sorts the others by name.
+# Config keys of the first columns. TensorBoard shows five config keys and five metrics until the user selects others.
+# Some versions keep this order; version 2.21 first shows the keys in which runs differ, then the others by name.
 _FIRST = ("data.name", "model.name", "model.depth", "data.batch_size", "schedule.base_lr")
 _METRICS = {
     "eval/top1": "evaluation top-1",
@@ -16,7 +16,7 @@ _METRICS = {
 
 
 class TableRow(NamedTuple):
-    """The row of a run, in the order of its columns."""
+    """The row of a run in the table; the order of the dict entries is that of the columns."""
 
     name: str  # name of the run, shown in the first column
     settings: dict[str, bool | int | float | str]  # dotted config key -> value
@@ -24,7 +24,7 @@ class TableRow(NamedTuple):
 
 
 def table_row(name: str, settings: Mapping[str, Any], *, leave_out: Sequence[str] = ()) -> TableRow:
-    """Returns the row of a run.
+    """Returns the row of a run in the table.
 
     Args:
       name: name of the run.

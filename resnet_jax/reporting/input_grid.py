@@ -76,7 +76,7 @@ def write_png(figure: Figure, path: Path) -> None:
 
 
 def _scale(side: int) -> int:
-    """Returns the factor by which images whose longer side is `side` are enlarged; -n: they are shrunk by n."""
+    """Returns the factor by which images whose longer side is `side` are enlarged; -n if they are shrunk by n."""
     return -(-_SMALLEST // side) if side <= _LARGEST else -side // _LARGEST
 
 
@@ -85,7 +85,7 @@ def _describe_scale(scale: int) -> str:
 
 
 def _scaled(images: np.ndarray, scale: int) -> np.ndarray:
-    """Enlarges or shrinks [N, H, W, 3] uint8 by a whole factor."""
+    """Resizes images [N, H, W, 3] uint8 by a factor that `_scale` returned."""
     if scale >= 1:
         return images.repeat(scale, axis=1).repeat(scale, axis=2)
     height, width = (max(1, side // -scale) for side in images.shape[1:3])
@@ -117,6 +117,6 @@ def _draw_panel(figure: Figure, panel: Panel, top: int, *, columns: int, note: s
 
 
 def _write(figure: Figure, text: str, x: int, top: int, **style: Any) -> None:
-    """Writes text `x` pixels from the left edge and `top` pixels from the upper edge."""
+    """Writes text into a figure, `x` pixels from its left edge and `top` pixels from its upper edge."""
     width, height = (round(side * _DPI) for side in (figure.get_figwidth(), figure.get_figheight()))
     figure.text(x / width, 1 - top / height, text, va="top", linespacing=1.2, parse_math=False, **style)

@@ -17,7 +17,7 @@ Columns = dict[str, np.ndarray]  # metric name, or 'step', -> float64 array with
 
 
 def read_columns(path: Path) -> dict[str, Columns]:
-    """Reads `metrics.jsonl` into one array per metric for 'train' and for 'eval'; missing and null values are NaN."""
+    """Reads `metrics.jsonl`: for 'train' and for 'eval', one array per metric. Missing and null values are NaN."""
     splits: dict[str, list[dict[str, Any]]] = {}
     with path.open("rb") as file:
         for line in file:
@@ -28,7 +28,7 @@ def read_columns(path: Path) -> dict[str, Columns]:
 
 
 def drop_lines_after(path: Path, step: int) -> None:
-    """Removes the lines of `metrics.jsonl` after `step`, because a run that continues from `step` writes them again.
+    """Removes the lines of `metrics.jsonl` for later steps: a run that continues from `step` writes them again.
 
     Damaged lines are removed too. A killed process may leave an incomplete last line; if any other line is damaged, the
     old file is kept as `metrics.jsonl.damaged` and a warning is logged.

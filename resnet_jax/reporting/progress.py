@@ -18,12 +18,13 @@ from resnet_jax.text import duration, four_decimals, labelled, printable_lines, 
 
 logger = logging.getLogger(__name__)
 
-# Whether this process is the kernel of a notebook that can show a bar; `tqdm.auto` looks for ipykernel and ipywidgets.
+# True if this process is the kernel of a notebook that can show a progress bar: then `tqdm.auto` chose a class of
+# `tqdm.notebook`.
 _IN_NOTEBOOK = any(base.__module__ == "tqdm.notebook" for base in tqdm.__mro__)
 
 
 class Progress:
-    """Shows the progress of training. A context manager: leaving it closes the progress bar."""
+    """Shows the progress of training. It is a context manager, which closes the progress bar at its end."""
 
     def __init__(self, *, start: int, total_steps: int, visible: bool):
         """Opens a progress bar in a notebook, and if stderr is a terminal.
@@ -62,8 +63,8 @@ class Progress:
         """Shows the loss of the first training step on the progress bar, and logs when the step was done.
 
         Args:
-          after: seconds from process start to the results of the first step.
-          spent: seconds since process start, by phase.
+          after: seconds from the start of the process to the results of the first step.
+          spent: seconds since the start of the process, by phase.
           loss: mean over the batch, in nats.
         """
         self._show(f"loss {loss:.4g}")
@@ -98,7 +99,7 @@ class Progress:
         )
 
     def advise(self, advice: str | None) -> None:
-        """Logs `advice` on how to speed up the run, if it is not None; once per run, so later advice is dropped."""
+        """Logs `advice` on how to speed up the run if it is not None; only the first advice of a run is logged."""
         if advice and not self._advised:
             logger.info(labelled("limit", advice))
             self._advised = True
@@ -135,7 +136,7 @@ def show_log(*, level: int = logging.INFO, stream: TextIO | None = None) -> None
 
     Args:
       level: lowest level to print, a constant of `logging`.
-      stream: where to print; None prints to stdout, and errors to stderr.
+      stream: where to print; None: print errors to stderr and everything else to stdout.
     """
     package = logging.getLogger("resnet_jax")
     package.setLevel(logging.DEBUG)

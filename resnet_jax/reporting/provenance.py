@@ -1,4 +1,4 @@
-"""Describes one start of a run: command, versions, host, devices and git commit."""
+"""Describes a process that starts or continues a run: command, versions, host, devices and git commit."""
 
 import datetime
 import importlib.metadata

@@ -14,7 +14,8 @@ from resnet_jax.text import printable
 _INK, _FAINT, _GRID = "#1f2328", "#59636e", "#d1d9e0"
 # Okabe and Ito's palette, which color-blind people can tell apart (https://jfly.uni-koeln.de/color/).
 _TRAIN, _EVAL, _MFU = "#0072b2", "#d55e00", "#cc79a7"
-# Phases are stacked from the bottom in this order. 'step' is lowest, so that its share can be read off the axis.
+# Colors of the phases of the wall time, which are stacked from the bottom in this order. 'step' is lowest, so that its
+# share can be read off the axis.
 _PHASE_COLORS = {
     "step": "#0072b2",
     "input": "#d55e00",
@@ -25,9 +26,9 @@ _PHASE_COLORS = {
     "start": "#f0e442",
     "import": "#999999",
 }
-_MAX_WINDOWS = 2000  # most windows to plot: about twice the width of the panel in pixels
+_MAX_WINDOWS = 2000  # largest number of windows of steps to plot: about twice the width of the panel in pixels
 _MAX_MARKERS = 40  # a curve of more points is drawn without markers
-_FEW = 2  # curves of so few points get larger markers
+_FEW = 2  # a curve of at most this many points is drawn with larger markers
 
 
 def write_report(metrics_path: Path, picture_path: Path, *, title: str) -> None:
@@ -65,8 +66,8 @@ def _plot_loss(axes: Axes, train: Columns, evaluation: Columns) -> None:
 def _cut_peaks(axes: Axes, values: np.ndarray) -> None:
     """If a few values are far above all others, limits the axis and writes the largest value into the panel.
 
-    The axis is limited if nine tenths of the values take less than a sixth of its height; they then take half of it.
-    The first evaluation of a run is often such a peak: the averages of batch norm have seen few batches.
+    The axis is limited if the lower 90 % of the values take less than a sixth of its height. They then take half of it.
+    The loss of the first evaluation is often such a peak, because the batch norm statistics average few batches.
     """
     finite = values[np.isfinite(values)]
     if not len(finite):
@@ -87,7 +88,8 @@ def _plot_accuracy(axes: Axes, train: Columns, evaluation: Columns) -> None:
     _plot_line(axes, evaluation, "top1", label="evaluation", color=_EVAL, factor=100)
     top1 = evaluation.get("top1", np.empty(0))
     if np.isfinite(top1).any():
-        # Of equally good evaluations the last is the best, as for the best checkpoint (`checkpoints/retention.py`).
+        # Of evaluations with equal accuracy, the last one is marked: its checkpoint is kept as the best one too
+        # (`checkpoints/retention.py`).
         best = len(top1) - 1 - int(np.nanargmax(top1[::-1]))
         step, percent = evaluation["step"][best], 100 * top1[best]
         label = f"best: {percent:.2f} %\nat step {step:,.0f}"
@@ -114,7 +116,7 @@ def _plot_rate(axes: Axes, train: Columns) -> None:
 
 
 def _plot_phases(axes: Axes, train: Columns) -> None:
-    """Plots each phase's share of the wall time over the steps, stacked; the legend has the order of the stack."""
+    """Plots the shares of the phases in the wall time over the steps, stacked; the legend has the same order."""
     axes.set_ylim(0, 100)
     if not len(train.get("seconds", ())):
         return
@@ -137,8 +139,8 @@ def _windows(train: Columns) -> tuple[np.ndarray, np.ndarray]:
     adjacent lines, weighted by their seconds.
 
     Returns:
-      The steps at which the N windows begin and end, [N + 1], of which the first is 0. The shares, [phases, N] in the
-      order of `_PHASE_COLORS`, NaN where unknown.
+      Two arrays: the steps at which the N windows begin and end, [N + 1], and the shares of the phases, [phases, N] in
+      the order of `_PHASE_COLORS`, NaN where unknown. The first window begins at step 0.
     """
     seconds, absent = train["seconds"], np.full(len(train["step"]), np.nan)
     spent = seconds * np.stack([train.get(f"share_{phase}", absent) for phase in _PHASE_COLORS])

@@ -19,7 +19,7 @@ from resnet_jax.training.loss_scale import LossScale
 from resnet_jax.training.metrics import StepTotals, Totals
 
 _ADVISED_STEPS = 20  # smallest number of steps on which advice about speed is based: one step may be slow by chance
-_MAX_SKIPPED = 50  # consecutive skipped updates after which the run ends: no smaller loss scale would help by then
+_MAX_SKIPPED = 50  # number of consecutive updates skipped for overflow after which the run ends with an error
 
 
 class Machine(NamedTuple):
@@ -27,11 +27,11 @@ class Machine(NamedTuple):
 
     devices: int  # number of accelerators of the run, over all processes
     peak_flops: float | None  # FLOPs per second of one device at its data sheet's peak; None if unknown
-    decoders: dict[str, Any]  # the keyword arguments of `advice` in bottleneck.py
+    decoders: dict[str, Any]  # keyword arguments of `advice` in bottleneck.py: data source, processes, threads, cores
 
 
 class Course(NamedTuple):
-    """How many steps a run has, and after which of them it reports metrics."""
+    """The number of steps of a run, and after which of them it reports metrics."""
 
     total_steps: int  # number of updates of the whole run
     steps_per_epoch: float  # number of training images / batch size, may be fractional
@@ -53,7 +53,7 @@ class _Window:
     model_flops: float = 0.0  # model FLOPs of one device, summed over the steps
     hardware_flops: float = 0.0  # hardware FLOPs of one device, summed over the steps
     steps: int = 0  # number of steps
-    updates: int = 0  # number of steps whose update was not skipped for overflow
+    updates: int = 0  # number of steps whose update was not skipped because of an overflow
     grad_norm: float = 0.0  # gradient norm, summed over the updates
     totals: Totals = dataclasses.field(default_factory=metrics.zero)
 
@@ -74,11 +74,11 @@ class RunLog:
         """Starts the first window of steps; its wall time counts from the start of the process.
 
         Args:
-          writers: write the metrics files, on process 0; None on every other process.
+          writers: the writers of the metrics files on process 0; None on every other process.
           progress: shows each window on the terminal.
           accounting: measures the wall time by phase.
           machine: hardware of the run.
-          course: the steps of the run, and where the windows end.
+          course: the number of steps of the run, and the steps at which windows end.
           num_classes: number of outputs of the network; top-5 accuracy is reported if there are more than five.
         """
         self._writers = writers
@@ -94,8 +94,8 @@ class RunLog:
         self._skipped = 0  # consecutive updates skipped for overflow
         self._window = _Window(dict.fromkeys(accounting.seconds(), 0.0))
         self._windows = 0  # number of windows reported
-        self._judged = _Window(self._window.start)  # sums since `_advise` last looked at the speed
-        self._judgements = 0  # how often it has done so
+        self._judged = _Window(self._window.start)  # the steps since `_advise` last looked for a bottleneck
+        self._judgements = 0  # how many times `_advise` has looked for a bottleneck
 
     def add(self, step: int, totals: StepTotals, *, flops: StepFlops) -> None:
         """Adds the metrics of a training step to the window; waits until the devices have computed them.
@@ -133,7 +133,7 @@ class RunLog:
         self._progress.close()
 
     def evaluation(self, step: int, totals: Totals) -> dict[str, Any]:
-        """Reports an evaluation at `step`; returns its step, scalars and example count as JSON values."""
+        """Reports an evaluation at `step`; returns step, loss, accuracies and number of examples as JSON values."""
         scalars = metrics.scalars(totals, num_classes=self._num_classes) | {"count": totals.count}
         self._progress.evaluation(step, scalars)
         if self._writers:
@@ -173,7 +173,7 @@ class RunLog:
             scalars |= {"loss_scale": float(self._loss_scale.scale), "skipped_steps": int(self._loss_scale.skipped)}
         if self._writers:
             self._writers.scalars(self._step, "train", scalars)
-        if self._windows or window.steps > 1:  # the duration of the first step alone says nothing about the others
+        if self._windows or window.steps > 1:  # the first step of a start may be much slower than others
             steps_left = self._course.total_steps - self._step
             scalars = scalars | {"seconds_left": steps_left * _training(spent) / window.steps}
         self._windows += 1
@@ -183,7 +183,7 @@ class RunLog:
         platform.work_unit().set_task_status(status)
 
     def _advise(self, steps: int, now: dict[str, float]) -> None:
-        """Shows advice on the training speed, at most once per `_ADVISED_STEPS` steps.
+        """Shows advice on the training speed, based on at least `_ADVISED_STEPS` steps.
 
         Args:
           steps: number of steps in the window that was reported last.

@@ -1,4 +1,4 @@
-"""Writes the start and the end of a run to its work directory, and logs the closing summary."""
+"""Records the start and the end of a run in its work directory, and logs a summary at the end."""
 
 import functools
 import logging
@@ -27,7 +27,7 @@ class Tracking(NamedTuple):
     """The trackers of a run, and what they show besides metrics."""
 
     names: Sequence[str]  # names of the trackers, keys of `TRACKERS`
-    settings: dict[str, Any]  # dotted config key -> value; None in `config.json` is replaced by the value from the data
+    settings: dict[str, Any]  # dotted config key -> value; None is replaced by the value computed from the data
     leave_out: tuple[str, ...]  # tags of metrics that have no value in this run, such as 'eval/top5'
 
 
@@ -46,7 +46,7 @@ def begin_record(
       workdir: directory of the run.
       settings: the resolved config.
       start_step: step from which the run starts or continues; lines of `metrics.jsonl` after it are dropped.
-      data: JSON values that identify the data sets, as in checkpoints.
+      data: JSON values that identify the data sets: `Data.identity` in `experiment/parts.py`.
       class_names: names of the classes, in the order of the outputs.
       tracking: the trackers, and what they show besides metrics.
     """
@@ -75,8 +75,8 @@ def log_end(result: dict[str, Any], workdir: Workdir, *, decoders: dict[str, Any
     Args:
       result: content of `result.json`.
       workdir: directory of the run.
-      decoders: the source of the data, and numbers of decoding processes, of decoding threads and of CPU cores: the
-        keyword arguments of `advice`.
+      decoders: the keyword arguments of `advice`: the source of the data, and the numbers of decoding processes, of
+        decoding threads and of CPU cores.
     """
     logger.info("\n" + labelled("Finished", f"step {result['step']} of {result['total_steps']}"))
     for line in [*summary(result, workdir), *_advice(result, decoders)]:

@@ -16,7 +16,7 @@ _RECORD = np.dtype([("loss", "<f4"), ("grad_norm", "<f4")])
 
 
 class StepFile:
-    """Appends steps to the file. Steps that were added after the last `flush` may be lost if the process is killed."""
+    """Appends steps to `steps.f32`. If the process is killed, the steps since the last `flush` may be lost."""
 
     def __init__(self, path: Path):
         """Opens the file, which is created if it does not exist."""
@@ -34,7 +34,7 @@ class StepFile:
         self._file.write(np.array((loss, grad_norm), _RECORD).tobytes())
 
     def flush(self) -> None:
-        """Passes all steps that were added to the operating system."""
+        """Hands buffered steps to the operating system, which writes them even if this process is killed."""
         self._file.flush()
 
     def close(self) -> None:
@@ -43,7 +43,7 @@ class StepFile:
 
 
 def drop_steps_after(path: Path, step: int) -> None:
-    """Removes the steps after `step`, because a run that continues from `step` writes them again."""
+    """Removes the steps after `step` from the file: a run that continues from `step` writes them again."""
     if path.exists() and path.stat().st_size > step * _RECORD.itemsize:
         with path.open("r+b") as file:
             file.truncate(step * _RECORD.itemsize)
@@ -58,7 +58,7 @@ def read_bits(path: Path) -> np.ndarray:
 
 
 def as_numbers(bits: np.ndarray) -> np.ndarray:
-    """Returns the numbers with the given bits: [..., 2] uint32 -> [..., 2] float32; unknown ones are NaN."""
+    """Returns the numbers with the given bits: [..., 2] uint32 -> [..., 2] float32; NaN for steps not recorded."""
     return bits.view("<f4")
 
 

@@ -1,6 +1,6 @@
 """Attributes each second of a run's wall time to one phase.
 
-The phase is 'step' while the devices execute a training step, else what the host does.
+The phase is 'step' while the devices execute a training step. At other times it is named after what the host does.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ import jax
 # Phase 'eval': the network is evaluated.
 # Phase 'host': the host does anything else.
 PHASES = ("import", "start", "compile", "step", "input", "host", "checkpoint", "eval")
-TRAINING = ("step", "input", "host")  # training images/s are computed over the time in these phases
+TRAINING = ("step", "input", "host")  # training images/s = images / seconds in these phases
 
 T = TypeVar("T")
 
@@ -40,19 +40,19 @@ class _Interval(NamedTuple):
 
 
 class TimeAccounting:
-    """Measures how much wall time each of `PHASES` takes. A context manager: leaving it ends its thread.
+    """Measures how much wall time each of `PHASES` takes. It is a context manager, whose end stops its thread.
 
     The host's phases are measured with the clock. A thread that waits for the results of each step records when the
     devices have finished the step.
     """
 
     def __init__(self, *, age: float = 0.0, clock: Callable[[], float] = time.perf_counter):
-        """Starts measuring; the `age` seconds before now count as 'import'."""
+        """Starts measuring. The phase of the last `age` seconds, since the start of the process, is 'import'."""
         self._clock, self._lock = clock, threading.Lock()
         self.seconds_to_first_step: float | None = None  # from process start to the results of the first step
         self._seconds = dict.fromkeys(PHASES, 0.0)
         self._phases = ["host"]  # the host's nested phases, innermost last
-        self._since = clock()  # clock time up to which `_host` records the host's phases
+        self._since = clock()  # clock time of the end of the latest interval in `_host`
         self._began = self._since - age
         self._host = [_Interval(self._began, self._since, "import")]  # the host's phases, not yet added to `_seconds`
         self._busy: list[_Interval] = []  # when the devices executed steps, in order, not yet added to `_seconds`
@@ -116,7 +116,7 @@ class TimeAccounting:
         return dict(self._seconds)
 
     def mark_first_step(self) -> float:
-        """Records, when first called, that the first step is done; returns the seconds from process start to then."""
+        """Records at its first call that the first step is done; returns the seconds from process start until then."""
         if self.seconds_to_first_step is None:
             self.seconds_to_first_step = self._clock() - self._began
         return self.seconds_to_first_step
@@ -127,7 +127,7 @@ class TimeAccounting:
         self._since, self._phases = now, phases
 
     def _watch(self) -> None:
-        """Records when the results of each step are ready, in dispatch order. Runs in its own thread."""
+        """Records, in a thread of its own, at what time the results of each step are ready."""
         while (totals := self._results.get()) is not None:
             with contextlib.suppress(Exception):  # the training loop gets the same error when it fetches the totals
                 jax.block_until_ready(totals)
@@ -141,7 +141,7 @@ class TimeAccounting:
 
 
 def _attribute(host: list[_Interval], busy: list[_Interval]) -> Iterator[tuple[str, float]]:
-    """Yields (phase, seconds): of each host interval, 'step' while the devices were busy, else the host's phase."""
+    """Yields ('step', seconds in which the devices were busy) and (host's phase, the rest) for each host interval."""
     later = deque(busy)
     for start, end, phase in host:
         overlap = 0.0

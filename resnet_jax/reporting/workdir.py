@@ -27,7 +27,7 @@ from resnet_jax.storage.mirror import Mirror
 
 logger = logging.getLogger(__name__)
 
-FINISHED = ("completed", "stop_at", "max_steps")  # the values of `stop_reason` of a finished run
+FINISHED = ("completed", "stop_at", "max_steps")  # values of 'stop_reason' in `result.json` if the run is finished
 
 
 def _is_number(value: Any) -> bool:
@@ -38,8 +38,8 @@ def _are_seconds(value: Any) -> bool:
     return isinstance(value, dict) and all(map(_is_number, value.values()))
 
 
-# Values of `result.json` that later commands read, with their defaults and shapes (see `nested.has_shape`). The top-1
-# accuracy of an evaluation without examples is NaN.
+# Defaults and types (see `nested.has_shape`) of the values of `result.json` that other commands read. The top-1
+# accuracy of an evaluation may be NaN.
 _RESULT_DEFAULTS: dict[str, Any] = {
     "eval": None,
     "best": None,
@@ -64,16 +64,16 @@ _FROM_CONFIG = "restore it from a copy; or move it away and run again with the s
 
 
 class Workdir:
-    """The paths and JSON files of one run. Only process 0 writes."""
+    """The paths and JSON files of one run. In a run of several processes, only process 0 writes."""
 
     def __init__(self, path: str | os.PathLike):
-        self.mirror = Mirror(os.fspath(path)) if is_bucket(path) else None  # local copy of a directory in a bucket
+        self.mirror = Mirror(os.fspath(path)) if is_bucket(path) else None  # local copy, if in a bucket
         local = self.mirror.path if self.mirror else path
         self.path = local_path(local, name="--workdir", only_utf8=True).resolve()
         self.checkpoints = self.path / "checkpoints"
         self.metrics = self.path / "metrics.jsonl"
         self.steps = self.path / "steps.f32"  # loss and gradient norm of each step
-        self.code = self.path / "code"  # diffs with uncommitted changes of the code
+        self.code = self.path / "code"  # diffs of the uncommitted changes with which the run was started
         self.log = self.path / "train.log"
         self.result = self.path / "result.json"
         self.report, self.report_page = self.path / "report.png", self.path / "report.html"
@@ -89,7 +89,7 @@ class Workdir:
         self._has_begun = False
 
     def check_kinds(self) -> None:
-        """Raises UsageError if a file of the run is a directory, or one of its directories is a file."""
+        """Raises UsageError if there is a directory at the path of a file, or a file at the path of a directory."""
         files = (self._config, self._run, self._classes, self.metrics, self.steps, self.log, self.result, self.report)
         for path in (*files, self.report_page, self.inputs, self.bad_examples, self.path / ".lock"):
             if os.path.lexists(path) and not path.is_file() and not _is_link_to_new_file(path):
@@ -106,16 +106,16 @@ class Workdir:
         """Creates the directory and locks it against other processes in the `with` block.
 
         For a directory in a bucket, its local copy is locked, updated from the bucket, and uploaded (`Mirror.session`).
-        If the block raises before `begin` was called, the files that the run has created are removed again; files of
-        the user stay.
+        If the block raises before `begin` was called, the files that it has created are removed again; files of the
+        user are kept.
 
         Args:
           patience: seconds to wait for a lock that another process holds, see `files.locked`.
           lost: called if another process takes over the directory in the bucket.
 
         Raises:
-          UsageError: another process has locked the directory, it cannot be written, or there is a directory instead
-            of a file, see `check_kinds`.
+          UsageError: another process has locked the directory, the directory cannot be written, or `check_kinds`
+            found a problem.
         """
         self.check_kinds()
         lock = self.path / ".lock"
@@ -152,7 +152,7 @@ class Workdir:
             path.unlink(missing_ok=True)
 
     def has_marker(self, name: str) -> bool:
-        """Whether this process sees the marker file `name` of another process, so that the two share the directory."""
+        """Whether this process sees the marker file `name` of another process: if so, they share the directory."""
         return (self.path / name).exists()
 
     def check(
@@ -169,10 +169,10 @@ class Workdir:
         Args:
           settings: the resolved config, nested dicts of JSON values.
           may_change: dotted keys, or whole sections, that may differ from those of the run in this directory.
-          without_checkpoints: whether to check a run that has no checkpoints too. False: such a run may start again
+          without_checkpoints: whether a run without checkpoints is checked too. If False, such a run may start again
             with another config.
-          defaults: default of every key, nested as `settings`; used for keys that were added to the project after
-            the run was started. None treats such keys as differences.
+          defaults: default of every key, nested as `settings`. They replace the missing values of keys that were
+            added to this project after the run was started. None: such keys count as differences.
           cure: returns the end of the error message, which says what the user can do.
 
         Raises:
@@ -208,19 +208,19 @@ class Workdir:
             raise UsageError(f"work directory {self.path} holds no run: name the directory of a run with --workdir=DIR")
 
     def check_classes(self, class_names: Sequence[str]) -> None:
-        """Raises UsageError if `class_names`, those of the data, differ from those of the run in this directory."""
+        """Raises UsageError if `class_names`, the names in the data, differ from those of the run in this directory."""
         if self._classes.exists() and self.holds_checkpoints():
             consequence = "the class names of the data are written again"
             stored = self._read_or_set_aside(self._classes, [str], consequence)
-            if stored is not None:  # if not, the hash of the class names in each checkpoint is still checked
+            if stored is not None:  # if the file is damaged, only the hash in checkpoints is checked
                 check_same(stored, class_names, owner=f"the run in {self.path}")
 
     def record_start(self, settings: dict[str, Any], start: dict[str, Any], *, class_names: Sequence[str]) -> None:
-        """Writes `config.json` and `classes.json`, appends `start` to `run.json`, and removes an earlier `result.json`.
+        """Writes `config.json` and `classes.json`, appends `start` to `run.json`, and removes an old `result.json`.
 
         Args:
           settings: the resolved config.
-          start: JSON values of `provenance.describe_start`.
+          start: JSON values that describe this start of the run, see `provenance.describe_start`.
           class_names: names of the classes, in the order of the outputs.
         """
         self.result.unlink(missing_ok=True)
@@ -230,7 +230,7 @@ class Workdir:
         write_json(self._run, {"starts": [*(earlier["starts"] if earlier else []), start]})
 
     def starts(self) -> list[dict[str, Any]]:
-        """Returns the starts in `run.json`, the first one first; [] if there is none or the file is damaged."""
+        """Returns the records of the run's starts in `run.json`, oldest first; [] if it is missing or damaged."""
         try:
             starts: list[dict[str, Any]] = read_json(self._run, cure="", shape=_STARTS_SHAPE)["starts"]
         except UsageError:
@@ -238,7 +238,7 @@ class Workdir:
         return starts
 
     def earlier_run_id(self) -> str | None:
-        """Returns the `run_id` of the last start in `run.json`; None if there is none."""
+        """Returns the `run_id` of the latest start in `run.json`; None if it is missing or damaged."""
         starts = self.starts()
         return starts[-1]["run_id"] if starts and has_shape(starts[-1], {"run_id": str}) else None
 
@@ -247,9 +247,10 @@ class Workdir:
         write_json(self.result, result)
 
     def finished(self, settings: dict[str, Any]) -> dict[str, Any] | None:
-        """Returns the result of the run in this directory if it is finished under the config `settings`, else None.
+        """Returns `result.json` if the run in this directory is finished and `settings` do not prolong it, else None.
 
-        A run that ended at `train.max_steps` or `eval.stop_at` is not finished if that key has changed since.
+        `settings` is a resolved config. It prolongs a run that ended because of `train.max_steps` or `eval.stop_at` if
+        it has another value of this key.
         """
         result = self.stored_result()
         if result is None and self.result.exists():
@@ -277,7 +278,7 @@ class Workdir:
         return self._config.exists() and bool(numbered(self.checkpoints))
 
     def _read_or_set_aside(self, path: Path, shape: Any, consequence: str) -> Any:
-        """Returns the content of a JSON file; None if there is none, or if it is damaged and has been set aside."""
+        """Returns the content of a JSON file; None if there is no file. Renames a damaged file and returns None."""
         if not path.exists():
             return None
         try:
@@ -291,6 +292,6 @@ class Workdir:
 
 
 def _is_link_to_new_file(path: Path) -> bool:
-    """Whether a path is a link to a file that does not exist, in a directory that does: the file can be created."""
-    target = Path(os.path.realpath(path))  # if links point to each other in a circle, this is one of these links
+    """Whether a path is a symbolic link to a missing file in an existing directory, so that the file can be created."""
+    target = Path(os.path.realpath(path))  # if symbolic links form a cycle, this is one of them
     return path.is_symlink() and not os.path.lexists(target) and target.parent.is_dir()

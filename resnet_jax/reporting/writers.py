@@ -14,15 +14,15 @@ from resnet_jax.text import json_numbers
 
 
 class Writers:
-    """Writes the metrics of a run, on process 0 only. A context manager, which closes files and trackers at its end."""
+    """Writes the metrics of a run, on process 0 only. It is a context manager, which closes files and trackers."""
 
     def __init__(self, lines: Path, trackers: Sequence[BackgroundTracker] = (), *, steps: Path | None = None):
         """Opens the files.
 
         Args:
-          lines: JSON Lines file to append to.
+          lines: path of `metrics.jsonl`, to which lines are appended.
           trackers: trackers that receive the metrics too.
-          steps: file for loss and gradient norm of each single step, see `step_file.py`; None: it is not written.
+          steps: path of the file with loss and gradient norm of each step (`step_file.py`); None: it is not written.
         """
         self._steps = None if steps is None else StepFile(steps)
         self._lines = lines.open("a", buffering=1)
@@ -48,7 +48,7 @@ class Writers:
         self._lines.write(json.dumps({"step": step, "split": split, **json_numbers(scalars)}) + "\n")
         if self._steps is not None:
             self._steps.flush()
-        # Trackers get neither 'count', the number of images, which is constant, nor NaN, which means unknown.
+        # Trackers do not get 'count', the number of evaluated images, which is constant, nor NaN, which means unknown.
         curves = {f"{split}/{name}": v for name, v in scalars.items() if name != "count" and not math.isnan(v)}
         for tracker in self._trackers:
             tracker.call("scalars", step, curves)

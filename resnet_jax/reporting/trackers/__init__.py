@@ -1,4 +1,4 @@
-"""Trackers of experiments: what shows the metrics of a run besides its `metrics.jsonl`, one module for each."""
+"""Experiment trackers such as TensorBoard and Weights & Biases, which get the metrics of a run; one module for each."""
 
 import importlib
 import importlib.util
@@ -12,11 +12,11 @@ __all__ = ["TRACKERS", "TrackedRun", "Tracker", "check_names", "check_usable", "
 
 
 class _Entry(NamedTuple):
-    """Where a tracker is, and what it needs."""
+    """The module of a tracker, and the packages that it needs."""
 
-    module: str  # has `open_tracker(run)`, and `check()` if something besides the packages is needed
-    packages: tuple[str, ...]  # import names
-    install: str  # command that installs them
+    module: str  # has `open_tracker(run)`, and `check()` if the tracker also needs a login or the address of a server
+    packages: tuple[str, ...]  # import names of the packages that must be installed
+    install: str  # command that installs these packages
 
 
 TRACKERS = {
@@ -38,7 +38,7 @@ def check_names(names: Sequence[str]) -> None:
 
 
 def check_usable(names: Sequence[str]) -> None:
-    """Raises UsageError if a tracker lacks its package, its login or the address of its server; imports nothing big."""
+    """Raises UsageError if a tracker lacks its package, its login or the address of its server."""
     for name in names:
         missing = [package for package in TRACKERS[name].packages if importlib.util.find_spec(package) is None]
         if missing:

@@ -1,4 +1,4 @@
-"""Runs a tracker in a thread of its own, so that it never ends a run and never makes it wait."""
+"""Runs a tracker in a thread of its own, so that its errors do not end a run and its calls do not delay a run."""
 
 import contextlib
 import logging
@@ -12,13 +12,13 @@ from resnet_jax.text import labelled
 
 logger = logging.getLogger(__name__)
 
-_LONGEST_QUEUE = 10_000  # calls that may wait for a slow tracker; each has the scalars of one window of steps
-_PATIENCE = 30.0  # seconds that the end of a run waits for a tracker, for example for an upload
-_LONGEST_REASON = 200  # characters of an error in the warning
+_LONGEST_QUEUE = 10_000  # largest number of calls that wait for a slow tracker; there is a call for each report
+_PATIENCE = 30.0  # seconds for which the end of a run waits until a tracker is closed, for example for an upload
+_LONGEST_REASON = 200  # largest number of characters of an error message that a warning quotes
 
 
 class BackgroundTracker:
-    """Passes calls to a tracker in a thread. After its first error the tracker is not used again."""
+    """Calls the methods of a tracker in a thread. After its first error the tracker is not used again."""
 
     def __init__(self, name: str, open_tracker: Callable[[], Tracker], *, patience: float = _PATIENCE):
         """Starts the thread, which opens the tracker; importing its package may take seconds.
@@ -31,7 +31,7 @@ class BackgroundTracker:
         self._name, self._open, self._patience = name, open_tracker, patience
         self._calls: queue.Queue[tuple[str, tuple, dict[str, Any]]] = queue.Queue(_LONGEST_QUEUE)
         self._has_failed = False
-        # A daemon: Python does not wait at exit for a tracker that has no answer from its server.
+        # A daemon thread, so that Python does not wait at exit for a tracker whose server does not answer.
         self._thread = threading.Thread(target=self._run, name=f"tracker-{name}", daemon=True)
         self._thread.start()
 

@@ -1,4 +1,4 @@
-"""Event files for TensorBoard, written with CLU's summary writer, which needs TensorFlow."""
+"""Event files for TensorBoard, written with the summary writer of CLU (Common Loop Utils), which needs TensorFlow."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from resnet_jax.reporting.trackers.tracker import TrackedRun, Tracker
 
 
 def open_tracker(run: TrackedRun) -> Tracker:
-    """Opens a new event file in the work directory; that of a new run begins with its row of the table of runs."""
+    """Opens a new event file in the work directory; if the run is new, writes its row of the HPARAMS table."""
     import_tensorflow()
     from clu import metric_writers  # noqa: PLC0415  imports TensorFlow
 
@@ -22,7 +22,7 @@ def open_tracker(run: TrackedRun) -> Tracker:
 
 
 class _CluWriter(Tracker):
-    """CLU's writer of one event file."""
+    """A tracker that writes one event file with CLU."""
 
     def __init__(self, writer: Any):
         self._writer = writer
@@ -42,11 +42,14 @@ class _CluWriter(Tracker):
 
 
 def _write_table_row(writer: Any, row: TableRow) -> None:
-    """Writes the row of a run; CLU's own `write_hparams` names the run by a hash and orders the settings by name."""
+    """Writes the row of a run in the HPARAMS tab.
+
+    CLU's own `write_hparams` is not used: it names the run by a hash and orders the columns by name.
+    """
     from tensorboard.plugins.hparams import api  # noqa: PLC0415
 
     metrics = [api.Metric(tag, display_name=shown) for tag, shown in row.metrics.items()]
     columns = api.hparams_config_pb(hparams=[api.HParam(key) for key in row.settings], metrics=metrics)
     for summary in (columns, api.hparams_pb(row.settings, trial_id=row.name)):
-        (value,) = summary.value  # the HPARAMS tab stores everything in the metadata of a single value
+        (value,) = summary.value  # the HPARAMS tab reads the metadata of the only value
         writer.write_summaries(0, {value.tag: np.zeros(0, np.float32)}, {value.tag: value.metadata})

@@ -14,9 +14,9 @@ from resnet_jax.reporting.trackers.tracker import TrackedRun, Tracker
 
 
 def open_tracker(run: TrackedRun) -> Tracker:
-    """Opens a new event file in the work directory; that of a new run begins with its row of the table of runs."""
-    # TensorBoard finds event files by 'tfevents' in the name and reads them in the order of the names. The process id
-    # and the second number keep apart what is written in the same second.
+    """Opens a new event file in the work directory; if the run is new, writes its row of the HPARAMS table."""
+    # TensorBoard finds event files by 'tfevents' in the name and reads them in the order of the names. With process id
+    # and monotonic time, files that are created in the same second have different names.
     now = time.time()
     name = f"events.out.tfevents.{now:.0f}.{socket.gethostname()}.{os.getpid()}.{time.monotonic_ns()}"
     events = _EventFile((run.directory / name).open("xb"))
@@ -26,7 +26,7 @@ def open_tracker(run: TrackedRun) -> Tracker:
 
 
 class _EventFile(Tracker):
-    """One event file, with the content that TensorFlow 2's summary writer, and so CLU's, would write."""
+    """A tracker that writes one event file, with the same content as the summary writer of TensorFlow 2."""
 
     def __init__(self, file: IO[bytes]):
         from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, types_pb2  # noqa: PLC0415
@@ -58,7 +58,7 @@ class _EventFile(Tracker):
         self._write_values(step, [{"tag": tag, "tensor": tensor, "metadata": self._of_images}])
 
     def table_row(self, row: TableRow) -> None:
-        """Writes the row of a run in the tab HPARAMS, which stores everything in the metadata of two values."""
+        """Writes the row of a run in the HPARAMS tab, which reads it from the metadata of two summary values."""
         from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2  # noqa: PLC0415
 
         start = plugin_data_pb2.SessionStartInfo(group_name=row.name, start_time_secs=time.time())

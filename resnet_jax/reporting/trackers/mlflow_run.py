@@ -11,13 +11,13 @@ import numpy as np
 from resnet_jax.errors import UsageError
 from resnet_jax.reporting.trackers.tracker import TrackedRun, Tracker
 
-_ID = "resnet_jax.run_id"  # tag by which the later starts of a run find it
-_LONGEST_SETTING = 6000  # characters, MLflow's limit
-_MOST_SETTINGS = 100  # settings in a request, MLflow's limit
+_ID = "resnet_jax.run_id"  # tag with which a later start of a run finds the MLflow run of the earlier starts
+_LONGEST_SETTING = 6000  # MLflow's limit for the characters of a parameter
+_MOST_SETTINGS = 100  # MLflow's limit for the number of parameters in a request
 
 
 def check() -> None:
-    """Raises UsageError if no server is named and the packages of MLflow's local database are not installed."""
+    """Raises UsageError if no server is named, and the packages for MLflow's local database are not installed."""
     if not os.environ.get("MLFLOW_TRACKING_URI") and importlib.util.find_spec("sqlalchemy") is None:
         raise UsageError(
             "config.log.trackers has 'mlflow', and no server is named: set MLFLOW_TRACKING_URI=http://HOST:PORT, or "
@@ -26,8 +26,8 @@ def check() -> None:
 
 
 def open_tracker(run: TrackedRun) -> Tracker:
-    """Begins a run in MLflow, or continues that of the earlier starts."""
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # else it prints warnings on machines without git
+    """Begins a run in MLflow; if the training run was started before, continues its run in MLflow."""
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # else GitPython prints warnings on machines without git
     from mlflow import MlflowClient  # noqa: PLC0415
     from mlflow.entities import Param  # noqa: PLC0415
 
@@ -47,7 +47,7 @@ def open_tracker(run: TrackedRun) -> Tracker:
 
 
 class _MlflowRun(Tracker):
-    """One start of a run."""
+    """A tracker that logs to a run in MLflow."""
 
     def __init__(self, client: Any, run_id: str):
         self._client, self._run_id = client, run_id

@@ -1,4 +1,4 @@
-"""A run in Weights & Biases. WANDB_PROJECT, WANDB_NAME, WANDB_MODE and its other environment variables apply."""
+"""A run in Weights & Biases (W&B), configured by its usual environment variables such as WANDB_PROJECT."""
 
 import logging
 import os
@@ -13,13 +13,13 @@ from resnet_jax.text import labelled
 
 logger = logging.getLogger(__name__)
 
-_WITHOUT_LOGIN = ("offline", "dryrun", "disabled")  # values of WANDB_MODE
+_WITHOUT_LOGIN = ("offline", "dryrun", "disabled")  # values of WANDB_MODE with which W&B needs no API key
 
 
 def check() -> None:
-    """Raises UsageError if metrics should be sent and no API key is known: W&B would ask for one on the terminal."""
+    """Raises UsageError if W&B needs an API key and finds none: W&B would ask for one on the terminal."""
     if os.environ.get("WANDB_MODE") in _WITHOUT_LOGIN or os.environ.get("WANDB_API_KEY"):
-        return  # spares the import, which takes seconds
+        return  # without importing wandb, which takes seconds
     import wandb  # noqa: PLC0415
 
     if wandb.setup().settings.mode not in _WITHOUT_LOGIN and not wandb.login(prompt=False, verify=False):
@@ -30,7 +30,7 @@ def check() -> None:
 
 
 def open_tracker(run: TrackedRun) -> Tracker:
-    """Begins a run in Weights & Biases, or continues that of the earlier starts."""
+    """Begins a run in Weights & Biases; if the training run was started before, continues its run there."""
     import wandb  # noqa: PLC0415
 
     opened = wandb.init(
@@ -40,7 +40,7 @@ def open_tracker(run: TrackedRun) -> Tracker:
         resume="allow",
         dir=run.directory,
         config=run.settings,
-        settings=wandb.Settings(console="off", silent=True),  # else it takes over stdout, and with it the progress bar
+        settings=wandb.Settings(console="off", silent=True),  # else W&B captures stdout, and the progress bar with it
     )
     where = f"offline; to send it: wandb sync {opened.dir.removesuffix('/files')}" if opened.offline else opened.url
     logger.info(labelled("wandb", where))
@@ -48,13 +48,13 @@ def open_tracker(run: TrackedRun) -> Tracker:
 
 
 class _WandbRun(Tracker):
-    """One start of a run."""
+    """A tracker that logs to a run in Weights & Biases."""
 
     def __init__(self, run: Any):
         self._run = run
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """See `Tracker`. W&B ignores steps that an earlier start has sent: their values are the same."""
+        """See `Tracker`. W&B ignores steps that were sent before the run was continued; their values are the same."""
         self._run.log(dict(values), step=step)
 
     def image(self, step: int, tag: str, pixels: np.ndarray) -> None:
