@@ -20,9 +20,9 @@ from resnet_jax.programs.prepare.in_order import in_order
 TRAIN = "ILSVRC2012_img_train.tar"  # contains 1,000 tars such as n01440764.tar with n01440764_10026.JPEG, ...
 VALIDATION = "ILSVRC2012_img_val.tar"  # contains ILSVRC2012_val_00000001.JPEG, ...
 
-_THREADS = 16  # may be more than the machine has cores, because they mostly wait for the disk
+_THREADS = 16  # may exceed the number of CPU cores, because the threads mostly wait for the disk
 _BLOCK = 512  # bytes of a tar block; one or two blocks of zeros end a tar
-_READ_SIZE = 1024  # bytes per read; tarfile reads the byte before a header, then the 512 bytes of the header
+_READ_SIZE = 1024  # bytes per read: enough for what tarfile needs, the byte before a header and its 512 bytes
 
 # A member of a tar: its name, its class index, and where its content lies in the archive, in bytes. Names fit into 40
 # bytes of ASCII, because the functions `_synset_of_...` accept no others.
@@ -98,7 +98,8 @@ def scan_train(path: Path, on_found: OnFound, *, sequential: bool) -> Images:
 def scan_validation(path: Path, on_found: OnFound, *, sequential: bool) -> Images:
     """Finds the images of ILSVRC2012_img_val.tar.
 
-    The label of image number N, a number in its file name, is entry N of `validation_synsets()`, a list from TFDS.
+    The file names contain the numbers 1 to 50,000. The class of image N is the N-th entry of `validation_synsets()`, a
+    list from TFDS.
     Arguments and errors are those of `scan_train`.
     """
     with opened(path, sequential=sequential) as descriptor:
@@ -110,7 +111,7 @@ def scan_validation(path: Path, on_found: OnFound, *, sequential: bool) -> Image
 
 @contextlib.contextmanager
 def opened(path: Path, *, sequential: bool) -> Iterator[int]:
-    """Opens a file for reading, yields its descriptor, and closes it when the block ends.
+    """Opens a file for reading, yields its descriptor, and closes it when the `with` block ends.
 
     Args:
       path: path of the file.

@@ -17,7 +17,7 @@ TRAIN = "ILSVRC2012_bbox_train_v2.tar.gz"
 VALIDATION = "ILSVRC2012_bbox_val_v3.tgz"
 
 _EDGES = ("ymin", "xmin", "ymax", "xmax")
-_CHUNK = 1 << 20  # bytes
+_CHUNK = 1 << 20  # bytes per read
 # Exceptions for a truncated or damaged archive, and for a malformed annotation.
 _DAMAGES = (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error)
 _MALFORMED = (ElementTree.ParseError, ArithmeticError, LookupError, TypeError, ValueError)
@@ -39,7 +39,7 @@ class Boxes:
         return np.frombuffer(packed, np.float32).reshape(-1, 4)
 
     def add_archive(self, path: Path, read: Callable[[int], None]) -> int:
-        """Adds the boxes of an archive of XML files, wherever in the archive they are.
+        """Adds the boxes of all XML files in an archive, whatever folders of the archive they are in.
 
         Args:
           path: path of the archive.
@@ -96,7 +96,7 @@ def _xml_files(path: Path) -> Iterator[tuple[PurePosixPath, str, bytes]]:
                 file = tar.extractfile(member) if name.suffix == ".xml" and synset is not None else None
                 if file is not None and synset is not None:
                     yield name, synset, file.read()
-            while unpacked.read(_CHUNK):  # to the end of the file, where gzip verifies checksum and length
+            while unpacked.read(_CHUNK):  # up to the end, where gzip verifies checksum and length
                 pass
     except _DAMAGES as error:
         raise UsageError(

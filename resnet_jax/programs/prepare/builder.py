@@ -28,7 +28,7 @@ class Split(NamedTuple):
 
 
 class Imagenet2012(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """ILSVRC2012 with file names, bounding boxes and, unless they are shrunk, the original image files.
+    """ILSVRC2012 with file names, bounding boxes and the image files, original or rewritten.
 
     TFDS has a data set of the same name, imagenet2012, in version 5.1.0, without boxes and with 23 images re-encoded.
     This one has a later version, and TFDS opens the latest one unless the user names a version.
@@ -95,7 +95,7 @@ class Imagenet2012(tfds.core.ShardBasedBuilder, skip_registration=True):  # type
 
 
 class Writer(ExampleWriter):
-    """Syncs each shard to disk before the next one, and raises OSError for errors of the disk."""
+    """Writes shards; syncs each to disk before the next one, and raises OSError for errors of the disk."""
 
     def write(self, path: os.PathLike, examples: Iterator[tuple[str, bytes]]) -> None:
         """Writes serialized examples with their keys; ArrayRecord does not store the keys."""
@@ -114,9 +114,9 @@ class Writer(ExampleWriter):
 
 
 def _shards(split: Split) -> list[Callable[[], Iterator[Example]]]:
-    """Divides a split into as many shards as TFDS would; returns a function for each that returns its examples.
+    """Divides a split into as many shards as TFDS would; returns for each shard a function that returns its examples.
 
-    All take their examples from the same iterator, so TFDS must write the shards in order, which it does.
+    All functions take examples from the same iterator, so TFDS must write the shards in order, which it does.
     """
     number = ShardConfig.calculate_number_shards(split.num_bytes, split.num_examples)
     ends = get_shard_boundaries(split.num_examples, number)

@@ -1,11 +1,11 @@
-"""Tells what an archive lacks, from the number of images that ILSVRC2012 has in total and per class."""
+"""Describes which images an archive lacks, by the numbers of images that ILSVRC2012 has in total and per class."""
 
 import numpy as np
 
 from resnet_jax.data.imagenet_classes import synsets
 
-NUM_IMAGES = {"train": 1_281_167, "validation": 50_000}  # by split
-# Smallest and largest number of images per class; train: Russakovsky et al. 2015 (arXiv 1409.0575), table 2.
+NUM_IMAGES = {"train": 1_281_167, "validation": 50_000}  # number of images of each complete split
+# Smallest and largest number of images per class. Source for train: Russakovsky et al. 2015 (arXiv 1409.0575), table 2.
 _PER_CLASS = {"train": (732, 1300), "validation": (50, 50)}
 _MAX_NAMED = 8  # number of classes that a message names at most
 

@@ -39,9 +39,9 @@ from resnet_jax.text import duration
 
 logger = logging.getLogger(__name__)
 
-OTHER = "converted"  # name of a copy whose classes are not the 1,000 classes of ImageNet
-_SAMPLE = 64  # images of each split that are rewritten to estimate size and time
-_PROGRESS = "progress"  # folder in an unfinished copy; it records the complete shards and the plan of the conversion
+OTHER = "converted"  # TFDS name of a copied data set whose classes are not the 1,000 classes of ImageNet
+_SAMPLE = 64  # number of images of each split that are rewritten to estimate size and time
+_PROGRESS = "progress"  # subfolder of an unfinished copy; holds the conversion's plan and records of complete shards
 
 
 class Estimate(NamedTuple):
@@ -69,7 +69,10 @@ def convert_to(  # noqa: PLR0913  one argument for each config key
     num_threads: int | None,
     max_image_pixels: int = MAX_PIXELS,
 ) -> int:
-    """Copies the data that `open_splits` opens into the directory `output`; see `convert` and `prepare`."""
+    """Copies the data set that `open_splits` opens into the directory `output`; returns the exit status.
+
+    The other arguments are those of `prepare`.
+    """
     root, threads = local_path(output, name="config.prepare.output").resolve(), count_threads(num_threads)
     target = make_target(
         root,
@@ -86,7 +89,7 @@ def convert_to(  # noqa: PLR0913  one argument for each config key
 
 
 def convert(sources: Mapping[str, Source], target: Target, *, num_threads: int) -> int:
-    """Copies the splits of a data set; continues an interrupted conversion.
+    """Copies the splits of a data set, or continues an interrupted conversion.
 
     The copy has the same examples in the same order, so that a run on it sees the same batches as on the original.
 
@@ -99,7 +102,7 @@ def convert(sources: Mapping[str, Source], target: Target, *, num_threads: int) 
       The exit status: 0, or 75 after a signal.
 
     Raises:
-      UsageError: an example cannot be read, the disk is too small, or an unfinished copy is of other data.
+      UsageError: an example cannot be read, the disk is too small, or an unfinished copy was made from other data.
     """
     check_same(*(source.class_names for source in sources.values()), owner=sources["train"].name)
     unfinished = target.directory.with_name(f"{VERSION}.unfinished")
@@ -132,10 +135,10 @@ def _plan(
     """Estimates size and time, prints them, and divides the data into shards.
 
     Returns:
-      The splits, and JSON values that describe the conversion.
+      The splits, divided into shards, and the plan of the conversion as JSON values.
 
     Raises:
-      UsageError: `unfinished` holds a copy of other data or with other settings, or the disk is too small.
+      UsageError: the copy in `unfinished` was begun from other data or with other settings, or the disk is too small.
     """
     estimates = {name: _estimate(source, target.rewrite, num_threads) for name, source in sources.items()}
     plan: dict[str, Any] = {
@@ -205,7 +208,11 @@ def _finish(
 
 
 def _kept(shards: Sequence[Shard]) -> dict[str, dict[str, int]]:
-    """Counts images without resizing or restart markers: {'not_shrunk' or 'not_marked': {reason: number of images}}."""
+    """Counts the images that could not be resized or given restart markers, by reason.
+
+    Returns:
+      {'not_shrunk' or 'not_marked': {reason: number of images}}.
+    """
     return {
         field: {
             reason: sum(getattr(shard, field).get(reason, 0) for shard in shards)

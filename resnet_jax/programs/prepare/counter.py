@@ -19,15 +19,15 @@ class StoppedError(Exception):
 
 
 class Counter:
-    """Counts finished items: a progress bar on a terminal, otherwise a log line every 30 seconds. A context manager."""
+    """Context manager that shows how many items are finished: as a progress bar on a terminal, else in log lines."""
 
     def __init__(self, what: str, *, total: int, requests: StopRequests, unit: str = "images"):
         """Starts a count of finished items at 0.
 
         Args:
-          what: label in the past tense, for example 'written'.
+          what: label of the progress bar and the log lines, in the past tense, for example 'written'.
           total: expected number of items.
-          requests: stop requests; `add` raises StoppedError after one.
+          requests: stop requests of signals; after one, `add` raises StoppedError.
           unit: name of the items in the plural.
         """
         self._what, self._total, self._unit, self._requests = what, total, unit, requests
@@ -58,7 +58,7 @@ class Counter:
             logger.info("%s, %s/s, %s left", self._state(), f"{own / seconds:,.0f}", left)
 
     def skip(self, count: int) -> None:
-        """Adds `count` items that an earlier process has finished; they do not count for the rate."""
+        """Adds `count` items that an earlier process has finished; they are left out of the items per second."""
         self._skipped += count
         self.add(count)
 

@@ -15,7 +15,7 @@ from resnet_jax.programs.prepare.marking import Marking
 from resnet_jax.programs.prepare.rewriting import Rewrite
 from resnet_jax.programs.prepare.shrinking import Shrink
 
-_ROWS_PER_TASK = 16  # handing one task to a thread costs as much as reading one image from memory
+_ROWS_PER_TASK = 16  # images per task; handing a task to a thread costs as much as reading a cached image
 
 Example = tuple[str, dict[str, Any]]  # key (the file name) and features by name
 
@@ -30,7 +30,7 @@ class ExampleMaker:
       shrink: re-encodes images at a smaller size; None: images are stored as they are.
       num_threads: threads that read and re-encode.
       not_shrunk: names of the images that could not be decoded and are stored as they are; `examples` appends to it.
-      marking: gives the images restart markers; None: does not.
+      marking: adds restart markers to the images; None: none are added.
       not_marked: names of the images that cannot have restart markers; `examples` appends to it.
     """
 
@@ -43,7 +43,10 @@ class ExampleMaker:
     not_marked: list[str] = dataclasses.field(default_factory=list)
 
     def examples(self, rows: np.ndarray) -> Iterator[Example]:
-        """Yields the examples of the rows of `images`, in order; a few hundred images are in memory at a time."""
+        """Yields the examples of the images with the indices `rows`, in that order.
+
+        At most a few hundred images are in memory at a time.
+        """
         tasks = (rows[start : start + _ROWS_PER_TASK] for start in range(0, len(rows), _ROWS_PER_TASK))
         with opened(self.images.path, sequential=bool((np.diff(rows) == 1).all())) as descriptor:
             make = functools.partial(self._make, descriptor)

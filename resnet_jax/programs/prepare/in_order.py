@@ -14,7 +14,7 @@ def in_order(
 ) -> Iterator[Result]:
     """Yields function(item) for each item in order, computed in threads at most `ahead` items in advance.
 
-    If `function` raises for an item, the exception is raised in place of its result; items not started are cancelled.
+    If `function` raises for an item, the exception is raised in place of its result; calls not started are cancelled.
     """
     waiting: collections.deque[Future[Result]] = collections.deque()
     pool = ThreadPoolExecutor(num_threads)

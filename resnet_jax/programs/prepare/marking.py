@@ -16,10 +16,10 @@ from resnet_jax.data.restart_markers import best_interval, has_markers
 from resnet_jax.errors import UsageError
 
 _TOOL = "jpegtran"
-_SECONDS = 120  # after which a file counts as one that cannot be transcoded
-_SAMPLE = 32  # one of this many images is verified if not all are
-# Markers after every MCU make a file with few bytes per pixel much larger. Above this factor, it gets a marker only
-# after every row of MCUs.
+_SECONDS = 120  # timeout for transcoding a file; after it, the file counts as one that cannot be transcoded
+_SAMPLE = 32  # without `verify_all`, about one of so many images is verified
+# A restart marker after every MCU (minimum coded unit of JPEG) makes a file with few bytes per pixel much larger. A
+# file that would grow by more than this factor gets a marker only after every row of MCUs.
 LARGEST_GROWTH = 1.05
 
 
@@ -29,7 +29,7 @@ class Marking:
 
     Attributes:
       tool: path of `jpegtran`.
-      verify_all: compare the pixels of each image before and after, not only of a sample.
+      verify_all: whether the pixels of every image are compared before and after, and not only those of a sample.
       max_pixels: number of pixels above which an image is not transcoded.
     """
 
@@ -43,8 +43,9 @@ class Marking:
         Comments, EXIF and color profiles are left out. A file that has restart markers already is returned unchanged.
 
         Raises:
-          ValueError: the file is damaged or of another format, or, if all are verified, its pixels would change.
-          UsageError: the tool changed the pixels of an image in the sample.
+          ValueError: the file is damaged or not a JPEG file, or its kind of JPEG cannot have restart markers; with
+            `verify_all`, also if its pixels would change.
+          UsageError: `jpegtran` cannot be run, or, without `verify_all`, it changed the pixels of an image.
         """
         if not encoded.startswith(JPEG):
             raise ValueError("it is not a JPEG file")
@@ -63,7 +64,7 @@ class Marking:
         return marked
 
     def _transcode(self, encoded: bytes, interval: str) -> bytes:
-        """Runs the tool; `interval` is a number of rows of MCUs, or with the suffix B of MCUs."""
+        """Runs `jpegtran` with a marker after every `interval`: '2' means two rows of MCUs, '2B' two MCUs."""
         command = [self.tool, "-copy", "none", "-optimize", "-restart", interval]
         try:
             done = subprocess.run(command, input=encoded, capture_output=True, check=False, timeout=_SECONDS)
@@ -71,7 +72,7 @@ class Marking:
             raise ValueError(f"{_TOOL} took more than {_SECONDS} seconds") from None
         except OSError as error:
             raise UsageError(f"{self.tool} cannot be run ({error.strerror}): install libjpeg-turbo again") from None
-        if done.returncode:  # 2 is a warning, for example about missing data
+        if done.returncode:  # status 2 means a warning, for example about missing data, and counts as an error too
             lines = done.stderr.decode(errors="replace").strip().splitlines()
             raise ValueError(lines[-1] if lines else f"{_TOOL} ended with status {done.returncode}")
         return done.stdout

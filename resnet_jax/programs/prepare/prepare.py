@@ -38,7 +38,7 @@ from resnet_jax.programs.prepare.target import (
 logger = logging.getLogger(__name__)
 
 _MAX_NAMED = 30  # number of images without restart markers that the summary names at most
-_SAMPLE = 64  # number of images that are rewritten to estimate the size of all
+_SAMPLE = 64  # number of images of each split that are rewritten to estimate the size of the split
 
 
 def prepare(  # noqa: PLR0913  one argument for each config key
@@ -54,13 +54,13 @@ def prepare(  # noqa: PLR0913  one argument for each config key
     verify_all: bool = False,
     max_image_pixels: int = MAX_PIXELS,
 ) -> int:
-    """Makes the data set, unless it exists.
+    """Makes the ImageNet data set, unless it exists already.
 
     Args:
       archives: directory that holds the archives of ILSVRC2012.
       data_dir: directory of prepared data sets; None: `TFDS_DATA_DIR` if set, else the default of TFDS.
       allow_partial: accept less than all of ILSVRC2012.
-      resize_short_side: shorter side in pixels to which larger images are re-encoded; None: store images as they are.
+      resize_short_side: length in pixels to which the shorter side of larger images is resized; None: no resizing.
       quality: JPEG quality of re-encoded images, 1 to 100.
       shuffle: store the images in a fixed random order of their names; otherwise read the archives front to back and
         keep their order.
@@ -135,7 +135,7 @@ def _check_existing(target: Target, *, allow_partial: bool) -> None:
 
 
 def _made_without(target: Target, source: Path) -> list[str]:
-    """Returns a line with the archives in `source` that were absent when the existing data set was made; [] if none."""
+    """Returns a line naming archives in `source` that were absent when the existing data set was made; [] if none."""
     try:
         present = archives_in(source)
     except UsageError:

@@ -8,7 +8,7 @@ from resnet_jax.programs.prepare.shrinking import Shrink
 
 
 class Rewritten(NamedTuple):
-    """An image file as it is stored."""
+    """An image file as it is stored, and why it was not changed as requested."""
 
     encoded: bytes
     not_shrunk: str = ""  # why the image has its original size although it was to be shrunk; '' otherwise
@@ -17,11 +17,11 @@ class Rewritten(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Rewrite:
-    """Shrinks images, gives them restart markers, both or nothing.
+    """Changes image files before they are stored: shrinks the images, adds restart markers, does both or neither.
 
     Attributes:
       shrink: re-encodes images at a smaller size; None: images keep their size.
-      marking: gives JPEG files restart markers; None: files are stored as they are.
+      marking: adds restart markers to JPEG files; None: none are added.
     """
 
     shrink: Shrink | None = None

@@ -28,13 +28,13 @@ _SUFFIX = "array_record"
 
 
 class Shard(NamedTuple):
-    """What is known of a complete shard."""
+    """The numbers of examples and bytes of a complete shard, as recorded in a JSON file."""
 
     examples: int
     record_bytes: int  # sum of the sizes of all records
     file_bytes: int
-    original_bytes: int  # sum of the sizes of the image files as they were
-    image_bytes: int  # sum of the sizes of the image files as they are stored
+    original_bytes: int  # sum of the sizes of the image files before they were rewritten
+    image_bytes: int  # sum of the sizes of the image files as stored
     not_shrunk: dict[str, int]  # reason -> number of images stored at their original size
     not_marked: dict[str, int]  # reason -> number of images stored without restart markers
 
@@ -46,8 +46,8 @@ class ShardedSplit:
     Attributes:
       name: 'train' or 'validation'.
       source: the examples.
-      template: the paths of the shards.
-      ends: [S] for each shard, the index of the first example that is not in it nor in those before.
+      template: makes the paths of the shards.
+      ends: [S] for each shard, the index of the first example after its last one.
     """
 
     name: str
@@ -56,11 +56,11 @@ class ShardedSplit:
     ends: tuple[int, ...]
 
     def path(self, number: int) -> Path:
-        """Returns the path of a shard."""
+        """Returns the path of shard `number`, counted from 0."""
         return Path(self.template.sharded_filepath(shard_index=number, num_shards=len(self.ends)))
 
     def rows(self, number: int) -> range:
-        """Returns the indices of the examples of a shard."""
+        """Returns the indices of the examples in shard `number`, counted from 0."""
         return range(self.ends[number - 1] if number else 0, self.ends[number])
 
 
@@ -70,7 +70,7 @@ def divide(name: str, source: Source, *, num_bytes: int, directory: Path, datase
     Args:
       name: name of the split.
       source: its examples.
-      num_bytes: estimated size.
+      num_bytes: estimated size of the split, which determines the number of shards.
       directory: directory of the data set.
       dataset: name of the data set, the first part of the names of its files.
     """
@@ -144,7 +144,7 @@ class ShardWriter:
     num_threads: int
 
     def write(self, split: ShardedSplit, counter: Counter) -> list[Shard]:
-        """Writes a split; returns its shards. Raises UsageError if an example cannot be read."""
+        """Writes the missing shards of a split; returns all shards. Raises UsageError if an example cannot be read."""
         shards = []
         for number in range(len(split.ends)):
             shard = self.complete(split, number)
@@ -156,11 +156,11 @@ class ShardWriter:
         return shards
 
     def complete(self, split: ShardedSplit, number: int) -> Shard | None:
-        """Returns what is known of a shard; None if it is not complete."""
+        """Returns the record of shard `number`, counted from 0; None if the shard is not complete."""
         try:
             shard = Shard(**json.loads(self._record(split, number).read_text()))
             return shard if split.path(number).stat().st_size == shard.file_bytes else None
-        except (OSError, ValueError, TypeError):  # absent, or only partly on the disk after a power failure
+        except (OSError, ValueError, TypeError):  # no record, or an incomplete one after a power failure
             return None
 
     def _write_shard(self, split: ShardedSplit, number: int, counter: Counter) -> Shard:
@@ -194,8 +194,8 @@ class Item(NamedTuple):
 
     image: Rewritten
     label: int
-    boxes: np.ndarray  # as in `Example`
-    original_bytes: int  # size of the image file as it was
+    boxes: np.ndarray  # [N, 4] float32, as in `Example` of the sources
+    original_bytes: int  # size of the image file before it was rewritten
 
 
 class _Tally:

@@ -18,7 +18,7 @@ class Shrink:
     short_side: int  # pixels
     quality: int  # JPEG quality, 1 to 100
     max_pixels: int = MAX_PIXELS  # number of pixels above which an image is not decoded
-    markers: bool = False  # write restart markers, with an encoder whose pixels differ slightly
+    markers: bool = False  # write restart markers; the encoder that can do so gives slightly different pixels
 
     @property
     def name(self) -> str:

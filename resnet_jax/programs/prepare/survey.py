@@ -20,8 +20,8 @@ logger = logging.getLogger(__name__)
 
 _SCANS = {"train": (archives.TRAIN, archives.scan_train), "validation": (archives.VALIDATION, archives.scan_validation)}
 # For each split the archive of bounding boxes, and how many XML files it should contain: for train the number in
-# TensorFlow's `research/slim/datasets/process_bounding_boxes.py`, for validation one for each image. Another number
-# causes only a warning, because these are not from image-net.org; the checksum of gzip detects damage.
+# `research/slim/datasets/process_bounding_boxes.py` of tensorflow/models, for validation one for each image. A
+# different count causes only a warning, because image-net.org states no counts; the checksum of gzip detects damage.
 _BOXES = {"train": (boxes.TRAIN, 544_546), "validation": (boxes.VALIDATION, completeness.NUM_IMAGES["validation"])}
 
 
@@ -103,7 +103,7 @@ def archives_in(directory: Path) -> dict[str, int]:
 
 
 def _read_boxes(directory: Path, present: Collection[str], requests: StopRequests) -> tuple[Boxes, list[str]]:
-    """Reads the archives of bounding boxes that are in `present`.
+    """Reads the archives of bounding boxes whose names are in `present`.
 
     Returns:
       The boxes, and a warning for each archive with an unexpected number of files.

@@ -16,8 +16,8 @@ from resnet_jax.programs.prepare.rewriting import Rewrite
 from resnet_jax.programs.prepare.shrinking import Shrink
 
 IMAGENET, VERSION = "imagenet2012", "6.0.0"
-RECORD_OVERHEAD = 512  # bytes per image for name, label, boxes and ArrayRecord
-_FILE_OVERHEAD = 1 << 20  # bytes per data set, because ArrayRecord pads each shard to a multiple of 64 KiB
+RECORD_OVERHEAD = 512  # bytes per image that are stored besides the image file: name, label, boxes, ArrayRecord
+_FILE_OVERHEAD = 1 << 20  # bytes per data set for padding: ArrayRecord pads each shard to a multiple of 64 KiB
 _SPARE = 1.01  # factor by which the required disk space exceeds the estimated size
 
 
@@ -28,8 +28,8 @@ class Target:
     Attributes:
       root: directory of prepared data sets.
       shrink: re-encodes images at a smaller size; None: images keep their size.
-      marking: gives JPEG files restart markers; None: does not.
-      base: name of the data set without its variant.
+      marking: adds restart markers to JPEG files; None: none are added.
+      base: name of the data set without that of its TFDS config.
     """
 
     root: Path
@@ -77,7 +77,9 @@ def make_target(
     max_pixels: int = MAX_PIXELS,
     base: str = IMAGENET,
 ) -> Target:
-    """Checks how images are to be stored; `root` and `base` are those of `Target`, others are as in `prepare`.
+    """Checks the settings for storing images, and returns the target.
+
+    `root` and `base` are attributes of `Target`; the other arguments are those of `prepare`.
 
     Raises:
       UsageError: a number is out of range, or the program that writes restart markers is not installed.
@@ -94,7 +96,7 @@ def make_target(
 
 
 def lock(target: Target) -> contextlib.AbstractContextManager[None]:
-    """Creates the parent directory and locks it, so that no other process prepares the same data set."""
+    """Creates the data set's parent directory and locks it, so that no other process prepares the same data set."""
     parent = target.directory.parent
     cure = "name another directory with --config.data.data_dir=DIR or --config.prepare.output=DIR"
     return locked(parent / f".{target.directory.name}.lock", what=f"data directory {parent}", cure=cure)
@@ -112,7 +114,7 @@ def check_space(root: Path, num_bytes: int) -> None:
 
 
 def count_threads(num_threads: int | None) -> int:
-    """Returns the number of threads; None means two per core, at least 8. Raises UsageError if there are none."""
+    """Returns `num_threads`, or for None two per CPU core and at least 8. Raises UsageError if it is less than 1."""
     threads = max(8, 2 * (os.cpu_count() or 1)) if num_threads is None else num_threads
     if threads < 1:
         raise UsageError(f"config.prepare.num_threads={threads} must be at least 1")
