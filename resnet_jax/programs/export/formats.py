@@ -32,9 +32,10 @@ class Format:
       file: name of the file or directory in the export directory.
       check: raises UsageError if the format does not support the network or a package is missing.
       write: writes the network to a path.
-      run: reads the export at a path, runs it on a sample, and returns signature name -> outputs. They are compared
-        with the outputs of this program. {} for an inexact format, such as int8.
-      measure: evaluates an export of an inexact format on the data of the run, and returns JSON values; None: exact.
+      run: reads the export at a path and runs it on a sample; returns signature name -> outputs, which are compared
+        with the outputs of this program. Returns {} for an inexact format, such as int8.
+      measure: evaluates an export of an inexact format on the data of the run, and returns JSON values; None if the
+        format is exact.
     """
 
     file: str

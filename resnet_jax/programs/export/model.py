@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 class Signatures(NamedTuple):
-    """The signatures of a SavedModel: this program's ('own'), or one of those of TensorFlow's r1 ResNet."""
+    """The signatures of a SavedModel.
+
+    'own' are those of this program, the others are those of the r1.x ResNet of the TensorFlow Models repository.
+    """
 
     name: str = "own"  # one of `SIGNATURES`
     batch_size: int | None = None  # fixed number of images in a call of the signature 'r1_tensor'; None: any number
@@ -26,8 +29,10 @@ class Card(NamedTuple):
     title: str = "ResNet"
     license: str | None = None  # name of the license of the weights on the Hugging Face Hub; None: not given
     push_to: str | None = None  # 'org/name' of the repository; None: not pushed
-    training: Mapping[str, Any] = {}  # training config: keys whose values are not the defaults; empty: unknown
-    data: Mapping[str, Any] = {}  # split -> name and size of the data, as in `run.json`; empty: unknown
+    training: Mapping[
+        str, Any
+    ] = {}  # config key -> value of each training setting that is not the default; {} if unknown
+    data: Mapping[str, Any] = {}  # split -> name and size of the data, as in `run.json`; {} if unknown
     certificates: tuple[dict[str, Any], ...] = ()  # results of evaluations of these weights
 
 
@@ -48,7 +53,7 @@ class Model:
       class_names: names of the outputs.
       signatures: the signatures of a SavedModel.
       card: what the model card of the format 'hub' says.
-      splits: the data of the run, which only the format 'onnx_int8' needs; None: not opened.
+      splits: the data of the run, which only the format 'onnx_int8' needs; None if they were not opened.
       source: where the weights come from, as JSON values: path, step, weights (their kind), sha256.
     """
 

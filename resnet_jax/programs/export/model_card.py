@@ -12,7 +12,7 @@ from resnet_jax.weights import pytorch_network
 from resnet_jax.weights.compatibility import IMAGENET_INPUT
 
 _SHOWN_CLASSES = 20
-# Config key of a network setting -> default of the argument of `create_model` that has the same name without 'model.'.
+# Config key 'model.NAME' of a network setting -> default of the argument NAME of `resnet_jax.create_model`.
 _ARGUMENTS = {"model.stem": "conv7", "model.shortcut": "projection", "model.squeeze_excitation": 0.0}
 
 

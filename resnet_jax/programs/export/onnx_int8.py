@@ -29,7 +29,7 @@ class Splits(NamedTuple):
 
 
 def make_splits(sources: Mapping[str, Any], make_loader: Callable[..., Loader]) -> Splits:
-    """Makes a loader for each of the sources 'train' and 'validation' with `make_loader`, `Inference.make_loader`."""
+    """Makes a loader of each of the sources 'train' and 'validation'; `make_loader` is `Inference.make_loader`."""
     return Splits(make_loader(sources["train"], _BATCH), make_loader(sources["validation"], _BATCH))
 
 
@@ -62,7 +62,7 @@ def write_int8(path: Path, model: Model) -> None:
     write_onnx(exact, model)
     root = logging.getLogger()
     level = root.level
-    # Hide the library's advice to preprocess the model: `write_onnx` has already folded the batch norms.
+    # Hide the warning of ONNX Runtime to preprocess the model: `write_onnx` has already folded the batch norms.
     root.setLevel(logging.ERROR)
     try:
         quantization.quantize_static(exact, path, Reader(), per_channel=True, op_types_to_quantize=list(_OPERATIONS))
@@ -105,7 +105,7 @@ def _splits(model: Model) -> Splits:
 
 
 def _calibration_images(loader: Loader) -> Iterator[np.ndarray]:
-    """Yields batches that are evenly spaced over the data, so that they cover all classes of data sorted by class."""
+    """Yields batches evenly spaced over the training set, so that they cover all classes of a sorted set."""
     for step in sorted(set(np.linspace(0, _steps(loader) - 1, _CALIBRATION_BATCHES).astype(int).tolist())):
         batch = loader.batch(step).batch
         yield batch.image[batch.mask]

@@ -1,8 +1,8 @@
-"""Writes a network of `models/` as an ONNX graph, from its settings and weights, with batch norms in convolutions.
+"""Writes a network of `models/` as an ONNX graph, from its settings and weights; folds batch norms into convolutions.
 
 The graph is built by hand, not by a converter of JAX functions. The maintained converter, jax2onnx 0.17, cannot be
-installed with the versions of Orbax that are used here, and it leaves batch norms as separate products, whose factors
-it expands to whole feature maps. Every export is compared with the network in JAX before it is kept.
+installed with the versions of Orbax that are used here, and it leaves batch norms as separate products with factors
+of the size of the feature maps. Every export is compared with the network in JAX before it is kept.
 """
 
 import re

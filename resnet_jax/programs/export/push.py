@@ -14,7 +14,7 @@ _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def check_push(repository: str) -> None:
-    """Checks that an export can be uploaded; called before the export is made.
+    """Checks, before an export is made, that it can be uploaded.
 
     Raises:
       UsageError: the name is not org/name, `huggingface_hub` is not installed or offline, or the user has no token.

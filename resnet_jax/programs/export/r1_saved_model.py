@@ -1,8 +1,9 @@
-"""Writes a SavedModel that clients of TensorFlow's r1 ResNet call unchanged.
+"""Writes a SavedModel with the signatures of the r1.x ResNet of the TensorFlow Models repository.
 
-r1 exports one of two kinds (`resnet_main` in official/r1/resnet/resnet_run_loop.py):
+Clients of that trainer can call it unchanged. That trainer exports one of two kinds (`resnet_main` in
+official/r1/resnet/resnet_run_loop.py):
 
-* 'r1_tensor', the default of r1: the input 'input' [B, S, S, 3] float32 is normalized by the client, and B is fixed;
+* 'r1_tensor', its default: the input 'input' [B, S, S, 3] float32 is normalized by the client, and B is fixed;
 * 'r1_image_bytes', with --image_bytes_as_serving_input: the input 'image_bytes' [B] string holds JPEG files.
 
 Both have the signatures 'predict' and 'serving_default', which return 'classes' [B] int64 and 'probabilities' [B, K]
@@ -44,7 +45,7 @@ def _tensor_function(tf: Any, model: Model, weights: dict[str, Any]) -> Any:
     call = in_batches(model.network_step, weights, size, dtype=jnp.dtype(name), **options)
     spec = tf.TensorSpec((batch_size, size, size, 3), dtype, name="input")
 
-    def serve(input: Any) -> Any:  # noqa: A002  the name of r1's input
+    def serve(input: Any) -> Any:  # noqa: A002  the name of the input in that trainer
         outputs = call(input)
         return {key: tf.ensure_shape(value, (batch_size, *value.shape[1:])) for key, value in outputs.items()}
 
@@ -63,7 +64,7 @@ def _image_bytes_function(tf: Any, model: Model, weights: dict[str, Any]) -> Any
 
 
 def run_r1_saved_model(directory: Path, model: Model, sample: Sample) -> dict[str, Outputs]:
-    """Reads a SavedModel back and runs both signatures on a sample; returns the outputs by the name of a signature.
+    """Reads a SavedModel back and runs both signatures on a sample; returns signature name -> outputs.
 
     Raises:
       UsageError: TensorFlow is not installed.

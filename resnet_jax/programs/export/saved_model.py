@@ -1,6 +1,7 @@
 """Writes a network with its weights as a SavedModel for TensorFlow and TF Serving, and runs it.
 
-One signature takes pixels, one takes JPEG files. `r1_saved_model.py` writes the signatures of TensorFlow's r1 ResNet.
+One signature takes pixels, one takes JPEG files. `r1_saved_model.py` writes other signatures: those of the r1.x ResNet
+of the TensorFlow Models repository.
 """
 
 import importlib.util
@@ -76,8 +77,8 @@ def run_saved_model(
 
     Args:
       directory: the SavedModel.
-      images: [B, S, S, 3] uint8, runs 'image'; None: runs 'image_bytes'.
-      encoded: B JPEG files for 'image_bytes'.
+      images: [B, S, S, 3] uint8, for the signature 'image'; None to run 'image_bytes'.
+      encoded: B JPEG files, for the signature 'image_bytes'.
 
     Raises:
       UsageError: TensorFlow is not installed.
@@ -98,8 +99,8 @@ def in_batches(
 
     Args:
       predict: maps the weights and images [B, S, S, 3] to 'probabilities' and 'classes'.
-      weights: TensorFlow's variables.
-      size: S.
+      weights: the weights as TensorFlow variables.
+      size: S in pixels.
       dtype: dtype of the images.
       batches: decreasing batch sizes; the number of images of every call must be a sum of such sizes.
     """
@@ -109,7 +110,7 @@ def in_batches(
     converted = jax2tf.convert(predict, with_gradient=False, native_serialization_platforms=PLATFORMS)
 
     def call_all(images: Any, batch: int) -> dict[str, Any]:
-        """Runs the network on images whose number is a multiple of `batch`."""
+        """Runs the network in pieces of `batch` images; the number of images must be a multiple of `batch`."""
         spec = jax.eval_shape(predict, weights_spec, jax.ShapeDtypeStruct((batch, size, size, 3), dtype))
         outputs = tf.map_fn(
             lambda piece: converted(weights, piece),

@@ -2,8 +2,8 @@
 
 Each kernel repeats the arithmetic of the library that `data/resize.py` calls, OpenCV or Pillow, including fixed-point
 weights, rounding and order of summation, and gives the same pixels. Two are not exact: at most one of 10,000 values of
-`bicubic` and `bilinear_tf1` differs by one gray level, and more values of images that are one or two pixels wide or
-high. Sources: OpenCV `modules/imgproc/src/resize.cpp`, Pillow `src/libImaging/Resample.c`.
+`bicubic` and `bilinear_tf1` differs by one gray level; in images one or two pixels wide or high, more do.
+Sources: OpenCV `modules/imgproc/src/resize.cpp`, Pillow `src/libImaging/Resample.c`.
 """
 
 from collections.abc import Callable
@@ -86,7 +86,7 @@ RESIZES: dict[str, Resize] = {
 
 
 def _mix(image: tf.Tensor, taps: _Taps, *, axis: int) -> tf.Tensor:
-    """Resizes along axis 0 (rows) or 1 (columns): each result is the sum of its taps times their weights.
+    """Resizes along axis 0 (rows) or 1 (columns): each output pixel is the weighted sum of its taps.
 
     Products and sums have the dtype of the weights; taps are added in order, because the order affects rounding.
     """
@@ -148,7 +148,7 @@ def _cubic_far(x: tf.Tensor, a: float) -> tf.Tensor:
 def _mean(image: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
     """Resizes by area means.
 
-    If height and width shrink by whole factors, sums whole pixels and divides once, as OpenCV does.
+    If height and width shrink by integer factors, sums whole pixels and divides once, as OpenCV does.
     """
     sizes = tf.unstack(tf.shape(image)[:2])
     scales = [_scale(size, out_size) for size, out_size in zip(sizes, (height, width), strict=True)]
@@ -162,7 +162,7 @@ def _mean(image: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
     )
     total = _mix(_mix(image, columns, axis=1), rows, axis=0)
     share = 1.0 / tf.cast(tf.round(scales[0]) * tf.round(scales[1]), tf.float32)
-    # If both sides shrink by 2, OpenCV rounds a mean such as 4.5 up; otherwise to the even number, as `tf.round` does.
+    # If both sides are halved, OpenCV rounds a mean such as 4.5 up; otherwise to the even number, as `tf.round` does.
     halves = tf.reduce_all([tf.equal(scale, 2.0) for scale in scales])
     means = tf.where(whole, total * share, total)
     return _to_uint8(tf.where(halves, tf.floor(means + 0.5), means))
@@ -188,7 +188,7 @@ def _area_taps(size: tf.Tensor, out_size: tf.Tensor, scale: tf.Tensor) -> _Taps:
 def _pillow(
     image: tf.Tensor, shape: tuple[tf.Tensor, tf.Tensor], kernel: Callable[[tf.Tensor], tf.Tensor], *, radius: float
 ) -> tf.Tensor:
-    """Resizes as the installed version of Pillow: first the width, then the height, each with a result in uint8.
+    """Resizes as the installed version of Pillow: first the width, then the height, and rounds to uint8 after each.
 
     Pillow 13 and later resize the height first if it shrinks by more than twice as many pixels as the width; so does
     this function if such a version is installed.
