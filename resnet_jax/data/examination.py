@@ -10,7 +10,7 @@ from resnet_jax.data.decode import decode
 from resnet_jax.data.image_limits import MAX_PIXELS
 from resnet_jax.data.other_formats import stored_kind
 
-PRINT_COLORS, DEEP, ROTATED, BLANK = "CMYK", "16-bit", "EXIF-rotated", "one color"  # the unusual properties
+PRINT_COLORS, DEEP, ROTATED, BLANK = "CMYK", "16-bit", "EXIF-rotated", "one color"  # values in `Examined.unusual`
 UNUSUAL = (PRINT_COLORS, DEEP, ROTATED, BLANK)
 
 

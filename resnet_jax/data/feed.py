@@ -87,7 +87,7 @@ def host_batches(  # noqa: PLR0913, an argument for each independent choice
     batches = dataset.to_iter_dataset(read_options)
     if num_workers:
         if not flags.FLAGS.is_parsed():
-            flags.FLAGS.mark_as_parsed()  # Grain's workers read absl flags, an error if they are not parsed
+            flags.FLAGS.mark_as_parsed()  # Grain's workers read absl flags, which fails if these are not parsed
         _start_resource_tracker()
         options = grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=READY_BATCHES)
         batches = batches.mp_prefetch(options, worker_init_fn=begin_worker)

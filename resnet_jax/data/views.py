@@ -86,7 +86,7 @@ def _enlarged(image: _Sized, shorter_side: int) -> _Sized:
 
 
 def _scale(view: View) -> float:
-    """Returns the factor by which a crop is resized, the geometric mean of both directions."""
+    """Returns the factor by which a crop is resized: the geometric mean of its factors in height and width."""
     return math.sqrt(view.height * view.width / (view.box.height * view.box.width))
 
 

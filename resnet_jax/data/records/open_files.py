@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 _MAX_DESCRIPTORS = 65_536  # some programs loop over all possible descriptors and are slow with a higher limit
-_MAX_FRACTION = 3 / 4  # share of the descriptors after which no files are kept open; the rest is for other files
+_MAX_FRACTION = 3 / 4  # once this share of all descriptors is in use, no more files are kept open
 
 T = TypeVar("T")
 

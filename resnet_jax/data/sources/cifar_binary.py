@@ -1,6 +1,7 @@
-"""The binary version of CIFAR-10, as TensorFlow's r1 ResNet reads it: six files of 10,000 records of fixed length.
+"""The binary version of CIFAR-10: six files, each with 10,000 records of fixed length.
 
-A record has 1 + 3 x 32 x 32 bytes: the label, then the red plane row by row, the green plane, the blue plane.
+A record has 1 + 3 x 32 x 32 bytes: the label, then the red plane row by row, the green plane, the blue plane. The r1.x
+ResNet of the TensorFlow Models repository reads the same files.
 """
 
 import os
@@ -40,11 +41,11 @@ class FixedLengthFiles:
         self._descriptors = OpenFiles(open_at_random, os.close)
 
     def count(self, path: str) -> int:
-        """Implements `RecordFiles.count`: returns the number of records in a shard."""
+        """Implements `RecordFiles.count`: returns the number of records in a file."""
         return self._counts[path]
 
     def read(self, path: str, number: int) -> bytes:
-        """Implements `RecordFiles.read`: returns the data of one record of a shard."""
+        """Implements `RecordFiles.read`: returns the data of one record of a file."""
         with self._descriptors.opened(path) as descriptor:
             record = os.pread(descriptor, RECORD_BYTES, number * RECORD_BYTES)
         if len(record) < RECORD_BYTES:
@@ -71,7 +72,7 @@ class CifarBinarySource:
         return self._records.where(index)
 
     def example_id(self, index: int) -> str:
-        """Implements `Identified`: returns the file name of the shard and the number of the record."""
+        """Implements `Identified`: returns the name of the file and the number of the record."""
         return self._records.record_id(index)
 
 

@@ -36,7 +36,7 @@ class FilesSource:
         except FileNotFoundError:
             raise FileNotFoundError("there is no such file") from None
         except PermissionError as error:
-            raise ValueError(str(error.strerror)) from None  # not as an OSError, because the loader retries those
+            raise ValueError(str(error.strerror)) from None  # the loader would retry after a plain OSError
 
     def where(self, index: int) -> str:
         """Implements `Source.where`: returns the path of the image file."""
@@ -68,13 +68,13 @@ def list_images(arguments: Sequence[str], stdin: Iterable[str]) -> list[str]:
 
 
 def _in_folder(folder: str) -> list[str]:
-    """Lists the images in a folder, recursively; without images, returns the folder, which fails to load."""
+    """Lists the images in a folder, recursively; returns [folder] if there are none, so that reading it fails."""
     found: list[str] = []
     seen: set[tuple[int, int]] = set()
     left_out: collections.Counter[str] = collections.Counter()
     for directory, folders, names in os.walk(folder, onerror=_warn, followlinks=True):
         status = os.stat(directory)  # noqa: PTH116
-        if (status.st_dev, status.st_ino) in seen:  # a cycle of links
+        if (status.st_dev, status.st_ino) in seen:  # a link leads to a folder that has been listed
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))

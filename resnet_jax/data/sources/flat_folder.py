@@ -1,7 +1,8 @@
-"""Image files that lie in one folder without class folders, whose classes a file of labels beside them tells.
+"""Lists image files that lie in one folder without class folders; a file of labels gives the class of each image.
 
-The validation images of ImageNet come like this from Kaggle (LOC_val_solution.csv), from image-net.org (with a
-development kit) and in many copies (val.txt). Images with the names of ILSVRC2012's validation set need no such file.
+ImageNet's validation images have this form in the copies of Kaggle (with LOC_val_solution.csv), of image-net.org (with
+a development kit) and of many others (with val.txt). Images with the names of ILSVRC2012's validation set need no such
+file.
 """
 
 import csv
@@ -20,10 +21,10 @@ from resnet_jax.data.sources.imagenet_devkit import find_devkit, validation_clas
 from resnet_jax.errors import UsageError
 from resnet_jax.text import printable, some_of
 
-_INSIDE = "images"  # the only folder in those of Tiny ImageNet's splits
+_INSIDE = "images"  # folder of the images in the folder of a Tiny ImageNet split
 _FILE_COLUMNS = ("imageid", "image_id", "image", "filename", "file_name", "file", "path", "name", "id")
 _LABEL_COLUMNS = ("predictionstring", "label", "class", "class_name", "category", "target", "synset", "wnid")
-_KAGGLE = "predictionstring"  # a class and boxes: 'n03995372 85 1 499 272 n03995372 30 ...'
+_KAGGLE = "predictionstring"  # Kaggle's column of a class and boxes: 'n03995372 85 1 499 272 n03995372 30 ...'
 
 
 class FlatFiles(NamedTuple):
@@ -35,7 +36,7 @@ class FlatFiles(NamedTuple):
 
 
 class _Labels(NamedTuple):
-    """What a file of labels says."""
+    """The content of a file of labels: the class of each image."""
 
     file: Path
     of_name: dict[str, str]  # name of an image file, or its name without ending -> name or number of its class
@@ -48,7 +49,7 @@ def is_flat(folder: Path) -> bool:
 
 
 def flat_classes(folder: Path, near: Sequence[Path]) -> list[str]:
-    """Returns the classes of a flat folder as its file of labels names them: numbers in their order, else sorted.
+    """Returns the classes that the file of labels of a flat folder names, sorted; numerically if all are numbers.
 
     Raises:
       UsageError: there is no file of labels.
@@ -92,7 +93,7 @@ def list_flat_files(folder: Path, near: Sequence[Path], class_names: Sequence[st
 
 
 def _images(folder: Path) -> tuple[list[str], LeftOut]:
-    """Returns the paths of the images, relative to the folder, and what is left out."""
+    """Returns the paths of the images, relative to the folder, and counts of the files left out."""
     images, folders, left_out = list_flat(folder)
     if folders != [_INSIDE]:
         return sorted(images), left_out
@@ -101,7 +102,7 @@ def _images(folder: Path) -> tuple[list[str], LeftOut]:
 
 
 def _find_labels(folder: Path, near: Sequence[Path]) -> _Labels:
-    """Reads the file of labels of a folder, or the development kit; without both, uses the names of the images."""
+    """Reads the file of labels of a folder, or the development kit; without either, uses the names of the images."""
     file = _label_file(folder, near)
     if file is not None:
         return _Labels(file, _read(file))
@@ -131,7 +132,7 @@ def _label_file(folder: Path, near: Sequence[Path]) -> Path | None:
 
 
 def _read(file: Path) -> dict[str, str]:
-    """Reads a file of labels, see `_Labels.of_name`. Raises UsageError if it cannot, or if it contradicts itself."""
+    """Reads a file of labels, see `_Labels.of_name`. Raises UsageError if it is unreadable or contradicts itself."""
     try:
         lines = read_regular(file).decode("utf-8-sig").splitlines()
     except (OSError, ValueError) as error:

@@ -53,7 +53,7 @@ class _Listing:
         self.left_out = sum((files.left_out for files in by_class), count_outside_classes(folder))
 
     def rows(self, split: Split, part: Part) -> np.ndarray:
-        """Returns which of the listed images are in a part of a split: [M] int, ascending. Slices have all classes."""
+        """Returns the indices of the listed images in a part of a split: [M] int, sorted. A slice has all classes."""
         rows = split.rows(part, len(self.names))
         if part.is_whole:
             return np.asarray(rows)
@@ -64,17 +64,17 @@ class FolderSource:
     """The image files of one split."""
 
     def __init__(self, name: str, class_names: Sequence[str], parts: Sequence[tuple[_Listing, np.ndarray]]):
-        """Takes the files of the given rows of each listing.
+        """Takes some of the files of each listing.
 
         Args:
           name: name of the source, see `Source`.
           class_names: names of the class folders, in the order of their labels.
-          parts: listings, and the rows of each: [N] int, at least one in all.
+          parts: listings, each with the indices of its files to take: [N] int; at least one index in all.
         """
         self.name, self.class_names = name, tuple(class_names)
         left_out = {listing.folder: listing.left_out for listing, _ in parts if listing.left_out}
         self.left_out = "; ".join(describe_left_out(files, folder.name) for folder, files in left_out.items())
-        self.division = ""  # describes in words how training and evaluation images were divided; '' if by the user
+        self.division = ""  # describes in words how training and evaluation images were divided; '' if the user did
         self.origins = [Origin(os.path.realpath(listing.folder), rows) for listing, rows in parts]
         self._roots = [os.fsencode(listing.folder) for listing, _ in parts]
         self._root_ends = np.cumsum([len(rows) for _, rows in parts])

@@ -21,7 +21,7 @@ _SPLIT_NAMES = {_TRAIN_NAME, *EVAL_NAMES, "training", "testing", "eval", "evalua
 
 
 class Layout(NamedTuple):
-    """Which folders the training and the evaluation split are."""
+    """The folders of the training and the evaluation split."""
 
     root: Path
     folders: list[str]  # names of the folders in `root`
@@ -51,7 +51,7 @@ class Layout(NamedTuple):
                 )
 
     def no_evaluation(self) -> UsageError:
-        """Returns the error that no folder is known to hold evaluation images."""
+        """Returns the error for a missing evaluation split: `eval_split` is unset, and no folder has a usual name."""
         return UsageError(
             f"config.data.eval_split is unset, and {self.root} has no folder {', '.join(EVAL_NAMES)}, its folders are "
             f"{_some(self.folders)}: name one with --config.data.eval_split=NAME, or name slices, such as "

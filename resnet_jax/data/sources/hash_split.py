@@ -1,8 +1,8 @@
 """Divides labeled files by hashes of their names, class by class: the same division on every machine.
 
 Every class is divided alike (the split is stratified): the k images of a class whose names have the smallest hashes are
-held out, and k is the fraction of the class, rounded. An image that is added to a class may take the place of a
-held-out image, or add one to k: at most one other image changes sides, and none of another class.
+held out, where k is a fraction of the size of the class, rounded. If an image is added to a class, at most one other
+image of this class moves from training to evaluation or back, and no image of another class does.
 """
 
 import hashlib

@@ -28,14 +28,14 @@ SUFFIXES = (
 Inode = tuple[int, int]  # device and number, which identify a folder whatever its path
 LeftOut = collections.Counter[str]  # kind of file -> number of files that are not read
 
-FOLDERS_OF_THE_SYSTEM = "folders of the system (/proc, /sys, /dev)"  # a kind of `LeftOut`
+FOLDERS_OF_THE_SYSTEM = "folders of the system (/proc, /sys, /dev)"  # a key of `LeftOut`
 _ARCHIVES = "ILSVRC2012_img_"  # how the names of the archives of image-net.org begin, which --mode=prepare reads
 _PARQUET_PLACES = ("", "data/", "train/", "default/train/")  # the only folders in which Parquet files are looked for
-_TARS = re.compile(r".*(train|val|test|\d{2}).*\.tar")  # tars of samples: 'imagenet-train-000000.tar'
-_KINDS = 6  # most kinds of skipped files that a message names
-_LONGEST_ENDING = 10  # characters: what follows the last dot of a longer name is not an ending
+_TARS = re.compile(r".*(train|val|test|\d{2}).*\.tar")  # tars of samples, such as 'imagenet-train-000000.tar'
+_KINDS = 6  # largest number of kinds of skipped files that a message names
+_LONGEST_ENDING = 10  # characters; a longer text after the last dot of a name is not an ending
 _CURE = "give the directory of the data"
-_SAMPLE = 10  # folders of each folder that are looked into for an error message: there may be thousands
+_SAMPLE = 10  # subfolders per folder that are searched for an error message; there may be thousands
 
 
 def data_folder(text: str, *, name: str = "config.data.data_dir") -> Path:

@@ -14,7 +14,7 @@ from resnet_jax.errors import UsageError
 
 ARCHIVE, _FOLDER = "ILSVRC2012_devkit_t12.tar.gz", "ILSVRC2012_devkit_t12"
 _TRUTH, _META = "ILSVRC2012_validation_ground_truth.txt", "meta.mat"
-_PLACES = (f"{_FOLDER}/data", "data", "")  # where the files of an unpacked kit are
+_PLACES = (f"{_FOLDER}/data", "data", "")  # folders in which the files of an unpacked kit may be
 _NUM_CLASSES = 1000  # numbers above belong to inner nodes of WordNet
 
 

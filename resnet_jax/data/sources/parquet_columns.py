@@ -52,7 +52,7 @@ def find_columns(path: str) -> Columns:
 
 
 def _choose(names: list[str], usual: str) -> str | None:
-    """Returns the only name, or the usual one of several; None if neither exists."""
+    """Returns `usual` if it is among the names, else the only name; None if there is neither."""
     return usual if usual in names else names[0] if len(names) == 1 else None
 
 

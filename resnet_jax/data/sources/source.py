@@ -20,7 +20,7 @@ class Source(Protocol):
     """Random access to labeled images.
 
     A source must be thread-safe, and picklable if worker processes decode. If an example cannot be read,
-    `source[index]` raises OSError, after which the loader tries again (except for FileNotFoundError), or ValueError.
+    `source[index]` raises ValueError or OSError. The loader tries again after an OSError that may be temporary.
     """
 
     name: str  # identifies the data independently of their location, for example 'imagenet2012:6.0.0/train'
@@ -39,7 +39,7 @@ class Origin(NamedTuple):
     """Where examples of a source are stored."""
 
     path: str  # a file that holds many examples, or a folder
-    numbers: Sequence[int] | np.ndarray  # numbers of the examples in this file or folder
+    numbers: Sequence[int] | np.ndarray  # numbers that the examples have within this file or folder
 
 
 @runtime_checkable
@@ -87,15 +87,15 @@ class Identified(Protocol):
 
 @runtime_checkable
 class SeveralLabels(Protocol):
-    """A source whose examples may have several right labels, as ReaL."""
+    """A source whose examples may have several right labels, such as the ReaL labels of ImageNet."""
 
     def right_labels(self, index: int) -> tuple[int, ...] | None:
-        """Returns all right labels of an example, perhaps none; None if no example has more labels than its own."""
+        """Returns all right labels of an example, perhaps none; None if all examples of the source have just one."""
         ...
 
 
 def example_ids(source: Source, indices: Iterable[int] | None = None) -> Iterator[str]:
-    """Yields what identifies examples on every machine: their names if the source is `Identified`, else their indices.
+    """Yields IDs of examples, the same on every machine: names if the source is `Identified`, else indices.
 
     Args:
       source: the examples.

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from resnet_jax.errors import UsageError
 
-_MOST_PARTS = 100  # names joined by '+'; TFDS parses them recursively, a level of recursion for each
+_MOST_PARTS = 100  # largest number of parts joined by '+'; TFDS parses them with a recursion level for each
 _NUMBER = r"-?\d[\d_]*(?:\.\d+)?"
 _PART = re.compile(rf"([^\[\]]*[^\[\]\s])(?:\[({_NUMBER})?(%)?:({_NUMBER})?(%)?\])?")
 

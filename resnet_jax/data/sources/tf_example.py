@@ -1,4 +1,4 @@
-"""Reads the features of a `tf.train.Example`, the records of TFDS and TensorFlow's r1 ResNet, without TensorFlow."""
+"""Reads the features of a `tf.train.Example`, the format of records in TFDS and `tfrecord.py`, without TensorFlow."""
 
 from collections.abc import Mapping
 from typing import Any

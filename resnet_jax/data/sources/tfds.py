@@ -131,7 +131,9 @@ def data_root(data_dir: str | None) -> Path:
 
 
 def prepared_variants(name: str, root: Path) -> list[str]:
-    """Returns the prepared data sets of a name: itself, or 'NAME/CONFIG' for each of its configs; [] if there are none.
+    """Returns the names of the prepared data sets that a name stands for; [] if there are none.
+
+    These are `name` itself, or 'NAME/CONFIG' for each config of a data set that has configs.
 
     Args:
       name: such as 'imagenet_a', 'imagenet_v2/topimages', or 'imagenet_v2' for all its configs.
@@ -159,7 +161,7 @@ def _find(name: str, directory: Path) -> tfds.core.DatasetBuilder:
     # TFDS raises these exceptions for files that it cannot read and for unknown names, configs and versions.
     except (tfds.core.DatasetNotFoundError, ParseError, OSError, ValueError, AssertionError) as error:
         damage = None
-        with contextlib.suppress(OSError):  # without read permission, TFDS's own error is reported below
+        with contextlib.suppress(OSError):  # if `directory` is unreadable, TFDS's own error is reported below
             damage = _find_damage(name, directory)
         if damage is not None:
             raise UsageError(f"{damage}: copy it here again, or prepare it again") from None
@@ -175,7 +177,7 @@ def _find(name: str, directory: Path) -> tfds.core.DatasetBuilder:
 
 
 def _find_damage(name: str, directory: Path) -> str | None:
-    """Says which info file of a data set is missing or damaged; None if none is, or if there is no such data set."""
+    """Returns the message that an info file of a data set is missing or damaged; None if there is no such damage."""
     root, *parts = re.split("[:/]", name)
     files = ("dataset_info.json", "features.json")
     found = {

@@ -14,7 +14,7 @@ class Keys(NamedTuple):
     image: str
     label: str
     boxes: str | None  # None if the data set has no boxes
-    labels: str | None = None  # all right labels, of a data set with several for an image, as ReaL; None: one for each
+    labels: str | None = None  # feature of all right labels, as imagenet2012_real has; None: images have one label
 
 
 def classification(builder: tfds.core.DatasetBuilder) -> tuple[Keys, tuple[str, ...]]:
@@ -37,7 +37,7 @@ def classification(builder: tfds.core.DatasetBuilder) -> tuple[Keys, tuple[str, 
 
 
 def _single_label(features: tfds.features.FeaturesDict, labels: tfds.features.FeatureConnector) -> str | None:
-    """Returns the feature with one label for each image, if `labels` has several of the same classes; otherwise None.
+    """Returns the name of a feature with one label per image, of the same classes as the list `labels`, or None.
 
     In imagenet2012_real, 'real_label' is a list of classes and 'original_label' the class of ImageNet.
     """

@@ -1,4 +1,7 @@
-"""ImageNet in TFRecord shards of `tf.train.Example`, as TensorFlow's r1 ResNet reads it (`build_imagenet_data.py`)."""
+"""ImageNet in TFRecord shards of `tf.train.Example`, as `build_imagenet_data.py` of TensorFlow Models writes them.
+
+The r1.x ResNet of the TensorFlow Models repository trains on these shards.
+"""
 
 import itertools
 import re
@@ -88,14 +91,14 @@ def open_source(
     num_classes: int | None = None,
     cache_dir: Path | None = None,
 ) -> TFRecordSource:
-    """Opens the training or the evaluation split of TFRecord shards in the format of TensorFlow's r1 ResNet.
+    """Opens the training or the evaluation split of TFRecord shards in the format of `build_imagenet_data.py`.
 
     Args:
       training: open the training split, otherwise the evaluation split.
       data_dir: the folder that holds the shards <split>-00000-of-01024, <split>-00001-of-01024, ...
       train_split: name of the training split, or a slice in the syntax of TFDS, see `parse_split`.
       eval_split: the same for the evaluation split; None: the first that exists of 'validation', 'test' and 'val'.
-      label_offset: the label that the shards store for class 0; 1 in the shards of r1.
+      label_offset: the label that the shards store for class 0; 1 in shards that `build_imagenet_data.py` has written.
       num_classes: number of classes; None: the 1,000 of ImageNet, preceded by 'background' if `label_offset` is 0.
       cache_dir: directory for the index of record offsets if the folder of the shards is read-only.
 
