@@ -1,1 +1,1 @@
-"""Translates command lines of TensorFlow's official r1 ResNet into commands of this program."""
+"""Translates command lines of the r1.x ResNet of the TensorFlow Models repository into commands of this program."""

@@ -1,4 +1,4 @@
-"""Maps the flags of TensorFlow's official r1 ResNet to config keys; rejects what r1 rejects."""
+"""Maps the flags of the r1.x ResNet of the TensorFlow Models repository to config keys; rejects what it rejects."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,21 +6,23 @@ from typing import Any
 from resnet_jax.errors import UsageError
 from resnet_jax.programs.r1_flags.table import HOOKS, IMAGENET_SIZES, PROGRAMS, STRATEGIES, Program
 
-Values = Mapping[str, Any]  # long name -> value, for every flag of TensorFlow's r1 ResNet
+Values = Mapping[str, Any]  # long name -> value, for every flag of the r1.x ResNet of the TensorFlow Models repository
 
 _DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 _FP16_LOSS_SCALE = 128.0
 # Defaults of `tf.mixed_precision.experimental.DynamicLossScale`.
 _DYNAMIC_LOSS_SCALE, _GROWTH_STEPS = 32768.0, 2000
-_CIFAR_WEIGHT_DECAY = 2e-4  # fixed in TensorFlow's r1 ResNet, which ignores --weight_decay on CIFAR-10
+# On CIFAR-10 the r1.x ResNet of the TensorFlow Models repository always uses this value and ignores --weight_decay.
+_CIFAR_WEIGHT_DECAY = 2e-4
 _FINE_TUNE_LR = 0.1
-# LARS: (limit, peak learning rate, warm-up epochs). The first row whose limit exceeds the batch size applies.
-# Source: `poly_rate_fn` in `resnet_run_loop.py` of TensorFlow's r1 ResNet.
+# For LARS: (limit of the batch size, peak learning rate, warm-up epochs). The first entry whose limit exceeds the batch
+# size applies. Source: `poly_rate_fn` in `resnet_run_loop.py` of the r1.x ResNet of the TensorFlow Models repository.
 _LARS = ((8192, 5.0, 5.0), (16384, 10.0, 5.0), (32768, 25.0, 5.0), (float("inf"), 32.0, 14.0))
 _LARS_EPOCHS = 90.0
 _LARS_END_LR = 1e-4  # the default `end_learning_rate` of `tf.compat.v1.train.polynomial_decay`
 _PROFILED_STEP = 1000
-# Strategy -> algorithms that TensorFlow's r1 ResNet accepts with it; source: `distribution_utils.py`.
+# --distribution_strategy -> values of --all_reduce_alg that the r1.x ResNet of the TensorFlow Models repository
+# accepts with it. Source: its `distribution_utils.py`.
 _ALL_REDUCE = {
     "mirrored": ("nccl", "hierarchical_copy"),
     "multi_worker_mirrored": ("ring", "nccl"),
@@ -30,11 +32,13 @@ _CHECKPOINT_WORDS = ("latest", "best")  # values of eval.checkpoint that are not
 
 
 def check(values: Values, given: Values, program: Program) -> None:
-    """Raises UsageError for values that TensorFlow's r1 ResNet rejects, and for features that this program lacks.
+    """Raises UsageError for values of flags that r1 rejects, and for features that this program lacks.
+
+    r1 is the r1.x ResNet of the TensorFlow Models repository.
 
     Args:
       values: long name -> value, for every flag.
-      given: the same for the flags on the command line.
+      given: long name -> value, for the flags on the command line.
       program: the program of r1, for ImageNet or CIFAR-10.
     """
     _check_devices(values)
@@ -53,9 +57,9 @@ def check(values: Values, given: Values, program: Program) -> None:
 
 
 def overrides(values: Values, program: Program) -> dict[str, Any]:
-    """Returns config key -> value for all keys that the flags of r1 (TensorFlow's official ResNet) determine.
+    """Returns config key -> value for all keys that the flags of r1 determine, also if the recipe has the same value.
 
-    The result also has keys for which the recipe has the same value.
+    r1 is the r1.x ResNet of the TensorFlow Models repository.
     """
     return {
         **_data(values),
@@ -69,7 +73,10 @@ def overrides(values: Values, program: Program) -> dict[str, Any]:
 
 
 def export_keys(values: Values) -> dict[str, Any]:
-    """Returns config key -> value for the SavedModel that r1 (TensorFlow's official ResNet) exports."""
+    """Returns config key -> value for exporting the SavedModel that r1 exports.
+
+    r1 is the r1.x ResNet of the TensorFlow Models repository.
+    """
     keys = {
         "export.dir": f"{values['export_dir'].rstrip('/')}/export",
         "export.formats": '("saved_model",)',
@@ -81,7 +88,7 @@ def export_keys(values: Values) -> dict[str, Any]:
 
 
 def _graph_dtype(values: Values) -> str:
-    """Returns the dtype of the graph that r1 builds and exports, which graph_rewrite changes only during training."""
+    """Returns the dtype of the exported graph; --fp16_implementation=graph_rewrite uses float16 only in training."""
     return "fp32" if values["fp16_implementation"] == "graph_rewrite" else values["dtype"]
 
 
@@ -144,7 +151,7 @@ def _is_positive(text: str) -> bool:
 
 
 def is_evaluation(values: Values) -> bool:
-    """Returns whether TensorFlow's r1 ResNet would only evaluate: with --eval_only or --train_epochs=0."""
+    """Returns whether the flags ask for an evaluation only, as --eval_only and --train_epochs=0 do."""
     return values["eval_only"] or not values["train_epochs"]
 
 
@@ -175,9 +182,10 @@ def _data(values: Values) -> dict[str, Any]:
 
 
 def _schedule_epoch(values: Values, program: Program) -> dict[str, Any]:
-    """Returns the key that gives an epoch of the learning rate schedule as many images as in r1, whatever the data.
+    """Returns {config key: value} for the number of images in an epoch of the learning rate schedule.
 
-    Synthetic data have that number of images and need no key.
+    In the r1.x ResNet of the TensorFlow Models repository, this is the size of the full training set, whatever data
+    it reads. Synthetic data have that size and need no key.
     """
     return {} if values["use_synthetic_data"] else {"schedule.images_per_epoch": program.num_images}
 
@@ -191,10 +199,10 @@ def _network(values: Values) -> dict[str, Any]:
 
 
 def _weights(values: Values) -> dict[str, Any]:
-    """Returns config key -> path of the weights to evaluate or to start training from; {} if no flag names weights.
+    """Returns the config keys for the weights to evaluate or to start training from; {} if no flag names weights.
 
-    As in TensorFlow's r1 ResNet, an evaluation uses the weights in --model_dir, if that flag is given, and otherwise
-    those of --pretrained_model_checkpoint_path.
+    As in the r1.x ResNet of the TensorFlow Models repository, an evaluation uses the weights in --model_dir, if that
+    flag is given, and otherwise those of --pretrained_model_checkpoint_path.
     """
     pretrained = values["pretrained_model_checkpoint_path"]
     if not is_evaluation(values):
@@ -202,7 +210,7 @@ def _weights(values: Values) -> dict[str, Any]:
     path = pretrained if values["model_dir"] is None else values["model_dir"]
     if path is None:
         return {}
-    is_path = not path.isdigit() and path not in _CHECKPOINT_WORDS  # '7' would mean step 7, './7' is a path
+    is_path = not path.isdigit() and path not in _CHECKPOINT_WORDS  # '7' alone would mean step 7, './7' is a path
     return {"eval.checkpoint": path if is_path else f"./{path}"}
 
 
@@ -238,7 +246,7 @@ def _lars(values: Values, program: Program, weight_decay: float) -> dict[str, An
         "schedule.base_lr": peak,
         "schedule.base_batch_size": batch_size,
         "schedule.warmup_epochs": warmup_epochs,
-        # 90 epochs and one more step, as in TensorFlow's r1 ResNet.
+        # 90 epochs and one more step, as in the r1.x ResNet of the TensorFlow Models repository.
         "schedule.decay_epochs": _LARS_EPOCHS + batch_size / program.num_images,
         "schedule.power": 2.0,
         "schedule.end": _LARS_END_LR / peak,

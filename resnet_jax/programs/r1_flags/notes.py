@@ -1,4 +1,4 @@
-"""Notes on flags of TensorFlow's r1 ResNet that are ignored or mean something else here; the translator prints them."""
+"""Notes on flags of the r1.x ResNet of the TensorFlow Models repository that this program ignores or changes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,14 +8,14 @@ from resnet_jax.programs.r1_flags.table import FLAGS, HOOKS, PROGRAMS, Program
 
 
 def notes(given: Values, values: Values, changed: Mapping[str, Any], program: Program) -> dict[str, str]:
-    """Explains the differences between flags of r1 (TensorFlow's official ResNet) and their translation.
+    """Explains the differences between flags of r1 and their translation.
 
-    There is a note for each given flag that is ignored here or means something else, and for each flag that is not
-    given but whose default in r1 differs from the recipe.
+    r1 is the r1.x ResNet of the TensorFlow Models repository. There is a note for each given flag that this program
+    ignores or changes, and for each flag that is not given but whose default in r1 differs from the recipe.
 
     Args:
-      given: flags on the command line, by long name.
-      values: all flags of r1 by long name, including defaults.
+      given: long name -> value, for the flags on the command line.
+      values: long name -> value, for every flag of r1.
       changed: config keys that differ from the recipe, with their new values.
       program: the program of r1, for ImageNet or CIFAR-10.
 

@@ -1,7 +1,6 @@
-"""Flags on command lines of TensorFlow's r1 ResNet that its last version does not define itself.
+"""Flags of the r1.x ResNet of the TensorFlow Models repository that its last version does not define itself.
 
-These are the flags of absl, and those of earlier versions of the programs, which were in `official/resnet` of
-tensorflow/models in 2018 and 2019.
+These are the flags of absl, and those of the versions of 2018 and 2019, in `official/resnet` of tensorflow/models.
 """
 
 from typing import Any, NamedTuple
@@ -37,11 +36,11 @@ ABSL_IGNORED = (
 
 
 class Earlier(NamedTuple):
-    """A flag of an earlier version of r1, TensorFlow's official ResNet."""
+    """A flag of an earlier version of the r1.x ResNet of the TensorFlow Models repository."""
 
     flag: Flag
-    now: str | None = None  # the flag of r1's last version that replaced this flag; None: there is none
-    value: Any = None  # the value that `now` gets instead of `flag`'s own value; None: the same value
+    now: str | None = None  # long name of the flag that replaced it in the last version; None: no flag did
+    value: Any = None  # value of `now` that has the effect of `flag`; None: `flag`'s own value
 
 
 EARLIER = (
@@ -89,7 +88,8 @@ _KERAS = (
 )
 _HOROVOD = "it belongs to a fork of r1: omit it; all devices of all hosts compute one synchronous step here"
 
-# Flags of other programs that often appear next to r1's: name -> what to do.
+# Flags that are often confused with those of the r1.x ResNet of the TensorFlow Models repository:
+# name -> program that has the flag, and what to do instead.
 EXPLAINED = {
     **dict.fromkeys(
         (

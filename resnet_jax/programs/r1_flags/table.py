@@ -1,4 +1,4 @@
-"""The flags of TensorFlow's official r1 ResNet: type, default, and a note where the meaning here differs.
+"""The flags of the r1.x ResNet of the TensorFlow Models repository: type, default, and how this program differs.
 
 Source: tensorflow/models, `official/utils/flags/*.py` and `define_resnet_flags` of
 `official/r1/resnet/resnet_run_loop.py`.
@@ -8,24 +8,24 @@ from typing import Any, Literal, NamedTuple
 
 
 class Flag(NamedTuple):
-    """One flag of r1, TensorFlow's official ResNet."""
+    """A flag of the r1.x ResNet of the TensorFlow Models repository."""
 
     name: str
     short: str | None
     kind: Literal["text", "integer", "number", "switch", "list"]
     default: Any
-    note: str = ""  # printed when the flag is given: what differs here; empty: nothing does
-    choices: tuple[str, ...] = ()  # the values that a text flag allows; empty: any
-    at_least: int | None = None  # the least value that an integer flag allows
+    note: str = ""  # what this program does differently; printed if the flag is given; '': nothing
+    choices: tuple[str, ...] = ()  # the values that a text flag allows; (): any
+    at_least: int | None = None  # the least value that an integer flag allows; None: any
 
 
 class Program(NamedTuple):
-    """One of the two programs of r1, TensorFlow's official ResNet: for ImageNet or for CIFAR-10."""
+    """One of the two programs of the r1.x ResNet of the TensorFlow Models repository: for ImageNet or for CIFAR-10."""
 
     name: str  # file name of r1's program without '.py': 'imagenet_main' or 'cifar10_main'
     recipe: str  # name of the config in configs/ that trains the same network in the same way
-    num_images: int  # number of training images in an epoch of the learning rate schedule, whatever the data hold
-    defaults: dict[str, Any]  # flag name -> default of this program, where it differs from `FLAGS`
+    num_images: int  # training images per epoch of the learning rate schedule, whatever the size of the data
+    defaults: dict[str, Any]  # flag name -> default in the program `name`, where it differs from `FLAGS`
 
 
 PROGRAMS = {
@@ -45,7 +45,8 @@ PROGRAMS = {
 }
 IMAGENET_SIZES = ("18", "34", "50", "101", "152", "200")
 
-# Name of a hook in --hooks of TensorFlow's r1 ResNet, in any case -> what this program does instead.
+# Name of a hook in --hooks of the r1.x ResNet of the TensorFlow Models repository, in upper or lower case -> what
+# this program does instead.
 HOOKS = {
     "LoggingTensorHook": "a log line every log.every_steps (100) with loss, top-1 and learning rate",
     "ProfilerHook": "one trace for TensorBoard, at train.profile_at; r1 takes one every 1,000 steps",
@@ -72,7 +73,7 @@ _EXPORT = "the second command exports after training, to EXPORT_DIR/export/saved
 FLAGS = (
     # Flags that TensorFlow's `official/utils/flags` defines in `define_base`.
     Flag("data_dir", "dd", "text", "/tmp"),
-    Flag("model_dir", "md", "text", None),  # in r1 /tmp; here each recipe has its own work directory by default
+    Flag("model_dir", "md", "text", None),  # default in r1: /tmp; in this program: a work directory for each recipe
     Flag("clean", None, "switch", False, "ignored: remove the work directory yourself, or choose another --workdir"),
     Flag("train_epochs", "te", "integer", 1, at_least=0),
     Flag("epochs_between_evals", "ebe", "integer", 1, at_least=1),
@@ -178,7 +179,7 @@ FLAGS = (
     Flag("tpu_zone", None, "text", None, _TPU),
     Flag("tpu_gcp_project", None, "text", None, _TPU),
     Flag("num_tpu_shards", None, "integer", 8, _TPU),
-    # Flags that TensorFlow's r1 ResNet defines in `define_resnet_flags`.
+    # Flags that the r1.x ResNet of the TensorFlow Models repository defines in `define_resnet_flags`.
     Flag("resnet_size", "rs", "text", "50"),
     Flag("resnet_version", "rv", "text", "1", choices=("1", "2")),
     Flag("fine_tune", "ft", "switch", False),

@@ -1,4 +1,4 @@
-"""Translates a command line of TensorFlow's official r1 ResNet into one of this program.
+"""Translates a command line of the r1.x ResNet of the TensorFlow Models repository into one of this program.
 
 python -m resnet_jax.programs.r1_flags imagenet_main.py --data_dir=DIR --batch_size=256 --num_gpus=8
 
@@ -27,11 +27,11 @@ _HELP = {"--help", "--helpshort", "--helpfull", "-h", "-help", "-?", "--?"}
 
 
 class Translation(NamedTuple):
-    """The commands of this program that replace a command line of r1, TensorFlow's official ResNet."""
+    """Commands that replace a command line of the r1.x ResNet of the TensorFlow Models repository."""
 
-    command: list[str]  # the words of a shell command, which trains or evaluates
-    notes: dict[str, str]  # long name of a flag of r1, or another word of its command line -> what differs here
-    export: list[str]  # the words of a second command, which exports; []: r1 would not export
+    command: list[str]  # the arguments of a shell command, which trains or evaluates
+    notes: dict[str, str]  # name of a flag, or `NO_FLAG` and an argument that is no flag -> what differs here
+    export: list[str]  # the arguments of a second command, which exports; [] if r1 would not export
 
 
 def run() -> None:
@@ -40,7 +40,7 @@ def run() -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Prints the translation of a command line; for an invalid one prints one line and exits with status 2."""
+    """Prints the translation of a command line; for an invalid one prints an error and exits with status 2."""
     if _HELP & set(arguments):
         print(__doc__)
         return
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def translate(arguments: Sequence[str]) -> Translation:
-    """Translates the words of a command line of r1 (TensorFlow's official ResNet) into commands of this program.
+    """Translates a command line of r1, the r1.x ResNet of the TensorFlow Models repository.
 
     Raises:
       UsageError: an unknown flag, an invalid value, or flags that r1 does not allow together.
@@ -81,7 +81,7 @@ def translate(arguments: Sequence[str]) -> Translation:
 
 
 def _recipe(name: str) -> Mapping[str, Any]:
-    """Returns dotted config key -> value of a recipe."""
+    """Returns the config of a recipe: dotted key -> value."""
     return flatten(importlib.import_module(f"resnet_jax.configs.{name}").get_config().to_dict())
 
 

@@ -1,4 +1,4 @@
-"""Reads the words of a command line of TensorFlow's r1 ResNet as absl, its flag library, reads them."""
+"""Parses command lines of the r1.x ResNet of the TensorFlow Models repository as its flag library, absl, does."""
 
 import difflib
 import itertools
@@ -12,7 +12,7 @@ from resnet_jax.programs.r1_flags.other_flags import ABSL_IGNORED, ABSL_PASSED_O
 from resnet_jax.programs.r1_flags.table import FLAGS, PROGRAMS, Flag
 from resnet_jax.text import printable
 
-MODEL = Flag("model", None, "text", "imagenet", choices=tuple(PROGRAMS))  # added by this translator
+MODEL = Flag("model", None, "text", "imagenet", choices=tuple(PROGRAMS))  # a flag of this translator only
 _DOC = "docs/migrating_from_tf_r1.md"
 _BY_NAME = {
     name: flag
@@ -22,29 +22,29 @@ _BY_NAME = {
 }
 _EARLIER = {earlier.flag.name: earlier for earlier in EARLIER}
 _SWITCH_VALUES = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}  # as absl reads them
-_BASES = {"0x": 16, "0o": 8}  # beginnings of an integer in another base, as absl reads them
-NO_FLAG = "the word "  # beginning of the name of a note on a word that is not a flag
+_BASES = {"0x": 16, "0o": 8}  # prefixes of hexadecimal and octal integers, as absl reads them
+NO_FLAG = "the word "  # first words of the name of a note on an argument that is not a flag
 _FLAG_FILE, _UNDEFOK = "flagfile", "undefok"  # flags that absl evaluates before all others
 
 
 class Parsed(NamedTuple):
-    """What a command line of r1, TensorFlow's official ResNet, says."""
+    """A parsed command line of the r1.x ResNet of the TensorFlow Models repository."""
 
     given: dict[str, Any]  # long name of a flag -> its value
-    passed_on: list[str]  # flags of absl that this program has, too
-    notes: dict[str, str]  # long name of a flag, or `NO_FLAG` and another word -> what differs here
+    passed_on: list[str]  # arguments for flags of absl that this program has too, for example '--verbosity=1'
+    notes: dict[str, str]  # name of a flag, or `NO_FLAG` and an argument that is no flag -> what differs here
 
 
 def split_off_program(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Splits a command line of TensorFlow's r1 ResNet into the program and its flags.
+    """Splits a command line of the r1.x ResNet of the TensorFlow Models repository into the program and its arguments.
 
     Returns:
-      The key of the program in `PROGRAMS`, None if the command line names no program; the words of the flags.
+      The key of the program in `PROGRAMS`, or None if the command line names no program; and the arguments.
     """
     names = {program.name: model for model, program in PROGRAMS.items()}
     num_first = sum(1 for _ in itertools.takewhile(lambda word: not word.startswith("--"), arguments))
     for position, word in enumerate(arguments):
-        # `word` may be the path of a program, 'DIR/imagenet_main.py', or its module name after 'python -m'.
+        # A program is named by its path, 'DIR/imagenet_main.py', or by its module name after 'python -m'.
         is_program = position < num_first or word.endswith(".py") or arguments[position - 1] == "-m"
         name = word.removesuffix(".py").replace("/", ".").split(".")[-1]
         if is_program and name in names:
@@ -53,14 +53,17 @@ def split_off_program(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
 
 
 def parse(words: Sequence[str], *, after_program: bool = True) -> Parsed:
-    """Parses flags of TensorFlow's r1 ResNet as absl does. The last value of a repeated flag counts.
+    """Parses flags of the r1.x ResNet of the TensorFlow Models repository as absl does.
+
+    The last value of a repeated flag counts.
 
     Args:
-      words: the words after the name of the program.
-      after_program: whether these words followed the name of a program; if not, every word must be a flag.
+      words: the arguments.
+      after_program: whether they followed the name of a program on the command line; if not, the first one must be a
+        flag.
 
     Raises:
-      UsageError: a flag is unknown, has an invalid value, or lacks its value; a file of flags cannot be read.
+      UsageError: a flag is unknown, has an invalid value, or lacks its value; a flag file cannot be read.
     """
     parsed = Parsed({}, [], {})
     rest = list(_with_flag_files(words, ()))
@@ -93,7 +96,7 @@ def parse(words: Sequence[str], *, after_program: bool = True) -> Parsed:
 
 
 def _add_stray(word: str, parsed: Parsed, *, after_program: bool) -> None:
-    """Adds a note on a word that is not a flag: absl, and so r1, ignores it."""
+    """Adds a note on an argument that is not a flag, which absl and therefore r1 ignores."""
     if not after_program and not parsed.given:
         raise UsageError(f"{word!r} is not a flag: write --name=value, also for switches")
     switches = [name for name, value in parsed.given.items() if value is True]
@@ -102,7 +105,7 @@ def _add_stray(word: str, parsed: Parsed, *, after_program: bool) -> None:
 
 
 def _add(parsed: Parsed, flag: Flag, value: Any) -> None:
-    """Adds a flag and its value to `parsed`; a flag of an earlier version gets its later name and value."""
+    """Adds a flag and its value to `parsed`; a flag of an earlier version of r1 gets its later name and value."""
     if flag in ABSL_PASSED_ON:
         parsed.passed_on.append(f"--{flag.name}={value}")
     elif flag in ABSL_IGNORED:
@@ -117,11 +120,11 @@ def _add(parsed: Parsed, flag: Flag, value: Any) -> None:
 
 
 def _with_flag_files(words: Sequence[str], within: tuple[str, ...]) -> Iterator[str]:
-    """Yields the words; in place of each --flagfile=FILE, the lines of that file.
+    """Yields the arguments, with the lines of FILE in place of each --flagfile=FILE.
 
     Args:
-      words: words of a command line, or lines of a file.
-      within: the files that are being read, each of which contains --flagfile of the next.
+      words: arguments of a command line, or lines of a flag file.
+      within: the chain of flag files that contains `words`, each named in the one before it; they are not read again.
     """
     rest = list(words)
     while rest:
@@ -143,7 +146,7 @@ def _with_flag_files(words: Sequence[str], within: tuple[str, ...]) -> Iterator[
 
 
 def _lines(path: str) -> list[str]:
-    """Returns the lines of a file of flags, without empty lines and comments."""
+    """Returns the lines of a flag file, without empty lines and comments."""
     try:
         text = read_regular(local_path(path, name=f"--{_FLAG_FILE}")).decode()
     except (OSError, ValueError) as error:
@@ -154,7 +157,7 @@ def _lines(path: str) -> list[str]:
 
 
 def _take_undefok(words: list[str]) -> set[str]:
-    """Removes --undefok=NAMES from `words`; returns the names of flags that may be unknown."""
+    """Removes --undefok=NAMES from `words`; returns NAMES, the flags that may be unknown."""
     names: set[str] = set()
     for word in [word for word in words if word.lstrip("-").partition("=")[0] == _UNDEFOK and word.startswith("-")]:
         position = words.index(word)
