@@ -25,11 +25,11 @@ _OWN_KEYS = {"top1": (int, float, None), "checksums": dict, "own_step": (int, No
 _TREE = f"{_STATE}/_METADATA"  # Orbax's file with the names of the arrays
 # Errors that are raised when the file `_TREE` is damaged.
 _ERRORS_OF_TREE = (AttributeError, KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError)
-_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # error numbers of a missing file; others mean a failing disk
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # error numbers of a missing file, which is no fault of the disk
 
 
 class DamagedError(Exception):
-    """The content of a checkpoint differs from what was saved. The message is the reason, as 'state is missing'."""
+    """The content of a checkpoint differs from what was saved; the message says how, such as 'state is missing'."""
 
 
 def write(path: Path, state: Any, meta: dict[str, Any], *, top1: float | None) -> None:

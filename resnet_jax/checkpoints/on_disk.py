@@ -1,7 +1,7 @@
 """Lists, deletes and moves the checkpoints in a directory, and deletes what killed processes left in it.
 
-A checkpoint is an entry whose name is its step, such as '60'. Entries with other names are ignored: they are files of
-the user, except for the temporary names that this program gives.
+A checkpoint is a directory whose name is its step, such as '60'. Files and directories with other names are ignored,
+because the user may have put them there, unless they have one of this program's temporary names.
 """
 
 import errno
@@ -19,8 +19,8 @@ from resnet_jax.local_paths import kind_of
 
 logger = logging.getLogger(__name__)
 
-_REMOVED = ".removed"  # suffix of a checkpoint that is being deleted
-# The names of what a killed process can leave behind. Earlier versions used names of Orbax, which add '-' and a number.
+_REMOVED = ".removed"  # suffix of the name of a checkpoint that is being deleted
+# Directories that a killed process can leave behind. Earlier versions used Orbax's names, which add '-' and a number.
 _LEFTOVER = re.compile(rf"[0-9]+({re.escape(UNFINISHED)}(-[0-9]+)?|{re.escape(_REMOVED)})")
 
 
@@ -69,7 +69,7 @@ def remove(path: Path) -> None:
 def set_aside(path: Path, directory: Path) -> Path:
     """Moves a damaged checkpoint, such as '60', into `directory`; returns its new path.
 
-    If `directory` already has the name '60', the new name is '60-2', '60-3' and so on. If `directory` is on another
+    If `directory` already contains a '60', the new name is '60-2', '60-3' and so on. If `directory` is on another
     disk, because the directory of the checkpoints is a link, the checkpoint is renamed to '60.damaged' instead.
     """
     directory.mkdir(exist_ok=True)

@@ -16,7 +16,7 @@ from resnet_jax.models.fused_conv_norm import FusedConvNorm
 from resnet_jax.models.fused_norm_relu import FusedNormRelu
 from resnet_jax.models.layers import PointwiseConv
 
-# Constructors of layers. The arguments in parentheses are still to be given, all others are set.
+# Constructors of layers in which all arguments are set, except those in parentheses.
 Conv = Callable[..., nn.Module]  # (features, kernel_size, stride, name=...)
 Pointwise = Callable[..., PointwiseConv]  # (features, name=...)
 Norm = Callable[..., BatchNorm]  # (name=...)
@@ -87,7 +87,7 @@ class BasicBlock(ResidualBlock):
 
 
 class BottleneckBlock(ResidualBlock):
-    """Block of version 1.5, ResNet-50 and deeper: 1x1 convolution to fewer channels, 3x3 with stride, 1x1 to more."""
+    """Block of version 1.5 of ResNet-50 and deeper: 1x1 convolution to fewer channels, 3x3 with stride, 1x1 to more."""
 
     expansion: ClassVar[int] = 4
     stride_on_first: ClassVar[bool] = False
@@ -151,7 +151,7 @@ BLOCKS: dict[str, dict[str, type[ResidualBlock]]] = {
 
 @jax.custom_vjp
 def final_relu(x: jax.Array) -> jax.Array:
-    """ReLU at the end of a block, whose gradient is found from its result: the next block keeps it, and not `x`."""
+    """ReLU at the end of a block. Its gradient is computed from its result, which the next block keeps anyway."""
     return nn.relu(x)
 
 
@@ -161,7 +161,7 @@ def _final_relu_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _final_relu_backward(y: jax.Array, cotangent: jax.Array) -> tuple[jax.Array]:
-    # `y > 0` is the same, but XLA replaces it by `x > 0` and computes x again, from the product and the shortcut.
+    # `y > 0` gives the same, but XLA replaces it by `x > 0` and recomputes x, the sum of branch and shortcut.
     return (jnp.where(y != 0, cotangent, 0),)
 
 
@@ -212,7 +212,7 @@ def _projection(
     """Shortcut: a 1x1 convolution with the stride of the block, then a norm. Option B of He et al. 2015."""
     if norm is None:
         return conv(features, 1, stride, name="shortcut_conv")(x)
-    if stride > 1:  # for FusedConvNorm, every `stride`-th pixel of x would have to be copied
+    if stride > 1:  # FusedConvNorm has no stride: every `stride`-th pixel of x would be copied first
         return norm(name="shortcut_bn")(conv(features, 1, stride, name="shortcut_conv")(x))
     return FusedConvNorm(pointwise(features, name="shortcut_conv"), norm(name="shortcut_bn"))(x)
 
@@ -233,7 +233,7 @@ def _average_pool(
 def _zero_pad(
     x: jax.Array, features: int, stride: int, *, conv: Conv, pointwise: Pointwise, norm: Norm | None
 ) -> jax.Array:
-    """Shortcut without parameters: every `stride`-th pixel, new channels zero. Option A of He et al. 2015."""
+    """Shortcut without parameters: every `stride`-th pixel; new channels are zeros. Option A of He et al. 2015."""
     del conv, pointwise, norm
     return jnp.pad(x[:, ::stride, ::stride], ((0, 0), (0, 0), (0, 0), (0, features - x.shape[-1])))
 
@@ -242,7 +242,8 @@ def _zero_pad(
 # [B, ceil(H / stride), ceil(W / stride), features]. `norm` is None in version 2, where shortcuts have no norm.
 SHORTCUTS: dict[str, Callable[..., jax.Array]] = {
     "projection": _projection,
-    # As in TensorFlow's r1 ResNet: the first block of each stage has a projection, even if it keeps the shape.
+    # As in the r1.x ResNet of the TensorFlow Models repository: the first block of each stage has a
+    # projection, even if it keeps the shape.
     "stage_projection": _projection,
     "average_pool": _average_pool,
     "zero_pad": _zero_pad,

@@ -142,13 +142,13 @@ def mean_of_product(mean: jax.Array, kernels: jax.Array) -> jax.Array:
 def output_moments(mean: jax.Array, covariance: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns mean and biased variance of each output channel of a 1x1 convolution, from the moments of its input.
 
-    Rounding can make the computed variance negative, so it is clipped at zero; the gradient is zero there. The mean is
-    a constant in the gradient, for it serves the running statistics alone.
+    Rounding can make the computed variance negative, so it is clipped at zero; the gradient is zero there. The gradient
+    treats the mean as a constant, because it is used for the running statistics only.
 
     Args:
       mean: [G, K] float32, mean of each group and input channel.
-      covariance: [G, K, K] float32, covariance between input channels in each group; symmetric, which the gradient
-        makes use of.
+      covariance: [G, K, K] float32, covariance between input channels in each group. The gradient
+        assumes that it is symmetric.
       kernel: [K, C] float32.
 
     Returns:
@@ -170,7 +170,7 @@ def _output_moments_forward(
 def _output_moments_backward(
     residuals: tuple[jax.Array, jax.Array, jax.Array], cotangents: tuple[jax.Array, jax.Array]
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns the cotangents of mean, covariance, kernel: 0, W diag(c) W^T, sum_g 2 cov W diag(c); c is that of var."""
+    """Returns the cotangents of mean, covariance, kernel: 0, W diag(c) W^T, sum_g 2 cov W diag(c); c: that of var."""
     kernel, product, var = residuals
     weights = jnp.where(var > 0, cotangents[1], 0.0)[:, None, :]
     of_covariance = jnp.matmul(kernel * weights, kernel.T, precision=Precision.HIGHEST)
@@ -185,7 +185,7 @@ output_moments.defvjp(_output_moments_forward, _output_moments_backward)
 def normalizing_slope(var: jax.Array, scale: jax.Array, epsilon: float) -> jax.Array:
     """Returns scale / sqrt(var + epsilon): [G, C] and [C] -> [G, C].
 
-    Its gradient needs no `scale`, so that a step can update it in place before the gradient of `var` is computed.
+    Its gradient does not read `scale`, so XLA can update `scale` in place before it computes the gradient of `var`.
     """
     return jax.lax.rsqrt(var + epsilon) * scale
 
@@ -270,7 +270,7 @@ def _batched_product(x: jax.Array, kernels: jax.Array, precision: Precision | No
 
 
 def _is_one_convolution(x: jax.Array) -> bool:
-    """Whether a product with x [G, N, H, W, K] can be one convolution: one group, of 16 bits."""
+    """Whether a product with x, [G, N, H, W, K], can be one convolution: x must have one group and a 16-bit type."""
     return len(x) == 1 and x.dtype != jnp.float32
 
 

@@ -26,8 +26,9 @@ _PIXELS = (1, 2, 3)  # axes of the pixels of a group in [G, N, H, W, C]
 class FusedNormRelu(nn.Module):
     """Computes `relu(norm(x))`.
 
-    The gradient of this file is used for 16-bit activations normalized by their own statistics. In float32, where the
-    results of earlier versions are kept bit by bit, and with running statistics, JAX differentiates.
+    The gradient in the docstring of this file is used for 16-bit activations that are normalized by the statistics of
+    the batch. JAX differentiates in float32, so that results stay bit-identical to those of earlier versions, and with
+    running statistics.
 
     The variables belong to `norm`; this module has no variables.
 
@@ -85,7 +86,7 @@ def _backward(
     of_result = jnp.where(_affine(x, mean, slope, bias) > 0, cotangents[0].astype(jnp.float32), 0.0)
     of_bias, of_scale = _sums(of_result, of_result * (x.astype(jnp.float32) - mean))
     of_scale = inverse_std * of_scale
-    # The formula above as slope g + a x + b, which takes fewer operations for each pixel.
+    # The gradient of x (docstring of this file) in the form slope g + a x + b, which takes fewer operations per pixel.
     count = x[0].size // x.shape[-1]
     a = -slope * inverse_std * of_scale / count
     b = -slope * of_bias / count - a * mean
@@ -102,7 +103,7 @@ def _affine(x: jax.Array, mean: jax.Array, slope: jax.Array, bias: jax.Array) ->
 
 
 def _statistics(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Computes `batch_norm.group_statistics`, whose two sums JAX can differentiate, in one reduction."""
+    """Computes `batch_norm.group_statistics` with one reduction for both sums, which JAX cannot differentiate."""
     x = x.astype(jnp.float32)
     mean, mean_of_squares = (total * (x.shape[-1] / x[0].size) for total in _sums(x, jnp.square(x)))
     return mean, jnp.maximum(mean_of_squares - jnp.square(mean), 0.0)

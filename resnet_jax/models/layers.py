@@ -18,8 +18,8 @@ def convolution(features: int, kernel_size: int, stride: int, *, blur: bool = Fa
     """Returns a convolution without bias whose input is padded equally on all four sides.
 
     Flax's 'SAME', which pads the input of a strided convolution unevenly, is not used. Its result would differ at the
-    borders from that of PyTorch and of TensorFlow's r1 ResNet, and on GPUs it would cost an extra pass over the
-    activations.
+    borders from that of PyTorch and of the r1.x ResNet of the TensorFlow Models repository, and on GPUs it
+    would cost an extra pass over the activations.
 
     Args:
       features: output channels.
@@ -125,8 +125,8 @@ def _smooth(x: jax.Array, *, axis: int) -> jax.Array:
 KERNEL_INITS: dict[str, Initializer] = {
     # He et al. 2015 (Delving Deep into Rectifiers): normal with variance 2 / (k * k * output channels).
     "he": nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
-    # `tf.compat.v1.variance_scaling_initializer()`, which TensorFlow's r1 ResNet uses: variance
-    # 1 / (k * k * input channels), normal truncated at two standard deviations.
+    # `tf.compat.v1.variance_scaling_initializer()`, which the r1.x ResNet of the TensorFlow Models repository
+    # uses: variance 1 / (k * k * input channels), normal truncated at two standard deviations.
     "lecun": nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal"),
 }
 
@@ -142,7 +142,7 @@ def _uniform_by_inputs(inputs: int) -> HeadInit:
 # Name -> function from the number of inputs of the linear head to (initializer of its kernel, initializer of its bias).
 HEAD_INITS: dict[str, Callable[[int], tuple[HeadInit, HeadInit]]] = {
     "normal": lambda _: (nn.initializers.normal(0.01), nn.initializers.zeros),  # Goyal et al. 2017, section 5.1
-    # The default of `tf.layers.dense`, which TensorFlow's r1 ResNet uses.
+    # The default of `tf.layers.dense`, used by the r1.x ResNet of the TensorFlow Models repository.
     "glorot_uniform": lambda _: (nn.initializers.glorot_uniform(), nn.initializers.zeros),
     "torch": lambda inputs: (_uniform_by_inputs(inputs),) * 2,
     "zeros": lambda _: (nn.initializers.zeros,) * 2,

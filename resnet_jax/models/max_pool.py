@@ -3,13 +3,14 @@
 For the gradient of a max-pool, XLA has one operation, select-and-scatter. Its form depends on the platform
 (`platforms.py`):
 
-* TPU: select-and-scatter, which TPUs compute in a fixed order. The form below moves 9 MB more HBM per image there.
+* TPU: select-and-scatter, which TPUs compute in a fixed order. The other form would move 9 MB more per image to
+  and from HBM.
 * all others: the forward pass also stores the position of each maximum in its window as int8, and the gradient of each
   pixel is the sum over the at most four windows that contain it. On NVIDIA GPUs, XLA turns select-and-scatter into one
-  atomic addition for each value, in an order that differs between runs, with rounding that differs too. On CPUs, the
-  form below takes a quarter of the time.
+  atomic addition for each value, in an order that differs between runs, with rounding that differs too. On CPUs,
+  select-and-scatter takes four times as long as this sum.
 
-Both give the gradient of a window to its largest value, and to the first one in row-major order if several are equal.
+Both pass the gradient of a window to its largest value, and to the first one in row-major order if several are equal.
 On CPUs, where both can be run, they are equal bit by bit (tests/models/test_max_pool.py).
 """
 
@@ -51,7 +52,7 @@ def _reduce_window(x: jax.Array, pads: Pads) -> jax.Array:
 
 def _forward(x: jax.Array, pads: Pads) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     """Returns the result of the pool, and what the gradient may need: the input and the positions of the maxima."""
-    # Each platform uses one of the two in `_backward`; XLA removes the other from the program.
+    # `_backward` reads one of the two, depending on the platform; XLA removes the other from the program.
     y, positions = by_platform(
         x, tpu=functools.partial(_without_positions, pads=pads), others=functools.partial(_with_positions, pads=pads)
     )
@@ -110,9 +111,9 @@ def _with_positions(x: jax.Array, *, pads: Pads) -> tuple[jax.Array, jax.Array]:
 def _sum_over_windows(x: jax.Array, positions: jax.Array, cotangent: jax.Array, *, pads: Pads) -> jax.Array:
     """Computes the gradient of the pool's input: for each pixel, the sum over the windows whose maximum it is.
 
-    A pixel at row 2 m + a, a = 0 or 1, is at position i of the windows of rows p = m + (a + pad - i) / 2, where that is
+    A pixel in row 2 m + a, a = 0 or 1, is row i of the windows in row p = m + (a + pad - i) / 2 of the output, if p is
     an integer. So for each of the four parities of row and column, the sum has one, two or four terms, each of which is
-    `cotangent` shifted by at most one window, where the maximum of the window has position i, j.
+    `cotangent` shifted by at most one window, where the maximum of the window is in its row i and column j.
 
     Args:
       x: [B, H, W, C], input of the pool; only its shape and type are used.
@@ -140,5 +141,5 @@ def _sum_over_windows(x: jax.Array, positions: jax.Array, cotangent: jax.Array, 
 
 
 def _windows(parity: int, pad: int) -> list[tuple[int, int]]:
-    """Returns p - m and i of the windows that contain pixel 2 m + parity along one axis, ordered by p."""
+    """Returns (p - m, i) for each window p along one axis whose pixel i is pixel 2 m + parity, ordered by p."""
     return sorted(((parity + pad - i) // 2, i) for i in range(_SIZE) if (parity + pad - i) % 2 == 0)

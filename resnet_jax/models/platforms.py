@@ -9,8 +9,8 @@ are in docs/compiled_programs.md.
 | two sums over the same pixels | one reduction of pairs | two reductions, which XLA fuses | as on TPUs |
 | 1x1 convolution with an offset, 16 bits | convolution, 16-bit offset | as on GPUs | product, float32 offset |
 | gradients that read a parameter | complete before the parameter is updated | in any order | as on TPUs |
-| gradient of a convolution kernel | stored in the order of the parameter | as XLA likes | as on TPUs |
-| the same, 1x1 | computed in the order of the parameter | as XLA likes | as on TPUs |
+| gradient of a convolution kernel | stored in the layout of the parameter | in any layout | as on TPUs |
+| gradient of a 1x1 kernel | also computed in the layout of the parameter | in any layout | as on TPUs |
 """
 
 from collections.abc import Callable, Sequence
@@ -56,9 +56,9 @@ def computed_together(*gradients: jax.Array) -> tuple[jax.Array, ...]:
 
 @jax.custom_vjp
 def with_ordered_gradient(kernel: jax.Array) -> jax.Array:
-    """Returns the kernel of a convolution; the gradient is stored in the order of the parameter on NVIDIA GPUs.
+    """Returns the kernel of a convolution; its gradient gets the memory layout of the parameter on NVIDIA GPUs.
 
-    cuDNN computes it in the order OHWI. Without this, XLA copies the parameter and its velocity to that order, and the
+    cuDNN computes it in the layout OHWI. Without this, XLA copies the parameter and its velocity to it, and the
     updated ones back, for every kernel in every step: four copies in float32 instead of one in the type of the kernel.
     """
     return kernel
@@ -81,11 +81,11 @@ with_ordered_gradient.defvjp(_ordered_forward, _ordered_backward)
 
 
 def with_direct_gradient(convolution: Callable[[jax.Array, jax.Array], jax.Array]) -> Callable[..., jax.Array]:
-    """Returns a 1x1 convolution of stride 1 whose kernel gradient is computed in the order of the parameter on GPUs.
+    """Returns a 1x1 convolution of stride 1; on NVIDIA GPUs its kernel gradient is computed in the parameter's layout.
 
     The gradient is the sum over the pixels of the products of each channel of the input x with each channel of the
-    cotangent. cuDNN computes it as [F, 1, 1, C], which XLA would transpose to the order of the parameter, [1, 1, C, F].
-    With the roles of x and the cotangent exchanged, cuDNN computes it as [C, 1, 1, F], which is that order.
+    cotangent. cuDNN computes it as [F, 1, 1, C], which XLA would transpose to that of the parameter, [1, 1, C, F].
+    With the roles of x and the cotangent exchanged, cuDNN computes it as [C, 1, 1, F], the layout of the parameter.
 
     Args:
       convolution: maps [B, H, W, C] and [1, 1, C, F] to [B, H, W, F], for any C and F.

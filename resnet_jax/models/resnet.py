@@ -41,9 +41,10 @@ class ResNet(nn.Module):
       num_classes: number of logits.
       dtype: type of activations and convolutions. Parameters, statistics and the head are float32.
       padding: padding of the max-pool after the stem, 'torch' or 'tf', see `max_pool`. It does not affect convolutions:
-        they pad by (k - 1) // 2 on all sides, as in PyTorch and in TensorFlow's r1 ResNet.
-      stem: key of `STEMS`: 'conv7', 'space_to_depth' (the same function) or 'deep', followed by a max-pool; or 'conv3',
-        without a max-pool.
+        they pad by (k - 1) // 2 on all sides, as in PyTorch and in the r1.x ResNet of the TensorFlow Models
+        repository.
+      stem: key of `STEMS`: 'conv7', 'space_to_depth' (the same function as 'conv7') or 'deep', followed by a max-pool;
+        or 'conv3', without a max-pool.
       shortcut: key of `SHORTCUTS`, the shortcut of blocks that change the shape. 'stage_projection' also applies to the
         first block of a stage that keeps the shape.
       blur_pool: low-pass filter the input of each strided convolution in blocks, as FFCV does. The convolution of the
@@ -91,7 +92,7 @@ class ResNet(nn.Module):
         Args:
           x: [B, H, W, 3], normalized images.
           train: normalize by the statistics of the batch, update the running statistics, and apply stochastic depth.
-          uniforms: [B, num_blocks] float32 in [0, 1), random numbers of stochastic depth; else unused.
+          uniforms: [B, num_blocks] float32 in [0, 1), random numbers for stochastic depth; unused without it.
 
         Returns:
           [B, num_classes] float32 logits.

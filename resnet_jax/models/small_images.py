@@ -8,9 +8,9 @@ import jax.numpy as jnp
 
 from resnet_jax.models.platforms import with_direct_gradient, with_ordered_gradient
 
-# Largest height or width of a result, in pixels, that is computed by a matrix product. Up to here XLA's code for CPUs
-# computes a convolution or the gradient of its input at a fiftieth of its usual speed; above, convolutions are as fast
-# as products, and faster with few channels (benchmarks/cpu_convolutions.py).
+# Largest height or width of a result, in pixels, that is computed by a matrix product. Up to this size XLA's code for
+# CPUs computes a convolution, or the gradient of its input, at a fiftieth of its usual speed. For larger results,
+# its convolutions are as fast as matrix products, and faster with few channels (benchmarks/cpu_convolutions.py).
 LARGEST_RESULT = 2
 
 

@@ -72,7 +72,7 @@ def create_model(  # noqa: PLR0913 (all options of the library's networks)
       num_classes: number of logits.
       dtype: type of the activations, a key of `DTYPES`; parameters, statistics and logits are float32.
       padding: padding of the max-pool, 'torch' or 'tf'.
-      stem: 'conv7', 'space_to_depth' (the same function) or 'deep'; ignored for 'resnet_cifar'.
+      stem: 'conv7', 'space_to_depth' (the same function as 'conv7') or 'deep'; ignored for 'resnet_cifar'.
       shortcut: key of `SHORTCUTS`, the shortcut of blocks that change the shape.
       blur_pool: low-pass filter the input of strided convolutions in blocks (Zhang 2019).
       squeeze_excitation: hidden width of squeeze-and-excitation divided by the channels of the block's output; 0: none.
@@ -83,10 +83,10 @@ def create_model(  # noqa: PLR0913 (all options of the library's networks)
       zero_init_last_bn: initialize the scale of the last norm of each branch to zero; must be False for 'v2'.
       kernel_init: key of `KERNEL_INITS`, initializer of convolutions.
       head_init: key of `HEAD_INITS`, initializers of the linear head.
-      trained_norms: regular expression; a batch norm whose parameters it does not match is frozen. '': none is.
+      trained_norms: regular expression; a batch norm whose parameters it does not match is frozen. '' freezes none.
 
     Raises:
-      UsageError: an option has an invalid value (the message lists the valid ones), or two options contradict.
+      UsageError: an option has an invalid value (the message lists the valid ones), or two options conflict.
     """
     _check_names(
         {
