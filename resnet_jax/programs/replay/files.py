@@ -53,14 +53,14 @@ def write_rows(
     where: Callable[[int], str],
     names: Sequence[str],
 ) -> None:
-    """Writes `batch.csv`, with a line for each row of the batch; crops are in pixels of the stored image.
+    """Writes `batch.csv`, with a line for each image of the batch; crops are in pixels of the stored image.
 
     Args:
       directory: where the file is written.
-      replayed: the step.
-      shown: the network's inputs in all rows.
-      finding: its rows get a 1 in the column 'not_finite'; None: there are no such rows.
-      where: returns the file of an example, from its index.
+      replayed: the replayed step.
+      shown: the network's inputs for all images of the batch.
+      finding: the images in `finding.rows` get a 1 in the column 'not_finite'; None: all images get a 0.
+      where: maps the index of an example to the path of its file.
       names: names of the classes.
     """
     bad, partner_rows = set(finding.rows) if finding else set(), shown.partner_rows
@@ -80,7 +80,8 @@ def write_rows(
 def write_layers(directory: Path, layers: LayerReport) -> None:
     """Writes `layers.csv`, with a line per layer in the order of computation, for the forward and the backward pass.
 
-    A line has the number of images with values that are not finite, the largest finite magnitude, and its row.
+    A line has the number of images with values that are not finite, the largest finite magnitude over all images, and
+    the index in the batch of the image that has it.
     """
     lines: list[Sequence[Any]] = [("pass", "layer", "images_not_finite", "largest_magnitude", "row_of_largest")]
     forward = zip(layers.forward_names, layers.forward, strict=True)

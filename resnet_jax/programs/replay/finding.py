@@ -9,21 +9,21 @@ from resnet_jax.experiment.replayed_step import LayerReport
 from resnet_jax.training.layer_probe import ParameterReport, is_finite
 
 FORWARD, BACKWARD, PARAMETER, NORM = "forward", "backward", "parameter", "norm"
-_FEW = 0.5  # if at most this share of the examples is not finite, these examples count as the cause
-_OUTLIER = 10  # an example whose magnitude is more than this many times the median is an outlier
+_FEW = 0.5  # if a layer is not finite for at most this share of the examples, these count as the cause
+_OUTLIER = 10  # an example is an outlier if its magnitude is more than so many times the median over the batch
 
 
 class Finding(NamedTuple):
     """Where the first number that is NaN or infinite arises."""
 
-    where: str  # `FORWARD` or `BACKWARD` pass, `PARAMETER`: gradient of a parameter, or `NORM`: norm of the gradient
+    where: str  # `FORWARD` or `BACKWARD` pass, gradient of a `PARAMETER`, or `NORM` of the whole gradient
     name: str  # name of the layer or the parameter; '' for `NORM`
-    rows: tuple[int, ...]  # rows of the batch in which the layer is not finite; () for `PARAMETER` and `NORM`
+    rows: tuple[int, ...]  # batch indices of the images with values that are not finite; () for `PARAMETER`, `NORM`
     images: int  # number of images in the batch
-    before: str  # the layer that was computed just before this one; '' if there is none
-    largest_before: float  # largest magnitude in the layer `before`
-    largest_row: int | None  # the row that has this magnitude; None if there is no layer before
-    outlier: bool  # whether this magnitude is more than `_OUTLIER` times the median over the rows
+    before: str  # name of the layer that was computed just before layer `name`; '' if there is none
+    largest_before: float  # largest magnitude in the layer `before`; 0 if there is none
+    largest_row: int | None  # batch index of the image with `largest_before`; None if there is no layer `before`
+    outlier: bool  # whether `largest_before` is more than `_OUTLIER` times the median over the images
 
     @property
     def in_few(self) -> bool:
@@ -53,7 +53,7 @@ def find(layers: LayerReport, parameters: ParameterReport) -> Finding | None:
 
 
 def _first(where: str, names: tuple[str, ...], values: np.ndarray) -> Finding | None:
-    """Returns the first layer with a value that is not finite; None if there is none.
+    """Returns a finding on the first layer with a value that is not finite; None if all values are finite.
 
     Args:
       where: `FORWARD` or `BACKWARD`.
@@ -68,7 +68,7 @@ def _first(where: str, names: tuple[str, ...], values: np.ndarray) -> Finding | 
     rows = tuple(np.flatnonzero(~finite[layer]).tolist())
     if layer == 0:
         return Finding(where, names[0], rows, values.shape[1], "", 0.0, None, outlier=False)
-    # In the layer before this one, all values are finite. Its largest value is the likeliest cause.
+    # All values of the previous layer are finite. The largest of them is the likeliest cause.
     row = int(np.argmax(values[layer - 1]))
     largest = float(values[layer - 1, row])
     outlier = largest > _OUTLIER * float(np.median(values[layer - 1].astype(np.float64)))

@@ -11,7 +11,7 @@ from resnet_jax.text import labelled, labelled_lines, printable
 from resnet_jax.training.layer_probe import norms_by_stage
 
 _EARLIER = 5  # losses of at most so many steps before the replayed one are listed
-_LISTED = 5  # at most so many examples are listed
+_LISTED = 5  # at most so many examples are listed in a group of lines
 _NAMES = {"loss": "loss", "top1": "top-1", "grad_norm": "gradient norm", "lr": "learning rate"}
 
 
@@ -19,9 +19,9 @@ def replay_lines(replayed: Replay, where: Callable[[int], str], class_names: Seq
     """Returns the lines about the step itself and its comparison with `steps.f32` and `metrics.jsonl`.
 
     Args:
-      replayed: the step.
-      where: returns the file of an example, from its index.
-      class_names: class names of the data.
+      replayed: the replayed step.
+      where: maps the index of an example to the path of its file.
+      class_names: names of the classes.
     """
     totals = replayed.totals[replayed.step]
     scalars = mean_scalars([totals])
@@ -56,7 +56,7 @@ def _replaced(replayed: Replay, where: Callable[[int], str], class_names: Sequen
 
 
 def _recorded(replayed: Replay) -> list[str]:
-    """Returns lines that compare the replayed steps with `steps.f32`; [] if the run has not recorded them there."""
+    """Returns lines that compare the replayed steps with `steps.f32`; [] if that file does not contain them."""
     found = replayed.recorded
     if found is None:
         return []
@@ -89,7 +89,7 @@ def _comparison(replayed: Replay) -> list[str]:
 
 
 def _verdict(compared: Sequence[Compared]) -> list[str]:
-    """Returns a line that says whether rounding can explain the differences; [] if all values are equal."""
+    """Returns a line on whether rounding can explain differences from the run; [] if all values are equal."""
     apart = [one for one in compared if one.difference > ROUNDING]
     if apart:
         return [
@@ -178,5 +178,5 @@ def _rises(losses: Sequence[float]) -> bool:
 
 
 def describe_row(row: int, origin: RowOrigin, where: Callable[[int], str], class_names: Sequence[str]) -> str:
-    """Describes a row of the batch: 'row 17, FILE, class cat'."""
+    """Describes the image in a row of the batch, for example 'row 17, FILE, class cat'."""
     return f"row {row}, {printable(where(origin.example))}, class {printable(class_names[origin.label])}"

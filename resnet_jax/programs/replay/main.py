@@ -45,7 +45,7 @@ def main(command: Command) -> int:
 
 
 def _failed_step(workdir: Workdir) -> int:
-    """Returns the step at which the run ended because its loss was not finite; else raises UsageError."""
+    """Returns the step whose loss was not finite and ended the run. Raises UsageError if the run has none."""
     result = workdir.stored_result()
     if result is None or result["failed_step"] is None:
         raise UsageError(
@@ -57,7 +57,7 @@ def _failed_step(workdir: Workdir) -> int:
 
 
 def _report(experiment: "Experiment", replayed: "Replay", directory: Path, *, most: int) -> None:
-    """Logs the result, and writes it to `directory`."""
+    """Logs the replayed step and writes it to `directory`, with a picture of at most `most` images of its batch."""
     from resnet_jax.programs.replay import files  # noqa: PLC0415
     from resnet_jax.programs.replay.finding import find  # noqa: PLC0415
     from resnet_jax.programs.replay.lines import finding_lines, replay_lines  # noqa: PLC0415

@@ -13,7 +13,7 @@ from resnet_jax.programs.input_page import captions
 from resnet_jax.reporting.input_grid import Panel, draw_panels
 
 _SIDE = 128  # side in pixels of the square in which a stored image is drawn
-_CHARACTERS = 18  # longest file name below an image; of longer names only the end is shown
+_CHARACTERS = 18  # characters of the longest file name below an image; of longer names only the end is shown
 _FRAME = np.array([230, 40, 40], np.uint8)  # color of the outline of the crop
 _EMPTY = 255  # gray level that fills the square beside an image that is not square
 
@@ -28,15 +28,15 @@ def draw_batch(
     where: Callable[[int], str],
     title: str,
 ) -> Figure:
-    """Draws some rows of a batch.
+    """Draws some images of a batch, each as it is stored and as the network gets it.
 
     Args:
-      rows: row numbers in the batch.
-      origins: the example and the crop of each of these rows.
-      stored: returns the whole image of an example, from its index, [H, W, 3] uint8.
-      shown: the network's inputs in these rows.
+      rows: index in the batch of each image.
+      origins: for each image, its example and its crop.
+      stored: maps the index of an example to its whole image, [H, W, 3] uint8.
+      shown: the network's inputs made from these images.
       names: names of the classes.
-      where: returns the file of an example, from its index.
+      where: maps the index of an example to the path of its file.
       title: heading of the picture.
     """
     whole = np.stack([with_crop(stored(origin.example), origin.crop, side=_SIDE) for origin in origins])

@@ -1,6 +1,6 @@
 """What a run recorded about its steps, and the comparison with the same steps computed again.
 
-`steps.f32` has the loss and the gradient norm of every step, `metrics.jsonl` means over several steps.
+The file `steps.f32` has the loss and the gradient norm of every step; `metrics.jsonl` has means over several steps.
 """
 
 import math
@@ -17,8 +17,8 @@ from resnet_jax.training import metrics
 from resnet_jax.training.metrics import StepTotals
 
 COMPARED = ("loss", "top1", "grad_norm", "lr")
-# Smaller relative differences are taken for rounding: other devices, another number of devices or another version of
-# XLA add numbers in another order. This changes a step by about 1e-7, and the difference grows from step to step.
+# Relative differences below this value count as rounding: other devices, another number of devices or another version
+# of XLA add numbers in another order. This changes a step by about 1e-7, and the difference grows from step to step.
 ROUNDING = 1e-3
 
 
@@ -27,7 +27,7 @@ class Window(NamedTuple):
 
     first: int  # first step, counted from 1
     last: int  # last step; the value of 'step' in the line
-    values: dict[str, float]  # the values of the keys `COMPARED`; NaN where the value was not finite
+    values: dict[str, float]  # the values of the keys `COMPARED`; NaN if missing or not finite
 
 
 class Compared(NamedTuple):
@@ -54,9 +54,9 @@ class Compared(NamedTuple):
 class ComparedSteps(NamedTuple):
     """Steps of `steps.f32`, compared one by one with the same steps computed again."""
 
-    first: int  # first step, counted from 1
-    last: int  # last step, which is the replayed one
-    first_different: int | None  # the first step whose loss or gradient norm has other bits; None: all are equal
+    first: int  # first compared step, counted from 1
+    last: int  # last compared step, which is the replayed one
+    first_different: int | None  # first step whose loss or gradient norm differs in any bit; None: all are equal
     compared: list[Compared]  # loss and gradient norm of the last step
 
 
@@ -67,7 +67,7 @@ def is_recorded(workdir: Workdir, step: int) -> bool:
 
 
 def compare_steps(workdir: Workdir, totals: Mapping[int, StepTotals], step: int) -> ComparedSteps | None:
-    """Compares the steps that were computed up to `step` with `steps.f32`; None if it does not have `step`.
+    """Compares the computed steps up to `step` with `steps.f32`; returns None if that file does not contain `step`.
 
     Args:
       workdir: the work directory of the run.
@@ -85,7 +85,7 @@ def compare_steps(workdir: Workdir, totals: Mapping[int, StepTotals], step: int)
 
 
 def _compare_step(recorded: np.ndarray, totals: StepTotals) -> list[Compared]:
-    """Compares [2] float32, the sum of the losses of a batch and the gradient norm, with the totals of the step."""
+    """Compares the recorded [sum of the losses of the batch, gradient norm], float32, with the totals of the step."""
     loss, grad_norm = recorded.tolist()
     images = max(1, int(totals.examples.count))  # the count is 0 if the update was skipped because of overflow
     return [
@@ -95,9 +95,9 @@ def _compare_step(recorded: np.ndarray, totals: StepTotals) -> list[Compared]:
 
 
 def find_window(workdir: Workdir, step: int) -> Window | None:
-    """Returns the line of `metrics.jsonl` that covers `step`, else the last line before it; None if there is none.
+    """Returns the line of `metrics.jsonl` that covers `step`, else the last line before that step, else None.
 
-    A line covers the steps after the line before it, or, if the run was stopped in between, after the step from which
+    A line covers the steps since the previous line, or, if the run was stopped in between, since the step from which
     the run continued.
     """
     if not workdir.metrics.exists():
@@ -128,7 +128,7 @@ def compare(window: Window, totals: Mapping[int, StepTotals]) -> list[Compared]:
     Args:
       window: the line of `metrics.jsonl`.
       totals: step, counted from 1 -> its totals on the host. If a step of the window is missing, only the learning
-        rate is compared, because the window has that of its last step and not a mean.
+        rate is compared, because the window has the learning rate of its last step and not a mean.
     """
     steps = range(window.first, window.last + 1)
     replayed: dict[str, float] = {}
@@ -159,7 +159,7 @@ def as_json(window: Window | None, compared: Sequence[Compared]) -> dict[str, An
 
 
 def steps_as_json(steps: ComparedSteps | None) -> dict[str, Any] | None:
-    """Returns the comparison with `steps.f32` as JSON values; None if it does not have the step."""
+    """Returns the comparison with `steps.f32` as JSON values; None if there is no comparison."""
     if steps is None:
         return None
     span = {"first_step": steps.first, "last_step": steps.last, "first_different_step": steps.first_different}

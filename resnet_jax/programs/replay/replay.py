@@ -46,10 +46,10 @@ class Replay(NamedTuple):
     parameters: ParameterReport  # measures of the parameters before the update, and of their gradients
     layers: LayerReport | None  # measures of each layer; None if all numbers of the step are finite
     batch: HostBatch
-    origins: list[RowOrigin]  # the example and the crop of each row of the batch
+    origins: list[RowOrigin]  # for each image of the batch, its example and its crop
     window: Window | None  # the line of `metrics.jsonl` to compare with; None: there is none
     compared: list[Compared]
-    recorded: ComparedSteps | None  # the comparison with `steps.f32`; None: it does not have the step
+    recorded: ComparedSteps | None  # the comparison with `steps.f32`; None: that file does not contain the step
 
 
 def replay(experiment: Experiment, workdir: Workdir, step: int, requests: StopRequests) -> Replay | None:
@@ -74,7 +74,7 @@ def replay(experiment: Experiment, workdir: Workdir, step: int, requests: StopRe
     words = reason(start, step, None if recorded else window)
     logger.info(labelled("replaying", f"steps {start + 1} to {last}, {words}"))
     if recorded and window and not start < window.first <= window.last <= step:
-        window = None  # not all of its steps are computed, so means cannot be compared; `steps.f32` is used instead
+        window = None  # its means cannot be compared without computing all its steps; `steps.f32` is used instead
     requests.begin(saves=False)
     steps = _Steps(experiment, step)
     if not steps.run(state, range(start, last), requests):
@@ -97,12 +97,13 @@ def replay(experiment: Experiment, workdir: Workdir, step: int, requests: StopRe
 
 
 def reason(start: int, step: int, window: Window | None) -> str:
-    """Returns words for the log: from which state the computation starts, and why it needs other steps too.
+    """Returns text for a log line: from which state the computation starts, and why other steps are computed too.
 
     Args:
       start: step of the checkpoint; 0: the initial state.
       step: the replayed step.
-      window: the line of `metrics.jsonl` whose steps are all computed, if they can be; None: no other step is needed.
+      window: the line of `metrics.jsonl` to compare with, for which all its steps must be computed; None: only `step`
+        is compared.
     """
     first = min(step, window.first) if window else step
     text = f"from checkpoint {start}" if start else "from the initial state"
@@ -124,7 +125,7 @@ class _Steps:
         self.layers: LayerReport | None = None
 
     def run(self, state: TrainState, steps: range, requests: StopRequests) -> bool:
-        """Computes `steps`, counted from 0, starting with `state`; returns False if a signal stopped it."""
+        """Computes `steps`, counted from 0, from `state` on; returns False if a signal ended the computation."""
         data, mesh = self._experiment.data, self._experiment.computation.mesh
         loaded = host_batches(
             data.train_loader,
@@ -183,7 +184,9 @@ def _state_before(experiment: Experiment, workdir: Workdir, step: int, window: W
 
 
 def _nearest(checkpoints: list[int], wanted: int, latest: int) -> int | None:
-    """Returns the newest checkpoint up to `wanted`, else the oldest up to `latest`; None: start from step 0.
+    """Returns the step of the checkpoint to start from; None: start from the initial state.
+
+    This is the newest checkpoint at or before `wanted`, or else the oldest one at or before `latest`.
 
     From a checkpoint after `wanted` the replayed step can be computed, but not all steps of the line of `metrics.jsonl`
     to compare with. This is still better than computing all steps of a long run.
