@@ -86,7 +86,7 @@ def _shared(train: Survey, evaluation: Survey) -> list[tuple[int, int]]:
 
 
 def _judge(found: Findings, one: Survey, split: str, count: int, words: str) -> None:
-    """Adds a sentence about `count` images of a split to the problems if it is more than 1 %, else to the notes.
+    """Adds a sentence about `count` images of a split to the problems if they exceed 1 %, else to the notes.
 
     Args:
       found: the findings so far.

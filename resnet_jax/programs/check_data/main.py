@@ -36,7 +36,7 @@ def main(command: Command) -> int:
 
 
 def check(data: CheckedData, path: Path) -> int:
-    """Reads all images, logs a table and the problems, and writes everything as JSON.
+    """Reads all images, logs a table and the problems, and writes the result as JSON.
 
     Args:
       data: the data sets.

@@ -12,7 +12,7 @@ from resnet_jax.programs.check_data.findings import Findings, class_counts, tiny
 from resnet_jax.programs.check_data.survey import UNKNOWN, Survey
 from resnet_jax.text import labelled, labelled_lines, printable
 
-_LISTED = 10_000  # at most so many images are listed in the JSON for one problem, beside the count of all
+_LISTED = 10_000  # at most so many images are listed in the JSON for each problem
 
 
 def as_lines(data: CheckedData, surveys: Mapping[str, Survey], found: Findings) -> list[str]:
@@ -31,7 +31,7 @@ def as_lines(data: CheckedData, surveys: Mapping[str, Survey], found: Findings) 
 
 
 def _rows(data: CheckedData, found: Findings) -> dict[str, Callable[[str, Survey], str]]:
-    """Returns the rows of the table: title -> function (name of a split, its survey) -> text of the cell."""
+    """Returns the rows of the table: title -> function that returns a cell from the name of a split and its survey."""
     return {
         "classes with images": lambda _, one: f"{np.count_nonzero(class_counts(data, one)):,}",
         "images of a class": lambda _, one: _fewest_and_most(data, one),

@@ -1,4 +1,4 @@
-"""The log lines of a comparison: a table, the classes that differ, and one sentence for each pair."""
+"""The log lines of a comparison: a table, the classes that differ, and one sentence for each pair of groups."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ def comparison_lines(comparison: Comparison) -> list[str]:
 
 
 def sentence(comparison: Comparison, one: Difference) -> str:
-    """Returns the result for a pair of groups as a sentence: the difference in percentage points, its 95 % interval."""
+    """Returns the result for two groups as a sentence, with the difference in percentage points and 95 % interval."""
     value, low, high, _ = one.estimate
     count = f"n = {comparison.images:,}"
     if comparison.seeds > 1:

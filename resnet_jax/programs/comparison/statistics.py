@@ -109,7 +109,7 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def over_images(first: np.ndarray, second: np.ndarray) -> Estimate:
-    """Returns the accuracy of the second network minus that of the first, by `paired_interval` and `mcnemar`.
+    """Returns the second accuracy minus the first, with its `paired_interval` and the p-value of `mcnemar`.
 
     Args:
       first: [N] bool, whether the first network classified each image correctly.

@@ -1,4 +1,7 @@
-"""Finds the first step at which the losses or gradient norms of two runs differ."""
+"""Finds the first step at which the losses or gradient norms of two runs differ.
+
+A run records both for each step in `steps.f32`, and their means over several steps in `metrics.jsonl`.
+"""
 
 from typing import NamedTuple
 

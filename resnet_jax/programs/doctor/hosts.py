@@ -43,8 +43,8 @@ def together(channel: Channel, own: Sequence[Finding], workdir: str, versions: d
       versions: versions of Python and the main packages in this process.
 
     Returns:
-      The findings of the comparison, then the warnings and errors of earlier checks that only other processes than
-      process 0 have.
+      The findings of the comparison, then those warnings and errors of the other processes' earlier checks that
+      process 0 does not have.
     """
     names = [channel.name(number) for number in range(channel.num_processes)]
     found = [ok("processes", f"{channel.num_processes} reach each other: {', '.join(dict.fromkeys(names))}")]

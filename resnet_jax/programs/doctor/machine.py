@@ -13,8 +13,8 @@ from resnet_jax.programs.doctor.finding import Finding, error, ok, warning
 
 _CONTROL_GROUP = Path("/sys/fs/cgroup")
 _LITTLE_MEMORY = 4e9  # bytes that a run of ResNet-50 with its decoding threads needs; with less the check warns
-_FEW_FILES, _TOO_FEW_FILES = 4096, 256  # open files; a lower limit is a warning, an error; ImageNet has 1,024 files
-_FEW_PROCESSES = 1024  # processes and threads; a lower limit is a warning; a run can have several hundred threads
+_FEW_FILES, _TOO_FEW_FILES = 4096, 256  # if fewer files may be open: warning, error; ImageNet has 1,024 files
+_FEW_PROCESSES = 1024  # if fewer processes and threads may be started: warning; a run can have several hundred
 _UNLIMITED = resource.RLIM_INFINITY
 
 

@@ -11,8 +11,7 @@ from resnet_jax.files import fsync, replacing
 from resnet_jax.programs.doctor.finding import Finding, error, ok, warning
 from resnet_jax.reporting.workdir import Workdir
 
-# Free bytes: with less, the check gives a warning, an error. A checkpoint of ResNet-50 has 0.2 GB; three or four are
-# kept.
+# If fewer bytes are free: warning, error. A checkpoint of ResNet-50 has 0.2 GB, and three or four are kept.
 _LITTLE_SPACE, _TOO_LITTLE_SPACE = 5e9, 0.5e9
 _FEW_NAMES = 10_000  # with fewer free inodes (files that can be created) the check warns; a checkpoint needs about 12
 _CLOCK_DIFFERENCE = 5.0  # seconds; if the clock of the file server differs by more, the check warns

@@ -36,7 +36,7 @@ def summary_lines(results: Results, directory: Path) -> list[str]:
 
 
 def progress_lines(row: Row) -> list[str]:
-    """Returns the line for one of several evaluations, logged as soon as it is done."""
+    """Returns the log line for one of several evaluations, to be logged as soon as this one is done."""
     accuracy = f"{accuracy_with_interval(row.certificate, 'top1')}, n = {row.certificate['eval']['count']:,}"
     return [labelled("evaluated", f"{printable(row.set_name)} at {row.size} px: {accuracy}")]
 

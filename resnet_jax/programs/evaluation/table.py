@@ -75,7 +75,7 @@ def table_rows(rows: Sequence[Row]) -> Iterable[Sequence[Any]]:
 def summaries(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Returns the mean top-1 accuracy of each group of evaluation sets at each image size; for ImageNet-C also the mCE.
 
-    An example of a group are the three ImageNet-V2 sets. Groups of one set are left out.
+    The three ImageNet-V2 sets, for example, are a group. Groups of one set are left out.
     """
     keys = dict.fromkeys((row.group, row.size) for row in rows)
     found = []

@@ -75,7 +75,7 @@ def export(  # noqa: PLR0913  the last three are options of single formats
       directory: the directory to create.
       formats: keys of `FORMATS`.
       signatures: the signatures of the SavedModel.
-      card: what the model card of the format 'hub' says.
+      card: facts for the model card of the format 'hub'.
       splits: the data of the run, for the format 'onnx_int8'.
 
     Returns:

@@ -48,7 +48,7 @@ def write_hub_folder(directory: Path, model: Model, *, write_weights: Callable[[
 
     Args:
       directory: the folder to create.
-      model: the network; `check_in_timm` and `check_card` have accepted it and its card.
+      model: the network, which `check_in_timm` and `check_card` must have accepted.
       write_weights: writes the weights of a model to a `.safetensors` file.
     """
     architecture, license_name = timm_architecture(model.network), model.card.license

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class Signatures(NamedTuple):
     """The signatures of a SavedModel.
 
-    'own' are those of this program, the others are those of the r1.x ResNet of the TensorFlow Models repository.
+    The name 'own' means those of this program, the other names mean those of the r1.x ResNet of the TensorFlow Models
+    repository.
     """
 
     name: str = "own"  # one of `SIGNATURES`
@@ -29,9 +30,7 @@ class Card(NamedTuple):
     title: str = "ResNet"
     license: str | None = None  # name of the license of the weights on the Hugging Face Hub; None: not given
     push_to: str | None = None  # 'org/name' of the repository; None: not pushed
-    training: Mapping[
-        str, Any
-    ] = {}  # config key -> value of each training setting that is not the default; {} if unknown
+    training: Mapping[str, Any] = {}  # config key -> value of each setting that is not the default; {} if unknown
     data: Mapping[str, Any] = {}  # split -> name and size of the data, as in `run.json`; {} if unknown
     certificates: tuple[dict[str, Any], ...] = ()  # results of evaluations of these weights
 
@@ -52,7 +51,7 @@ class Model:
       preprocessing: how an image file becomes an image [S, S, 3] uint8.
       class_names: names of the outputs.
       signatures: the signatures of a SavedModel.
-      card: what the model card of the format 'hub' says.
+      card: facts for the model card of the format 'hub'.
       splits: the data of the run, which only the format 'onnx_int8' needs; None if they were not opened.
       source: where the weights come from, as JSON values: path, step, weights (their kind), sha256.
     """

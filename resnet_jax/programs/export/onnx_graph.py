@@ -91,7 +91,7 @@ class Graph:
 
         Args:
           inputs: name of each input -> (numpy dtype, shape); a string in a shape, such as 'batch', is a variable size.
-          outputs: the same for the outputs, whose names are those of node outputs.
+          outputs: name of each output (a name that `add` returned) -> (numpy dtype, shape).
           metadata: key -> value, both strings; stored in the file.
         """
         helper = self._onnx.helper

@@ -105,7 +105,7 @@ def _splits(model: Model) -> Splits:
 
 
 def _calibration_images(loader: Loader) -> Iterator[np.ndarray]:
-    """Yields batches evenly spaced over the training set, so that they cover all classes of a sorted set."""
+    """Yields batches evenly spaced over the training set, to cover all classes even if it is sorted by class."""
     for step in sorted(set(np.linspace(0, _steps(loader) - 1, _CALIBRATION_BATCHES).astype(int).tolist())):
         batch = loader.batch(step).batch
         yield batch.image[batch.mask]

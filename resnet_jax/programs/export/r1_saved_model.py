@@ -70,7 +70,7 @@ def run_r1_saved_model(directory: Path, model: Model, sample: Sample) -> dict[st
       UsageError: TensorFlow is not installed.
     """
     tf = load_tensorflow()
-    loaded = tf.saved_model.load(str(directory))  # kept in a variable: TensorFlow frees the weights together with it
+    loaded = tf.saved_model.load(str(directory))  # keep this reference: without it, TensorFlow frees the weights
     if model.signatures.name == "r1_image_bytes":
         files = tf.constant(list(sample.files), tf.string)
         outputs = {name: loaded.signatures[name](image_bytes=files) for name in _NAMES}

@@ -84,7 +84,7 @@ def run_saved_model(
       UsageError: TensorFlow is not installed.
     """
     tf = load_tensorflow()
-    loaded = tf.saved_model.load(str(directory))  # kept in a variable: TensorFlow frees the weights together with it
+    loaded = tf.saved_model.load(str(directory))  # keep this reference: without it, TensorFlow frees the weights
     if images is not None:
         outputs = loaded.signatures["image"](image=tf.constant(images))
     else:

@@ -2,7 +2,7 @@
 
 Each kernel repeats the arithmetic of the library that `data/resize.py` calls, OpenCV or Pillow, including fixed-point
 weights, rounding and order of summation, and gives the same pixels. Two are not exact: at most one of 10,000 values of
-`bicubic` and `bilinear_tf1` differs by one gray level; in images one or two pixels wide or high, more do.
+`bicubic` and `bilinear_tf1` differs by one gray level; in images one or two pixels wide or high, more values do.
 Sources: OpenCV `modules/imgproc/src/resize.cpp`, Pillow `src/libImaging/Resample.c`.
 """
 
@@ -105,7 +105,7 @@ def _mix(image: tf.Tensor, taps: _Taps, *, axis: int) -> tf.Tensor:
 
 
 def _positions(size: tf.Tensor, out_size: tf.Tensor, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the source pixel before each output pixel, [N] int32, and the distance from it in 0..1, [N] `dtype`.
+    """Returns the index of the source pixel before each output pixel, [N] int32, and its distance, 0 to 1, [N] `dtype`.
 
     Pixel centers are at half-integer coordinates, as in OpenCV.
     """
@@ -237,7 +237,7 @@ def _pillow_cubic(x: tf.Tensor) -> tf.Tensor:
 
 
 def _tf1_taps(size: tf.Tensor, out_size: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Returns for each output pixel the source pixel before it, the one after it, and the weight of the latter."""
+    """Returns the indices of the source pixels before and after each output pixel, and the weight of the one after."""
     scale = tf.cast(tf.cast(size, tf.float64) / tf.cast(out_size, tf.float64), tf.float32)
     position = tf.cast(tf.range(out_size), tf.float32) * scale
     before = tf.cast(position, tf.int32)
