@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 def write_at_the_end(workdir: Workdir) -> None:
-    """Writes report.html without images of evaluations, which would take longer. Logs errors and raises none."""
+    """Writes report.html without evaluated images, which would take longer. Logs errors instead of raising them."""
     path = workdir.report_page
     try:
         run = read_run(workdir.path)
@@ -26,10 +26,10 @@ def write_at_the_end(workdir: Workdir) -> None:
 
 
 def next_commands(workdir: Workdir) -> list[str]:
-    """Returns log lines with the commands that evaluate a finished run, report the evaluation, and predict."""
+    """Returns log lines with the commands that evaluate a finished run, write a report on it, and predict with it."""
     program, path = launcher(), workdir.mirror.address if workdir.mirror else short_path(workdir.path)
     of_run = shlex.join([*program, f"--workdir={path}"])
     lines = [labelled("to evaluate", f"{of_run} --mode=eval")]
-    if not workdir.mirror:  # --mode=report takes no bucket
+    if not workdir.mirror:  # --mode=report cannot read a work directory in a bucket
         lines.append(labelled("then report", shlex.join([*program, "--mode=report", path])))
     return [*lines, labelled("to predict", f"{of_run} --mode=predict IMAGE")]

@@ -23,7 +23,7 @@ class Evaluated(NamedTuple):
 
     name: str  # name of its result directory
     certificate: dict[str, Any]
-    answers: StoredAnswers | None  # the predictions; None: `answers.npz` is damaged or missing (earlier versions)
+    answers: StoredAnswers | None  # the predictions; None: `answers.npz` is damaged, or missing as in earlier versions
 
 
 class RunContents(NamedTuple):
@@ -32,7 +32,7 @@ class RunContents(NamedTuple):
     name: str
     workdir: Workdir
     config: dict[str, Any]  # dotted config key -> value
-    starts: list[dict[str, Any]]  # the starts recorded in `run.json`
+    starts: list[dict[str, Any]]  # the record of each start of the run, from `run.json`
     result: dict[str, Any] | None
     metrics: Mapping[str, Columns]
     bad_examples: list[dict[str, Any]]
@@ -40,7 +40,7 @@ class RunContents(NamedTuple):
 
 
 def read_run(path: str | Path) -> RunContents:
-    """Reads a run. Raises UsageError if no run was started in the directory, or a file of it is a directory or pipe."""
+    """Reads a run. Raises UsageError if the directory holds no run, or if one of its files is a directory or a pipe."""
     workdir = Workdir(path)
     workdir.must_hold_a_run()
     workdir.check_kinds()
@@ -61,7 +61,7 @@ def read_run(path: str | Path) -> RunContents:
 
 
 def _config(path: Path) -> dict[str, Any]:
-    """Returns the config of a run by dotted key; keys that were added after it began have their defaults."""
+    """Returns the config of a run by dotted key; keys that were added to the program later have their defaults."""
     defaults = {key.name: key.default for key in KEYS}
     try:
         return defaults | flatten(translated(_json(path, dict) or {}))

@@ -20,7 +20,7 @@ class Curve(NamedTuple):
     name: str
     steps: np.ndarray  # [N] float64
     values: np.ndarray  # [N] float64, NaN where unknown
-    color: int  # number of its color; after `SERIES` colors they repeat
+    color: int  # index of its color, modulo `SERIES`
     dashed: bool = False
 
 
@@ -28,7 +28,7 @@ def panel(title: str, curves: Sequence[Curve], *, zero: bool = False) -> str:
     """Returns a figure with curves over the steps; '' if no curve has a value.
 
     Args:
-      title: what the values are, with their unit.
+      title: what the values are, with their unit; shown above the panel.
       curves: the curves.
       zero: whether the vertical axis begins at 0.
     """

@@ -30,8 +30,8 @@ def evaluation(evaluated: Evaluated, images: Images | None) -> str:
     """Returns the HTML of an evaluation.
 
     Args:
-      evaluated: the certificate, and the prediction for each image.
-      images: the evaluation set; an image is shown only if its ID is that of the evaluated image. None: no images.
+      evaluated: the certificate of the evaluation, and the prediction for each image.
+      images: the evaluation set; an image is shown only if its ID is that of the evaluated image. None: none are shown.
     """
     parts = [_title(evaluated.certificate), cards(_numbers(evaluated.certificate))]
     stored = evaluated.answers
@@ -82,7 +82,7 @@ def _confusion(stored: StoredAnswers) -> str:
 
 
 def _cell(value: int, total: int, *, right: bool) -> str:
-    """Returns a number of the confusion matrix; the larger its share of its row, the stronger its background color."""
+    """Returns a count of the confusion matrix as HTML; the larger its share of the row, the stronger the background."""
     if not value:
         return '<span class="faint">·</span>'
     color = "var(--s0)" if right else "var(--s1)"
@@ -91,7 +91,7 @@ def _cell(value: int, total: int, *, right: bool) -> str:
 
 
 def _drawing(stored: StoredAnswers, images: Images | None) -> Draw:
-    """Returns a function that draws an example; '' if the source has another example at that index."""
+    """Returns a function from the index of an example to its <img>, or '' if the source has another example there."""
 
     def draw(row: int) -> str:
         if images is None or len(images.source) != len(stored.ids):

@@ -26,8 +26,8 @@ def table(rows: Iterable[Sequence[str]], *, head: Sequence[str] = (), numbers: S
 
     Args:
       rows: cells of each row.
-      head: cells of the head; (): none.
-      numbers: columns that are aligned to the right.
+      head: cells of the header row; (): no header row.
+      numbers: indices of the columns that contain numbers, which are aligned to the right.
     """
 
     def cells(row: Sequence[str], tag: str) -> str:

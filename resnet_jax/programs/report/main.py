@@ -43,14 +43,14 @@ def main(command: Command) -> int:
 
 
 def _name(runs: Sequence[RunContents]) -> str:
-    """Returns the name of the directory of a common report: names of the first runs, and a hash of all their paths."""
+    """Returns a name for the directory of a report on several runs: the first names, and a hash of all their paths."""
     words = [re.sub(r"[^A-Za-z0-9._]+", "-", run.name).strip("-.")[:30] for run in runs[:3]]
     paths = "\n".join(str(run.workdir.path) for run in runs)
     return "-".join([*filter(None, words), hashlib.sha256(paths.encode("utf-8", "surrogateescape")).hexdigest()[:6]])
 
 
 def _with_images(run: RunContents) -> str:
-    """Returns the page of a run; it shows images of the evaluation set if that can be opened."""
+    """Returns the page of a run, with images of its evaluation set if that can be opened."""
     if not any(one.answers is not None for one in run.evaluations):
         return run_page(run, None)
     images, note = None, ""

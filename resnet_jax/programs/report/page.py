@@ -24,7 +24,7 @@ def run_page(run: RunContents, images: Images | None, *, note: str = "") -> str:
     """Returns the page of a run.
 
     Args:
-      run: the contents of its files.
+      run: the contents of the files of the run.
       images: the evaluation set of the run, whose images are shown; None: no images.
       note: text that says why there are no images; '' if there are images.
     """
@@ -107,8 +107,8 @@ def run_curves(runs: Sequence[RunContents]) -> str:
 def _both(runs: Sequence[RunContents], name: str, factor: float, *, alone: bool) -> list[Curve]:
     """Returns the curves of a value that is measured in training and in evaluation.
 
-    For a single run both curves; for several runs only those of evaluation, or, if there are none, those of training,
-    dashed.
+    For a single run it returns both curves; for several runs only the evaluation curves, or, if no run has one, the
+    training curves, dashed.
     """
     evaluated = _curves(runs, "eval", name, factor)
     trained = _curves(runs, "train", name, factor)

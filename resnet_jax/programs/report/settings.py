@@ -16,7 +16,7 @@ class Setting(NamedTuple):
 
     key: str  # dotted config key
     value: Any
-    source: str  # `DEFAULT`, `COMMAND_LINE` or the name of the recipe
+    source: str  # `DEFAULT`, `COMMAND_LINE` or 'recipe NAME'
 
 
 def settings(stored: dict[str, Any], starts: Sequence[dict[str, Any]]) -> list[Setting]:
@@ -42,19 +42,19 @@ def settings(stored: dict[str, Any], starts: Sequence[dict[str, Any]]) -> list[S
 
 
 def differences(configs: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
-    """Returns the keys whose values differ between runs, with the value of each run."""
+    """Returns the config keys whose values differ between runs: key -> the value of each run."""
     keys = dict.fromkeys(key for config in configs for key in config)
     values = {key: [_plain(config.get(key)) for config in configs] for key in keys}
     return {key: row for key, row in values.items() if any(value != row[0] for value in row)}
 
 
 def _words(command: Any) -> list[str]:
-    """Returns the words of a recorded command line; [] if `command` is not a list of words."""
+    """Returns the arguments of a recorded command line; [] if `command` is not a list."""
     return [str(word) for word in command] if isinstance(command, list) else []
 
 
 def _recipe(words: Sequence[str]) -> str:
-    """Returns 'recipe NAME', from the last --config=NAME among the words; 'recipe' if there is no --config."""
+    """Returns 'recipe NAME', from the last --config=NAME among the arguments; 'recipe' without --config."""
     names = [word.partition("=")[2] for word in words if re.match(r"--?config=", word)]
     names += [following for word, following in itertools.pairwise(words) if word in ("--config", "-config")]
     name = re.sub(r"^.*/|\.py(?=:|$)", "", names[-1]) if names else ""

@@ -59,7 +59,7 @@ def _results(runs: Sequence[RunContents]) -> str:
 
 
 def _comparison(runs: Sequence[RunContents]) -> str:
-    """Returns the result of a paired comparison on the same images, or why there is none."""
+    """Returns HTML with a paired comparison of the runs' predictions for the same images, or with why there is none."""
     try:
         found = find_runs([str(run.workdir.path) for run in runs])
         comparison = compare([[run] for run in found])

@@ -2,7 +2,7 @@
 
 # The colors --s0 to --s7 of curves are based on those of Okabe and Ito, which color-blind people can distinguish
 # (https://jfly.uni-koeln.de/color/). Some are darker, so that they are visible on white.
-SERIES = 8  # number of these colors; more curves repeat them
+SERIES = 8  # number of colors of curves; with more curves, the colors repeat
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1f2328; --faint: #59636e; --line: #d1d9e0; --paper: #ffffff; --panel:

@@ -50,7 +50,7 @@ def main(command: Command) -> int:
 
 
 def _print_commands(runs: Sequence[Run], launch: str) -> None:
-    """Prints the command of each run that has not ended."""
+    """Prints the command of each run that has not ended; it begins with `launch`, if that is not empty."""
     words = shlex.split(launch) or launcher()
     for run in runs:
         if run.result() is None:
@@ -63,7 +63,7 @@ def _train_all(sweep: Sweep, runs: Sequence[Run], directory: Path, stopped_early
     A run whose loss is not finite does not end the sweep.
 
     Raises:
-      UsageError: a run ended with another error, for example in the command, which would end all other runs too.
+      UsageError: a run ended with another error; a mistake in the command, for example, would end all other runs too.
     """
     process = Process(print_log=sweep.print_log)
     if not sweep.print_log:

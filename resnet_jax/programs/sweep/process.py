@@ -12,14 +12,14 @@ _POLL = 0.5  # seconds between two checks whether the run is hopeless
 
 
 class Process:
-    """Runs training processes, one after another; a signal to this process goes to the current one."""
+    """Runs training processes, one after another; a signal to this process is passed on to the current one."""
 
     def __init__(self, program: Sequence[str] = (sys.executable, "-m", "resnet_jax"), *, print_log: bool = False):
         """Installs the signal handlers.
 
         Args:
           program: first words of the command of each training process.
-          print_log: whether the lines of the processes are printed; errors always are.
+          print_log: whether the log lines of the training processes are printed; their errors are always printed.
         """
         self._program, self._stdout = program, None if print_log else subprocess.DEVNULL
         self._current: subprocess.Popen | None = None
@@ -28,13 +28,13 @@ class Process:
             signal.signal(number, self._pass_on)
 
     def train(self, run: Run, *, is_hopeless: Callable[[], bool] | None = None) -> int:
-        """Trains a run to its end; returns the exit status.
+        """Trains a run until its process ends; returns the exit status of that process.
 
         Args:
           run: the run.
           is_hopeless: called every half second; once it returns True, the run is asked to save and stop. None: never.
         """
-        # In a new session, so that Ctrl-C reaches only this process, which passes it on to the run once.
+        # The run gets its own session, so that Ctrl-C reaches only this process, which passes it on to the run once.
         command = [*self._program, "--mode=train", *run.flags]
         self._current = subprocess.Popen(command, stdout=self._stdout, start_new_session=True)
         asked = False

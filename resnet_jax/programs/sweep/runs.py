@@ -69,7 +69,7 @@ def _as_flag(value: Any) -> str:
 
 
 def _passed_on(words: Sequence[str]) -> list[str]:
-    """Returns the arguments that runs get: all but --mode, --workdir, config.seed and config.sweep.*."""
+    """Returns the arguments that are passed on to the runs: all but --mode, --workdir, config.seed, config.sweep.*."""
     kept, skip = [], False
     for word in words:
         match = _OWN.match(word)

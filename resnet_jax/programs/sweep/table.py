@@ -1,4 +1,4 @@
-"""The result of a sweep: mean and deviation of each combination of settings, and its paired difference to the first."""
+"""The result of a sweep: mean accuracy of each combination of settings, and its paired difference to the first one."""
 
 import math
 import statistics
@@ -16,18 +16,18 @@ class Row(NamedTuple):
 
     name: str
     top1: dict[int, float]  # seed -> final accuracy, 0 to 1
-    difference: Estimate | None  # this minus the first combination, over seeds that both have; None: fewer than two
-    pairs: int  # number of seeds that both have
-    p: float | None  # p-value of the difference, with Holm's correction for the number of combinations
+    difference: Estimate | None  # accuracy minus that of the first combination, by shared seeds; None: fewer than two
+    pairs: int  # number of seeds that this and the first combination share
+    p: float | None  # p-value of `difference` after Holm's correction for several combinations; None without it
 
     @property
     def mean(self) -> float | None:
-        """The mean over the seeds; None if there are none."""
+        """The mean accuracy over the seeds; None if there are none."""
         return statistics.fmean(self.top1.values()) if self.top1 else None
 
     @property
     def deviation(self) -> float | None:
-        """The sample standard deviation over the seeds; None for fewer than two."""
+        """The sample standard deviation of the accuracy over the seeds; None for fewer than two seeds."""
         return statistics.stdev(self.top1.values()) if len(self.top1) > 1 else None
 
     @property
@@ -59,7 +59,7 @@ def table_lines(rows: Sequence[Row], *, left: int = 0) -> list[str]:
 
     Args:
       rows: the combinations.
-      left: runs that have not ended; if there are any, the first line says that the table is not final.
+      left: number of runs that have not ended; if there are any, the first line says that the table is not final.
     """
     width = max(12, *(len(printable(row.name)) for row in rows))
     head = f"{'':<{width}}  top-1 %  deviation    n  minus the first, 95 % interval"

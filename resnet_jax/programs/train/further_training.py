@@ -21,7 +21,7 @@ from resnet_jax.text import labelled
 
 
 def cure(command: Command, workdir: Workdir) -> str:
-    """Returns the end of the error message that `command` and the run in `workdir` differ: what the user can do."""
+    """Returns what the user can do if `command` and the run in `workdir` differ, as the end of the error message."""
     new = _new_directory(workdir)
     ways = [] if _has_finished(workdir) else [f"to continue that run with its own config, run {_continue(workdir)}"]
     ways.append(f"to train this config from the beginning, set --workdir={shlex.quote(new)}")
@@ -84,7 +84,7 @@ def _shown(workdir: Workdir) -> str:
 
 
 def _new_directory(workdir: Workdir) -> str:
-    """Returns the first of PATH-2, PATH-3, ... that does not exist; in a bucket ADDRESS-2, without checking that."""
+    """Returns the first of PATH-2, PATH-3, ... that does not exist; for a bucket, ADDRESS-2 even if that exists."""
     path = workdir.path
     if workdir.mirror:
         return f"{workdir.mirror.address}-2"

@@ -31,7 +31,7 @@ class Position(NamedTuple):
 
     step: int  # number of updates done
     evaluation: dict[str, Any] | None = None  # scalars of the evaluation at this step; None: not evaluated
-    pending: StepTotals | None = None  # totals of the last update, on the devices, not fetched yet
+    pending: StepTotals | None = None  # totals of the last update on the devices; None: already fetched
     flops: StepFlops = StepFlops(0.0, 0.0)  # FLOPs of the last update
 
 
@@ -49,7 +49,7 @@ class TrainLoop:
     accounting: TimeAccounting
     compile_counter: CompileCounter
     log: RunLog
-    begun: Callable[[], None]  # called when there are results to keep, see `Workdir.begin`
+    begun: Callable[[], None]  # called whenever there are new results to keep, see `Workdir.begin`
     profile: Profile
     stack: contextlib.ExitStack  # `run` enters the input pipeline into it; the caller closes it, also after an error
     alone: bool  # whether this is the only process of the run
@@ -66,7 +66,7 @@ class TrainLoop:
         Args:
           states: a list that holds only the state at `start`. The state is removed from the list, because a reference
             that stays in the list would keep the memory of the state allocated.
-          start: the step to continue from.
+          start: the position to continue from.
 
         Raises:
           NonFiniteError: the loss or the gradient is not finite.

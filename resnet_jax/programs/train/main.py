@@ -37,7 +37,8 @@ def main(command: Command, *, age: float | None = None) -> int:
 
     Args:
       command: the command line.
-      age: seconds before this call that count as time of the run, in phase 'import'; None: the age of the process.
+      age: seconds before this call that count as time of the run, in phase 'import'; None: the time since this process
+        started.
 
     JAX and the modules that use it are imported after `open_session` has installed the signal handlers: the imports
     take seconds, and a signal during that time must already count as a stop request.
@@ -65,7 +66,7 @@ def main(command: Command, *, age: float | None = None) -> int:
                 _show_finished(result, workdir)
                 print(*further_training.further_commands(command, workdir, stop_reason=result["stop_reason"]), sep="\n")
             return 0
-        # Process 0 builds first: it may prepare or index the data, and the other processes use what it has written.
+        # Process 0 builds the experiment first: it may prepare or index the data for the other processes.
         with accounting.measure("start"), channel.first():
             has_begun = workdir.holds_checkpoints()
             built = experiment.build(command.config, cache_dir=workdir.path, refuse_tiny_crops=not has_begun)

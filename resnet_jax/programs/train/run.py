@@ -199,7 +199,7 @@ class _Run:
             self.checkpoints.wait()
 
     def _first_state(self) -> tuple[TrainState, Position]:
-        """Returns the state of the newest checkpoint (of this program or of TensorFlow's r1 ResNet), or a new one."""
+        """Returns a new state, or the newest checkpoint of this program or of TensorFlow Models' r1.x ResNet."""
         computation, milestones = self.experiment.computation, self.experiment.milestones
         restored = self.checkpoints.restore_latest(abstract_state(computation.init, replicated(computation.mesh)))
         if restored is not None:
@@ -215,7 +215,7 @@ class _Run:
         return state, Position(0)
 
     def _position_of_r1(self, checkpoint: Path, step: int) -> Position:
-        """Returns the position of a checkpoint of TensorFlow's r1 ResNet. Raises UsageError if this run ends there."""
+        """Returns the position of a TensorFlow Models r1.x ResNet checkpoint. Raises UsageError if no step is left."""
         total_steps = self.experiment.milestones.total_steps
         if step >= total_steps:
             raise UsageError(
