@@ -63,7 +63,7 @@ def benchmark(
 
     Args:
       experiment: the training run to measure.
-      options: which measurements to run; number and length of the windows that are timed.
+      options: which measurements to run, and the number and length of the windows (ranges of steps) that are timed.
       first_step: result of `measure_first_step`; None if it was not run.
       settings: the resolved config, stored in the record.
       path: file of the record; an existing one is replaced.
@@ -89,7 +89,7 @@ def benchmark(
 
 
 def record_path(directory: Path) -> Path:
-    """Creates `directory` and returns a path in it named after the UTC time. Raises UsageError if that fails."""
+    """Creates `directory`; returns a path in it, named by the UTC time. Raises UsageError if it cannot be created."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -118,7 +118,7 @@ def _show(lines: Mapping[str, str]) -> None:
 
 
 def first_step_lines(found: Mapping[str, Any]) -> dict[str, str]:
-    """Returns log lines, by label: the time from process start to the end of the first step, by phase.
+    """Returns label -> log line with the time from process start to the end of the first step, divided into phases.
 
     Args:
       found: result of `measure_first_step`: one entry for an empty compile cache, one for a filled one.
@@ -168,7 +168,7 @@ _LINES = {"step": _step_lines, "loader": _loader_lines, "together": _together_li
 
 
 def _limit_lines(experiment: Experiment, found: Mapping[str, Any]) -> dict[str, str]:
-    """Returns log lines, by label, that say what limits the speed of training; empty if `together` was not measured.
+    """Returns label -> log line on what limits the speed of training; {} if `together` was not measured.
 
     `together`, the end-to-end measurement, trains with the real input pipeline. It is compared with the training step
     alone and the loader alone, where those were measured.

@@ -11,8 +11,8 @@ class Mode(NamedTuple):
     program: str  # module whose `main(command)` runs the mode and returns the exit status
     purpose: str  # one line for --help
     run_again: str  # why a user would run the same command again, for error messages: 'to continue', 'to export'
-    many_processes: bool = False  # whether several processes can run it together
-    takes_paths: bool = False  # whether words that are not flags are allowed; they are paths of images or runs
+    many_processes: bool = False  # whether several processes can run the mode together
+    takes_paths: bool = False  # whether the mode takes arguments that are not flags: paths of images or runs
     needs_config: bool = True  # whether --config, or --workdir with the directory of a run, must be given
     starts_jax: bool = True  # whether the process of this mode computes with JAX, not only its children
 
@@ -100,8 +100,8 @@ class Command:
     mode: str  # key of `MODES`
     config: Any  # a ConfigDict, or None in a mode that needs none; only `resnet_jax.experiment` reads its keys
     workdir: str
-    paths: tuple[str, ...] = ()  # image files and folders, or '-' for a list on stdin; runs for --mode=compare
-    coordinator: str | None = None  # HOST:PORT of process 0; None: found from the cluster's environment
+    paths: tuple[str, ...] = ()  # images, folders, '-' for a list on stdin; in modes such as compare, runs
+    coordinator: str | None = None  # HOST:PORT of process 0; None: from the cluster's environment variables
     num_processes: int | None = None
     process_id: int | None = None
     join_timeout: float = 300.0  # seconds to wait for the other processes

@@ -35,13 +35,13 @@ _MISTAKES = (AttributeError, KeyError, TypeError, ValueError, SyntaxError, Arith
 # --config.KEY=VALUE in this list instead of `sys.argv`.
 WORDS: list[str] = []
 
-_MOST_CAUSES = 10  # most nested errors that are unwrapped; a limit, because an error may contain itself
+_MOST_CAUSES = 10  # how many nested errors are unwrapped at most, because an error may contain itself
 
 NO_CONFIG = "--config is missing: name a recipe, for example --config=resnet50, or an existing run with --workdir=DIR"
 
 
 def parse(argv: list[str]) -> list[str]:
-    """Parses the flags and returns the words that are not flags; for `absl.app.run(flags_parser=...)`.
+    """Parses the flags and returns the other arguments; made for `absl.app.run(flags_parser=...)`.
 
     Exits with status 2 for a mistake in the flags or in the file of --config, and with 0 after `--help_keys`.
     """
@@ -173,7 +173,7 @@ def _with_config_files(argv: list[str]) -> list[str]:
 
 
 def _values(argv: list[str], flag: str) -> list[tuple[int, str]]:
-    """Returns every value of a flag with the position of the word that holds it: '--FLAG=VALUE' or '--FLAG' 'VALUE'."""
+    """Returns each value of a flag after the index in `argv` that has it, as '--FLAG=VALUE' or as '--FLAG' 'VALUE'."""
     return list(_find_values(argv, flag))
 
 
@@ -189,7 +189,7 @@ def _find_values(argv: list[str], flag: str) -> Iterator[tuple[int, str]]:
 
 
 def _is_override(word: str) -> bool:
-    """Returns whether a word sets a config key: '--config.KEY=VALUE'."""
+    """Returns whether an argument sets a config key: '--config.KEY=VALUE'."""
     return bool(re.match(r"--?config\.", word))
 
 
@@ -229,14 +229,14 @@ def _load(value: str) -> ConfigDict:
 
 
 def _mistake(error: BaseException, given: list[str]) -> str:
-    """Returns the message for an error of parsing the flags; raises the error again if it is no mistake of the user.
+    """Returns the message for an error of parsing the flags; raises the error again if it is not a mistake of the user.
 
     Args:
       error: the error.
       given: the values of --config.
     """
     path = locate(given[-1])[0] if given else None
-    # ml_collections raises an OSError of the config file later, as the cause of another error.
+    # If the config file raises an OSError, ml_collections raises another error with that OSError as its cause.
     cause = error.__cause__ or error
     if path is not None and (line := _line(cause, path)):
         return f"config file {_as_typed(path)}{line}: {_cause(cause)}"

@@ -16,7 +16,8 @@ def of_run(command: Command, workdir: Workdir, *, verb: str, without_checkpoints
       command: the command.
       workdir: the work directory of the run.
       verb: what the command does with the run, for example 'replay'; part of the error message.
-      without_checkpoints: True: check also if the run has no checkpoints yet; False: then accept any config.
+      without_checkpoints: whether to check the config of a run without checkpoints too; False: such a run may get any
+        config.
 
     Raises:
       UsageError: the config differs from that of the run in a key that a continued run may not change.

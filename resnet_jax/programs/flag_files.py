@@ -1,4 +1,4 @@
-"""Replaces --flagfile=FILE by the flags in FILE, one on each line, before anything else reads the command line.
+"""Replaces --flagfile=FILE by the flags in FILE, one on each line, before other modules read the command line.
 
 absl would do this when it parses the flags. That is too late for arguments that set config keys, and absl opens any
 path, even a FIFO or a device such as /dev/zero, which it would read forever.

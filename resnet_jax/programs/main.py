@@ -96,7 +96,7 @@ def main(argv: list[str]) -> None:
 
 
 def _command(words: list[str]) -> Command:
-    """Returns the parsed flags. Raises UsageError, before JAX is imported, for a flag that --mode does not take."""
+    """Returns the parsed flags. Raises UsageError, before JAX is imported, for an argument that --mode rejects."""
     mode = _MODE.value
     if words and not MODES[mode].takes_paths:
         raise UsageError(f"{words[0]!r} is not a flag: flags begin with --, as in --config.data.batch_size=256")
@@ -105,7 +105,7 @@ def _command(words: list[str]) -> Command:
         raise UsageError(reason + command_line.NO_CONFIG)
     for word in words:
         check_local(word, name="path")
-    if _WORKDIR.value == "":  # as from a script in which a variable is not set
+    if _WORKDIR.value == "":  # for example from a script in which a variable is not set
         raise UsageError("--workdir is empty: name a directory, or leave the flag out")
     check = check_workdir if mode in _IN_BUCKETS else check_local
     check(_WORKDIR.value or "", name="--workdir")
@@ -127,7 +127,7 @@ def _command(words: list[str]) -> Command:
 
 
 def _default_workdir(mode: str) -> str:
-    """Returns the work directory of a command without --workdir: the default of its config; without one 'runs/MODE'."""
+    """Returns the work directory of a command without --workdir: that of its config, or 'runs/MODE' without config."""
     if _CONFIG.value is None:
         return str(Path("runs", mode))
     return default_workdir(config_flags.get_config_filename(flags.FLAGS["config"]))

@@ -97,7 +97,7 @@ def _seconds_bound(loader: Loader, total_steps: int, costs: dict[int, StepCost])
 def _record(experiment: Experiment, forecast: RunForecast, costs: dict[int, StepCost]) -> dict[str, Any]:
     """Returns the plan as JSON values.
 
-    Costs are listed for each image size of the run; those of the last one are repeated at the top level.
+    Costs are listed for each image size of the run; those of the last size are repeated at the top level.
     """
     loader, computation, milestones = experiment.data.train_loader, experiment.computation, experiment.milestones
     by_size = {size: cost.as_json() for size, cost in costs.items()}

@@ -61,7 +61,7 @@ def launcher() -> list[str]:
 
 
 def command(recipe: str) -> list[str]:
-    """Returns the command that trains a recipe, as a list of words."""
+    """Returns the command that trains a recipe, as a list of arguments."""
     path = Path("configs", f"{recipe}.py")
     return [*launcher(), f"--config={path if path.is_file() and launcher()[0] == 'python' else recipe}"]
 

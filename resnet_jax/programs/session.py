@@ -20,7 +20,7 @@ from resnet_jax.reporting.workdir import Workdir
 logger = logging.getLogger(__name__)
 
 _SILENT_WAIT = 3.0  # seconds; if this process waits longer for other processes, it logs that it waits
-_LOCK_PATIENCE = 150.0  # seconds; a network file system takes one or two minutes to drop the lock of a lost machine
+_LOCK_PATIENCE = 150.0  # seconds to wait for a lock; network file systems free that of a lost machine in 1 to 2 minutes
 
 
 class Session(NamedTuple):
@@ -58,7 +58,7 @@ def open_session(command: Command, workdir: Workdir, *, must_hold_a_run: bool = 
             requests.stop_because(f"{command.workdir} is in use by another process")
 
         with workdir.lock(patience=patience, lost=lost) if channel.is_main else contextlib.nullcontext():
-            channel.gather("")  # waits until process 0 has locked the directory: from then on, a bucket does not change
+            channel.gather("")  # waits until process 0 has the lock: then no other command changes a bucket
             if workdir.mirror and not channel.is_main:
                 workdir.mirror.pull()
             yield Session(channel, requests)
@@ -66,7 +66,7 @@ def open_session(command: Command, workdir: Workdir, *, must_hold_a_run: bool = 
 
 @contextlib.contextmanager
 def joined_processes(command: Command, requests: StopRequests) -> Iterator[Channel]:
-    """Connects the processes of the command; inside the block each stop or save request is passed on to all of them."""
+    """Connects the processes of the command; in the `with` block, stop and save requests reach all of them."""
     from resnet_jax.distributed import cluster  # noqa: PLC0415  it loads JAX
 
     timeout, stall_timeout = command.join_timeout, command.stall_timeout

@@ -1,4 +1,4 @@
-"""Checks that JAX can start its threads: if it cannot, it ends the process with SIGABRT and no useful message."""
+"""Checks that JAX can start its threads; otherwise JAX would end the process with SIGABRT and no useful message."""
 
 import os
 import threading
@@ -9,8 +9,8 @@ from resnet_jax.errors import UsageError
 def threads_of_a_run(cores: int) -> int:
     """Returns how many threads the smallest run starts: those of JAX, of TensorStore, of OpenBLAS and its own.
 
-    Counted in /proc/self/task during a run of two steps on a CPU, with JAX 0.10 on Linux and 2, 8 and 64 usable cores:
-    35, 71 and 339. The compilers of JAX have up to 32 threads each.
+    The formula gives slightly more than was counted in /proc/self/task during a run of two steps on a CPU, with JAX
+    0.10 on Linux: 35, 71 and 339 threads on 2, 8 and 64 usable cores. The compilers of JAX have up to 32 threads each.
     """
     return 24 + 4 * cores + 2 * min(cores, 32)
 
@@ -19,7 +19,7 @@ def check_threads() -> None:
     """Raises UsageError if this process cannot start as many threads as a run needs.
 
     The limit may be that of the user (RLIMIT_NPROC, which counts all processes of the user), of a container or of the
-    machine. So the threads are started: each takes 0.1 ms. They end before this function returns.
+    machine. Therefore the function tries: it starts that many threads, 0.1 ms each, and ends them before it returns.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     needed, end = threads_of_a_run(cores), threading.Event()
