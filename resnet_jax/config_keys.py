@@ -1,4 +1,4 @@
-"""How a config key is declared: with default, comment, type, bound (valid numbers) and effect (who may change it).
+"""How a config key is declared: with default, comment, type, bound (valid numbers) and effect (when it may change).
 
 `configs/default.py` declares every key.
 """
@@ -82,11 +82,11 @@ class Key:
     """A config key.
 
     Args:
-      name: dotted, for example 'data.batch_size'.
+      name: dotted path in the config, for example 'data.batch_size'.
       default: value of the key where neither a recipe nor a flag sets it.
       comment: explanation of the key in one line, which --help_keys prints.
       bound: valid numbers; without a bound every value of the type is valid. An optional key may always be None.
-      effect: what the key affects, and so who may change it.
+      effect: what the key affects, and therefore when its value may change.
       optional: type of a key that may be None, for example int; its default may be a value of this type too. None: the
         key always has a value, of the type of its default.
       is_path: the value is the path of a file or a directory, or a word such as 'latest' that stands for one.
@@ -124,7 +124,7 @@ def build_config(keys: Iterable[Key]) -> ConfigDict:
 
 
 def check_keys(keys: Iterable[Key], values: Mapping[str, Any], *, file: str) -> None:
-    """Raises UsageError if `values`, by dotted key, of the config file `file` lack a key or have an unknown one."""
+    """Raises UsageError if `values`, the dotted keys and values of a config file, lack a key or have an unknown one."""
     names = {key.name for key in keys}
     missing, unknown = sorted(names - values.keys()), sorted(values.keys() - names)
     if missing or unknown:

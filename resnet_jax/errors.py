@@ -20,7 +20,7 @@ _PATH = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.ESTAL
 # Error numbers of a path that is of another kind than needed, such as a directory instead of a file.
 _OTHER_KIND = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 _NO_THREAD = "can't start new thread"  # message of Python's RuntimeError (Modules/_threadmodule.c)
-# Part of the path of the code that reads environment variables -> the library, and how the variables begin.
+# Part of the path of library code that reads environment variables -> name of the library, prefix of the variables.
 _READERS = {
     "jax/_src/config.py": ("JAX", "JAX_"),
     "/matplotlib/": ("matplotlib", "MPL"),
@@ -114,7 +114,7 @@ def unusable_path_as_usage_error() -> Iterator[None]:
         if error.errno not in (*_PATH, *_OTHER_KIND) or not error.filename:
             raise
         is_other_kind = error.errno in _OTHER_KIND
-        # If a file cannot be renamed, what is at its new name, `filename2`, is of another kind.
+        # If a file cannot be renamed, what exists at the new name, `filename2`, is of another kind than the file.
         path = os.fsdecode((is_other_kind and error.filename2) or error.filename)
         cure = "move away what is there" if is_other_kind else "change its permissions"
         raise UsageError(f"{path} cannot be used ({error.strerror}): {cure}, or give another path") from error
@@ -139,7 +139,7 @@ def process_limit_as_usage_error() -> Iterator[None]:
 def missing_platform_as_usage_error() -> Iterator[None]:
     """Turns the error with which JAX fails to start a platform, such as cuda, into a UsageError.
 
-    For most platforms that a machine does not have it is a RuntimeError, for cuda an AssertionError without a message.
+    For most platforms that a machine lacks, JAX raises a RuntimeError; for cuda, an AssertionError without a message.
     """
     try:
         yield

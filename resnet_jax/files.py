@@ -62,14 +62,14 @@ def locked(path: Path, *, what: str, cure: str, patience: float = 0.0) -> Iterat
 
 
 def _reason(error: OSError, directory: Path) -> str:
-    """Returns why a directory cannot be created or written: `error`, or what is in its place or that of a parent."""
+    """Returns why `directory` cannot be written: the text of `error`, or that it or a parent is not a directory."""
     found = next((place for place in (directory, *directory.parents) if os.path.lexists(place)), directory)
     return str(error.strerror) if found.is_dir() else f"{found} is {kind_of(found)}, not a directory"
 
 
 @contextlib.contextmanager
 def new_directories_removed_on_error(path: Path) -> Iterator[None]:
-    """Removes the directory `path` and its parents if the block raises, where they are empty and new."""
+    """If the block raises, removes `path` and its parents, except those that existed before or are not empty."""
     missing = [directory for directory in (path, *path.parents) if not directory.exists()]
     try:
         yield
@@ -119,9 +119,9 @@ def _own(path: Path, *, what: str, cure: str) -> Iterator[None]:
 
 
 def _is_at(path: Path, descriptor: int) -> bool:
-    """Whether `path` still names the directory that is open as `descriptor`, which has just been locked.
+    """Whether `path` still names the file or directory that is open as `descriptor` and has just been locked.
 
-    The process that held the lock before may have renamed the directory.
+    The process that held the lock before may have renamed or removed it.
     """
     try:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
@@ -217,7 +217,7 @@ def read_json(path: Path, *, cure: str, shape: Any = None) -> Any:
       UsageError: the file cannot be read, is not JSON, or has another shape.
     """
     try:
-        if path.exists() and not path.is_file():  # a named pipe would never end
+        if path.exists() and not path.is_file():  # reading a named pipe would never end
             raise ValueError(f"it is {kind_of(path)}")
         if path.exists() and path.stat().st_size > _LARGEST_JSON:
             raise ValueError(f"it has {path.stat().st_size:,} bytes, more than this program writes")
@@ -259,13 +259,13 @@ def set_aside_as_damaged(path: Path) -> Path:
 def numbered(directory: Path) -> list[int]:
     """Returns the numbers that are names of entries of a directory, ascending: [10, 20]; [] if there is no directory.
 
-    Only names that `str` gives a number count: '10', but not '010', '²' or '10.part'.
+    Only numbers as `str` writes them count: '10', but not '010', '²' or '10.part'.
     """
     return sorted(int(path.name) for path in directory.glob("*") if is_number(path.name))
 
 
 def is_number(name: str) -> bool:
-    """Whether `name` is what `str` gives for an integer of at least 0."""
+    """Whether `name` equals `str(n)` for an integer n of at least 0."""
     return bool(re.fullmatch("0|[1-9][0-9]*", name))
 
 

@@ -49,7 +49,7 @@ def system_place(path: str | os.PathLike) -> str | None:
 
 
 def check_no_system_place(path: Path, *, name: str, cure: str) -> None:
-    """Raises UsageError if a path is in a `system_place`; `name` is what the user gave it for, as in `local_path`."""
+    """Raises UsageError if a path is in a `system_place`. For `name` see `local_path`."""
     if (place := system_place(path)) is not None:
         raise UsageError(
             f"{name}={printable(str(path))} is in {place}, whose files are processes, devices or settings: {cure}"
@@ -83,7 +83,7 @@ def local_path(text: str | os.PathLike, *, name: str, only_utf8: bool = False) -
 
     Args:
       text: the path, which need not exist.
-      name: the flag, config key or kind of file that the user gave it for, for example '--workdir', for messages.
+      name: for messages, the flag, config key or kind of file whose path this is, for example '--workdir'.
       only_utf8: refuse a path with bytes that are not UTF-8, which Orbax, TensorFlow and safetensors cannot open.
 
     Raises:
@@ -124,9 +124,9 @@ def check_local(text: str, *, name: str, buckets: str = "mount the bucket") -> N
     """Raises UsageError if the text is an address such as gs://bucket/run, or contains '://'.
 
     Args:
-      text: what the user gave.
-      name: the flag, config key or kind of file that the user gave it for, for the message.
-      buckets: what the user can do about a bucket, for the message.
+      text: the path or address that the user gave.
+      name: for the message, the flag, config key or kind of file whose path this is.
+      buckets: for the message, what the user can do if the address is that of a bucket.
     """
     match = _ADDRESS.match(text)
     if not match and "://" not in text:

@@ -1,4 +1,4 @@
-"""Settings that an earlier version of this program stored in `config.json`, under the keys of this version."""
+"""Translates settings that an earlier version of this program stored in `config.json` to the keys of this version."""
 
 import re
 from typing import Any
@@ -10,7 +10,7 @@ def translated(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def translated_flag(word: str) -> str:
-    """Returns a word of the command line, with this version's key if it sets a key that has another name now."""
+    """Returns a command-line argument; if it sets a config key by a former name, with the key's present name."""
     match = re.fullmatch(r"(--?config\.log\.)tensorboard=(\w+)", word)
     if not match or match[2].lower() not in _BOOLS:
         return word
@@ -20,8 +20,8 @@ def translated_flag(word: str) -> str:
 _BOOLS = {"true": True, "1": True, "false": False, "0": False}  # as absl and ml_collections read them
 
 
-# Keys that recipes set in this version and that did not exist in earlier ones: a run of an earlier version continues
-# with their defaults, as it began.
+# Keys that recipes set in this version and that did not exist in earlier ones. A run of an earlier version continues
+# with the defaults of these keys, which are what it was trained with.
 ADDED = (
     "data.flip_before_resize",
     "data.fast_dct",
@@ -31,7 +31,7 @@ ADDED = (
 
 
 def _with_trackers(settings: dict[str, Any]) -> dict[str, Any]:
-    """Replaces `log.tensorboard`, which said whether event files are written."""
+    """Replaces the former key `log.tensorboard`, a bool that turned event files on, by `log.trackers`."""
     if "tensorboard" not in settings.get("log", {}):
         return settings
     log = dict(settings["log"])
@@ -44,7 +44,7 @@ def _trackers(tensorboard: bool) -> tuple[str, ...]:
 
 
 def _with_crop_fraction(settings: dict[str, Any]) -> dict[str, Any]:
-    """Replaces `data.eval_crop.padding`, the pixels that the crop left out at the scale of its output."""
+    """Replaces the former key `data.eval_crop.padding`, the pixels around the evaluation crop, by the crop fraction."""
     if "padding" not in settings.get("data", {}).get("eval_crop", {}):
         return settings
     crop = dict(settings["data"]["eval_crop"])

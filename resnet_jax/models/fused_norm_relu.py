@@ -27,8 +27,8 @@ class FusedNormRelu(nn.Module):
     """Computes `relu(norm(x))`.
 
     The gradient in the docstring of this file is used for 16-bit activations that are normalized by the statistics of
-    the batch. JAX differentiates in float32, so that results stay bit-identical to those of earlier versions, and with
-    running statistics.
+    the batch. JAX differentiates with running statistics, and in float32 to keep results bit-identical to those of
+    earlier versions.
 
     The variables belong to `norm`; this module has no variables.
 

@@ -84,8 +84,8 @@ def with_direct_gradient(convolution: Callable[[jax.Array, jax.Array], jax.Array
     """Returns a 1x1 convolution of stride 1; on NVIDIA GPUs its kernel gradient is computed in the parameter's layout.
 
     The gradient is the sum over the pixels of the products of each channel of the input x with each channel of the
-    cotangent. cuDNN computes it as [F, 1, 1, C], which XLA would transpose to that of the parameter, [1, 1, C, F].
-    With the roles of x and the cotangent exchanged, cuDNN computes it as [C, 1, 1, F], the layout of the parameter.
+    cotangent. cuDNN computes it as [F, 1, 1, C], which XLA would transpose to the parameter's layout, [1, 1, C, F].
+    With the roles of x and the cotangent exchanged, cuDNN computes it as [C, 1, 1, F], which is that layout.
 
     Args:
       convolution: maps [B, H, W, C] and [1, 1, C, F] to [B, H, W, F], for any C and F.

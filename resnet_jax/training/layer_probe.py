@@ -1,7 +1,8 @@
-"""Measures each layer in a training step: for each example the largest magnitude of its output and of the gradient.
+"""Measures each layer in a training step: the largest magnitude of its output and of the gradient at its output.
 
-If a value is NaN or infinite, so is the largest magnitude. The first layer, in the order of computation, whose largest
-magnitude is not finite is therefore the layer in which the first NaN or infinity arises.
+Both are measured for each example. If a value is NaN or infinite, so is the largest magnitude. The first layer, in the
+order of computation, whose largest magnitude is not finite is therefore the layer in which the first NaN or infinity
+arises.
 """
 
 import functools
@@ -20,12 +21,12 @@ INPUT, LOSS = "input of the network", "loss"
 
 
 class Probed(NamedTuple):
-    """Largest magnitudes in a micro-batch of B examples, all float32; NaN if one of the values is NaN."""
+    """Largest magnitudes in a micro-batch of B examples, all float32; NaN where a measured value is NaN."""
 
     inputs: jax.Array  # [B], largest magnitudes of the augmented and normalized images
     outputs: jax.Array  # [L, B], largest magnitudes of the outputs of the L layers of `layer_names`
     losses: jax.Array  # [B], magnitudes of the losses
-    gradients: jax.Array  # [L, B], largest magnitudes of the gradients of (loss scale * mean loss) by these outputs
+    gradients: jax.Array  # [L, B], largest magnitudes of d(loss scale * mean loss) / d(output) of each layer
 
 
 ProbeFn = Callable[[Variables, IndexedBatch, jax.Array, jax.Array | float], Probed]
@@ -117,7 +118,7 @@ def _largest(values: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def _tap(values: jax.Array, probe: jax.Array) -> jax.Array:
-    """Returns `values`. In the backward pass, `probe`, [B], gets the largest magnitudes of their gradient."""
+    """Returns `values`. The gradient of `probe`, [B], is the largest magnitude per example in that of `values`."""
     del probe
     return values
 
@@ -138,7 +139,7 @@ class ParameterReport(NamedTuple):
 
     loss: jax.Array  # sum of the losses of the batch
     squares: dict[str, jax.Array]  # sum of squares of the gradient of the unscaled loss; only for trained parameters
-    gradients: dict[str, jax.Array]  # largest magnitude of the same gradient
+    gradients: dict[str, jax.Array]  # largest magnitude of the gradient of the unscaled loss
     weights: dict[str, jax.Array]  # largest magnitude of each parameter
 
 
@@ -160,10 +161,10 @@ def report_parameters(params: Any, gradients: Gradients, scale: jax.Array | floa
 
 
 def is_finite(report: ParameterReport) -> bool:
-    """Returns whether the loss, every gradient and the norm of the gradient are finite.
+    """Returns whether the loss, every gradient and the global norm of the gradients are finite.
 
     Args:
-      report: the report, on the host.
+      report: the measures, copied to the host.
     """
     squares = [float(square) for square in report.squares.values()]
     values = [float(report.loss), *(float(largest) for largest in report.gradients.values())]
@@ -174,7 +175,7 @@ def norms_by_stage(squares: Mapping[str, Any]) -> dict[str, float]:
     """Returns the gradient norm of each part of the network: 'stem', 'stage1', ..., 'final_bn' (version 2), 'head'.
 
     Args:
-      squares: `ParameterReport.squares`, on the host.
+      squares: `ParameterReport.squares`, copied to the host.
     """
     stages: dict[str, float] = {}
     for path, square in sorted(squares.items(), key=lambda item: (_place(_stage(item[0])), item[0])):

@@ -58,10 +58,10 @@ def lars(options: Options) -> optax.GradientTransformationExtraArgs:
     v <- momentum * v + lr * ratio * d with d = g + weight_decay * w and ratio = trust * |w| / |d|; w <- w - v. The
     ratio is 1 where w or d is zero, and for leaves that are not decayed. `nesterov` as in `sgd`.
 
-    Equal to `optax.lars`. The velocity contains the learning rate, as in MLPerf's reference. MLPerf's reference and
-    TensorFlow's r1 ResNet (`tf.contrib.opt.LARSOptimizer`) differ in the ratio: they divide by
-    |g| + weight_decay * |w|, which is at least |d|. The r1 ResNet also applies learning rate and ratio after the
-    velocity, and counts weight decay twice: its g already contains the gradient of an L2 loss.
+    Equal to `optax.lars`. The velocity contains the learning rate, as in MLPerf's reference. MLPerf's reference and the
+    r1.x ResNet of the TensorFlow Models repository (`tf.contrib.opt.LARSOptimizer`) divide by |g| + weight_decay * |w|
+    instead of |d|, which is at most that. The r1.x ResNet also applies learning rate and ratio after the velocity, and
+    counts weight decay twice: its g already contains the gradient of an L2 loss.
 
     Raises:
       UsageError: `decoupled` is set.

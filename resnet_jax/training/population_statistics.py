@@ -78,7 +78,7 @@ class Population:
             self._sums[path] = before[0] + mean, before[1] + square, before[2] + int(one.values)
 
     def statistics(self, batch_stats: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns `batch_stats` with the statistics of all batches; norms without moments keep the given ones.
+        """Returns `batch_stats` with the statistics of all added batches; norms without moments keep their statistics.
 
         The variance is unbiased (divided by N - 1), like the running variance in training.
         """

@@ -61,7 +61,8 @@ def cosine(schedule: Schedule, step: jax.Array) -> jax.Array:
 def polynomial(schedule: Schedule, step: jax.Array) -> jax.Array:
     """A power of the fraction of the decay that is left, from the peak to `end`, as `tf.train.polynomial_decay`.
 
-    TensorFlow's r1 ResNet uses it with LARS: power 2, `end` = 1e-4 / peak_lr, `decay_steps` = 90 epochs + 1 step.
+    The r1.x ResNet of the TensorFlow Models repository uses it with LARS: power 2, `end` = 1e-4 / peak_lr,
+    `decay_steps` = 90 epochs + 1 step.
     """
     return _between(schedule.end, schedule.remaining(step) ** schedule.power)
 
@@ -122,7 +123,7 @@ def create_schedule(  # noqa: PLR0913, an argument for each key of the config se
       warmup_start: learning rate of step 0 of a warm-up, as a fraction of the peak.
       end: final learning rate, as a fraction of the peak (cosine, polynomial, linear).
       power: exponent (polynomial).
-      boundaries: last step of each factor but the last, increasing (piecewise).
+      boundaries: last step at which each factor applies, increasing; the last factor has none (piecewise).
       factors: fractions of the peak before, between and after the boundaries (piecewise).
 
     Raises:

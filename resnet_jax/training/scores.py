@@ -1,4 +1,4 @@
-"""The probabilities that an evaluation keeps of each image: of the likeliest classes and of the label."""
+"""The probabilities that an evaluation keeps for each image: those of the most likely classes and of the label."""
 
 import dataclasses
 from typing import Any
@@ -11,7 +11,7 @@ from resnet_jax.data.batch import UNREADABLE
 
 NO_ANSWER = -1  # predicted class where the label is `UNREADABLE` or a logit is NaN
 TOP = 5  # number of classes whose probability is kept for each image
-# The inverse temperatures b for which `Scores.log_partition` is computed: 2^-3 to 2^3, twelve in each factor of 2.
+# The inverse temperatures b for which `Scores.log_partition` is computed: 2^-3 to 2^3, twelve per factor of 2.
 INVERSE_TEMPERATURES = 2.0 ** (np.arange(-36, 37) / 12)
 
 
@@ -20,17 +20,18 @@ INVERSE_TEMPERATURES = 2.0 ** (np.arange(-36, 37) / 12)
 class Scores:
     """Probabilities of a batch, after the softmax: arrays on the devices, numpy arrays on the host.
 
-    With k = min(5, number of outputs) and J inverse temperatures. Rows with a NaN logit have NaN.
+    Shapes: k = min(5, number of outputs), J = number of inverse temperatures. An image with a NaN logit has NaN
+    probabilities.
     """
 
     top: Any  # [B, k] int32, the classes of the largest logits in descending order; `NO_ANSWER` if there is no answer
     log_probability: Any  # [B, k] float32, natural logarithm of the probabilities of `top`
-    label_log_probability: Any  # [B] float32, the same for the label; NaN if the label is `UNREADABLE`
+    label_log_probability: Any  # [B] float32, log probability of the label; NaN if it is `UNREADABLE`
     log_partition: Any  # [B, J] float32, log(sum over classes of p^b) for each b of `INVERSE_TEMPERATURES`
 
 
 def score(logits: jax.Array, labels: jax.Array) -> Scores:
-    """Returns the scores of a batch; [B, K], [B].
+    """Returns the scores of a batch with logits [B, K] and labels [B].
 
     A temperature T changes the probabilities p to p^b / sum(p^b) with b = 1 / T. So `log_partition` gives the
     probability of every kept class at every temperature, and no logits have to be stored.

@@ -148,7 +148,7 @@ def make_update_step(
       gradient_fn: computes the gradients of a whole batch, see `gradients.py`.
       optimizer: takes the learning rate as `lr=` (`optimizers.py`).
       schedule: learning rate of each step.
-      average: function of the old average, the new variables and `step=` to the new average; None: no average.
+      average: computes the new average from the old average, the new variables and `step=`; None: no average.
       scaling: initial loss scale and its growth.
       seed: seed of all random numbers that are drawn on the devices; the key of a step is `fold_in(key(seed), step)`.
     """
@@ -210,7 +210,7 @@ class EvalStep:
       model: takes float images [B, H, W, 3] and `train=`.
       preprocess: normalizes pixels to the input of the model.
       flip: average the probabilities of each image and of its mirror image (A. Krizhevsky et al., NeurIPS 2012).
-      num_compared: only this many outputs, the first ones, can be predicted; None: all.
+      num_compared: only the first `num_compared` outputs can be predicted; None: all.
     """
 
     model: nn.Module
@@ -243,7 +243,7 @@ class EvalStep:
 
 
 def answer(logits: jax.Array, labels: jax.Array, mask: jax.Array) -> Answers:
-    """Returns the answers of a batch.
+    """Returns the label, prediction and probabilities of each row of a batch.
 
     Args:
       logits: [B, K].

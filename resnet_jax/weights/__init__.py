@@ -1,4 +1,7 @@
-"""Reads weights of this program, of PyTorch and of TensorFlow's r1 ResNet; matches them with a network; writes them."""
+"""Reads weights of this program, of PyTorch and of TensorFlow's r1 ResNet; matches them with a network; writes them.
+
+TensorFlow's r1 ResNet is the ResNet in the r1.x releases of the TensorFlow Models repository.
+"""
 
 from resnet_jax.weights.compatibility import check_settings
 from resnet_jax.weights.formats.safetensors import check_named, write_safetensors

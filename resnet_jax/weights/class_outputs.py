@@ -26,9 +26,9 @@ class Classes(NamedTuple):
 def class_outputs(class_names: Sequence[str], num_outputs: int, *, chosen: str | None, path: str) -> tuple[int, ...]:
     """Returns for each class of the data the number of its output; logs the numbers unless class k has output k.
 
-    The rule: classes with names like n01440764, the WordNet IDs of ImageNet, have the outputs of these classes of
-    ImageNet. Otherwise, if there are as many classes as outputs, class k has output k, unless the class names are
-    numbers of outputs in another order.
+    The rule if `chosen` is None: in a network of 1,000 outputs, classes that all have names like n01440764, the WordNet
+    IDs of ImageNet, have the outputs of these classes of ImageNet. Otherwise class k has output k, if there are as many
+    classes as outputs and the class names are not the numbers of the outputs in another order.
 
     Args:
       class_names: names of the classes of the data, in the order of the labels.
@@ -38,7 +38,7 @@ def class_outputs(class_names: Sequence[str], num_outputs: int, *, chosen: str |
       path: path of the weights, for messages.
 
     Raises:
-      UsageError: `chosen` is none of these, or is None and the rule does not apply; the message lists both choices.
+      UsageError: `chosen` is another value, or it is None and the rule finds no output; the message lists both choices.
     """
     in_order, numbers = tuple(range(len(class_names))), _numbers(class_names, num_outputs)
     if chosen not in (None, ORDER, NUMBER):
@@ -73,7 +73,7 @@ def in_order_of(
       path: path of the weights, for messages.
 
     Returns:
-      The variables, and the former numbers of their outputs; None if no output has moved.
+      The variables, and for each of their outputs its former number; None if no output has moved.
 
     Raises:
       UsageError: raised by `class_outputs`.
@@ -83,7 +83,7 @@ def in_order_of(
 
 
 def move_outputs(variables: dict[str, Any], first: Sequence[int]) -> tuple[dict[str, Any], tuple[int, ...] | None]:
-    """Moves the outputs whose numbers are `first` to the front; returns the same as `in_order_of`."""
+    """Moves the outputs with the numbers in `first` to the front; returns the same as `in_order_of`."""
     params = variables["params"]
     num_outputs = params["head"]["bias"].shape[0]
     outputs = (*first, *sorted(set(range(num_outputs)) - set(first)))
@@ -103,7 +103,7 @@ def outputs_of_set(
 
     Args:
       class_names: names of the classes of the set, in the order of the labels.
-      known: name of the class of each output of the weights; None: unknown, 1,000 outputs are those of ImageNet.
+      known: name of the class of each output of the weights; None: unknown; 1,000 outputs are then ImageNet's classes.
       num_outputs: number of outputs of the network.
       set_name: name of the set, for messages.
       path: path of the weights, for messages.
@@ -148,7 +148,7 @@ def _unknown(class_names: Sequence[str], num_outputs: int, numbers: tuple[int, .
 
 
 def _pairs(class_names: Sequence[str], outputs: Sequence[int]) -> str:
-    # The last classes are shown: the first ones often have the same output under both rules.
+    # The last classes are shown too: the first ones often have the same output with 'order' as with 'number'.
     chosen = list(zip(class_names, outputs, strict=True))
     shown = chosen if len(chosen) <= 2 * _SHOWN else [*chosen[:_SHOWN], *chosen[-_SHOWN:]]
     pairs = [f"output {output} for {printable(name)!r}" for name, output in shown]

@@ -15,7 +15,7 @@ NETWORK_KEYS = (
     *("model.shortcut", "model.blur_pool", "model.squeeze_excitation", "model.bn_epsilon"),
     *("input.mean", "input.std", "input.per_image"),
 )
-# Keys whose value may be another one than in training: the weights still work, but with lower accuracy.
+# Keys whose value may differ from the one in training: the weights still work, but with lower accuracy.
 _INPUT_KEYS = ("model.padding", "input.mean", "input.std", "input.per_image")
 
 # Key of the size of the training images in pixels. Weights also work at other sizes; files of weights contain the size

@@ -1,6 +1,6 @@
 """Downloads weights from the Hugging Face Hub into the cache of `huggingface_hub`, and verifies them.
 
-The library reads the environment variables HF_HOME (place of the cache), HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE.
+The library reads the environment variables HF_HOME (directory of the cache), HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from resnet_jax.weights.formats.timm_config import CONFIG
 logger = logging.getLogger(__name__)
 
 SAFETENSORS = "model.safetensors"
-_FILES = (SAFETENSORS, "pytorch_model.bin")  # timm's names of weights files; old repositories have only the second
+_FILES = (SAFETENSORS, "pytorch_model.bin")  # timm's names of weights files; old repositories have only the second file
 _ADDRESS = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([^\s@]+))?")
 _SHA256, _SHA1 = 64, 40  # number of hexadecimal digits of these hashes
 

@@ -1,9 +1,9 @@
-"""Finds the network in torchvision or timm that computes the same as a network of this package."""
+"""Finds the network in torchvision or timm that computes the same function as a network of this package."""
 
 from collections.abc import Mapping
 from typing import Any
 
-# Settings that all networks in the tables below have in common.
+# Settings that all networks named in this file have in common.
 _COMMON = {
     "model.name": "resnet",
     "model.version": "v1.5",
@@ -20,7 +20,7 @@ _TIMM_SQUEEZED = (50, 101, 152)
 
 
 def pytorch_network(settings: Mapping[str, Any]) -> str | None:
-    """Returns the name of the same network in torchvision or timm, such as "torchvision's resnet50"; None: none.
+    """Returns the name of the same network in torchvision or timm, such as "torchvision's resnet50"; else None.
 
     Args:
       settings: settings of the network by dotted config key, at least those that `infer_settings` finds, and the keys

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 _Reader = Callable[[Path, WeightsKind | None], StoredWeights]
 
-_ZIP, _PICKLE = b"PK", b"\x80"  # first bytes of a file written by torch.save, since PyTorch 1.6 and before
+_ZIP, _PICKLE = b"PK", b"\x80"  # first bytes of a file of torch.save: since PyTorch 1.6, and before 1.6
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf")  # gzip, bzip2, xz, zstd, 7z
 _FORMATS = (
     "a work directory, a checkpoint, a .safetensors or .pth file of PyTorch, or a checkpoint or SavedModel of "
@@ -89,7 +89,8 @@ def read_weights(path: str | Path, *, kind: WeightsKind | None = None) -> Stored
     Args:
       path: a work directory of this program or one of its checkpoints; a .safetensors or .pth file of PyTorch, or the
         directory of a `model.safetensors`; hf://org/name or hf://org/name@revision, a repository of the Hugging Face
-        Hub; the prefix or the directory of a checkpoint of TensorFlow's r1 ResNet, or its SavedModel.
+        Hub; the prefix or the directory of a checkpoint of the r1.x ResNet of the TensorFlow Models repository, or its
+        SavedModel.
       kind: 'trained', or 'ema': the moving average of the trained weights; None: 'ema' if there is one, else 'trained'.
 
     Raises:

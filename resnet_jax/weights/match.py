@@ -37,13 +37,13 @@ class MatchedVariables:
 def match_variables(
     stored: StoredWeights, variables: dict[str, Any], *, head: bool, allow_missing: Sequence[str]
 ) -> MatchedVariables:
-    """Replaces variables by the stored arrays of the same name; every name must exist on both sides.
+    """Replaces variables by the stored arrays of the same name; every name must exist in both.
 
     Args:
       stored: the weights.
       variables: 'params' and 'batch_stats', arrays or shapes.
-      head: load the last layer too; False keeps that of `variables`. Weights of TensorFlow's r1 ResNet lose their class
-        0, 'background', if the network has one class less.
+      head: load the last layer too; False keeps that of `variables`. Weights of the r1.x ResNet of the TensorFlow
+        Models repository lose their class 0, 'background', if the network has one class less.
       allow_missing: regular expressions searched for in an array's name in this package and in the file; arrays that
         match may be missing, left over or of another shape.
 

@@ -30,7 +30,7 @@ class Naming:
 
     Attributes:
       deep_stem: the stem has three convolutions (timm's resnet50d).
-      pooled_shortcut: `downsample` in PyTorch starts with an average pool, so its later layers have numbers one higher.
+      pooled_shortcut: `downsample` in PyTorch starts with an average pool, so its later layers have indices 1 higher.
     """
 
     deep_stem: bool

@@ -1,4 +1,4 @@
-"""Continues a run of r1, TensorFlow's official ResNet: its step, weights, running statistics and momentum."""
+"""Continues a run of "r1", the r1.x ResNet of the TensorFlow Models repository: its step, variables and momentum."""
 
 import dataclasses
 import logging
@@ -28,10 +28,12 @@ _OTHERWISE = "or choose another --workdir and begin with its weights, --config.m
 
 
 def find_run(workdir: Path) -> Path | None:
-    """Returns the prefix of the newest checkpoint that TensorFlow's r1 ResNet wrote to a work directory; None: none.
+    """Returns the prefix of TensorFlow's newest checkpoint in a work directory; None if there is none.
+
+    The checkpoint is of the r1.x ResNet of the TensorFlow Models repository.
 
     Raises:
-      UsageError: there are checkpoints of r1, but TensorFlow's file `checkpoint` does not name one of them.
+      UsageError: there are such checkpoints, but TensorFlow's file `checkpoint` does not name one of them.
     """
     if (workdir / "checkpoint").is_file():
         return r1.find_prefix(workdir)
@@ -49,9 +51,10 @@ def find_run(workdir: Path) -> Path | None:
 def continue_r1(
     prefix: Path, state: TrainState, *, optimizer: Mapping[str, Any], network: Mapping[str, Any], any_input: bool
 ) -> TrainState:
-    """Replaces step, variables and momentum of a training state by those of a checkpoint of TensorFlow's r1 ResNet.
+    """Replaces step, variables and momentum of a training state by those of a checkpoint of TensorFlow.
 
-    r1's velocity is that of `optimizers.sgd`: neither contains the learning rate, and both contain the weight decay.
+    The checkpoint is of the r1.x ResNet of the TensorFlow Models repository. Its velocity is that of `optimizers.sgd`:
+    neither contains the learning rate, and both contain the weight decay.
 
     Args:
       prefix: prefix of the checkpoint, from `find_run`.
@@ -65,7 +68,7 @@ def continue_r1(
 
     Raises:
       UsageError: the checkpoint cannot be read, is of another network, or lacks the step or a momentum; or the
-        optimizer is not the momentum of r1.
+        optimizer is not SGD with coupled weight decay.
     """
     _check_optimizer(prefix, optimizer)
     stored = r1.read(prefix, None)
@@ -90,7 +93,7 @@ def _check_optimizer(prefix: Path, optimizer: Mapping[str, Any]) -> None:
 
 
 def _with_momentum(prefix: Path, stored: StoredWeights, momentum: Mapping[str, np.ndarray], opt_state: Any) -> Any:
-    """Returns the optimizer state with the momentum of r1.
+    """Returns the optimizer state with the momentum of the checkpoint.
 
     Args:
       prefix: prefix of the checkpoint, for messages.

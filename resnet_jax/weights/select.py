@@ -86,9 +86,9 @@ def read_selected(checkpoint: str, checkpoints: Path, *, kind: WeightsKind | Non
 
 
 def log_choice(checkpoint: str, checkpoints: Path) -> None:
-    """If `checkpoint` is 'latest' or 'best', logs which step that is, and which step the other one would be."""
+    """If `checkpoint` is 'latest' or 'best', logs its step, and the step that the other of the two would have."""
     steps = numbered(checkpoints)
-    # No steps: on a shared file system this process may not see yet the checkpoints that process 0 has found.
+    # `steps` can be empty: on a shared file system this process may not yet see checkpoints that process 0 has found.
     if checkpoint not in ("latest", "best") or not steps:
         return
     latest, best = max(steps), _best(checkpoints, steps)
@@ -174,8 +174,8 @@ def outputs_and_names(
 
     Args:
       stored: the weights, which may contain class names.
-      num_classes: number of outputs; None: the number of names in `class_names_file`, or without it of the weights'
-        outputs.
+      num_classes: number of outputs; None: the number of names in `class_names_file` or, without that file, the
+        number of outputs of the weights.
       class_names_file: see `read_class_names`; None: the names stored with the weights, or 'class 0', 'class 1', ...
 
     Raises:

@@ -27,7 +27,8 @@ class StoredWeights:
       class_list: fingerprint of the class names (`class_names.fingerprint`); None: unknown.
       step: number of updates after which the weights were saved; None: unknown.
       kind: 'trained', or 'ema': the moving average of the trained weights; None: unknown.
-      has_background: class 0 is 'background' (of TensorFlow's r1 ResNet), which no image has.
+      has_background: class 0 is 'background', which no image has, as in the r1.x ResNet of the TensorFlow Models
+        repository.
     """
 
     path: str

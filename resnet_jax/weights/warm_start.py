@@ -40,7 +40,7 @@ def warm_start_state(
         optimizer state are loaded, and its moving average of the weights if it and `state` have one. None: only
         weights are loaded.
       statistics: load the running statistics of batch norms too; False keeps those of `state`.
-      options: see `warm_start_variables`.
+      options: keyword arguments of `warm_start_variables`.
 
     Returns:
       `state`, with numpy arrays where something was loaded; the step and the loss scale are those of `state`.
@@ -76,7 +76,7 @@ def warm_start_optimizer(path: str, opt_state: optax.OptState, *, name: str) -> 
       name: name of the optimizer of `opt_state`, for example 'sgd'.
 
     Raises:
-      UsageError: the path is no checkpoint of this program, or its optimizer or trained parameters are others.
+      UsageError: the path is no checkpoint of this program, or has another optimizer or other trained parameters.
     """
     if is_hub_address(path) or not ((resolved := _resolved(path)).is_dir() and own.holds_checkpoint(resolved)):
         raise UsageError(

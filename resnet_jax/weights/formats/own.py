@@ -41,8 +41,8 @@ def read(path: Path, kind: WeightsKind | None) -> StoredWeights:
     arrays = {name: np.asarray(leaf) for name, leaf in by_path(variables).items()}
     class_list = meta.get("data", {}).get("class_list")  # absent if user code called `Checkpoints.save` without it
     names = _read_class_names(checkpoint.parent.parent)
-    # Names that do not match the class list are ignored: they belong to another run, if the checkpoint was copied into
-    # the work directory of that run.
+    # Class names that do not match the class list are ignored: they are those of another run, if the checkpoint was
+    # copied into the work directory of that run.
     if names is not None and class_list not in (None, fingerprint(names)):
         names = None
     return StoredWeights(

@@ -1,4 +1,4 @@
-"""Reads checkpoints and SavedModels of r1, TensorFlow's official ResNet; no graph is built or run."""
+"""Reads checkpoints and SavedModels of "r1", the r1.x ResNet of the TensorFlow Models repository; runs no graph."""
 
 import os
 import re
@@ -16,10 +16,11 @@ from resnet_jax.weights.architecture import infer_settings
 from resnet_jax.weights.compatibility import IMAGE_SIZE_KEY
 from resnet_jax.weights.stored import StoredWeights
 
-_MAGIC = bytes.fromhex("57fb808b247547db")  # last bytes of a version 1 checkpoint, and of a version 2 index
+_MAGIC = bytes.fromhex("57fb808b247547db")  # last bytes of a TensorFlow checkpoint (version 1) or its index (version 2)
 _SUFFIX = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 _LAYER = re.compile(r"(?:^|.*/)(conv2d|batch_normalization|dense)(?:_(\d+))?/(\w+)")
-# Kind of layer in r1 (TensorFlow's official ResNet) -> variable of the layer -> its collection and name in our network.
+# Kind of layer in the r1.x ResNet of the TensorFlow Models repository -> variable of the layer -> collection and name
+# of this variable in our network.
 _VARIABLES = {
     "conv2d": {"kernel": ("params", "kernel")},
     "batch_normalization": {
@@ -30,13 +31,13 @@ _VARIABLES = {
     },
     "dense": {"kernel": ("params", "kernel"), "bias": ("params", "bias")},
 }
-# Layers of a block, in the order in which r1 (TensorFlow's official ResNet) creates and numbers them.
+# Layers of a block, in the order in which the r1.x ResNet of the TensorFlow Models repository creates and numbers them.
 _BLOCK_LAYERS = {
     "v1.5": ("shortcut_conv", "shortcut_bn", "conv1", "bn1", "conv2", "bn2", "conv3", "bn3"),
     "v2": ("bn1", "shortcut_conv", "conv1", "bn2", "conv2", "bn3", "conv3"),
 }
 _IMAGENET_INPUT = {"input.mean": [123.68, 116.78, 103.94], "input.std": [1.0, 1.0, 1.0], "input.per_image": False}
-_NUM_CLASSES = 1001  # outputs of TensorFlow's r1 ResNet for ImageNet; class 0 is 'background'
+_NUM_CLASSES = 1001  # outputs of ImageNet networks of the r1.x TensorFlow Models repository; class 0 is 'background'
 _STEP = "global_step"
 _NOT_NEEDED = {_STEP: "a counter", "_CHECKPOINTABLE_OBJECT_GRAPH": "not a variable"}
 _LOSS_SCALE = re.compile(r"loss_scale|good_steps")
@@ -64,16 +65,16 @@ def find_prefix(path: Path) -> Path | None:
 
 
 def read(prefix: Path, kind: WeightsKind | None) -> StoredWeights:
-    """Reads the variables of a checkpoint of r1, TensorFlow's official ResNet.
+    """Reads the variables of a checkpoint of the r1.x ResNet of the TensorFlow Models repository.
 
-    The numbers in the names of r1's layers, such as 'conv2d_7', give their order.
+    The numbers in the names of its layers, such as 'conv2d_7', give their order.
 
     Args:
       prefix: prefix of the checkpoint, see `find_prefix`.
-      kind: 'trained' or None; r1 has no moving averages.
+      kind: 'trained' or None; such checkpoints have no moving averages.
 
     Raises:
-      UsageError: TensorFlow is not installed, or the checkpoint is damaged or not of r1's ResNet.
+      UsageError: TensorFlow is not installed, or the checkpoint is damaged or of another network.
     """
     if kind == "ema":
         raise UsageError(
@@ -107,15 +108,15 @@ def read(prefix: Path, kind: WeightsKind | None) -> StoredWeights:
 
 
 def read_training_state(prefix: Path, stored: StoredWeights) -> tuple[int, dict[str, np.ndarray]]:
-    """Reads what a checkpoint of TensorFlow's r1 ResNet holds besides its weights.
+    """Reads step and momentum from a checkpoint of the r1.x ResNet of the TensorFlow Models repository.
 
     Args:
       prefix: prefix of the checkpoint.
       stored: what `read` has returned for this checkpoint.
 
     Returns:
-      The number of steps so far; the momentum of parameters by their names in this package, such as
-      'params/head/kernel'. Parameters that r1 did not train with momentum are absent.
+      The number of steps so far, and the momentum of the parameters by their names in this package, such as
+      'params/head/kernel'. Parameters that were not trained with momentum are absent.
 
     Raises:
       UsageError: the checkpoint is damaged or has no step, as in a SavedModel.
@@ -189,12 +190,12 @@ def _damaged(prefix: Path, error: Exception) -> UsageError:
 def _our_layers(
     layers: Mapping[tuple[str, int], str], values: Mapping[str, np.ndarray], prefix: Path
 ) -> Iterator[tuple[str, int, str]]:
-    """Yields (kind, number in r1, path in this package) for each layer of r1, TensorFlow's official ResNet.
+    """Yields (kind, number in TensorFlow, path in this package) for each layer of a checkpoint.
 
-    Example: ('conv2d', 2, 'stage1_block1/conv1').
+    Example: ('conv2d', 2, 'stage1_block1/conv1') for TensorFlow's layer 'conv2d_2'.
 
     Raises:
-      UsageError: the layers are not those of one of r1's networks.
+      UsageError: the layers are not those of the r1.x ResNet of the TensorFlow Models repository.
     """
     count = {kind: sum(layer_kind == kind for layer_kind, _ in layers) for kind in _VARIABLES}
     kernels = [values.get(f"{layers.get(('conv2d', number))}/kernel") for number in range(count["conv2d"])]
@@ -220,7 +221,7 @@ def _version(count: Mapping[str, int]) -> str:
 
 
 def _paths(kernels: list[tuple[int, ...]], version: str) -> list[str]:
-    """Returns the path of each layer in this package, in the order in which TensorFlow's r1 ResNet numbers layers.
+    """Returns the path in this package of each layer, in the order in which TensorFlow created and numbered the layers.
 
     Args:
       kernels: shapes [H, W, C, F] of the kernels of the convolutions, in that order.
@@ -256,7 +257,7 @@ def _settings(arrays: Mapping[str, np.ndarray], prefix: Path) -> dict[str, Any]:
 
 
 def _why_not_needed(name: str, variables: Mapping[str, Any]) -> str | None:
-    """Returns the reason why a variable that belongs to no layer is not needed; None: what it is for is unknown."""
+    """Returns the reason why a variable that belongs to no layer is not needed; None if its purpose is unknown."""
     if name.rpartition("/")[0] in variables:
         return "a variable of the optimizer"
     return _NOT_NEEDED.get(name) or ("a variable of the loss scale" if _LOSS_SCALE.search(name) else None)

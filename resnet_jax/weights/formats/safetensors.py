@@ -34,12 +34,12 @@ _COUNTERS = re.compile(r"(^|\.)(num_batches_tracked|n_averaged)$")
 # Finds where the name of a module begins in the name of an array; the part before it is a prefix such as 'module.'.
 _FIRST_MODULE = re.compile(r"(?:^|(?<=\.))(?:conv1|bn1|fc|layer\d+)\.")
 _TORCHVISION_SIZE = 224  # pixels; the evaluation size of all ResNets of torchvision
-# Settings of every torchvision ResNet, and of every timm network that this program can read.
+# Settings that all ResNets of torchvision, and all timm networks that this program can read, have in common.
 _NETWORK = {"model.version": "v1.5", "model.blur_pool": False, "model.bn_epsilon": 1e-5}
 
 
 def is_safetensors(start: bytes) -> bool:
-    """Returns whether `start`, the first bytes of a file, is that of a safetensors file: header length, then JSON."""
+    """Returns whether a file that begins with the bytes `start` is in safetensors format: header length, then JSON."""
     return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= _LONGEST_HEADER
 
 
@@ -198,8 +198,8 @@ def write_safetensors(
 ) -> None:
     """Writes weights as float32 under torchvision's names, or timm's where torchvision has none.
 
-    The metadata contain the name of the same network in torchvision or timm (see `known_networks.py`), or null if they
-    have none.
+    The metadata contain the name of the network in torchvision or timm (see `known_networks.py`), or null if neither
+    has it.
 
     Args:
       path: the file, which is overwritten.

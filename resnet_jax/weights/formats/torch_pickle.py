@@ -84,7 +84,7 @@ def _load(path: Path) -> Any:
 def check_zip(path: Path) -> None:
     """Raises UsageError if a zip file was not written by PyTorch, whose zip files contain `<name>/data.pkl`.
 
-    A damaged file, whose list of files cannot be read, is left to `read`.
+    If the list of its members cannot be read, nothing is raised here: `read` reports the damage.
     """
     try:
         with zipfile.ZipFile(path) as archive:
