@@ -163,7 +163,7 @@ def decoder_messages_line(count: int) -> str:
 
 
 def _is_record(value: Any) -> bool:
-    """Whether a value in a message has the keys and types of a record of the list."""
+    """Whether a JSON value has the keys and types of a record of the list."""
     return (
         isinstance(value, dict)
         and value.keys() == {"source", "index", "where", "error"}

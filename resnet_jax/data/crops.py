@@ -30,8 +30,8 @@ class View(NamedTuple):
     """
 
     box: Box
-    height: int  # of the resized box, in pixels
-    width: int  # of the resized box, in pixels
+    height: int  # height of the resized box in pixels
+    width: int  # width of the resized box in pixels
     top: int = 0  # upper edge of the square, in pixels below the upper edge of the resized box; may be negative
     left: int = 0  # left edge of the square, in pixels right of the left edge of the resized box; may be negative
 
@@ -65,7 +65,7 @@ class Crop(Protocol):
 class RandomResized:
     """The training crop of Szegedy et al. 2015, sampled as torchvision's `RandomResizedCrop.get_params` does.
 
-    The area is uniform, the aspect ratio log-uniform, the position uniform. If ten sampled boxes do not fit into the
+    The area is uniform, the aspect ratio log-uniform, the position uniform. If none of ten sampled boxes fits into the
     image, the crop is the largest central box with an allowed aspect ratio.
 
     Attributes:

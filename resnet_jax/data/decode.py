@@ -2,9 +2,9 @@
 
 `open_image` reads the header of a baseline JPEG file and decodes its rows when they are needed; if the file has restart
 markers, only the part under the crop (`restart_markers.py`). `jpeg.py` and `png.py` decode most files, the module
-`other_formats.py` everything else with Pillow. All give the pixels of Pillow, bit for bit; only gray images of more
-than 8 bits, which Pillow turns white, keep their upper 8 bits. With `fast_dct`, JPEG files have the pixels of
-TensorFlow instead, except for those that Pillow decodes. All decoding errors are raised as ValueError.
+`other_formats.py` everything else with Pillow. All give the pixels of Pillow, bit for bit, except for gray images of
+more than 8 bits, which Pillow turns white: of these, the upper 8 bits are kept. With `fast_dct`, JPEG files have the
+pixels of TensorFlow instead, except for those that Pillow decodes. All decoding errors are raised as ValueError.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ def open_image(image: bytes | np.ndarray, max_pixels: int = MAX_PIXELS, *, fast_
 
     Args:
       image: the content of an image file, or pixels [H, W, 3] uint8.
-      max_pixels: largest number of pixels.
+      max_pixels: largest allowed number of pixels.
       fast_dct: see `jpeg.decode_jpeg`.
 
     Raises:
@@ -89,7 +89,7 @@ def decode(encoded: bytes, max_pixels: int = MAX_PIXELS, *, fast_dct: bool = Fal
 
     Args:
       encoded: the content of the file.
-      max_pixels: largest number of pixels.
+      max_pixels: largest allowed number of pixels.
       fast_dct: see `jpeg.decode_jpeg`.
 
     Raises:
@@ -142,6 +142,6 @@ def _decode_box(
 def _unreadable(error: Exception) -> ValueError:
     """Returns the error to raise for an error of a decoder; its message is one line."""
     message = " ".join(str(error).split())
-    if message and isinstance(error, ValueError | OSError | SyntaxError):  # SyntaxError: broken PNG chunks
+    if message and isinstance(error, ValueError | OSError | SyntaxError):  # Pillow's SyntaxError: broken PNG
         return ValueError(message)
     return ValueError(f"{type(error).__name__}: {message}" if message else type(error).__name__)

@@ -17,7 +17,7 @@ import PIL
 from PIL import Image
 
 _PILLOW = str(Path(PIL.__file__).parent)
-_thread = threading.local()  # messages: their number so far; depth: the number of open `counting()` blocks
+_thread = threading.local()  # `messages`: how many so far; `depth`: how many `counting()` blocks are open
 
 
 def count_messages() -> int:

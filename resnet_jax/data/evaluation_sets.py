@@ -33,7 +33,7 @@ class EvaluationSet(NamedTuple):
 
 
 class NamedSource:
-    """Wraps a source: gives it the name of its set, and only those classes that have images.
+    """Wraps a source: gives it the name of its evaluation set, and removes the classes without images.
 
     A data set of TFDS may name 1,000 classes and have images of 200 of them, as ImageNet-A and -R do.
     """

@@ -30,7 +30,7 @@ def examine(image: bytes | np.ndarray, max_pixels: int = MAX_PIXELS) -> Examined
 
     Args:
       image: content of an image file, or pixels [H, W, 3] uint8.
-      max_pixels: largest number of pixels.
+      max_pixels: largest allowed number of pixels.
 
     Raises:
       ValueError: the image cannot be decoded, or has more than `max_pixels` pixels.

@@ -1,7 +1,7 @@
 """The augmentation policies TrivialAugment and RandAugment on the host, and the image operations that they apply.
 
 A policy is a pure function: it maps a cropped image and uniform random numbers to an image. It runs before the random
-horizontal flip, which the devices make; the reference implementations flip first. The augmented images have the same
+horizontal flip, which the devices make; the reference implementations flip first. Both orders give images of the same
 distribution, since geometric operations have a random sign, with one exception: a vertical shear keeps the left edge of
 the image in place, and a later flip makes this the right edge.
 """

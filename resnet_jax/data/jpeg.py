@@ -1,4 +1,4 @@
-"""Decodes JPEG files with libjpeg-turbo (simplejpeg): whole files, and only the top rows of baseline files."""
+"""Decodes whole JPEG files, or only the top rows of baseline files, with libjpeg-turbo (simplejpeg)."""
 
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ _RESTART_INTERVAL = 0xDD  # DRI: defines the restart interval
 _NOT_FRAMES = (0xC4, 0xC8, 0xCC)  # DHT, JPG and DAC: no frame headers, although their codes are between SOF codes
 _WITHOUT_LENGTH = (0x01, *range(0xD0, 0xDA), 0xFF)  # TEM, RST0 to RST7, SOI, EOI, and 0xFF, which is a fill byte
 _HEIGHT_OFFSET = 5  # bytes from the marker of a frame header to the image height, which is followed by the width
-_SAMPLING_OFFSET = 6  # bytes from the height to the sampling factors of the first component; then every 3 bytes
+_SAMPLING_OFFSET = 6  # bytes from the height to the first component's sampling factors; the others follow every 3 bytes
 _MARGIN = 4  # rows; chroma upsampling reads at most this far below the last requested row
 _UNWRITTEN = (1, 254, 3)  # a color that is rare in photos: marks a last pixel that the decoder has not written
 _MAX_SEGMENTS = 1000  # segments before the compressed data: encoders write about 10, and one per 64 kB of metadata
@@ -100,7 +100,7 @@ def decode_jpeg(encoded: bytes, max_pixels: int, *, fast_dct: bool = False) -> n
 
     Args:
       encoded: content of the file.
-      max_pixels: largest number of pixels.
+      max_pixels: largest allowed number of pixels.
       fast_dct: use libjpeg's fast inverse DCT, as TensorFlow does by default, instead of the accurate one.
 
     Raises:

@@ -187,7 +187,7 @@ def _beta(key: jax.Array, alpha: float) -> jax.Array:
 
 
 def _around(uniform: jax.Array, share: jax.Array, size: int) -> jax.Array:
-    """Returns a [size] bool mask, True in a fraction `share` of it, centered where `uniform` (0 to 1) says.
+    """Returns a [size] bool mask, True in a fraction `share` of it, centered at the fraction `uniform` of its length.
 
     Where the True range extends beyond the mask, it is cut off. Its center and ends are rounded to whole pixels as in
     `rand_bbox` of the authors of cutmix.

@@ -110,7 +110,7 @@ def _open(encoded: bytes) -> ImageFile.ImageFile:
     _check_time(encoded)
     for name in FORMATS:
         create, accepts = Image.OPEN[name]
-        if accepts is not None and accepts(encoded[:16]) is not True:  # a str if Pillow lacks the format
+        if accepts is not None and accepts(encoded[:16]) is not True:  # a str: no support in this Pillow
             continue
         with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):  # the file has another format
             return create(_Reads(encoded), "")

@@ -7,7 +7,7 @@ import stat
 from resnet_jax.local_paths import kind_of
 
 # Most bytes of an image file or record: the size of an uncompressed image of `image_limits.MAX_PIXELS` pixels with 6
-# bytes each, rounded.
+# bytes per pixel, rounded.
 MAX_BYTES = 2**30
 
 # Error numbers of a path that is no regular file: no retry can cure these.

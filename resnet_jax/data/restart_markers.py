@@ -22,7 +22,7 @@ _MARKER_START, _FIRST_CODE, _NUM_CODES = 0xFF, 0xD0, 8  # restart markers are FF
 _END = 0xD9  # second byte of EOI, the last marker of a file
 _CODES = np.resize(np.arange(_FIRST_CODE, _FIRST_CODE + _NUM_CODES, dtype=np.uint8), 8192)
 # Pixels of a cut within this distance of its edge may differ from the image: libjpeg's chroma upsampling reads the
-# neighboring chroma value, which belongs to up to 2 more pixels.
+# neighboring chroma value, which covers up to 2 pixels in each direction.
 _MARGIN = 2
 # libjpeg omits the filter of chroma upsampling for images of at most this many columns: two chroma values (jdsample.c).
 _UNFILTERED_WIDTH = 4
@@ -131,7 +131,7 @@ def _find_grid(frame: Frame) -> _Grid | None:
 def _mcu_size(sampling: bytes) -> tuple[int, int]:
     """Returns the height and width of an MCU in pixels from `Frame.sampling`; (0, 0) for rare kinds of subsampling."""
     across, down = divmod(sampling[0], 16) if sampling else (0, 0)
-    # An image of one component has MCUs of one block whatever its factors are; cuts are tested for factors of 1 only.
+    # With one component, an MCU is one block whatever the factors are; this module is only tested with factors of 1.
     usual = (sampling == b"\x11") if len(sampling) == 1 else {across, down} <= {1, 2, 4}
     if not usual or any(factors != 0x11 for factors in sampling[1:]):
         return 0, 0

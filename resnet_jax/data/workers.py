@@ -1,6 +1,6 @@
 """Worker processes of the input pipeline: what each does at its start, and the error when one is lost.
 
-Imports nothing but the standard library at module level, because every worker imports it.
+At module level it imports only the standard library and `errors.py`, because every worker imports this module.
 """
 
 import multiprocessing
@@ -24,7 +24,7 @@ _NAME = "grain-process-prefetch"  # how the names of the worker processes begin 
 
 
 class WorkerLostError(ProcessLostError):
-    """A worker process has ended before the input pipeline did. The process that started it can decode by itself."""
+    """A worker process has ended before the input pipeline did. The parent process can decode the batches itself."""
 
 
 def begin_worker(_index: int, _count: int) -> None:

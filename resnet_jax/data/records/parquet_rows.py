@@ -1,8 +1,7 @@
 """Random access to the rows of Parquet files: reads a row group when one of its rows is needed, and caches it.
 
 Parquet files do not allow reading single rows: to read a row, its whole row group is read, which has 100 rows in files
-of Hugging Face.
-The memory for row groups is bounded, whatever the number of threads and the size of the files.
+of Hugging Face. The memory for row groups is bounded, whatever the number of threads and the size of the files.
 """
 
 import collections

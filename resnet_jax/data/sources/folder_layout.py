@@ -14,7 +14,7 @@ from resnet_jax.data.sources.splits import Split, parse_split
 from resnet_jax.errors import UsageError
 from resnet_jax.text import printable
 
-EVAL_NAMES = ("val", "validation", "test", "valid")  # if eval_split is None: the first of these that exists
+EVAL_NAMES = ("val", "validation", "test", "valid")  # if eval_split is None, the first that exists is used
 _TRAIN_NAME = "train"  # name of the only split of DIR/<class>/<image>
 # Folders with these names are splits, not classes, if they hold folders. A class may be called 'train', too.
 _SPLIT_NAMES = {_TRAIN_NAME, *EVAL_NAMES, "training", "testing", "eval", "evaluation"}

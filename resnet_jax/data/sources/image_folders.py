@@ -2,7 +2,7 @@
 
 Files and folders whose names start with a dot are skipped, such as '.ipynb_checkpoints' and '._x.jpg' of macOS, and
 so is the folder '__MACOSX' of zip files that macOS has made. Images may be in subfolders, and links are followed, but
-each folder is listed once for a class.
+each folder is listed only once per class, even if several links lead to it.
 """
 
 import collections
@@ -140,7 +140,7 @@ def count_outside_classes(split: Path) -> LeftOut:
 
 
 def kind_left_out(name: str) -> list[str]:
-    """Returns the kind of a file that is not read, by its name: its ending; [] if it is hidden and not an image."""
+    """Returns a list with the kind of a file that is not read, its ending; [] if it is hidden and not an image."""
     if name.startswith("."):
         return ["images whose names start with a dot"] if name.lower().endswith(SUFFIXES) else []
     stem, dot, ending = name.rpartition(".")

@@ -28,7 +28,7 @@ try:
 except ImportError:
     raise UsageError("config.data.source=parquet needs the package pyarrow: pip install -e '.[parquet]'") from None
 
-EVAL_NAMES = ("validation", "val", "test")  # if eval_split is None: the first of these that has files
+EVAL_NAMES = ("validation", "val", "test")  # if eval_split is None, the first that has files is used
 _FOLDERS = ("", "data", "default")  # places of the files in `data_dir`; Hugging Face's conversion writes 'default'
 _CARD = "README.md"
 

@@ -1,7 +1,7 @@
 """Tars of images and labels in the format of WebDataset: <name>-train-000000.tar, <name>-val-000000.tar, ...
 
-Each sample has an image (`.jpg` and others) and a label: an integer in `.cls`, or 'label' in `.json`. The index of all
-samples is built once (`records/tars.py`), so that they are read at random.
+Each sample has an image (`.jpg` and others) and a label: an integer in `.cls`, or 'label' in `.json`. An index
+of all samples is built once (`records/tars.py`), so that samples can be read in random order.
 """
 
 import itertools
@@ -21,9 +21,9 @@ from resnet_jax.data.sources.splits import Split, parse_split
 from resnet_jax.errors import UsageError
 from resnet_jax.text import printable, some_of
 
-EVAL_NAMES = ("validation", "val", "test")  # if eval_split is None: the first of these that has tars
-NAMES_FILES = ("classnames.txt", "class_names.txt", "classes.txt")  # beside the tars: one class name per line
-_ARCHIVES = "ILSVRC2012_img_"  # the archives of image-net.org are tars too, which --mode=prepare reads
+EVAL_NAMES = ("validation", "val", "test")  # if eval_split is None, the first that has tars is used
+NAMES_FILES = ("classnames.txt", "class_names.txt", "classes.txt")  # files beside the tars; one class name per line
+_ARCHIVES = "ILSVRC2012_img_"  # prefix of the archives of image-net.org: also tars, but --mode=prepare reads them
 _INFO = "_info.json"  # written by timm: {"splits": {"train": {"num_samples": 1281167, ...}, ...}}
 
 
@@ -80,7 +80,7 @@ def open_source(
 
     Args:
       training: open the training split, otherwise the evaluation split.
-      data_dir: the folder of the tars <name>-<split>-<number>.tar, or of folders <split> of tars.
+      data_dir: the folder of the tars <name>-<split>-<number>.tar, or with a subfolder of tars for each split.
       train_split: name of the training split, or a slice in the syntax of TFDS, see `parse_split`.
       eval_split: the same for the evaluation split; None: the first of `EVAL_NAMES` that has tars.
       cache_dir: directory for the index of the tars if their own folder is read-only.
