@@ -36,10 +36,10 @@ def stratified_order(labels: np.ndarray, hashes: np.ndarray) -> np.ndarray:
 
     Args:
       labels: [N] int, class of each image.
-      hashes: [N] uint64.
+      hashes: [N] uint64, from `name_hashes`.
 
     Returns:
-      [N] int64, the images in their new order.
+      [N] int64, the indices of the images in the new order.
     """
     ranks, sizes = _ranks(labels, hashes)
     return np.lexsort((hashes, (ranks + 0.5) / sizes))
@@ -53,11 +53,11 @@ def held_out(labels: np.ndarray, hashes: np.ndarray, fraction: float) -> np.ndar
 
     Args:
       labels: [N] int, class of each image.
-      hashes: [N] uint64.
-      fraction: between 0 and 1.
+      hashes: [N] uint64, from `name_hashes`.
+      fraction: fraction of the images to hold out, between 0 and 1.
 
     Returns:
-      [N] bool.
+      [N] bool, True for images that are held out.
     """
     ranks, sizes = _ranks(labels, hashes)
     return ranks < np.minimum(np.maximum(np.floor(fraction * sizes + 0.5), 1), sizes - 1)

@@ -29,8 +29,8 @@ Inode = tuple[int, int]  # device and number, which identify a folder whatever i
 LeftOut = collections.Counter[str]  # kind of file -> number of files that are not read
 
 FOLDERS_OF_THE_SYSTEM = "folders of the system (/proc, /sys, /dev)"  # a key of `LeftOut`
-_ARCHIVES = "ILSVRC2012_img_"  # how the names of the archives of image-net.org begin, which --mode=prepare reads
-_PARQUET_PLACES = ("", "data/", "train/", "default/train/")  # the only folders in which Parquet files are looked for
+_ARCHIVES = "ILSVRC2012_img_"  # prefix of the archives of image-net.org, which --mode=prepare reads
+_PARQUET_PLACES = ("", "data/", "train/", "default/train/")  # the folders that are searched for Parquet files
 _TARS = re.compile(r".*(train|val|test|\d{2}).*\.tar")  # tars of samples, such as 'imagenet-train-000000.tar'
 _KINDS = 6  # largest number of kinds of skipped files that a message names
 _LONGEST_ENDING = 10  # characters; a longer text after the last dot of a name is not an ending
@@ -43,7 +43,7 @@ def data_folder(text: str, *, name: str = "config.data.data_dir") -> Path:
 
     Args:
       text: the path, see `local_path`.
-      name: the config key or environment variable that the user gave it for, for messages.
+      name: the config key or environment variable whose value `text` is, for error messages.
 
     Raises:
       UsageError: the text is empty, which would be the current directory; or it is no directory, cannot be listed, or
