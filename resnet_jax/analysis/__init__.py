@@ -1,1 +1,1 @@
-"""Costs of compiled programs, peak FLOPs and bandwidths of devices, and benchmark measurements."""
+"""Computes the costs of compiled programs, lists the peak performance of devices, and measures benchmarks."""

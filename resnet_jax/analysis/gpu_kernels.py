@@ -1,8 +1,8 @@
 """Lists the kernels of a compiled GPU program with their bytes and FLOPs, from the text of the program.
 
 A fusion, a library call or a collective is counted as one kernel. A kernel reads each of its operands from memory and
-writes its results; an operand of which it uses only slices counts with their size. Caches are not modeled: a small
-array that is still in the L2 cache counts like one in memory.
+writes its results. If it uses only slices of an operand, only the bytes of these slices are counted. Caches are not
+modeled: an array that is still in the L2 cache is counted as if it were read from memory.
 """
 
 import json
@@ -21,7 +21,7 @@ from resnet_jax.analysis.hlo_text import (
     size_in_bytes,
 )
 
-SMALL = 2_000_000  # bytes; moving fewer takes an H100 at most 0.6 µs, less than launching a kernel takes
+SMALL = 2_000_000  # a kernel that moves fewer bytes is small: an H100 moves them in 0.6 µs, less than a launch takes
 
 _Computations = Mapping[str, Sequence[Instruction]]
 _COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-")
@@ -29,27 +29,27 @@ _SLICES = ("slice", "dynamic-slice")
 
 
 class Kernel(NamedTuple):
-    """An operation of a program on one device."""
+    """A kernel of a program, as one device executes it."""
 
     name: str
     kind: str  # 'convolution', 'product', 'reduction', 'scatter', 'collective', 'elementwise'; else the opcode
     bytes: int  # read from and written to memory
     flops: int  # of convolutions and matrix products; a multiply-accumulate counts as two
-    precision: str  # of these FLOPs: 'bfloat16' (any 16-bit type), 'tf32' or 'float32'
-    source: str  # where the operation comes from in the Python program, as JAX names it
+    precision: str  # precision of these FLOPs: 'bfloat16' (any 16-bit type), 'tf32' or 'float32'
+    source: str  # the 'op_name' that JAX gives the operation: the path of functions and modules that computed it
     times: int  # executions in one call of the program
 
 
 class KernelCounts(NamedTuple):
-    """Kernels that one device executes in one call of a program."""
+    """Numbers of kernels that one device executes in one call of a program."""
 
-    kernels: int
-    small: int  # that move fewer than `SMALL` bytes
-    scatters: int  # that add values in any order, so that their sum is not the same in each run
+    kernels: int  # all kernels
+    small: int  # kernels that move fewer than `SMALL` bytes
+    scatters: int  # kernels that add values in an unspecified order, so that the rounded sums differ between runs
 
 
 def count_kernels(kernels: Sequence[Kernel]) -> KernelCounts:
-    """Counts the executions of kernels."""
+    """Counts the executions of kernels; a kernel in a loop counts once for each iteration."""
     return KernelCounts(
         kernels=sum(kernel.times for kernel in kernels),
         small=sum(kernel.times for kernel in kernels if kernel.bytes < SMALL),
@@ -58,7 +58,7 @@ def count_kernels(kernels: Sequence[Kernel]) -> KernelCounts:
 
 
 def gpu_kernels(program: str) -> list[Kernel]:
-    """Returns the kernels of a program's HLO text; those in the body of a loop have the number of its iterations."""
+    """Returns the kernels of a program, given its HLO text; `times` includes the iterations of loops."""
     computations = parse_computations(program)
     by_name = {name: {one.name: one for one in body} for name, body in computations.items()}
     return [
@@ -89,7 +89,7 @@ def _kernel(
 def _inside(
     instruction: Instruction, computations: _Computations
 ) -> Iterator[tuple[Instruction, Mapping[str, Instruction]]]:
-    """Yields the instructions of a fusion, nested fusions included, each with those of its computation by name."""
+    """Yields each instruction of a fusion and of its nested fusions, with a dict: name -> instruction around it."""
     body = computations.get(instruction.called, ())
     table = {one.name: one for one in body}
     for one in body:
@@ -113,9 +113,9 @@ def _kind(instruction: Instruction, inner: set[str]) -> str:
 
 
 def _bytes_written(instruction: Instruction, computations: _Computations) -> int:
-    if instruction.opcode == "custom-call":  # the workspace of a library is an array of bytes among its results
+    if instruction.opcode == "custom-call":  # without the workspace of the library, an array of bytes among the results
         return sum(array.bytes for array in arrays(instruction.shape) if array.dtype not in ("u8", "s8"))
-    if instruction.opcode.endswith("-start"):  # operands and results; a collective in place names both alike
+    if instruction.opcode.endswith("-start"):  # the shape lists operands and results: half of it is written
         return size_in_bytes(instruction.shape) // 2
     body = computations.get(instruction.called, ())
     root = next((one for one in body if one.is_root), None)
@@ -125,7 +125,7 @@ def _bytes_written(instruction: Instruction, computations: _Computations) -> int
 
 
 def _bytes_read(instruction: Instruction, around: Mapping[str, Instruction], computations: _Computations) -> int:
-    """Returns the bytes of the distinct arrays that an instruction reads."""
+    """Returns the bytes that an instruction reads; an array that occurs as several operands counts once."""
     body = computations.get(instruction.called, ())
     parameters = {int(one.literal): one for one in body if one.opcode == "parameter"}
     read: dict[str, int] = {}
@@ -139,7 +139,7 @@ def _bytes_read(instruction: Instruction, around: Mapping[str, Instruction], com
 
 
 def _bytes_used(parameter: Instruction, body: Sequence[Instruction]) -> int | None:
-    """Returns the bytes that a fusion reads of a parameter if it uses only slices of it; None if it uses all."""
+    """Returns the bytes of the slices of a parameter that a fusion reads; None if it reads the whole parameter."""
     users = [one for one in body if parameter.name in one.operands]
     if not users or not all(
         one.opcode in _SLICES or (one.opcode == "dynamic-update-slice" and one.operands[0] == parameter.name)
@@ -150,8 +150,8 @@ def _bytes_used(parameter: Instruction, body: Sequence[Instruction]) -> int | No
 
 
 def _buffer(name: str, around: Mapping[str, Instruction]) -> str:
-    """Returns a name of the memory that an instruction refers to, the same for all views of it."""
-    indices: list[str] = []  # into the nested tuples that instruction `name` returns
+    """Returns a name for the buffer that holds the result of an instruction; views of a buffer have the same name."""
+    indices: list[str] = []  # indices into the nested tuples that the instruction `name` returns
     while name in around and around[name].opcode in ("bitcast", "get-tuple-element"):
         if around[name].opcode == "get-tuple-element":
             indices.insert(0, around[name].attribute(r"\bindex=(\d+)"))
@@ -179,10 +179,10 @@ def _product_flops(instruction: Instruction, table: Mapping[str, Instruction], c
 
 
 def _convolution_flops(instruction: Instruction, table: Mapping[str, Instruction], target: str) -> int:
-    """Returns 2 x (values of the forward result) x (multiplications for each), padding included.
+    """Returns the FLOPs of a convolution: 2 x (elements of the output) x (multiplications for each), padding included.
 
-    cuDNN's calls name the axes of input, kernel and result of the forward convolution in all three directions:
-    BackwardInput maps (result, kernel) to input, BackwardFilter maps (input, result) to kernel.
+    In the backward passes, output, kernel and input are those of the forward convolution: cuDNN's BackwardInput maps
+    (output, kernel) to the input, and BackwardFilter maps (input, output) to the kernel.
     """
     first, second = (_array(name, table) for name in instruction.operands[:2])
     own = arrays(instruction.shape)[0]
@@ -193,7 +193,8 @@ def _convolution_flops(instruction: Instruction, table: Mapping[str, Instruction
         result, kernel = second, own
     kernel_axes = instruction.attribute(r"dim_labels=\w+?_(\w+)->")
     each = math.prod(kernel.lengths) // kernel.lengths[kernel_axes.index("o")]
-    # Zeros between the pixels of the input, as in a gradient that is written as a convolution, are no work.
+    # If the input is dilated, as in a gradient that is written as a convolution, multiplications by the zeros between
+    # its pixels are not counted.
     zeros = math.prod(int(factor) for factor in re.findall(r"\d+", instruction.attribute(r"lhs_dilate=([\dx]+)")))
     return 2 * math.prod(result.lengths) * each // zeros
 
@@ -208,5 +209,5 @@ def _precision(instruction: Instruction, table: Mapping[str, Instruction]) -> st
 
 
 def _array(name: str, table: Mapping[str, Instruction]) -> Array:
-    """Returns the array that an instruction yields; of several, the first."""
+    """Returns the first array of the result of the instruction `name`."""
     return arrays(table[name].shape)[0]

@@ -1,8 +1,8 @@
 """Describes GPUs that are not attached, so that programs can be compiled for them on any machine with Linux.
 
 XLA's compiler for GPUs is in JAX's CUDA plugin. It needs neither a GPU nor a driver nor CUDA, only a description of the
-GPU (`gpu_targets/`). Two things are missing without the device: autotuning, so matrix products have default tiles; and
-a check that cuDNN has an implementation of each convolution.
+GPU (`gpu_targets/`). The compiled programs differ from those for an attached GPU in two ways: they are not autotuned,
+so matrix products have default tile sizes, and it is not checked that cuDNN can compute each convolution.
 """
 
 import importlib.metadata
@@ -17,20 +17,21 @@ from jax.experimental import topologies
 from resnet_jax.errors import UsageError
 
 _TARGETS = Path(__file__).parent / "gpu_targets"
-GPUS = tuple(sorted(path.stem for path in _TARGETS.glob("*.txtpb")))  # 'a100' and so on
+GPUS = tuple(sorted(path.stem for path in _TARGETS.glob("*.txtpb")))  # names of GPUs, such as 'a100'
 
-_PER_HOST = 8  # GPUs of a machine, as in NVIDIA's DGX and HGX systems
+_PER_HOST = 8  # number of GPUs in a machine, as in NVIDIA's DGX and HGX systems
 _PLUGINS = ("jax-cuda13-plugin", "jax-cuda12-plugin")
 _CURE = "pip install -e '.[gpu-plan]' (Linux; no NVIDIA packages)"
 
 
 def gpu_devices(name: str) -> Sequence[jax.Device]:
-    """Returns GPUs to compile for.
+    """Returns GPUs to compile for, which need not be attached.
 
     Must be called before JAX is initialized, since it sets JAX's platform to CPU.
 
     Args:
-      name: one of `GPUS` and the number of devices, e.g. 'h100:8'; 'h100' is one. More than 8 are hosts of 8 each.
+      name: one of `GPUS` and the number of devices, such as 'h100:8'; 'h100' means one device. More than 8 devices
+        are hosts with 8 devices each.
 
     Raises:
       UsageError: the name is malformed, or the CUDA plugin is not installed or does not fit the installed JAX.
@@ -53,7 +54,7 @@ def gpu_devices(name: str) -> Sequence[jax.Device]:
 
 
 def gpu_of_kind(device_kind: str) -> str | None:
-    """Returns the one of `GPUS` to which the driver gives the name `device_kind`; None if there is none."""
+    """Returns which of `GPUS` has the JAX device kind `device_kind`, such as 'NVIDIA H200'; None if none has it."""
     wanted = f'device_description_str: "{device_kind}"'
     return next((gpu for gpu in GPUS if wanted in (_TARGETS / f"{gpu}.txtpb").read_text()), None)
 
@@ -83,7 +84,7 @@ def _check_plugin(name: str) -> None:
 
 
 def _versions(plugin: str) -> list[str | None]:
-    """Returns the versions of a plugin and of its compiler, '...-pjrt'; None for what is not installed."""
+    """Returns the versions of the packages 'jax-cuda*-plugin' and 'jax-cuda*-pjrt'; None if one is not installed."""
     return [_version(plugin), _version(plugin.replace("plugin", "pjrt"))]
 
 

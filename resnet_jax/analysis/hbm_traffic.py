@@ -1,8 +1,8 @@
 """Counts the bytes that a compiled TPU program reads from and writes to HBM, from the text of the program.
 
-XLA's own figure, 'bytes accessed', adds up the operands and results of all operations, in HBM or in on-chip memory
-(VMEM). In it, a tensor that is prefetched into VMEM counts three or four times, and again when it is used
-(docs/performance.md). This module counts each transfer to or from HBM once.
+XLA's own figure, 'bytes accessed', is the total size of the operands and results of all operations, whether they are in
+HBM or in on-chip memory (VMEM). It counts a tensor that is prefetched into VMEM three or four times, and again when it
+is used (docs/performance.md). This module counts each transfer to or from HBM once.
 """
 
 import collections
@@ -15,7 +15,7 @@ _CONCAT_BITCAST = "ConcatBitcast"  # joins slices that are already adjacent in m
 
 
 class Traffic(NamedTuple):
-    """Bytes read from and written to HBM by one device in one call."""
+    """Bytes that one device reads from and writes to HBM in one call of a program."""
 
     operations: dict[str, int]  # bytes by kind of operation, e.g. 'convolution backward'
     copies: int  # bytes of asynchronous copies between HBM and VMEM
@@ -52,7 +52,7 @@ def hbm_traffic(program: str) -> Traffic:
 
 
 def is_operation(instruction: Instruction) -> bool:
-    """Whether a TPU's compute units execute an instruction: it moves data, and is not an asynchronous copy."""
+    """Whether a TPU's compute units execute an instruction; False for asynchronous copies and if it moves no data."""
     opcode = instruction.opcode
     if opcode in NO_DATA or opcode in _COPIES or opcode.endswith("-done"):
         return False
@@ -60,7 +60,7 @@ def is_operation(instruction: Instruction) -> bool:
 
 
 def _kind(instruction: Instruction, computations: dict[str, list[Instruction]]) -> str:
-    """Returns the opcode of an HLO instruction; for a fusion, its main operation and pass: 'convolution backward'."""
+    """Returns the opcode of an HLO instruction; for a fusion, its main operation and pass: e.g. 'reduction forward'."""
     if instruction.opcode != "fusion":
         return instruction.opcode
     inner = {one.opcode for one in computations.get(instruction.called, [])}
@@ -80,8 +80,8 @@ def _copied_bytes(shape: str) -> int:
     """Returns the HBM bytes that an asynchronous copy reads and writes.
 
     The first two arrays of the copy's HLO shape are its destination and its source, in either order. If only a slice
-    is copied, the smaller of the two has its size. A read from HBM and a write to HBM count separately; a read or write
-    of VMEM does not count.
+    is copied, the smaller array is this slice. A copy from HBM to HBM counts as a read and a write; reads and writes of
+    VMEM are not counted.
     """
     first, second = arrays(shape)[:2]
     return min(first.bytes, second.bytes) * ((not _in_vmem(first)) + (not _in_vmem(second)))

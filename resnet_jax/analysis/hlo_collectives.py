@@ -16,7 +16,7 @@ _OPENING, _CLOSING = "([{", ")]}"
 class Collectives(NamedTuple):
     """The collective operations of one kind in a program."""
 
-    operations: int  # number of operations in the text
+    operations: int  # number of operations in the text of the program
     bytes: int  # total size of their results on one device
 
 
@@ -38,9 +38,9 @@ def find_collectives(program: str) -> dict[str, Collectives]:
 
 
 def _result_of_start(shape: str, kind: str) -> str:
-    """Returns the shape of a collective's result from the shape of its '-start' instruction.
+    """Returns the shape of the result of an asynchronous collective, given the shape of its '-start' instruction.
 
-    That shape is a tuple in which the operands may come first.
+    The shape of a '-start' instruction may be a tuple of the operands and the results.
     """
     elements = _elements(shape)
     operands_first = kind != "all-reduce" or elements[0].startswith("(")
@@ -50,7 +50,7 @@ def _result_of_start(shape: str, kind: str) -> str:
 def _elements(shape: str) -> list[str]:
     """Splits a tuple shape: '(f32[2]{0}, (f32[4]{0}, u32[]))' -> ['f32[2]{0}', '(f32[4]{0}, u32[])'].
 
-    The shape of an array gives a list with that shape alone.
+    The shape of a single array is returned as a list of one element.
     """
     if not shape.startswith("("):
         return [shape]

@@ -10,11 +10,11 @@ _INSTRUCTION = re.compile(r"\s*(ROOT )?%?([\w.\-]+) = (\(.*?\)|\S+) ([\w\-]+)\("
 _COMPUTATION = re.compile(r"(ENTRY )?%?([\w.\-]+) \(.*\) -> .* \{")
 # Matches e.g. bf16[128,56,56,64]{0,3,2,1:T(8,128)(2,1)S(1)} and captures type, lengths and layout.
 _ARRAY = re.compile(r"(\w+)\[([\d,]*)\](?:\{([^}]*)\})?")
-_BITS = {"pred": 8, "s4": 4, "u4": 4}  # types whose names do not give their size
+_BITS = {"pred": 8, "s4": 4, "u4": 4}  # bits of an element; the names of other types contain this number
 
 ENTRY = "ENTRY"  # name under which `parse_computations` lists the computation at which the program begins
 
-# Opcodes that move no data; those that call a computation are listed because its instructions count instead.
+# Opcodes of instructions that move no data themselves. Some of them call a computation, whose instructions move data.
 NO_DATA = {
     *("parameter", "tuple", "get-tuple-element", "bitcast", "constant", "after-all", "opt-barrier", "partition-id"),
     *("replica-id", "while", "conditional", "call"),
@@ -37,15 +37,15 @@ class Array(NamedTuple):
 
 
 class Instruction(NamedTuple):
-    """One line of a computation."""
+    """An instruction of an HLO computation: one line of the text."""
 
     name: str
     shape: str  # HLO shape of the result, an array or a tuple
     opcode: str
     operands: tuple[str, ...]  # names of instructions of the same computation
     attributes: str  # the rest of the line, after the operands
-    is_root: bool  # whether its result is that of the computation
-    literal: str  # the text between the parentheses: of a parameter, its number
+    is_root: bool  # whether the result of the instruction is the result of its computation
+    literal: str  # the text between the parentheses; for a parameter, this is its number
 
     def attribute(self, pattern: str) -> str:
         """Returns the first group of a regular expression searched in the attributes; '' if it is not found."""
@@ -72,7 +72,7 @@ def size_in_bytes(shape: str) -> int:
 
 
 def parse_computations(program: str) -> dict[str, list[Instruction]]:
-    """Returns the instructions of each computation of a program by its name; the first computation is `ENTRY`."""
+    """Returns name -> instructions for the computations of a program. The entry computation has the name `ENTRY`."""
     found: dict[str, list[Instruction]] = {}
     current: list[Instruction] = []
     for line in program.splitlines():
@@ -85,10 +85,10 @@ def parse_computations(program: str) -> dict[str, list[Instruction]]:
 
 
 def executed(computations: Mapping[str, Sequence[Instruction]]) -> Iterator[tuple[str, Instruction, int]]:
-    """Yields the instructions that a program executes, in the order of the text.
+    """Yields the instructions that a program executes, computation by computation.
 
-    The bodies of loops and the computations of `call` are followed; those of fusions are not, since a fusion is one
-    operation. A loop whose number of iterations XLA does not know counts as one iteration.
+    The instructions in the bodies of loops and in the computations of `call` are yielded too. Those in fusions are not,
+    since a fusion is one operation. If XLA does not know the number of iterations of a loop, one iteration is assumed.
 
     Yields:
       The name of the computation, the instruction, and how many times it is executed in one call of the program.
@@ -117,7 +117,7 @@ def _parse(line: str) -> Instruction | None:
 
 
 def _closing_parenthesis(line: str, start: int) -> int:
-    """Returns the position of the parenthesis that closes the one before `start`; the end of the line without one."""
+    """Returns the index of the parenthesis that closes the one just before `start`; len(line) if none closes it."""
     depth = 1
     for match in re.compile(r"[()]").finditer(line, start):
         depth += 1 if match[0] == "(" else -1

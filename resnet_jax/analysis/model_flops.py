@@ -1,10 +1,11 @@
 """Counts the FLOPs that training a network requires, whatever program computes them.
 
-Model FLOPs utilization (MFU) divides these by the peak FLOPs of the devices; hardware FLOPs utilization (HFU) divides
-the FLOPs of the compiled program, which may compute more, by the peak (Chowdhery et al. 2022, PaLM, appendix B).
+Model FLOPs utilization (MFU) is the quotient of these FLOPs per second and the peak FLOPs of the devices. Hardware
+FLOPs utilization (HFU) is the quotient of the FLOPs that the compiled program executes and the peak (Chowdhery et al.
+2022, PaLM, appendix B).
 
-Counted are the multiply-accumulates of convolutions and matrix products, two FLOPs each, over the whole kernel, padding
-included: the convention of the published 4.09 GMACs of ResNet-50 v1.5 at 224 pixels. XLA does not count multiplications
+The multiply-accumulates of convolutions and matrix products are counted, two FLOPs each, including multiplications with
+padding: the convention of the published 4.09 GMACs of ResNet-50 v1.5 at 224 pixels. XLA does not count multiplications
 with padding, which are 3 % of those 4.09 GMACs. Norms, activations, pooling and the optimizer are not counted.
 """
 
@@ -22,9 +23,9 @@ from resnet_jax.models.resnet import ResNet
 
 
 class _Dependence(NamedTuple):
-    """Whether a value of a jaxpr depends on the input image, and whether it depends on a trained parameter."""
+    """What a value in a jaxpr depends on."""
 
-    image: bool  # whether the value depends on the input of the network
+    image: bool  # whether the value depends on the input image
     trained: bool  # whether the value depends on a trained parameter
 
 
@@ -39,7 +40,7 @@ def model_flops_per_step(experiment: Experiment, image_size: int) -> float:
 
 
 def model_flops(model: ResNet, variables: Mapping[str, Any], image_size: int, *, trainable: str) -> int:
-    """Returns the FLOPs that one image takes in training, forward and backward.
+    """Returns the FLOPs of the forward and backward pass of one image in training.
 
     A convolution or matrix product takes the same number of FLOPs three times: in the forward pass, for the gradient of
     its input, and for the gradient of its kernel. If parameters are frozen, less is required: no gradient of a frozen
@@ -50,13 +51,14 @@ def model_flops(model: ResNet, variables: Mapping[str, Any], image_size: int, *,
         multiplications by zero.
       variables: 'params' and 'batch_stats' of the network, as arrays or as shapes.
       image_size: height and width of the image in pixels.
-      trainable: regular expression searched in parameter paths (`training/trainable.py`); '' finds all parameters.
+      trainable: regular expression that is searched in the paths of parameters (`training/trainable.py`): the
+        parameters in whose paths it is found are trained; '' means all.
     """
     if model.stem == "space_to_depth":
         model = model.clone(stem="conv7")
     image = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
-    # `train=False`, because in training `FusedConvNorm` computes further matrix products, which a network without that
-    # fusion does not require.
+    # `train=False`, because with `train=True` the module `FusedConvNorm` computes additional matrix products, which the
+    # network does not require.
     forward = jax.make_jaxpr(lambda variables, x: model.apply(variables, x, train=False))(variables, image)
     leaves = jax.tree_util.tree_leaves_with_path(variables)
     dependences = [_Dependence(image=False, trained=_is_trained(path, trainable)) for path, _ in leaves]
@@ -77,8 +79,8 @@ def _walk(jaxpr: core.Jaxpr, inputs: Sequence[_Dependence]) -> tuple[list[int], 
       inputs: what each input of the jaxpr depends on.
 
     Returns:
-      Two lists: the MACs of each equation, 0 if it is no convolution or matrix product; and what each output of the
-      jaxpr depends on.
+      Two lists: the MACs of each equation (0 if it is neither a convolution nor a matrix product), and what each output
+      of the jaxpr depends on.
     """
     known = dict(zip(jaxpr.invars, inputs, strict=True))
 
@@ -100,7 +102,7 @@ def _walk(jaxpr: core.Jaxpr, inputs: Sequence[_Dependence]) -> tuple[list[int], 
 
 
 def _sub_jaxprs(equation: core.JaxprEqn) -> Iterator[core.Jaxpr]:
-    """Yields the jaxpr inside an equation of `jit`, of a custom gradient or of `jax.checkpoint`; else nothing."""
+    """Yields the jaxpr inside an equation of `jit`, a custom gradient or `jax.checkpoint`; nothing for other ones."""
     for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
         if name in equation.params:
             jaxpr = equation.params[name]
@@ -112,10 +114,10 @@ def _union(operands: Sequence[_Dependence]) -> _Dependence:
 
 
 def _passes(operands: Sequence[_Dependence]) -> int:
-    """Returns how many times the FLOPs of a convolution or matrix product count, from what its operands depend on.
+    """Returns how many times the forward FLOPs of a convolution or matrix product count in training.
 
-    1 for the forward pass; 2 more, for the gradients of input and kernel, if its kernel is trained; 1 more, for the
-    gradient of its input, if only its input depends on trained parameters.
+    3 if its kernel is trained: for the forward pass, the gradient of its input and the gradient of its kernel. 2 if
+    only its input depends on trained parameters: for the forward pass and the gradient of its input. Otherwise 1.
     """
     return 1 + any(o.trained for o in operands) + any(o.trained and not o.image for o in operands)
 

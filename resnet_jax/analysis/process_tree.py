@@ -15,7 +15,7 @@ class ProcessTree:
         self._members = [self._root]
 
     def refresh(self) -> None:
-        """Updates the list of descendants to those that exist now."""
+        """Updates the list of descendants, because processes may have started or ended."""
         self._members = [self._root, *self._root.children(recursive=True)]
 
     def cpu_seconds(self) -> float:

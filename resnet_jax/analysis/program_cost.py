@@ -16,16 +16,16 @@ class ProgramCost(NamedTuple):
     """Costs of one call of a compiled program on one device."""
 
     flops: float  # executed FLOPs; a multiply-accumulate counts as two
-    bytes_accessed: float | None  # bytes of operands and results of all operations, in any memory; None: not reported
-    hbm_bytes: float  # bytes read from and written to HBM; where unknown, `bytes_accessed`
+    bytes_accessed: float | None  # bytes of operands and results of all operations, in any memory; None: unknown
+    hbm_bytes: float  # bytes read from and written to HBM; if they are unknown, the same as `bytes_accessed`
     peak_memory: int | None  # bytes of arguments, temporaries and results; donated arguments count once; None: unknown
     collectives: dict[str, Collectives]  # the collective operations by kind, e.g. 'all-reduce'
-    kernels: Sequence[Kernel] = ()  # of a program for GPUs
-    cycles: EstimatedCycles | None = None  # the compiler's estimate of time, of a program for TPUs
+    kernels: Sequence[Kernel] = ()  # the kernels of a program for GPUs; () for other programs
+    cycles: EstimatedCycles | None = None  # the compiler's estimate of time for a program for TPUs; None for others
 
 
 def hardware_flops(compiled: Compiled, *, num_microbatches: int) -> float:
-    """Returns the FLOPs that one device executes in one call: XLA's count, of one micro-batch, times their number."""
+    """Returns the FLOPs that a device executes in one call: XLA counts one micro-batch, so its count is multiplied."""
     return num_microbatches * (compiled.cost_analysis() or {"flops": 0.0})["flops"]
 
 
@@ -34,16 +34,16 @@ def program_cost(compiled: Compiled, *, num_microbatches: int) -> ProgramCost:
 
     Args:
       compiled: the training step.
-      num_microbatches: iterations of the loop of gradient accumulation. XLA counts the body of a loop once, so FLOPs
-        and bytes are multiplied by this number; the weight update, a few percent, is then counted too often. Kernels,
-        bytes and cycles that are read from the text count exactly.
+      num_microbatches: iterations of the loop of gradient accumulation. XLA counts the body of a loop once, so its
+        FLOPs and bytes are multiplied by this number. The weight update, a few percent, is then counted several times.
+        Kernels, bytes and cycles that are read from the text of the program are exact.
     """
     analysis, text = compiled.cost_analysis(), compiled.as_text() or ""
     kernels = gpu_kernels(text) if _is_for_gpus(compiled) else ()
     accessed = analysis and num_microbatches * analysis["bytes accessed"]
     flops = analysis and num_microbatches * analysis["flops"]
     return ProgramCost(
-        # XLA has no analysis of a program for a GPU that is not attached.
+        # XLA's cost analysis is None for a GPU that is not attached: its FLOPs are counted from the kernels.
         flops=sum(kernel.times * kernel.flops for kernel in kernels) if flops is None else flops,
         bytes_accessed=accessed,
         hbm_bytes=_hbm_bytes(text, kernels, accessed, num_microbatches=num_microbatches),

@@ -1,4 +1,4 @@
-"""Peak FLOPs and bandwidths of devices, and the lower bounds they set on step time (Williams et al. 2009, Roofline)."""
+"""Peak FLOPs and bandwidths of devices, and lower bounds on the step time (roofline model, Williams et al. 2009)."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -15,12 +15,12 @@ class Peaks:
     """Peak FLOPs, memory bandwidth and link bandwidth of one JAX device, from its data sheet."""
 
     bf16_flops: float  # dense FLOPs per second of the matrix units in bfloat16 and float16
-    f32_flops: float  # in float32 at JAX's default precision: computed in bfloat16 on TPUs, in TF32 on GPUs
+    f32_flops: float  # FLOPs per second in float32 at JAX's default precision: bfloat16 on TPUs, TF32 on GPUs
     hbm_bytes_per_second: float  # bandwidth of the device's memory
-    memory: float  # bytes
+    memory: float  # bytes of the device's memory
     link_bytes_per_second: float | None  # sent by one device over all links; None: unknown, or depends on the machine
-    exact_f32_flops: float | None = None  # in float32 without rounding the inputs, `Precision.HIGHEST`; None: unknown
-    clock: float | None = None  # Hz, at which a TPU's matrix units reach `bf16_flops`; None: unknown
+    exact_f32_flops: float | None = None  # FLOPs per second in float32 at `Precision.HIGHEST`; None: unknown
+    clock: float | None = None  # clock rate in Hz at which a TPU's matrix units reach `bf16_flops`; None: unknown
 
     def flops(self, dtype: str) -> float:
         """Returns the peak FLOPs per second for activations of 'bfloat16', 'float16' or 'float32'."""
@@ -32,7 +32,7 @@ _GIB = 2**30
 # Source of the TPU figures: the pages 'TPU v3' to 'TPU v6e' of docs.cloud.google.com/tpu/docs.
 # A TPU v3 device is one of the two cores of a chip.
 # TPU link bandwidths are the 'interchip interconnect' of those pages in Gbps / 8.
-# Exceptions: a TPU v4 has 6 links of 50 GB/s (Jouppi et al. 2023, arXiv 2304.01433); that of v3 is not published.
+# Exceptions: a TPU v4 has 6 links of 50 GB/s (Jouppi et al. 2023, arXiv 2304.01433); for v3, none is published.
 # Source of the GPU figures: NVIDIA's data sheets of the A100, H100 and H200 (SXM).
 # Figures that NVIDIA marks 'with sparsity' are halved here.
 # Clocks: peak FLOPs / (matrix units x 128 x 128 x 2), with the matrix units of a device from the TPU pages: 2 of a v3,
@@ -59,7 +59,8 @@ def peak_flops(device: jax.Device, dtype: str) -> float | None:
     return peaks.flops(dtype) if peaks else None
 
 
-# Least bytes that each of n devices sends in a collective operation, per byte of its result.
+# For each kind of collective operation, the smallest number of bytes that each of n devices must send, per byte of the
+# result.
 _SENT = {
     "all-reduce": lambda n: 2 * (n - 1) / n,
     "all-gather": lambda n: (n - 1) / n,
@@ -69,11 +70,14 @@ _SENT = {
 
 
 class StepTimeBounds(NamedTuple):
-    """Lower bounds in seconds on the time of a step, one per resource; all resources may be used at the same time."""
+    """Lower bounds in seconds on the time of a step, one for each resource of the devices.
+
+    The resources can be used at the same time, so the largest bound holds for the step, not the sum.
+    """
 
     flops: float  # executed FLOPs / peak FLOPs
     hbm: float  # HBM bytes / HBM bandwidth
-    links: float | None  # bytes sent / bandwidth of the links; None: unknown bandwidth
+    links: float | None  # bytes sent / bandwidth of the links; None if the bandwidth is unknown
 
     @property
     def bound(self) -> float:
@@ -96,7 +100,7 @@ def bound_step_time(
       dtype: dtype of the activations: 'bfloat16', 'float16' or 'float32'.
       flops: FLOPs that each device executes in a step; a multiply-accumulate counts as two.
       hbm_bytes: bytes that each device reads from and writes to HBM in a step.
-      collectives: number of collective operations in the program, and bytes of their results, by kind ('all-reduce').
+      collectives: the collective operations of the program by kind, such as 'all-reduce'.
       devices: number of devices that take part in each collective.
     """
     sent = sum(size * _SENT.get(kind, lambda _: 1.0)(devices) for kind, (_, size) in collectives.items())
@@ -105,25 +109,25 @@ def bound_step_time(
 
 
 class Efficiency(NamedTuple):
-    """What a kernel reaches of the peaks of its device."""
+    """How fast kernels run, compared to the peak figures of their device."""
 
-    bandwidth: float  # share of the memory bandwidth, 0 to 1
-    flops: float  # share of the peak FLOPs, 0 to 1
-    launch_seconds: float  # added to each kernel
+    bandwidth: float  # share of the memory bandwidth that a kernel reaches, 0 to 1
+    flops: float  # share of the peak FLOPs that a kernel reaches, 0 to 1
+    launch_seconds: float  # time to launch a kernel, which is added to its duration
 
 
 IDEAL = Efficiency(1.0, 1.0, 0.0)
-# Assumed, not measured: no GPU has run these programs yet.
+# These values are assumed, not measured: this project's programs have not been timed on a GPU yet.
 CAUTIOUS = Efficiency(0.7, 0.4, 2.5e-6)
 
 
 def kernels_seconds(kernels: Sequence[Kernel], peaks: Peaks, efficiency: Efficiency) -> float:
-    """Returns the time of kernels that run one after the other, each limited by its bytes or by its FLOPs.
+    """Returns the seconds that kernels take one after the other, each limited by its bytes or by its FLOPs.
 
     Args:
-      kernels: kernels of one device.
-      peaks: figures of the device.
-      efficiency: what each kernel reaches of them.
+      kernels: kernels that one device executes.
+      peaks: peak figures of the device.
+      efficiency: shares of the peaks that each kernel reaches.
     """
     rates = {
         "bfloat16": peaks.bf16_flops,

@@ -8,7 +8,7 @@ from resnet_jax.experiment import Experiment, Milestones
 
 
 class RunForecast(NamedTuple):
-    """The evaluations and checkpoints of a whole run, if no evaluation ends it early (`eval.stop_at`)."""
+    """The evaluations and checkpoints of a whole run, assuming that `eval.stop_at` does not end it early."""
 
     evaluations: list[int]  # steps after which the run evaluates
     checkpoints: int  # number of checkpoints written
@@ -39,7 +39,7 @@ def evaluation_steps(milestones: Milestones) -> list[int]:
 
 
 def _count_checkpoints(milestones: Milestones, evaluations: list[int]) -> int:
-    """Counts the steps that write a checkpoint: those where a checkpoint is due, and those of evaluations."""
+    """Returns the number of checkpoints that are written: one at each evaluation, and those due at other steps."""
     every = milestones.checkpoint_every_steps
     others = milestones.total_steps // every if every else 0
     return others + sum(not milestones.checkpoint_due(step) for step in evaluations)

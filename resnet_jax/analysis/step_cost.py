@@ -34,7 +34,7 @@ class StepCost:
     cost: ProgramCost | None  # costs of the compiled program; None: the compiler ran out of device memory
     problem: str | None  # message of the compiler if it ran out of device memory
     memory: float | None  # bytes of memory of a device; None: unknown
-    time_bounds: StepTimeBounds | None  # None: the peaks of the device or the costs of the program are unknown
+    time_bounds: StepTimeBounds | None  # lower bounds on the time of a step; None: peaks of the device or costs unknown
 
     @property
     def fits(self) -> bool | None:
@@ -100,7 +100,7 @@ class StepCost:
 
     @property
     def _memory_name(self) -> str:
-        """The label of the bytes that a step reads from and writes to memory: all devices in `PEAKS` have HBM."""
+        """The label of the line on bytes read from and written to memory: 'HBM' if the device is known to have HBM."""
         return "HBM" if self.device_kind in PEAKS else "traffic"
 
     def _memory_line(self) -> str:
@@ -137,7 +137,7 @@ class StepCost:
 
 
 def compile_step_cost(experiment: Experiment, image_size: int) -> StepCost:
-    """Compiles the training step for images of `image_size` pixels and the experiment's devices; returns its costs."""
+    """Compiles the training step for images of `image_size` pixels; returns its costs."""
     computation = experiment.computation
     devices = computation.mesh.devices.flat
     cost, problem, start = None, None, time.monotonic()
@@ -193,6 +193,6 @@ def scaled(value: float, unit: str) -> str:
 
 
 def _memory_of(device: jax.Device) -> float | None:
-    """Returns how many bytes of the device's memory JAX may use; None if the device is not attached or does not say."""
+    """Returns the bytes of a device's memory that JAX may use; None if the device is not attached, or if unknown."""
     stats = device.memory_stats() if device in jax.local_devices() else None
     return stats.get("bytes_limit") if stats else None

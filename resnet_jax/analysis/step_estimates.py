@@ -1,4 +1,4 @@
-"""Estimates the time of a step from what only programs for GPUs or for TPUs contain: kernels, and estimated cycles."""
+"""Estimates the time of a step from the kernels of a GPU program or from the estimated cycles in a TPU program."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from resnet_jax.analysis.roofline import CAUTIOUS, IDEAL, Peaks, kernels_seconds
 
 
 def estimates_json(cost: ProgramCost | None, peaks: Peaks | None, batch_size: int) -> dict[str, Any]:
-    """Returns the estimates as JSON values; None where the program or the device gives none.
+    """Returns the estimates as JSON values; None for estimates that the program or the device does not allow.
 
     Args:
       cost: costs of the compiled step on one device; None: unknown.
@@ -56,7 +56,7 @@ def estimates_lines(
 
 
 def _range(cost: ProgramCost | None, peaks: Peaks | None, batch_size: int) -> tuple[float, float] | None:
-    """Returns the ideal and the cautious images per second; None for a program without kernels or unknown peaks."""
+    """Returns the images per second with `IDEAL` and with `CAUTIOUS` efficiency; None without kernels or peaks."""
     if cost is None or peaks is None or not cost.kernels:
         return None
     ideal, cautious = (batch_size / kernels_seconds(cost.kernels, peaks, each) for each in (IDEAL, CAUTIOUS))

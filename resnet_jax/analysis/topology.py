@@ -1,4 +1,4 @@
-"""Finds devices that are not attached by the name of their topology, so that programs can be compiled for them."""
+"""Makes JAX devices that are not attached from the name of a topology, so that programs can be compiled for them."""
 
 import re
 from collections.abc import Sequence
@@ -16,7 +16,8 @@ def topology_devices(name: str) -> Sequence[jax.Device]:
     Must be called before JAX is initialized, since it sets JAX's platform to CPU.
 
     Args:
-      name: a TPU version and the chips along each axis, e.g. 'v5e:4x4'; or a GPU and their number, e.g. 'h100:8'.
+      name: a TPU version and the number of chips along each axis, such as 'v5e:4x4', or a GPU and the number of GPUs,
+        such as 'h100:8'.
 
     Raises:
       UsageError: the topology does not exist, or the compiler for it is not installed.

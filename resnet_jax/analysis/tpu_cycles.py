@@ -1,11 +1,11 @@
 """Adds up the compiler's own estimates of time in a compiled TPU program, from the text of the program.
 
-The TPU compiler writes the cycles that it expects of an operation into the operation's `backend_config`. It estimates
-all convolutions and most other fusions; it gives none for collectives and some custom calls. Asynchronous copies have
-none either: they overlap with operations. The sum is an estimate, not a measurement, and assumes that operations run
-one after the other. It ranks programs for the same network better than their bytes accessed do, as long as the same
-operations have estimates: an operation without one adds 0 cycles. The coverage is a share of bytes, so that operations
-on single numbers, of which a program has many, do not matter.
+The TPU compiler writes the number of cycles that it expects an operation to take into the `backend_config` of the
+operation. All convolutions and most other fusions have such estimates; collectives and some custom calls have none.
+Asynchronous copies are left out, because they overlap with operations. The sum is an estimate, not a measurement, and
+assumes that operations run one after the other. An operation without an estimate adds 0 cycles. The sum ranks programs
+for the same network better than their bytes accessed do, if the same operations have estimates. The coverage is a share
+of bytes, so that the many operations on single numbers do not matter.
 """
 
 import collections
@@ -14,14 +14,14 @@ from typing import NamedTuple
 from resnet_jax.analysis.hbm_traffic import is_operation
 from resnet_jax.analysis.hlo_text import executed, parse_computations, size_in_bytes
 
-_RELEVANT = 0.001  # share of the bytes above which `uncovered` lists an opcode
+_RELEVANT = 0.001  # `uncovered` lists opcodes whose operations have more than this share of the program's bytes
 
 
 class EstimatedCycles(NamedTuple):
     """The compiler's estimates for one call of a program on one device."""
 
     cycles: int  # sum of the estimates
-    operations: int  # operations with an estimate
+    operations: int  # number of executed operations with an estimate
     bytes: int  # bytes of the operands and results of these operations, in any memory
     bytes_without: dict[str, int]  # opcode -> bytes of its operations without an estimate, the largest first
 
@@ -41,9 +41,9 @@ class EstimatedCycles(NamedTuple):
 
 
 def estimated_cycles(program: str) -> EstimatedCycles | None:
-    """Returns the estimates in a program's HLO text; None if it has no estimates, as programs for other devices.
+    """Returns the estimates in a program's HLO text; None if it has none, as in programs for other devices than TPUs.
 
-    The body of a loop counts once for each iteration.
+    The operations in a loop are counted once for each iteration.
     """
     if '"estimated_cycles"' not in program:
         return None

@@ -25,7 +25,7 @@ def tpu_devices(name: str) -> Sequence[jax.Device]:
     Must be called before JAX is initialized, since it sets JAX's platform to CPU.
 
     Args:
-      name: TPU version and chips along each axis, e.g. 'v5e:4x4'.
+      name: TPU version and number of chips along each axis, such as 'v5e:4x4'.
 
     Raises:
       UsageError: the topology does not exist, or libtpu is not installed.

@@ -1,4 +1,4 @@
-"""Measures the all-reduce of an array over all devices of a mesh: training sums gradients by this operation."""
+"""Measures the all-reduce of an array over all devices of a mesh, the operation by which training sums gradients."""
 
 import time
 from typing import NamedTuple
@@ -15,7 +15,7 @@ class AllReduce(NamedTuple):
     """The time, the bandwidth and the correctness of an all-reduce."""
 
     seconds: float  # time of one all-reduce
-    bus_bytes_per_second: float  # bytes that each device sends per second if this is a ring all-reduce
+    bus_bytes_per_second: float  # bytes that each device would send per second in a ring all-reduce of this duration
     repetitions: int
     is_exact: bool  # whether every element of the sum is correct on every local device
 
@@ -29,7 +29,7 @@ def measure_all_reduce(mesh: Mesh, *, num_bytes: int, seconds: float) -> AllRedu
     Args:
       mesh: the devices.
       num_bytes: size of the array on each device.
-      seconds: about how long to measure.
+      seconds: approximate duration of the measurement.
     """
     count = mesh.size
     per_device = jax.make_array_from_callback(
@@ -44,10 +44,11 @@ def measure_all_reduce(mesh: Mesh, *, num_bytes: int, seconds: float) -> AllRedu
         )
     )
     total = jax.block_until_ready(add(per_device))
-    # Device i (from 0) holds the value i + 1: the float32 sum of such integers is exact.
+    # All elements on device i (from 0) have the value i + 1. The float32 sum of such integers is exact.
     is_exact = all(bool(jnp.all(shard.data == count * (count + 1) / 2)) for shard in total.addressable_shards)
     once = _timed(add, per_device, 1)
-    # Every process must run the same number of sums, so it is computed from the mean over devices of the time of one.
+    # Every process must compute the same number of sums. So this number depends on the duration of a sum averaged over
+    # all devices, which is the same on every process.
     times = add(jax.make_array_from_callback((count, 1), per_device.sharding, lambda _: np.full((1, 1), once, "f4")))
     mean = float(times.addressable_shards[0].data[0, 0]) / count
     repetitions = int(min(_MOST_REPETITIONS, max(1, seconds // mean)))

@@ -1,4 +1,4 @@
-"""Measures the time from the start of a process to the end of its first training step, in real runs."""
+"""Measures the time from the start of a process to the end of its first training step, by starting training runs."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from typing import Any
 import resnet_jax
 from resnet_jax.errors import UsageError
 
-# Cache every program, not only those that take at least a second to compile.
+# With these variables, JAX caches every program, not only those that take at least a second to compile.
 _KEEP_ALL = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
 _STOPPED = 75  # exit status of a run that was stopped by a signal
 # Changes to the config: no evaluation or checkpoint before the first step, and a line of metrics after each step.
@@ -27,14 +27,14 @@ _CHANGES: dict[str, dict[str, Any]] = {
 
 
 def measure_first_step(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Starts training twice in child processes: with an empty compile cache, then with the cache of the first start.
+    """Starts training twice in child processes: with an empty compile cache, then with the cache of the first process.
 
     Args:
       settings: the resolved config.
 
     Returns:
-      For 'cold' (empty cache) and 'warm': `seconds` from the start of the process to the results of the first step, and
-      `parts`, these seconds by phase.
+      For each of 'cold' (empty cache) and 'warm', a dict: 'seconds' from the start of the process to the results of the
+      first step, and 'parts', the seconds in each phase.
 
     Raises:
       UsageError: a child process ended before its first step.
@@ -48,13 +48,13 @@ def _run(settings: Mapping[str, Any], scratch: Path, name: str) -> dict[str, Any
     """Trains to the first step, in the new work directory `scratch / name`; returns the times of the first step."""
     workdir = scratch / name
     workdir.mkdir()
-    # A command with --workdir and without --config takes the config.json of the work directory.
+    # If the command has --workdir but no --config, the run uses the config.json in the work directory.
     (workdir / "config.json").write_text(json.dumps(settings))
     environment = {**os.environ, **_KEEP_ALL, "JAX_COMPILATION_CACHE_DIR": str(scratch / "cache")}
-    # If the package is a checkout that is not installed, the child process finds it by PYTHONPATH.
+    # With PYTHONPATH, the child process can import the package even if it is a checkout that is not installed.
     search = [str(Path(resnet_jax.__file__).parents[1]), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, search))
-    errors = scratch / f"{name}.log"  # a file: a pipe that nobody reads would fill up and block the run
+    errors = scratch / f"{name}.log"  # not a pipe: it would fill up, because nobody reads it, and block the run
     with errors.open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "resnet_jax", f"--workdir={workdir}"],
@@ -71,7 +71,7 @@ def _run(settings: Mapping[str, Any], scratch: Path, name: str) -> dict[str, Any
 
 
 def _stop_after_first_step(process: subprocess.Popen, metrics: Path) -> None:
-    """Waits for the first line of `metrics.jsonl`, then sends SIGTERM; returns early if the run ends by itself."""
+    """Waits until `metrics` (`metrics.jsonl`) has a line, then sends SIGTERM; also returns if the process has ended."""
     while process.poll() is None:
         if metrics.exists() and "\n" in metrics.read_text():
             process.send_signal(signal.SIGTERM)
@@ -80,7 +80,7 @@ def _stop_after_first_step(process: subprocess.Popen, metrics: Path) -> None:
 
 
 def _read(workdir: Path) -> dict[str, Any]:
-    """Returns the seconds to the first step, in total (`result.json`) and by phase (first line of `metrics.jsonl`)."""
+    """Returns the seconds until the end of the first step (from `result.json`) and by phase (from `metrics.jsonl`)."""
     line = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[0])
     shares = {name.removeprefix("share_"): value for name, value in line.items() if name.startswith("share_")}
     return {

@@ -10,7 +10,7 @@ from resnet_jax.experiment import Experiment
 
 
 def measure_loader(experiment: Experiment, windows: Windows) -> dict[str, Any]:
-    """Times the loader of this process with the threads and worker processes of the config; returns JSON values."""
+    """Times the loader of this process with the numbers of threads and processes of the config; returns JSON values."""
     loader, reading = experiment.data.train_loader, experiment.data.reading
     loaded = host_batches(
         loader,

@@ -20,14 +20,14 @@ from resnet_jax.experiment.compile import compile_train_step, initial_state
 from resnet_jax.reporting.compile_events import CompileCounter
 from resnet_jax.training.state import TrainState
 
-BATCHES = 4  # number of batches that are used in turn, so that no batch stays in a cache
+BATCHES = 4  # number of batches that the steps use in turn, so that none of them stays in the device's cache
 
 
 def measure_step(experiment: Experiment, windows: Windows) -> dict[str, Any]:
     """Times the training step at the last image size of the schedule; returns JSON values.
 
     Raises:
-      UsageError: the loss is NaN or infinite after the last window, so the timed steps were not those of training.
+      UsageError: the loss is not finite after the last window, so the times may differ from those of normal training.
     """
     loader, computation = experiment.data.train_loader, experiment.computation
     size = loader.image_size_at(experiment.milestones.schedule_steps - 1)
@@ -90,9 +90,9 @@ class StepRunner:
 
 
 def _random_batches(experiment: Experiment, size: int) -> Iterator[Batch[np.ndarray]]:
-    """Yields batches of random pixels and labels, each with the rows of this process only.
+    """Yields batches of random pixels and labels, each with the examples of this process only.
 
-    Constant images would not do: a step may be faster on them.
+    Constant images are not used, because a step may be faster on them.
     """
     random, loader = np.random.default_rng(0), experiment.data.train_loader
     rows = loader.batch_size // loader.process_count

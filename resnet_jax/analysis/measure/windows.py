@@ -1,4 +1,4 @@
-"""Times an equal number of steps in each of several "windows": a figure has a median, smallest and largest value."""
+"""Times training steps in several windows of equally many steps, to report the spread of a figure over the windows."""
 
 import dataclasses
 import statistics
@@ -17,7 +17,7 @@ class Windows:
 
     @property
     def total_steps(self) -> int:
-        """Number of steps of all windows and the warm-up."""
+        """Number of steps of the warm-up and of all windows together."""
         return self.warmup_steps + self.count * self.steps
 
 
@@ -48,4 +48,4 @@ def rates(seconds: list[float], images: int) -> dict[str, Any]:
 
 
 wall_clock = time.perf_counter
-SPARE_BATCHES = 64  # batches beyond those that are timed: the loader prefetches to the end of the last window
+SPARE_BATCHES = 64  # number of batches after the timed ones, so that the loader still prefetches in the last window
