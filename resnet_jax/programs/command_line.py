@@ -173,7 +173,7 @@ def _with_config_files(argv: list[str]) -> list[str]:
 
 
 def _values(argv: list[str], flag: str) -> list[tuple[int, str]]:
-    """Returns each value of a flag after the index in `argv` that has it, as '--FLAG=VALUE' or as '--FLAG' 'VALUE'."""
+    """Returns (index in `argv`, value) for each value of a flag: '--FLAG=VALUE', or '--FLAG' followed by 'VALUE'."""
     return list(_find_values(argv, flag))
 
 

@@ -34,7 +34,7 @@ def help_keys(pattern: str = "", *, values: Mapping[str, Any] | None = None, nam
 
     Args:
       pattern: regular expression, or the beginning of a flag such as '--config.log'; '' matches every key.
-      values: values by dotted key of the config that the user has named; None: the defaults.
+      values: the config that the user has named, dotted key -> value; None: the defaults.
       name: the name of that config.
 
     Raises:

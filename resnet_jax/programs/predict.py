@@ -71,7 +71,7 @@ def _outputs(network: TrainedNetwork, loader: Loader) -> Iterator[tuple[np.ndarr
     variables = put_on_devices(network.weights.variables, replicated(inference.mesh))
     loaded = host_batches(loader, start=0, stop=loader.num_batches, num_threads=None, num_workers=0)
     num_messages = 0
-    labels: list[np.ndarray] = []  # of each batch so far; a list, because `device_batches` takes batches in advance
+    labels: list[np.ndarray] = []  # of each batch taken so far; `device_batches` takes batches in advance
 
     def batches() -> Iterator:
         nonlocal num_messages

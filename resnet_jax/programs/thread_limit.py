@@ -18,8 +18,9 @@ def threads_of_a_run(cores: int) -> int:
 def check_threads() -> None:
     """Raises UsageError if this process cannot start as many threads as a run needs.
 
-    The limit may be that of the user (RLIMIT_NPROC, which counts all processes of the user), of a container or of the
-    machine. Therefore the function tries: it starts that many threads, 0.1 ms each, and ends them before it returns.
+    The number of threads may be limited for the user (RLIMIT_NPROC, which counts all processes of the user), for a
+    container or for the machine. Therefore the function tries: it starts that many threads, 0.1 ms each, and ends them
+    before it returns.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     needed, end = threads_of_a_run(cores), threading.Event()

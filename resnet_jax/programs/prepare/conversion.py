@@ -51,7 +51,7 @@ class Estimate(NamedTuple):
     source_bytes: int
     bytes: int
     seconds: float
-    digest: str  # hash of the sampled images, to notice that an interrupted conversion is continued with other data
+    digest: str  # hash of the sampled images, to detect that an interrupted conversion is continued with other data
 
     def describe(self, split: str) -> str:
         """Returns a line about the split that is printed before the conversion."""

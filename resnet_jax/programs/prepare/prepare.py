@@ -62,8 +62,8 @@ def prepare(  # noqa: PLR0913  one argument for each config key
       allow_partial: accept less than all of ILSVRC2012.
       resize_short_side: length in pixels to which the shorter side of larger images is resized; None: no resizing.
       quality: JPEG quality of re-encoded images, 1 to 100.
-      shuffle: store the images in a fixed random order of their names; otherwise read the archives front to back and
-        keep their order.
+      shuffle: store the images in a random order that depends only on their names; otherwise read the archives front to
+        back and keep their order.
       num_threads: threads that read and re-encode; None: two per core, at least 8.
       restart_markers: store JPEG files with restart markers, see `Marking`.
       verify_all: verify the pixels of all images that get markers, not only of a sample.

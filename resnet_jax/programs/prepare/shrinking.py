@@ -15,7 +15,7 @@ from resnet_jax.programs.prepare.marking import encode_with_markers
 class Shrink:
     """Re-encodes images whose shorter side has more than `short_side` pixels."""
 
-    short_side: int  # pixels
+    short_side: int  # length in pixels of the shorter side of a shrunk image
     quality: int  # JPEG quality, 1 to 100
     max_pixels: int = MAX_PIXELS  # number of pixels above which an image is not decoded
     markers: bool = False  # write restart markers; the encoder that can do so gives slightly different pixels

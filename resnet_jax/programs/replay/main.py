@@ -20,7 +20,9 @@ logger = logging.getLogger(__name__)
 
 
 def main(command: Command) -> int:
-    """Computes the step config.replay.step of the run in the work directory again; returns the exit status.
+    """Computes a training step of the run in the work directory again; returns the exit status.
+
+    This is config.replay.step or, if that is not set, the step whose loss was not finite.
 
     JAX and the modules that use it are imported after `open_session` has installed the signal handlers: the imports
     take seconds, and a signal during that time must already count as a stop request.

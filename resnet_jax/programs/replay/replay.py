@@ -43,8 +43,8 @@ class Replay(NamedTuple):
     step: int  # counted from 1, as in `metrics.jsonl`: the update from state `step - 1` to state `step`
     start: int  # step of the checkpoint from which the computation started; 0: the initial state
     totals: dict[int, StepTotals]  # step, counted from 1 -> its totals on the host
-    parameters: ParameterReport  # measures of the parameters before the update, and of their gradients
-    layers: LayerReport | None  # measures of each layer; None if all numbers of the step are finite
+    parameters: ParameterReport  # magnitudes of the parameters before the update, and of their gradients
+    layers: LayerReport | None  # magnitudes in each layer; None if all numbers of the step are finite
     batch: HostBatch
     origins: list[RowOrigin]  # for each image of the batch, its example and its crop
     window: Window | None  # the line of `metrics.jsonl` to compare with; None: there is none
@@ -187,7 +187,6 @@ def _nearest(checkpoints: list[int], wanted: int, latest: int) -> int | None:
     """Returns the step of the checkpoint to start from; None: start from the initial state.
 
     This is the newest checkpoint at or before `wanted`, or else the oldest one at or before `latest`.
-
     From a checkpoint after `wanted` the replayed step can be computed, but not all steps of the line of `metrics.jsonl`
     to compare with. This is still better than computing all steps of a long run.
     """

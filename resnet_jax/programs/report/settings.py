@@ -27,7 +27,7 @@ def settings(stored: dict[str, Any], starts: Sequence[dict[str, Any]]) -> list[S
 
     Args:
       stored: config of the run, dotted key -> value.
-      starts: the starts in `run.json`, which contain the command lines.
+      starts: the records of all starts of the run in `run.json`, which contain the command lines.
     """
     words = [word for start in starts for word in _words(start.get("command"))]
     overridden = {match[1] for word in words if (match := re.match(r"--?config\.([\w.]+)", word))}

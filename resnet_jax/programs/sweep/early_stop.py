@@ -19,7 +19,7 @@ def accuracies(runs: Sequence[Run], num_cells: int) -> list[dict[int, float]]:
 
 
 def is_behind(run: Run, runs: Sequence[Run], *, points: float) -> bool:
-    """Whether the newest evaluation of a run is worse than the worst finished run was at the same step.
+    """Whether the newest evaluation of a run is clearly worse than that of the worst finished run at the same step.
 
     Args:
       run: a run that is being trained.

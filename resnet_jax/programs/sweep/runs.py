@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from resnet_jax.experiment.sweep import Sweep
 from resnet_jax.reporting.workdir import FINISHED, Workdir
 
-BASE = "base"  # name of the only combination of a sweep that varies nothing but the seed
+BASE = "base"  # name of the combination of settings in a sweep that varies only the seed
 _LONGEST = 80  # longer directory names are cut to so many characters
 _OWN = re.compile(r"--?(?:mode|workdir|config\.seed|config\.sweep\.\w+)(=|$)")
 

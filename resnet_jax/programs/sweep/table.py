@@ -16,7 +16,7 @@ class Row(NamedTuple):
 
     name: str
     top1: dict[int, float]  # seed -> final accuracy, 0 to 1
-    difference: Estimate | None  # accuracy minus that of the first combination, by shared seeds; None: fewer than two
+    difference: Estimate | None  # accuracy minus that of the first combination, paired by seed; None: under 2 pairs
     pairs: int  # number of seeds that this and the first combination share
     p: float | None  # p-value of `difference` after Holm's correction for several combinations; None without it
 
@@ -37,11 +37,11 @@ class Row(NamedTuple):
 
 
 def make_table(names: Sequence[str], top1: Sequence[Mapping[int, float]]) -> list[Row]:
-    """Returns a row for each combination.
+    """Returns a row for each combination of settings.
 
     Args:
       names: names of the combinations.
-      top1: for each combination seed -> final accuracy, 0 to 1; a seed may be missing.
+      top1: for each combination a dict seed -> final accuracy, 0 to 1; seeds may be missing.
     """
     rows = []
     for number, (name, own) in enumerate(zip(names, top1, strict=True)):

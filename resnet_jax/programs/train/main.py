@@ -11,10 +11,10 @@ from resnet_jax.reporting.workdir import Workdir
 
 
 def train_recipe(recipe: Any, workdir: str | os.PathLike) -> dict[str, Any]:
-    """Trains as `python main.py` does, in this process: the function `train` of the library.
+    """Trains in this process as `python main.py` does; exported as `resnet_jax.train`.
 
-    Runs to the end, or continues the run in the work directory, with everything that `--mode=train` writes there and
-    prints. Ctrl-C, or the interruption of a notebook's kernel, stops after the current step and saves.
+    Starts a run, or continues the one in the work directory, and writes and prints the same as `--mode=train`.
+    Ctrl-C, or the interruption of a notebook's kernel, stops after the current step and saves.
 
     Args:
       recipe: a config, for example that of `get_recipe`, with changes.
