@@ -1,8 +1,8 @@
 """The index of a mirror, the local copy of a work directory in a bucket.
 
-It records the state of each file and of its object in the bucket when both were last equal.
-
-With the index, a comparison finds whether the file or the object has changed since then, without reading its content.
+For each file, it records size and time of the file and the version of its object in the bucket, as they were when file
+and object were last equal. A comparison with this record shows whether the file or the object has changed since then,
+without reading the contents.
 """
 
 import base64
@@ -21,10 +21,10 @@ _ENTRY = {"size": int, "changed": int, "version": str}
 
 
 class Entry(NamedTuple):
-    """The states of a file and of its object when they had the same content."""
+    """The state of a file and of its object in the bucket at a time when they had the same content."""
 
-    signature: Signature
-    version: bytes
+    signature: Signature  # size and time of the file
+    version: bytes  # version of the object
 
 
 class Index:
@@ -33,8 +33,9 @@ class Index:
     Attributes:
       id: random ID of the mirror; the lease in the bucket records which mirror was uploaded last.
       files: name -> state of the file and of its object.
-      complete: steps of the checkpoints whose upload is complete: their marker is in the bucket.
-      pending: names of the objects that the current upload may write. If it was killed, some of them may be written.
+      complete: steps of the checkpoints whose upload is complete, that is, whose marker is in the bucket.
+      pending: names of the objects that the current upload writes. If the upload was killed, it has written an unknown
+        part of them.
     """
 
     def __init__(self, root: Path):
@@ -47,7 +48,7 @@ class Index:
         self._read()
 
     def save(self, *, sync: bool = False) -> None:
-        """Writes the index; with `sync`, waits until it is on the disk. Raises OSError."""
+        """Writes the index; with `sync`, waits until it is stored on the disk. Raises OSError if that fails."""
         entries = {
             name: {
                 "size": entry.signature[0],

@@ -2,7 +2,7 @@
 
 An object has the name of its file below the work directory, such as 'checkpoints/60/meta/metadata', so that the bucket
 looks like a work directory. A checkpoint in the bucket is complete if it has a marker: an object that is written last
-and lists the files of the checkpoint. (On a disk, a checkpoint is renamed when it is complete.)
+and lists the files of the checkpoint. (Orbax, on a disk, instead renames the directory of a checkpoint at the end.)
 """
 
 import json
@@ -15,16 +15,16 @@ from resnet_jax.nested import has_shape
 
 CHECKPOINTS = "checkpoints"
 RESULT = "result.json"
-# Files and folders of modes that write to the work directory without locking it (no lease), such as --mode=export.
+# Files and folders that modes such as --mode=export write to the work directory without locking it.
 OUTPUTS = ("exports/", "benchmarks/", "replays/", "inputs.png", "report.html", "data_check.json")
-UNFINISHED = ".orbax-checkpoint-tmp"  # suffix of a checkpoint that is being restored; the next start deletes it
+UNFINISHED = ".orbax-checkpoint-tmp"  # suffix of a checkpoint's directory while its files are copied from the bucket
 _MARKER = ".complete"
 
 Signature = tuple[int, int]  # size in bytes, time of the last change in nanoseconds
 
 
 def signature(path: Path) -> Signature | None:
-    """Returns size and time of the last change of a file, to see whether it has changed; None if there is no file."""
+    """Returns size and time of the last change of a file; None if there is no file."""
     try:
         stat = path.stat()
     except OSError:
@@ -64,14 +64,14 @@ def checkpoint_files(root: Path, step: int) -> dict[str, Signature]:
 
 
 def step_of(name: str) -> int | None:
-    """Returns the step of the checkpoint to which an object of this name belongs; None if it belongs to none."""
+    """Returns the step of the checkpoint to which the object `name` belongs; None if it belongs to no checkpoint."""
     folder, _, rest = name.partition("/")
     step, slash, _ = rest.partition("/")
     return int(step) if folder == CHECKPOINTS and slash and is_number(step) else None
 
 
 def marker(step: int) -> str:
-    """Returns the name of the marker of a checkpoint."""
+    """Returns the name of the object that marks the checkpoint of a step as complete."""
     return f"{CHECKPOINTS}/{step}/{_MARKER}"
 
 
@@ -87,7 +87,7 @@ def marker_content(names: Iterable[str]) -> bytes:
 
 
 def names_in_marker(content: bytes) -> list[str]:
-    """Returns the names of a checkpoint's objects, read from the content of its marker; [] if that is damaged."""
+    """Returns the names of a checkpoint's objects from the content of its marker; [] if this content is damaged."""
     try:
         listed = json.loads(content)
     except ValueError:

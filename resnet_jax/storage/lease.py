@@ -1,8 +1,9 @@
 """A lease: an object in a bucket that prevents two runs from using the same address, as a file lock does on a disk.
 
-The process that holds the lease renews it every `RENEWED_EVERY` seconds. Another process may take it if it sees no
-renewal for `EXPIRES_AFTER` seconds; it measures this time itself, so that the clocks of the machines need not agree.
-Each write succeeds only if the object still has the version that was read, so that only one process can take the lease.
+The process that holds the lease renews it every `RENEWED_EVERY` seconds. Another process may take the lease if it has
+seen no renewal for `EXPIRES_AFTER` seconds. It measures these seconds on its own clock, so that the clocks of the
+machines need not agree. A write succeeds only if the object still has the version that the process has read, so that
+only one process can take the lease.
 """
 
 import json
@@ -25,8 +26,8 @@ logger = logging.getLogger(__name__)
 NAME = ".lease"
 RENEWED_EVERY = 10.0  # seconds between renewals
 EXPIRES_AFTER = 45.0  # seconds without a renewal after which another process may take the lease
-_POLLED_EVERY = 1.0  # seconds between reads while a process waits for the lease
-_CERTAINLY_DEAD = 600.0  # seconds since the last renewal after which no wait is needed; clocks differ by less than this
+_POLLED_EVERY = 1.0  # seconds between two reads of the object while a process waits for the lease
+_CERTAINLY_DEAD = 600.0  # seconds after the last renewal when the lease is free at once; clocks must differ by less
 _SHAPE = {"holder": str, "who": str, "mirror": str, "released": bool, "renewed": (int, float)}
 _NOBODY = {"holder": "", "who": "", "mirror": "", "released": True, "renewed": 0.0}
 
@@ -41,19 +42,19 @@ def last_mirror(bucket: Bucket) -> str:
 
 
 class Lease:
-    """The exclusive right to write below an address, which a thread renews until `release`."""
+    """The exclusive right to write objects below an address. A thread renews it until `release` is called."""
 
     def __init__(self, bucket: Bucket, *, mirror: str):
-        """Prepares a lease; `take` takes it.
+        """Stores the arguments; `take` takes the lease.
 
         Args:
-          bucket: the bucket that contains the object.
-          mirror: ID of the mirror on this machine. The caller has locked the mirror, so an earlier process that held
-            the lease with the same mirror must have ended.
+          bucket: the objects below the address.
+          mirror: ID of the mirror on this machine. The caller must have locked the mirror: then an earlier process that
+            held the lease with the same mirror has certainly ended.
         """
         self._bucket, self._mirror = bucket, mirror
         self._holder, self._version = secrets.token_hex(8), ABSENT
-        self._is_of_mirror = False  # whether the object contains the ID of this mirror
+        self._is_of_mirror = False  # whether the object is written with the ID of this mirror
         self._lost, self._stopped = threading.Event(), threading.Event()
         self._writing = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -62,7 +63,7 @@ class Lease:
         """Takes the lease; if its last holder has not released it, first waits until it expires.
 
         Returns:
-          Whether the last holder had the same mirror, so that no other machine has written to the bucket since.
+          Whether the last holder used the same mirror; if so, no other machine has written to the bucket since.
 
         Raises:
           UsageError: another process holds the lease and renews it, or the bucket cannot be used.
@@ -86,7 +87,7 @@ class Lease:
                 self._version = found.version
                 if self._put(released=False):
                     return self._is_of_mirror
-                watched = None  # another process has taken the lease first: start again
+                watched = None  # another process was faster: wait for its lease
                 if self._bucket.read(NAME).state == "missing":  # on S3, TensorStore reports this if there is no bucket
                     raise BucketError(
                         f"{self._bucket.address} cannot be written: create the bucket, or give this machine access"
@@ -94,10 +95,10 @@ class Lease:
             time.sleep(_POLLED_EVERY)
 
     def keep(self, lost: Callable[[], None]) -> None:
-        """Writes the ID of the mirror to the object, and renews the lease in a thread from now on.
+        """Writes the ID of the mirror to the object, and starts the thread that renews the lease.
 
-        Call this when the mirror has been restored. Until then the object contains no ID: if the process is killed
-        while it restores, the incomplete mirror must not be taken for the newest state.
+        Call this when the mirror has been restored. If the process is killed before, the object contains no ID, and the
+        incompletely restored mirror is not mistaken for the newest state.
 
         Args:
           lost: called if another process takes the lease.
@@ -108,7 +109,7 @@ class Lease:
         self._thread.start()
 
     def check(self) -> None:
-        """Raises LostError if another process holds the lease, and BucketError if that cannot be found out."""
+        """Raises LostError if another process holds the lease, and BucketError if the object cannot be read."""
         if self._lost.is_set() or _content(self._bucket.read(NAME))["holder"] != self._holder:
             self._lost.set()
             raise LostError(
@@ -117,7 +118,7 @@ class Lease:
             )
 
     def release(self, *, remove: bool = False) -> None:
-        """Gives the lease back. The object stays, to record which mirror was uploaded last; `remove` deletes it."""
+        """Releases the lease. The object is kept, since it records which mirror was uploaded last, unless `remove`."""
         self._stopped.set()
         if self._thread is not None:
             self._thread.join()
@@ -131,7 +132,7 @@ class Lease:
             logger.warning("the lease of %s was not released: %s", self._bucket.address, error)
 
     def _is_free(self, content: dict[str, Any]) -> bool:
-        """Whether the last holder has released the lease, used this mirror, or is certainly dead."""
+        """Whether the lease can be taken at once: it was released, or its holder used this mirror or is surely dead."""
         is_old = abs(time.time() - content["renewed"]) > _CERTAINLY_DEAD
         return content["released"] or content["mirror"] == self._mirror or is_old
 
@@ -146,7 +147,8 @@ class Lease:
         }
         with self._writing:
             version = self._bucket.write(NAME, json.dumps(content).encode(), if_version=self._version)
-            # Read it back: if the answer to a write was lost, TensorStore retries and reports the write as refused.
+            # Read the object back: if the reply to a successful write is lost, TensorStore writes again and reports a
+            # failure, because the object has another version.
             found = self._bucket.read(NAME)
             mine = _content(found)["holder"] == self._holder
             if mine:
@@ -165,12 +167,12 @@ class Lease:
                 logger.warning("%s", error)
                 lost()
                 return
-            except BucketError:  # try again after `RENEWED_EVERY`; the lease has not expired by then
+            except BucketError:  # tried again after `RENEWED_EVERY`, before the lease expires
                 continue
 
 
 def _content(found: Read) -> dict[str, Any]:
-    """Returns the values in the object; if it is missing or damaged, `_NOBODY`: nobody holds the lease."""
+    """Returns the values in the object; `_NOBODY` (nobody holds the lease) if the object is missing or damaged."""
     try:
         content = json.loads(found.content)
     except ValueError:

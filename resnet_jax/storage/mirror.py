@@ -24,8 +24,8 @@ from resnet_jax.text import labelled
 
 logger = logging.getLogger(__name__)
 
-_CONFIG = "config.json"  # a file that every run has
-_OTHERS = 600.0  # seconds to wait while another process on this machine restores the same mirror
+_CONFIG = "config.json"  # a file that the work directory of every run contains
+_OTHERS = 600.0  # largest number of seconds to wait while another process on this machine restores the same mirror
 
 
 class Mirror:
@@ -87,15 +87,15 @@ class Mirror:
             held.release(remove=was_empty and not has_begun())
 
     def upload_now(self) -> None:
-        """Uploads what has changed; does nothing outside of `session`. Any thread may call it; raises no UsageError."""
+        """Uploads changed files inside of `session`, else does nothing. Ignores UsageError. Any thread may call it."""
         if self._uploads is not None:
             with contextlib.suppress(UsageError):
                 self._uploads.finish()
 
     def upload_outputs(self) -> None:
-        """Uploads the files of modes that write to the work directory without locking it, such as --mode=export.
+        """Uploads the files that modes such as --mode=export write to the work directory without locking it.
 
-        Does nothing while a run on this machine uses the mirror: that run uploads them.
+        Does nothing while a run on this machine uses the mirror, because that run uploads these files too.
 
         Raises:
           UsageError: the bucket cannot be written.
@@ -105,7 +105,7 @@ class Mirror:
                 Upload(self.path, Index(self.path), self._bucket, outgoing=self._root / "outgoing").run_outputs()
 
     def _id(self) -> str:
-        """Returns the ID of the mirror; writes the index, in case the mirror and its ID are new."""
+        """Returns the ID of the mirror. Writes the index, because the ID is new if there was no index."""
         with self._locked(), _disk_errors(self.path):
             index = Index(self.path)
             index.save()
@@ -117,7 +117,7 @@ class Mirror:
             index = Index(self.path)
             if asks_lease:
                 is_newest = lease.last_mirror(self._bucket) == index.id
-            # A user who deletes the files of a mirror does not want those in the bucket to be deleted.
+            # If the user has deleted the files of the mirror, they are restored, and not deleted in the bucket.
             was_emptied = _CONFIG in index.files and not (self.path / _CONFIG).exists()
             Restoration(self.path, index, self._bucket, is_newest=is_newest and not was_emptied).run()
             return index
@@ -141,9 +141,9 @@ class Mirror:
 
 @functools.cache
 def restored(address: str) -> Path:
-    """Returns the path of the mirror of a work directory in a bucket; the first call in a process restores it.
+    """Returns the path of the mirror of a work directory in a bucket.
 
-    See `Mirror.pull`.
+    The first call for an address in a process makes the mirror equal to the bucket (`Mirror.pull`).
     """
     mirror = Mirror(address)
     mirror.pull()
@@ -152,11 +152,11 @@ def restored(address: str) -> Path:
 
 @contextlib.contextmanager
 def restored_and_uploaded(workdir: str, *, locks: bool) -> Iterator[None]:
-    """If a work directory is in a bucket, restores its mirror before the block and uploads outputs after it.
+    """If a work directory is in a bucket, restores its mirror before the `with` block and uploads outputs after it.
 
     Args:
       workdir: the value of --workdir.
-      locks: whether the `with` block calls `Workdir.lock`, which restores the mirror again and uploads it itself.
+      locks: whether the `with` block calls `Workdir.lock`, which restores and uploads the mirror itself.
 
     Raises:
       UsageError: the bucket cannot be used, or the mirror cannot be written.

@@ -1,7 +1,8 @@
 """Objects in a bucket of Google Cloud Storage or S3: reads, writes, lists and deletes them through TensorStore.
 
-No other file accesses a bucket. TensorStore is installed with Orbax and finds the usual credentials. It can write an
-object on condition that it still has a given version, as a lease needs; `etils.epath` and fsspec cannot.
+No other file of this package accesses a bucket. TensorStore is installed with Orbax and finds the usual credentials.
+Unlike `etils.epath` and fsspec, it can write an object on the condition that the object still has a given version,
+which a lease needs.
 """
 
 import contextlib
@@ -19,10 +20,10 @@ ABSENT = b"\x02"  # TensorStore's version of an object that does not exist
 
 _ADDRESS = re.compile(r"(gs|s3)://([^/]+)/*(.*?)/*")
 _AT_ONCE = 32  # number of operations in progress at the same time
-_PATIENCE = 60.0  # time limit of an operation in seconds; a write has more time, for its bytes at the rate `_SLOWEST`
-_SLOWEST = 1e6  # bytes per second
+_PATIENCE = 60.0  # time limit of an operation in seconds; that of a write is longer by its bytes / `_SLOWEST`
+_SLOWEST = 1e6  # smallest upload rate in bytes per second that the time limit of a write allows
 _RETRIES = {"max_retries": 4, "initial_delay": "500ms", "max_delay": "4s"}
-_LONGEST_CAUSE = 200  # characters of TensorStore's message that are shown
+_LONGEST_CAUSE = 200  # largest number of characters of TensorStore's message that an error message quotes
 
 _LOGIN = {
     "gs": "log in with 'gcloud auth application-default login', or give the account of this machine access",
@@ -43,14 +44,14 @@ class Read(NamedTuple):
 
 
 class Bucket:
-    """The objects below an address such as gs://bucket/run; their names are relative to it."""
+    """The objects below an address such as gs://bucket/run. Their names are relative to this address."""
 
     def __init__(self, address: str, *, store: Any = None):
-        """Stores the address; it is opened at the first use.
+        """Stores the address, which is opened at the first access.
 
         Args:
           address: an address in the form that `normalized` returns.
-          store: a `tensorstore.KvStore` to use instead of opening the address; None: open it.
+          store: a `tensorstore.KvStore` to use; None: the address is opened.
         """
         self.address = address
         self._scheme = address.partition("://")[0]
@@ -61,14 +62,15 @@ class Bucket:
         return _open(self.address) if self._given_store is None else self._given_store
 
     def read(self, name: str, *, known: bytes | None = None) -> Read:
-        """Reads an object; returns the state 'unchanged' if its version is `known`. Raises BucketError."""
+        """Reads an object. If its version is `known`, returns the state 'unchanged' only. Raises BucketError."""
         return next(found for _, found in self.read_all({name: known}))
 
     def read_all(self, known: Mapping[str, bytes | None]) -> Iterator[tuple[str, Read]]:
-        """Reads objects, many at a time, and yields them in order. Raises BucketError.
+        """Reads objects, many at a time, and yields their names and contents in order. Raises BucketError.
 
         Args:
-          known: name -> version that is known already, so that its content need not be read; None: read it.
+          known: name -> version of the object whose content the caller has already. An object that still has this
+            version is not read again; None: the object is read in any case.
         """
         for names in _groups(known):
             with self._errors():
@@ -79,7 +81,7 @@ class Bucket:
                 yield name, _as_read(found, known[name])
 
     def write(self, name: str, content: bytes, *, if_version: bytes) -> bytes | None:
-        """Writes an object if its version is `if_version`; returns its new version, None if it had another version."""
+        """Writes an object if its version is `if_version`, and returns its new version; else returns None."""
         with self._errors():
             stamp = self._store.write(name, content, if_equal=if_version).result(timeout=_seconds(content))
         return bytes(stamp.generation) or None
@@ -108,7 +110,7 @@ class Bucket:
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
-        """Turns TensorStore's errors, which are of the types ValueError, TimeoutError and others, into BucketError."""
+        """Raises BucketError in place of TensorStore's errors, which have several types, such as ValueError."""
         try:
             yield
         except Exception as error:
@@ -184,13 +186,13 @@ def _as_read(found: Any, known: bytes | None) -> Read:
     version = bytes(found.stamp.generation)
     if found.state == "missing":
         return Read("missing", b"", ABSENT)
-    # Some storage emulators send the content even if the object still has the known version.
+    # TensorStore returns 'unspecified' if the version is the known one. Some storage emulators send the content anyway.
     if found.state == "unspecified" or version == known:
         return Read("unchanged", b"", version)
     return Read("value", bytes(found.value), version)
 
 
 def _cause(error: Exception) -> str:
-    """Returns the first line of an error's message, without the lists of details in brackets that TensorStore adds."""
+    """Returns the first line of an error message, without the details that TensorStore adds in brackets."""
     lines = str(error).splitlines() or [type(error).__name__]
     return re.sub(r"\s*\[.*", "", lines[0])[:_LONGEST_CAUSE] or type(error).__name__

@@ -1,6 +1,6 @@
 """Makes a mirror, the local copy of a work directory, equal to the bucket.
 
-Files that only this machine has changed since the last upload are kept.
+If only this machine has changed files since the last upload, its files are kept.
 """
 
 from pathlib import Path
@@ -11,11 +11,11 @@ from resnet_jax.storage.index import Entry, Index
 from resnet_jax.storage.layout import OUTPUTS, Signature
 from resnet_jax.storage.objects import Bucket
 
-_REMOVED = ".removed"  # suffix of the directory of a checkpoint while it is being deleted
+_REMOVED = ".removed"  # suffix of the directory of a checkpoint while its files are deleted
 
 
 class Restoration:
-    """Restores a mirror, the local copy of a work directory, from the bucket, once."""
+    """A single restoration of a mirror, the local copy of a work directory, from the bucket."""
 
     def __init__(self, root: Path, index: Index, bucket: Bucket, *, is_newest: bool):
         """Stores the arguments; `run` restores.
@@ -24,9 +24,9 @@ class Restoration:
           root: directory of the mirror.
           index: index of the mirror.
           bucket: the bucket.
-          is_newest: whether this mirror was the last to be uploaded to the bucket. If so, files that have changed in
-            the mirror since are kept: a process wrote them and was killed before it could upload them. Otherwise
-            another machine has written to the bucket since, and the files in the bucket replace those in the mirror.
+          is_newest: whether this mirror is the one that was last uploaded to the bucket. If so, its files that changed
+            after this upload are kept: a process wrote them and was killed before it could upload them. If not, another
+            machine has uploaded its mirror since, and the files in the bucket replace those in this mirror.
         """
         self._root, self._index, self._bucket, self._is_newest = root, index, bucket, is_newest
 
@@ -54,13 +54,13 @@ class Restoration:
             self._index.save()
 
     def _complete_checkpoints(self, names: set[str]) -> dict[int, set[str]]:
-        """Returns step -> names of the checkpoint's objects, for the checkpoints that have a marker."""
+        """Returns step -> names of the checkpoint's objects, for the complete checkpoints (those with a marker)."""
         markers = sorted(filter(layout.is_marker, names))
         found = self._bucket.read_all(dict.fromkeys(markers))
         return {layout.step_of(name) or 0: set(layout.names_in_marker(read.content)) for name, read in found}
 
     def _note_remains(self, names: set[str], of_steps: dict[int, set[str]]) -> None:
-        """Adds objects of incomplete checkpoints (an upload was killed) to the index: the next upload deletes them."""
+        """Adds the objects of incompletely uploaded checkpoints to the index, so that the next upload deletes them."""
         for name in names:
             step = layout.step_of(name)
             if step is not None and not layout.is_marker(name) and name not in of_steps.get(step, ()):
@@ -99,7 +99,7 @@ class Restoration:
                 part.rename(path)
 
     def _was_deleted_here(self, step: int, names: set[str]) -> bool:
-        """Whether the run itself has removed this checkpoint from the mirror, because it was surplus or damaged."""
+        """Whether a checkpoint is not in the mirror because the run deleted it: it was damaged or no longer needed."""
         return self._is_newest and (step in self._index.complete or not names.isdisjoint(self._index.pending))
 
     def _copy(self, names: set[str], local: dict[str, Signature], into: tuple[Path, Path] | None = None) -> None:
@@ -107,8 +107,9 @@ class Restoration:
 
         Args:
           names: names of the objects to compare.
-          local: signatures of those files that are in the mirror.
-          into: a directory, and another one into which its files are written; None: write them to their own paths.
+          local: name -> signature of those files that the mirror already has.
+          into: a directory of the mirror, and the directory to which its files are written instead; None: all files
+            are written to their own paths.
         """
         known = {name: self._known(name, local) for name in sorted(names - self._kept())}
         if self._is_newest and into is None:  # skip files that were deleted in the mirror since the last upload
@@ -127,9 +128,9 @@ class Restoration:
                 self._index.files.pop(name, None)
 
     def _known(self, name: str, local: dict[str, Signature]) -> bytes | None:
-        """Returns the version of an object that need not be read, since the mirror's file equals it or is newer.
+        """Returns the version of an object with which it need not be read; None if it must be read in any case.
 
-        None: the object has to be read.
+        While the object has this version, the file in the mirror is equal to it or newer.
         """
         entry = self._index.files.get(name)
         if entry is None or name not in local:

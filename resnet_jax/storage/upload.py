@@ -1,11 +1,12 @@
 """Makes a bucket equal to its mirror, the local copy of a work directory.
 
-Files are uploaded in this order, so that a run can continue from the bucket if the upload is killed at any moment:
+The bucket is changed in this order, so that a run can continue from it if the upload is killed at any moment:
 
-1. Files outside of checkpoints, so that log files contain at least the lines up to the newest checkpoint.
-2. The files of each new checkpoint, then its marker, which says that the checkpoint is complete.
-3. `result.json`, which says that the newest checkpoint is the last one.
-4. Deletions; of a checkpoint the marker is deleted first.
+1. Objects outside of checkpoints are deleted if their files no longer exist.
+2. Files outside of checkpoints are uploaded, so that log files contain at least the lines up to the newest checkpoint.
+3. The files of each new checkpoint are uploaded, then its marker, which says that the checkpoint is complete.
+4. `result.json` is uploaded, which says that the newest checkpoint is the last one.
+5. Checkpoints that no longer exist in the mirror are deleted, their markers first.
 """
 
 import os
@@ -21,7 +22,7 @@ from resnet_jax.storage.objects import Bucket
 
 
 class Upload:
-    """One upload of a mirror, the local copy of a work directory. The caller must hold the lease (`lease.py`)."""
+    """Uploads a mirror, the local copy of a work directory. For `run`, the caller must hold the lease (`lease.py`)."""
 
     def __init__(
         self, root: Path, index: Index, bucket: Bucket, *, outgoing: Path, check: Callable[[], None] = lambda: None
@@ -32,8 +33,8 @@ class Upload:
           root: directory of the mirror; another thread may write to it during the upload.
           index: index of the mirror.
           bucket: the bucket.
-          outgoing: a directory on the same disk, for hard links to the files of checkpoints, because the run may delete
-            a checkpoint that is being uploaded.
+          outgoing: a directory on the same disk, for hard links to the files of checkpoints. They keep the files while
+            they are uploaded, even if the run deletes the checkpoint.
           check: raises an error if this process no longer holds the lease.
         """
         self._root, self._index, self._bucket, self._outgoing, self._check = root, index, bucket, outgoing, check
@@ -63,7 +64,7 @@ class Upload:
         self._index.save()
 
     def run_outputs(self) -> None:
-        """Uploads the files of modes that do not lock the work directory (`layout.OUTPUTS`), such as exports.
+        """Uploads exports and other files of modes that do not lock the work directory (`layout.OUTPUTS`).
 
         Raises:
           BucketError: the bucket cannot be written.
@@ -101,7 +102,7 @@ class Upload:
     def _begin(
         self, plain: Mapping[str, Signature], checkpoints: Mapping[int, dict[str, Signature]], result: Signature | None
     ) -> None:
-        """Records the objects that this upload may write in `Index.pending`, before it writes them."""
+        """Adds the objects that this upload is about to write to `Index.pending`, and writes the index to the disk."""
         files = dict(plain) | ({RESULT: result} if result else {})
         for of_step in checkpoints.values():
             files |= of_step
@@ -113,18 +114,18 @@ class Upload:
         return [name for name, seen in files.items() if name not in entries or entries[name].signature != seen]
 
     def _write(self, files: Mapping[str, Signature], *, below: Path | None = None) -> None:
-        """Uploads those of the files that have changed since the last upload.
+        """Uploads those of the given files that have changed since the last upload.
 
         Args:
           files: name -> signature.
-          below: directory that contains the files; None: the mirror.
+          below: directory from which the files are read; None: the mirror.
         """
         seen: dict[str, Signature] = {}
 
         def contents() -> Iterator[tuple[str, bytes]]:
             for name in self._changed(files):
                 path = (below or self._root) / name
-                before = layout.signature(path)  # before the content is read: if the file grows then, it is seen later
+                before = layout.signature(path)  # taken before reading, so that later changes are noticed
                 try:
                     content = path.read_bytes()
                 except FileNotFoundError:  # the run has just deleted the file; the next upload deletes the object
@@ -137,7 +138,7 @@ class Upload:
             self._index.files[name] = Entry(seen[name], version)
 
     def _write_checkpoint(self, step: int, files: Mapping[str, Signature]) -> None:
-        if step in self._index.complete:  # uploaded already; an evaluation may have replaced its JSON file since
+        if step in self._index.complete:  # already uploaded, but an evaluation may have changed its JSON file
             self._write(files)
             return
         self._write(files, below=self._outgoing)

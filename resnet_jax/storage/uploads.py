@@ -1,4 +1,4 @@
-"""Uploads a mirror, the local copy of a work directory, in a thread while a run writes to it, and when the run ends."""
+"""Uploads a mirror, the local copy of a work directory, during a run (in a thread) and at the end of the run."""
 
 import logging
 import threading
@@ -14,8 +14,8 @@ from resnet_jax.storage.objects import BucketError
 logger = logging.getLogger(__name__)
 
 _LOOKED_EVERY = 1.0  # seconds between two checks for a new checkpoint
-_UPLOADED_EVERY = 60.0  # seconds between uploads of logs and metrics
-_LAST_TRIES = 60.0  # seconds for which the last upload is retried after errors
+_UPLOADED_EVERY = 60.0  # largest number of seconds between two uploads
+_LAST_TRIES = 60.0  # seconds for which the upload at the end of a run is retried after errors
 
 
 class Uploads:
@@ -30,7 +30,7 @@ class Uploads:
         address: str,
         mirror: Path,
     ):
-        """Stores the arguments; the thread runs while this object is entered as a context manager.
+        """Stores the arguments. The thread runs inside the `with` block of this object, which is a context manager.
 
         Args:
           upload: uploads what has changed; raises BucketError or OSError.
@@ -61,7 +61,7 @@ class Uploads:
                 logger.warning("%s", problem)  # not raised: it would hide the error that ends the run
 
     def finish(self) -> None:
-        """Uploads what has changed; after an error tries again for a minute.
+        """Uploads what has changed; after errors, tries again for up to a minute.
 
         Raises:
           UsageError: the bucket still cannot be written, or another process has taken the lease.
@@ -89,7 +89,7 @@ class Uploads:
                 last = time.monotonic()
 
     def _try(self) -> bool:
-        """Uploads; returns False after an error. Of several errors in a row only the first is logged."""
+        """Uploads; returns False if an error prevents it. Of several errors in a row, only the first is logged."""
         try:
             with self._uploading:
                 self._upload()
