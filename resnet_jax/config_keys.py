@@ -87,11 +87,11 @@ class Key:
       comment: explanation of the key in one line, which --help_keys prints.
       bound: valid numbers; without a bound every value of the type is valid. An optional key may always be None.
       effect: what the key affects, and therefore when its value may change.
-      optional: type of a key that may be None, for example int; its default may be a value of this type too. None: the
-        key always has a value, of the type of its default.
+      optional: if the key may be None, the type of its other values, for example int. None: the key may not be None,
+        and its values have the type of its default.
       is_path: the value is the path of a file or a directory, or a word such as 'latest' that stands for one.
-      may_be_on_hub: the value may be an address of the Hugging Face Hub, hf://org/name, or that of a run in a bucket,
-        instead of a path.
+      may_be_on_hub: the value may be an address of the Hugging Face Hub, hf://org/name, or the address of a run in a
+        bucket, instead of a path.
     """
 
     name: str

@@ -91,7 +91,7 @@ def _disk_error(error: BaseException) -> tuple[int | None, str | bytes | None]:
 
 
 def _with_causes(error: BaseException) -> Iterator[BaseException]:
-    """Yields an error, the members if it is an exception group, and the causes and contexts of all of these."""
+    """Yields an error, its members if it is an exception group, and the causes and contexts of all these errors."""
     seen: list[BaseException] = []
     waiting = [error]
     while waiting:

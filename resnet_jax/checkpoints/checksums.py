@@ -62,5 +62,5 @@ def _of_array(array: np.ndarray) -> int:
 
 
 def _bytes(array: np.ndarray) -> np.ndarray:
-    """Returns the bytes of an array as [n] uint8, for hashing: Python's buffers cannot hold the type bfloat16."""
+    """Returns the bytes of an array as [n] uint8, for hashing: Python's buffer protocol has no bfloat16."""
     return array.reshape(-1).view(np.uint8)

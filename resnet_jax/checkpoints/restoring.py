@@ -49,7 +49,7 @@ def check_data(directory: Path, meta: dict[str, Any], data: dict[str, Any]) -> N
     """Checks that a training run has saved a checkpoint, and that it was trained on the data `data`.
 
     Args:
-      directory: the directory of the checkpoint, for messages.
+      directory: the directory that contains the checkpoint, for messages.
       meta: the JSON values of the checkpoint. If "data" is missing, only a warning is logged.
       data: description of the data of this run, which must equal `meta["data"]`.
 

@@ -24,7 +24,7 @@ _MOST_SECONDS = 1e9
 
 
 class Member(NamedTuple):
-    """What the second message says about the process that sent it, after its proof has been verified."""
+    """The process that sent the second message, as the message describes it; its proof has been verified."""
 
     process_id: int
     num_processes: int  # the --num_processes with which the process was started
@@ -69,7 +69,7 @@ def hello_message(process_id: int, num_processes: int, *, challenge: str, own_ch
 
 
 def read_hello(message: dict[str, Any], *, challenge: str, secret: bytes) -> Member:
-    """Returns what the second message says. Raises ValueError if the message or its proof is not valid."""
+    """Returns the process that sent the second message. Raises ValueError if the message or its proof is not valid."""
     values: list[Any] = [message.get(name) for name in ("process_id", "num_processes", "host", "proof")]
     number, count, host, proof = values
     own_challenge = _challenge(message)

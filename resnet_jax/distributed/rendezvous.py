@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 0.2  # seconds between two attempts to connect to process 0
 _CONNECT_SECONDS = 5.0  # seconds that one attempt may take
-# Process 0 waits for all processes, at most until its time limit, and then sends them its answer. They wait for the
-# answer until this many seconds after the time limit.
+# Process 0 waits for all processes, at most until its time limit, and then sends them its answer. The other processes
+# wait for the answer until this many seconds after the time limit.
 _ANSWER_SECONDS = 5.0
 _LONGEST_GREETING = 4096  # most bytes of a line from a process that has not proven yet that it knows the secret
 _KEEPALIVE = (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4), ("TCP_USER_TIMEOUT", 30_000))

@@ -16,10 +16,10 @@ from resnet_jax.models.fused_conv_norm import FusedConvNorm
 from resnet_jax.models.fused_norm_relu import FusedNormRelu
 from resnet_jax.models.layers import PointwiseConv
 
-# Constructors of layers in which all arguments are set, except those in parentheses.
-Conv = Callable[..., nn.Module]  # (features, kernel_size, stride, name=...)
-Pointwise = Callable[..., PointwiseConv]  # (features, name=...)
-Norm = Callable[..., BatchNorm]  # (name=...)
+# Constructors of layers that take only the arguments in parentheses; all other arguments are already set.
+Conv = Callable[..., nn.Module]  # constructor of a convolution: (features, kernel_size, stride, name=...)
+Pointwise = Callable[..., PointwiseConv]  # constructor of a 1x1 convolution: (features, name=...)
+Norm = Callable[..., BatchNorm]  # constructor of a batch norm: (name=...)
 
 
 class ResidualBlock(nn.Module):

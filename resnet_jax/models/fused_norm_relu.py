@@ -26,9 +26,9 @@ _PIXELS = (1, 2, 3)  # axes of the pixels of a group in [G, N, H, W, C]
 class FusedNormRelu(nn.Module):
     """Computes `relu(norm(x))`.
 
-    The gradient in the docstring of this file is used for 16-bit activations that are normalized by the statistics of
-    the batch. JAX differentiates with running statistics, and in float32 to keep results bit-identical to those of
-    earlier versions.
+    For 16-bit activations that are normalized by the statistics of the batch, the gradient is computed by the formulas
+    in the docstring of this file. JAX differentiates if running statistics are used, and in float32, where results stay
+    bit-identical to those of earlier versions.
 
     The variables belong to `norm`; this module has no variables.
 

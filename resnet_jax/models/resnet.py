@@ -37,7 +37,7 @@ class ResNet(nn.Module):
         more norm and ReLU after the last block).
       block: 'basic' or 'bottleneck'.
       stage_sizes: number of blocks of each stage. Each stage after the first halves H and W and doubles the channels.
-      features: channels of the stem, and of the first stage before expansion.
+      features: channels of the stem, and of the convolutions inside the blocks of the first stage.
       num_classes: number of logits.
       dtype: type of activations and convolutions. Parameters, statistics and the head are float32.
       padding: padding of the max-pool after the stem, 'torch' or 'tf', see `max_pool`. It does not affect convolutions:

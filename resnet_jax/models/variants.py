@@ -68,7 +68,7 @@ def create_model(  # noqa: PLR0913 (all options of the library's networks)
         stages of basic blocks after a 3x3 stem without max-pool, in the paper with 16 features.
       version: 'v1' (He et al. 2015), 'v1.5' (stride on the 3x3 convolution) or 'v2' (pre-activation, He et al. 2016).
       depth: number of weighted layers: a key of `IMAGENET_STAGES`, or 6n+2 for 'resnet_cifar'.
-      features: channels of the stem, and of the first stage before expansion.
+      features: channels of the stem, and of the convolutions inside the blocks of the first stage.
       num_classes: number of logits.
       dtype: type of the activations, a key of `DTYPES`; parameters, statistics and logits are float32.
       padding: padding of the max-pool, 'torch' or 'tf'.

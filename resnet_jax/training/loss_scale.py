@@ -14,7 +14,7 @@ class LossScale:
     """The loss scale, by which the loss is multiplied and its gradients are divided, and counters of training steps."""
 
     scale: jax.Array  # float32 scalar
-    good_steps: jax.Array  # int32, consecutive finite steps since the scale last changed; unused by a constant scale
+    good_steps: jax.Array  # int32, consecutive steps with finite gradients since the scale changed; see `adjust`
     skipped: jax.Array  # int32, steps without an update because their gradients were not finite
 
 
@@ -33,8 +33,8 @@ def adjust(loss_scale: LossScale, finite: jax.Array, *, growth_steps: int | None
     Args:
       loss_scale: the loss scale that the step used.
       finite: bool scalar, whether all gradients of the step were finite; if not, the step counts as skipped.
-      growth_steps: consecutive finite steps after which the scale doubles; each non-finite step halves it. The scale
-        stays between `MIN_SCALE` and `MAX_SCALE`. None: the scale is constant.
+      growth_steps: consecutive steps with finite gradients after which the scale doubles; a step with gradients that
+        are not finite halves it. The scale stays between `MIN_SCALE` and `MAX_SCALE`. None: the scale is constant.
     """
     skipped = loss_scale.skipped + jnp.logical_not(finite)
     if growth_steps is None:

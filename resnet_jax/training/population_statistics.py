@@ -36,7 +36,7 @@ MomentsFn = Callable[[Variables, IndexedBatch, jax.Array], dict[str, Moments]]
 def make_moments(forward_fn: ForwardFn) -> MomentsFn:
     """Returns the function that maps variables, a batch and the key of its step to the moments of each batch norm.
 
-    The keys of the result are the paths of the batch norms, such as 'stage1_block1/bn1', without those that are frozen.
+    The keys of the result are the paths of the batch norms that are not frozen, such as 'stage1_block1/bn1'.
 
     Args:
       forward_fn: the forward pass in training, with its augmentation; see `make_forward_fn`.

@@ -14,13 +14,13 @@ _COMMON = {
 }
 _TORCHVISION = (18, 34, 50, 101, 152)
 _BOTTLENECK = (50, 101, 152, 200)  # depths of networks whose blocks have three convolutions
-# Depths at which timm's seresnet networks are the same as here. The squeeze layers of this package have 1/16 of the
-# block's channels. Those of timm have at least 8 channels, which is more in the first blocks of seresnet18 and 34.
+# Depths at which timm's seresnet networks equal those of this package. The squeeze layers of this package have 1/16 of
+# the block's channels, those of timm at least 8 channels, which is more in the first blocks of seresnet18 and 34.
 _TIMM_SQUEEZED = (50, 101, 152)
 
 
 def pytorch_network(settings: Mapping[str, Any]) -> str | None:
-    """Returns the name of the same network in torchvision or timm, such as "torchvision's resnet50"; else None.
+    """Returns the name of the network in torchvision or timm, as "torchvision's resnet50"; None if neither has it.
 
     Args:
       settings: settings of the network by dotted config key, at least those that `infer_settings` finds, and the keys
@@ -42,7 +42,7 @@ def pytorch_network(settings: Mapping[str, Any]) -> str | None:
 
 
 def timm_architecture(settings: Mapping[str, Any]) -> str | None:
-    """Returns timm's name of the same network, such as 'resnet50'; None if timm does not have it.
+    """Returns timm's name of the network, such as 'resnet50'; None if timm does not have it.
 
     timm has all ResNets of torchvision, under the same names. timm cannot normalize each image by its own mean, so
     networks with `input.per_image` are not in timm.

@@ -47,7 +47,7 @@ def load_weights(
 ) -> dict[str, Any]:
     """Loads weights for a model: `model.apply(load_weights(path, model), images, train=False)`.
 
-    The file must hold weights of the same network with the same number of classes, trained on images normalized with
+    The file must hold weights of the architecture and number of classes of `model`, trained on images normalized with
     ImageNet's mean and standard deviation (`training.gradients.imagenet_input`).
 
     Args:

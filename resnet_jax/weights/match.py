@@ -37,7 +37,7 @@ class MatchedVariables:
 def match_variables(
     stored: StoredWeights, variables: dict[str, Any], *, head: bool, allow_missing: Sequence[str]
 ) -> MatchedVariables:
-    """Replaces variables by the stored arrays of the same name; every name must exist in both.
+    """Replaces variables by the stored arrays of the same name; every name must be in both of them.
 
     Args:
       stored: the weights.

@@ -179,7 +179,7 @@ def outputs_and_names(
       class_names_file: see `read_class_names`; None: the names stored with the weights, or 'class 0', 'class 1', ...
 
     Raises:
-      UsageError: the names in the file differ from those stored with the weights, or there are not as many as outputs.
+      UsageError: the file has other names than are stored with the weights, or not one name for each output.
     """
     given = read_class_names(class_names_file) if class_names_file else None
     if given and stored.class_names:

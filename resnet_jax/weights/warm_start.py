@@ -37,8 +37,8 @@ def warm_start_state(
       path: see `read_weights`.
       state: the state of step 0, arrays or shapes.
       optimizer: name of the optimizer of `state`. If given, `path` must be a checkpoint; its trained weights and its
-        optimizer state are loaded, and its moving average of the weights if it and `state` have one. None: only
-        weights are loaded.
+        optimizer state are loaded, and the moving average of the weights if the checkpoint and `state` have one.
+        None: only weights are loaded.
       statistics: load the running statistics of batch norms too; False keeps those of `state`.
       options: keyword arguments of `warm_start_variables`.
 

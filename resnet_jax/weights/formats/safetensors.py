@@ -143,7 +143,7 @@ def _described(
             class_names = _class_names(described.label_names)
     if pooled_shortcut:
         settings["model.shortcut"] = "average_pool"
-    # Without an image size assume torchvision's. The file may be timm's, but most of its weights have the same size.
+    # If no image size is known, torchvision's is assumed. Most weights of timm have the same evaluation size.
     if str(pytorch_network(settings)).startswith("torchvision"):
         settings.setdefault(IMAGE_SIZE_KEY, _TORCHVISION_SIZE)
     return settings, class_names

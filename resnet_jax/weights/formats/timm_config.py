@@ -14,7 +14,7 @@ from resnet_jax.nested import has_shape
 from resnet_jax.weights.compatibility import IMAGE_SIZE_KEY, IMAGENET_INPUT
 
 CONFIG = "config.json"
-# This program's resize kernel -> the kernel in timm (Pillow's) that computes the same or nearly the same.
+# Resize kernel of this program -> kernel of Pillow, as timm names it, with the same or nearly the same result.
 INTERPOLATIONS = {
     "bicubic_antialias": "bicubic",
     "bicubic": "bicubic",
@@ -27,7 +27,7 @@ _DOWNSAMPLING = 32  # ratio of the image size to the size of the last feature ma
 
 
 class TimmConfig(NamedTuple):
-    """What is read from `config.json`."""
+    """The part of timm's `config.json` that this program uses."""
 
     settings: dict[str, Any]  # config key -> value: the input normalization, and the image size if it is known
     label_names: tuple[str, ...] | None  # names of the classes, in the order of the outputs; None: not in the file
