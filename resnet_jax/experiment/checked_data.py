@@ -1,4 +1,4 @@
-"""The data sets of a run, and the settings with which --mode=check_data compares their images."""
+"""The data sets of a run, and the settings that --mode=check_data needs to check all their images."""
 
 import os
 from pathlib import Path
@@ -20,7 +20,7 @@ _MAX_THREADS = 16
 
 
 class CheckedData(NamedTuple):
-    """The data sets of a run, and the settings with which their images are compared."""
+    """The data sets of a run, and the settings that a check of their images needs."""
 
     train: Source
     evaluation: Source

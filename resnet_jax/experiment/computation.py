@@ -247,7 +247,7 @@ def make_train_input_of(config: ConfigDict, *, group_size: int | None) -> TrainI
 
     Args:
       config: has the keys of `configs/default.py`.
-      group_size: images of a batch norm group, among which images are mixed; None: the whole batch.
+      group_size: number of images in a batch norm group, within which images are mixed; None: the whole batch.
 
     Raises:
       UsageError: there is no second image in a group to mix with.

@@ -36,14 +36,14 @@ def epochs(num_images: int, *, pretrained: bool) -> float:
 
 
 def base_lr(batch: int, *, pretrained: bool) -> float:
-    """Returns SGD's peak learning rate as `schedule.base_lr`, which is multiplied by batch size / 256.
+    """Returns `schedule.base_lr` for SGD; the peak learning rate is this value times batch size / 256.
 
-    The product grows with the square root of the batch size (Krizhevsky 2014, arXiv 1404.5997, section 5): 0.05 for a
-    batch of 16, 0.14 for 128 (He et al. 2015, section 4.2: 0.1), 0.2 for 256; for pretrained weights half of that, see
-    docs/own_photos.md.
+    The peak grows with the square root of the batch size (Krizhevsky 2014, arXiv 1404.5997, section 5): it is 0.05 for
+    a batch of 16, 0.14 for 128 (0.1 in He et al. 2015, section 4.2), and 0.2 for 256. For pretrained weights it is half
+    as large, see docs/own_photos.md.
 
     Args:
-      batch: images in a batch.
+      batch: number of images in a batch.
       pretrained: whether training starts from given weights, not from random ones.
     """
     return (0.1 if pretrained else 0.2) * math.sqrt(256 / batch)
@@ -62,7 +62,7 @@ def with_computed(config: ConfigDict, num_images: int) -> tuple[ConfigDict, str]
       num_images: number of training images.
 
     Returns:
-      The complete config, and a line for the log that lists the computed values; '' if there are none.
+      The config with these values, and a line for the log that lists the values; '' if nothing was computed.
     """
     complete, words = config.copy_and_resolve_references(), []
     rules: dict[str, Callable[[], float]] = {

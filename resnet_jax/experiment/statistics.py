@@ -102,7 +102,7 @@ def build_statistics(config: ConfigDict, *, num_outputs: int, cache_dir: Path | 
     """Opens the data and makes the network of a config, for weights with `num_outputs` classes; compiles nothing.
 
     Raises:
-      UsageError: as `build` does.
+      UsageError: an error of `build`.
     """
     config = config.copy_and_resolve_references()
     config.model.update({"num_classes": num_outputs, "init_from": None, "init_head": False, "init_optimizer": False})

@@ -22,14 +22,14 @@ _TABLES = ("seeds", "grid")  # the top-level keys that the TOML file of a sweep 
 
 
 class Sweep(NamedTuple):
-    """What --mode=sweep runs."""
+    """The runs of a sweep: each cell, a combination of values, is trained with each seed."""
 
     # The config changes of each combination of values, by dotted key. Results are compared to those of the first one.
     cells: list[dict[str, Any]]
     seeds: tuple[int, ...]
     launch: str | None  # command prefix: the commands of the runs are only printed; None: this process does the runs
     print_log: bool  # whether the log lines of the runs are printed
-    stop_behind: float | None  # difference of top-1, in percentage points, at which a run is stopped early; None: never
+    stop_behind: float | None  # a run is stopped if its top-1 is lower by more percentage points; None: never
 
 
 def make_sweep(config: ConfigDict) -> Sweep:

@@ -14,13 +14,13 @@ logger = logging.getLogger(__name__)
 
 
 class Profile:
-    """Records a profiler trace of a range of training steps. A context manager: leaving it ends a trace in progress."""
+    """Records a profiler trace of a range of training steps. It is a context manager, whose end stops the trace."""
 
     def __init__(self, directory: Path, steps: range):
         """Sets which steps to trace, and where to write the trace.
 
         Args:
-          directory: where the trace is written.
+          directory: directory to which the trace is written.
           steps: the steps to trace, counted from 0; an empty range traces nothing.
         """
         self._directory, self._steps = directory, steps

@@ -48,7 +48,7 @@ def _version(package: str) -> str | None:
 
 def _git_commit() -> str | None:
     """Returns the commit of the checkout, with '-dirty' if tracked files are modified; None for an installed wheel."""
-    if not (_ROOT / ".git").exists():  # an installed package: git would find the repository around the .venv
+    if not (_ROOT / ".git").exists():  # not a checkout: git would look in the directories above
         return None
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:

@@ -41,8 +41,8 @@ class Course(NamedTuple):
 class StepFlops(NamedTuple):
     """FLOPs of one training step on one device; a multiply-accumulate counts as two."""
 
-    model: float  # required by the network (`analysis/model_flops.py`), for model FLOPs utilisation, MFU
-    hardware: float  # executed by the compiled program (`analysis/program_cost.py`), for hardware utilisation, HFU
+    model: float  # required by the network (`analysis/model_flops.py`), for model FLOPs utilization, MFU
+    hardware: float  # executed by the compiled program (`analysis/program_cost.py`), for hardware FLOPs utilization
 
 
 @dataclasses.dataclass
@@ -205,8 +205,8 @@ def _training(seconds: dict[str, float]) -> float:
 def _rates(window: _Window, seconds: float, machine: Machine) -> dict[str, float]:
     """Returns images/s of a window of steps, and MFU and HFU if the peak FLOPs of the device are known.
 
-    `mfu`, model FLOPs utilisation, counts the FLOPs that the network requires; `hfu`, hardware FLOPs utilisation, those
-    of the compiled program, recomputation included (Chowdhery et al. 2022, PaLM, appendix B).
+    'mfu', model FLOPs utilization, counts the FLOPs that the network requires. 'hfu', hardware FLOPs utilization,
+    counts those that the compiled program executes, with recomputation (Chowdhery et al. 2022, PaLM, appendix B).
 
     Args:
       window: sums over the steps of the window.
