@@ -33,11 +33,11 @@ class Kernel(NamedTuple):
 
     name: str
     kind: str  # 'convolution', 'product', 'reduction', 'scatter', 'collective', 'elementwise'; else the opcode
-    bytes: int  # read from and written to memory
-    flops: int  # of convolutions and matrix products; a multiply-accumulate counts as two
+    bytes: int  # bytes read from and written to memory
+    flops: int  # FLOPs of convolutions and matrix products; a multiply-accumulate counts as two
     precision: str  # precision of these FLOPs: 'bfloat16' (any 16-bit type), 'tf32' or 'float32'
     source: str  # the 'op_name' that JAX gives the operation: the path of functions and modules that computed it
-    times: int  # executions in one call of the program
+    times: int  # number of executions in one call of the program
 
 
 class KernelCounts(NamedTuple):
@@ -89,7 +89,7 @@ def _kernel(
 def _inside(
     instruction: Instruction, computations: _Computations
 ) -> Iterator[tuple[Instruction, Mapping[str, Instruction]]]:
-    """Yields each instruction of a fusion and of its nested fusions, with a dict: name -> instruction around it."""
+    """Yields each instruction of a fusion and its nested fusions, and the instructions of its computation by name."""
     body = computations.get(instruction.called, ())
     table = {one.name: one for one in body}
     for one in body:

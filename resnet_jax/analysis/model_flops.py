@@ -1,8 +1,8 @@
 """Counts the FLOPs that training a network requires, whatever program computes them.
 
-Model FLOPs utilization (MFU) is the quotient of these FLOPs per second and the peak FLOPs of the devices. Hardware
-FLOPs utilization (HFU) is the quotient of the FLOPs that the compiled program executes and the peak (Chowdhery et al.
-2022, PaLM, appendix B).
+Model FLOPs utilization (MFU) is the number of these FLOPs per second, divided by the peak FLOPs per second of the
+devices. Hardware FLOPs utilization (HFU) uses the FLOPs that the compiled program executes instead, which may be more
+(Chowdhery et al. 2022, PaLM, appendix B).
 
 The multiply-accumulates of convolutions and matrix products are counted, two FLOPs each, including multiplications with
 padding: the convention of the published 4.09 GMACs of ResNet-50 v1.5 at 224 pixels. XLA does not count multiplications

@@ -23,7 +23,7 @@ _CURE = (
 
 @dataclasses.dataclass(frozen=True)
 class StepCost:
-    """Costs of a training step at one image size."""
+    """Costs of a compiled training step at one image size."""
 
     image_size: int  # height and width in pixels
     batch_size: int  # images over all devices
