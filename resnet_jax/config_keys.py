@@ -59,16 +59,16 @@ AREA = Bound("two numbers, 0 < low <= high <= 1", lambda pair: len(pair) == 2 an
 ASPECT = Bound("two numbers, 0 < low <= high", lambda pair: len(pair) == 2 and 0 < pair[0] <= pair[1])
 RGB = Bound("three numbers", lambda values: len(values) == 3)
 RGB_ABOVE_0 = Bound("three numbers above 0", lambda values: len(values) == 3 and min(values) > 0)
-SIDE = between(1, 16_384)  # side of an image in pixels
+SIDE = between(1, 16_384)  # bound of the side of an image, in pixels
 SIZES = Bound(
     f"whole numbers of pixels, each {SIDE.words}",
     lambda values: all(isinstance(size, int) and SIDE.accepts(size) for size in values),
 )
-BATCH = between(1, 2**20)  # images in a batch
+BATCH = between(1, 2**20)  # bound of the number of images in a batch
 CLASSES = between(1, 10_000_000)
 THREADS, PROCESSES = between(0, 4096), between(0, 1024)
 REPETITIONS, REPETITIONS_OR_NONE = between(1, 1_000_000), between(0, 1_000_000)
-PADDING = between(0, 16_384)  # pixels
+PADDING = between(0, 16_384)  # bound of a padding, in pixels
 CHANNELS, DEPTH = between(1, 16_384), between(1, 2000)
 INCREASING = Bound(
     "increasing numbers above 0",

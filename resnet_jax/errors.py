@@ -14,7 +14,7 @@ _DISK = {
     errno.EFBIG: ("a file is larger than this process may write", "raise the limit (ulimit -f)"),
     errno.EIO: ("the disk reports an error (input/output error)", "check the disk"),
 }
-_SHARED_MEMORY = "/dev/shm"  # where worker processes pass batches
+_SHARED_MEMORY = "/dev/shm"  # where data worker processes put batches for the main process
 # Error numbers of a path that this process may not use or that is no valid path.
 _PATH = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.ESTALE)
 # Error numbers of a path that is of another kind than needed, such as a directory instead of a file.

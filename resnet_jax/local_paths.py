@@ -102,7 +102,7 @@ def local_path(text: str | os.PathLike, *, name: str, only_utf8: bool = False) -
             f"{name}={text} begins with the home directory of a user, which is not known: give an absolute path, "
             "or set the environment variable HOME"
         ) from None
-    except (OSError, ValueError) as error:  # ValueError: a null character
+    except (OSError, ValueError) as error:  # ValueError: the path has a null character
         raise UsageError(f"{name}={text!r} is not a path ({error}): give another path") from None
     if only_utf8:
         _check_utf8(resolved, name=name)

@@ -19,10 +19,10 @@ from resnet_jax.local_paths import kind_of
 from resnet_jax.nested import has_shape
 
 UNFINISHED = ".orbax-checkpoint-tmp"  # suffix of the name of a checkpoint that is still being written
-META = "meta/metadata"  # the JSON file in a checkpoint
-_STATE = "state"  # the directory of the arrays in a checkpoint
+META = "meta/metadata"  # path of the JSON file in a checkpoint
+_STATE = "state"  # path of the directory of the arrays in a checkpoint
 _OWN_KEYS = {"top1": (int, float, None), "checksums": dict, "own_step": (int, None)}  # keys of `META` -> types
-_TREE = f"{_STATE}/_METADATA"  # Orbax's file with the names of the arrays
+_TREE = f"{_STATE}/_METADATA"  # path in a checkpoint of Orbax's file with the names of the arrays
 # Errors that are raised when the file `_TREE` is damaged.
 _ERRORS_OF_TREE = (AttributeError, KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError)
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # error numbers of a missing file, which is no fault of the disk

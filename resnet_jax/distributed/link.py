@@ -28,7 +28,7 @@ class Link:
           heartbeat: seconds without a message after which a heartbeat is sent.
         """
         self.connection = connection
-        self.silent = 0  # calls of `count` since something was received
+        self.silent = 0  # number of calls of `count` since something was received
         self._heartbeat = heartbeat
         self._outbox: queue.Queue[bytes] = queue.Queue()
 

@@ -13,7 +13,7 @@ class Listener(NamedTuple):
     """A listening socket, and where it listens."""
 
     server: socket.socket
-    address: str | None  # 'host:port'; None: at all addresses of this machine
+    address: str | None  # 'host:port' at which the socket listens; None: at all addresses of this machine
 
 
 def listen(coordinator: str) -> Listener:
@@ -50,7 +50,7 @@ def _addresses(host: str) -> list[str]:
     """Returns the IP addresses of a host, without loopback addresses unless `host` is 'localhost' or one of them."""
     try:
         found = [str(info[4][0]) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
-    except (OSError, UnicodeError):  # an unknown name
+    except (OSError, UnicodeError):  # the host name cannot be resolved
         return []
     if not is_loopback(host):
         found = [address for address in found if not ipaddress.ip_address(address.partition("%")[0]).is_loopback]

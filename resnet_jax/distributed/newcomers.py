@@ -45,7 +45,7 @@ class Newcomers:
         self._server, self._dropped = server, dropped
         self._selector = selectors.DefaultSelector()
         self._selector.register(server, selectors.EVENT_READ)
-        self._waiting: dict[socket.socket, _Waiting] = {}  # the oldest first
+        self._waiting: dict[socket.socket, _Waiting] = {}  # connections without a complete first line, oldest first
 
     def __enter__(self) -> "Newcomers":
         return self

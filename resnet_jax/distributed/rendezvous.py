@@ -93,7 +93,7 @@ class _Joined:
     def __init__(self, spec: ProcessSpec, deadline: float, secret: bytes):
         self._spec, self._deadline, self._secret = spec, deadline, secret
         self._reported = False  # whether a connection that is not of this run was reported
-        self.sockets: dict[int, socket.socket] = {}  # by process id, without process 0
+        self.sockets: dict[int, socket.socket] = {}  # sockets of the connected processes, by process id
         self.hosts = {0: platform.node()}  # host name by process id
 
     def is_complete(self) -> bool:

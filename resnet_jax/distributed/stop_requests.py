@@ -30,7 +30,7 @@ class StopRequests:
         self._begun = self._saves = False
         self._passed = 0  # number of `stop_here` calls that this process has returned from
         self._limit = 0  # while a request is open: number of the last `stop_here` call that may return
-        self._open: RequestKind | None = None  # the request that some processes have not answered yet
+        self._open: RequestKind | None = None  # the request that some processes have not answered yet, if any
         self._answers: dict[int, int] = {}  # process id -> its `_limit`, of each process that has answered
         self._left: set[int] = set()  # ids of the processes that have left the run
         self._agreed: dict[int, RequestKind] = {}  # number of a `stop_here` call -> the request that takes effect there

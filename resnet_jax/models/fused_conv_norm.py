@@ -109,7 +109,7 @@ def _moments_backward(
     x, mean = residuals
     of_mean, of_covariance = cotangents
     matrices = (2 / _pixels(x)) * of_covariance
-    # float16 has too small a range for the matrix, whose values are divided by the number of pixels.
+    # The range of float16 is too small for `matrices`, whose values are divided by the number of pixels.
     wide = x.astype(jnp.float32) if x.dtype == jnp.float16 else x
     # The mean is multiplied by the same rounded matrix as x, see "Rounding" above.
     offsets = of_mean / _pixels(x) - mean_of_product(mean, rounded(matrices, wide.dtype))
@@ -160,7 +160,7 @@ def output_moments(mean: jax.Array, covariance: jax.Array, kernel: jax.Array) ->
 def _output_moments_forward(
     mean: jax.Array, covariance: jax.Array, kernel: jax.Array
 ) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array, jax.Array]]:
-    stacked = jnp.concatenate([covariance, mean[:, None, :]], axis=1)  # [G, K + 1, K], to be multiplied at once
+    stacked = jnp.concatenate([covariance, mean[:, None, :]], axis=1)  # [G, K + 1, K], so that one product suffices
     product = jnp.matmul(stacked, kernel, precision=Precision.HIGHEST)
     of_covariance, of_mean = product[:, :-1], product[:, -1]
     var = jnp.maximum(jnp.sum(kernel * of_covariance, axis=1), 0.0)

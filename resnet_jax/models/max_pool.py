@@ -132,7 +132,7 @@ def _sum_over_windows(x: jax.Array, positions: jax.Array, cotangent: jax.Array, 
 
     def parity(a: int, b: int) -> jax.Array:
         of_rows, of_columns = _windows(a, pads[0][0]), _windows(b, pads[1][0])
-        # In the order of the windows, so that the sum is rounded as in select-and-scatter on CPUs.
+        # Adds in the order of the windows, so that the sum is rounded as in select-and-scatter on CPUs.
         return functools.reduce(jnp.add, [term(p, i, q, j) for p, i in of_rows for q, j in of_columns])
 
     squares = jnp.stack([jnp.stack([parity(a, b) for b in (0, 1)], axis=3) for a in (0, 1)], axis=2)

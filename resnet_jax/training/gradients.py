@@ -20,7 +20,7 @@ Preprocess = Callable[[jax.Array], jax.Array]  # images [B, H, W, 3]: uint8 pixe
 Split = Callable[[Any], Any]  # reshapes each leaf [B, ...] to [num_microbatches, B / num_microbatches, ...]
 TrainInput = Callable[[jax.Array, DeviceBatch], Mixed]  # row keys [B], batch -> augmented images, labels
 
-_FLIP, _ERASE, _MIX, _DEPTH = range(4)  # folded into the key of a row: independent random numbers
+_FLIP, _ERASE, _MIX, _DEPTH = range(4)  # folded into the key of a row, for random numbers of its own
 
 # Normalizes pixels in 0..255 with ImageNet's mean and standard deviation, as torchvision and `configs/resnet50.py` do.
 imagenet_input: Preprocess = functools.partial(

@@ -17,8 +17,8 @@ class Totals:
     """Metrics summed over examples: scalar arrays on the devices, Python numbers on the host."""
 
     count: Any  # int32, number of examples
-    top1: Any  # int32, examples whose label has the largest logit
-    top5: Any  # int32, examples whose label is among the five largest logits
+    top1: Any  # int32, number of examples whose label has the largest logit
+    top5: Any  # int32, number of examples whose label is among the five largest logits
     loss: Any  # float32, sum of the losses in nats
 
 

@@ -187,7 +187,7 @@ def _first_matches(tree: Any, scales: Sequence[tuple[str, float]]) -> Any:
 
 
 def decay_mask(params: Any, pattern: str) -> Any:
-    """Returns a tree of bools: True for the leaves that weight decay applies to, whose paths `pattern` matches."""
+    """Returns a tree of bools: True for the leaves whose path `pattern` matches, to which weight decay applies."""
     return select_leaves(params, pattern, key="optimizer.decay_pattern")
 
 

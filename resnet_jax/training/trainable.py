@@ -12,7 +12,7 @@ _ABBREVIATIONS = {"head": "^head/", "all": ""}
 
 
 def trainable_pattern(value: str | None) -> str:
-    """Returns the regular expression that a value of `train.trainable` stands for; '', for None and 'all', matches all.
+    """Returns the regular expression that a value of `train.trainable` stands for. None and 'all' stand for ''.
 
     Raises:
       UsageError: the value is '', for example from a shell variable that is not set.

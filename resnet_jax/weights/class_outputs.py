@@ -19,7 +19,7 @@ _SHOWN = 3  # classes listed in a message
 class Classes(NamedTuple):
     """The classes of the data."""
 
-    names: Sequence[str]  # in the order of the labels
+    names: Sequence[str]  # names of the classes, in the order of the labels
     outputs: str | None = None  # the argument `chosen` of `class_outputs`, for weights without class names
 
 

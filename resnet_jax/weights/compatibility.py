@@ -99,20 +99,21 @@ def differing_settings(stored: StoredWeights, settings: Mapping[str, Any]) -> li
 
 
 def _canonical(settings: Mapping[str, Any], network: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the settings without those that do not change the function that a network computes.
+    """Returns the settings that determine the function of a network, with one value for all values of equal effect.
+
+    For example, model.stem='space_to_depth' becomes 'conv7', which computes the same function.
 
     Args:
-      settings: config key -> value. If two values give the same function in a network with the blocks of `network`,
-        one of them is replaced by the other: model.stem='space_to_depth' becomes 'conv7'.
-      network: settings with 'model.name', 'model.depth' and 'input.per_image', if known; keys that have no effect in
-        such a network, such as 'model.stem' in a 'resnet_cifar', are left out.
+      settings: config key -> value.
+      network: settings with 'model.name', 'model.depth' and 'input.per_image', if known. Keys that have no effect in
+        such a network are left out, for example 'model.stem' in a 'resnet_cifar'.
     """
     canonical = {key: value for key, value in settings.items() if value is not None}
     same = {"model.stem": {"space_to_depth": "conv7"}}
     if is_basic(network):
         same["model.version"] = {"v1": "v1.5"}  # v1 and v1.5 differ in bottleneck blocks only
     else:
-        # These two shortcuts differ only if the first block of a stage keeps the shape, which no bottleneck block does.
+        # The two differ only if the first block of a stage keeps the shape, which bottleneck blocks never do there.
         same["model.shortcut"] = {"stage_projection": "projection"}
     for key, names in same.items():
         if key in canonical:

@@ -87,7 +87,7 @@ class _NameReport:
     def __init__(self, stored: StoredWeights, allowed: Sequence[re.Pattern[str]]):
         self._stored, self._allowed = stored, allowed
         self._used: set[re.Pattern[str]] = set()
-        self._reasons: dict[str, dict[str, str]] = {}  # outcome, such as 'loaded' -> name -> reason
+        self._reasons: dict[str, dict[str, str]] = {}  # outcome, such as 'loaded' -> name of an array -> reason
 
     def add(self, outcome: str, names: Iterable[str], reason: str = "") -> None:
         self._reasons.setdefault(outcome, {}).update(dict.fromkeys(sorted(names), reason))

@@ -22,7 +22,7 @@ from resnet_jax.weights.stored import StoredWeights
 
 logger = logging.getLogger(__name__)
 
-_CHECKPOINT = re.compile(r"model\.ckpt-(\d+)(?:\.index)?")  # a file of a checkpoint; in version 2 it ends in .index
+_CHECKPOINT = re.compile(r"model\.ckpt-(\d+)(?:\.index)?")  # file of a TensorFlow checkpoint, with .index in version 2
 _MOMENTUM = re.compile(r"(?:^|/)trace/(.+)$")  # path in the optimizer state of the momentum of a parameter
 _OTHERWISE = "or choose another --workdir and begin with its weights, --config.model.init_from"
 
