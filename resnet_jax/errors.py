@@ -83,7 +83,7 @@ def disk_full_as_usage_error(purpose: str) -> Iterator[None]:
 
 
 def _disk_error(error: BaseException) -> tuple[int | None, str | bytes | None]:
-    """Returns the first errno of `_DISK` that an error or one of its causes has, and the file; None if unknown."""
+    """Returns the first errno of `_DISK` that an error or one of its causes has, and its file; None if unknown."""
     for found in _with_causes(error):
         if isinstance(found, OSError) and found.errno in _DISK:
             return found.errno, found.filename
@@ -107,7 +107,7 @@ def _with_causes(error: BaseException) -> Iterator[BaseException]:
 
 @contextlib.contextmanager
 def unusable_path_as_usage_error() -> Iterator[None]:
-    """Turns the OSError of a path without permission, of another kind than needed, or too long, into a UsageError."""
+    """Turns the OSError for an unusable path (no permission, no directory, name too long) into a UsageError."""
     try:
         yield
     except OSError as error:

@@ -74,7 +74,7 @@ class ResidualBlock(nn.Module):
 
 
 class BasicBlock(ResidualBlock):
-    """Block of two 3x3 convolutions, for ResNet-18, ResNet-34 and the 32-pixel family, versions 1 and 1.5."""
+    """Block of two 3x3 convolutions, for ResNet-18, ResNet-34 and networks for 32-pixel images, versions 1 and 1.5."""
 
     @nn.compact
     def __call__(self, x: jax.Array, uniforms: jax.Array | None = None) -> jax.Array:

@@ -170,7 +170,7 @@ def _output_moments_forward(
 def _output_moments_backward(
     residuals: tuple[jax.Array, jax.Array, jax.Array], cotangents: tuple[jax.Array, jax.Array]
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns the cotangents of mean, covariance, kernel: 0, W diag(c) W^T, sum_g 2 cov W diag(c); c: that of var."""
+    """Returns cotangents of mean, covariance, kernel: 0, W diag(c) W^T, sum_g 2 cov W diag(c); c: cotangent of var."""
     kernel, product, var = residuals
     weights = jnp.where(var > 0, cotangents[1], 0.0)[:, None, :]
     of_covariance = jnp.matmul(kernel * weights, kernel.T, precision=Precision.HIGHEST)

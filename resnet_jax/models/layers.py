@@ -134,7 +134,7 @@ HeadInit = Callable[..., jax.Array]  # (key, shape, dtype) -> array
 
 
 def _uniform_by_inputs(inputs: int) -> HeadInit:
-    """Returns an initializer, uniform between -1 / sqrt(inputs) and 1 / sqrt(inputs), as that of `torch.nn.Linear`."""
+    """Returns an initializer, uniform between -1 / sqrt(inputs) and 1 / sqrt(inputs), as in `torch.nn.Linear`."""
     bound = inputs**-0.5
     return lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)
 

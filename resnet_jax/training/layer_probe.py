@@ -118,7 +118,7 @@ def _largest(values: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def _tap(values: jax.Array, probe: jax.Array) -> jax.Array:
-    """Returns `values`. The gradient of `probe`, [B], is the largest magnitude per example in that of `values`."""
+    """Returns `values`. The gradient of `probe`, [B], is `_largest` of the gradient of `values`."""
     del probe
     return values
 

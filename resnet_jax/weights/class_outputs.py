@@ -17,7 +17,7 @@ _SHOWN = 3  # classes listed in a message
 
 
 class Classes(NamedTuple):
-    """The classes of the data."""
+    """The classes of the data, and the rule by which each gets an output of a network."""
 
     names: Sequence[str]  # names of the classes, in the order of the labels
     outputs: str | None = None  # the argument `chosen` of `class_outputs`, for weights without class names

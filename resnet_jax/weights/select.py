@@ -86,7 +86,7 @@ def read_selected(checkpoint: str, checkpoints: Path, *, kind: WeightsKind | Non
 
 
 def log_choice(checkpoint: str, checkpoints: Path) -> None:
-    """If `checkpoint` is 'latest' or 'best', logs its step, and the step that the other of the two would have."""
+    """If `checkpoint` is 'latest' or 'best', logs the step that it stands for, and that of the other word."""
     steps = numbered(checkpoints)
     # `steps` can be empty: on a shared file system this process may not yet see checkpoints that process 0 has found.
     if checkpoint not in ("latest", "best") or not steps:

@@ -103,7 +103,7 @@ def warm_start_optimizer(path: str, opt_state: optax.OptState, *, name: str) -> 
 
 
 def _without_positions(key: str) -> str:
-    """Removes the positions in `optax.chain` from a path, which depend on the options: '1/trace/a' -> 'trace/a'."""
+    """Removes the positions in `optax.chain`, which depend on the options, from a path: '1/trace/a' -> 'trace/a'."""
     return "/".join(part for part in key.split("/") if not part.isdigit())
 
 
