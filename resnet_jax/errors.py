@@ -107,7 +107,7 @@ def _with_causes(error: BaseException) -> Iterator[BaseException]:
 
 @contextlib.contextmanager
 def unusable_path_as_usage_error() -> Iterator[None]:
-    """Turns the OSError for an unusable path (no permission, no directory, name too long) into a UsageError."""
+    """Turns the OSError for an unusable path (no permission, not a directory, name too long) into a UsageError."""
     try:
         yield
     except OSError as error:

@@ -58,7 +58,7 @@ def check_no_system_place(path: Path, *, name: str, cure: str) -> None:
 
 @functools.cache
 def system_devices() -> frozenset[int]:
-    """Returns the numbers (`st_dev`) of the file systems at /proc, /sys and /dev, to tell their folders from others."""
+    """Returns the device numbers (`st_dev`) of the file systems at /proc, /sys and /dev, to recognize paths in them."""
     # A directory that is no mount of its own is on the file system of '/' or, if it is /dev/shm, of /dev.
     return _devices(*_SYSTEM) - _devices("/", _SHARED_MEMORY)
 

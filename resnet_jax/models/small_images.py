@@ -48,7 +48,7 @@ def convolve(x: jax.Array, kernel: jax.Array, window_strides: Sequence[int], pad
 def as_product(
     x: jax.Array, kernel: jax.Array, window_strides: Sequence[int], padding: Any, *, precision: Any = None
 ) -> jax.Array:
-    """Computes `convolve` as the product of the pixels under the kernel, at each of its positions, with the kernel."""
+    """Computes `convolve` as a matrix product: pixels under the kernel at each of its positions, times the kernel."""
     size = kernel.shape[0]
     windows = _windows(jnp.pad(x, ((0, 0), *padding, (0, 0))), size, window_strides)
     return jnp.einsum("bhwk,kf->bhwf", windows, kernel.reshape(-1, kernel.shape[-1]), precision=precision)
