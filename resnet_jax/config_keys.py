@@ -183,7 +183,7 @@ def _is_valid(bound: Bound, value: Any) -> bool:
 
 
 def _exceeded_limit(value: Any) -> float | None:
-    """Returns the limit of its type if `value`, or a number in the sequence `value`, exceeds that limit; else None."""
+    """Returns `LARGEST_INT` or `LARGEST_FLOAT` if `value`, or a number in it, exceeds that of its type; else None."""
     if isinstance(value, tuple | list):
         return next(filter(None, map(_exceeded_limit, value)), None)
     limit = {int: LARGEST_INT, float: LARGEST_FLOAT}.get(type(value))
