@@ -73,9 +73,9 @@ def check_model(stored: StoredWeights, model: ResNet, *, any_input: bool) -> Non
             f"the model with create_model({', '.join(arguments)})"
         )
     if differing:
-        normalisation = ", ".join(f"{key}={value}" for key, value in differing.items())
+        normalization = ", ".join(f"{key}={value}" for key, value in differing.items())
         raise UsageError(
-            f"{stored.path} was trained with {normalisation}, which is not ImageNet's normalization: pass "
+            f"{stored.path} was trained with {normalization}, which is not ImageNet's normalization: pass "
             "any_input=True, and normalize the images with these values"
         )
 

@@ -121,7 +121,7 @@ def _pairs(stored: StoredAnswers, wrong: np.ndarray, draw: Draw) -> str:
 
 def _worst(stored: StoredAnswers, wrong: np.ndarray, draw: Draw) -> str:
     if not len(wrong):
-        return "<p>Every image was answered right.</p>"
+        return "<p>Every image was classified correctly.</p>"
     shown = _by_confidence(stored, wrong)[:_WORST]
     images = _images(stored, shown, draw, with_names=True)
     about = f"<h3>Most confident errors</h3><p class='faint'>{len(shown)} of {len(wrong):,}</p>"

@@ -10,6 +10,7 @@ from resnet_jax.programs.report.contents import RunContents
 from resnet_jax.programs.report.html import section, table, text
 from resnet_jax.programs.report.page import document, ledger, percent, run_curves
 from resnet_jax.programs.report.settings import differences
+from resnet_jax.programs.report.style import SERIES
 from resnet_jax.text import duration
 
 _MOST_DIFFERENCES = 60  # at most so many differing config keys are listed
@@ -37,7 +38,7 @@ def _with_different_names(runs: Sequence[RunContents]) -> list[RunContents]:
 def _results(runs: Sequence[RunContents]) -> str:
     rows = []
     for number, run in enumerate(runs):
-        key = f'<i class="key" style="background:var(--s{number % 8})"></i>{text(run.name)}'
+        key = f'<i class="key" style="background:var(--s{number % SERIES})"></i>{text(run.name)}'
         result = run.result
         if result is None:
             rows.append((key, "", "", "", "", "not finished"))

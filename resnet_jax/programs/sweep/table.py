@@ -78,7 +78,7 @@ def _line(row: Row, width: int, *, is_first: bool) -> str:
 
 def _difference(row: Row) -> str:
     if row.difference is None:
-        return "needs two seeds that both have" if row.top1 else ""
+        return "needs at least two seeds run with both settings" if row.top1 else ""
     value, low, high, _ = row.difference
     verdict = "better" if value > 0 else "worse"
     verdict = verdict if row.told_apart else "not told apart"

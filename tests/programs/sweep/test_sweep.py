@@ -208,7 +208,7 @@ def test_only_seeds_that_both_have_are_compared():
     assert rows[1].pairs == 2 and rows[1].difference.value == pytest.approx(-0.075)
     assert rows[2].difference is None and rows[2].p is None
     lines = table_lines(rows)
-    assert "needs two seeds that both have" in lines[3] and "not told apart" in lines[2]
+    assert "needs at least two seeds run with both settings" in lines[3] and "not told apart" in lines[2]
     same = make_table(["a", "b"], [{0: 0.8, 1: 0.9}, {0: 0.7, 1: 0.8}])
     assert "-10.00 points, the same for every seed: no interval" in table_lines(same)[2]
     assert table_lines(make_table(["a", "b"], [{}, {}]))
