@@ -72,7 +72,7 @@ def test_two_processes_are_one_run(tmp_path, data_dir):
         assert "2 x cpu of 2 processes" in run.stdout(0)
         assert said(run, 1) == []  # only process 0 prints
     assert processes.read_result(tmp_path / "run")["eval"]["count"] == 360
-    assert [line["step"] for line in processes.read_metrics(tmp_path / "run")] == [4, 4]
+    assert [line["step"] for line in processes.read_metrics(tmp_path / "run")] == [1, 2, 3, 4, 4]
 
 
 @pytest.mark.slow

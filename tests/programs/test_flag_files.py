@@ -45,7 +45,7 @@ def test_a_file_that_cannot_be_read_is_one_line(kind, tmp_path):
 def test_many_files_that_name_each_other(tmp_path):
     for number in range(100):
         (tmp_path / str(number)).write_text(f"--flagfile={tmp_path / str(number + 1)}\n")
-    with pytest.raises(UsageError, match="name each other"):
+    with pytest.raises(UsageError, match="contain each other"):
         expand(["main.py", f"--flagfile={tmp_path / '0'}"])
 
 
