@@ -9,8 +9,8 @@ Weights:   --config.model.init_from=WEIGHTS   torchvision's or timm's resnet50, 
 Data:      a few hundred to a hundred thousand images; batch size, epochs, learning rate and evaluations are computed
            by the rules in resnet_jax/experiment/computed.py, printed at the start, and replaced by flags
 Hardware:  as listed above
-Expected:  depends on the photographs. On 2,624 photographs of solar cells in four classes, `small` with a ResNet-8 at 32
-           pixels reaches 78.7 % in 10 epochs, as PyTorch does (benchmarks/photographs.py)
+Expected:  depends on the photographs; 78.7 % on 2,624 photographs of solar cells in four classes, with `small`, a
+           ResNet-8 at 32 pixels and 10 epochs, as with PyTorch (benchmarks/photographs.py)
 Status:    measured with five seeds (docs/results.md)
 
 A photograph usually shows its object large and whole: training crops keep at least 60 % of the area (8 % for ImageNet,
