@@ -12,7 +12,7 @@ from resnet_jax.programs.check_data.findings import Findings, class_counts, tiny
 from resnet_jax.programs.check_data.survey import UNKNOWN, Survey
 from resnet_jax.text import labelled, labelled_lines, printable
 
-_LISTED = 10_000  # at most so many images are listed in the JSON for each problem
+_LISTED = 10_000  # maximum number of images in the JSON for each problem
 
 
 def as_lines(data: CheckedData, surveys: Mapping[str, Survey], found: Findings) -> list[str]:

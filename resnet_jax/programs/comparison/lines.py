@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from resnet_jax.programs.comparison.compare import ClassDifference, Comparison, Difference, Group
 from resnet_jax.text import labelled, labelled_lines, printable
 
-_LISTED = 10  # at most so many classes are listed
+_LISTED = 10  # maximum number of classes that are listed
 
 
 def comparison_lines(comparison: Comparison) -> list[str]:

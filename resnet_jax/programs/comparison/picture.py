@@ -10,7 +10,7 @@ from resnet_jax.programs.comparison.lines import sentence
 from resnet_jax.reporting.glyphs import drawable
 
 _INK, _FAINT, _BLUE, _RED = "#1f2328", "#59636e", "#0969da", "#d1242f"
-_CLASSES = 20  # at most so many classes are plotted
+_CLASSES = 20  # maximum number of classes that are plotted
 
 
 def plot_comparison(comparison: Comparison) -> Figure:

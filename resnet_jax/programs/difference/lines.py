@@ -8,7 +8,7 @@ from resnet_jax.programs.difference.parting import Parting, Together
 from resnet_jax.programs.difference.runs import Run
 from resnet_jax.text import labelled, labelled_lines, printable, some_of
 
-_LISTED = 40  # at most so many differences of one kind are listed
+_LISTED = 40  # maximum number of differences of one kind that are listed
 _ROUNDING = 1e-5  # rounding explains relative differences up to this size at the first step that differs
 
 

@@ -17,7 +17,7 @@ from resnet_jax.errors import UsageError
 
 _TOOL = "jpegtran"
 _SECONDS = 120  # timeout for transcoding a file; after it, the file counts as one that cannot be transcoded
-_SAMPLE = 32  # without `verify_all`, about one of so many images is verified
+_SAMPLE = 32  # without `verify_all`, about one image in 32 is verified
 # A restart marker after every MCU (minimum coded unit of JPEG) makes a file with few bytes per pixel much larger. A
 # file that would grow by more than this factor gets a marker only after every row of MCUs.
 LARGEST_GROWTH = 1.05

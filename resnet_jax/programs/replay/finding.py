@@ -10,7 +10,7 @@ from resnet_jax.training.layer_probe import ParameterReport, is_finite
 
 FORWARD, BACKWARD, PARAMETER, NORM = "forward", "backward", "parameter", "norm"
 _FEW = 0.5  # if a layer is not finite for at most this share of the examples, these count as the cause
-_OUTLIER = 10  # an example is an outlier if its magnitude is more than so many times the median over the batch
+_OUTLIER = 10  # an example is an outlier if its magnitude is more than 10 times the median over the batch
 
 
 class Finding(NamedTuple):

@@ -10,8 +10,8 @@ from resnet_jax.programs.replay.replay import Replay
 from resnet_jax.text import labelled, labelled_lines, printable
 from resnet_jax.training.layer_probe import norms_by_stage
 
-_EARLIER = 5  # losses of at most so many steps before the replayed one are listed
-_LISTED = 5  # at most so many examples are listed in a group of lines
+_EARLIER = 5  # maximum number of steps before the replayed one whose losses are listed
+_LISTED = 5  # maximum number of examples in a group of lines
 _NAMES = {"loss": "loss", "top1": "top-1", "grad_norm": "gradient norm", "lr": "learning rate"}
 
 

@@ -15,7 +15,7 @@ from resnet_jax.programs.evaluation.answers import ANSWERS, StoredAnswers, read
 from resnet_jax.reporting.metrics_file import Columns, read_columns
 from resnet_jax.reporting.workdir import Workdir
 
-_MOST_BAD = 50  # at most so many unreadable images are listed
+_MOST_BAD = 50  # maximum number of unreadable images that are listed
 
 
 class Evaluated(NamedTuple):

@@ -13,7 +13,7 @@ from resnet_jax.programs.report.contents import Evaluated
 from resnet_jax.programs.report.html import cards, table, text
 from resnet_jax.programs.report.pictures import thumbnail
 
-_MOST_CLASSES = 16  # the confusion matrix is shown for at most so many classes
+_MOST_CLASSES = 16  # maximum number of classes for which the confusion matrix is shown
 _PAIRS, _IMAGES_OF_PAIR, _WORST = 6, 6, 24
 
 Draw = Callable[[int], str]  # maps the index of an example to its <img>; '' if it cannot be shown

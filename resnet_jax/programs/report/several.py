@@ -13,7 +13,7 @@ from resnet_jax.programs.report.settings import differences
 from resnet_jax.programs.report.style import SERIES
 from resnet_jax.text import duration
 
-_MOST_DIFFERENCES = 60  # at most so many differing config keys are listed
+_MOST_DIFFERENCES = 60  # maximum number of differing config keys that are listed
 
 
 def several_page(runs: Sequence[RunContents]) -> str:

@@ -24,7 +24,7 @@ def is_behind(run: Run, runs: Sequence[Run], *, points: float) -> bool:
     Args:
       run: a run that is being trained.
       runs: all runs of the sweep.
-      points: the top-1 accuracy of `run` must be lower by more than so many percentage points.
+      points: the top-1 accuracy of `run` must be lower by more than this number of percentage points.
     """
     own = _evaluations(run)
     others = [_evaluations(other) for other in runs if other is not run and other.top1() is not None]

@@ -9,7 +9,7 @@ from resnet_jax.experiment.sweep import Sweep
 from resnet_jax.reporting.workdir import FINISHED, Workdir
 
 BASE = "base"  # name of the combination of settings in a sweep that varies only the seed
-_LONGEST = 80  # longer directory names are cut to so many characters
+_LONGEST = 80  # maximum length of a directory name; longer names are cut
 _OWN = re.compile(r"--?(?:mode|workdir|config\.seed|config\.sweep\.\w+)(=|$)")
 
 
