@@ -124,7 +124,10 @@ def test_a_wrong_label_outside_the_sample_is_not_a_bad_example(tmp_path):
         ({"train_split": "holes"}, "lacks 2 of the 4 shards of 'holes', for example holes-00001-of-00004: copy the"),
         ({"train_split": "twice"}, "holds 'twice' in 00001 and in 00002 shards: remove all but one of these sets"),
         ({"train_split": "empty"}, "the 1 shards of 'empty' in .* are empty"),
-        ({"train_split": "text"}, "text-00000-of-00001 record 0 is not a labeled image in the format of TensorFlow's r1 ResNet .*Example"),
+        (
+            {"train_split": "text"},
+            "text-00000-of-00001 record 0 is not a labeled image in the format of TensorFlow's r1 ResNet .*Example",
+        ),
         (
             {"train_split": "bare"},
             "bare-00000-of-00001 record 0 is not a labeled image .*'image/class/label' is not one int",
