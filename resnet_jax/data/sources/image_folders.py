@@ -29,7 +29,7 @@ Inode = tuple[int, int]  # device and number, which identify a folder whatever i
 LeftOut = collections.Counter[str]  # kind of file -> number of files that are not read
 
 FOLDERS_OF_THE_SYSTEM = "folders of the system (/proc, /sys, /dev)"  # a key of `LeftOut`
-_ARCHIVES = "ILSVRC2012_img_"  # prefix of the archives of image-net.org, which --mode=prepare reads
+ARCHIVES = "ILSVRC2012_img_"  # prefix of the tar archives of image-net.org, which --mode=prepare reads
 _PARQUET_PLACES = ("", "data/", "train/", "default/train/")  # the folders that are searched for Parquet files
 _TARS = re.compile(r".*(train|val|test|\d{2}).*\.tar")  # tars of samples, such as 'imagenet-train-000000.tar'
 _KINDS = 6  # largest number of kinds of skipped files that a message names
@@ -202,7 +202,7 @@ def other_source_instead(directory: Path) -> str:
     """Returns the end of an error message if `directory` holds data of a source other than 'folder', else ''."""
     for source, path in _others(directory).items():
         return f". It holds {path.relative_to(directory)}: for such data, set --config.data.source={source}"
-    archives = [path.name for path in directory.glob(f"{_ARCHIVES}*.tar")]
+    archives = [path.name for path in directory.glob(f"{ARCHIVES}*.tar")]
     if archives:
         return (
             f". It holds {archives[0]}: prepare such archives with --mode=prepare --config.prepare.archives={directory}"
@@ -218,7 +218,7 @@ def _others(directory: Path) -> dict[str, Path]:
         "tfrecord": directory.glob("*-0*-of-*[0-9]"),
         "cifar_binary": itertools.chain(directory.glob("data_batch_1.bin"), directory.glob("*/data_batch_1.bin")),
         "parquet": (path for place in _PARQUET_PLACES for path in directory.glob(f"{place}*.parquet")),
-        "webdataset": (path for path in tars if not path.name.startswith(_ARCHIVES)),
+        "webdataset": (path for path in tars if not path.name.startswith(ARCHIVES)),
     }
     first = {source: next(iter(paths), None) for source, paths in candidates.items()}
     return {source: path for source, path in first.items() if path is not None}

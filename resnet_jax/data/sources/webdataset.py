@@ -15,7 +15,7 @@ from resnet_jax.data.imagenet_classes import check_order, names_by_files
 from resnet_jax.data.records.records import Records, ShardRange, select
 from resnet_jax.data.records.tars import TarFiles, open_tars
 from resnet_jax.data.regular_files import read_regular
-from resnet_jax.data.sources.image_folders import data_folder, image_folders_instead
+from resnet_jax.data.sources.image_folders import ARCHIVES, data_folder, image_folders_instead
 from resnet_jax.data.sources.source import Example, Origin
 from resnet_jax.data.sources.splits import Split, parse_split
 from resnet_jax.errors import UsageError
@@ -23,7 +23,6 @@ from resnet_jax.text import printable, some_of
 
 EVAL_NAMES = ("validation", "val", "test")  # if eval_split is None, the first that has tars is used
 NAMES_FILES = ("classnames.txt", "class_names.txt", "classes.txt")  # files beside the tars; one class name per line
-_ARCHIVES = "ILSVRC2012_img_"  # prefix of the archives of image-net.org: also tars, but --mode=prepare reads them
 _INFO = "_info.json"  # written by timm: {"splits": {"train": {"num_samples": 1281167, ...}, ...}}
 
 
@@ -128,7 +127,7 @@ def _tars(root: Path, name: str) -> list[Path]:
         return inside
     pattern = re.compile(rf"(?:.*[-_.])?{re.escape(name)}(?:[-_.]?\d+)?(?:-of-\d+)?\.tar", re.IGNORECASE)
     found = sorted(path for path in root.glob("*.tar") if pattern.fullmatch(path.name))
-    return [path for path in found if not path.name.startswith(_ARCHIVES)]
+    return [path for path in found if not path.name.startswith(ARCHIVES)]
 
 
 def _complete_tars(root: Path, split: Split, name: str) -> list[str]:
