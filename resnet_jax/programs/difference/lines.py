@@ -59,8 +59,9 @@ def _losses(parting: Parting | Together) -> list[str]:
     if isinstance(parting, Together):
         if not parting.compared:
             return ["no step to compare: the runs have no line of metrics in common"]
-        how = "bit for bit" if parting.exact else "in the lines of metrics.jsonl that both have"
-        return [f"equal in all {parting.compared:,} steps that both have recorded, {how}"]
+        if parting.exact:
+            return [f"equal in all {parting.compared:,} steps that both have recorded, bit for bit"]
+        return [f"equal up to step {parting.compared:,} in the lines that both metrics.jsonl have"]
     where = f"at step {parting.first}" if parting.is_exact else f"between steps {parting.first} and {parting.last}"
     before = f"; all steps before are equal {'bit for bit' if parting.is_exact else ''}".rstrip()
     lines = [f"part {where}{before if parting.first > 1 else ''}"]

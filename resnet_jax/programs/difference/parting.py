@@ -29,7 +29,7 @@ class Parting(NamedTuple):
 class Together(NamedTuple):
     """Two runs with equal losses and gradient norms in all steps that both have recorded."""
 
-    compared: int  # number of steps that both runs have recorded; 0: none
+    compared: int  # last step that both runs have recorded; if `exact`, also the number of these steps; 0: none
     exact: bool  # True if every step was compared bit for bit, False if only some steps or means over several
 
 
