@@ -3,8 +3,8 @@
 Command: python benchmarks/rooms_picture.py
 
 The arrows are made from the import statements alone: each points from a room to one that it imports. Those that follow
-from others (transitive reduction) and those to the leaves, which every room may import, are left out. Each box holds
-the first line of the room's docstring.
+from others (transitive reduction) are left out. Each box holds the first line of the room's docstring. The modules
+outside of folders, which every room may import, are listed in a line below.
 """
 
 import ast
@@ -16,7 +16,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "resnet_jax"
 PICTURE = PACKAGE.parent / "docs" / "images" / "rooms.svg"
 
-LEAVES = "leaves"  # one box for the modules that lie outside of any folder
+LEAVES = "leaves"  # the modules that lie outside of any folder, as one node of the graph
 
 _BOX, _GAP, _ROW = (320, 80), 30, 112  # pixels; _ROW from one row of boxes to the next
 _WIDTH = 3 * _BOX[0] + 4 * _GAP
@@ -34,7 +34,6 @@ _PLACES = {
     "data": (1, 5),
     "models": (2, 5),
     "distributed": (0, 6),
-    LEAVES: (1, 6),
 }
 _LETTERS = 47  # in a line of a box
 _STYLE = (
@@ -107,10 +106,11 @@ def picture(package: Path = PACKAGE) -> str:
     imports, words = imports_of_rooms(package), purposes(package)
     levels(imports)
     corners = {room: (_GAP + column * (_BOX[0] + _GAP), _GAP + row * _ROW) for room, (column, row) in _PLACES.items()}
-    height = (1 + max(row for _, row in _PLACES.values())) * _ROW + _GAP
+    height = (1 + max(row for _, row in _PLACES.values())) * _ROW + 2 * _GAP
     pairs = [(room, other) for room, found in reduced(imports).items() for other in sorted(found - {LEAVES})]
     arrows = [_arrow(corners[room], corners[other]) for room, other in pairs]
-    boxes = [_box(room, words[room], *corners[room]) for room in sorted(words)]
+    boxes = [_box(room, words[room], *corners[room]) for room in sorted(words.keys() - {LEAVES})]
+    leaves = html.escape(f"Modules that every room may import: {words[LEAVES]}.")
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img">',
@@ -121,6 +121,7 @@ def picture(package: Path = PACKAGE) -> str:
             f'<rect x="0" y="0" width="{_WIDTH}" height="{height}" style="fill:#ffffff;stroke:none"/>',
             *arrows,
             *boxes,
+            f'<text class="purpose" x="{_GAP}" y="{height - _GAP}">{leaves}</text>',
             "</svg>\n",
         ]
     )
@@ -138,9 +139,7 @@ def _arrow(start: tuple[float, float], end: tuple[float, float]) -> str:
 
 def _box(name: str, purpose: str, x: float, y: float) -> str:
     lines = textwrap.wrap(purpose, _LETTERS)[:3]
-    text = [
-        f'<text class="name" x="{x + 10:g}" y="{y + 20:g}">{html.escape(name)}{"" if name == LEAVES else "/"}</text>'
-    ]
+    text = [f'<text class="name" x="{x + 10:g}" y="{y + 20:g}">{html.escape(name)}/</text>']
     for number, line in enumerate(lines):
         text.append(f'<text class="purpose" x="{x + 10:g}" y="{y + 37 + 14 * number:g}">{html.escape(line)}</text>')
     return f'<rect x="{x:g}" y="{y:g}" width="{_BOX[0]}" height="{_BOX[1]}" rx="6"/>' + "".join(text)

@@ -1,8 +1,8 @@
-"""Describes GPUs that are not attached, so that programs can be compiled for them on any machine with Linux.
+"""Describes GPUs that are not attached, so that programs can be compiled for them on any Linux machine.
 
 XLA's compiler for GPUs is in JAX's CUDA plugin. It needs neither a GPU nor a driver nor CUDA, only a description of the
 GPU (`gpu_targets/`). The compiled programs differ from those for an attached GPU in two ways: they are not autotuned,
-so matrix products have default tile sizes, and it is not checked that cuDNN can compute each convolution.
+so matrix products use default tile sizes, and whether cuDNN supports each convolution is not checked.
 """
 
 import importlib.metadata

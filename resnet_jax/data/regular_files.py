@@ -10,7 +10,7 @@ from resnet_jax.local_paths import kind_of
 # bytes per pixel, rounded.
 MAX_BYTES = 2**30
 
-# Error numbers of a path that is no regular file: no retry can cure these.
+# Values of errno for a path that is not a regular file. Such a path is not opened again.
 NO_FILE = (errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENODEV, errno.ENOTDIR, errno.ENXIO)
 
 

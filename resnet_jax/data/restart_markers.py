@@ -155,7 +155,7 @@ def _find_bounds(encoded: bytes, scan: int, needed: int, total: int) -> np.ndarr
 
     Returns:
       [needed + 1] offsets in bytes: interval i with the marker after it is encoded[bounds[i] : bounds[i + 1]]. None if
-      the markers are not as the standard demands, because libjpeg may then place the pixels elsewhere in the image.
+      the markers do not conform to the standard, because libjpeg may then place the pixels elsewhere in the image.
     """
     data, last = np.frombuffer(encoded, np.uint8), len(encoded) - 1
     guess = scan + int((last - scan) * _SEARCH_FACTOR * needed / total) + _SEARCH_BYTES

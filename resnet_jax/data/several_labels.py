@@ -1,4 +1,4 @@
-"""Several right labels of an image, such as the ReaL labels of the validation images of ImageNet."""
+"""Several correct labels of an image, such as the ReaL labels of the validation images of ImageNet."""
 
 import contextlib
 import json
@@ -12,13 +12,13 @@ from resnet_jax.errors import UsageError
 from resnet_jax.local_paths import local_path
 from resnet_jax.nested import has_shape
 
-Labels = Sequence[tuple[int, ...]]  # all right labels of each image, in the order of the data; () if there are none
+Labels = Sequence[tuple[int, ...]]  # all correct labels of each image, in the order of the data; () if there are none
 _KEY = "config.eval.labels"
 _NUMBER = re.compile(r"ILSVRC2012_val_(\d{8})")
 
 
 def stored_labels(source: Source) -> Labels | None:
-    """Returns all right labels of each image, for a source such as TFDS's imagenet2012_real.
+    """Returns all correct labels of each image, for a source such as TFDS's imagenet2012_real.
 
     Returns None if the source has just one label for each image. An image that cannot be read gets no label.
     """
@@ -37,7 +37,7 @@ def _labels_at(source: SeveralLabels, index: int) -> tuple[int, ...] | None:
 def labels_from_file(path: str, source: Source) -> Labels:
     """Returns the ReaL labels of the validation images of ImageNet in a source, from the file `real.json`.
 
-    The file is a JSON list: element k holds the list of right labels of ILSVRC2012_val_<k + 1>.JPEG. Source: L. Beyer
+    The file is a JSON list: element k holds the list of correct labels of ILSVRC2012_val_<k + 1>.JPEG. Source: L. Beyer
     et al., "Are we done with ImageNet?", 2020, https://github.com/google-research/reassessed-imagenet.
 
     Args:

@@ -39,7 +39,9 @@ class _Sized(NamedTuple):
 
 
 def compare_views(source: Source, *, train_crop: Crop, eval_crop: Crop, enlarge_to: int | None = None) -> Views | None:
-    """Compares two crops on up to 64 evenly spaced images of a source, of which only the headers are decoded.
+    """Compares how large objects appear in two crops, on up to 64 evenly spaced images of a source.
+
+    Only the headers of the images are decoded.
 
     Args:
       source: the training images.

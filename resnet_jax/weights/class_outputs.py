@@ -26,9 +26,9 @@ class Classes(NamedTuple):
 def class_outputs(class_names: Sequence[str], num_outputs: int, *, chosen: str | None, path: str) -> tuple[int, ...]:
     """Returns for each class of the data the number of its output; logs the numbers unless class k has output k.
 
-    The rule if `chosen` is None: in a network of 1,000 outputs, classes that all have names like n01440764, the WordNet
-    IDs of ImageNet, have the outputs of these classes of ImageNet. Otherwise class k has output k, if there are as many
-    classes as outputs and the class names are not the numbers of the outputs in another order.
+    The rule if `chosen` is None: if the network has 1,000 outputs and all class names are WordNet IDs of ImageNet such
+    as n01440764, each class has the output of that class of ImageNet. Otherwise class k has output k, if there are as
+    many classes as outputs and the class names are not the numbers of the outputs in another order.
 
     Args:
       class_names: names of the classes of the data, in the order of the labels.

@@ -87,10 +87,10 @@ class Identified(Protocol):
 
 @runtime_checkable
 class SeveralLabels(Protocol):
-    """A source whose examples may have several right labels, such as the ReaL labels of ImageNet."""
+    """A source whose examples may have several correct labels, such as the ReaL labels of ImageNet."""
 
     def right_labels(self, index: int) -> tuple[int, ...] | None:
-        """Returns all right labels of an example, perhaps none; None if all examples of the source have just one."""
+        """Returns all correct labels of an example, perhaps none; None if all examples of the source have just one."""
         ...
 
 

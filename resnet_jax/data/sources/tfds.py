@@ -49,7 +49,7 @@ class TfdsSource:
         return Example(one_bytes(features, self._keys.image), label, boxes)
 
     def right_labels(self, index: int) -> tuple[int, ...] | None:
-        """Implements `SeveralLabels`: returns all right labels of an example; None if no example has several."""
+        """Implements `SeveralLabels`: returns all correct labels of an example; None if no example has several."""
         if self._keys.labels is None:
             return None
         return integers(parse(self._records[index]), self._keys.labels)

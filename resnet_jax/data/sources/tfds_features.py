@@ -14,7 +14,7 @@ class Keys(NamedTuple):
     image: str
     label: str
     boxes: str | None  # None if the data set has no boxes
-    labels: str | None = None  # feature of all right labels, as imagenet2012_real has; None: images have one label
+    labels: str | None = None  # feature of all correct labels, as imagenet2012_real has; None: images have one label
 
 
 def classification(builder: tfds.core.DatasetBuilder) -> tuple[Keys, tuple[str, ...]]:

@@ -219,7 +219,10 @@ def _check_labels(files: TarFiles, records: Records, num_classes: int) -> None:
 
 
 def _check_names(files: TarFiles, records: Records, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Returns the class names, checked against the names of a sample of files, see `names_by_files`."""
+    """Returns the WordNet IDs of ImageNet if the names of sampled images show that these are its classes, else `names`.
+
+    Raises UsageError if they are, but the labels have another order, see `names_by_files`.
+    """
     located = [records.locate(index) for indices in records.samples() for index in indices]
     examples = [
         (f"{path} sample {printable(files.key(path, k))}", files.key(path, k), int(files.labels(path)[k]))

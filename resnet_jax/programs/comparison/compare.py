@@ -47,7 +47,7 @@ class Difference(NamedTuple):
     first: str  # letter of the first group
     second: str
     estimate: Estimate  # accuracy of the second group minus that of the first
-    p: float  # p-value, adjusted for the number of pairs of groups
+    p: float  # p-value, adjusted by Holm's method for all pairs of groups
     told_apart: bool
     only_first: int  # number of images that only the first group classified correctly, summed over the seeds
     only_second: int
@@ -62,7 +62,7 @@ class ClassDifference(NamedTuple):
     images: int  # number of images of the class
     only_first: int  # number of these images that only the first group classified correctly, summed over the seeds
     only_second: int
-    p: float  # p-value, adjusted for the number of classes times pairs of groups
+    p: float  # p-value, adjusted by Holm's method for all classes and pairs of groups
     told_apart: bool
 
 

@@ -25,7 +25,7 @@ _START_SHAPE = {
 
 
 class Run(NamedTuple):
-    """The records of a run."""
+    """What a run has recorded in its work directory: settings, starts and metrics."""
 
     word: str  # the argument of the command line that names the run
     workdir: Workdir

@@ -1,4 +1,4 @@
-"""Computes the training steps of a run from a checkpoint up to a given step again, and measures that step."""
+"""Recomputes the training steps of a run from a checkpoint up to a given step, and measures that step."""
 
 import contextlib
 import logging
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 class Replay(NamedTuple):
-    """A step of a run that was computed again."""
+    """A recomputed step of a run."""
 
     step: int  # counted from 1, as in `metrics.jsonl`: the update from state `step - 1` to state `step`
     start: int  # step of the checkpoint from which the computation started; 0: the initial state
@@ -53,7 +53,7 @@ class Replay(NamedTuple):
 
 
 def replay(experiment: Experiment, workdir: Workdir, step: int, requests: StopRequests) -> Replay | None:
-    """Computes a step of a run again; returns None if a signal has asked to stop.
+    """Recomputes a step of a run; returns None if a signal has asked to stop.
 
     Args:
       experiment: the network, data and settings of the run.
@@ -115,7 +115,7 @@ def reason(start: int, step: int, window: Window | None) -> str:
 
 
 class _Steps:
-    """Computes training steps again, and measures one of them before its update."""
+    """Recomputes training steps, and measures one of them before its update."""
 
     def __init__(self, experiment: Experiment, measured: int):
         self._experiment, self._measured = experiment, measured
