@@ -68,7 +68,7 @@ class NamedSource:
         return next(iter(example_ids(self._source, [index])))
 
     def right_labels(self, index: int) -> tuple[int, ...] | None:
-        """Implements `SeveralLabels`: returns all correct labels of an example, excluding classes that have no images."""
+        """Implements `SeveralLabels`: all correct labels of an example, excluding classes that have no images."""
         labels = self._source.right_labels(index) if isinstance(self._source, SeveralLabels) else None
         return labels and tuple(new for label in labels if (new := int(self._new[label])) >= 0)
 
