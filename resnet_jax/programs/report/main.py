@@ -43,7 +43,7 @@ def main(command: Command) -> int:
 
 
 def _name(runs: Sequence[RunContents]) -> str:
-    """Returns a name for the directory of a report on several runs: the names of the first three runs, and a hash of the paths of all runs."""
+    """Returns a directory name for a report on several runs: the names of the first three, and a hash of all paths."""
     words = [re.sub(r"[^A-Za-z0-9._]+", "-", run.name).strip("-.")[:30] for run in runs[:3]]
     paths = "\n".join(str(run.workdir.path) for run in runs)
     return "-".join([*filter(None, words), hashlib.sha256(paths.encode("utf-8", "surrogateescape")).hexdigest()[:6]])
