@@ -228,7 +228,7 @@ class EvalStep:
         return totals, answer(logits, batch.label, batch.mask)
 
     def with_logits(self, variables: dict[str, Any], batch: DeviceBatch) -> tuple[Totals, jax.Array]:
-        """Returns the loss and accuracy totals of the batch, and logits [B, K], those of the first `num_compared` outputs.
+        """Returns the loss and accuracy totals of the batch, and its logits [B, K] for the first `num_compared` outputs.
 
         The prediction is the largest of these K logits.
         """
