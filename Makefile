@@ -44,18 +44,22 @@ demo: $(STAMP)
 	@$(BIN)/python main.py --config=configs/digits.py
 	@echo "next         $(BIN)/python main.py --config=configs/resnet50.py   (docs/data.md says how to get ImageNet)"
 
+# Tests that share a fixture or a compiled program run in the same process (loadfile). The tests start hundreds of
+# processes: Python stores its bytecode also where PYTHONDONTWRITEBYTECODE is set.
+TEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n 2 --dist=loadfile
+
 test: $(DEV)
-	@$(BIN)/python -m pytest -q -n 2
+	@$(TEST)
 
 # Rooms whose tests compile no network.
 FAST := data distributed checkpoints reporting programs/r1_flags programs/prepare
 FAST_FILES := architecture config_keys extending files text
 
 test-fast: $(DEV)
-	@$(BIN)/python -m pytest -q -n 2 $(FAST:%=tests/%) $(FAST_FILES:%=tests/test_%.py)
+	@$(TEST) $(FAST:%=tests/%) $(FAST_FILES:%=tests/test_%.py)
 
 test-slow: $(BASE)-parity
-	@LIBTPU=$(LIBTPU) CUDA_PLUGIN=$(CUDA_PLUGIN) $(BIN)/python -m pytest -q -n 2 --dist=loadfile -m "slow or not slow"
+	@LIBTPU=$(LIBTPU) CUDA_PLUGIN=$(CUDA_PLUGIN) $(TEST) -m "slow or not slow"
 
 # Each in .venv-3.11 and so on; the interpreters are found on the PATH or where pyenv keeps them.
 test-all-pythons:

@@ -228,9 +228,9 @@ class EvalStep:
         return totals, answer(logits, batch.label, batch.mask)
 
     def with_logits(self, variables: dict[str, Any], batch: DeviceBatch) -> tuple[Totals, jax.Array]:
-        """Returns the loss and accuracy totals of the batch, and its logits [B, K] for the first `num_compared` outputs.
+        """Returns the loss and accuracy totals of the batch, and the logits [B, K] of `num_compared` outputs.
 
-        The prediction is the largest of these K logits.
+        They are the first K outputs; the prediction is the largest of them.
         """
         images = self.preprocess(batch.image)
         logits = self._logits(variables, images)

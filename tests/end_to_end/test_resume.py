@@ -92,7 +92,8 @@ def saving(workdir):
     return bool(complete) and any((workdir / "checkpoints").glob("*.orbax-checkpoint-tmp"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_stopped_and_then_killed_while_saving_continues(number, tmp_path, data_dir, undisturbed):
     status, output = end_when(between_checkpoints, tmp_path, data_dir, number)
     assert status == 75, output

@@ -15,6 +15,7 @@ FLAGS = [
     *("--mode=sweep", "--config=digits", "--config.train.total_steps=24", "--config.eval.every_steps=12"),
     *("--config.checkpoint.every_steps=4", "--config.log.every_steps=1", "--config.log.inputs=False"),
     *("--config.log.trackers=()", "--config.sweep.seeds=(0,1)"),
+    *("--config.model.features=4", "--config.data.image_size=12"),
 ]
 
 

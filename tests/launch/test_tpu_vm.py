@@ -40,6 +40,7 @@ def test_an_existing_tpu_vm_is_used(cloud):
     assert len(cloud.calls("create")) == 1 and len(cloud.starts(0)) == 2
 
 
+@pytest.mark.slow
 def test_after_a_preemption_the_vm_is_created_again_and_the_run_continues(cloud):
     (cloud.path / "no_capacity").write_text("2")
     status, output = cloud.run("tpu_vm.sh", *RUN, ends=[["preempted", "preempted"], [0, 0]])

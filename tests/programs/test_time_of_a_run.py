@@ -56,6 +56,7 @@ def seconds_of(lines, part):
     return sum(line["seconds"] * line[f"share_{part}"] for line in lines)
 
 
+@pytest.mark.slow
 def test_the_phases_of_a_run_and_of_each_window_add_up_to_its_wall_time(slow):
     result, lines, age = slow
     seconds = result["seconds"]

@@ -45,6 +45,7 @@ def test_layers_have_the_order_in_which_they_are_computed(network):
     assert layer_names(make_forward_fn(**parts), variables, indexed, jax.random.key(0)) == names
 
 
+@pytest.mark.slow
 def test_fused_layers_have_the_names_of_what_they_compute():
     model = create_model(depth=50, features=4, num_classes=3, dtype="bfloat16", bn_group_size=2)
     images = jnp.zeros((4, 32, 32, 3), jnp.uint8)
@@ -117,6 +118,7 @@ def test_a_nan_of_one_image_stays_in_its_row_until_its_group_is_normalized(netwo
     assert np.isnan(found.outputs[1]).tolist() == [False, False, True, True]
 
 
+@pytest.mark.slow
 def test_norms_of_the_stages_add_up_to_the_norm_of_the_gradient(network):
     parts, variables, indexed = network
     compute = jax.jit(functools.partial(make_gradient_fn(**parts), scale=1.0))

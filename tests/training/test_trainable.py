@@ -80,6 +80,7 @@ AS_IN_A_RUN = {"xla_backend_optimization_level": 3}
 PLAIN = {"optimizer.weight_decay": 0.0, "optimizer.nesterov": False}  # so that the first velocity is the gradient
 
 
+@pytest.mark.slow
 def test_the_gradient_norm_counts_trained_parameters_only_and_statistics_may_change():
     # As with r1's --fine_tune: batch norm stays in training mode, so that the forward pass does not change.
     # Two programs are compared bit by bit, so they are compiled as a user's run compiles them (see conftest.py).

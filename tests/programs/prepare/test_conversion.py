@@ -122,6 +122,7 @@ def test_boxes_and_bytes_are_kept_without_markers(tmp_path):
         np.testing.assert_array_equal(np.reshape(record["bboxes"], (-1, 4)), Boxed()[index].boxes)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("three_shards")
 def test_an_interrupted_conversion_is_continued(tmp_path, folder, capsys, monkeypatch):
     run(folder, tmp_path / "straight", num_threads=1)

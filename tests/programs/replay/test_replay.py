@@ -104,6 +104,7 @@ def test_a_step_after_a_checkpoint_is_computed_again_bit_for_bit(run, capsys):
         assert picture.width >= 800
 
 
+@pytest.mark.slow
 def test_a_rate_that_is_too_large_is_explained_by_the_run_and_one_replay(tmp_path, capsys, caplog):
     with caplog.at_level("INFO", logger="resnet_jax"):
         workdir, status = trained(tmp_path / "run", HOT)
