@@ -136,6 +136,19 @@ def process_limit_as_usage_error() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def warning_as_usage_error() -> Iterator[None]:
+    """Turns a warning that Python raises as an exception, as PYTHONWARNINGS=error demands, into a UsageError."""
+    try:
+        yield
+    except Warning as warning:
+        first_line = str(warning).strip().partition("\n")[0]
+        raise UsageError(
+            f"a package warned ({type(warning).__name__}: {first_line}), and Python is set to raise warnings as "
+            "exceptions: unset PYTHONWARNINGS, or leave out the option -W of python"
+        ) from warning
+
+
+@contextlib.contextmanager
 def missing_platform_as_usage_error() -> Iterator[None]:
     """Turns the error with which JAX fails to start a platform, such as cuda, into a UsageError.
 

@@ -1,5 +1,6 @@
 import errno
 import os
+import warnings
 
 import pytest
 
@@ -144,3 +145,12 @@ def test_a_directory_at_the_new_name_of_a_file_is_named(tmp_path):
         errors.unusable_path_as_usage_error(),
     ):
         (tmp_path / "x.part").replace(tmp_path / "x")
+
+
+def test_a_warning_that_python_raises_is_one_line():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        expected = r"DeprecationWarning: old\), .* unset PYTHONWARNINGS"
+        with pytest.raises(UsageError, match=expected) as found, errors.warning_as_usage_error():
+            warnings.warn("old\nand more", DeprecationWarning, stacklevel=1)
+    assert "\n" not in str(found.value)

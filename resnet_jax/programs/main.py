@@ -16,6 +16,7 @@ from resnet_jax.errors import (
     missing_platform_as_usage_error,
     process_limit_as_usage_error,
     unusable_path_as_usage_error,
+    warning_as_usage_error,
     wrong_variable_as_usage_error,
 )
 from resnet_jax.local_paths import check_local, check_workdir
@@ -57,7 +58,10 @@ def run() -> None:
     if help_page.is_asked_for(sys.argv[1:]):
         command_line.print_and_exit(help_page.help_page())
     try:
-        app.run(main, flags_parser=command_line.parse)
+        with warning_as_usage_error():
+            app.run(main, flags_parser=command_line.parse)
+    except UsageError as error:
+        command_line.fail(str(error), error.exit_status)
     except KeyboardInterrupt:  # Ctrl-C before `main` runs, while absl loads the config file
         sys.exit(128 + signal.SIGINT)
 
