@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     outcomes, found = _drill(setting, kills, options.ledger)
     record = report.record(setting, options.seed, outcomes, found)
     (setting.directory / "drill.json").write_text(json.dumps(record, indent=1) + "\n")
-    print("", report.table(outcomes), "", *report.summary(outcomes), *_verdict(found), sep="\n")
+    print("", report.table(outcomes), "", report.summary(outcomes), "", *_verdict(found), sep="\n")
     return 1 if found else 0
 
 

@@ -11,6 +11,7 @@ from benchmarks.table import markdown
 from drill.disturbance import Setting
 from drill.kills import Kill, Outcome
 from drill.moments import INTERVAL
+from drill.watching import PHASES
 
 _HEADER = (
     "number",
@@ -24,6 +25,7 @@ _HEADER = (
     "continued from",
     "lost",
 )
+_SUMMARY_HEADER = ("kill", *PHASES, "kills", "most steps lost", "all ended after at most", "problems")
 
 
 def line(outcome: Outcome) -> str:
@@ -37,16 +39,25 @@ def table(outcomes: Sequence[Outcome]) -> str:
     return markdown([_HEADER, *map(_cells, outcomes)])
 
 
-def summary(outcomes: Sequence[Outcome]) -> list[str]:
-    """Steps lost and time until the processes had ended, by kind of kill."""
-    lines = []
-    for name in dict.fromkeys(outcome.kill.name for outcome in outcomes):
-        of_kind = [outcome for outcome in outcomes if outcome.kill.name == name]
-        lines.append(
-            f"{name}: {len(of_kind)} times, at most {max(outcome.lost for outcome in of_kind)} steps lost, all "
-            f"processes ended after at most {max(outcome.seconds for outcome in of_kind):.1f} s"
-        )
-    return lines
+def summary(outcomes: Sequence[Outcome]) -> str:
+    """A Markdown table with a row for each kind of kill: its number in each phase, and its largest costs."""
+    return markdown([_SUMMARY_HEADER, *(_totals(name, of_kind) for name, of_kind in _by_name(outcomes).items())])
+
+
+def _by_name(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+    """Name of the kill -> its outcomes, in the order of the first of each; then 'all' with all outcomes."""
+    found: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        found.setdefault(outcome.kill.name, []).append(outcome)
+    return {**found, "all": list(outcomes)}
+
+
+def _totals(name: str, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+    phases = [sum(outcome.phase == phase for outcome in outcomes) for phase in PHASES]
+    lost = max((outcome.lost for outcome in outcomes), default=0)
+    seconds = max((outcome.seconds for outcome in outcomes), default=0.0)
+    problems = sum(len(outcome.problems) for outcome in outcomes)
+    return name, *map(str, (*phases, len(outcomes), lost)), f"{seconds:.1f} s", str(problems)
 
 
 def record(setting: Setting, seed: int, outcomes: Sequence[Outcome], found: Sequence[str]) -> dict[str, Any]:

@@ -223,7 +223,20 @@ def test_the_table_counts_kills_by_phase():
     assert len({len(line) for line in text.splitlines()}) == 1
     assert re.search(r"\| SIGKILL \| process 0 \| -9, 75 +\|", text)
     assert re.search("SIGSTOP for 30 s", report.table([outcome(way="paused", number=STOP)]))
-    assert "at most 7 steps lost" in "\n".join(report.summary([outcome(number=KILL, resumed=40)]))
+
+
+def test_the_summary_counts_kills_by_kind_and_phase():
+    wrong = outcome(number=KILL, resumed=40, seconds=2.5, problems=["7 steps lost, 0 allowed"])
+    rows = [
+        [cell.strip() for cell in row.split("|")[1:-1]]
+        for row in report.summary([outcome(), wrong, outcome(number=KILL, phase="save")]).splitlines()
+    ]
+    assert rows[0] == ["kill", *PHASES, "kills", "most steps lost", "all ended after at most", "problems"]
+    assert {row[0]: row[1:] for row in rows[2:]} == {
+        "SIGTERM": ["0", "0", "1", "0", "0", "1", "0", "1.0 s", "0"],
+        "SIGKILL": ["0", "0", "1", "1", "0", "2", "7", "2.5 s", "1"],
+        "all": ["0", "0", "2", "1", "0", "3", "7", "2.5 s", "1"],
+    }
 
 
 def drill(directory, *flags):
