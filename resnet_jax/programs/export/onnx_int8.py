@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from resnet_jax.data.batch import HostBatch
+from resnet_jax.data.batch import UNREADABLE, HostBatch
 from resnet_jax.data.loader import Loader
 from resnet_jax.errors import UsageError
 from resnet_jax.programs.evaluation.wilson import wilson
@@ -77,8 +77,8 @@ def measure_int8(path: Path, model: Model) -> dict[str, Any]:
     Images that cannot be read count as wrong.
 
     Returns:
-      JSON values: the number of images, the number of images for which both predict the same class, and for each of
-      'this_program' and 'int8' the number of correct predictions, the top-1 accuracy and its Wilson interval.
+      JSON values: the number of images, the number of readable images for which both predict the same class, and for
+      each of 'this_program' and 'int8' the number of correct predictions, the top-1 accuracy and its Wilson interval.
     """
     import jax  # noqa: PLC0415
 
@@ -89,7 +89,7 @@ def measure_int8(path: Path, model: Model) -> dict[str, Any]:
         exact = np.asarray(predict(model.variables, batch.image)["classes"])[batch.mask]
         quantized = session.run(["classes"], {"images": batch.image})[0][batch.mask]
         label = batch.label[batch.mask]
-        total, same = total + len(label), same + int(np.sum(exact == quantized))
+        total, same = total + len(label), same + int(np.sum((exact == quantized) & (label != UNREADABLE)))
         right["this_program"] += int(np.sum(exact == label))
         right["int8"] += int(np.sum(quantized == label))
     measured = {

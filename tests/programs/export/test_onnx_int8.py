@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from resnet_jax import experiment
-from resnet_jax.data.batch import Batch
+from resnet_jax.data.batch import UNREADABLE, Batch
 from resnet_jax.errors import UsageError
 from resnet_jax.programs.export import onnx_int8
 from resnet_jax.programs.export.export import METADATA, export
@@ -54,6 +54,25 @@ def test_calibration_images_are_spread_over_the_data(count):
     assert len(images) == len(set(images)) and images.max() == count - 1 and images.min() == 0
     assert len(images) == count if count <= 256 else 248 < len(images) <= 256
     assert np.diff(images).max(initial=0) <= max(1, count // 30)
+
+
+def test_an_unreadable_image_is_wrong_and_does_not_count_as_the_same_class(monkeypatch):
+    class OneUnreadable(Numbers):
+        def batch(self, step):
+            batch = super().batch(step).batch
+            return types.SimpleNamespace(
+                batch=batch._replace(label=np.where(batch.label == 2, UNREADABLE, batch.label))
+            )
+
+    session = types.SimpleNamespace(run=lambda _, inputs: [np.where(inputs["images"] == 3, 0, inputs["images"])])
+    monkeypatch.setattr(onnx_int8, "open_session", lambda _: session)
+    loader = OneUnreadable(10)
+    model = types.SimpleNamespace(
+        splits=onnx_int8.Splits(loader, loader), variables={}, step=lambda _, images: {"classes": images}
+    )
+    measured = onnx_int8.measure_int8("model_int8.onnx", model)
+    assert (measured["images"], measured["same_class"]) == (10, 8)
+    assert (measured["this_program"]["right"], measured["int8"]["right"]) == (9, 8)
 
 
 @pytest.mark.slow
