@@ -1,6 +1,8 @@
 """Text for logs, tables and JSON files."""
 
+import hashlib
 import math
+import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -49,6 +51,19 @@ def some_of(names: Sequence[str], *, shown: int = 3) -> str:
     """Returns the first names and the number of further ones as text, such as 'a, b, c and 2 more'."""
     more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
     return ", ".join(names[:shown]) + more
+
+
+def result_name(words: Sequence[str], identity: str, *, longest: int = 30) -> str:
+    """Returns a name for a directory of results, such as '808-digits-test-3f9a2c'.
+
+    Args:
+      words: parts of the name; what is not an ASCII letter, a digit, '.' or '_' becomes '-'. Empty ones are left out.
+      identity: text that differs for different results; the name ends with six hexadecimal digits of its SHA-256.
+      longest: number of characters to which each part is shortened.
+    """
+    parts = [re.sub(r"[^A-Za-z0-9._]+", "-", word).strip("-.")[:longest] for word in words]
+    digest = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()
+    return "-".join([*filter(None, parts), digest[:6]])
 
 
 def printable(text: str) -> str:

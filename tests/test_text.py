@@ -2,10 +2,20 @@
 
 import json
 import math
+import re
 
 import pytest
 
-from resnet_jax.text import four_decimals, json_number, json_numbers, labelled, labelled_lines, printable, wrapped
+from resnet_jax.text import (
+    four_decimals,
+    json_number,
+    json_numbers,
+    labelled,
+    labelled_lines,
+    printable,
+    result_name,
+    wrapped,
+)
 
 
 def test_a_label_takes_twelve_columns():
@@ -74,3 +84,10 @@ def test_large_numbers_have_an_exponent(value, text):
 def test_numbers_that_json_cannot_hold_become_null():
     assert [json_number(value) for value in (0.5, math.nan, math.inf, -math.inf)] == [0.5, None, None, None]
     assert json.dumps(json_numbers({"loss": math.nan, "top1": 1.0}), allow_nan=False) == '{"loss": null, "top1": 1.0}'
+
+
+def test_names_of_results_are_safe_and_differ_with_the_identity():
+    name = result_name(["runs/ä b", "", "-x.y_Z" + "z" * 40], "one")
+    assert re.fullmatch(r"runs-b-x\.y_Zz{25}-[0-9a-f]{6}", name), name
+    assert name != result_name(["runs/ä b", "", "-x.y_Z" + "z" * 40], "two")
+    assert re.fullmatch("[0-9a-f]{6}", result_name(["..", "é"], "\udcff"))

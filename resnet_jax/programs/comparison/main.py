@@ -1,11 +1,9 @@
 """Entry point of --mode=compare."""
 
 import csv
-import hashlib
 import io
 import json
 import logging
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from resnet_jax.programs.comparison.lines import comparison_lines, sentence
 from resnet_jax.programs.comparison.picture import plot_comparison
 from resnet_jax.programs.comparison.runs import Run, find_runs
 from resnet_jax.reporting.progress import show_log
-from resnet_jax.text import labelled, printable
+from resnet_jax.text import labelled, printable, result_name
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +76,5 @@ def class_rows(comparison: Comparison) -> Iterable[Sequence[Any]]:
 
 def _name(groups: Sequence[Sequence[Run]]) -> str:
     """Returns the name of the result directory: the first run of up to three groups, and a hash of all evaluations."""
-    words = [re.sub(r"[^A-Za-z0-9._]+", "-", Path(group[0].word).name).strip("-.")[:30] for group in groups[:3]]
     subjects = [[run.answers.subject for run in group] for group in groups]
-    digest = hashlib.sha256(json.dumps(subjects, sort_keys=True).encode()).hexdigest()
-    return "-".join([*filter(None, words), digest[:6]])
+    return result_name([Path(group[0].word).name for group in groups[:3]], json.dumps(subjects, sort_keys=True))

@@ -3,7 +3,6 @@
 import csv
 import io
 import logging
-import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from resnet_jax.programs.difference.runs import Run, read_run
 from resnet_jax.programs.recipes import launcher
 from resnet_jax.reporting.progress import show_log
 from resnet_jax.reporting.run_record import short_path
-from resnet_jax.text import json_number, labelled, labelled_lines
+from resnet_jax.text import json_number, labelled, labelled_lines, result_name
 
 logger = logging.getLogger(__name__)
 
@@ -71,9 +70,9 @@ def _as_json(parting: Any) -> dict[str, Any]:
 
 
 def _name(first: Run, second: Run) -> str:
-    """Returns the name of the result directory, from the names of the runs: 'first-second'."""
-    words = [re.sub(r"[^A-Za-z0-9._]+", "-", run.workdir.path.name).strip("-.")[:40] for run in (first, second)]
-    return "-".join(filter(None, words)) or "runs"
+    """Returns the name of the result directory, from the names of the runs and their paths: 'first-second-3f9a2c'."""
+    paths = [run.workdir.path for run in (first, second)]
+    return result_name([path.name for path in paths], "\n".join(map(str, paths)))
 
 
 def _write_rows(path: Path, batches: Batches, first: Run, second: Run) -> None:

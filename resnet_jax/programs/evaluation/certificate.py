@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from resnet_jax.programs.evaluation.calibration import calibration
 from resnet_jax.programs.evaluation.confusion import Confusion, count_pairs
 from resnet_jax.programs.evaluation.wilson import CONFIDENCE, wilson
 from resnet_jax.reporting import provenance
-from resnet_jax.text import json_numbers, printable
+from resnet_jax.text import json_numbers, printable, result_name
 from resnet_jax.training import metrics
 from resnet_jax.training.metrics import Answers, Totals
 from resnet_jax.weights.select import SelectedWeights
@@ -94,9 +93,7 @@ def directory_name(subject: dict[str, Any]) -> str:
         f"{subject['preprocessing']['image_size']}px",
         weights["kind"] or "",
     ]
-    words = [re.sub(r"[^A-Za-z0-9._]+", "-", word).strip("-.")[:80] for word in readable]
-    digest = hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()
-    return "-".join(filter(None, [*words, digest[:6]]))
+    return result_name(readable, json.dumps(hashed, sort_keys=True), longest=80)
 
 
 def num_outputs(selected: SelectedWeights) -> int:

@@ -1,8 +1,6 @@
 """Entry point of --mode=report."""
 
-import hashlib
 import logging
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from resnet_jax.programs.report.evaluated import Images
 from resnet_jax.programs.report.page import REPORT, run_page
 from resnet_jax.programs.report.several import several_page
 from resnet_jax.reporting.progress import show_log
-from resnet_jax.text import labelled
+from resnet_jax.text import labelled, result_name
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +42,7 @@ def main(command: Command) -> int:
 
 def _name(runs: Sequence[RunContents]) -> str:
     """Returns a directory name for a report on several runs: the names of the first three, and a hash of all paths."""
-    words = [re.sub(r"[^A-Za-z0-9._]+", "-", run.name).strip("-.")[:30] for run in runs[:3]]
-    paths = "\n".join(str(run.workdir.path) for run in runs)
-    return "-".join([*filter(None, words), hashlib.sha256(paths.encode("utf-8", "surrogateescape")).hexdigest()[:6]])
+    return result_name([run.name for run in runs[:3]], "\n".join(str(run.workdir.path) for run in runs))
 
 
 def _with_images(run: RunContents) -> str:

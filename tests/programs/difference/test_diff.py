@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 import struct
 import subprocess
 import sys
@@ -182,9 +183,11 @@ def test_the_program_prints_and_writes_everything(tmp_path, capsys):
     assert "batch        of step 3: the same 48 images in the same rows" in printed
     assert "result       the losses part at step 3; what differs: optimizer.momentum" in printed
     assert f"to see it    python main.py --workdir={tmp_path / 'a'} --mode=replay --config.replay.step=3" in printed
-    written = json.loads((tmp_path / "out" / "a-b" / "diff.json").read_text())
+    (directory,) = (tmp_path / "out").iterdir()
+    assert re.fullmatch("a-b-[0-9a-f]{6}", directory.name)
+    written = json.loads((directory / "diff.json").read_text())
     assert (written["parting"]["first"], written["differences"][0]["name"]) == (3, "optimizer.momentum")
-    with (tmp_path / "out" / "a-b" / "batch.csv").open() as file:
+    with (directory / "batch.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 48 and all(row["equal"] == "1" for row in rows)
     assert rows[0]["file in A"] == f"synthetic/train[{rows[0]['index in A']}], generated"
