@@ -107,8 +107,8 @@ def run_curves(runs: Sequence[RunContents]) -> str:
 def _both(runs: Sequence[RunContents], name: str, factor: float, *, alone: bool) -> list[Curve]:
     """Returns the curves of a value that is measured in training and in evaluation.
 
-    For a single run it returns both curves; for several runs only the evaluation curves, or, if no run has one, the
-    training curves, dashed.
+    For a single run it returns both curves; for several runs one curve each: of the evaluations, or, if a run has none,
+    of its training, dashed.
     """
     evaluated = _curves(runs, "eval", name, factor)
     trained = _curves(runs, "train", name, factor)
@@ -117,7 +117,9 @@ def _both(runs: Sequence[RunContents], name: str, factor: float, *, alone: bool)
             *(curve._replace(name="training", color=0) for curve in trained),
             *(curve._replace(name="evaluation", color=1) for curve in evaluated),
         ]
-    return evaluated or [curve._replace(dashed=True) for curve in trained]
+    with_evaluations = {curve.color for curve in evaluated}
+    others = [curve._replace(dashed=True) for curve in trained if curve.color not in with_evaluations]
+    return sorted([*evaluated, *others], key=lambda curve: curve.color)
 
 
 def _curves(runs: Sequence[RunContents], split: str, name: str, factor: float) -> list[Curve]:

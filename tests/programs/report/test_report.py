@@ -8,7 +8,7 @@ import pytest
 from resnet_jax.data.sources.source import Example
 from resnet_jax.errors import UsageError
 from resnet_jax.programs.command import Command
-from resnet_jax.programs.report import at_the_end, main
+from resnet_jax.programs.report import at_the_end, main, page
 from resnet_jax.programs.report.contents import read_run
 from resnet_jax.programs.report.evaluated import Images, evaluation
 from resnet_jax.programs.report.page import run_page
@@ -52,6 +52,13 @@ def test_the_page_of_a_run_has_its_numbers_and_no_links(tmp_path):
     for words in ("88.89 % top-1 at the end", "400 / 400 of the steps", "0:40", "2 x cpu", "python 3.11.7", "a<b>"):
         assert words in page.text, words
     assert page.tags.count("svg") == 6 and page.tags.count("polyline") == 9
+
+
+def test_of_several_runs_one_without_evaluations_has_the_curve_of_its_training(tmp_path):
+    runs = [read_run(make_run(tmp_path / name)) for name in ("a", "b", "c")]
+    runs[1] = runs[1]._replace(metrics={"train": runs[1].metrics["train"]})
+    curves = page._both(runs, "top1", 100.0, alone=False)
+    assert [(curve.name, curve.dashed) for curve in curves] == [("a", False), ("b", True), ("c", False)]
 
 
 def test_settings_say_where_their_values_come_from(tmp_path):
