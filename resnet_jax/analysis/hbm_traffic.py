@@ -1,8 +1,8 @@
 """Counts the bytes that a compiled TPU program reads from and writes to HBM, from the text of the program.
 
 XLA's own figure, 'bytes accessed', is the total size of the operands and results of all operations, whether they are in
-HBM or in on-chip memory (VMEM). It counts a tensor that is prefetched into VMEM three or four times, and again when it
-is used (docs/performance.md). This module counts each transfer to or from HBM once.
+HBM or in on-chip memory (VMEM). If a tensor is prefetched into VMEM, it counts it three or four times, and once more
+when it is used (docs/performance.md). This module counts each transfer to or from HBM once.
 """
 
 import collections

@@ -19,7 +19,7 @@ from resnet_jax.distributed.lines import is_number
 from resnet_jax.text import printable
 
 MOST_PROCESSES = 1 << 20
-_LONGEST_HOST = 255  # most characters of a host name (RFC 1035)
+_LONGEST_HOST = 255  # maximum length of a host name in characters (RFC 1035)
 _MOST_SECONDS = 1e9
 
 

@@ -33,10 +33,10 @@ class Link:
         self._outbox: queue.Queue[bytes] = queue.Queue()
 
     def count(self) -> int:
-        """Returns how often this method was called since something was received, this call included.
+        """Returns how many times this method was called since anything was last received, this call included.
 
-        This is a count of calls, not of seconds, for the case that this process itself is stopped for a while: seconds
-        pass but no calls are made, so when it continues it does not take all other processes for stopped.
+        It counts calls, not seconds. If this process itself is stopped for a while, seconds pass but no calls are made,
+        so when it continues it does not conclude that all other processes have stopped.
         """
         self.silent += 1
         return self.silent

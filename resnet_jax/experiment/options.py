@@ -100,7 +100,7 @@ def replay_options(config: ConfigDict) -> ReplayOptions:
 
 
 def show_png(config: ConfigDict) -> str | None:
-    """Reads from the config the path of the picture of --mode=show; None: it is written to the work directory."""
+    """Returns the configured path of the picture of --mode=show; None: it is written to the work directory."""
     check_bounds(KEYS, flatten(config.to_dict()))
     return config.show.png
 

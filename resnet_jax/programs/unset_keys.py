@@ -14,7 +14,7 @@ _DECLARED = {key.name: key for key in KEYS}
 
 
 class Unset(NamedTuple):
-    """A command line without `--config.KEY=None`, and the keys that it sets to None."""
+    """A command line whose flags `--config.KEY=None` are removed, and the keys that these flags set to None."""
 
     argv: list[str]
     keys: tuple[str, ...]  # dotted, for example 'train.max_steps'

@@ -212,7 +212,7 @@ class Workdir:
         if self._classes.exists() and self.holds_checkpoints():
             consequence = "the class names of the data are written again"
             stored = self._read_or_set_aside(self._classes, [str], consequence)
-            if stored is not None:  # if the file is damaged, only the hash in checkpoints is checked
+            if stored is not None:  # None: the file is damaged, and only the hash in the checkpoints is checked, later
                 check_same(stored, class_names, owner=f"the run in {self.path}")
 
     def record_start(self, settings: dict[str, Any], start: dict[str, Any], *, class_names: Sequence[str]) -> None:

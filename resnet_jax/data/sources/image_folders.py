@@ -19,7 +19,7 @@ from resnet_jax.errors import UsageError
 from resnet_jax.local_paths import check_no_system_place, kind_of, local_path, system_devices
 from resnet_jax.text import printable
 
-# The file name endings, in lower case, by which Pillow knows the formats that `data/other_formats.py` reads.
+# The file extensions, in lower case, that Pillow associates with the formats that `data/other_formats.py` reads.
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".avifs", ".bmp", ".gif", ".tif", ".tiff"),
     *(".pbm", ".pgm", ".pnm", ".ppm", ".pfm", ".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c"),

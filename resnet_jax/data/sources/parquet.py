@@ -1,7 +1,7 @@
-"""Parquet files of Hugging Face, such as `imagenet-1k`: data/train-00000-of-00294.parquet, ...
+"""Parquet files in the layout of Hugging Face, such as `imagenet-1k`: data/train-00000-of-00294.parquet, ...
 
-A row has an image file, `image.bytes`, and a label. The names of the classes come from the description of the columns
-that Hugging Face stores in every file, or from the data set card README.md.
+Each row has an encoded image, `image.bytes`, and a label. The class names come from the schema metadata that Hugging
+Face stores in every file, or from the dataset card README.md.
 """
 
 import itertools

@@ -56,7 +56,7 @@ class TfdsSource:
 
     @property
     def origins(self) -> list[Origin]:
-        """Implements `Located`: returns, for each shard, the numbers of the records that are read."""
+        """Implements `Located`: returns, for each shard, the indices in it of the records of this source."""
         return [Origin(*shard_range) for shard_range in self._records.ranges]
 
     def where(self, index: int) -> str:
