@@ -199,7 +199,7 @@ def _read_file(path: str, columns: Columns) -> _File:
 
 
 def _class_names(root: Path, columns: Columns) -> tuple[str, ...] | None:
-    """Returns the class names that the files or the data set card README.md give; None if neither does."""
+    """Returns the class names that the files or the dataset card README.md give; None if neither does."""
     card = next((root / folder / _CARD for folder in ("", "..") if (root / folder / _CARD).is_file()), None)
     names = columns.class_names or (None if card is None else card_names(card, columns.label))
     if names is not None:

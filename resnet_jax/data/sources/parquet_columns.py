@@ -89,7 +89,7 @@ def open_parquet(path: str) -> Any:
 
 
 def card_names(card: Path, label: str) -> tuple[str, ...] | None:
-    """Returns the class names that the YAML header of a data set card lists for a column; None if it lists none."""
+    """Returns the class names that the YAML header of a dataset card lists for a column; None if it lists none."""
     try:
         header = yaml.safe_load(read_regular(card).decode().split("---")[1])
         infos = header["dataset_info"]
