@@ -11,6 +11,7 @@ are in docs/compiled_programs.md.
 | gradients that read a parameter | complete before the parameter is updated | in any order | as on TPUs |
 | gradient of a convolution kernel | stored in the layout of the parameter | in any layout | as on TPUs |
 | gradient of a 1x1 kernel | also computed in the layout of the parameter | in any layout | as on TPUs |
+| input gradient of a 1x1 convolution with a stride | JAX's | zeros inserted after the product | as on GPUs |
 """
 
 from collections.abc import Callable, Sequence

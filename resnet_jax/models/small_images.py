@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from resnet_jax.models.platforms import with_direct_gradient, with_ordered_gradient
+from resnet_jax.models.subsampled_convolution import with_subsampled_gradient
 
 # Largest height or width of a result, in pixels, that is computed by a matrix product. Up to this size XLA's code for
 # CPUs computes a convolution, or the gradient of its input, at a fiftieth of its usual speed. For larger results,
@@ -37,9 +38,14 @@ def convolve(x: jax.Array, kernel: jax.Array, window_strides: Sequence[int], pad
     def convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return jax.lax.conv_general_dilated(x, kernel, window_strides, padding, **options)
 
+    def dense(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return jax.lax.conv_general_dilated(x, kernel, (1, 1), padding, **options)
+
     plain = _is_plain(x, kernel, options)
     if plain and size == 1 and max(window_strides) == 1:
         return with_direct_gradient(convolution)(x, kernel)
+    if plain and size == 1 and len(set(window_strides)) == 1 and not any(map(sum, padding)):
+        return with_subsampled_gradient(convolution, dense, stride=window_strides[0])(x, kernel)
     if plain and size > 1 and max(sides) <= LARGEST_RESULT:
         return as_product(x, kernel, window_strides, padding, precision=options.get("precision"))
     return convolution(x, kernel)
