@@ -22,6 +22,7 @@ from resnet_jax.errors import (
 from resnet_jax.local_paths import check_local, check_workdir
 from resnet_jax.programs import command_line, help_page
 from resnet_jax.programs.command import MODES, Command, default_workdir
+from resnet_jax.programs.end_of_process import without_finalization
 from resnet_jax.programs.thread_limit import check_threads
 from resnet_jax.storage.mirror import restored_and_uploaded
 from resnet_jax.text import printable
@@ -53,6 +54,11 @@ _IN_BUCKETS = (*_LOCKING, "predict", "export", "show", "plan", "check_data", "be
 
 def run() -> None:
     """Parses the command line of this process, runs it, and exits."""
+    with without_finalization():
+        _run()
+
+
+def _run() -> None:
     command_line.open_missing_streams()
     command_line.check_current_directory()
     if help_page.is_asked_for(sys.argv[1:]):
