@@ -8,6 +8,7 @@ import importlib.metadata
 import logging
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,11 @@ def log_as_before():
     before = package.level, package.propagate, package.handlers
     yield
     package.level, package.propagate, package.handlers = before
+
+
+@pytest.fixture(autouse=True)
+def programs_are_cached():
+    """Turns JAX's compile cache on again after each test: compiling for absent devices turns it off in the process."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].config.update("jax_enable_compilation_cache", True)
