@@ -12,10 +12,6 @@ import jax.numpy as jnp
 
 from resnet_jax.models.platforms import by_platform
 
-# Largest height or width of an input, in pixels, for which the gradient is JAX's on TPUs, too: writing the zeros then
-# costs as much as their product saves (docs/compiled_programs.md).
-LARGEST_DERIVED = 28
-
 Convolution = Callable[[jax.Array, jax.Array], jax.Array]  # [B, H, W, C], [1, 1, C, F] -> [B, H', W', F]
 
 
@@ -48,8 +44,7 @@ def with_subsampled_gradient(convolution: Convolution, dense: Convolution, *, st
             (of_x,) = jax.linear_transpose(lambda other: convolution(other, kernel), x)(cotangent)
             return of_x
 
-        on_tpus = subsampled if max(x.shape[1:3]) > LARGEST_DERIVED else derived
-        return by_platform(kernel, cotangent, tpu=on_tpus, others=derived), of_kernel
+        return by_platform(kernel, cotangent, tpu=subsampled, others=derived), of_kernel
 
     convolve.defvjp(forward, backward)
     return convolve

@@ -33,7 +33,6 @@ def test_the_gradients_on_tpus_are_those_of_jax(stride, height, width, dtype, mo
     x, kernel, cotangent = arrays(stride, height, width, dtype)
     expected = gradient_function(jax.lax.conv_general_dilated, cotangent, stride)(x, kernel)
     monkeypatch.setattr(subsampled_convolution, "by_platform", lambda *given, tpu, **_: tpu(*given))
-    monkeypatch.setattr(subsampled_convolution, "LARGEST_DERIVED", 0)
     found = gradient_function(convolve, cotangent, stride)(x, kernel)
     for array, wanted in zip(found, expected, strict=True):
         assert (array.dtype, array.shape) == (wanted.dtype, wanted.shape)
@@ -50,11 +49,9 @@ def test_the_gradients_elsewhere_are_those_of_jax_bit_for_bit():
     assert all(bool((array == wanted).all()) for array, wanted in zip(found, expected, strict=True))
 
 
-@pytest.mark.parametrize(
-    ("platform", "size", "dilated"), [("cpu", 56, True), ("cuda", 56, True), ("tpu", 56, False), ("tpu", 28, True)]
-)
-def test_tpus_multiply_no_zeros_of_large_images(platform, size, dilated):
-    x, kernel, cotangent = arrays(2, size, size)
+@pytest.mark.parametrize(("platform", "dilated"), [("cpu", True), ("cuda", True), ("tpu", False)])
+def test_tpus_multiply_no_zeros(platform, dilated):
+    x, kernel, cotangent = arrays(2, 8, 8)
     traced = gradient_function(convolve, cotangent, 2).trace(x, kernel)
     program = traced.lower(lowering_platforms=(platform,)).as_text()
     assert ("lhs_dilate = [2, 2]" in program) == dilated
