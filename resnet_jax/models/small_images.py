@@ -13,10 +13,14 @@ from resnet_jax.models.subsampled_convolution import with_subsampled_gradient
 # CPUs computes a convolution, or the gradient of its input, at a fiftieth of its usual speed. For larger results,
 # its convolutions are as fast as matrix products, and faster with few channels (benchmarks/cpu_convolutions.py).
 LARGEST_RESULT = 2
+# The same for convolutions with a stride above 1 and at least `FEWEST_CHANNELS` input channels: XLA computes their
+# input gradient at a thirtieth of its usual speed.
+LARGEST_STRIDED_RESULT = 4
+FEWEST_CHANNELS = 64
 
 
 def convolve(x: jax.Array, kernel: jax.Array, window_strides: Sequence[int], padding: Any, **options: Any) -> jax.Array:
-    """Computes `jax.lax.conv_general_dilated`; as a matrix product if the result has at most 2 x 2 pixels.
+    """Computes `jax.lax.conv_general_dilated`; as a matrix product if the result has few pixels, see `LARGEST_RESULT`.
 
     Both forms compute the same sums, in another order. The choice depends on shapes only, so that a network computes
     the same on all platforms; accelerators compute images of so few pixels fast in either form.
@@ -46,7 +50,8 @@ def convolve(x: jax.Array, kernel: jax.Array, window_strides: Sequence[int], pad
         return with_direct_gradient(convolution)(x, kernel)
     if plain and size == 1 and len(set(window_strides)) == 1 and not any(map(sum, padding)):
         return with_subsampled_gradient(convolution, dense, stride=window_strides[0])(x, kernel)
-    if plain and size > 1 and max(sides) <= LARGEST_RESULT:
+    strided = max(window_strides) > 1 and x.shape[3] >= FEWEST_CHANNELS
+    if plain and size > 1 and max(sides) <= (LARGEST_STRIDED_RESULT if strided else LARGEST_RESULT):
         return as_product(x, kernel, window_strides, padding, precision=options.get("precision"))
     return convolution(x, kernel)
 

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from resnet_jax.models.layers import convolution
-from resnet_jax.models.small_images import LARGEST_RESULT, as_product, convolve
+from resnet_jax.models.small_images import FEWEST_CHANNELS, LARGEST_RESULT, as_product, convolve
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
-def arrays(height, width, size=3, dtype=jnp.float32):
+def arrays(height, width, size=3, dtype=jnp.float32, channels=5):
     rng = np.random.default_rng(0)
-    x, kernel = rng.normal(size=(2, height, width, 5)), rng.normal(size=(size, size, 5, 7))
+    x, kernel = rng.normal(size=(2, height, width, channels)), rng.normal(size=(size, size, channels, 7))
     return jnp.asarray(x, dtype), jnp.asarray(kernel, dtype)
 
 
@@ -36,7 +36,7 @@ def product(x, kernel, dimension_numbers, **options):
 def test_small_images_are_convolved_to_the_same_values_and_gradients(size, stride):
     pad = size // 2
     options = {"window_strides": (stride, stride), "padding": ((pad, pad), (pad, pad))}
-    for height, width in ((1, 1), (2, 3), (4, 4)):
+    for height, width in ((1, 1), (2, 3), (4, 4), (8, 7)):
         x, kernel = arrays(height, width, size)
         expected = with_gradients(jax.lax.conv_general_dilated, x, kernel, **options)
         for array, wanted in zip(with_gradients(product, x, kernel, **options), expected, strict=True):
@@ -54,8 +54,8 @@ def test_bfloat16_is_rounded_once_as_by_a_convolution():
 
 
 def primitives(height, width, **options):
+    x = arrays(height, width, channels=options.pop("channels", 5))[0]
     layer = convolution(7, options.pop("kernel_size", 3), options.pop("stride", 1), **options)
-    x = arrays(height, width)[0]
     variables = jax.eval_shape(layer.init, jax.random.key(0), x)
     return str(jax.make_jaxpr(layer.apply)(variables, x))
 
@@ -65,5 +65,9 @@ def test_the_form_depends_on_the_shape_only():
     assert "conv_general_dilated" in primitives(LARGEST_RESULT + 1, LARGEST_RESULT)
     assert "conv_general_dilated" not in primitives(4, 4, stride=2)
     assert "conv_general_dilated" in primitives(5, 4, stride=2)
+    assert "conv_general_dilated" not in primitives(8, 8, stride=2, channels=FEWEST_CHANNELS)
+    assert "conv_general_dilated" in primitives(9, 8, stride=2, channels=FEWEST_CHANNELS)
+    assert "conv_general_dilated" in primitives(8, 8, stride=2, channels=FEWEST_CHANNELS - 1)
+    assert "conv_general_dilated" in primitives(4, 4, stride=1, channels=FEWEST_CHANNELS)
     assert "conv_general_dilated" in primitives(2, 2, kernel_size=1)  # is a matrix product anyway
     assert "conv_general_dilated" in primitives(2, 2, kernel_dilation=2)
