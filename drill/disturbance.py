@@ -37,7 +37,8 @@ _JOIN_TIMEOUT = 30  # seconds that processes wait for each other at a start
 _STALL_TIMEOUT = 45  # seconds after which a process counts as stopped; more than `ways.PAUSE`
 PAUSE_STEPS = 10  # more steps than a run makes between the end of a pause and its SIGTERM
 _POLL = 0.002  # seconds between observations of a run
-_RUN_TIMEOUT = 1800.0  # seconds, more than any run of the drill takes
+_RUN_TIMEOUT = 1800.0  # seconds, more than a start of a run takes until its kill
+_STEP_TIMEOUT = 2.0  # seconds, more than a step of a run that must complete takes on a slow, busy machine
 
 
 class DrillError(Exception):
@@ -74,7 +75,7 @@ def run_undisturbed(setting: Setting) -> Pace:
     with _start(setting, setting.undisturbed, "undisturbed") as processes:
         _until(lambda: watch.began, processes, "the undisturbed run")
         pace.start = time.monotonic() - begin
-        _must_complete(processes, "the undisturbed run")
+        _must_complete(processes, "the undisturbed run", setting.steps)
     seconds = json.loads((setting.undisturbed / "result.json").read_text())["seconds"]
     pace.compilation = seconds["compile"]
     pace.evaluation = seconds["eval"] / (setting.steps // EVAL_EVERY)
@@ -106,7 +107,7 @@ def run_with_kills(setting: Setting, kills: Sequence[Kill], pace: Pace) -> Itera
         pending.append(outcome)
     watch = Watch(setting.disturbed, eval_every=EVAL_EVERY)
     with _start(setting, setting.disturbed, "last") as processes:
-        _must_complete(processes, "the run after the last kill")
+        _must_complete(processes, "the run after the last kill", setting.steps)
     yield from _resumed_at(pending, watch.continued_from or 0)
 
 
@@ -164,8 +165,8 @@ def _until(condition: Callable[[], bool], processes: Processes, what: str) -> No
         time.sleep(_POLL)
 
 
-def _must_complete(processes: Processes, what: str) -> None:
-    statuses = processes.wait(_RUN_TIMEOUT)
+def _must_complete(processes: Processes, what: str, steps: int) -> None:
+    statuses = processes.wait(_RUN_TIMEOUT + steps * _STEP_TIMEOUT)
     if any(statuses):
         raise DrillError(f"{what} failed{_last_output(processes)}")
 
