@@ -1,5 +1,5 @@
 # make demo              train on the bundled digits
-# make test              run the tests: 15 minutes of CPU time on a slow machine, over two processes
+# make test              run the tests: 20 minutes of CPU time on a slow machine, over two processes
 # make test-fast         run the tests of the rooms that compile no network
 # make test-slow         run all tests; installs PyTorch (200 MB to 3 GB), libtpu (640 MB) and JAX's CUDA
 #                        plugin (400 MB) for some of them
