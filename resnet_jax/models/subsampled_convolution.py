@@ -2,7 +2,8 @@
 
 Only every `stride`-th pixel of the input has a gradient that is not zero. JAX's derivative is a convolution of the
 cotangent with zeros between its pixels. TPUs multiply these zeros, too: for them, the cotangent is multiplied with the
-kernel first, and the zeros are inserted into the product. cuDNN skips the zeros by itself. On CPUs this saves little.
+kernel first, and the zeros are inserted into the product. On an H100 this moves 1.5 MB an image more, so GPUs and CPUs
+compute what JAX derives.
 """
 
 from collections.abc import Callable
